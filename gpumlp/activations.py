@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -281,9 +281,10 @@ linear, relu, leaky_relu, elu = Linear(), Relu(), LeakyRelu(), Elu()
 tanh, sigmoid, softmax, gelu, silu = Tanh(), Sigmoid(), Softmax(), Gelu(), Silu()
 swish = silu
 
-KNOWN: dict[str, Activation] = {
-    a.name: a for a in (linear, relu, leaky_relu, elu, tanh, sigmoid, softmax, gelu, silu)
-} | {"swish": silu}
+KNOWN: Mapping[str, Activation] = {
+    **{a.name: a for a in (linear, relu, leaky_relu, elu, tanh, sigmoid, softmax, gelu, silu)},
+    "swish": silu,
+}
 
 
 def get(identifier: object) -> Activation:

@@ -4,8 +4,8 @@ NumPy has no erf, and SciPy would cost more start-up time than the whole package
 
     erf(x) = 1 - exp(-x^2) / (1 + 2x) * g(t),   t = (x - 3) / (x + 3) in [-1, 1),
 
-where g(t) = (1 + 2x) exp(x^2) erfc(x) is smooth and between 1 and 1.2 or so, hence a short Chebyshev series. The
-coefficients were computed with 40 digits. Absolute error: below 5e-16 in float64, 1e-7 in float32.
+where g(t) = (1 + 2x) exp(x^2) erfc(x) is smooth and between 1 and 1.3 or so, hence a short Chebyshev series. The
+coefficients were computed with 40 digits. Absolute error, measured: 5e-16 in float64, 4e-7 in float32.
 """
 
 from __future__ import annotations

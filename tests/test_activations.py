@@ -76,7 +76,7 @@ def test_extreme_inputs_give_finite_outputs_and_no_warning(activation, dtype):
     assert np.isfinite(forward(activation, z)).all()
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 5e-16), (np.float32, 2e-7)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 5e-16), (np.float32, 4e-7)])
 def test_erf_is_the_standard_librarys(dtype, tolerance):
     x = np.concatenate([np.linspace(-7, 7, 4001), [0.0, 1e-9, -1e-9, 40.0, -1e4, np.inf, -np.inf]]).astype(dtype)
     out = np.full_like(x, np.nan)
