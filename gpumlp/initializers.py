@@ -1,0 +1,134 @@
+"""Initial weights. Fan-in and fan-out of a Dense kernel are its two axes (Glorot & Bengio 2010, He et al. 2015)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gpumlp import random
+from gpumlp.naming import look_up
+
+# standard deviation of a unit normal cut off at two standard deviations
+_TRUNCATED_STD = 0.87962566103423978
+
+
+class Initializer:
+    """Calling one with a shape and a dtype gives a new array."""
+
+    name: ClassVar[str]
+
+    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Constant(Initializer):
+    """Every element is ``value``."""
+
+    name = "constant"
+    value: float = 0.0
+
+    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
+        return np.full(shape, self.value, dtype)  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Zeros(Initializer):
+    """All zeros."""
+
+    name = "zeros"
+
+    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
+        return np.zeros(shape, dtype)  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Ones(Initializer):
+    """All ones."""
+
+    name = "ones"
+
+    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
+        return np.ones(shape, dtype)  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class _Scaled(Initializer):
+    """Zero-mean random numbers of variance ``scale / fan``; drawn in float64, so that every dtype sees the same ones."""
+
+    seed: int | None = None
+    scale: ClassVar[float] = 1.0
+    average: ClassVar[bool] = False  # fan is the mean of fan-in and fan-out, otherwise fan-in
+
+    def variance(self, shape: tuple[int, ...]) -> float:
+        inputs, outputs = (shape[0], shape[-1]) if shape else (1, 1)
+        fan = (inputs + outputs) / 2 if self.average else inputs
+        return self.scale / max(1.0, fan)
+
+    def _uniform(self, shape: tuple[int, ...], dtype: object) -> np.ndarray:
+        limit = math.sqrt(3.0 * self.variance(shape))
+        return random.generator(self.seed).uniform(-limit, limit, shape).astype(dtype)  # type: ignore[call-overload]
+
+    def _normal(self, shape: tuple[int, ...], dtype: object) -> np.ndarray:
+        source = random.generator(self.seed)
+        values = source.standard_normal(shape)
+        while (far := np.abs(values) > 2.0).any():  # drawn again, as Keras does: normal, truncated at 2 sigma
+            values[far] = source.standard_normal(int(far.sum()))
+        return (values * math.sqrt(self.variance(shape)) / _TRUNCATED_STD).astype(dtype)  # type: ignore[call-overload]
+
+
+class GlorotUniform(_Scaled):
+    """Uniform, variance 2 / (fan_in + fan_out)."""
+
+    name = "glorot_uniform"
+    average = True
+
+    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
+        return self._uniform(shape, dtype)
+
+
+class GlorotNormal(_Scaled):
+    """Truncated normal, variance 2 / (fan_in + fan_out)."""
+
+    name = "glorot_normal"
+    average = True
+
+    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
+        return self._normal(shape, dtype)
+
+
+class HeUniform(_Scaled):
+    """Uniform, variance 2 / fan_in."""
+
+    name = "he_uniform"
+    scale = 2.0
+
+    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
+        return self._uniform(shape, dtype)
+
+
+class HeNormal(_Scaled):
+    """Truncated normal, variance 2 / fan_in."""
+
+    name = "he_normal"
+    scale = 2.0
+
+    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
+        return self._normal(shape, dtype)
+
+
+KNOWN: dict[str, type[Initializer]] = {
+    c.name: c for c in (Zeros, Ones, Constant, GlorotUniform, GlorotNormal, HeUniform, HeNormal)
+}
+
+
+def get(identifier: object) -> Initializer:
+    """Return the initializer for a name or an `Initializer`; ValueError or TypeError otherwise."""
+    if isinstance(identifier, Initializer):
+        return identifier
+    if isinstance(identifier, str):
+        return look_up("initializer", identifier, KNOWN)()
+    raise TypeError(f"initializer must be a name such as 'glorot_uniform' or an Initializer; got {identifier!r}.")

@@ -1,0 +1,63 @@
+"""Weight penalties: l1 * sum |w| + l2 * sum w^2, added to the loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gpumlp.naming import look_up
+
+
+@dataclass(frozen=True)
+class L1L2:
+    """The penalty of one weight array."""
+
+    l1: float = 0.0
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("l1", "l2"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+                raise ValueError(f"{name} must be a finite number >= 0; got {value!r}.")
+
+    def penalty(self, xp: Any, w: Any, dw: Any | None, scratch: Any) -> float:
+        """Return the penalty of ``w`` and add its gradient to ``dw`` unless that is None."""
+        work, total = scratch(0, w.shape, w.dtype), 0.0
+        if self.l1:
+            xp.absolute(w, out=work)
+            total += self.l1 * float(xp.sum(work))
+            if dw is not None:
+                xp.sign(w, out=work)
+                xp.multiply(work, self.l1, out=work)
+                xp.add(dw, work, out=dw)
+        if self.l2:
+            flat = w.reshape(-1)
+            total += self.l2 * float(xp.dot(flat, flat))
+            if dw is not None:
+                xp.multiply(w, 2.0 * self.l2, out=work)
+                xp.add(dw, work, out=dw)
+        return total
+
+
+def L1(l1: float = 0.01) -> L1L2:
+    """Return the penalty l1 * sum |w|."""
+    return L1L2(l1=l1)
+
+
+def L2(l2: float = 0.01) -> L1L2:
+    """Return the penalty l2 * sum w^2."""
+    return L1L2(l2=l2)
+
+
+l1, l2, l1_l2 = L1, L2, L1L2
+KNOWN = {"l1": L1, "l2": L2, "l1_l2": L1L2}
+
+
+def get(identifier: object) -> L1L2 | None:
+    """Return the regularizer for a name, an `L1L2` or None; ValueError or TypeError otherwise."""
+    if identifier is None or isinstance(identifier, L1L2):
+        return identifier
+    if isinstance(identifier, str):
+        return look_up("regularizer", identifier, KNOWN)()
+    raise TypeError(f"regularizer must be 'l1', 'l2', 'l1_l2' or one of gpumlp.regularizers; got {identifier!r}.")
