@@ -1,0 +1,171 @@
+"""Optimizers: hyperparameters with Keras's names and defaults; the update itself is an operation of the backend.
+
+Every optimizer updates a stretch of the flat parameter arena at once. Its scalars are computed once per step, on the
+host, in double precision.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from gpumlp.naming import look_up
+
+Array = Any
+
+
+def _number(name: str, value: object, low: float, high: float = math.inf) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number; got {value!r}.") from None
+    if not low <= number < high:
+        raise ValueError(f"{name} must lie in [{low:g}, {high:g}); got {value!r}.")
+    return number
+
+
+class Optimizer:
+    """What all optimizers share: the learning rate, decoupled weight decay, the count of steps."""
+
+    name: ClassVar[str]
+    slots: tuple[str, ...] = ()  # the state arrays kept beside the parameters, all starting at zero
+
+    def __init__(self, learning_rate: float, weight_decay: float | None = None) -> None:
+        self.learning_rate = learning_rate
+        self.weight_decay = None if weight_decay is None else _number("weight_decay", weight_decay, 0.0)
+        self.iterations = 0
+
+    @property
+    def learning_rate(self) -> float:
+        """The step size; it can be assigned at any time and holds from the next step on."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._learning_rate = _number("learning_rate", value, 0.0)
+
+    def update(self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int) -> None:
+        """Apply step number ``step`` (from 1) to ``params`` and ``slots``, in place. ``grads`` may be overwritten."""
+        if self.weight_decay:
+            backend.scale(params, 1.0 - self.weight_decay * self.learning_rate)
+        self.apply(backend, params, grads, slots, step)
+
+    def apply(self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int) -> None:
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the hyperparameters by their Keras names."""
+        hidden = {"iterations"}
+        own = {k.lstrip("_"): v for k, v in vars(self).items() if k not in hidden}
+        return {"name": self.name, **own}
+
+
+class SGD(Optimizer):
+    """w -= lr g; with momentum: u = momentum u - lr g, w += u (nesterov: w += momentum u - lr g)."""
+
+    name = "SGD"
+
+    def __init__(
+        self,
+        learning_rate: float = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay)
+        self.momentum = _number("momentum", momentum, 0.0, 1.0 + 1e-12)
+        self.nesterov = bool(nesterov)
+
+    @property
+    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("momentum",) if self.momentum else ()
+
+    def apply(self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int) -> None:
+        backend.sgd_update(
+            params, grads, slots.get("momentum"), self.learning_rate, self.momentum, nesterov=self.nesterov
+        )
+
+
+class Adam(Optimizer):
+    """Kingma & Ba 2014 in the "epsilon hat" form that Keras uses (the end of the paper's section 2)."""
+
+    name = "adam"
+    slots = ("m", "v")
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay)
+        self.beta_1 = _number("beta_1", beta_1, 0.0, 1.0)
+        self.beta_2 = _number("beta_2", beta_2, 0.0, 1.0)
+        self.epsilon = _number("epsilon", epsilon, 0.0)
+
+    def apply(self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int) -> None:
+        alpha = self.learning_rate * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
+        backend.adam_update(params, grads, slots["m"], slots["v"], alpha, self.beta_1, self.beta_2, self.epsilon, step)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2017): w -= lr * weight_decay * w before the step."""
+
+    name = "adamw"
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        weight_decay: float = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay)
+
+
+class RMSprop(Optimizer):
+    """v = rho v + (1 - rho) g^2; w -= lr g / sqrt(v + epsilon), with optional momentum and centring (Hinton 2012)."""
+
+    name = "rmsprop"
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+        weight_decay: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay)
+        self.rho = _number("rho", rho, 0.0, 1.0)
+        self.momentum = _number("momentum", momentum, 0.0, 1.0 + 1e-12)
+        self.epsilon = _number("epsilon", epsilon, 0.0)
+        self.centered = bool(centered)
+
+    @property
+    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("v", *(("momentum",) if self.momentum else ()), *(("mean",) if self.centered else ()))
+
+    def apply(self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int) -> None:
+        backend.rmsprop_update(
+            params, grads, slots["v"], slots.get("momentum"), slots.get("mean"),
+            self.learning_rate, self.rho, self.momentum, self.epsilon,
+        )  # fmt: skip
+
+
+KNOWN: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
+
+
+def get(identifier: object) -> Optimizer:
+    """Return the optimizer for a name (any case), a class or an instance; ValueError or TypeError otherwise."""
+    if isinstance(identifier, Optimizer):
+        return identifier
+    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
+        return identifier()  # type: ignore[call-arg]
+    if isinstance(identifier, str):
+        return look_up("optimizer", identifier, KNOWN)()
+    raise TypeError(f"optimizer must be a name such as 'adam' or one of gpumlp.optimizers; got {identifier!r}.")
