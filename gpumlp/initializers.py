@@ -57,7 +57,7 @@ class Ones(Initializer):
 
 @dataclass(frozen=True)
 class _Scaled(Initializer):
-    """Zero-mean random numbers of variance ``scale / fan``; drawn in float64, so that every dtype sees the same ones."""
+    """Zero-mean random numbers of variance ``scale / fan``; drawn in float64, the same for every dtype."""
 
     seed: int | None = None
     scale: ClassVar[float] = 1.0

@@ -1,0 +1,65 @@
+"""All parameters of a model in one flat buffer, and every state array of the same layout beside it.
+
+Weights stand in Keras's order (layer by layer, kernel then bias). Each starts at a multiple of 64 bytes, so that
+vector loads are aligned; the gaps hold zeros, whose gradients are zero, so every optimizer leaves them zero.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gpumlp.layers import WeightSpec
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
+
+def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
+    """Return ``size`` zeros whose first byte stands at a multiple of ALIGNMENT."""
+    raw = np.zeros(size * dtype.itemsize + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+class Arena:
+    """The layout of weights in a flat array, the parameters themselves, and room for more arrays of that layout."""
+
+    def __init__(self, specs: list[WeightSpec], dtype: np.dtype) -> None:
+        self.specs, self.dtype = specs, dtype
+        step = ALIGNMENT // dtype.itemsize
+        self.offsets: list[int] = []
+        self.size = 0
+        for spec in specs:
+            self.offsets.append(self.size)
+            self.size += -(-math.prod(spec.shape) // step) * step
+        self.params = self.zeros()
+        self.weights = self.views(self.params)
+
+    def initialize(self) -> None:
+        """Draw the initial weights."""
+        for view, spec in zip(self.weights, self.specs, strict=True):
+            view[...] = spec.initializer(spec.shape, self.dtype)
+
+    def zeros(self) -> np.ndarray:
+        """Return a new flat array of this layout, of zeros."""
+        return aligned_zeros(self.size, self.dtype)
+
+    def views(self, flat: Any) -> list[Any]:
+        """Return one view into ``flat`` per weight array, in order."""
+        return [
+            flat[start : start + math.prod(spec.shape)].reshape(spec.shape)
+            for start, spec in zip(self.offsets, self.specs, strict=True)
+        ]
+
+    def spans(self, trainable: list[bool]) -> list[slice]:
+        """Return the stretches of the flat array that hold trainable weights: the whole of it where all are."""
+        spans: list[slice] = []
+        for i, (start, wanted) in enumerate(zip(self.offsets, trainable, strict=True)):
+            stop = self.offsets[i + 1] if i + 1 < len(self.offsets) else self.size
+            if wanted and spans and spans[-1].stop == start:
+                spans[-1] = slice(spans[-1].start, stop)
+            elif wanted:
+                spans.append(slice(start, stop))
+        return spans
