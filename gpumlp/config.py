@@ -1,4 +1,4 @@
-"""The one global setting: the floating-point type of models that do not name theirs."""
+"""Global settings: the default floating-point type, and what NaN or Inf in the data leads to."""
 
 from __future__ import annotations
 
@@ -31,3 +31,20 @@ def float_type(value: object = None) -> np.dtype:
     if name not in FLOAT_TYPES:
         raise ValueError(f"dtype must be one of {', '.join(FLOAT_TYPES)}; got {value!r}.")
     return np.dtype(name)
+
+
+NONFINITE = ("warn", "error", "ignore")
+_nonfinite = "warn"
+
+
+def nonfinite() -> str:
+    """Return what NaN or Inf in x or y leads to: "warn" (the default), "error" or "ignore"."""
+    return _nonfinite
+
+
+def set_nonfinite(value: str) -> None:
+    """Choose what NaN or Inf in x or y leads to: "warn", "error" or "ignore"."""
+    global _nonfinite
+    if value not in NONFINITE:
+        raise ValueError(f"nonfinite must be one of {', '.join(NONFINITE)}; got {value!r}.")
+    _nonfinite = value

@@ -63,7 +63,9 @@ class Network:
 def describe(stack: list[Layer], input_shape: Shape) -> Network:
     """Return the Network of ``stack`` for samples of ``input_shape``; ValueError where a layer does not fit."""
     ops: list[Op] = []
-    sizes, specs, trainable = [math.prod(input_shape)], [], []
+    sizes = [math.prod(input_shape)]
+    specs: list[WeightSpec] = []
+    trainable: list[bool] = []
     shape = input_shape
     for layer in stack:
         before, shape = shape, layer.output_shape(shape)

@@ -49,7 +49,8 @@ class LoopProgram:
         self._penalised = [(i, s.regularizer) for i, s in enumerate(network.weights) if s.regularizer]
         make = backend.xp.empty
         dtype = arena.dtype
-        self._x, self._y, self._w = make((batch, network.sizes[0]), dtype), None, make(batch, dtype)
+        self._x, self._w = make((batch, network.sizes[0]), dtype), make(batch, dtype)
+        self._y: Array | None = None
         self._out = [make((batch, n), dtype) for n in network.sizes[1:]]
         self._pre = [self._retained(op, n) for op, n in zip(network.ops, network.sizes[1:], strict=True)]
         self._mask = [
@@ -115,13 +116,14 @@ class LoopProgram:
         assert data.y is not None
         if self._y is None or self._y.shape[1] != data.y.shape[1]:
             self._y = xp.empty((self.batch, data.y.shape[1]), self.arena.dtype)
+        target: Array = self._y
         # mode="clip": with the default, NumPy copies through a buffer; the indices are in range by construction
         xp.take(data.x, rows, axis=0, out=self._x[:n], mode="clip")
-        xp.take(data.y, rows, axis=0, out=self._y[:n], mode="clip")
+        xp.take(data.y, rows, axis=0, out=target[:n], mode="clip")
         if data.weights is None:
-            return self._x[:n], self._y[:n], None
+            return self._x[:n], target[:n], None
         xp.take(data.weights, rows, out=self._w[:n], mode="clip")
-        return self._x[:n], self._y[:n], self._w[:n]
+        return self._x[:n], target[:n], self._w[:n]
 
     def _forward(self, x: Array, step: int | None) -> Array:
         xp, n = self.backend.xp, len(x)

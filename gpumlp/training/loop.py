@@ -1,0 +1,130 @@
+"""The loop over epochs and batches. It knows a Program and callbacks by their methods, and nothing of models."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from gpumlp.engine.program import Dataset, StepLogs
+from gpumlp.losses import Loss
+from gpumlp.metrics import Metric
+from gpumlp.optimizers import Optimizer
+from gpumlp.training.data import Batches
+
+CHUNK_SECONDS = 0.1  # how long a Program runs before the loop looks at Ctrl-C and the progress display
+
+
+@dataclass
+class Objective:
+    """What is minimised and what is reported."""
+
+    loss: Loss
+    metrics: list[Metric]
+
+
+class Averages:
+    """Running averages over an epoch: the loss weighted by samples, each metric by its own divisor."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._names = [m.name for m in objective.metrics]
+        self._loss, self._samples = 0.0, 0.0
+        self._totals, self._counts = [0.0] * len(self._names), [0.0] * len(self._names)
+
+    def add(self, logs: StepLogs) -> None:
+        """Take in the logs of some steps."""
+        self._loss += float(logs.losses @ logs.samples)
+        self._samples += float(logs.samples.sum())
+        for i in range(len(self._names)):
+            self._totals[i] += float(logs.totals[:, i].sum())
+            self._counts[i] += float(logs.counts[:, i].sum())
+
+    def result(self, prefix: str = "") -> dict[str, float]:
+        """Return the averages by name."""
+        logs = {prefix + "loss": self._loss / self._samples if self._samples else 0.0}
+        for name, total, count in zip(self._names, self._totals, self._counts, strict=True):
+            logs[prefix + name] = total / count if count else 0.0
+        return logs
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back to the next call of the yielded function, so that no update is cut in half.
+
+    A second Ctrl-C acts at once. Outside the main thread, where Python delivers no signals, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    pressed = False
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is not signal.default_int_handler:  # somebody handles it already: theirs to decide
+        yield lambda: None
+        return
+
+    def handler(number: int, frame: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def fit(
+    program: Any, data: Dataset, batches: Batches, objective: Objective, optimizer: Optimizer, slots: dict[str, Any],
+    epochs: range, callbacks: Any, validate: Callable[[int], dict[str, float] | None],
+) -> None:  # fmt: skip
+    """Train over ``epochs``. ``callbacks`` has the hooks, ``per_batch`` and ``stopped``; logs are dicts of float."""
+    with deferred_interrupt() as check:
+        callbacks.on_train_begin()
+        logs: dict[str, float] = {}
+        for epoch in epochs:
+            callbacks.on_epoch_begin(epoch)
+            averages = Averages(objective)
+            order, first, last = batches.epoch()
+            chunk, step = 1, first
+            while step < last and not callbacks.stopped:
+                stop = min(step + chunk, last)
+                callbacks.on_train_batch_begin(step - first)
+                began = time.perf_counter()
+                averages.add(
+                    program.run(
+                        data, order, batches.batch_size, step, stop, objective.loss, objective.metrics, optimizer, slots
+                    )
+                )
+                if not callbacks.per_batch:
+                    per_step = (time.perf_counter() - began) / (stop - step)
+                    chunk = max(1, int(CHUNK_SECONDS / max(per_step, 1e-9)))
+                callbacks.on_train_batch_end(stop - first - 1, averages.result())
+                step = stop
+                check()
+            logs = averages.result()
+            logs.update(validate(epoch) or {})
+            callbacks.on_epoch_end(epoch, logs)
+            if callbacks.stopped:
+                break
+        callbacks.on_train_end(logs)
+
+
+def evaluate(program: Any, data: Dataset, batches: Batches, objective: Objective, callbacks: Any) -> dict[str, float]:
+    """Return the loss and the metrics over ``data``, in inference mode."""
+    averages = Averages(objective)
+    callbacks.on_test_begin()
+    order, first, last = batches.epoch()
+    averages.add(program.run(data, order, batches.batch_size, first, last, objective.loss, objective.metrics))
+    logs = averages.result()
+    callbacks.on_test_end(logs)
+    return logs
