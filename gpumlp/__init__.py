@@ -1,6 +1,34 @@
 """gpumlp: multi-layer perceptrons behind the Sequential API. This file is the index of the public API."""
 
-from gpumlp import activations, config, utils
+from gpumlp import (
+    activations,
+    callbacks,
+    config,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    regularizers,
+    utils,
+)
+from gpumlp.layers import Input
+from gpumlp.models import Sequential
 
-__all__ = ["activations", "config", "utils"]
+__all__ = [
+    "Input",
+    "Sequential",
+    "activations",
+    "callbacks",
+    "config",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "regularizers",
+    "utils",
+]
 __version__ = "0.1.0.dev0"

@@ -1,0 +1,346 @@
+"""Sequential: what a person builds, trains and asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from gpumlp import config, devices, losses, metrics, optimizers
+from gpumlp.callbacks import Callback, CallbackList, History, ProgbarLogger
+from gpumlp.engine.arena import Arena
+from gpumlp.engine.network import Network, describe
+from gpumlp.engine.program import Dataset, LoopProgram
+from gpumlp.layers import Input, Layer, Shape, feature_shape, whole_number
+from gpumlp.training import data, loop
+
+
+class Sequential:
+    """A stack of layers with ``compile``, ``fit``, ``evaluate`` and ``predict``, as in Keras.
+
+    Parameters
+    ----------
+    layers : list of Layer, optional
+        In order; `Input(shape=...)` may come first. Without an input shape the model is built by the first ``fit``.
+    name : str, optional
+    dtype : {"float32", "float64"}, optional
+        Of weights and arithmetic; ``gpumlp.config.floatx()`` when None.
+    """
+
+    def __init__(
+        self, layers: Iterable[Layer] | None = None, name: str | None = None, dtype: str | None = None
+    ) -> None:
+        self.name = name or "sequential"
+        self.dtype = config.float_type(dtype)
+        self.stop_training = False
+        self.history: History | None = None
+        self.optimizer: optimizers.Optimizer | None = None
+        self._layers: list[Layer] = []
+        self._network: Network | None = None
+        self._arena: Arena | None = None
+        self._program: LoopProgram | None = None
+        self._slots: dict[str, np.ndarray] | None = None
+        self._loss: losses.Loss | None = None
+        self._metric_names: list[tuple[object, bool]] = []
+        self._device: devices.Device | None = None
+        for layer in layers or ():
+            self.add(layer)
+
+    # ---- the stack -------------------------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without the Input."""
+        return [layer for layer in self._layers if not isinstance(layer, Input)]
+
+    @property
+    def built(self) -> bool:
+        """Whether the input shape is known and the weights exist."""
+        return self._arena is not None
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer on top; TypeError for anything else, ValueError where it does not fit."""
+        if not isinstance(layer, Layer):
+            raise TypeError(f"add takes a layer such as layers.Dense(8); got {layer!r}.")
+        if isinstance(layer, Input) and self._layers:
+            raise ValueError("Input must be the first layer.")
+        if any(layer.name == other.name for other in self._layers):
+            raise ValueError(f"There is a layer named {layer.name!r} already; names must differ.")
+        stack = [*self._layers, layer]
+        if stack[0].input_shape is not None:
+            describe(stack, stack[0].input_shape)
+        self._restack(stack)
+
+    def pop(self) -> Layer:
+        """Take the top layer off and return it."""
+        if not self.layers:
+            raise ValueError("There is no layer to pop.")
+        top = self._layers[-1]
+        self._restack(self._layers[:-1])
+        return top
+
+    def _restack(self, stack: list[Layer]) -> None:
+        old = [] if self._arena is None else self._arena.weights
+        kept = min(len(stack), len(self._layers))
+        self._layers, self._network, self._arena, self._program, self._slots = stack, None, None, None, None
+        if stack and stack[0].input_shape is not None:
+            self._build(stack[0].input_shape, old if kept else [])
+
+    def build(self, input_shape: object = None) -> None:
+        """Create the weights for samples of ``input_shape``; a leading None, the batch, is dropped."""
+        if isinstance(input_shape, (tuple, list)) and input_shape and input_shape[0] is None:
+            input_shape = tuple(input_shape[1:])
+        if input_shape is None:
+            input_shape = self._layers[0].input_shape if self._layers else None
+        shape = feature_shape(input_shape)
+        if self._network is not None and self._network.input_shape == shape:
+            return
+        self._build(shape, [])
+
+    def _build(self, shape: Shape, old: list[np.ndarray]) -> None:
+        if not self.layers:
+            return
+        network = describe(self._layers, shape)
+        arena = Arena(list(network.weights), self.dtype)
+        for i, (view, spec) in enumerate(zip(arena.weights, arena.specs, strict=True)):
+            view[...] = old[i] if i < len(old) else spec.initializer(spec.shape, self.dtype)
+        self._network, self._arena, self._program, self._slots = network, arena, None, None
+
+    def _need_built(self, what: str) -> tuple[Network, Arena]:
+        if self._network is None or self._arena is None:
+            raise ValueError(
+                f"{what} needs a built model. Give the first layer input_shape=, or call build or fit first."
+            )
+        return self._network, self._arena
+
+    # ---- weights ---------------------------------------------------------------------------------------------------
+
+    def count_params(self) -> int:
+        """Return the number of weights."""
+        return sum(math.prod(s.shape) for s in self._need_built("count_params")[0].weights)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Return copies of all weight arrays: layer by layer, kernel then bias."""
+        return [w.copy() for w in self._need_built("get_weights")[1].weights]
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Set all weight arrays, in the order of ``get_weights``; ValueError, and no change, where a shape differs."""
+        network, arena = self._need_built("set_weights")
+        arrays = [np.asarray(w) for w in weights]
+        got, expected = [a.shape for a in arrays], [s.shape for s in network.weights]
+        if got != expected:
+            raise ValueError(f"set_weights expects arrays of shapes {expected}; got {got}.")
+        if any(a.dtype.kind not in "biuf" for a in arrays):
+            raise TypeError("set_weights expects arrays of numbers.")
+        for view, array in zip(arena.weights, arrays, strict=True):
+            view[...] = array
+
+    def summary(self, print_fn: Any = None) -> None:
+        """Print a table of the layers, their output shapes and parameter counts."""
+        from gpumlp.summary import summarize
+
+        (print_fn or print)(summarize(self.name, self.layers, self._network, self.dtype))
+
+    # ---- compile, fit, evaluate, predict ---------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: object = "rmsprop",
+        loss: object = None,
+        metrics: Iterable[object] | None = None,
+        weighted_metrics: Iterable[object] | None = None,
+        device: str | None = None,
+    ) -> None:
+        """Choose optimizer, loss, metrics and device; the weights stay, the optimizer starts anew."""
+        new_optimizer = optimizers.get(optimizer)
+        if loss is None:
+            raise ValueError("compile needs a loss, such as loss='mse'.")
+        new_loss = losses.get(loss)
+        names = [(m, False) for m in _listed(metrics)] + [(m, True) for m in _listed(weighted_metrics)]
+        for name, weighted in names:
+            _check_metric(name, new_loss, weighted)
+        new_device = devices.resolve(device)
+        self.optimizer, self._loss, self._metric_names, self._device = new_optimizer, new_loss, names, new_device
+        self._program = self._slots = None
+        if self._network is not None:  # trainable flags are read here
+            self._network = describe(self._layers, self._network.input_shape)
+
+    @property
+    def device(self) -> devices.Device:
+        """The device that the model runs on, and why."""
+        return self._device or devices.resolve(None)
+
+    def _need_compiled(self, what: str) -> tuple[losses.Loss, optimizers.Optimizer]:
+        if self._loss is None or self.optimizer is None:
+            raise ValueError(f"{what} needs a compiled model: call model.compile(loss='mse', optimizer='adam') first.")
+        return self._loss, self.optimizer
+
+    def _program_for(self, batch: int) -> LoopProgram:
+        network, arena = self._need_built("this")
+        if self._program is None or self._program.batch < batch:
+            self._program = LoopProgram(network, arena, self.device.backend(), batch)
+        return self._program
+
+    def _objective(self, loss: losses.Loss, y: np.ndarray) -> loop.Objective:
+        network, _ = self._need_built("this")
+        width = math.prod(network.output_shape)
+        return loop.Objective(loss, [metrics.get(m, loss, y.shape[1], width, w) for m, w in self._metric_names])
+
+    def _prepare(
+        self, x: object, y: object, weight: object, class_weight: Any, loss: losses.Loss, prefix: str = ""
+    ) -> tuple[Dataset, Shape]:
+        if y is None:
+            raise ValueError(f"{prefix}y is missing: training and evaluation need targets.")
+        shape = self._network.input_shape if self._network else None
+        features, got = data.features(f"{prefix}x", x, shape, self.dtype)
+        data.same_length(**{f"{prefix}x": features, f"{prefix}y": data.to_array(f"{prefix}y", y)})
+        if not self.layers:
+            raise ValueError("The model has no layers: add one first.")
+        network = self._network or describe(self._layers, got)
+        targets = data.targets(f"{prefix}y", y, math.prod(network.output_shape), loss, self.dtype)
+        return Dataset(features, targets, data.sample_weights(weight, class_weight, targets, loss)), got
+
+    def fit(
+        self,
+        x: object = None,
+        y: object = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: object = "auto",
+        callbacks: Iterable[Callback] | Callback | None = None,
+        validation_split: float = 0.0,
+        validation_data: tuple[Any, ...] | None = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: object = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> History:
+        """Train, and return the History; arguments as in Keras. Nothing is changed before all of them are checked.
+
+        Ctrl-C ends training after the step under way: the model keeps its weights, ``model.history`` the epochs done.
+        """
+        loss, optimizer = self._need_compiled("fit")
+        epochs = whole_number("epochs", epochs)
+        initial_epoch = whole_number("initial_epoch", initial_epoch, 0)
+        validation_freq = whole_number("validation_freq", validation_freq)
+        level = _verbosity(verbose)
+        hooks = _callback_list(callbacks)
+        if not 0.0 <= validation_split < 1.0:
+            raise ValueError(f"validation_split must lie in [0, 1); got {validation_split!r}.")
+        if validation_split and validation_data is None:
+            data.same_length(x=data.to_array("x", x), y=data.to_array("y", y))
+            (x, val_x), (y, val_y) = data.split(x, validation_split), data.split(y, validation_split)
+            sample_weight, val_w = data.split(sample_weight, validation_split)
+            validation_data = (val_x, val_y, val_w)
+        train, shape = self._prepare(x, y, sample_weight, class_weight, loss)
+        batches = data.Batches(len(train), batch_size, steps_per_epoch, bool(shuffle))
+        held_out: Dataset | None = None
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+                raise ValueError("validation_data must be (x, y) or (x, y, sample_weight).")
+            vx, vy, vw = (*validation_data, None)[:3]
+            held_out, val_shape = self._prepare(vx, vy, vw, None, loss, "validation ")
+            if val_shape != shape:
+                raise ValueError(f"validation x has samples of shape {val_shape}, x of shape {shape}.")
+            val_batches = data.Batches(len(held_out), validation_batch_size or batch_size, validation_steps, False)
+
+        if not self.built:
+            self._build(shape, [])
+        program = self._program_for(max(batches.batch_size, val_batches.batch_size if held_out else 0))
+        if self._slots is None:
+            assert self._arena is not None
+            self._slots = {name: self._arena.zeros() for name in optimizer.slots}
+        assert train.y is not None
+        objective = self._objective(loss, train.y)
+        self.history, self.stop_training = History(), False
+        params = {"epochs": epochs, "steps": batches.steps, "verbose": level}
+        shown = [ProgbarLogger(level)] if level else []
+        everything = CallbackList([self.history, *hooks, *shown], self, params)
+
+        def validate(epoch: int) -> dict[str, float] | None:
+            if held_out is None or (epoch + 1) % validation_freq:
+                return None
+            logs = loop.evaluate(program, held_out, val_batches, objective, everything)
+            return {"val_" + name: value for name, value in logs.items()}
+
+        loop.fit(
+            program, train, batches, objective, optimizer, self._slots, range(initial_epoch, epochs), everything,
+            validate,
+        )  # fmt: skip
+        return self.history
+
+    def evaluate(
+        self,
+        x: object = None,
+        y: object = None,
+        batch_size: int | None = None,
+        verbose: object = "auto",
+        sample_weight: object = None,
+        steps: int | None = None,
+        callbacks: Iterable[Callback] | Callback | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Return the loss, or a list of loss and metrics, or a dict of them with ``return_dict``."""
+        loss, _ = self._need_compiled("evaluate")
+        self._need_built("evaluate")
+        held_out, _ = self._prepare(x, y, sample_weight, None, loss)
+        batches = data.Batches(len(held_out), batch_size, steps, False)
+        assert held_out.y is not None
+        hooks = CallbackList(_callback_list(callbacks), self, {"steps": batches.steps})
+        program = self._program_for(batches.batch_size)
+        logs = loop.evaluate(program, held_out, batches, self._objective(loss, held_out.y), hooks)
+        if return_dict:
+            return logs
+        values = list(logs.values())
+        return values[0] if len(values) == 1 else values
+
+    def predict(
+        self, x: object, batch_size: int | None = None, verbose: object = "auto", steps: int | None = None
+    ) -> np.ndarray:
+        """Return the predictions for ``x``, shape (n, *output_shape)."""
+        network, _ = self._need_built("predict")
+        batch = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        features, _ = data.features("x", x, network.input_shape, self.dtype)
+        if steps is not None:
+            features = features[: whole_number("steps", steps) * batch]
+        out = np.empty((len(features), math.prod(network.output_shape)), self.dtype)
+        self._program_for(min(batch, len(features))).predict(features, out)
+        return out.reshape((len(features), *network.output_shape))
+
+    def __call__(self, x: object, training: bool = False) -> np.ndarray:
+        """Return ``predict(x)``; inference mode only."""
+        if training:
+            raise ValueError("Calling a model runs it in inference mode; training=True is not supported. Use fit.")
+        return self.predict(x)
+
+
+def _listed(value: Any) -> list[object]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _check_metric(name: object, loss: losses.Loss, weighted: bool) -> None:
+    metrics.get(name, loss, 1, 1, weighted)
+
+
+def _verbosity(value: object) -> int:
+    if value == "auto":
+        return 1
+    if value in (0, 1, 2):
+        return int(value)  # type: ignore[call-overload]
+    raise ValueError(f"verbose must be 0, 1, 2 or 'auto'; got {value!r}.")
+
+
+def _callback_list(value: Any) -> list[Callback]:
+    hooks = [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+    for hook in hooks:
+        if not isinstance(hook, Callback):
+            raise TypeError(f"callbacks must be gpumlp.callbacks.Callback objects; got {hook!r}.")
+    return hooks
