@@ -2,12 +2,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test lint
+.PHONY: demo test lint
 
 $(VENV)/.test: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
 	touch $@
+
+$(VENV)/.demo: setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[plot]'
+	touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m gpumlp demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest

@@ -334,7 +334,7 @@ def _verbosity(value: object) -> int:
     if value == "auto":
         return 1
     if value in (0, 1, 2):
-        return int(value)  # type: ignore[call-overload]
+        return int(value)
     raise ValueError(f"verbose must be 0, 1, 2 or 'auto'; got {value!r}.")
 
 

@@ -41,7 +41,11 @@ def summarize(name: str, stack: list[Layer], network: Network | None, dtype: np.
         bar = "┃" if i == 0 else "│"
         out.append(f"{bar} {x:<{a}} {bar} {y:<{b}} {bar} {z:>{c}} {bar}")
         last = i == len(rows) - 1
-        out.append(line("┡", "╇", "┩", "━") if i == 0 and not last else line(*("└┴┘" if last else "├┼┤"), "─"))
+        out.append(
+            line("┡", "╇", "┩", "━")
+            if i == 0 and not last
+            else (line("└", "┴", "┘", "─") if last else line("├", "┼", "┤", "─"))
+        )
     if network is None:
         return "\n".join([*out, " The model is not built: its input shape is unknown."])
     item = dtype.itemsize
