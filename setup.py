@@ -1,5 +1,13 @@
-"""Metadata is in pyproject.toml; what stands here is the packages."""
+"""Metadata is in pyproject.toml; what stands here is where the packages are.
+
+The kernel sources live in `kernels/`, beside the package; a wheel carries them inside it, as gpumlp/kernels, because
+`kernels` is another project's import name.
+"""
 
 from setuptools import find_packages, setup
 
-setup(packages=find_packages(include=["gpumlp", "gpumlp.*"]))
+setup(
+    packages=[*find_packages(include=["gpumlp", "gpumlp.*"]), "gpumlp.kernels"],
+    package_dir={"gpumlp.kernels": "kernels"},
+    package_data={"gpumlp.kernels": ["*"]},
+)
