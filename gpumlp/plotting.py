@@ -37,5 +37,6 @@ def plot_prediction(x: Any, truth: Any, prediction: Any, title: str = "Predictio
     axes.plot(x[order], np.ravel(prediction)[order], color="C3", linewidth=1.5, label="prediction")
     axes.set(xlabel="x", ylabel="y", title=title)
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper right")
+    axes.margins(y=0.15)
+    axes.legend(loc="upper right", ncols=2)
     return axes

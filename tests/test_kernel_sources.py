@@ -1,0 +1,60 @@
+"""The kernel sources are found however gpumlp is installed."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from gpumlp import kernel_sources
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = "from gpumlp import kernel_sources; kernel_sources.source('README.md'); print(kernel_sources.folder())"
+
+
+def found(python_path, cwd):
+    environment = {**os.environ, "PYTHONPATH": str(python_path)}
+    command = [sys.executable, "-c", CODE]
+    out = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True)
+    return Path(out.stdout.strip())
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A wheel's content, built from a copy so that nothing is left in the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_wheel_outside_a_checkout(wheel, tmp_path):
+    assert found(wheel, tmp_path) == wheel / "gpumlp" / "kernels"
+    assert not (wheel / "kernels").exists()
+
+
+def test_wheel_inside_a_checkout(wheel):
+    # -P, where Python has it, or a script's own folder: the current folder is not searched first
+    code = wheel / "script.py"
+    code.write_text(CODE)
+    environment = {**os.environ, "PYTHONPATH": str(wheel)}
+    out = subprocess.run([sys.executable, code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert Path(out.stdout.strip()) == wheel / "gpumlp" / "kernels"
+
+
+def test_bare_checkout():
+    # "" is the current folder, first on the path: site-packages cannot shadow the checkout
+    assert found("", ROOT) == ROOT / "kernels"
+
+
+def test_editable_install(tmp_path):
+    assert found("", tmp_path) == ROOT / "kernels"
+
+
+def test_an_unknown_source_lists_what_there_is():
+    with pytest.raises(FileNotFoundError, match=r"README\.md"):
+        kernel_sources.source("nothing.cu")
