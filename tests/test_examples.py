@@ -1,0 +1,33 @@
+"""The examples, run as a person runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name, folder):
+    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(EXAMPLES.parent), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, str(EXAMPLES / name)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=300)
+
+
+def test_the_articles_script_runs_and_learns(tmp_path):
+    done = run("sine.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "395,521" in done.stdout
+    losses = [float(line.rsplit(": ", 1)[1]) for line in done.stdout.splitlines() if " - loss: " in line]
+    assert len(losses) == 10
+    assert losses[-1] < losses[0]
+    assert "\r" not in done.stdout and "\x1b" not in done.stdout
+
+
+def test_digits_are_recognised(tmp_path):
+    pytest.importorskip("sklearn")
+    done = run("digits.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.rsplit(": ", 1)[1].rstrip("%\n")) >= 97.0
