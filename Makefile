@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint parity
+.PHONY: demo test lint parity bench tables
 
 $(VENV)/.test: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,3 +32,20 @@ lint: $(VENV)/.test
 
 parity: .venv-parity/.ready
 	.venv-parity/bin/python tests/parity.py
+
+# Large peers come one by one, and the benchmark goes on without those that cannot be installed. On Linux the plain torch
+# package brings gigabytes of CUDA libraries; name another with LARGE_PEERS=... if you have one without.
+LARGE_PEERS ?= torch==2.13.* tensorflow-cpu
+
+.venv-bench/.ready: setup.py pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --editable '.[bench]'
+	for peer in $(LARGE_PEERS); do .venv-bench/bin/python -m pip install --quiet "$$peer" || echo "without $$peer"; done
+	touch $@
+
+bench: .venv-bench/.ready
+	.venv-bench/bin/python benchmarks/run.py
+	.venv-bench/bin/python benchmarks/tables.py
+
+tables:
+	$(PYTHON) benchmarks/tables.py

@@ -1,0 +1,51 @@
+"""What is measured: the networks, their batches, and the data and first weights that every contender gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A relu network trained with Adam (Keras's defaults) on ``steps`` batches a turn.
+
+    ``classes``: softmax cross-entropy over the last layer, from class numbers; otherwise mean squared error.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    batch: int
+    steps: int
+    classes: bool = False
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return x[steps * batch, F] and y[steps * batch, O] float32 (or class numbers [steps * batch] int32)."""
+        rng = np.random.default_rng(0)
+        n = self.steps * self.batch
+        x = rng.standard_normal((n, self.sizes[0]), np.float32)
+        if self.classes:
+            return x, rng.integers(0, self.sizes[-1], n, np.int32)
+        return x, np.sin(x[:, :1] * np.arange(1, self.sizes[-1] + 1, dtype=np.float32))
+
+    def weights(self) -> list[np.ndarray]:
+        """Return kernel[I, O] and bias[O] of every layer, Glorot uniform and zeros."""
+        rng = np.random.default_rng(1)
+        arrays: list[np.ndarray] = []
+        for fan_in, fan_out in pairwise(self.sizes):
+            limit = np.sqrt(6 / (fan_in + fan_out))
+            arrays.append(rng.uniform(-limit, limit, (fan_in, fan_out)).astype(np.float32))
+            arrays.append(np.zeros(fan_out, np.float32))
+        return arrays
+
+
+STEPS = {
+    w.name: w
+    for w in (
+        Workload("1-256x7-1, batch 20", (1, *[256] * 7, 1), 20, 300),
+        Workload("784-512-512-10, batch 128", (784, 512, 512, 10), 128, 60, classes=True),
+        Workload("1024x5, batch 1024", (1024,) * 6, 1024, 4),
+    )
+}
