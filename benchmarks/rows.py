@@ -52,7 +52,8 @@ def row(
     """Return the Row of ``values``, one a round, beside ``ours`` of the same rounds."""
     ratios = [v / o for v, o in zip(values, ours, strict=True)]
     spread = [f(series) for series in (values, ratios) for f in (statistics.median, min, max)]
-    versions = "; ".join(f"{p} {metadata.version(p)}" for p in packages)
+    providers = metadata.packages_distributions()  # tensorflow may come from tensorflow-cpu
+    versions = "; ".join(f"{p} {metadata.version(providers.get(p, [p])[0])}" for p in packages)
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%MZ")
     return Row(
         benchmark, workload, contender, unit, *map(significant, spread), len(values),
