@@ -133,7 +133,9 @@ def scikit_learn(workload: Workload) -> Turn:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     make = MLPClassifier if workload.classes else MLPRegressor
-    model = make(hidden_layer_sizes=workload.sizes[1:-1], alpha=0.0, batch_size=workload.batch, shuffle=False, random_state=0)
+    model = make(
+        hidden_layer_sizes=workload.sizes[1:-1], alpha=0.0, batch_size=workload.batch, shuffle=False, random_state=0
+    )
     x, y = workload.data()
     if not workload.classes and y.shape[1] == 1:
         y = y[:, 0]
