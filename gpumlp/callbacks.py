@@ -10,7 +10,7 @@ from gpumlp.layers import whole_number
 from gpumlp.training.progress import Progress
 
 Logs = dict[str, float] | None
-_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+_BATCH_HOOKS = [f"on_{mode}batch_{end}" for mode in ("", "train_", "test_", "predict_") for end in ("begin", "end")]
 
 
 class Callback:
@@ -42,6 +42,12 @@ class Callback:
 
     def on_test_begin(self, logs: Logs = None) -> None: ...
     def on_test_end(self, logs: Logs = None) -> None: ...
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None: ...
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None: ...
+    def on_predict_begin(self, logs: Logs = None) -> None: ...
+    def on_predict_end(self, logs: Logs = None) -> None: ...
+    def on_predict_batch_begin(self, batch: int, logs: Logs = None) -> None: ...
+    def on_predict_batch_end(self, batch: int, logs: Logs = None) -> None: ...
 
     @property
     def wants_batches(self) -> bool:
@@ -64,26 +70,63 @@ class History(Callback):
 
 
 class ProgbarLogger(Callback):
-    """The progress display. It looks at the logs when the loop comes by, and asks for no batch of its own."""
+    """The progress display of fit, evaluate and predict.
+
+    It looks at the logs when the loop comes by, and asks for no batch of its own. The validation inside a fit shows in
+    the epoch's own line.
+    """
 
     wants_batches = False
 
     def __init__(self, verbose: int = 1) -> None:
         self._verbose = verbose
         self._bar: Progress | None = None
-        self._done = 0
+        self._done, self._fitting = 0, False
 
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        self._bar, self._done = Progress(epoch, self.params["epochs"], self.params["steps"], self._verbose), 0
+    def _begin(self, title: str = "") -> None:
+        self._bar, self._done = Progress(self.params["steps"], self._verbose, title), 0
 
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+    def _update(self, batch: int, logs: Logs) -> None:
         self._done = batch + 1
         if self._bar:
             self._bar.update(self._done, logs or {})
 
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+    def _finish(self, logs: Logs) -> None:
         if self._bar:
             self._bar.finish(self._done, logs or {})
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._fitting = True
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._begin(f"Epoch {epoch + 1}/{self.params['epochs']}")
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self._update(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        self._finish(logs)
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        if not self._fitting:
+            self._begin()
+
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
+        if not self._fitting:
+            self._update(batch, logs)
+
+    def on_test_end(self, logs: Logs = None) -> None:
+        if not self._fitting:
+            self._finish(logs)
+
+    def on_predict_begin(self, logs: Logs = None) -> None:
+        self._begin()
+
+    def on_predict_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self._update(batch, logs)
+
+    def on_predict_end(self, logs: Logs = None) -> None:
+        self._finish(logs)
 
 
 class LambdaCallback(Callback):

@@ -53,7 +53,7 @@ def demo(folder: Path) -> int:
             warnings.simplefilter("ignore", UserWarning)
             history = model.fit(x, np.sin(x), steps_per_epoch=steps, epochs=epochs, verbose=0)
         seconds = time.perf_counter() - began
-        prediction = model.predict(test_x)
+        prediction = model.predict(test_x, verbose=0)
         error = float(np.mean((prediction[:, 0] - np.sin(test_x)) ** 2))
         trained = f"{steps} steps x {epochs} epochs"
         print(

@@ -69,8 +69,8 @@ class Sequential:
         if any(layer.name == other.name for other in self._layers):
             raise ValueError(f"There is a layer named {layer.name!r} already; names must differ.")
         stack = [*self._layers, layer]
-        if stack[0].input_shape is not None:
-            describe(stack, stack[0].input_shape)
+        if (shape := self._known_input_shape(stack)) is not None:
+            describe(stack, shape)  # raises before anything is changed
         self._restack(stack)
 
     def pop(self) -> Layer:
@@ -81,23 +81,31 @@ class Sequential:
         self._restack(self._layers[:-1])
         return top
 
+    def _known_input_shape(self, stack: list[Layer]) -> Shape | None:
+        return self._network.input_shape if self._network else stack[0].input_shape if stack else None
+
     def _restack(self, stack: list[Layer]) -> None:
-        old = [] if self._arena is None else self._arena.weights
-        kept = min(len(stack), len(self._layers))
+        """Take ``stack``, which differs from the old one at the top: the layers below keep their weights."""
+        shape, old = self._known_input_shape(stack), [] if self._arena is None else self._arena.weights
         self._layers, self._network, self._arena, self._program, self._slots = stack, None, None, None, None
-        if stack and stack[0].input_shape is not None:
-            self._build(stack[0].input_shape, old if kept else [])
+        if shape is not None:
+            self._build(shape, old)
 
     def build(self, input_shape: object = None) -> None:
-        """Create the weights for samples of ``input_shape``; a leading None, the batch, is dropped."""
+        """Create the weights for samples of ``input_shape``; a leading None, the batch, is dropped.
+
+        ValueError if the model is built for another shape already.
+        """
         if isinstance(input_shape, (tuple, list)) and input_shape and input_shape[0] is None:
             input_shape = tuple(input_shape[1:])
         if input_shape is None:
             input_shape = self._layers[0].input_shape if self._layers else None
         shape = feature_shape(input_shape)
-        if self._network is not None and self._network.input_shape == shape:
-            return
-        self._build(shape, [])
+        known = self._known_input_shape(self._layers)
+        if known is not None and known != shape:
+            raise ValueError(f"The model takes samples of shape {known}; it cannot be built for {shape} as well.")
+        if not self.built:
+            self._build(shape, [])
 
     def _build(self, shape: Shape, old: list[np.ndarray]) -> None:
         if not self.layers:
@@ -183,10 +191,21 @@ class Sequential:
             self._program = LoopProgram(network, arena, self.device.backend(), batch)
         return self._program
 
-    def _objective(self, loss: losses.Loss, y: np.ndarray) -> loop.Objective:
+    def _trainer(self, shape: Shape, batch: int) -> tuple[LoopProgram, dict[str, np.ndarray]]:
+        """Return a Program for ``batch`` samples of ``shape`` and the optimizer's state, made where they lack."""
+        assert self.optimizer is not None
+        if not self.built:
+            self._build(shape, [])
+        if self._slots is None:
+            assert self._arena is not None
+            self._slots = {name: self._arena.zeros() for name in self.optimizer.slots}
+        return self._program_for(batch), self._slots
+
+    def _objective(self, loss: losses.Loss, dataset: Dataset) -> loop.Objective:
         network, _ = self._need_built("this")
-        width = math.prod(network.output_shape)
-        return loop.Objective(loss, [metrics.get(m, loss, y.shape[1], width, w) for m, w in self._metric_names])
+        assert dataset.y is not None
+        given, width = dataset.y.shape[1], math.prod(network.output_shape)
+        return loop.Objective(loss, [metrics.get(m, loss, given, width, w) for m, w in self._metric_names])
 
     def _prepare(
         self, x: object, y: object, weight: object, class_weight: Any, loss: losses.Loss, prefix: str = ""
@@ -250,14 +269,8 @@ class Sequential:
                 raise ValueError(f"validation x has samples of shape {val_shape}, x of shape {shape}.")
             val_batches = data.Batches(len(held_out), validation_batch_size or batch_size, validation_steps, False)
 
-        if not self.built:
-            self._build(shape, [])
-        program = self._program_for(max(batches.batch_size, val_batches.batch_size if held_out else 0))
-        if self._slots is None:
-            assert self._arena is not None
-            self._slots = {name: self._arena.zeros() for name in optimizer.slots}
-        assert train.y is not None
-        objective = self._objective(loss, train.y)
+        program, slots = self._trainer(shape, max(batches.batch_size, val_batches.batch_size if held_out else 0))
+        objective = self._objective(loss, train)
         self.history, self.stop_training = History(), False
         params = {"epochs": epochs, "steps": batches.steps, "verbose": level}
         shown = [ProgbarLogger(level)] if level else []
@@ -270,9 +283,8 @@ class Sequential:
             return {"val_" + name: value for name, value in logs.items()}
 
         loop.fit(
-            program, train, batches, objective, optimizer, self._slots, range(initial_epoch, epochs), everything,
-            validate,
-        )  # fmt: skip
+            program, train, batches, objective, optimizer, slots, range(initial_epoch, epochs), everything, validate
+        )
         return self.history
 
     def evaluate(
@@ -291,33 +303,75 @@ class Sequential:
         self._need_built("evaluate")
         held_out, _ = self._prepare(x, y, sample_weight, None, loss)
         batches = data.Batches(len(held_out), batch_size, steps, False)
-        assert held_out.y is not None
-        hooks = CallbackList(_callback_list(callbacks), self, {"steps": batches.steps})
-        program = self._program_for(batches.batch_size)
-        logs = loop.evaluate(program, held_out, batches, self._objective(loss, held_out.y), hooks)
-        if return_dict:
-            return logs
-        values = list(logs.values())
-        return values[0] if len(values) == 1 else values
+        hooks = self._hooks(callbacks, verbose, batches.steps)
+        logs = loop.evaluate(
+            self._program_for(batches.batch_size), held_out, batches, self._objective(loss, held_out), hooks
+        )
+        return _result(logs, return_dict)
 
     def predict(
-        self, x: object, batch_size: int | None = None, verbose: object = "auto", steps: int | None = None
+        self,
+        x: object,
+        batch_size: int | None = None,
+        verbose: object = "auto",
+        steps: int | None = None,
+        callbacks: Iterable[Callback] | Callback | None = None,
     ) -> np.ndarray:
         """Return the predictions for ``x``, shape (n, *output_shape)."""
         network, _ = self._need_built("predict")
-        batch = whole_number("batch_size", 32 if batch_size is None else batch_size)
         features, _ = data.features("x", x, network.input_shape, self.dtype)
-        if steps is not None:
-            features = features[: whole_number("steps", steps) * batch]
+        batches = data.Batches(len(features), batch_size, steps, False)
+        features = features[: batches.steps * batches.batch_size]
+        hooks = self._hooks(callbacks, verbose, batches.steps)
         out = np.empty((len(features), math.prod(network.output_shape)), self.dtype)
-        self._program_for(min(batch, len(features))).predict(features, out)
+        batch = min(batches.batch_size, len(features))
+        loop.predict(self._program_for(batch), features, out, batch, hooks)
         return out.reshape((len(features), *network.output_shape))
+
+    def _hooks(self, callbacks: Any, verbose: object, steps: int) -> CallbackList:
+        level = _verbosity(verbose)
+        shown = [ProgbarLogger(level)] if level else []
+        return CallbackList([*_callback_list(callbacks), *shown], self, {"steps": steps, "verbose": level})
+
+    def train_on_batch(
+        self,
+        x: object,
+        y: object = None,
+        sample_weight: object = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Run one training step on all of ``x`` and return what ``evaluate`` returns, from before the step."""
+        loss, optimizer = self._need_compiled("train_on_batch")
+        batch, shape = self._prepare(x, y, sample_weight, class_weight, loss)
+        program, slots = self._trainer(shape, len(batch))
+        objective = self._objective(loss, batch)
+        averages = loop.Averages(objective)
+        averages.add(program.run(batch, None, len(batch), 0, 1, loss, objective.metrics, optimizer, slots))
+        return _result(averages.result(), return_dict)
+
+    def test_on_batch(
+        self, x: object, y: object = None, sample_weight: object = None, return_dict: bool = False
+    ) -> Any:
+        """Return what ``evaluate`` returns, with all of ``x`` as one batch."""
+        self._need_built("test_on_batch")
+        n = len(data.to_array("x", x))
+        return self.evaluate(x, y, max(n, 1), verbose=0, sample_weight=sample_weight, return_dict=return_dict)
+
+    def predict_on_batch(self, x: object) -> np.ndarray:
+        """Return the predictions for all of ``x`` as one batch."""
+        return self.predict(x, max(len(data.to_array("x", x)), 1), verbose=0)
 
     def __call__(self, x: object, training: bool = False) -> np.ndarray:
         """Return ``predict(x)``; inference mode only."""
         if training:
             raise ValueError("Calling a model runs it in inference mode; training=True is not supported. Use fit.")
-        return self.predict(x)
+        return self.predict(x, verbose=0)
+
+
+def _result(logs: dict[str, float], as_dict: bool) -> Any:
+    values = list(logs.values())
+    return logs if as_dict else values[0] if len(values) == 1 else values
 
 
 def _listed(value: Any) -> list[object]:

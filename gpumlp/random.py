@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_source = np.random.default_rng()
+_source: np.random.Generator | None = None  # made when first asked for: numpy.random takes 12 ms to import
 
 
 def seed(value: int) -> None:
@@ -15,9 +15,14 @@ def seed(value: int) -> None:
 
 def generator(own_seed: int | None = None) -> np.random.Generator:
     """Return a fresh generator for ``own_seed``, or the package's source for None."""
-    return _source if own_seed is None else np.random.default_rng(own_seed)
+    global _source
+    if own_seed is not None:
+        return np.random.default_rng(own_seed)
+    if _source is None:
+        _source = np.random.default_rng()
+    return _source
 
 
 def key() -> int:
     """Draw 63 random bits, the key of a counter-based stream."""
-    return int(_source.integers(0, 2**63 - 1))
+    return int(generator().integers(0, 2**63 - 1))

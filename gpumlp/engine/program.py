@@ -101,10 +101,10 @@ class LoopProgram:
                 optimizer.iterations = step
         return logs
 
-    def predict(self, x: Array, out: Array) -> None:
+    def predict(self, x: Array, out: Array, batch: int) -> None:
         """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
-        for start in range(0, len(x), self.batch):
-            stop = min(start + self.batch, len(x))
+        for start in range(0, len(x), batch):
+            stop = min(start + batch, len(x))
             out[start:stop] = self._forward(x[start:stop], None)
 
     def _gather(self, data: Dataset, order: Array | None, start: int, stop: int) -> tuple[Array, Array, Array | None]:

@@ -83,11 +83,24 @@ def deferred_interrupt() -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGINT, previous)
 
 
+def stretches(first: int, last: int, one_by_one: bool) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) from ``first`` to ``last`` in stretches of about CHUNK_SECONDS, or of one step."""
+    size = 1
+    while first < last:
+        stop, began = min(first + size, last), time.perf_counter()
+        yield first, stop
+        if not one_by_one:
+            per_step = (time.perf_counter() - began) / (stop - first)
+            size = max(1, int(CHUNK_SECONDS / max(per_step, 1e-9)))
+        first = stop
+
+
 def fit(
     program: Any, data: Dataset, batches: Batches, objective: Objective, optimizer: Optimizer, slots: dict[str, Any],
     epochs: range, callbacks: Any, validate: Callable[[int], dict[str, float] | None],
 ) -> None:  # fmt: skip
     """Train over ``epochs``. ``callbacks`` has the hooks, ``per_batch`` and ``stopped``; logs are dicts of float."""
+    loss, metrics = objective.loss, objective.metrics
     with deferred_interrupt() as check:
         callbacks.on_train_begin()
         logs: dict[str, float] = {}
@@ -95,22 +108,14 @@ def fit(
             callbacks.on_epoch_begin(epoch)
             averages = Averages(objective)
             order, first, last = batches.epoch()
-            chunk, step = 1, first
-            while step < last and not callbacks.stopped:
-                stop = min(step + chunk, last)
-                callbacks.on_train_batch_begin(step - first)
-                began = time.perf_counter()
-                averages.add(
-                    program.run(
-                        data, order, batches.batch_size, step, stop, objective.loss, objective.metrics, optimizer, slots
-                    )
-                )
-                if not callbacks.per_batch:
-                    per_step = (time.perf_counter() - began) / (stop - step)
-                    chunk = max(1, int(CHUNK_SECONDS / max(per_step, 1e-9)))
+            for start, stop in stretches(first, last, callbacks.per_batch):
+                callbacks.on_train_batch_begin(start - first)
+                size = batches.batch_size
+                averages.add(program.run(data, order, size, start, stop, loss, metrics, optimizer, slots))
                 callbacks.on_train_batch_end(stop - first - 1, averages.result())
-                step = stop
                 check()
+                if callbacks.stopped:
+                    break
             logs = averages.result()
             logs.update(validate(epoch) or {})
             callbacks.on_epoch_end(epoch, logs)
@@ -124,7 +129,21 @@ def evaluate(program: Any, data: Dataset, batches: Batches, objective: Objective
     averages = Averages(objective)
     callbacks.on_test_begin()
     order, first, last = batches.epoch()
-    averages.add(program.run(data, order, batches.batch_size, first, last, objective.loss, objective.metrics))
+    for start, stop in stretches(first, last, callbacks.per_batch):
+        callbacks.on_test_batch_begin(start - first)
+        averages.add(program.run(data, order, batches.batch_size, start, stop, objective.loss, objective.metrics))
+        callbacks.on_test_batch_end(stop - first - 1, averages.result())
     logs = averages.result()
     callbacks.on_test_end(logs)
     return logs
+
+
+def predict(program: Any, x: Any, out: Any, batch: int, callbacks: Any) -> None:
+    """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
+    callbacks.on_predict_begin()
+    for start, stop in stretches(0, -(-len(x) // batch), callbacks.per_batch):
+        callbacks.on_predict_batch_begin(start)
+        rows = slice(start * batch, stop * batch)
+        program.predict(x[rows], out[rows], batch)
+        callbacks.on_predict_batch_end(stop - 1)
+    callbacks.on_predict_end()

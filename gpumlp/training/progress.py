@@ -27,14 +27,18 @@ def updates_in_place() -> bool:
 
 
 class Progress:
-    """One epoch's line. ``verbose`` 1 shows a bar while it runs, 2 one line when it is done."""
+    """The line of one epoch, one evaluation or one prediction.
 
-    def __init__(self, epoch: int, epochs: int, steps: int, verbose: int) -> None:
+    ``verbose`` 1 shows a bar while it runs, 2 one line when it is done. ``title`` stands on a line above.
+    """
+
+    def __init__(self, steps: int, verbose: int, title: str = "") -> None:
         self._steps, self._verbose = steps, verbose
         self._live = verbose == 1 and updates_in_place()
         self._began = self._shown = time.perf_counter()
         self._length = 0
-        print(f"Epoch {epoch + 1}/{epochs}", flush=self._live)
+        if title:
+            print(title, flush=self._live)
 
     def update(self, done: int, logs: dict[str, float]) -> None:
         """Show ``done`` steps, unless the last line is fresh."""
