@@ -1,0 +1,88 @@
+"""Write the README's tables from the committed rows, or check that they are up to date.
+
+``python benchmarks/tables.py`` rewrites what stands between ``<!-- table NAME -->`` and ``<!-- end -->`` in README.md;
+with ``--check`` it changes nothing, and fails where a table differs from its rows. It needs no package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import rows
+
+README = Path(__file__).parents[1] / "README.md"
+MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def grouped(found: list[rows.Row]) -> dict[tuple[str, str], list[rows.Row]]:
+    """Return the rows of each (workload, unit), in order."""
+    groups: dict[tuple[str, str], list[rows.Row]] = {}
+    for r in found:
+        groups.setdefault((r.workload, r.unit), []).append(r)
+    return groups
+
+
+def table(found: list[rows.Row]) -> str:
+    """Return a Markdown table: a line a contender, a column pair a workload: median [spread], ratio to gpumlp."""
+    groups = grouped(found)
+    contenders = list(dict.fromkeys(r.contender for r in found))
+    heads = [f"{workload}: {unit} | ratio" for workload, unit in groups]
+    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|---:|" * len(heads)]
+    for name in contenders:
+        cells = []
+        for group in groups.values():
+            r = next((r for r in group if r.contender == name), None)
+            if r is None:
+                cells.append("| ")
+                continue
+            ratio = (
+                "1" if r.ratio_low == r.ratio_high == 1 else f"{r.ratio:.2f} [{r.ratio_low:.2f}, {r.ratio_high:.2f}]"
+            )
+            cells.append(f"{r.median:.3g} [{r.low:.3g}, {r.high:.3g}] | {ratio}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def source(name: str, found: list[rows.Row]) -> str:
+    """Return the line under a table: what was measured, where, when and with which versions."""
+    versions = dict.fromkeys(v for r in found for v in r.versions.split("; "))
+    r = found[0]
+    return (
+        f"Median [lowest, highest] of {r.repeats} rounds; ratio: to gpumlp in the same round, above 1 where gpumlp is "
+        f"better. Rows: `benchmarks/results/{name}.csv`; commit {r.commit}; {r.machine}; {r.time[:10]}; "
+        f"{', '.join(versions)}."
+    )
+
+
+def filled(text: str) -> str:
+    """Return ``text`` with every marked table made anew from its rows."""
+
+    def fill(match: re.Match[str]) -> str:
+        found = rows.read(rows.RESULTS / f"{match[2]}.csv")
+        return f"{match[1]}{table(found)}\n\n{source(match[2], found)}\n{match[3]}"
+
+    return MARKED.sub(fill, text)
+
+
+def main() -> int:
+    """Write or check; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit with 1 where a table is not its rows'"
+    )
+    check = parser.parse_args().check
+    old = README.read_text(encoding="utf-8")
+    new = filled(old)
+    if check and new != old:
+        print("README.md's tables differ from benchmarks/results/: run make tables.", file=sys.stderr)
+        return 1
+    if not check:
+        README.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
