@@ -24,6 +24,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python benchmarks/tables.py --check
 
 .venv-parity/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-parity

@@ -229,7 +229,10 @@ class CallbackList:
         if not hook.startswith("on_"):
             raise AttributeError(hook)
 
+        expected = 2 if "epoch" in hook or "batch" in hook else 1  # (index, logs) or (logs), always all of them
+
         def call(*arguments: Any) -> None:
+            arguments += (None,) * (expected - len(arguments))
             for callback in self._all:
                 getattr(callback, hook)(*arguments)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import platform
+import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,10 +31,11 @@ def article_model() -> models.Sequential:
 
 def demo(folder: Path) -> int:
     """Fit sin(x) with each setting, print a table and write the plots into ``folder``."""
-    import warnings
-
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError:
+        print("The demo draws plots and needs matplotlib: pip install 'gpumlp[plot]'.", file=sys.stderr)
+        return 1
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -73,21 +77,28 @@ def demo(folder: Path) -> int:
     return 0
 
 
+def blas_threads() -> str:
+    """Return how many threads the BLAS uses: asked of the OpenBLAS in NumPy's wheels, otherwise what is set."""
+    base = Path(np.__file__).parent
+    for library in [*base.parent.glob("numpy.libs/*openblas*"), *base.glob(".dylibs/*openblas*")]:
+        for prefix, suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
+            count = getattr(ctypes.CDLL(str(library)), f"{prefix}openblas_get_num_threads{suffix}", None)
+            if count is not None:
+                return str(count())
+    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+    return ", ".join(f"{n}={os.environ[n]}" for n in names if n in os.environ) or "its default"
+
+
 def info() -> int:
     """Print versions, the BLAS and its threads, and what ``device="auto"`` picks and why."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    threads = {
-        name: os.environ[name] for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-        if name in os.environ
-    }  # fmt: skip
     auto = devices.resolve(None)
     rows = {
         "gpumlp": gpumlp.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": f"{blas.get('name')} {blas.get('version')}",
-        "blas threads": ", ".join(f"{k}={v}" for k, v in threads.items())
-        or f"its default, {os.cpu_count()} processors",
+        "blas threads": f"{blas_threads()} ({os.cpu_count()} processors)",
         "device": f"{auto.name} ({auto.reason})",
     }
     for name, value in rows.items():
@@ -103,4 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show = commands.add_parser("demo", help="fit y = sin(x) with the article's network and plot it")
     show.add_argument("--output", type=Path, default=Path("demo"), help="folder for the plots (default: demo)")
     chosen = parser.parse_args(arguments)
-    return info() if chosen.command == "info" else demo(chosen.output)
+    if chosen.command == "info":
+        return info()
+    try:
+        return demo(chosen.output)
+    except OSError as error:  # no such place, no permission, full disk
+        print(f"The plots cannot be written to {chosen.output}: {error}. Choose another --output.", file=sys.stderr)
+        return 1

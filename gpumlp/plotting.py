@@ -10,8 +10,10 @@ import numpy as np
 def _axes(axes: Any) -> Any:
     if axes is not None:
         return axes
-    from matplotlib import pyplot
-
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError("Plots need matplotlib: pip install 'gpumlp[plot]'.") from error
     return pyplot.subplots(figsize=(8, 4.5), layout="constrained")[1]
 
 

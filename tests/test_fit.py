@@ -1,4 +1,4 @@
-"""fit, evaluate and predict from outside: Keras's batch rules, callbacks, validation, weights, what changes and what not."""
+"""fit, evaluate and predict from outside: Keras's batch rules, callbacks, validation, weights."""
 
 import warnings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 
@@ -64,6 +65,8 @@ class Progress:
 
     def _write(self, line: str, end: str) -> None:
         if self._live:
+            if not end:  # a line that wraps could not be rewritten
+                line = line[: shutil.get_terminal_size().columns - 1]
             print("\r" + line.ljust(self._length), end=end, flush=True)
             self._length = len(line)
         else:

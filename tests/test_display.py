@@ -1,0 +1,179 @@
+"""What a person sees: the progress display on a terminal, in a file and in a notebook; plots; the commands."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpumlp import cli, layers, models
+from gpumlp.training import progress
+
+ROOT = Path(cli.__file__).parents[1]
+SCRIPT = """
+import numpy as np
+from gpumlp import layers, models
+model = models.Sequential([layers.Dense(4, input_shape=(1,)), layers.Dense(1)])
+model.compile(loss="mse", metrics=["mae"])
+x = np.linspace(0, 1, 60)
+model.fit(x, x, batch_size=10, epochs=2, validation_split=0.5{arguments})
+model.evaluate(x, x{arguments})
+model.predict(x{arguments})
+"""
+LINE = r"{0}/{0} ━{{20}} 0s \d+[mu]s/step"
+
+
+def environment(**more):
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **more}
+
+
+def piped(arguments="", **more):
+    command = [sys.executable, "-c", SCRIPT.format(arguments=arguments)]
+    done = subprocess.run(command, capture_output=True, env=environment(**more), timeout=120, check=True)
+    return done.stdout.decode(more.get("PYTHONIOENCODING", "utf-8"))
+
+
+def test_into_a_file_go_plain_lines():
+    lines = piped().splitlines()
+    logs = r" - loss: [\d.e-]+ - mae: [\d.e-]+"
+    epoch = LINE.format(3) + logs + r" - val_loss: [\d.e-]+ - val_mae: [\d.e-]+"
+    patterns = ["Epoch 1/2", epoch, "Epoch 2/2", epoch, LINE.format(2) + logs, LINE.format(2)]
+    assert len(lines) == len(patterns)
+    for line, pattern in zip(lines, patterns, strict=True):
+        assert re.fullmatch(pattern, line), line
+
+
+def test_verbose_2_is_one_line_an_epoch_and_0_is_silent():
+    lines = piped(", verbose=2").splitlines()
+    assert lines[0] == "Epoch 1/2" and re.match(r"3/3 - 0s - \d+[mu]s/step - loss: ", lines[1])
+    assert piped(", verbose=0") == ""
+
+
+def test_an_encoding_without_box_characters_gets_ascii():
+    assert "3/3 " + "=" * 20 in piped(PYTHONIOENCODING="ascii")
+
+
+def test_on_a_terminal_the_line_is_rewritten_in_place():
+    pty = pytest.importorskip("pty")
+    main, terminal = pty.openpty()
+    code = SCRIPT.format(arguments="").replace("60", "60_000").replace("batch_size=10", "batch_size=4")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=terminal, env=environment(COLUMNS="100")) as child:
+        os.close(terminal)
+        received = b""
+        while True:
+            try:
+                part = os.read(main, 65536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not part:
+                break
+            received += part
+        assert child.wait(120) == 0
+    os.close(main)
+    rows = received.decode().replace("\r\n", "\n").split("\n")
+    frames = rows[1].split("\r")[1:]
+    assert rows[0] == "Epoch 1/2" and rows[2] == "Epoch 2/2"
+    assert len(frames) > 2 and all(len(frame) < 100 for frame in frames[:-1])
+    assert "╺" in frames[0] and frames[-1].startswith("7500/7500 " + "━" * 20)
+    done = [int(frame.split("/")[0]) for frame in frames]
+    assert done == sorted(done)
+
+
+def test_in_a_notebook_the_line_is_rewritten_too(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.0)
+    bar = progress.Progress(4, 1, "Epoch 1/1")
+    bar.update(1, {"loss": 0.5})
+    bar.finish(4, {"loss": 2e-5})
+    first, second = out.getvalue().split("\r")[1:]
+    assert out.getvalue().startswith("Epoch 1/1\n")
+    assert "1/4 ━━━━━╺" in first and first.endswith("loss: 0.5000")
+    assert second.rstrip().endswith("loss: 2.0000e-05") and second.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5123, "0.5123"), (12.0, "12.0000"), (1e-3, "1.0000e-03"), (-2e-7, "-2.0000e-07"), (0, "0.0000")],
+)
+def test_numbers_are_shown_as_keras_shows_them(value, text):
+    assert progress.number(value) == text
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("Agg")
+    yield pyplot
+    pyplot.close("all")
+
+
+def test_plots_return_their_axes_and_show_what_was_given(figures):
+    from gpumlp.plotting import plot_history, plot_prediction
+
+    model = models.Sequential([layers.Dense(1, input_shape=(1,))])
+    model.compile(loss="mse")
+    x = np.array([3.0, 1.0, 2.0])
+    history = model.fit(x, x, epochs=3, validation_data=(x, x), verbose=0)
+    axes = plot_history(history)
+    assert [line.get_label() for line in axes.lines] == ["loss", "val_loss"]
+    assert list(axes.lines[0].get_ydata()) == history.history["loss"]
+    axes = plot_prediction(x, np.sin(x), model.predict(x, verbose=0), title="what was trained")
+    assert axes.get_title() == "what was trained" and axes.get_xlabel() and axes.get_ylabel()
+    assert [line.get_label() for line in axes.lines] == ["truth", "prediction"]
+    assert list(axes.lines[0].get_xdata()) == [1, 2, 3]
+    own = figures.subplots()[1]
+    assert plot_history(history, axes=own) is own
+
+
+def test_the_demo_prints_a_table_and_writes_its_plots(figures, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(cli, "SETTINGS", (("short", 10, 3), ("article", 30, 2)))
+    assert cli.main(["demo", "--output", str(tmp_path / "plots")]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"short +10 x 3 +cpu +395,521 +\d+\.\d\d +\d\.\d\de[+-]\d\d\n", out)
+    for name in ("sine_short.png", "sine_article.png", "loss.png"):
+        assert (tmp_path / "plots" / name).stat().st_size > 10_000
+        assert str(tmp_path / "plots" / name) in out
+
+
+def test_the_demo_says_when_its_folder_cannot_be_written(figures, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.main(["demo", "--output", str(tmp_path / "file")]) == 1
+    assert "Choose another --output" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_a_full_disk_is_an_error_message(figures, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(cli, "SETTINGS", (("short", 1, 1),))
+    (tmp_path / "sine_short.png").symlink_to("/dev/full")
+    assert cli.main(["demo", "--output", str(tmp_path)]) == 1
+    assert "No space left" in capsys.readouterr().err
+
+
+def test_without_matplotlib_the_demo_names_the_extra(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert cli.main(["demo", "--output", str(tmp_path)]) == 1
+    assert "gpumlp[plot]" in capsys.readouterr().err
+
+
+def test_info_names_versions_blas_threads_and_the_device(capsys):
+    assert cli.main(["info"]) == 0
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["numpy"] == np.__version__
+    assert rows["device"].startswith("cpu (auto")
+    assert re.match(r"\d+ \(\d+ processors\)|.*default|.*_NUM_THREADS", rows["blas threads"])
+
+
+def test_the_environment_chooses_the_device(monkeypatch):
+    from gpumlp import devices
+
+    monkeypatch.setenv("GPUMLP_DEVICE", "cpu")
+    assert devices.resolve().reason == "from GPUMLP_DEVICE"
+    monkeypatch.setenv("GPUMLP_DEVICE", "tpu")
+    with pytest.raises(ValueError, match="'tpu' \\(from GPUMLP_DEVICE\\)"):
+        devices.resolve()
