@@ -92,13 +92,13 @@ def test_hooks_come_in_keras_order():
     recorder = Recorder()
     build().fit(X, Y, batch_size=20, validation_data=(X, Y), validation_batch_size=25, verbose=0, callbacks=recorder)
     assert recorder.calls == [
-        ("on_train_begin",),
+        ("on_train_begin", None),
         ("on_epoch_begin", 0),
         ("on_train_batch_begin", 0),
         ("on_train_batch_end", 0),
         ("on_train_batch_begin", 1),
         ("on_train_batch_end", 1),
-        ("on_test_begin",),
+        ("on_test_begin", None),
         ("on_test_batch_begin", 0),
         ("on_test_batch_end", 0),
         ("on_test_end", {"loss": recorder.calls[9][1]["loss"]}),
