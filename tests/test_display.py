@@ -132,7 +132,7 @@ def test_plots_return_their_axes_and_show_what_was_given(figures):
 
 
 def test_the_demo_prints_a_table_and_writes_its_plots(figures, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(cli, "SETTINGS", (("short", 10, 3), ("article", 30, 2)))
+    monkeypatch.setattr(cli, "SETTINGS", (("short", 10, 3, False), ("article", 30, 2, True)))
     assert cli.main(["demo", "--output", str(tmp_path / "plots")]) == 0
     out = capsys.readouterr().out
     assert re.search(r"short +10 x 3 +cpu +395,521 +\d+\.\d\d +\d\.\d\de[+-]\d\d\n", out)
@@ -149,7 +149,7 @@ def test_the_demo_says_when_its_folder_cannot_be_written(figures, tmp_path, caps
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
 def test_a_full_disk_is_an_error_message(figures, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(cli, "SETTINGS", (("short", 1, 1),))
+    monkeypatch.setattr(cli, "SETTINGS", (("short", 1, 1, False),))
     (tmp_path / "sine_short.png").symlink_to("/dev/full")
     assert cli.main(["demo", "--output", str(tmp_path)]) == 1
     assert "No space left" in capsys.readouterr().err
