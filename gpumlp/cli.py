@@ -72,7 +72,7 @@ def demo(folder: Path) -> int:
         )
         axes.figure.savefig(folder / f"sine_{name}.png", dpi=120)
         pyplot.close(axes.figure)
-    axes = plot_history(curves, "y = sin(x), 1-256x7-1, Adam: training loss")
+    axes = plot_history(dict(reversed(curves.items())), "y = sin(x), 1-256x7-1, Adam: training loss")
     axes.set_xscale("log")  # the short settings would be a dot beside the long one
     axes.figure.savefig(folder / "loss.png", dpi=120)
     pyplot.close(axes.figure)
