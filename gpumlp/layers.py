@@ -76,6 +76,8 @@ class Layer:
             base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
             name = f"{base}_{_names[base]}" if _names[base] else base
             _names[base] += 1
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a string; got {name!r}.")
         self.name = name
 
     def weights(self, shape: Shape) -> list[WeightSpec]:

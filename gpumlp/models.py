@@ -87,9 +87,10 @@ class Sequential:
     def _restack(self, stack: list[Layer]) -> None:
         """Take ``stack``, which differs from the old one at the top: the layers below keep their weights."""
         shape, old = self._known_input_shape(stack), [] if self._arena is None else self._arena.weights
-        self._layers, self._network, self._arena, self._program, self._slots = stack, None, None, None, None
-        if shape is not None:
-            self._build(shape, old)
+        made = None if shape is None else self._made(stack, shape, old)
+        self._layers = stack
+        self._network, self._arena = made or (None, None)
+        self._program = self._slots = None
 
     def build(self, input_shape: object = None) -> None:
         """Create the weights for samples of ``input_shape``; a leading None, the batch, is dropped.
@@ -105,16 +106,21 @@ class Sequential:
         if known is not None and known != shape:
             raise ValueError(f"The model takes samples of shape {known}; it cannot be built for {shape} as well.")
         if not self.built:
-            self._build(shape, [])
+            self._build(shape)
 
-    def _build(self, shape: Shape, old: list[np.ndarray]) -> None:
-        if not self.layers:
-            return
-        network = describe(self._layers, shape)
+    def _build(self, shape: Shape) -> None:
+        if made := self._made(self._layers, shape, []):
+            self._network, self._arena = made
+
+    def _made(self, stack: list[Layer], shape: Shape, old: list[np.ndarray]) -> tuple[Network, Arena] | None:
+        """Return the Network and the weights of ``stack``, the first ones taken from ``old``; None without layers."""
+        if all(isinstance(layer, Input) for layer in stack):
+            return None
+        network = describe(stack, shape)
         arena = Arena(list(network.weights), self.dtype)
         for i, (view, spec) in enumerate(zip(arena.weights, arena.specs, strict=True)):
             view[...] = old[i] if i < len(old) else spec.initializer(spec.shape, self.dtype)
-        self._network, self._arena, self._program, self._slots = network, arena, None, None
+        return network, arena
 
     def _need_built(self, what: str) -> tuple[Network, Arena]:
         if self._network is None or self._arena is None:
@@ -136,12 +142,12 @@ class Sequential:
     def set_weights(self, weights: list[Any]) -> None:
         """Set all weight arrays, in the order of ``get_weights``; ValueError, and no change, where a shape differs."""
         network, arena = self._need_built("set_weights")
-        arrays = [np.asarray(w) for w in weights]
+        if not isinstance(weights, (list, tuple)):
+            raise TypeError(f"set_weights takes a list of arrays, as get_weights returns; got {weights!r}.")
+        arrays = [data.to_array("each weight array", w) for w in weights]
         got, expected = [a.shape for a in arrays], [s.shape for s in network.weights]
         if got != expected:
             raise ValueError(f"set_weights expects arrays of shapes {expected}; got {got}.")
-        if any(a.dtype.kind not in "biuf" for a in arrays):
-            raise TypeError("set_weights expects arrays of numbers.")
         for view, array in zip(arena.weights, arrays, strict=True):
             view[...] = array
 
@@ -195,7 +201,7 @@ class Sequential:
         """Return a Program for ``batch`` samples of ``shape`` and the optimizer's state, made where they lack."""
         assert self.optimizer is not None
         if not self.built:
-            self._build(shape, [])
+            self._build(shape)
         if self._slots is None:
             assert self._arena is not None
             self._slots = {name: self._arena.zeros() for name in self.optimizer.slots}
@@ -250,7 +256,7 @@ class Sequential:
         validation_freq = whole_number("validation_freq", validation_freq)
         level = _verbosity(verbose)
         hooks = _callback_list(callbacks)
-        if not 0.0 <= validation_split < 1.0:
+        if not isinstance(validation_split, (int, float)) or not 0.0 <= validation_split < 1.0:
             raise ValueError(f"validation_split must lie in [0, 1); got {validation_split!r}.")
         if validation_split and validation_data is None:
             data.same_length(x=data.to_array("x", x), y=data.to_array("y", y))
@@ -267,7 +273,12 @@ class Sequential:
             held_out, val_shape = self._prepare(vx, vy, vw, None, loss, "validation ")
             if val_shape != shape:
                 raise ValueError(f"validation x has samples of shape {val_shape}, x of shape {shape}.")
-            val_batches = data.Batches(len(held_out), validation_batch_size or batch_size, validation_steps, False)
+            val_batches = data.Batches(
+                len(held_out),
+                batch_size if validation_batch_size is None else validation_batch_size,
+                validation_steps,
+                False,
+            )
 
         program, slots = self._trainer(shape, max(batches.batch_size, val_batches.batch_size if held_out else 0))
         objective = self._objective(loss, train)

@@ -1,5 +1,7 @@
 """Whole models: gradients against central differences, optimizers against a formula, same bits, bad input."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -166,7 +168,40 @@ BAD = [
     (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), epochs=-1), "epochs"),
     (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), steps_per_epoch=0), "steps"),
     (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), class_weight={0: 1}, sample_weight=np.ones(5)), "together"),
+    (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), batch_size=2.5), "batch_size must be a whole number"),
+    (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), epochs=0), "epochs"),
+    (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), steps_per_epoch=-2), "steps"),
+    (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), validation_split="a"), "validation_split"),
+    (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), validation_split=0.999), "leaves training"),
+    (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), validation_data=np.ones((5, 4))), "validation_data must be"),
+    (
+        lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), validation_data=(np.ones((5, 4)), np.ones((4, 3)))),
+        "validation y: 4",
+    ),
+    (
+        lambda m: m.fit(
+            np.ones((5, 4)),
+            np.ones((5, 3)),
+            validation_data=(np.ones((5, 4)), np.ones((5, 3))),
+            validation_batch_size=0,
+        ),
+        "batch_size must be",
+    ),
+    (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), class_weight={"a": 1.0}), "class_weight maps"),
+    (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), sample_weight=np.ones(4)), "one per sample"),
+    (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), callbacks=print), "callbacks must be"),
+    (lambda m: m.fit(np.ones((5, 4)), np.ones((5, 3)), verbose=7), "verbose"),
+    (lambda m: m.fit(np.ones((5, 4))), "y is missing"),
+    (lambda m: m.fit(np.full((5, 4), None), np.ones((5, 3))), "dtype object"),
     (lambda m: m.set_weights([np.ones(3)]), "set_weights expects"),
+    (lambda m: m.set_weights(None), "set_weights takes"),
+    (lambda m: m.set_weights([[1, [2]]]), "rows differ"),
+    (lambda m: m.compile(optimizer="adm", loss="mse"), "Did you mean 'adam'"),
+    (lambda m: m.compile(loss="mse", metrics=["acuracy"]), "Did you mean 'accuracy'"),
+    (lambda m: m.compile(loss="mse", device="gpu"), "device must be"),
+    (lambda m: m.add(layers.Dense(1, name=m.layers[0].name)), "names must differ"),
+    (lambda m: m.predict(np.ones((5, 3))), "takes samples of shape"),
+    (lambda m: m.predict(np.ones((0, 4))), "empty"),
     (lambda m: m.compile(loss="mze"), "Did you mean 'mse'"),
 ]
 
@@ -174,9 +209,10 @@ BAD = [
 @pytest.mark.parametrize(("call", "message"), BAD, ids=[m for _, m in BAD])
 def test_bad_input_says_so_and_changes_nothing(call, message):
     model = small()
-    before = model.get_weights()
-    with pytest.raises((ValueError, TypeError), match=message):
+    before, compiled = model.get_weights(), (model.optimizer, model._loss, model.history, len(model.layers))
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
         call(model)
+    assert (model.optimizer, model._loss, model.history, len(model.layers)) == compiled
     assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
     assert model.optimizer.iterations == 0
 
@@ -199,6 +235,28 @@ def test_nan_is_warned_of_with_its_row_and_is_an_error_on_request():
             model.fit(x, np.ones((5, 3)), verbose=0)
     finally:
         gpumlp.config.set_nonfinite("warn")
+
+
+def test_what_float32_cannot_hold_is_warned_of():
+    x = np.ones((5, 4))
+    x[2] = 1e300
+    model = models.Sequential([layers.Dense(1, input_shape=(4,))])
+    model.compile(loss="mse")
+    with pytest.warns(UserWarning, match="too large for float32, first in row 2"), np.errstate(all="ignore"):
+        model.fit(x, np.ones(5), verbose=0)
+
+
+def test_a_batch_beyond_the_data_takes_no_memory_for_the_rest():
+    model = small()
+    model.fit(np.ones((5, 4)), np.ones((5, 3)), batch_size=10**12, verbose=0)
+    assert model._program.batch == 5
+
+
+def test_a_layer_too_large_for_memory_leaves_the_model():
+    model = small()
+    with pytest.raises(MemoryError):
+        model.add(layers.Dense(10**14))
+    assert len(model.layers) == 2 and model.predict(np.ones((1, 4)), verbose=0).shape == (1, 3)
 
 
 def test_fit_before_compile_and_predict_before_build():

@@ -37,11 +37,6 @@ class Arena:
         self.params = self.zeros()
         self.weights = self.views(self.params)
 
-    def initialize(self) -> None:
-        """Draw the initial weights."""
-        for view, spec in zip(self.weights, self.specs, strict=True):
-            view[...] = spec.initializer(spec.shape, self.dtype)
-
     def zeros(self) -> np.ndarray:
         """Return a new flat array of this layout, of zeros."""
         return aligned_zeros(self.size, self.dtype)

@@ -29,14 +29,19 @@ def to_array(name: str, value: object) -> np.ndarray:
     return array
 
 
-def _check_finite(name: str, array: np.ndarray) -> None:
-    if config.nonfinite() == "ignore" or np.isfinite(array).all():
-        return
-    row = int(np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))[0])
-    message = f"{name} has NaN or Inf, first in row {row}: the loss and the weights will become NaN. Remove such rows."
+def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return ``array`` of ``dtype``; a warning or an error, as `gpumlp.config` says, where NaN or Inf come out."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        out = np.ascontiguousarray(array, dtype)
+    if config.nonfinite() == "ignore" or np.isfinite(out).all():
+        return out
+    row = int(np.flatnonzero(~np.isfinite(out.reshape(len(out), -1)).all(axis=1))[0])
+    what = "NaN or Inf" if not np.isfinite(array[row]).all() else f"a number too large for {dtype}"
+    message = f"{name} has {what}, first in row {row}: the loss and the weights will become NaN. Remove such rows."
     if config.nonfinite() == "error":
         raise ValueError(message)
     warnings.warn(message, stacklevel=5)
+    return out
 
 
 def features(name: str, value: object, shape: Shape | None, dtype: np.dtype) -> tuple[np.ndarray, Shape]:
@@ -52,8 +57,7 @@ def features(name: str, value: object, shape: Shape | None, dtype: np.dtype) -> 
         raise ValueError(
             f"{name} has shape {array.shape}, samples of shape {got}; the model takes samples of shape {shape}."
         )
-    _check_finite(name, array)
-    return np.ascontiguousarray(array.reshape(len(array), -1), dtype), got
+    return _converted(name, array.reshape(len(array), -1), dtype), got
 
 
 def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -> np.ndarray:
@@ -64,7 +68,6 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
     if flat.shape[1] != expected:
         what = "one class number per sample" if loss.sparse else f"{width} values per sample, as the model's output has"
         raise ValueError(f"{name} has shape {array.shape}; the loss {loss.name} takes {what}.")
-    _check_finite(name, flat)
     if loss.sparse and flat.size:
         with np.errstate(invalid="ignore"):
             wrong = ~((flat >= 0) & (flat < width) & (flat == np.floor(flat)))
@@ -74,7 +77,7 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
                 f"{name} must hold class numbers 0 to {width - 1}; got {flat[row, 0]} in row {row}. "
                 "The model's last layer needs one unit per class."
             )
-    return np.ascontiguousarray(flat, dtype)
+    return _converted(name, flat, dtype)
 
 
 def sample_weights(value: object, class_weight: dict[int, float] | None, y: np.ndarray, loss: Loss) -> Any:
@@ -87,15 +90,16 @@ def sample_weights(value: object, class_weight: dict[int, float] | None, y: np.n
         labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
         weights = np.ones(len(y), y.dtype)
         for label, weight in class_weight.items():
+            if not all(isinstance(v, (int, float, np.number)) for v in (label, weight)):
+                raise TypeError(f"class_weight maps class numbers to weights; got {label!r}: {weight!r}.")
             weights[labels == label] = weight
-        return weights
+        return _converted("class_weight", weights, y.dtype)
     if value is None:
         return None
     array = to_array("sample_weight", value)
     if array.shape not in ((len(y),), (len(y), 1)):
         raise ValueError(f"sample_weight must have shape ({len(y)},), one per sample; got {array.shape}.")
-    _check_finite("sample_weight", array)
-    return np.ascontiguousarray(array.reshape(-1), y.dtype)
+    return _converted("sample_weight", array.reshape(-1), y.dtype)
 
 
 def same_length(**arrays: np.ndarray | None) -> None:
@@ -129,7 +133,7 @@ class Batches:
             steps = whole_number("steps", steps)
         if batch_size is None:
             batch_size = math.ceil(n / steps) if steps else DEFAULT_BATCH
-        self.batch_size = whole_number("batch_size", batch_size)
+        self.batch_size = min(whole_number("batch_size", batch_size), n)  # buffers are made for that many
         self.n, self.shuffle, self._asked = n, shuffle, steps
         self.total = math.ceil(n / self.batch_size)
         self.steps = steps or self.total
