@@ -1,0 +1,54 @@
+// Activation functions of one element: value, and slope from the retained output y or pre-activation z.
+// Definitions and sources: gpumlp/activations.py. ``a`` is the constant of leaky_relu and elu; affine is a z + b.
+#pragma once
+#include "primitives.cuh"
+
+enum Activation { LINEAR, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, GELU, GELU_TANH, SILU, AFFINE };
+
+DEVICE float normal_cdf(float z) { return 0.5f + 0.5f * erff(z * 0.70710678f); }
+DEVICE float gelu_tanh_cdf(float z) {
+    return 0.5f + 0.5f * tanhf(0.79788456f * z * (1.0f + 0.044715f * z * z));
+}
+DEVICE float sigmoid(float z) { return 1.0f / (1.0f + expf(-z)); }
+
+DEVICE float activate(int kind, float z, float a, float b) {
+    switch (kind) {
+        case RELU: return z < 0.0f ? 0.0f : z;  // keeps NaN, which max() would not
+        case LEAKY_RELU: return z < 0.0f ? a * z : z;
+        case ELU: return z < 0.0f ? a * expm1f(z) : z;
+        case TANH: return tanhf(z);
+        case SIGMOID: return sigmoid(z);
+        case GELU: return z * normal_cdf(z);
+        case GELU_TANH: return z * gelu_tanh_cdf(z);
+        case SILU: return z * sigmoid(z);
+        case AFFINE: return a * z + b;
+        default: return z;
+    }
+}
+
+// f'(z) where the output y = f(z) alone tells it: cheap enough to be computed wherever dy is read.
+DEVICE float slope_from_output(int kind, float y, float a) {
+    switch (kind) {
+        case RELU: return y > 0.0f ? 1.0f : (y == y ? 0.0f : y);
+        case LEAKY_RELU: return y > 0.0f ? 1.0f : a;
+        case ELU: return y > 0.0f ? 1.0f : y + a;
+        case TANH: return 1.0f - y * y;
+        case SIGMOID: return (1.0f - y) * y;
+        case AFFINE: return a;
+        default: return 1.0f;
+    }
+}
+
+// f'(z) where the pre-activation is needed.
+DEVICE float slope_from_input(int kind, float z) {
+    float s;
+    switch (kind) {
+        case GELU: return normal_cdf(z) + z * 0.39894228f * expf(-0.5f * z * z);
+        case GELU_TANH:
+            s = gelu_tanh_cdf(z);
+            return s + z * 2.0f * s * (1.0f - s) * 0.79788456f * (1.0f + 3.0f * 0.044715f * z * z);
+        default:  // silu
+            s = sigmoid(z);
+            return s * (1.0f + z - z * s);
+    }
+}

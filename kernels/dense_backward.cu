@@ -1,0 +1,115 @@
+// dense_backward: both gradients of a dense layer in one launch, from dz = dy * f'(z)
+//
+//   dw[I, O] = x^T dz,  db[O] = sum over the batch of dz        (sums over B)
+//   dx[B, I] = dz w^T                                           (sums over O)
+//
+// x[B, I], w[I, O], dy[B, O], y[B, O] the retained output; all row-major. f' comes from y where dy is read, so dz is
+// never stored (the backend applies slopes that are not cheap, and softmax, to dy beforehand and says LINEAR here).
+//
+// The first ``weight_blocks`` blocks compute dw and db, the others dx: neither waits for the other. The bias is the
+// weight of a constant input: x counts as [B, I + 1] with a last column of ones, and row I of the product is db.
+// With ``splits`` > 1 the batch is cut into that many stretches of ``stretch`` samples, each with a product of its own at
+// partial[split][I + 1][O]; sum_partials.cu adds them in order. No atomics: the same input gives the same bits.
+#include "activations.cuh"
+#include "product.cuh"
+
+// dz of [rows, columns], read as the left operand (K along its rows) or the right one (K down its columns).
+template <bool ALONG> struct Gradient {
+    static constexpr bool ALONG_K = ALONG;
+    Global<const float> dy, y;
+    int rows, columns, kind;
+    float a;
+    DEVICE float4 quad(int i, int k) const {
+        int outer = ALONG ? i : k, inner = ALONG ? k : i;
+        float4 v = matrix_quad(dy, outer, inner, rows, columns);
+        if (kind == LINEAR) return v;
+        float4 s = matrix_quad(y, outer, inner, rows, columns);
+        v.x *= slope_from_output(kind, s.x, a);
+        v.y *= slope_from_output(kind, s.y, a);
+        v.z *= slope_from_output(kind, s.z, a);
+        v.w *= slope_from_output(kind, s.w, a);
+        return v;
+    }
+};
+
+// x[rows, inputs] with a column of ones behind it where there is a bias; K runs down the columns.
+struct InputsAndOne {
+    static constexpr bool ALONG_K = false;
+    Global<const float> x;
+    int rows, inputs;
+    bool bias;
+    DEVICE float4 quad(int i, int k) const {
+        float4 v = matrix_quad(x, k, i, rows, inputs);
+        if (!bias || k >= rows) return v;
+        if (i == inputs) v.x = 1.0f;
+        if (i + 1 == inputs) v.y = 1.0f;
+        if (i + 2 == inputs) v.z = 1.0f;
+        if (i + 3 == inputs) v.w = 1.0f;
+        return v;
+    }
+};
+
+struct WeightGradient {
+    Global<float> dw, db;
+    int inputs, outputs;
+    DEVICE void operator()(int m, int n, const float *values, int count) const {
+        if (m > inputs || (m == inputs && !db)) return;
+        long long at = (long long)m * outputs + n;
+        if (VECTOR && count == 4 && m < inputs) {
+            if (n < outputs) store4(dw, at, make_float4(values[0], values[1], values[2], values[3]));
+            return;
+        }
+        for (int j = 0; j < count; ++j) {
+            if (n + j >= outputs) break;
+            if (m < inputs) dw[at + j] = values[j];
+            else db[n + j] = values[j];
+        }
+    }
+};
+
+struct InputGradient {
+    Global<float> dx;
+    int rows, inputs;
+    DEVICE void operator()(int m, int n, const float *values, int count) const {
+        if (m >= rows) return;
+        long long at = (long long)m * inputs + n;
+        if (VECTOR && count == 4) {
+            if (n < inputs) store4(dx, at, make_float4(values[0], values[1], values[2], values[3]));
+            return;
+        }
+        for (int j = 0; j < count; ++j)
+            if (n + j < inputs) dx[at + j] = values[j];
+    }
+};
+
+KERNEL(dense_backward)(Global<float> dx, Global<float> dw, Global<float> db, Global<float> partial,
+                       Global<const float> dy, Global<const float> x, Global<const float> w, Global<const float> y,
+                       Global<const int> live, long long batch, long long inputs, long long outputs, long long splits,
+                       long long stretch, long long weight_blocks, long long kind, float a) {
+    SHARED(float, memory, SHARED_FLOATS);
+    int rows = (int)live_rows(live, batch, 1), I = (int)inputs, O = (int)outputs;
+    if (block_index() < weight_blocks) {
+        int tiles_n = (O + BLOCK_N - 1) / BLOCK_N;
+        long long per_split = weight_blocks / splits, tile = block_index() % per_split;
+        int split = (int)(block_index() / per_split);
+        int m0 = (int)(tile / tiles_n) * BLOCK_M, n0 = (int)(tile % tiles_n) * BLOCK_N;
+        int begin = split * (int)stretch, end = begin + (int)stretch < rows ? begin + (int)stretch : rows;
+        WeightGradient out{dw, db, I, O};
+        if (splits > 1) {
+            out.dw = partial + split * (inputs + 1) * outputs;
+            if (db) out.db = out.dw + inputs * outputs;
+        }
+        InputsAndOne left{x, end, I, bool(db)};
+        Gradient<false> right{dy, y, end, O, (int)kind, a};
+        tile_product(left, right, out, m0, n0, begin, end, memory);
+    } else {
+        long long tile = block_index() - weight_blocks;
+        int tiles_n = (I + BLOCK_N - 1) / BLOCK_N;
+        int m0 = (int)(tile / tiles_n) * BLOCK_M, n0 = (int)(tile % tiles_n) * BLOCK_N;
+        if (m0 >= rows) return;
+        Gradient<true> left{dy, y, rows, O, (int)kind, a};
+        Matrix<true> right{w, I, O};
+        InputGradient out{dx, rows, I};
+        tile_product(left, right, out, m0, n0, 0, O, memory);
+    }
+}

@@ -1,0 +1,65 @@
+// What every kernel file starts from: the names of everything that is not plain C++.
+//
+// A kernel says barrier(), shuffle_xor(), load4() and Global<float>; on a GPU these are the hardware's, and under
+// GPUMLP_HOST they are their twins in tests/host/primitives.h, which run the same source on a CPU with threads as fibers
+// and check every access. Nothing else in kernels/ may use a CUDA name.
+//
+// Integers are passed as long long, reals as float, arrays as Global<T>; sizes that are looped over become int, as no
+// single one passes 2^31, and offsets, which are products of them, stay long long.
+#pragma once
+
+#ifdef GPUMLP_HOST
+#include "primitives.h"
+#else
+
+#define KERNEL(name) extern "C" __global__ void __launch_bounds__(THREADS) name
+#define DEVICE __device__ __forceinline__
+#define SHARED(type, name, count) __shared__ __align__(16) type name[count]
+
+template <class T> using Global = T *;  // an array in device memory
+template <class T> using Shared = T *;  // an array in the block's shared memory
+
+typedef unsigned int uint32;
+typedef unsigned long long uint64;
+
+DEVICE int thread_index() { return threadIdx.x; }
+DEVICE long long block_index() { return blockIdx.x; }
+DEVICE int block_row() { return blockIdx.y; }
+DEVICE long long block_count() { return gridDim.x; }
+DEVICE void barrier() { __syncthreads(); }
+// All 32 lanes of a warp must call it together.
+template <class T> DEVICE T shuffle_xor(T value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+DEVICE uint64 multiply_high(uint64 a, uint64 b) { return __umul64hi(a, b); }
+// 16 (8) bytes at once: index must be a multiple of 4 (2), and the array aligned likewise.
+DEVICE float4 load4(const float *p, long long index) { return *reinterpret_cast<const float4 *>(p + index); }
+DEVICE float2 load2(const float *p, long long index) { return *reinterpret_cast<const float2 *>(p + index); }
+DEVICE void store4(float *p, long long index, float4 v) { *reinterpret_cast<float4 *>(p + index) = v; }
+
+#endif
+
+// ---- what is built from them -------------------------------------------------------------------------------------
+
+// How many of ``rows`` rows are live. In a recorded step the batch's size is on the device: live[0] samples of
+// ``multiple`` rows each; without ``live`` all rows are.
+DEVICE long long live_rows(Global<const int> live, long long rows, long long multiple) {
+    if (!live) return rows;
+    long long count = live[0] * multiple;
+    return count < rows ? count : rows;
+}
+
+DEVICE long long first_element() { return block_index() * THREADS + thread_index(); }
+DEVICE long long element_stride() { return block_count() * THREADS; }
+
+// Sum, maximum over a group of ``lanes`` (a power of two, at most 32) neighbouring threads; each gets the result.
+// The order is a fixed tree, so the same input gives the same bits.
+DEVICE float group_sum(float value, int lanes) {
+    for (int mask = lanes / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
+    return value;
+}
+DEVICE float group_max(float value, int lanes) {
+    for (int mask = lanes / 2; mask > 0; mask /= 2) {
+        float other = shuffle_xor(value, mask);
+        value = value > other || value != value ? value : other;  // NaN wins, as in NumPy
+    }
+    return value;
+}
