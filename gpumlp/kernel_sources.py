@@ -5,6 +5,7 @@ One rule: inside the package if it carries them (a wheel), beside it otherwise (
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -24,3 +25,20 @@ def source(name: str) -> str:
         known = ", ".join(sorted(p.name for p in folder().iterdir() if p.is_file()))
         raise FileNotFoundError(f"there is no kernel source {name!r}. Known: {known}.")
     return path.read_text(encoding="utf-8")
+
+
+def expanded(name: str) -> str:
+    """Return a source with every header of ours in its place, once: the text alone decides what is compiled."""
+    seen: set[str] = set()
+
+    def insert(match: re.Match[str]) -> str:
+        header = match.group(1)
+        if header in seen or header.endswith(".h"):
+            return match.group(0) if header.endswith(".h") else ""
+        seen.add(header)
+        return expand(source(header))
+
+    def expand(text: str) -> str:
+        return re.sub(r'^#include "([^"]+)"$', insert, text.replace("#pragma once\n", ""), flags=re.MULTILINE)
+
+    return expand(source(name))

@@ -44,13 +44,25 @@ class Optimizer:
     def learning_rate(self, value: float) -> None:
         self._learning_rate = _number("learning_rate", value, 0.0)
 
-    def update(self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int) -> None:
-        """Apply step number ``step`` (from 1) to ``params`` and ``slots``, in place. ``grads`` may be overwritten."""
-        if self.weight_decay:
-            backend.scale(params, 1.0 - self.weight_decay * self.learning_rate)
-        self.apply(backend, params, grads, slots, step)
+    def scalars(self, step: int) -> tuple[float, float]:
+        """Return what changes from step to step: the rate, and what the weights decay by (1: not at all)."""
+        return self._rate(step), 1.0 - (self.weight_decay or 0.0) * self.learning_rate
 
-    def apply(self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int) -> None:
+    def _rate(self, step: int) -> float:
+        return self.learning_rate
+
+    def update(
+        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any = None
+    ) -> None:
+        """Apply step number ``step`` (from 1) to ``params`` and ``slots``, in place. ``grads`` may be overwritten.
+
+        ``scalars`` is what `scalars` gives, where a backend has it on its device already.
+        """
+        self.apply(backend, params, grads, slots, step, self.scalars(step) if scalars is None else scalars)
+
+    def apply(
+        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+    ) -> None:
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
@@ -80,10 +92,10 @@ class SGD(Optimizer):
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("momentum",) if self.momentum else ()
 
-    def apply(self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int) -> None:
-        backend.sgd_update(
-            params, grads, slots.get("momentum"), self.learning_rate, self.momentum, nesterov=self.nesterov
-        )
+    def apply(
+        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+    ) -> None:
+        backend.sgd_update(params, grads, slots.get("momentum"), scalars, self.momentum, nesterov=self.nesterov)
 
 
 class Adam(Optimizer):
@@ -105,9 +117,14 @@ class Adam(Optimizer):
         self.beta_2 = _number("beta_2", beta_2, 0.0, 1.0)
         self.epsilon = _number("epsilon", epsilon, 0.0)
 
-    def apply(self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int) -> None:
-        alpha = self.learning_rate * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
-        backend.adam_update(params, grads, slots["m"], slots["v"], alpha, self.beta_1, self.beta_2, self.epsilon, step)
+    def _rate(self, step: int) -> float:
+        return self.learning_rate * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
+
+    def apply(
+        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+    ) -> None:
+        m, v = slots["m"], slots["v"]
+        backend.adam_update(params, grads, m, v, scalars, self.beta_1, self.beta_2, self.epsilon, step)
 
 
 class AdamW(Adam):
@@ -150,10 +167,12 @@ class RMSprop(Optimizer):
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("v", *(("momentum",) if self.momentum else ()), *(("mean",) if self.centered else ()))
 
-    def apply(self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int) -> None:
+    def apply(
+        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+    ) -> None:
         backend.rmsprop_update(
             params, grads, slots["v"], slots.get("momentum"), slots.get("mean"),
-            self.learning_rate, self.rho, self.momentum, self.epsilon,
+            scalars, self.rho, self.momentum, self.epsilon,
         )  # fmt: skip
 
 

@@ -8,12 +8,15 @@ arrays come from `Scratch`, so that after the first step nothing is allocated. `
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gpumlp.activations import Activation
 from gpumlp.losses import Loss
+from gpumlp.metrics import Metric
+from gpumlp.regularizers import L1L2
 
 # 64 Ki floats of each array: the loop over stretches keeps one stretch of the parameters, the gradient and the state
 # in cache through the ten passes of an update, where whole-arena passes would read memory each time (measured: 0.36 ms
@@ -27,11 +30,23 @@ STRETCH = 65_536
 FLUSH_EVERY = 128
 FLUSH_BELOW = 1e-30
 
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+Scalars = tuple[float, float]
+
+
+def aligned_zeros(shape: Any, dtype: Any) -> np.ndarray:
+    """Return zeros whose first byte stands at a multiple of ALIGNMENT."""
+    size, kind = math.prod(shape) if isinstance(shape, tuple) else int(shape), np.dtype(dtype)
+    raw = np.zeros(size * kind.itemsize + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size * kind.itemsize].view(kind).reshape(shape)
+
 
 class Scratch:
     """Work arrays by number, shape and type; one flat buffer per number and type, grown when a shape needs more."""
 
-    def __init__(self) -> None:
+    def __init__(self, zeros: Callable[[int, Any], Any] = np.zeros) -> None:
+        self._zeros = zeros
         self._buffers: dict[tuple[int, Any], np.ndarray] = {}
         self._views: dict[tuple[int, tuple[int, ...], Any], np.ndarray] = {}
 
@@ -42,7 +57,7 @@ class Scratch:
             size = math.prod(shape)
             buffer = self._buffers.get((index, dtype))
             if buffer is None or buffer.size < size:
-                buffer = self._buffers[index, dtype] = np.zeros(size, dtype)
+                buffer = self._buffers[index, dtype] = self._zeros(size, dtype)
                 self._views = {k: v for k, v in self._views.items() if (k[0], k[2]) != (index, dtype)}
             view = self._views[index, shape, dtype] = buffer[:size].reshape(shape)
         return view
@@ -56,6 +71,27 @@ class NumpyBackend:
 
     def __init__(self) -> None:
         self.scratch = Scratch()
+        self._random: Any = None
+
+    def zeros(self, shape: Any, dtype: Any) -> Any:
+        """Return an array of zeros, aligned to 64 bytes."""
+        return aligned_zeros(shape, dtype)
+
+    def empty(self, shape: Any, dtype: Any) -> Any:
+        """Return an array."""
+        return np.empty(shape, dtype)
+
+    def to_device(self, values: Any) -> Any:
+        """Return the values where this backend computes: here."""
+        return values
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """Return the values as a NumPy array of its own."""
+        return array.copy()
+
+    def assign(self, array: Any, values: Any) -> None:
+        """Copy the values into an array of this backend."""
+        array[...] = values
 
     def dense_forward(
         self, x: Any, w: Any, b: Any | None, activation: Activation, y: Any, z: Any | None = None
@@ -72,7 +108,7 @@ class NumpyBackend:
     ) -> None:
         """Write dw[I, O], db[O] (None without bias) and dx[B, I] (None for the first layer).
 
-        ``dy[B, O]`` is consumed: it holds the gradient by the pre-activation afterwards.
+        ``dy[B, O]`` is consumed: what it holds afterwards is not defined.
         """
         activation.backward(np, dy, y, z, self.scratch)
         np.dot(x.T, dy, out=dw)
@@ -85,15 +121,58 @@ class NumpyBackend:
         """Return the batch's loss and write its gradient by ``pred`` into ``dpred``."""
         return loss.batch(np, target, pred, weights, dpred, self.scratch)
 
-    def scale(self, a: Any, factor: float) -> None:
-        """Multiply ``a`` by ``factor`` in place."""
-        np.multiply(a, factor, out=a)
+    def metric(self, metric: Metric, target: Any, pred: Any, weights: Any | None) -> tuple[float, float]:
+        """Return the metric's sum over the batch and what to divide it by."""
+        return metric.update(np, target, pred, weights, self.scratch)
+
+    def penalty(self, regularizer: L1L2, w: Any, dw: Any | None) -> float:
+        """Return the penalty of ``w`` and add its gradient to ``dw`` unless that is None."""
+        return regularizer.penalty(np, w, dw, self.scratch)
+
+    def activation_forward(self, activation: Activation, z: Any, y: Any) -> None:
+        """Write y = f(z) over rows."""
+        activation.forward(np, z, y, self.scratch)
+
+    def activation_backward(self, activation: Activation, dy: Any, y: Any, z: Any | None) -> None:
+        """Overwrite dy with dy f'(z), over rows; y is the retained output, z the pre-activation."""
+        activation.backward(np, dy, y, z, self.scratch)
+
+    def affine(self, x: Any, scale: float, offset: float, y: Any) -> None:
+        """Write y = scale x + offset; y may be x."""
+        np.multiply(x, scale, out=y)
+        np.add(y, offset, out=y)
+
+    def dropout(self, x: Any, mask: Any, y: Any, rate: float, key: int, layer: int, step: int) -> None:
+        """Write y = x mask, and into ``mask`` 0 with probability ``rate`` and 1 / (1 - rate) otherwise.
+
+        The mask is a function of the other numbers alone: Philox4x64-10 (Salmon et al. 2011) at key (key, layer) and
+        counter (., step, 0, 0), taken as 24-bit uniforms.
+        """
+        if self._random is None:
+            self._random = np.random.Philox(key=0)
+        state = self._random.state
+        state["state"]["key"][:] = key, layer
+        state["state"]["counter"][:] = 0, step, 0, 0
+        state["buffer_pos"], state["has_uint32"] = 4, 0
+        self._random.state = state
+        np.random.Generator(self._random).random(out=mask, dtype=np.float32)
+        np.greater_equal(mask, np.float32(rate), out=mask)
+        np.multiply(mask, 1.0 / (1.0 - rate), out=mask)
+        np.multiply(x, mask, out=y)
+
+    def multiply(self, y: Any, mask: Any) -> None:
+        """Write y = y mask: dropout's way back."""
+        np.multiply(y, mask, out=y)
 
     def adam_update(
-        self, params: Any, grads: Any, m: Any, v: Any, alpha: float, beta_1: float, beta_2: float, epsilon: float,
+        self, params: Any, grads: Any, m: Any, v: Any, scalars: Scalars, beta_1: float, beta_2: float, epsilon: float,
         step: int,
     ) -> None:  # fmt: skip
-        """m += (g - m)(1 - beta_1); v += (g^2 - v)(1 - beta_2); w -= alpha m / (sqrt(v) + epsilon)."""
+        """m += (g - m)(1 - beta_1); v += (g^2 - v)(1 - beta_2); w = decay w - alpha m / (sqrt(v) + epsilon).
+
+        ``scalars`` of every update are the rate and the decay of the step, from `Optimizer.scalars`.
+        """
+        alpha, decay = scalars
         for start in range(0, params.size, STRETCH):
             part = slice(start, start + STRETCH)
             w, g, m_, v_ = params[part], grads[part], m[part], v[part]
@@ -109,6 +188,8 @@ class NumpyBackend:
             np.add(a, epsilon, out=a)
             np.divide(m_, a, out=a)
             np.multiply(a, alpha, out=a)
+            if decay != 1.0:
+                np.multiply(w, decay, out=w)
             np.subtract(w, a, out=w)
             if step % FLUSH_EVERY == 0:
                 np.absolute(m_, out=a)
@@ -116,9 +197,12 @@ class NumpyBackend:
                 np.multiply(m_, a, out=m_)
 
     def sgd_update(
-        self, params: Any, grads: Any, momentum: Any | None, rate: float, factor: float, nesterov: bool
+        self, params: Any, grads: Any, momentum: Any | None, scalars: Scalars, factor: float, nesterov: bool
     ) -> None:
         """See `gpumlp.optimizers.SGD`; ``grads`` is overwritten."""
+        rate, decay = scalars
+        if decay != 1.0:
+            np.multiply(params, decay, out=params)
         np.multiply(grads, rate, out=grads)
         if momentum is None:
             np.subtract(params, grads, out=params)
@@ -133,10 +217,13 @@ class NumpyBackend:
             np.add(params, momentum, out=params)
 
     def rmsprop_update(
-        self, params: Any, grads: Any, v: Any, momentum: Any | None, mean: Any | None, rate: float, rho: float,
-        factor: float, epsilon: float,
+        self, params: Any, grads: Any, v: Any, momentum: Any | None, mean: Any | None, scalars: Scalars,
+        rho: float, factor: float, epsilon: float,
     ) -> None:  # fmt: skip
         """See `gpumlp.optimizers.RMSprop`; ``grads`` is overwritten."""
+        rate, decay = scalars
+        if decay != 1.0:
+            np.multiply(params, decay, out=params)
         a = self.scratch(0, params.shape, params.dtype)
         np.multiply(grads, grads, out=a)
         np.subtract(a, v, out=a)

@@ -11,23 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp.backends.numpy_backend import ALIGNMENT, NumpyBackend
 from gpumlp.layers import WeightSpec
 
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
-
-
-def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
-    """Return ``size`` zeros whose first byte stands at a multiple of ALIGNMENT."""
-    raw = np.zeros(size * dtype.itemsize + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size * dtype.itemsize].view(dtype)
-
-
 class Arena:
-    """The layout of weights in a flat array, the parameters themselves, and room for more arrays of that layout."""
+    """The layout of weights in a flat array, the parameters themselves, and room for more arrays of that layout.
 
-    def __init__(self, specs: list[WeightSpec], dtype: np.dtype) -> None:
-        self.specs, self.dtype = specs, dtype
+    The arrays are a backend's: they live where it computes.
+    """
+
+    def __init__(self, specs: list[WeightSpec], dtype: np.dtype, backend: Any = None) -> None:
+        self.specs, self.dtype, self.backend = specs, dtype, backend or NumpyBackend()
         step = ALIGNMENT // dtype.itemsize
         self.offsets: list[int] = []
         self.size = 0
@@ -37,9 +31,9 @@ class Arena:
         self.params = self.zeros()
         self.weights = self.views(self.params)
 
-    def zeros(self) -> np.ndarray:
+    def zeros(self) -> Any:
         """Return a new flat array of this layout, of zeros."""
-        return aligned_zeros(self.size, self.dtype)
+        return self.backend.zeros(self.size, self.dtype)
 
     def views(self, flat: Any) -> list[Any]:
         """Return one view into ``flat`` per weight array, in order."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp.activations import linear
 from gpumlp.engine.arena import Arena
 from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network
 from gpumlp.losses import Loss
@@ -47,9 +48,9 @@ class LoopProgram:
         self._grad_views = arena.views(self.grads)
         self._spans = arena.spans(list(network.trainable))
         self._penalised = [(i, s.regularizer) for i, s in enumerate(network.weights) if s.regularizer]
-        make = backend.xp.empty
+        make = backend.empty
         dtype = arena.dtype
-        self._x, self._w = make((batch, network.sizes[0]), dtype), make(batch, dtype)
+        self._x, self._w = make((batch, network.sizes[0]), dtype), make((batch,), dtype)
         self._y: Array | None = None
         self._out = [make((batch, n), dtype) for n in network.sizes[1:]]
         self._pre = [self._retained(op, n) for op, n in zip(network.ops, network.sizes[1:], strict=True)]
@@ -58,12 +59,11 @@ class LoopProgram:
             for op, n in zip(network.ops, network.sizes[1:], strict=True)
         ]
         widest = max(network.sizes)
-        self._deltas = [make(batch * widest, dtype), make(batch * widest, dtype)]
-        self._random = np.random.Philox(key=0)
+        self._deltas = [make((batch * widest,), dtype), make((batch * widest,), dtype)]
 
     def _retained(self, op: object, size: int) -> Array | None:
         if isinstance(op, DenseOp) and op.activation.retains_input:
-            return self.backend.xp.empty((self.batch, size), self.arena.dtype)
+            return self.backend.empty((self.batch, size), self.arena.dtype)
         return None
 
     def run(
@@ -87,19 +87,22 @@ class LoopProgram:
             delta = self._deltas[0][: pred.size].reshape(pred.shape)
             value = self.backend.loss(loss, y, pred, w, delta)
             for i, metric in enumerate(metrics):
-                logs.totals[k, i], logs.counts[k, i] = metric.update(self.backend.xp, y, pred, w, self.backend.scratch)
+                logs.totals[k, i], logs.counts[k, i] = self.backend.metric(metric, y, pred, w)
             if optimizer is not None:
                 self._backward(x, delta)
             for i, regularizer in self._penalised:
                 grad = self._grad_views[i] if training else None
-                value += regularizer.penalty(self.backend.xp, self.arena.weights[i], grad, self.backend.scratch)
+                value += self.backend.penalty(regularizer, self.arena.weights[i], grad)
             logs.samples[k], logs.losses[k] = n, value
             if optimizer is not None and slots is not None:
-                for span in self._spans:
-                    state = {name: slot[span] for name, slot in slots.items()}
-                    optimizer.update(self.backend, self.arena.params[span], self.grads[span], state, step)
+                self._update(optimizer, slots, step)
                 optimizer.iterations = step
         return logs
+
+    def _update(self, optimizer: Optimizer, slots: dict[str, Array], step: int, scalars: Any = None) -> None:
+        for span in self._spans:
+            state = {name: slot[span] for name, slot in slots.items()}
+            optimizer.update(self.backend, self.arena.params[span], self.grads[span], state, step, scalars)
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
         """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
@@ -115,7 +118,7 @@ class LoopProgram:
         n = len(rows)
         assert data.y is not None
         if self._y is None or self._y.shape[1] != data.y.shape[1]:
-            self._y = xp.empty((self.batch, data.y.shape[1]), self.arena.dtype)
+            self._y = self.backend.empty((self.batch, data.y.shape[1]), self.arena.dtype)
         target: Array = self._y
         # mode="clip": with the default, NumPy copies through a buffer; the indices are in range by construction
         xp.take(data.x, rows, axis=0, out=self._x[:n], mode="clip")
@@ -126,7 +129,7 @@ class LoopProgram:
         return self._x[:n], target[:n], self._w[:n]
 
     def _forward(self, x: Array, step: int | None) -> Array:
-        xp, n = self.backend.xp, len(x)
+        n = len(x)
         for i, op in enumerate(self.network.ops):
             y = self._out[i][:n]
             match op:
@@ -135,21 +138,19 @@ class LoopProgram:
                     b = None if op.bias is None else self.arena.weights[op.bias]
                     self.backend.dense_forward(x, self.arena.weights[op.kernel], b, op.activation, y, z)
                 case ActivationOp():
-                    op.activation.forward(xp, self._rows(x, op), self._rows(y, op), self.backend.scratch)
+                    self.backend.activation_forward(op.activation, self._rows(x, op), self._rows(y, op))
                 case AffineOp():
-                    xp.multiply(x, op.scale, out=y)
-                    xp.add(y, op.offset, out=y)
+                    self.backend.affine(x, op.scale, op.offset, y)
                 case DropoutOp() if step is None or op.rate == 0:
-                    y[...] = x
+                    self.backend.activation_forward(linear, x, y)
                 case DropoutOp():
                     mask = self._mask[i][:n]  # type: ignore[index]
-                    self._draw(mask, op, i, step)
-                    xp.multiply(x, mask, out=y)
+                    self.backend.dropout(x, mask, y, op.rate, op.key, i, step)
             x = y
         return x
 
     def _backward(self, x: Array, dy: Array) -> None:
-        xp, n, ops = self.backend.xp, len(x), self.network.ops
+        n, ops = len(x), self.network.ops
         for i in range(len(ops) - 1, -1, -1):
             op, below = ops[i], self._out[i - 1][:n] if i else x
             match op:
@@ -162,24 +163,12 @@ class LoopProgram:
                     self.backend.dense_backward(dy, below, weight, self._out[i][:n], z, op.activation, dx, dw, db)
                     dy = dx
                 case ActivationOp():
-                    z = self._rows(below, op)
-                    y = self._rows(self._out[i][:n], op)
-                    op.activation.backward(xp, self._rows(dy, op), y, z, self.backend.scratch)
+                    y, z = self._rows(self._out[i][:n], op), self._rows(below, op)
+                    self.backend.activation_backward(op.activation, self._rows(dy, op), y, z)
                 case AffineOp():
-                    xp.multiply(dy, op.scale, out=dy)
+                    self.backend.affine(dy, op.scale, 0.0, dy)
                 case DropoutOp() if op.rate:
-                    xp.multiply(dy, self._mask[i][:n], out=dy)  # type: ignore[index]
+                    self.backend.multiply(dy, self._mask[i][:n])  # type: ignore[index]
 
     def _rows(self, a: Array, op: ActivationOp) -> Array:
         return a.reshape(-1, op.row)
-
-    def _draw(self, mask: Array, op: DropoutOp, index: int, step: int) -> None:
-        """Fill ``mask`` with 0 or 1 / (1 - rate): Philox4x64 at key (op.key, index), counter (., step, ., .)."""
-        state = self._random.state
-        state["state"]["key"][:] = op.key, index
-        state["state"]["counter"][:] = 0, step, 0, 0
-        state["buffer_pos"], state["has_uint32"] = 4, 0
-        self._random.state = state
-        np.random.Generator(self._random).random(out=mask, dtype=np.float32)
-        np.greater_equal(mask, op.rate, out=mask)
-        np.multiply(mask, 1.0 / (1.0 - op.rate), out=mask)

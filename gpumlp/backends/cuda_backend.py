@@ -1,0 +1,353 @@
+"""The contract on a GPU: which kernel of kernels/ each operation is, with which tile, grid and arguments.
+
+Nothing here knows CUDA: a runtime (see `gpumlp.backends.runtime`) holds arrays and launches kernels. Operations return
+without waiting, except `loss`, `metric` and `penalty`, which hand a number to the host; the ``_into`` forms, which a
+recorded step uses, leave it on the device. float32 only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpumlp.activations import Activation, Gelu
+from gpumlp.backends.numpy_backend import Scratch
+from gpumlp.losses import Loss
+from gpumlp.metrics import Metric
+from gpumlp.regularizers import L1L2
+
+Array = Any
+THREADS = 256  # of the elementwise kernels; the row kernels take 128, as their groups of lanes leave less to do
+ROW_THREADS = 128
+PENALTY_BLOCKS = 64
+
+# As in activations.cuh, loss.cu and metric.cu.
+ACTIVATIONS = ("linear", "relu", "leaky_relu", "elu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "affine")
+LOSSES = (
+    "mean_squared_error", "mean_absolute_error", "huber", "binary_crossentropy", "binary_logits",
+    "categorical_crossentropy", "categorical_logits",
+)  # fmt: skip
+METRICS = (
+    "mean_squared_error", "mean_absolute_error", "binary_accuracy", "categorical_accuracy",
+    "sparse_categorical_accuracy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How a block cuts a matrix product; see product.cuh."""
+
+    block_m: int
+    block_n: int
+    block_k: int
+    thread_m: int
+    thread_n: int
+    slices: int
+
+    @property
+    def defines(self) -> dict[str, int]:
+        """Return the constants that the kernel is compiled with."""
+        threads = self.block_m // self.thread_m * (self.block_n // self.thread_n) * self.slices
+        return {**{k.upper(): v for k, v in vars(self).items()}, "THREADS": threads}
+
+    def count(self, m: int, n: int) -> int:
+        """Return how many tiles cover [m, n]."""
+        return -(-m // self.block_m) * -(-n // self.block_n)
+
+
+# From large to small: the first one whose tiles give every multiprocessor work is taken, else the last.
+TILES = {
+    "large": Tile(128, 128, 8, 8, 8, 1),  # 64 multiply-adds for 16 values read: bound by arithmetic
+    "medium": Tile(32, 32, 32, 4, 4, 4),
+    "small": Tile(8, 8, 64, 2, 2, 8),  # 20 x 256 makes 96 blocks of four warps
+}
+
+
+def kind_of(activation: Activation) -> tuple[int, float]:
+    """Return an elementwise activation's number in activations.cuh and its constant."""
+    name = "gelu_tanh" if isinstance(activation, Gelu) and activation.approximate else activation.name
+    constants = [v for v in activation.get_config().values() if not isinstance(v, bool)]
+    return ACTIVATIONS.index(name), float(constants[0]) if constants else 0.0
+
+
+def lanes_for(columns: int) -> int:
+    """Return how many threads share a row: the power of two that covers it, at most a warp."""
+    return min(32, 1 << max(columns - 1, 0).bit_length())
+
+
+class CudaBackend:
+    """The package's own CUDA C++ kernels."""
+
+    name = "cuda"
+
+    def __init__(self, runtime: Any) -> None:
+        self.runtime, self.xp = runtime, runtime.xp
+        self.tile: str | None = None  # the name of the tile to use for everything; None: chosen by shape
+        self.scratch = Scratch(runtime.zeros)
+        self._live: Array | None = None
+        self._batch = 0
+        self._iteration: Array | None = None
+        self._scalars = runtime.zeros(2, np.float32)
+        self._count = runtime.zeros(1, np.int64)
+
+    @contextmanager
+    def live(self, rows: Array, batch: int, iteration: Array) -> Iterator[None]:
+        """Within: arrays hold ``batch`` samples, of which rows[0] are live; iteration[0] numbers the step."""
+        self._live, self._batch, self._iteration = rows, batch, iteration
+        try:
+            yield
+        finally:
+            self._live = self._iteration = None
+
+    # ---- arrays ----------------------------------------------------------------------------------------------------
+
+    def zeros(self, shape: Any, dtype: Any) -> Array:
+        """Return a device array of zeros."""
+        return self.runtime.zeros(shape, dtype)
+
+    def empty(self, shape: Any, dtype: Any) -> Array:
+        """Return a device array."""
+        return self.runtime.empty(shape, dtype)
+
+    def to_device(self, values: Any) -> Array:
+        """Return a device array of the values; the same one if it is on the device already."""
+        if not isinstance(values, np.ndarray) and isinstance(values, self.xp.ndarray):
+            return values
+        array = self.runtime.empty(values.shape, values.dtype)
+        self.runtime.upload(array, values)
+        return array
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """Return the values as a NumPy array of its own."""
+        return self.runtime.download(array)
+
+    def assign(self, array: Array, values: Any) -> None:
+        """Copy the values into a device array."""
+        self.runtime.upload(array, values)
+
+    # ---- launching -------------------------------------------------------------------------------------------------
+
+    def _launch(self, file: str, function: str, defines: dict[str, int], blocks: int, *arguments: Any) -> None:
+        if blocks > 0:
+            self.runtime.launch(file, function, defines, (blocks, 1), arguments)
+
+    def _elementwise(self, file: str, function: str, count: int, *arguments: Any, vector: bool = False) -> None:
+        threads = count // 4 if vector else count
+        blocks = min(-(-max(threads, 1) // THREADS), 16 * self.runtime.multiprocessors) if count else 0
+        self._launch(file, function, {"THREADS": THREADS, "VECTOR": int(vector)}, blocks, *arguments)
+
+    def _rowwise(self, file: str, function: str, rows: int, columns: int, *arguments: Any) -> None:
+        lanes = lanes_for(columns)
+        blocks = -(-rows * lanes // ROW_THREADS)
+        self._launch(file, function, {"THREADS": ROW_THREADS}, blocks, *arguments)
+
+    def _rows(self, rows: int) -> tuple[Array | None, int, int]:
+        """Return the device's count of live samples (or None), the rows, and how many rows a sample has."""
+        return self._live, rows, 1 if self._live is None else rows // self._batch
+
+    def _whole(self, a: Array) -> Array:
+        return a if a.flags.c_contiguous else self.xp.ascontiguousarray(a)
+
+    def _aligned(self, *arrays: Array | None) -> bool:
+        return all(a is None or self.runtime.pointer(a)[0] % 16 == 0 for a in arrays)
+
+    def choose_tile(self, *shapes: tuple[int, int]) -> Tile:
+        """Return the tile for a launch that computes products of these shapes side by side."""
+        if self.tile is not None:
+            return TILES[self.tile]
+        for tile in TILES.values():
+            if sum(tile.count(m, n) for m, n in shapes) >= self.runtime.multiprocessors:
+                return tile
+        return tile
+
+    # ---- the contract ----------------------------------------------------------------------------------------------
+
+    def dense_forward(
+        self, x: Array, w: Array, b: Array | None, activation: Activation, y: Array, z: Array | None = None
+    ) -> None:
+        """See `NumpyBackend.dense_forward`."""
+        x = self._whole(x)
+        (batch, inputs), outputs = x.shape, w.shape[1]
+        rowwise = activation.name == "softmax"
+        kind, constant = (0, 0.0) if rowwise else kind_of(activation)
+        tile = self.choose_tile((batch, outputs))
+        vector = inputs % 4 == 0 and outputs % 4 == 0 and self._aligned(x, w, y, z)
+        self._launch(
+            "dense_forward.cu", "dense_forward", {**tile.defines, "VECTOR": int(vector)}, tile.count(batch, outputs),
+            y, z, x, w, b, self._live, batch, inputs, outputs, kind, constant, 0.0,
+        )  # fmt: skip
+        if rowwise:
+            self.activation_forward(activation, y, y)
+
+    def dense_backward(
+        self, dy: Array, x: Array, w: Array, y: Array, z: Array | None, activation: Activation, dx: Array | None,
+        dw: Array, db: Array | None,
+    ) -> None:  # fmt: skip
+        """See `NumpyBackend.dense_backward`."""
+        x, dy = self._whole(x), self._whole(dy)
+        (batch, inputs), outputs = x.shape, w.shape[1]
+        if activation.retains_input or activation.name == "softmax":  # too dear to be computed at every read of dy
+            self.activation_backward(activation, dy, y, z)
+            kind, constant = 0, 0.0
+        else:
+            kind, constant = kind_of(activation)
+        weights = (inputs + (db is not None), outputs)
+        tile = self.choose_tile(weights, (batch if dx is not None else 0, inputs))
+        splits, stretch = self._split(tile, batch, *weights)
+        partial = self.scratch(0, (splits, inputs + 1, outputs), dw.dtype) if splits > 1 else None
+        weight_blocks = splits * tile.count(*weights)
+        vector = inputs % 4 == 0 and outputs % 4 == 0 and self._aligned(dy, x, w, y, dx, dw, partial)
+        self._launch(
+            "dense_backward.cu", "dense_backward", {**tile.defines, "VECTOR": int(vector)},
+            weight_blocks + (0 if dx is None else tile.count(batch, inputs)),
+            dx, dw, db, partial, dy, x, w, y, self._live, batch, inputs, outputs, splits, stretch, weight_blocks, kind,
+            constant,
+        )  # fmt: skip
+        if partial is not None:
+            self._elementwise(
+                "sum_partials.cu", "sum_partials", dw.size + outputs, dw, db, partial, splits, inputs, outputs
+            )
+
+    def _split(self, tile: Tile, batch: int, m: int, n: int) -> tuple[int, int]:
+        """Return into how many stretches of how many samples the batch is cut for the weight gradient.
+
+        As many as give every multiprocessor two blocks, each of them at least eight stages long: below that, adding
+        the partial sums costs more than it wins.
+        """
+        wanted = 2 * self.runtime.multiprocessors // tile.count(m, n)
+        splits = max(1, min(wanted, batch // (8 * tile.block_k)))
+        stages = -(-batch // (splits * tile.block_k))
+        stretch = max(stages, 1) * tile.block_k
+        return max(1, -(-batch // stretch)), stretch
+
+    def activation_forward(self, activation: Activation, z: Array, y: Array) -> None:
+        """Write y = f(z) over rows."""
+        rows, row = z.shape
+        if activation.name == "softmax":
+            self._rowwise("softmax.cu", "softmax_forward", rows, row, y, z, *self._rows(rows), row, lanes_for(row))
+        else:
+            arguments = (y, z, *self._rows(rows), row, *kind_of(activation), 0.0)
+            self._elementwise("activation.cu", "activation_forward", z.size, *arguments)
+
+    def activation_backward(self, activation: Activation, dy: Array, y: Array, z: Array | None) -> None:
+        """Overwrite dy with dy f'(z), over rows."""
+        rows, row = dy.shape
+        if activation.name == "softmax":
+            self._rowwise("softmax.cu", "softmax_backward", rows, row, dy, y, *self._rows(rows), row, lanes_for(row))
+        elif activation.name != "linear":
+            of = z if activation.retains_input else y
+            kind, constant = kind_of(activation)
+            arguments = (dy, of, *self._rows(rows), row, kind, int(activation.retains_input), constant)
+            self._elementwise("activation.cu", "activation_backward", dy.size, *arguments)
+
+    def affine(self, x: Array, scale: float, offset: float, y: Array) -> None:
+        """Write y = scale x + offset; y may be x."""
+        rows, row = x.shape
+        arguments = (y, x, *self._rows(rows), row, ACTIVATIONS.index("affine"), float(scale), float(offset))
+        self._elementwise("activation.cu", "activation_forward", x.size, *arguments)
+
+    def dropout(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
+        """Write the mask of (key, layer, step) and y = x mask; see `NumpyBackend.dropout`."""
+        batch, row = x.shape
+        iteration = self._iteration
+        if iteration is None:
+            iteration = self._count
+            self.runtime.upload(iteration, np.array([step], np.int64))
+        key = key - (1 << 64) if key >= 1 << 63 else key  # the same bits as a signed number
+        arguments = (y, mask, x, self._live, iteration, batch, row, key, layer, float(rate), 1.0 / (1.0 - rate))
+        threads = -(-x.size // 8)
+        self._elementwise("dropout.cu", "dropout", threads, *arguments)
+
+    def multiply(self, y: Array, mask: Array) -> None:
+        """Write y = y mask."""
+        self._elementwise("dropout.cu", "multiply", y.size, y, mask, self._live, *y.shape)
+
+    def loss_into(self, values: Array, loss: Loss, t: Array, p: Array, weights: Array | None, dp: Array) -> None:
+        """Write each sample's weighted loss into ``values[B]`` and the gradient of their mean into ``dp``."""
+        config = loss.get_config()
+        name = loss.name.removeprefix("sparse_")
+        if config.get("from_logits"):
+            name = name.replace("crossentropy", "logits")
+        constant = float(config.get("delta", config.get("label_smoothing", 0.0)))
+        (batch, outputs), lanes = p.shape, lanes_for(p.shape[1])
+        self._rowwise(
+            "loss.cu", "loss", batch, outputs,
+            dp, values, t, p, weights, self._live, batch, outputs, lanes, LOSSES.index(name), int(loss.sparse),
+            constant,
+        )  # fmt: skip
+
+    def metric_into(
+        self, values: Array, counts: Array | None, metric: Metric, t: Array, p: Array, weights: Array | None
+    ) -> None:
+        """Write each sample's metric into ``values[B]``; with ``counts[B]``, weighted, and the weights there."""
+        (batch, outputs), lanes = p.shape, lanes_for(p.shape[1])
+        weights = weights if counts is not None else None
+        arguments = (values, counts, t, p, weights, self._live, batch, outputs, lanes)
+        self._rowwise("metric.cu", "metric", batch, outputs, *arguments, METRICS.index(metric.default_name))
+
+    def penalty_into(self, values: Array, regularizer: L1L2, w: Array, dw: Array | None) -> None:
+        """Write the penalty of ``w`` in at most PENALTY_BLOCKS parts into ``values``; add its gradient to ``dw``."""
+        blocks = min(PENALTY_BLOCKS, -(-w.size // THREADS))
+        arguments = (values, dw, w, w.size, float(regularizer.l1), float(regularizer.l2))
+        self._launch("penalty.cu", "penalty", {"THREADS": THREADS}, blocks, *arguments)
+
+    def _sum(self, values: Array) -> float:
+        return float(self.to_host(values).sum(dtype=np.float64))
+
+    def loss(self, loss: Loss, target: Array, pred: Array, weights: Array | None, dpred: Array) -> float:
+        """See `NumpyBackend.loss`."""
+        values = self.scratch(1, (len(pred),), pred.dtype)
+        self.loss_into(values, loss, self._whole(target), self._whole(pred), weights, dpred)
+        return self._sum(values) / len(pred)
+
+    def metric(self, metric: Metric, target: Array, pred: Array, weights: Array | None) -> tuple[float, float]:
+        """See `NumpyBackend.metric`."""
+        weighted = metric.weighted and weights is not None
+        values = self.scratch(1, (len(pred),), pred.dtype)
+        counts = self.scratch(2, (len(pred),), pred.dtype) if weighted else None
+        self.metric_into(values, counts, metric, self._whole(target), self._whole(pred), weights)
+        return self._sum(values), float(len(pred)) if counts is None else self._sum(counts)
+
+    def penalty(self, regularizer: L1L2, w: Array, dw: Array | None) -> float:
+        """See `NumpyBackend.penalty`."""
+        values = self.scratch(1, (PENALTY_BLOCKS,), w.dtype)
+        values[...] = 0
+        self.penalty_into(values, regularizer, w, dw)
+        return self._sum(values)
+
+    def _on_device(self, scalars: Any) -> Array:
+        if isinstance(scalars, tuple):
+            self.runtime.upload(self._scalars, np.array(scalars, np.float32))
+            return self._scalars
+        return scalars
+
+    def adam_update(
+        self, params: Array, grads: Array, m: Array, v: Array, scalars: Any, beta_1: float, beta_2: float,
+        epsilon: float, step: int,
+    ) -> None:  # fmt: skip
+        """See `NumpyBackend.adam_update`. A GPU handles denormal numbers at full speed: nothing is flushed."""
+        vector = self._aligned(params, grads, m, v)
+        constants = (params.size, 1.0 - beta_1, 1.0 - beta_2, epsilon)
+        scalars = self._on_device(scalars)
+        self._elementwise("adam.cu", "adam", params.size, params, grads, m, v, scalars, *constants, vector=vector)
+
+    def sgd_update(
+        self, params: Array, grads: Array, momentum: Array | None, scalars: Any, factor: float, nesterov: bool
+    ) -> None:
+        """See `NumpyBackend.sgd_update`."""
+        vector = self._aligned(params, grads, momentum)
+        arguments = (params, grads, momentum, self._on_device(scalars), params.size, float(factor), int(nesterov))
+        self._elementwise("sgd.cu", "sgd", params.size, *arguments, vector=vector)
+
+    def rmsprop_update(
+        self, params: Array, grads: Array, v: Array, momentum: Array | None, mean: Array | None, scalars: Any,
+        rho: float, factor: float, epsilon: float,
+    ) -> None:  # fmt: skip
+        """See `NumpyBackend.rmsprop_update`."""
+        scalars = self._on_device(scalars)
+        constants = (params.size, 1.0 - rho, float(factor), epsilon)
+        self._elementwise("rmsprop.cu", "rmsprop", params.size, params, grads, v, momentum, mean, scalars, *constants)

@@ -1,0 +1,160 @@
+"""The runtime seam without a GPU: kernels compiled by the host's C++ compiler and run by `primitives.h`.
+
+Arrays are NumPy's; recording keeps launches in a list, with the arguments that they were given, and replays them. Every
+launch gets a schedule of its own, drawn from the runtime's seed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpumlp import kernel_sources
+from gpumlp.backends.runtime import Recording
+from gpumlp.backends.numpy_backend import aligned_zeros
+
+HERE = Path(__file__).parent
+COMPILER = os.environ.get("CXX", "g++")
+FLAGS = ["-std=c++17", "-O1", "-fPIC", "-shared", "-fno-gnu-unique", "-fno-strict-aliasing", "-w"]
+CACHE = Path(tempfile.gettempdir()) / f"gpumlp-host-kernels-{os.getuid()}"
+
+
+class HostKernelError(RuntimeError):
+    """A kernel did on the host what would be wrong on a GPU."""
+
+
+def compile_kernels(text: str, defines: dict[str, int]) -> ctypes.CDLL:
+    """Return the library of all kernels in ``text``, each behind a function run_NAME; cached by content."""
+    if shutil.which(COMPILER) is None:
+        raise RuntimeError(
+            f"the kernels cannot be run on this machine: there is no C++ compiler {COMPILER!r}. "
+            "Install g++ (Debian: apt install g++), or name another in the variable CXX."
+        )
+    names = re.findall(r"KERNEL\((\w+)\)\(", text)
+    calls = "".join(
+        f'extern "C" const char *run_{n}(void **a, const long long *s, unsigned long long r) '
+        f"{{ return host::run({n}, a, s, r); }}\n"
+        for n in names
+    )
+    settings = "".join(f"#define {k} {int(v)}\n" for k, v in defines.items())
+    whole = f"#define GPUMLP_HOST\n{settings}{text}\n{calls}"
+    header = (HERE / "primitives.h").read_text(encoding="utf-8")
+    key = hashlib.sha256("\0".join([whole, header, COMPILER, *FLAGS]).encode()).hexdigest()[:24]
+    library = CACHE / f"{key}.so"
+    if not library.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+            source, output = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
+            source.write_text(whole, encoding="utf-8")
+            done = subprocess.run(
+                [COMPILER, *FLAGS, f"-I{HERE}", str(source), "-o", str(output)], capture_output=True, text=True
+            )
+            if done.returncode:
+                raise RuntimeError(f"{COMPILER} could not compile the kernels {names}:\n{done.stderr[:4000]}")
+            output.replace(library)  # whole or not at all, also with several processes at it
+    return ctypes.CDLL(str(library))
+
+
+class HostRuntime:
+    """See `gpumlp.backends.runtime` for what each method means."""
+
+    name = "host execution"
+    xp: Any = np
+    pointer_words = 3
+    multiprocessors = 8
+
+    def __init__(self, seed: int = 0, mutate: Any = None) -> None:
+        self.seed, self._mutate, self.launches = seed, mutate, 0
+        self._libraries: dict[tuple[str, tuple[tuple[str, int], ...]], ctypes.CDLL] = {}
+        self._recording: list[Any] | None = None
+        self.memory: int | None = None  # bytes that may still be allocated; None: as many as there are
+
+    def empty(self, shape: Any, dtype: Any) -> np.ndarray:
+        """Return an array of NaN (of -1 for integers), 64-byte aligned."""
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        size, kind = int(np.prod(shape)), np.dtype(dtype)
+        if self.memory is not None:
+            self.memory -= size * kind.itemsize
+            if self.memory < 0:
+                raise MemoryError(f"{size * kind.itemsize} bytes asked for")
+        array = aligned_zeros(shape, kind)
+        array.view(np.uint8).fill(0xFF) if size else None
+        return array
+
+    def zeros(self, shape: Any, dtype: Any) -> np.ndarray:
+        array = self.empty(shape, dtype)
+        array[...] = 0
+        return array
+
+    def upload(self, array: np.ndarray, values: Any) -> None:
+        assert self._recording is None, "a copy from the host cannot be recorded"
+        array[...] = values
+
+    def download(self, array: np.ndarray) -> np.ndarray:
+        assert self._recording is None, "a copy to the host cannot be recorded"
+        return array.copy()
+
+    def pointer(self, array: np.ndarray | None) -> tuple[int, ...]:
+        if array is None:
+            return 0, 0, 0
+        assert array.flags.c_contiguous
+        start = array.ctypes.data
+        return start, start, start + array.nbytes
+
+    def synchronize(self) -> None: ...
+
+    def launch(
+        self, file: str, function: str, defines: dict[str, int], grid: tuple[int, int], arguments: tuple[Any, ...]
+    ) -> None:
+        packed, keep = [], []
+        for a in arguments:
+            if a is None or isinstance(a, np.ndarray):
+                packed.append((ctypes.c_longlong * 3)(*self.pointer(a)))
+                keep.append(a)
+            else:
+                packed.append(ctypes.c_longlong(a) if isinstance(a, int) else ctypes.c_float(a))
+        job = (self._library(file, defines), function, (*grid, defines["THREADS"]), packed, keep)
+        if self._recording is None:
+            self._run(*job)
+        else:
+            self._recording.append(job)
+
+    def _library(self, file: str, defines: dict[str, int]) -> ctypes.CDLL:
+        key = (file, tuple(sorted(defines.items())))
+        if key not in self._libraries:
+            text = kernel_sources.expanded(file)
+            self._libraries[key] = compile_kernels(self._mutate(file, text) if self._mutate else text, defines)
+        return self._libraries[key]
+
+    def _run(self, library: ctypes.CDLL, function: str, shape: Any, packed: list[Any], keep: Any) -> None:
+        call = library["run_" + function]
+        call.restype = ctypes.c_char_p
+        self.launches += 1
+        pointers = (ctypes.c_void_p * len(packed))(*(ctypes.addressof(p) for p in packed))
+        seed = ctypes.c_ulonglong(self.seed * 1_000_003 + self.launches)
+        message = call(pointers, (ctypes.c_longlong * 3)(*shape), seed)
+        if message:
+            raise HostKernelError(f"{function}: {message.decode()}")
+
+    def record(self, work: Any) -> Recording:
+        assert self._recording is None, "recordings do not nest"
+        self._recording = jobs = []
+        try:
+            work()
+        finally:
+            self._recording = None
+
+        def replay() -> None:
+            for job in jobs:
+                self._run(*job)
+
+        return Recording(replay, len(jobs))
