@@ -14,6 +14,7 @@ import numpy as np
 from gpumlp.backends.numpy_backend import ALIGNMENT, NumpyBackend
 from gpumlp.layers import WeightSpec
 
+
 class Arena:
     """The layout of weights in a flat array, the parameters themselves, and room for more arrays of that layout.
 

@@ -127,10 +127,15 @@ inline void start(Fiber &fiber) {
     fiber.status = READY;
 }
 
+void forget(const char *start, size_t size);
+
 // Run one block's threads to their ends; false where it cannot go on.
 inline void run_block() {
     s.alive = s.threads, s.waiting = 0, s.epoch = 0;
-    for (Storage *storage : s.shared) memset(storage->bytes.data(), 0xff, storage->bytes.size());
+    for (Storage *storage : s.shared) {
+        memset(storage->bytes.data(), 0xff, storage->bytes.size());
+        forget(storage->bytes.data(), storage->bytes.size());
+    }
     s.ready.clear();
     for (int t = 0; t < s.threads; ++t) start(s.fibers[t]), s.ready.push_back(t);
     for (auto &warp : s.warps) warp.arrived = 0;
@@ -155,14 +160,23 @@ inline std::unordered_map<uintptr_t, Page> shadow;
 inline uintptr_t last_page = 0;
 inline Page *last = nullptr;
 
+inline Page *page_of(uintptr_t address) {
+    uintptr_t page = address >> 12;
+    if (page != last_page || !last) last = &shadow[page], last_page = page;
+    return last;
+}
+// Shared memory is every block's own: what another block did there is no race.
+inline void forget(const char *start, size_t size) {
+    auto from = reinterpret_cast<uintptr_t>(start) & ~uintptr_t(3), to = reinterpret_cast<uintptr_t>(start) + size;
+    for (uintptr_t a = from; a < to; a += 4) page_of(a)->cells[a >> 2 & 1023] = {};
+}
+
 inline bool clashes(const Trace &t) {
     return t.launch == s.launch &&
            (t.block != s.block || (t.epoch == s.epoch && (t.thread != s.current || t.many)));
 }
 inline void touch(uintptr_t address, bool write) {
-    uintptr_t page = address >> 12;
-    if (page != last_page || !last) last = &shadow[page], last_page = page;
-    Cell &cell = last->cells[address >> 2 & 1023];
+    Cell &cell = page_of(address)->cells[address >> 2 & 1023];
     if (clashes(cell.write)) fail(write ? "two threads write one element with no barrier between"
                                         : "a thread reads what another wrote with no barrier between");
     if (write && clashes(cell.read)) fail("a thread overwrites what another reads with no barrier between");

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from gpumlp import kernel_sources
-from gpumlp.backends.runtime import Recording
 from gpumlp.backends.numpy_backend import aligned_zeros
+from gpumlp.backends.runtime import Recording
 
 HERE = Path(__file__).parent
 COMPILER = os.environ.get("CXX", "g++")
