@@ -14,8 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from gpumlp.activations import Activation, Gelu
-from gpumlp.backends.numpy_backend import Scratch
+from gpumlp.activations import Activation
+from gpumlp.backends.device_backend import (
+    ACTIVATIONS,
+    PENALTY_PARTS,
+    DeviceBackend,
+    activation_number,
+    loss_number,
+    metric_number,
+)
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.regularizers import L1L2
@@ -23,18 +30,6 @@ from gpumlp.regularizers import L1L2
 Array = Any
 THREADS = 256  # of the elementwise kernels; the row kernels take 128, as their groups of lanes leave less to do
 ROW_THREADS = 128
-PENALTY_BLOCKS = 64
-
-# As in activations.cuh, loss.cu and metric.cu.
-ACTIVATIONS = ("linear", "relu", "leaky_relu", "elu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "affine")
-LOSSES = (
-    "mean_squared_error", "mean_absolute_error", "huber", "binary_crossentropy", "binary_logits",
-    "categorical_crossentropy", "categorical_logits",
-)  # fmt: skip
-METRICS = (
-    "mean_squared_error", "mean_absolute_error", "binary_accuracy", "categorical_accuracy",
-    "sparse_categorical_accuracy",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,27 +62,20 @@ TILES = {
 }
 
 
-def kind_of(activation: Activation) -> tuple[int, float]:
-    """Return an elementwise activation's number in activations.cuh and its constant."""
-    name = "gelu_tanh" if isinstance(activation, Gelu) and activation.approximate else activation.name
-    constants = [v for v in activation.get_config().values() if not isinstance(v, bool)]
-    return ACTIVATIONS.index(name), float(constants[0]) if constants else 0.0
-
-
 def lanes_for(columns: int) -> int:
     """Return how many threads share a row: the power of two that covers it, at most a warp."""
     return min(32, 1 << max(columns - 1, 0).bit_length())
 
 
-class CudaBackend:
+class CudaBackend(DeviceBackend):
     """The package's own CUDA C++ kernels."""
 
     name = "cuda"
+    records = True
 
     def __init__(self, runtime: Any) -> None:
-        self.runtime, self.xp = runtime, runtime.xp
+        super().__init__(runtime)
         self.tile: str | None = None  # the name of the tile to use for everything; None: chosen by shape
-        self.scratch = Scratch(runtime.zeros)
         self._live: Array | None = None
         self._batch = 0
         self._iteration: Array | None = None
@@ -102,32 +90,6 @@ class CudaBackend:
             yield
         finally:
             self._live = self._iteration = None
-
-    # ---- arrays ----------------------------------------------------------------------------------------------------
-
-    def zeros(self, shape: Any, dtype: Any) -> Array:
-        """Return a device array of zeros."""
-        return self.runtime.zeros(shape, dtype)
-
-    def empty(self, shape: Any, dtype: Any) -> Array:
-        """Return a device array."""
-        return self.runtime.empty(shape, dtype)
-
-    def to_device(self, values: Any) -> Array:
-        """Return a device array of the values; the same one if it is on the device already."""
-        if not isinstance(values, np.ndarray) and isinstance(values, self.xp.ndarray):
-            return values
-        array = self.runtime.empty(values.shape, values.dtype)
-        self.runtime.upload(array, values)
-        return array
-
-    def to_host(self, array: Array) -> np.ndarray:
-        """Return the values as a NumPy array of its own."""
-        return self.runtime.download(array)
-
-    def assign(self, array: Array, values: Any) -> None:
-        """Copy the values into a device array."""
-        self.runtime.upload(array, values)
 
     # ---- launching -------------------------------------------------------------------------------------------------
 
@@ -149,9 +111,6 @@ class CudaBackend:
         """Return the device's count of live samples (or None), the rows, and how many rows a sample has."""
         return self._live, rows, 1 if self._live is None else rows // self._batch
 
-    def _whole(self, a: Array) -> Array:
-        return a if a.flags.c_contiguous else self.xp.ascontiguousarray(a)
-
     def _aligned(self, *arrays: Array | None) -> bool:
         return all(a is None or self.runtime.pointer(a)[0] % 16 == 0 for a in arrays)
 
@@ -170,10 +129,10 @@ class CudaBackend:
         self, x: Array, w: Array, b: Array | None, activation: Activation, y: Array, z: Array | None = None
     ) -> None:
         """See `NumpyBackend.dense_forward`."""
-        x = self._whole(x)
+        x = self.whole(x)
         (batch, inputs), outputs = x.shape, w.shape[1]
         rowwise = activation.name == "softmax"
-        kind, constant = (0, 0.0) if rowwise else kind_of(activation)
+        kind, constant = (0, 0.0) if rowwise else activation_number(activation)
         tile = self.choose_tile((batch, outputs))
         vector = inputs % 4 == 0 and outputs % 4 == 0 and self._aligned(x, w, y, z)
         self._launch(
@@ -188,13 +147,13 @@ class CudaBackend:
         dw: Array, db: Array | None,
     ) -> None:  # fmt: skip
         """See `NumpyBackend.dense_backward`."""
-        x, dy = self._whole(x), self._whole(dy)
+        x, dy = self.whole(x), self.whole(dy)
         (batch, inputs), outputs = x.shape, w.shape[1]
         if activation.retains_input or activation.name == "softmax":  # too dear to be computed at every read of dy
             self.activation_backward(activation, dy, y, z)
             kind, constant = 0, 0.0
         else:
-            kind, constant = kind_of(activation)
+            kind, constant = activation_number(activation)
         weights = (inputs + (db is not None), outputs)
         tile = self.choose_tile(weights, (batch if dx is not None else 0, inputs))
         splits, stretch = self._split(tile, batch, *weights)
@@ -230,7 +189,7 @@ class CudaBackend:
         if activation.name == "softmax":
             self._rowwise("softmax.cu", "softmax_forward", rows, row, y, z, *self._rows(rows), row, lanes_for(row))
         else:
-            arguments = (y, z, *self._rows(rows), row, *kind_of(activation), 0.0)
+            arguments = (y, z, *self._rows(rows), row, *activation_number(activation), 0.0)
             self._elementwise("activation.cu", "activation_forward", z.size, *arguments)
 
     def activation_backward(self, activation: Activation, dy: Array, y: Array, z: Array | None) -> None:
@@ -240,7 +199,7 @@ class CudaBackend:
             self._rowwise("softmax.cu", "softmax_backward", rows, row, dy, y, *self._rows(rows), row, lanes_for(row))
         elif activation.name != "linear":
             of = z if activation.retains_input else y
-            kind, constant = kind_of(activation)
+            kind, constant = activation_number(activation)
             arguments = (dy, of, *self._rows(rows), row, kind, int(activation.retains_input), constant)
             self._elementwise("activation.cu", "activation_backward", dy.size, *arguments)
 
@@ -266,58 +225,34 @@ class CudaBackend:
         """Write y = y mask."""
         self._elementwise("dropout.cu", "multiply", y.size, y, mask, self._live, *y.shape)
 
+    def take(self, source: Array, rows: Array, out: Array) -> None:
+        """See `NumpyBackend.take`."""
+        width = out.size // len(rows) if len(rows) else 0
+        self._elementwise("take.cu", "take", out.size, out, source, rows, len(rows), width)
+
     def loss_into(self, values: Array, loss: Loss, t: Array, p: Array, weights: Array | None, dp: Array) -> None:
-        """Write each sample's weighted loss into ``values[B]`` and the gradient of their mean into ``dp``."""
-        config = loss.get_config()
-        name = loss.name.removeprefix("sparse_")
-        if config.get("from_logits"):
-            name = name.replace("crossentropy", "logits")
-        constant = float(config.get("delta", config.get("label_smoothing", 0.0)))
+        """See `DeviceBackend.loss_into`."""
+        kind, constant = loss_number(loss)
         (batch, outputs), lanes = p.shape, lanes_for(p.shape[1])
         self._rowwise(
             "loss.cu", "loss", batch, outputs,
-            dp, values, t, p, weights, self._live, batch, outputs, lanes, LOSSES.index(name), int(loss.sparse),
-            constant,
+            dp, values, t, p, weights, self._live, batch, outputs, lanes, kind, int(loss.sparse), constant,
         )  # fmt: skip
 
     def metric_into(
         self, values: Array, counts: Array | None, metric: Metric, t: Array, p: Array, weights: Array | None
     ) -> None:
-        """Write each sample's metric into ``values[B]``; with ``counts[B]``, weighted, and the weights there."""
+        """See `DeviceBackend.metric_into`."""
         (batch, outputs), lanes = p.shape, lanes_for(p.shape[1])
         weights = weights if counts is not None else None
         arguments = (values, counts, t, p, weights, self._live, batch, outputs, lanes)
-        self._rowwise("metric.cu", "metric", batch, outputs, *arguments, METRICS.index(metric.default_name))
+        self._rowwise("metric.cu", "metric", batch, outputs, *arguments, metric_number(metric))
 
     def penalty_into(self, values: Array, regularizer: L1L2, w: Array, dw: Array | None) -> None:
-        """Write the penalty of ``w`` in at most PENALTY_BLOCKS parts into ``values``; add its gradient to ``dw``."""
-        blocks = min(PENALTY_BLOCKS, -(-w.size // THREADS))
+        """See `DeviceBackend.penalty_into`."""
+        blocks = min(PENALTY_PARTS, -(-w.size // THREADS))
         arguments = (values, dw, w, w.size, float(regularizer.l1), float(regularizer.l2))
         self._launch("penalty.cu", "penalty", {"THREADS": THREADS}, blocks, *arguments)
-
-    def _sum(self, values: Array) -> float:
-        return float(self.to_host(values).sum(dtype=np.float64))
-
-    def loss(self, loss: Loss, target: Array, pred: Array, weights: Array | None, dpred: Array) -> float:
-        """See `NumpyBackend.loss`."""
-        values = self.scratch(1, (len(pred),), pred.dtype)
-        self.loss_into(values, loss, self._whole(target), self._whole(pred), weights, dpred)
-        return self._sum(values) / len(pred)
-
-    def metric(self, metric: Metric, target: Array, pred: Array, weights: Array | None) -> tuple[float, float]:
-        """See `NumpyBackend.metric`."""
-        weighted = metric.weighted and weights is not None
-        values = self.scratch(1, (len(pred),), pred.dtype)
-        counts = self.scratch(2, (len(pred),), pred.dtype) if weighted else None
-        self.metric_into(values, counts, metric, self._whole(target), self._whole(pred), weights)
-        return self._sum(values), float(len(pred)) if counts is None else self._sum(counts)
-
-    def penalty(self, regularizer: L1L2, w: Array, dw: Array | None) -> float:
-        """See `NumpyBackend.penalty`."""
-        values = self.scratch(1, (PENALTY_BLOCKS,), w.dtype)
-        values[...] = 0
-        self.penalty_into(values, regularizer, w, dw)
-        return self._sum(values)
 
     def _on_device(self, scalars: Any) -> Array:
         if isinstance(scalars, tuple):

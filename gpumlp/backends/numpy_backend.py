@@ -93,6 +93,11 @@ class NumpyBackend:
         """Copy the values into an array of this backend."""
         array[...] = values
 
+    def take(self, source: Any, rows: Any, out: Any) -> None:
+        """Write out[r] = source[rows[r]]: the samples of a batch. ``rows`` [B] int64, all within ``source``."""
+        # mode="clip": with the default, NumPy copies through a buffer; the indices are in range by construction
+        np.take(source, rows, axis=0, out=out, mode="clip")
+
     def dense_forward(
         self, x: Any, w: Any, b: Any | None, activation: Activation, y: Any, z: Any | None = None
     ) -> None:

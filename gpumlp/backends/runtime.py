@@ -1,14 +1,23 @@
-"""The seam below the CUDA backend: what a runtime is, and what a recording of launches is.
+"""The seam below the GPU backends: what a runtime is, and what a recording of launches is.
 
 A runtime has
 - ``xp``, ``name``, ``multiprocessors``; ``pointer_words``, the 8-byte words that a pointer takes inside a struct;
-- ``empty(shape, dtype)``, ``zeros(shape, dtype)``: device arrays, 16-byte aligned at least; MemoryError when full;
+- ``empty(shape, dtype)``, ``zeros(shape, dtype)``: device arrays, 16-byte aligned at least; DeviceMemoryError when full;
+- ``free_bytes()``: how much could still be allocated, about;
+- ``owns(value)``: whether the value is an array of this device already; ``adopt(value)``: a device array that shares
+  the memory of a CuPy, DLPack or ``__cuda_array_interface__`` array on this device, None for anything else;
 - ``upload(array, values)``, ``download(array)``: copies in stream order; the download waits for everything before it;
+- ``pinned(shape, dtype)``: a page-locked NumPy array; ``upload_beside(array, pinned, after)``: starts a copy beside the
+  kernels, once mark ``after`` (or None) is reached, and returns the mark of its end. ``pinned`` must stay as it is until
+  then, and nothing may read ``array`` before ``wait_for(mark)``;
+- ``mark()``: a mark behind all that was launched so far; ``wait_for(mark)``: what is launched from now on comes after
+  it; ``reached(mark)``: the host waits for it;
 - ``pointer(array or None)``: ``pointer_words`` integers;
 - ``launch(file, function, defines, grid, arguments)``: a kernel of kernels/``file`` compiled with ``defines``, of which
   THREADS is the block's size; an int goes as long long, a float as float, an array or None as a pointer;
 - ``record(work)``: calls ``work`` and returns its launches, not run, as a `Recording`;
-- ``synchronize()``.
+- ``synchronize()``: waits for everything; KernelError where something went wrong on the device;
+- ``current()``: a context manager under which the device is the current one of the array library and of Numba.
 
 `cuda_runtime` is the one for GPUs. The tests have another, which runs the same kernels on the host.
 """

@@ -114,18 +114,17 @@ class LoopProgram:
         if order is None:
             w = None if data.weights is None else data.weights[start:stop]
             return data.x[start:stop], data.y[start:stop], w  # type: ignore[index]
-        rows, xp = order[start:stop], self.backend.xp
+        rows = order[start:stop]
         n = len(rows)
         assert data.y is not None
         if self._y is None or self._y.shape[1] != data.y.shape[1]:
             self._y = self.backend.empty((self.batch, data.y.shape[1]), self.arena.dtype)
         target: Array = self._y
-        # mode="clip": with the default, NumPy copies through a buffer; the indices are in range by construction
-        xp.take(data.x, rows, axis=0, out=self._x[:n], mode="clip")
-        xp.take(data.y, rows, axis=0, out=target[:n], mode="clip")
+        self.backend.take(data.x, rows, self._x[:n])
+        self.backend.take(data.y, rows, target[:n])
         if data.weights is None:
             return self._x[:n], target[:n], None
-        xp.take(data.weights, rows, out=self._w[:n], mode="clip")
+        self.backend.take(data.weights, rows, self._w[:n])
         return self._x[:n], target[:n], self._w[:n]
 
     def _forward(self, x: Array, step: int | None) -> Array:

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from gpumlp import kernel_sources
 from gpumlp.backends.numpy_backend import aligned_zeros
 from gpumlp.backends.runtime import Recording
+from gpumlp.errors import DeviceMemoryError, KernelError
 
 HERE = Path(__file__).parent
 COMPILER = os.environ.get("CXX", "g++")
@@ -28,8 +30,30 @@ FLAGS = ["-std=c++17", "-O1", "-fPIC", "-shared", "-fno-gnu-unique", "-fno-stric
 CACHE = Path(tempfile.gettempdir()) / f"gpumlp-host-kernels-{os.getuid()}"
 
 
-class HostKernelError(RuntimeError):
+class HostKernelError(KernelError):
     """A kernel did on the host what would be wrong on a GPU."""
+
+
+class DeviceArray(np.ndarray):
+    """An array in the memory of the host runtime: a type of its own, so that mixing it up with the host's shows."""
+
+
+class Copy:
+    """A copy beside the kernels. Where it has not been waited for, nobody knows what has arrived."""
+
+    def __init__(self, array: np.ndarray, pinned: np.ndarray) -> None:
+        self.array, self.pinned, self.landed = array, pinned, False
+        poison(array)
+
+    def land(self) -> None:
+        if not self.landed:
+            self.array[...], self.landed = self.pinned, True
+
+
+def poison(array: np.ndarray) -> None:
+    """Fill with NaN (with -1 for integers)."""
+    if array.size:
+        array.reshape(-1).view(np.uint8).fill(0xFF)
 
 
 def compile_kernels(text: str, defines: dict[str, int]) -> ctypes.CDLL:
@@ -85,10 +109,20 @@ class HostRuntime:
         if self.memory is not None:
             self.memory -= size * kind.itemsize
             if self.memory < 0:
-                raise MemoryError(f"{size * kind.itemsize} bytes asked for")
-        array = aligned_zeros(shape, kind)
-        array.view(np.uint8).fill(0xFF) if size else None
+                self.memory += size * kind.itemsize
+                raise DeviceMemoryError(size * kind.itemsize, self.memory)
+        array = aligned_zeros(shape, kind).view(DeviceArray)
+        poison(array)
         return array
+
+    def free_bytes(self) -> int:
+        return 1 << 40 if self.memory is None else self.memory
+
+    def owns(self, value: Any) -> bool:
+        return isinstance(value, DeviceArray)
+
+    def adopt(self, value: Any) -> Any:
+        return value if self.owns(value) else None
 
     def zeros(self, shape: Any, dtype: Any) -> np.ndarray:
         array = self.empty(shape, dtype)
@@ -101,7 +135,25 @@ class HostRuntime:
 
     def download(self, array: np.ndarray) -> np.ndarray:
         assert self._recording is None, "a copy to the host cannot be recorded"
-        return array.copy()
+        return np.array(array)
+
+    def pinned(self, shape: Any, dtype: Any) -> np.ndarray:
+        return np.empty(shape, dtype)
+
+    def upload_beside(self, array: np.ndarray, pinned: np.ndarray, after: Any) -> Copy:
+        return Copy(array, pinned)
+
+    def mark(self) -> None:
+        return None
+
+    def wait_for(self, mark: Copy | None) -> None:
+        if mark is not None:
+            mark.land()
+
+    reached = wait_for
+
+    def current(self) -> Any:
+        return nullcontext()
 
     def pointer(self, array: np.ndarray | None) -> tuple[int, ...]:
         if array is None:

@@ -1,0 +1,134 @@
+"""What all backends on a GPU share: arrays in a runtime's memory, names as the kernels number them, and numbers back.
+
+A kernel family gives the operations of the contract in the form that leaves every result on the device; ``loss``,
+``metric`` and ``penalty``, which hand a number to the host, are derived here. float32 only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpumlp.activations import Activation, Gelu
+from gpumlp.backends.numpy_backend import Scratch
+from gpumlp.losses import Loss
+from gpumlp.metrics import Metric
+from gpumlp.regularizers import L1L2
+
+Array = Any
+PENALTY_PARTS = 64  # in how many parts a penalty comes at most; the host, or `reduce`, adds them
+
+# The order is the kernels' own numbering: activations.cuh, loss.cu, metric.cu, and their Numba twins.
+ACTIVATIONS = ("linear", "relu", "leaky_relu", "elu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "affine")
+LOSSES = (
+    "mean_squared_error", "mean_absolute_error", "huber", "binary_crossentropy", "binary_logits",
+    "categorical_crossentropy", "categorical_logits",
+)  # fmt: skip
+METRICS = (
+    "mean_squared_error", "mean_absolute_error", "binary_accuracy", "categorical_accuracy",
+    "sparse_categorical_accuracy",
+)  # fmt: skip
+
+
+def activation_number(activation: Activation) -> tuple[int, float]:
+    """Return an elementwise activation's number and its constant."""
+    name = "gelu_tanh" if isinstance(activation, Gelu) and activation.approximate else activation.name
+    constants = [v for v in activation.get_config().values() if not isinstance(v, bool)]
+    return ACTIVATIONS.index(name), float(constants[0]) if constants else 0.0
+
+
+def loss_number(loss: Loss) -> tuple[int, float]:
+    """Return a loss's number and its constant: huber's delta, or the label smoothing."""
+    config = loss.get_config()
+    name = loss.name.removeprefix("sparse_")
+    if config.get("from_logits"):
+        name = name.replace("crossentropy", "logits")
+    return LOSSES.index(name), float(config.get("delta", config.get("label_smoothing", 0.0)))
+
+
+def metric_number(metric: Metric) -> int:
+    """Return a metric's number."""
+    return METRICS.index(metric.default_name)
+
+
+class DeviceBackend:
+    """Base of the kernel families. ``records``: whether its launches can be recorded and replayed as a graph."""
+
+    name = ""
+    records = False
+
+    def __init__(self, runtime: Any) -> None:
+        self.runtime, self.xp = runtime, runtime.xp
+        self.scratch = Scratch(runtime.zeros)
+
+    # ---- arrays ----------------------------------------------------------------------------------------------------
+
+    def zeros(self, shape: Any, dtype: Any) -> Array:
+        """Return a device array of zeros."""
+        return self.runtime.zeros(shape, dtype)
+
+    def empty(self, shape: Any, dtype: Any) -> Array:
+        """Return a device array."""
+        return self.runtime.empty(shape, dtype)
+
+    def to_device(self, values: Any) -> Array:
+        """Return a device array of the values; the same one if it is on the device already."""
+        if self.runtime.owns(values):
+            return values
+        array = self.runtime.empty(values.shape, values.dtype)
+        self.runtime.upload(array, values)
+        return array
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """Return the values as a NumPy array of its own, when all work before it is done."""
+        return self.runtime.download(array)
+
+    def assign(self, array: Array, values: Any) -> None:
+        """Copy the host's values into a device array."""
+        self.runtime.upload(array, values)
+
+    def whole(self, a: Array) -> Array:
+        """Return ``a``, C-contiguous."""
+        return a if a.flags.c_contiguous else self.xp.ascontiguousarray(a)
+
+    # ---- what a family gives, results on the device ------------------------------------------------------------------
+
+    def loss_into(self, values: Array, loss: Loss, t: Array, p: Array, weights: Array | None, dp: Array) -> None:
+        """Write each sample's weighted loss into ``values[B]`` and the gradient of their mean into ``dp``."""
+        raise NotImplementedError
+
+    def metric_into(
+        self, values: Array, counts: Array | None, metric: Metric, t: Array, p: Array, weights: Array | None
+    ) -> None:
+        """Write each sample's metric into ``values[B]``; with ``counts[B]``, weighted, and the weights there."""
+        raise NotImplementedError
+
+    def penalty_into(self, values: Array, regularizer: L1L2, w: Array, dw: Array | None) -> None:
+        """Write the penalty of ``w`` in at most PENALTY_PARTS parts into ``values``; add its gradient to ``dw``."""
+        raise NotImplementedError
+
+    # ---- numbers for the host ----------------------------------------------------------------------------------------
+
+    def _sum(self, values: Array) -> float:
+        return float(self.to_host(values).sum(dtype=np.float64))
+
+    def loss(self, loss: Loss, target: Array, pred: Array, weights: Array | None, dpred: Array) -> float:
+        """See `NumpyBackend.loss`."""
+        values = self.scratch(1, (len(pred),), pred.dtype)
+        self.loss_into(values, loss, self.whole(target), self.whole(pred), weights, dpred)
+        return self._sum(values) / len(pred)
+
+    def metric(self, metric: Metric, target: Array, pred: Array, weights: Array | None) -> tuple[float, float]:
+        """See `NumpyBackend.metric`."""
+        weighted = metric.weighted and weights is not None
+        values = self.scratch(1, (len(pred),), pred.dtype)
+        counts = self.scratch(2, (len(pred),), pred.dtype) if weighted else None
+        self.metric_into(values, counts, metric, self.whole(target), self.whole(pred), weights)
+        return self._sum(values), float(len(pred)) if counts is None else self._sum(counts)
+
+    def penalty(self, regularizer: L1L2, w: Array, dw: Array | None) -> float:
+        """See `NumpyBackend.penalty`."""
+        values = self.zeros((PENALTY_PARTS,), w.dtype)
+        self.penalty_into(values, regularizer, w, dw)
+        return self._sum(values)

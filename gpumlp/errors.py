@@ -1,0 +1,31 @@
+"""What goes wrong on a device, as errors of their own; each is also of the built-in kind that people catch."""
+
+from __future__ import annotations
+
+
+class DeviceUnavailable(RuntimeError):
+    """A device that was asked for cannot be used; the message says why, and what to do."""
+
+
+class DeviceMemoryError(MemoryError):
+    """The device's memory is full. The model and its weights are what they were."""
+
+    def __init__(self, asked: int, free: int | None = None, total: int | None = None) -> None:
+        self.asked, self.free, self.total = asked, free, total
+        state = "" if free is None or total is None else f"; {_size(free)} of {_size(total)} are free"
+        super().__init__(
+            f"The device has no room for another {_size(asked)}{state}. The model's weights are kept. "
+            "Use a smaller batch_size or fewer units, free other arrays on the device, or compile with device='cpu'."
+        )
+
+
+class KernelError(RuntimeError):
+    """A kernel did on the device what it must not; the message has the operation's name and the device's words."""
+
+
+def _size(count: int) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024  # type: ignore[assignment]
+    return f"{count:.1f} GiB"
