@@ -1,42 +1,163 @@
-"""Devices: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; then the environment's GPUMLP_DEVICE; then auto."""
+"""Devices: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; then the environment's GPUMLP_DEVICE; then auto.
+
+Whether a GPU can be used is asked in order of cost: is there a driver at all (a few microseconds on a machine without),
+then the packages, then the driver's age and the GPU itself. Kernel families are chosen by GPUMLP_KERNELS.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import re
+import sys
+import warnings
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
+
+from gpumlp.errors import DeviceUnavailable
+
+FAMILIES = ("auto", "cuda", "numba")  # what GPUMLP_KERNELS may say; auto is the package's CUDA C++
+INSTALL = "Install gpumlp with the extra for your driver: pip install 'gpumlp[cuda13]' (or 'gpumlp[cuda12]')."
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device and the reason why it was picked."""
+    """A device, the reason why it was picked, and the kernels that run there."""
 
     name: str
     reason: str
+    kernels: str = "numpy"
+
+    @property
+    def index(self) -> int:
+        """Which GPU."""
+        return int(self.name.partition(":")[2] or 0)
 
     def backend(self) -> Any:
-        """Return a new backend for this device."""
-        from gpumlp.backends.numpy_backend import NumpyBackend
+        """Return a new backend for this device; DeviceUnavailable where it cannot be used."""
+        if self.kernels == "numpy":
+            from gpumlp.backends.numpy_backend import NumpyBackend
 
-        return NumpyBackend()
+            return NumpyBackend()
+        runtime = open_runtime(self.index)
+        if self.kernels == "numba":
+            from gpumlp.backends.numba_backend import NumbaBackend
+
+            return NumbaBackend(runtime)
+        from gpumlp.backends.cuda_backend import CudaBackend
+
+        return CudaBackend(runtime)
 
 
-NO_KERNELS = (
-    "this version of gpumlp has no CUDA kernels yet; everything runs on the CPU with NumPy. "
-    "Use device='cpu' or 'auto'. (Versions with kernels need the extra gpumlp[cuda12] or gpumlp[cuda13].)"
-)
+@functools.cache
+def open_runtime(index: int) -> Any:
+    """Return the runtime of a GPU, the same one every time: its compiled kernels serve all models."""
+    from gpumlp.backends.cuda_runtime import CudaRuntime
+
+    return CudaRuntime(index)
 
 
-def resolve(device: str | None = None) -> Device:
-    """Return the Device for a name; None means GPUMLP_DEVICE, then ``"auto"``.
+def has_driver() -> bool:
+    """Whether there is an NVIDIA driver to be loaded."""
+    names = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so")
+    for name in names:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def cupy_wheels() -> list[str]:
+    """Return the CuPy distributions that are installed; more than one and they overwrite each other's files."""
+    found = {str(d.metadata["Name"]).lower() for d in metadata.distributions() if d.metadata["Name"]}
+    return sorted(n for n in found if n == "cupy" or n.startswith("cupy-cuda") or n.startswith("cupy-rocm"))
+
+
+@functools.cache
+def gpu_problem(index: int = 0) -> str | None:
+    """Return why GPU number ``index`` cannot be used, and what to do about it; None where it can."""
+    if not has_driver():
+        return "there is no NVIDIA driver on this machine (its library libcuda cannot be loaded)."
+    if len(wheels := cupy_wheels()) > 1:
+        return (
+            f"CuPy is installed {len(wheels)} times ({', '.join(wheels)}), and these break each other: "
+            "uninstall all of them, then install one."
+        )
+    try:
+        import cupy
+        import cupyx  # noqa: F401
+    except Exception as error:  # a wheel for another CUDA fails with whatever its libraries fail with
+        return f"CuPy cannot be imported ({type(error).__name__}: {error}). {INSTALL}"
+    try:
+        import cuda.core  # noqa: F401
+    except Exception as error:
+        return f"cuda.core cannot be imported ({type(error).__name__}: {error}). {INSTALL}"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        return _driver_problem(cupy, error)
+    if index >= count:
+        return f"there are {count} GPUs, counted from 0; number {index} is none of them."
+    from gpumlp.backends.compiler import OLDEST, architectures
+
+    capability = int(cupy.cuda.Device(index).compute_capability)
+    if capability < OLDEST:
+        return (
+            f"the GPU's compute capability is {capability / 10:.1f}; the kernels need {OLDEST / 10:.1f} (Turing, 2018) "
+            "or newer."
+        )
+    try:
+        architectures()
+    except DeviceUnavailable as error:
+        return str(error)
+    return None
+
+
+def _driver_problem(cupy: Any, error: Exception) -> str:
+    try:
+        driver, needed = cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
+    except Exception:
+        return f"the driver does not answer ({error})."
+    if 0 < driver < needed // 1000 * 1000:
+        return (
+            f"the driver is too old: it supports CUDA {driver // 1000}.{driver % 1000 // 10}, and the installed CuPy "
+            f"is for CUDA {needed // 1000}. Update the driver, or install the extra for CUDA {driver // 1000}."
+        )
+    return f"the driver shows no GPU ({error})."
+
+
+def family() -> str:
+    """Return the kernel family for GPUs: "cuda", or what GPUMLP_KERNELS says; ValueError for an unknown name."""
+    name = os.environ.get("GPUMLP_KERNELS") or "auto"
+    if name not in FAMILIES:
+        raise ValueError(f"GPUMLP_KERNELS must be one of {', '.join(FAMILIES)}; got {name!r}.")
+    return "cuda" if name == "auto" else name
+
+
+_warned = False
+
+
+def _warn_once(problem: str) -> None:
+    """Say once in a process that there is a driver, and so probably a GPU, that will not be used."""
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(f"gpumlp runs on the CPU: {problem}", stacklevel=4)
+
+
+def resolve(device: str | None = None, dtype: str = "float32") -> Device:
+    """Return the Device for a name; None means GPUMLP_DEVICE, then ``"auto"``. ``dtype`` is the model's.
 
     Raises
     ------
     ValueError
-        For an unknown name.
-    RuntimeError
-        For a GPU that cannot be used, with the cause.
+        For an unknown name, and for a GPU with a float64 model.
+    DeviceUnavailable
+        A RuntimeError, for a GPU that cannot be used, with the cause.
     """
     source = "asked for"
     if device is None:
@@ -44,8 +165,23 @@ def resolve(device: str | None = None) -> Device:
         source = "from GPUMLP_DEVICE" if os.environ.get("GPUMLP_DEVICE") else "the default"
     if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r} ({source}).")
+    kernels = family()
     if device == "cpu":
         return Device("cpu", source)
     if device == "auto":
-        return Device("cpu", "auto: this version has no CUDA kernels yet")
-    raise RuntimeError(f"device {device!r} ({source}) cannot be used: {NO_KERNELS}")
+        if dtype != "float32":
+            return Device("cpu", f"auto: the GPU's kernels compute in float32, the model in {dtype}")
+        if problem := gpu_problem():
+            if has_driver():
+                _warn_once(problem)
+            return Device("cpu", f"auto: {problem}")
+        return Device("cuda:0", "auto: a GPU that can be used", kernels)
+    if dtype != "float32":
+        raise ValueError(
+            f"device {device!r} ({source}) computes in float32; the model is {dtype}. "
+            "Make it with dtype='float32', or use device='cpu'."
+        )
+    index = int(device.partition(":")[2] or 0)
+    if problem := gpu_problem(index):
+        raise DeviceUnavailable(f"device {device!r} ({source}) cannot be used: {problem} device='cpu' needs no GPU.")
+    return Device(f"cuda:{index}", source, kernels)

@@ -11,8 +11,10 @@ import numpy as np
 from gpumlp import config, devices, losses, metrics, optimizers
 from gpumlp.callbacks import Callback, CallbackList, History, ProgbarLogger
 from gpumlp.engine.arena import Arena
+from gpumlp.engine.feed import Dataset
+from gpumlp.engine.graph_program import make_program
 from gpumlp.engine.network import Network, describe
-from gpumlp.engine.program import Dataset, LoopProgram
+from gpumlp.engine.program import LoopProgram
 from gpumlp.layers import Input, Layer, Shape, feature_shape, whole_number
 from gpumlp.training import data, loop
 
@@ -41,10 +43,11 @@ class Sequential:
         self._network: Network | None = None
         self._arena: Arena | None = None
         self._program: LoopProgram | None = None
-        self._slots: dict[str, np.ndarray] | None = None
+        self._slots: dict[str, Any] | None = None
         self._loss: losses.Loss | None = None
         self._metric_names: list[tuple[object, bool]] = []
         self._device: devices.Device | None = None
+        self._backend: Any = None
         for layer in layers or ():
             self.add(layer)
 
@@ -86,7 +89,7 @@ class Sequential:
 
     def _restack(self, stack: list[Layer]) -> None:
         """Take ``stack``, which differs from the old one at the top: the layers below keep their weights."""
-        shape, old = self._known_input_shape(stack), [] if self._arena is None else self._arena.weights
+        shape, old = self._known_input_shape(stack), [] if self._arena is None else self._arena.get()
         made = None if shape is None else self._made(stack, shape, old)
         self._layers = stack
         self._network, self._arena = made or (None, None)
@@ -117,10 +120,17 @@ class Sequential:
         if all(isinstance(layer, Input) for layer in stack):
             return None
         network = describe(stack, shape)
-        arena = Arena(list(network.weights), self.dtype)
-        for i, (view, spec) in enumerate(zip(arena.weights, arena.specs, strict=True)):
-            view[...] = old[i] if i < len(old) else spec.initializer(spec.shape, self.dtype)
+        arena = Arena(list(network.weights), self.dtype, self._computing())
+        kept = [old[i] if i < len(old) else s.initializer(s.shape, self.dtype) for i, s in enumerate(arena.specs)]
+        arena.set(kept)
         return network, arena
+
+    def _computing(self) -> Any:
+        """Return the backend of the device, made when it is first needed."""
+        if self._backend is None:
+            self._device = self.device
+            self._backend = self._device.backend()
+        return self._backend
 
     def _need_built(self, what: str) -> tuple[Network, Arena]:
         if self._network is None or self._arena is None:
@@ -137,7 +147,7 @@ class Sequential:
 
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of all weight arrays: layer by layer, kernel then bias."""
-        return [w.copy() for w in self._need_built("get_weights")[1].weights]
+        return self._need_built("get_weights")[1].get()
 
     def set_weights(self, weights: list[Any]) -> None:
         """Set all weight arrays, in the order of ``get_weights``; ValueError, and no change, where a shape differs."""
@@ -148,8 +158,7 @@ class Sequential:
         got, expected = [a.shape for a in arrays], [s.shape for s in network.weights]
         if got != expected:
             raise ValueError(f"set_weights expects arrays of shapes {expected}; got {got}.")
-        for view, array in zip(arena.weights, arrays, strict=True):
-            view[...] = array
+        arena.set(arrays)
 
     def summary(self, print_fn: Any = None) -> None:
         """Print a table of the layers, their output shapes and parameter counts."""
@@ -167,7 +176,11 @@ class Sequential:
         weighted_metrics: Iterable[object] | None = None,
         device: str | None = None,
     ) -> None:
-        """Choose optimizer, loss, metrics and device; the weights stay, the optimizer starts anew."""
+        """Choose optimizer, loss, metrics and device; the weights stay, the optimizer starts anew.
+
+        ``device`` is "auto", "cpu", "cuda" or "cuda:N"; None means GPUMLP_DEVICE, then "auto". DeviceUnavailable, a
+        RuntimeError, where it cannot be used.
+        """
         new_optimizer = optimizers.get(optimizer)
         if loss is None:
             raise ValueError("compile needs a loss, such as loss='mse'.")
@@ -175,16 +188,33 @@ class Sequential:
         names = [(m, False) for m in _listed(metrics)] + [(m, True) for m in _listed(weighted_metrics)]
         for name, weighted in names:
             _check_metric(name, new_loss, weighted)
-        new_device = devices.resolve(device)
-        self.optimizer, self._loss, self._metric_names, self._device = new_optimizer, new_loss, names, new_device
+        self._move(devices.resolve(device, self.dtype.name))
+        self.optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
         self._program = self._slots = None
         if self._network is not None:  # trainable flags are read here
             self._network = describe(self._layers, self._network.input_shape)
 
+    def _move(self, device: devices.Device) -> None:
+        """Compute on ``device`` from now on, with the weights that there are."""
+        moves = self._device is None or (device.name, device.kernels) != (self._device.name, self._device.kernels)
+        if moves and self._arena is not None:
+            backend = device.backend()
+            arena = Arena(self._arena.specs, self.dtype, backend)
+            arena.set(self._arena.get())
+            self._arena, self._backend = arena, backend
+        elif moves:
+            self._backend = None
+        self._device = device
+
     @property
     def device(self) -> devices.Device:
         """The device that the model runs on, and why."""
-        return self._device or devices.resolve(None)
+        return self._device or devices.resolve(None, self.dtype.name)
+
+    @property
+    def program(self) -> str:
+        """How the steps are run on the device, and why so; known once something has run."""
+        return "nothing has run yet" if self._program is None else self._program.describe()
 
     def _need_compiled(self, what: str) -> tuple[losses.Loss, optimizers.Optimizer]:
         if self._loss is None or self.optimizer is None:
@@ -194,10 +224,11 @@ class Sequential:
     def _program_for(self, batch: int) -> LoopProgram:
         network, arena = self._need_built("this")
         if self._program is None or self._program.batch < batch:
-            self._program = LoopProgram(network, arena, self.device.backend(), batch)
+            self._program = None  # its memory is free before the new one asks for more
+            self._program = make_program(network, arena, batch)
         return self._program
 
-    def _trainer(self, shape: Shape, batch: int) -> tuple[LoopProgram, dict[str, np.ndarray]]:
+    def _trainer(self, shape: Shape, batch: int) -> tuple[LoopProgram, dict[str, Any]]:
         """Return a Program for ``batch`` samples of ``shape`` and the optimizer's state, made where they lack."""
         assert self.optimizer is not None
         if not self.built:
@@ -213,11 +244,25 @@ class Sequential:
         given, width = dataset.y.shape[1], math.prod(network.output_shape)
         return loop.Objective(loss, [metrics.get(m, loss, given, width, w) for m, w in self._metric_names])
 
+    def _adopted(self, value: object) -> Any:
+        """Return an array that is on the model's GPU without a copy, as the model takes it; other values as they are."""
+        if isinstance(value, np.ndarray) and not data.on_gpu(value):
+            return value
+        runtime = getattr(self._computing(), "runtime", None)
+        if runtime is None and data.on_gpu(value):
+            raise TypeError(
+                f"The data is on a GPU, and the model computes on the CPU ({self.device.reason}). "
+                "Copy it to the host (cupy.asnumpy), or compile the model with device='cuda'."
+            )
+        adopted = None if runtime is None else runtime.adopt(value)
+        return value if adopted is None else adopted
+
     def _prepare(
         self, x: object, y: object, weight: object, class_weight: Any, loss: losses.Loss, prefix: str = ""
     ) -> tuple[Dataset, Shape]:
         if y is None:
             raise ValueError(f"{prefix}y is missing: training and evaluation need targets.")
+        x, y, weight = self._adopted(x), self._adopted(y), self._adopted(weight)
         shape = self._network.input_shape if self._network else None
         features, got = data.features(f"{prefix}x", x, shape, self.dtype)
         data.same_length(**{f"{prefix}x": features, f"{prefix}y": data.to_array(f"{prefix}y", y)})
@@ -259,6 +304,7 @@ class Sequential:
         if not isinstance(validation_split, (int, float)) or not 0.0 <= validation_split < 1.0:
             raise ValueError(f"validation_split must lie in [0, 1); got {validation_split!r}.")
         if validation_split and validation_data is None:
+            x, y, sample_weight = self._adopted(x), self._adopted(y), self._adopted(sample_weight)
             data.same_length(x=data.to_array("x", x), y=data.to_array("y", y))
             (x, val_x), (y, val_y) = data.split(x, validation_split), data.split(y, validation_split)
             sample_weight, val_w = data.split(sample_weight, validation_split)
@@ -327,14 +373,16 @@ class Sequential:
         verbose: object = "auto",
         steps: int | None = None,
         callbacks: Iterable[Callback] | Callback | None = None,
-    ) -> np.ndarray:
-        """Return the predictions for ``x``, shape (n, *output_shape)."""
-        network, _ = self._need_built("predict")
+    ) -> Any:
+        """Return the predictions for ``x``, shape (n, *output_shape): on the GPU if ``x`` is, else a NumPy array."""
+        network, arena = self._need_built("predict")
+        x = self._adopted(x)
         features, _ = data.features("x", x, network.input_shape, self.dtype)
         batches = data.Batches(len(features), batch_size, steps, False)
         features = features[: batches.steps * batches.batch_size]
         hooks = self._hooks(callbacks, verbose, batches.steps)
-        out = np.empty((len(features), math.prod(network.output_shape)), self.dtype)
+        make = arena.backend.empty if data.on_gpu(features) else np.empty
+        out = make((len(features), math.prod(network.output_shape)), self.dtype)
         batch = min(batches.batch_size, len(features))
         loop.predict(self._program_for(batch), features, out, batch, hooks)
         return out.reshape((len(features), *network.output_shape))
@@ -366,14 +414,14 @@ class Sequential:
     ) -> Any:
         """Return what ``evaluate`` returns, with all of ``x`` as one batch."""
         self._need_built("test_on_batch")
-        n = len(data.to_array("x", x))
+        n = len(data.to_array("x", self._adopted(x)))
         return self.evaluate(x, y, max(n, 1), verbose=0, sample_weight=sample_weight, return_dict=return_dict)
 
-    def predict_on_batch(self, x: object) -> np.ndarray:
+    def predict_on_batch(self, x: object) -> Any:
         """Return the predictions for all of ``x`` as one batch."""
-        return self.predict(x, max(len(data.to_array("x", x)), 1), verbose=0)
+        return self.predict(x, max(len(data.to_array("x", self._adopted(x))), 1), verbose=0)
 
-    def __call__(self, x: object, training: bool = False) -> np.ndarray:
+    def __call__(self, x: object, training: bool = False) -> Any:
         """Return ``predict(x)``; inference mode only."""
         if training:
             raise ValueError("Calling a model runs it in inference mode; training=True is not supported. Use fit.")

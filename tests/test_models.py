@@ -7,7 +7,7 @@ import pytest
 
 import gpumlp
 from gpumlp import activations, layers, losses, models, optimizers
-from gpumlp.engine.program import Dataset
+from gpumlp.engine.feed import Dataset
 from gpumlp.utils import set_random_seed
 
 
@@ -267,8 +267,10 @@ def test_fit_before_compile_and_predict_before_build():
 
 
 def test_a_gpu_that_cannot_be_used_is_an_error_with_the_cause():
-    with pytest.raises(RuntimeError, match="no CUDA kernels yet"):
-        small().compile(loss="mse", device="cuda")
+    with pytest.raises(RuntimeError, match="asked for.*cannot be used: .*driver.*device='cpu'"):
+        small(dtype="float32").compile(loss="mse", device="cuda:7")
+    with pytest.raises(ValueError, match="float32; the model is float64"):
+        small(dtype="float64").compile(loss="mse", device="cuda")
 
 
 def test_ctrl_c_leaves_the_model_and_the_history():

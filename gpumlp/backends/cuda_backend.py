@@ -71,10 +71,11 @@ class CudaBackend(DeviceBackend):
     """The package's own CUDA C++ kernels."""
 
     name = "cuda"
-    records = True
 
     def __init__(self, runtime: Any) -> None:
         super().__init__(runtime)
+        self.records = not runtime.step_by_step
+        self.run_words = 6 * runtime.pointer_words + 5  # of the struct Run in step.cu
         self.tile: str | None = None  # the name of the tile to use for everything; None: chosen by shape
         self._live: Array | None = None
         self._batch = 0
@@ -286,3 +287,31 @@ class CudaBackend(DeviceBackend):
         scalars = self._on_device(scalars)
         constants = (params.size, 1.0 - rho, float(factor), epsilon)
         self._elementwise("rmsprop.cu", "rmsprop", params.size, params, grads, v, momentum, mean, scalars, *constants)
+
+    # ---- recorded steps: step.cu ---------------------------------------------------------------------------------
+
+    def run_struct(
+        self, data: Any, order: Array | None, scalars: Array, results: Array, numbers: tuple[int, ...]
+    ) -> np.ndarray:
+        """Return a Run as int64 words; ``numbers`` are its integers in order."""
+        pointers = [self.runtime.pointer(a) for a in (data.x, data.y, data.weights, order, scalars, results)]
+        return np.array([*(word for pointer in pointers for word in pointer), *numbers], np.int64)
+
+    def gather(
+        self, x: Array, y: Array, w: Array | None, live: Array, scalars: Array, counters: Array, run: Array, slot: int,
+        training: bool,
+    ) -> None:  # fmt: skip
+        """Gather the batch of recorded step ``slot`` into x, y, w, and set what its later launches read."""
+        count = len(x) * (x.shape[1] + y.shape[1] + 1)
+        arguments = (x, y, w, live, scalars, counters, run, slot, x.shape[1], y.shape[1], int(training))
+        self._elementwise("step.cu", "gather", count, *arguments)
+
+    def reduce(self, run: Array, counters: Array, values: Array, steps: int) -> None:
+        """Sum values[series, slot, :] of the first ``steps`` slots into the run's results."""
+        series, slots, length = values.shape
+        defines = {"THREADS": THREADS, "VECTOR": 0}
+        self.runtime.launch("step.cu", "reduce", defines, (steps, series), (run, counters, values, slots, length))
+
+    def advance(self, counters: Array, steps: int) -> None:
+        """Count ``steps`` steps as done."""
+        self._elementwise("step.cu", "advance", 1, counters, steps)

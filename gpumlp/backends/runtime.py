@@ -2,14 +2,14 @@
 
 A runtime has
 - ``xp``, ``name``, ``multiprocessors``; ``pointer_words``, the 8-byte words that a pointer takes inside a struct;
-- ``empty(shape, dtype)``, ``zeros(shape, dtype)``: device arrays, 16-byte aligned at least; DeviceMemoryError when full;
+- ``empty(shape, dtype)``, ``zeros(shape, dtype)``: device arrays, 16-byte aligned; DeviceMemoryError when full;
 - ``free_bytes()``: how much could still be allocated, about;
 - ``owns(value)``: whether the value is an array of this device already; ``adopt(value)``: a device array that shares
   the memory of a CuPy, DLPack or ``__cuda_array_interface__`` array on this device, None for anything else;
 - ``upload(array, values)``, ``download(array)``: copies in stream order; the download waits for everything before it;
 - ``pinned(shape, dtype)``: a page-locked NumPy array; ``upload_beside(array, pinned, after)``: starts a copy beside the
-  kernels, once mark ``after`` (or None) is reached, and returns the mark of its end. ``pinned`` must stay as it is until
-  then, and nothing may read ``array`` before ``wait_for(mark)``;
+  kernels, once mark ``after`` (or None) is reached, and returns the mark of its end. Until then ``pinned`` must stay as
+  it is, and nothing may read ``array`` before ``wait_for(mark)``;
 - ``mark()``: a mark behind all that was launched so far; ``wait_for(mark)``: what is launched from now on comes after
   it; ``reached(mark)``: the host waits for it;
 - ``pointer(array or None)``: ``pointer_words`` integers;

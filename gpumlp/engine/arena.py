@@ -7,6 +7,7 @@ vector loads are aligned; the gaps hold zeros, whose gradients are zero, so ever
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from gpumlp.layers import WeightSpec
 class Arena:
     """The layout of weights in a flat array, the parameters themselves, and room for more arrays of that layout.
 
-    The arrays are a backend's: they live where it computes.
+    The arrays are a backend's: they live where it computes. `get` and `set` speak the host's NumPy.
     """
 
     def __init__(self, specs: list[WeightSpec], dtype: np.dtype, backend: Any = None) -> None:
@@ -42,6 +43,17 @@ class Arena:
             flat[start : start + math.prod(spec.shape)].reshape(spec.shape)
             for start, spec in zip(self.offsets, self.specs, strict=True)
         ]
+
+    def get(self) -> list[np.ndarray]:
+        """Return copies of the weight arrays, in one transfer."""
+        return self.views(self.backend.to_host(self.params))
+
+    def set(self, arrays: Sequence[Any]) -> None:
+        """Set all weight arrays, in one transfer; their shapes must be the specs'."""
+        flat = np.zeros(self.size, self.dtype)
+        for view, array in zip(self.views(flat), arrays, strict=True):
+            view[...] = array
+        self.backend.assign(self.params, flat)
 
     def spans(self, trainable: list[bool]) -> list[slice]:
         """Return the stretches of the flat array that hold trainable weights: the whole of it where all are."""

@@ -9,24 +9,14 @@ import numpy as np
 
 from gpumlp.activations import linear
 from gpumlp.engine.arena import Arena
+from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 
 Array = Any
-
-
-@dataclass
-class Dataset:
-    """Arrays as a Program takes them: x[n, F], y[n, O] (or [n, 1] labels), weights[n] or None, of the model's dtype."""
-
-    x: Array
-    y: Array | None = None
-    weights: Array | None = None
-
-    def __len__(self) -> int:
-        return len(self.x)
+PREDICT_BYTES = 256 << 20  # of samples that a prediction puts on a device at a time
 
 
 @dataclass
@@ -38,12 +28,20 @@ class StepLogs:
     totals: np.ndarray
     counts: np.ndarray
 
+    @classmethod
+    def zeros(cls, steps: int, metrics: int) -> StepLogs:
+        """Return the logs of ``steps`` steps, to be filled."""
+        return cls(np.zeros(steps), np.zeros(steps), np.zeros((steps, metrics)), np.zeros((steps, metrics)))
+
 
 class LoopProgram:
     """Forward, backward and update of one network, with preallocated buffers for at most ``batch`` samples."""
 
+    first_stretch = 1  # how many steps to run before anything is known of how long they take
+
     def __init__(self, network: Network, arena: Arena, backend: Any, batch: int) -> None:
         self.network, self.arena, self.backend, self.batch = network, arena, backend, batch
+        self._feed = Feed(backend)
         self.grads = arena.zeros()
         self._grad_views = arena.views(self.grads)
         self._spans = arena.spans(list(network.trainable))
@@ -61,6 +59,10 @@ class LoopProgram:
         widest = max(network.sizes)
         self._deltas = [make((batch * widest,), dtype), make((batch * widest,), dtype)]
 
+    def describe(self) -> str:
+        """Return how steps are run, and why so."""
+        return f"one operation after the other, by the {self.backend.name} kernels"
+
     def _retained(self, op: object, size: int) -> Array | None:
         if isinstance(op, DenseOp) and op.activation.retains_input:
             return self.backend.empty((self.batch, size), self.arena.dtype)
@@ -74,29 +76,28 @@ class LoopProgram:
 
         With an ``optimizer`` they are training steps; without, only losses and metrics are computed.
         """
-        steps = last - first
-        logs = StepLogs(
-            np.zeros(steps), np.zeros(steps), np.zeros((steps, len(metrics))), np.zeros((steps, len(metrics)))
-        )
-        training = optimizer is not None
-        for k in range(steps):
-            x, y, w = self._gather(data, order, (first + k) * batch, (first + k + 1) * batch)
-            n = len(x)
-            step = optimizer.iterations + 1 if optimizer is not None else 0
-            pred = self._forward(x, step if training else None)
-            delta = self._deltas[0][: pred.size].reshape(pred.shape)
-            value = self.backend.loss(loss, y, pred, w, delta)
-            for i, metric in enumerate(metrics):
-                logs.totals[k, i], logs.counts[k, i] = self.backend.metric(metric, y, pred, w)
-            if optimizer is not None:
-                self._backward(x, delta)
-            for i, regularizer in self._penalised:
-                grad = self._grad_views[i] if training else None
-                value += self.backend.penalty(regularizer, self.arena.weights[i], grad)
-            logs.samples[k], logs.losses[k] = n, value
-            if optimizer is not None and slots is not None:
-                self._update(optimizer, slots, step)
-                optimizer.iterations = step
+        logs, k = StepLogs.zeros(last - first, len(metrics)), 0
+        for part in self._feed.parts(data, order, batch, first, last):
+            for i in range(part.first, part.first + part.steps):
+                x, y, w = self._gather(part, i * batch, min((i + 1) * batch, len(part.data)))
+                logs.samples[k] = len(x)
+                step = optimizer.iterations + 1 if optimizer is not None else None
+                pred = self._forward(x, step)
+                delta = self._delta(pred)
+                value = self.backend.loss(loss, y, pred, w, delta)
+                for j, metric in enumerate(metrics):
+                    logs.totals[k, j], logs.counts[k, j] = self.backend.metric(metric, y, pred, w)
+                if optimizer is not None:
+                    self._backward(x, delta)
+                for j, regularizer in self._penalised:
+                    grad = self._grad_views[j] if optimizer is not None else None
+                    value += self.backend.penalty(regularizer, self.arena.weights[j], grad)
+                logs.losses[k] = value
+                if optimizer is not None and slots is not None:
+                    assert step is not None
+                    self._update(optimizer, slots, step)
+                    optimizer.iterations = step
+                k += 1
         return logs
 
     def _update(self, optimizer: Optimizer, slots: dict[str, Array], step: int, scalars: Any = None) -> None:
@@ -105,27 +106,43 @@ class LoopProgram:
             optimizer.update(self.backend, self.arena.params[span], self.grads[span], state, step, scalars)
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
-        """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
-        for start in range(0, len(x), batch):
-            stop = min(start + batch, len(x))
-            out[start:stop] = self._forward(x[start:stop], None)
+        """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; both host's or device's."""
+        piece = max(batch, PREDICT_BYTES // (x.itemsize * x.shape[1]) // batch * batch)
+        for first in range(0, len(x), piece):
+            there, result = x[first : first + piece], out[first : first + piece]
+            on_host = self._feed.is_foreign(out)
+            if on_host:
+                there, result = self.backend.to_device(there), self.backend.empty(result.shape, out.dtype)
+            for start in range(0, len(there), batch):
+                rows = slice(start, min(start + batch, len(there)))
+                self.backend.activation_forward(linear, self._forward(there[rows], None), result[rows])
+            if on_host:
+                out[first : first + piece] = self.backend.to_host(result)
 
-    def _gather(self, data: Dataset, order: Array | None, start: int, stop: int) -> tuple[Array, Array, Array | None]:
-        if order is None:
-            w = None if data.weights is None else data.weights[start:stop]
-            return data.x[start:stop], data.y[start:stop], w  # type: ignore[index]
-        rows = order[start:stop]
-        n = len(rows)
+    def _gather(self, part: Part, start: int, stop: int) -> tuple[Array, Array, Array | None]:
+        data, n = part.data, stop - start
         assert data.y is not None
-        if self._y is None or self._y.shape[1] != data.y.shape[1]:
-            self._y = self.backend.empty((self.batch, data.y.shape[1]), self.arena.dtype)
-        target: Array = self._y
+        if part.order is None:
+            w = None if data.weights is None else data.weights[start:stop]
+            return data.x[start:stop], data.y[start:stop], w
+        rows = part.order[start:stop]
+        target = self._targets(data.y.shape[1])[:n]
         self.backend.take(data.x, rows, self._x[:n])
-        self.backend.take(data.y, rows, target[:n])
+        self.backend.take(data.y, rows, target)
         if data.weights is None:
-            return self._x[:n], target[:n], None
+            return self._x[:n], target, None
         self.backend.take(data.weights, rows, self._w[:n])
-        return self._x[:n], target[:n], self._w[:n]
+        return self._x[:n], target, self._w[:n]
+
+    def _targets(self, width: int) -> Array:
+        """Return the buffer for a batch's targets."""
+        if self._y is None or self._y.shape[1] != width:
+            self._y = self.backend.empty((self.batch, width), self.arena.dtype)
+        return self._y
+
+    def _delta(self, like: Array) -> Array:
+        """Return the buffer where the gradient by the predictions goes, from where `_backward` takes it."""
+        return self._deltas[0][: like.size].reshape(like.shape)
 
     def _forward(self, x: Array, step: int | None) -> Array:
         n = len(x)
@@ -149,18 +166,18 @@ class LoopProgram:
         return x
 
     def _backward(self, x: Array, dy: Array) -> None:
-        n, ops = len(x), self.network.ops
+        """Fill the gradients, from ``dy`` in `_delta`'s buffer down to ``x``; two buffers take turns on the way."""
+        n, ops, spare = len(x), self.network.ops, 1
         for i in range(len(ops) - 1, -1, -1):
             op, below = ops[i], self._out[i - 1][:n] if i else x
             match op:
                 case DenseOp():
-                    spare = self._deltas[1] if dy.base is self._deltas[0] else self._deltas[0]
-                    dx = spare[: below.size].reshape(below.shape) if i else None
+                    dx = self._deltas[spare][: below.size].reshape(below.shape) if i else None
                     z = None if self._pre[i] is None else self._pre[i][:n]  # type: ignore[index]
                     db = None if op.bias is None else self._grad_views[op.bias]
                     weight, dw = self.arena.weights[op.kernel], self._grad_views[op.kernel]
                     self.backend.dense_backward(dy, below, weight, self._out[i][:n], z, op.activation, dx, dw, db)
-                    dy = dx
+                    dy, spare = dx, 1 - spare
                 case ActivationOp():
                     y, z = self._rows(self._out[i][:n], op), self._rows(below, op)
                     self.backend.activation_backward(op.activation, self._rows(dy, op), y, z)

@@ -9,17 +9,25 @@ from typing import Any
 import numpy as np
 
 from gpumlp import config, random
-from gpumlp.engine.program import Dataset
+from gpumlp.engine.feed import Dataset
 from gpumlp.layers import Shape, whole_number
 from gpumlp.losses import Loss
 
 DEFAULT_BATCH = 32
 
 
+def on_gpu(value: object) -> bool:
+    """Whether ``value`` is an array in a GPU's memory."""
+    return getattr(value, "__cuda_array_interface__", None) is not None
+
+
 def to_array(name: str, value: object) -> np.ndarray:
-    """Return ``value`` as a numeric array with at least one axis; TypeError or ValueError naming ``name``."""
+    """Return ``value`` as a numeric array with at least one axis; TypeError or ValueError naming ``name``.
+
+    An array on a GPU stays there.
+    """
     try:
-        array = np.asarray(value)
+        array: Any = value if on_gpu(value) else np.asarray(value)
     except ValueError as error:  # NumPy's own words for ragged lists are about shapes, not about data
         raise ValueError(f"{name} must be a rectangular array of numbers; rows differ in length ({error}).") from None
     if array.dtype == object or array.dtype.kind not in "biuf":
@@ -31,12 +39,14 @@ def to_array(name: str, value: object) -> np.ndarray:
 
 def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return ``array`` of ``dtype``; a warning or an error, as `gpumlp.config` says, where NaN or Inf come out."""
+    xp = array.__array_namespace__()  # NumPy, or CuPy for an array on a GPU
     with np.errstate(over="ignore", invalid="ignore"):
-        out = np.ascontiguousarray(array, dtype)
-    if config.nonfinite() == "ignore" or np.isfinite(out).all():
+        as_it_is = array.dtype == dtype and array.flags.c_contiguous
+        out = array if as_it_is else xp.ascontiguousarray(array, dtype)
+    if config.nonfinite() == "ignore" or xp.isfinite(out).all():
         return out
-    row = int(np.flatnonzero(~np.isfinite(out.reshape(len(out), -1)).all(axis=1))[0])
-    what = "NaN or Inf" if not np.isfinite(array[row]).all() else f"a number too large for {dtype}"
+    row = int(xp.flatnonzero(~xp.isfinite(out.reshape(len(out), -1)).all(axis=1))[0])
+    what = "NaN or Inf" if not xp.isfinite(array[row]).all() else f"a number too large for {dtype}"
     message = f"{name} has {what}, first in row {row}: the loss and the weights will become NaN. Remove such rows."
     if config.nonfinite() == "error":
         raise ValueError(message)
@@ -69,10 +79,11 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
         what = "one class number per sample" if loss.sparse else f"{width} values per sample, as the model's output has"
         raise ValueError(f"{name} has shape {array.shape}; the loss {loss.name} takes {what}.")
     if loss.sparse and flat.size:
+        xp = flat.__array_namespace__()
         with np.errstate(invalid="ignore"):
-            wrong = ~((flat >= 0) & (flat < width) & (flat == np.floor(flat)))
+            wrong = ~((flat >= 0) & (flat < width) & (flat == xp.floor(flat)))
         if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
+            row = int(xp.flatnonzero(wrong)[0])
             raise ValueError(
                 f"{name} must hold class numbers 0 to {width - 1}; got {flat[row, 0]} in row {row}. "
                 "The model's last layer needs one unit per class."
@@ -88,7 +99,7 @@ def sample_weights(value: object, class_weight: dict[int, float] | None, y: np.n
         if not isinstance(class_weight, dict):
             raise TypeError(f"class_weight must be a dict of class number to weight; got {class_weight!r}.")
         labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
-        weights = np.ones(len(y), y.dtype)
+        weights = y.__array_namespace__().ones(len(y), y.dtype)
         for label, weight in class_weight.items():
             if not all(isinstance(v, (int, float, np.number)) for v in (label, weight)):
                 raise TypeError(f"class_weight maps class numbers to weights; got {label!r}: {weight!r}.")

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from gpumlp.engine.program import Dataset, StepLogs
+from gpumlp.engine.feed import Dataset
+from gpumlp.engine.program import StepLogs
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
@@ -83,16 +84,21 @@ def deferred_interrupt() -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def stretches(first: int, last: int, one_by_one: bool) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) from ``first`` to ``last`` in stretches of about CHUNK_SECONDS, or of one step."""
-    size = 1
-    while first < last:
-        stop, began = min(first + size, last), time.perf_counter()
-        yield first, stop
-        if not one_by_one:
-            per_step = (time.perf_counter() - began) / (stop - first)
-            size = max(1, int(CHUNK_SECONDS / max(per_step, 1e-9)))
-        first = stop
+class Pace:
+    """How many steps to run at a time: about CHUNK_SECONDS of them, by the fastest that was seen."""
+
+    def __init__(self, first: int) -> None:
+        self._first, self._per_step = first, 0.0
+
+    def stretches(self, first: int, last: int, one_by_one: bool) -> Iterator[tuple[int, int]]:
+        """Yield (start, stop) from ``first`` to ``last``; the caller runs each before it asks for the next."""
+        while first < last:
+            size = 1 if one_by_one else max(1, int(CHUNK_SECONDS / self._per_step)) if self._per_step else self._first
+            stop, began = min(first + size, last), time.perf_counter()
+            yield first, stop
+            seconds = max((time.perf_counter() - began) / (stop - first), 1e-9)
+            self._per_step = min(self._per_step or seconds, seconds)  # a first step may have had to compile
+            first = stop
 
 
 def fit(
@@ -100,7 +106,7 @@ def fit(
     epochs: range, callbacks: Any, validate: Callable[[int], dict[str, float] | None],
 ) -> None:  # fmt: skip
     """Train over ``epochs``. ``callbacks`` has the hooks, ``per_batch`` and ``stopped``; logs are dicts of float."""
-    loss, metrics = objective.loss, objective.metrics
+    loss, metrics, pace = objective.loss, objective.metrics, Pace(program.first_stretch)
     with deferred_interrupt() as check:
         callbacks.on_train_begin()
         logs: dict[str, float] = {}
@@ -108,7 +114,7 @@ def fit(
             callbacks.on_epoch_begin(epoch)
             averages = Averages(objective)
             order, first, last = batches.epoch()
-            for start, stop in stretches(first, last, callbacks.per_batch):
+            for start, stop in pace.stretches(first, last, callbacks.per_batch):
                 callbacks.on_train_batch_begin(start - first)
                 size = batches.batch_size
                 averages.add(program.run(data, order, size, start, stop, loss, metrics, optimizer, slots))
@@ -129,7 +135,7 @@ def evaluate(program: Any, data: Dataset, batches: Batches, objective: Objective
     averages = Averages(objective)
     callbacks.on_test_begin()
     order, first, last = batches.epoch()
-    for start, stop in stretches(first, last, callbacks.per_batch):
+    for start, stop in Pace(program.first_stretch).stretches(first, last, callbacks.per_batch):
         callbacks.on_test_batch_begin(start - first)
         averages.add(program.run(data, order, batches.batch_size, start, stop, objective.loss, objective.metrics))
         callbacks.on_test_batch_end(stop - first - 1, averages.result())
@@ -141,7 +147,7 @@ def evaluate(program: Any, data: Dataset, batches: Batches, objective: Objective
 def predict(program: Any, x: Any, out: Any, batch: int, callbacks: Any) -> None:
     """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
     callbacks.on_predict_begin()
-    for start, stop in stretches(0, -(-len(x) // batch), callbacks.per_batch):
+    for start, stop in Pace(program.first_stretch).stretches(0, -(-len(x) // batch), callbacks.per_batch):
         callbacks.on_predict_batch_begin(start)
         rows = slice(start * batch, stop * batch)
         program.predict(x[rows], out[rows], batch)

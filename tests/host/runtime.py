@@ -37,6 +37,10 @@ class HostKernelError(KernelError):
 class DeviceArray(np.ndarray):
     """An array in the memory of the host runtime: a type of its own, so that mixing it up with the host's shows."""
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return self.__array_interface__
+
 
 class Copy:
     """A copy beside the kernels. Where it has not been waited for, nobody knows what has arrived."""
@@ -95,15 +99,18 @@ class HostRuntime:
     xp: Any = np
     pointer_words = 3
     multiprocessors = 8
+    step_by_step = False
 
     def __init__(self, seed: int = 0, mutate: Any = None) -> None:
         self.seed, self._mutate, self.launches = seed, mutate, 0
         self._libraries: dict[tuple[str, tuple[tuple[str, int], ...]], ctypes.CDLL] = {}
         self._recording: list[Any] | None = None
+        self._preparing = False
         self.memory: int | None = None  # bytes that may still be allocated; None: as many as there are
 
     def empty(self, shape: Any, dtype: Any) -> np.ndarray:
         """Return an array of NaN (of -1 for integers), 64-byte aligned."""
+        assert self._recording is None, "an allocation cannot be recorded"
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         size, kind = int(np.prod(shape)), np.dtype(dtype)
         if self.memory is not None:
@@ -174,6 +181,9 @@ class HostRuntime:
                 keep.append(a)
             else:
                 packed.append(ctypes.c_longlong(a) if isinstance(a, int) else ctypes.c_float(a))
+        if self._preparing:
+            self._library(file, defines)
+            return
         job = (self._library(file, defines), function, (*grid, defines["THREADS"]), packed, keep)
         if self._recording is None:
             self._run(*job)
@@ -199,6 +209,11 @@ class HostRuntime:
 
     def record(self, work: Any) -> Recording:
         assert self._recording is None, "recordings do not nest"
+        self._preparing = True
+        try:
+            work()  # compiles and allocates; what it launches is dropped
+        finally:
+            self._preparing = False
         self._recording = jobs = []
         try:
             work()

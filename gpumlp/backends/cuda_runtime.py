@@ -1,0 +1,217 @@
+"""The runtime for NVIDIA GPUs: NVRTC and launches by cuda.core, on CuPy's memory and current stream.
+
+See `gpumlp.backends.runtime` for what each method means. Imported only when a GPU is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import cupy
+import cupyx
+import numpy as np
+from cuda.core import Device, LaunchConfig, ObjectCode, Stream, launch
+
+from gpumlp.backends.compiler import DiskCache, compiled, target
+from gpumlp.backends.runtime import Recording
+from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
+
+Array = Any
+ON_CUDA = (2, 13)  # DLPack's numbers for CUDA and CUDA-managed memory
+
+
+class CudaRuntime:
+    """One GPU."""
+
+    name = "CUDA"
+    xp: Any = cupy
+    pointer_words = 1
+
+    def __init__(self, index: int = 0) -> None:
+        self.index = index
+        self._cache = DiskCache()
+        self._kernels: dict[Any, Any] = {}
+        self._configs: dict[Any, LaunchConfig] = {}
+        self._streams: dict[int, Stream] = {}
+        self._preparing = False
+        self._launched = 0
+        self._last = "nothing"
+        # One operation after the other, each waited for: then an error names the operation that made it.
+        self.step_by_step = os.environ.get("GPUMLP_SYNC", "0") not in ("", "0")
+        with self.current():
+            Device(index).set_current()
+            self.multiprocessors = int(cupy.cuda.Device(index).attributes["MultiProcessorCount"])
+            self.arch = target(int(cupy.cuda.Device(index).compute_capability))
+            self._copies = cupy.cuda.Stream(non_blocking=True)
+
+    def current(self) -> Any:
+        return cupy.cuda.Device(self.index)
+
+    @property
+    def stream_pointer(self) -> int:
+        """The current stream, as a number."""
+        return int(cupy.cuda.get_current_stream().ptr)
+
+    # ---- memory ----------------------------------------------------------------------------------------------------
+
+    def empty(self, shape: Any, dtype: Any) -> Array:
+        try:
+            with self.current():
+                return cupy.empty(shape, dtype)
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            asked = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            raise DeviceMemoryError(asked, self.free_bytes(), self._total_bytes()) from error
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise self._failure(error) from error
+
+    def zeros(self, shape: Any, dtype: Any) -> Array:
+        array = self.empty(shape, dtype)
+        with self.current():
+            array.fill(0)
+        return array
+
+    def free_bytes(self) -> int:
+        with self.current():
+            return int(cupy.cuda.Device().mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
+
+    def _total_bytes(self) -> int:
+        with self.current():
+            return int(cupy.cuda.Device().mem_info[1])
+
+    def owns(self, value: Any) -> bool:
+        return isinstance(value, cupy.ndarray)
+
+    def adopt(self, value: Any) -> Array | None:
+        array = None
+        if isinstance(value, cupy.ndarray):
+            array = value
+        elif hasattr(value, "__cuda_array_interface__"):
+            array = cupy.asarray(value)
+        elif hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] in ON_CUDA:
+            array = cupy.from_dlpack(value)
+        if array is not None and array.device.id != self.index:
+            raise DeviceUnavailable(
+                f"The array is on cuda:{array.device.id}, the model on cuda:{self.index}. "
+                f"Copy it there, or compile the model with device='cuda:{array.device.id}'."
+            )
+        return array
+
+    def upload(self, array: Array, values: Any) -> None:
+        with self.current():
+            array.set(np.ascontiguousarray(values, array.dtype).reshape(array.shape))
+
+    def download(self, array: Array) -> np.ndarray:
+        try:
+            with self.current():
+                return array.get()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise self._failure(error) from error
+
+    def pinned(self, shape: Any, dtype: Any) -> np.ndarray:
+        return cupyx.empty_pinned(shape, dtype)
+
+    def upload_beside(self, array: Array, pinned: np.ndarray, after: Any) -> Any:
+        with self.current():
+            if after is not None:
+                self._copies.wait_event(after)
+            array.set(pinned, stream=self._copies)
+            return self._copies.record(cupy.cuda.Event(disable_timing=True))
+
+    def mark(self) -> Any:
+        with self.current():
+            return cupy.cuda.get_current_stream().record(cupy.cuda.Event(disable_timing=True))
+
+    def wait_for(self, mark: Any) -> None:
+        with self.current():
+            cupy.cuda.get_current_stream().wait_event(mark)
+
+    def reached(self, mark: Any) -> None:
+        mark.synchronize()
+
+    def pointer(self, array: Array | None) -> tuple[int, ...]:
+        return (0,) if array is None else (int(array.data.ptr),)
+
+    def synchronize(self) -> None:
+        try:
+            with self.current():
+                cupy.cuda.get_current_stream().synchronize()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise self._failure(error) from error
+
+    # ---- kernels ---------------------------------------------------------------------------------------------------
+
+    def launch(
+        self, file: str, function: str, defines: dict[str, int], grid: tuple[int, int], arguments: tuple[Any, ...]
+    ) -> None:
+        kernel = self._kernel(file, function, defines)
+        if self._preparing:
+            return
+        config = self._configs.get((grid, defines["THREADS"]))
+        if config is None:
+            config = self._configs[grid, defines["THREADS"]] = LaunchConfig(grid=grid, block=defines["THREADS"])
+        packed = [
+            a if isinstance(a, int) else np.float32(a) if isinstance(a, float) else self.pointer(a)[0]
+            for a in arguments
+        ]
+        self._last, self._launched = function, self._launched + 1
+        try:
+            with self.current():
+                launch(self._stream(), config, kernel, *packed)
+        except Exception as error:  # cuda.core's own types differ from version to version
+            raise KernelError(f"{function} could not be launched on cuda:{self.index}: {error}") from error
+        if self.step_by_step:
+            self.synchronize()
+
+    def _stream(self) -> Stream:
+        pointer = self.stream_pointer
+        stream = self._streams.get(pointer)
+        if stream is None:  # CuPy's 0 is the legacy default stream, which the driver also knows as 1
+            stream = self._streams[pointer] = Stream.from_handle(pointer or 1)
+        return stream
+
+    def _kernel(self, file: str, function: str, defines: dict[str, int]) -> Any:
+        key = (file, function, *defines.values())
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            code = compiled(file, defines, self.arch, self._cache)
+            load = ObjectCode.from_ptx if self.arch.startswith("compute") else ObjectCode.from_cubin
+            with self.current():
+                kernel = self._kernels[key] = load(code).get_kernel(function)
+        return kernel
+
+    def record(self, work: Any) -> Recording:
+        """Record what ``work`` launches. It is called twice: first to compile, load and allocate, then to capture."""
+        before = self._launched
+        with self.current():
+            self._preparing = True
+            try:
+                work()
+            finally:
+                self._preparing = False
+            stream = cupy.cuda.Stream(non_blocking=True)
+            try:
+                with stream:
+                    stream.begin_capture()
+                    try:
+                        work()
+                    finally:
+                        graph = stream.end_capture()
+            except cupy.cuda.runtime.CUDARuntimeError as error:
+                raise KernelError(f"the steps could not be recorded on cuda:{self.index}: {error}") from error
+            finally:
+                self._streams.pop(int(stream.ptr), None)  # its number may be given to another stream
+
+        def replay() -> None:
+            self._last = "a recorded step"
+            with self.current():
+                graph.launch(stream=cupy.cuda.get_current_stream())
+
+        return Recording(replay, self._launched - before)
+
+    def _failure(self, error: Exception) -> KernelError:
+        hint = "" if self.step_by_step else " Set GPUMLP_SYNC=1 to run one operation after the other and see which."
+        return KernelError(
+            f"cuda:{self.index} failed in {self._last} or before it: {error}. This process cannot use the GPU any more, and "
+            f"what stood in the GPU's memory is lost.{hint}"
+        )

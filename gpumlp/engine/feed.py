@@ -1,0 +1,153 @@
+"""How samples reach the place where a backend computes: as they are, resident on the device, or streamed to it.
+
+A data set that fits stays on the device from its first step on, and batches are gathered there. One that does not is
+gathered batch by batch on the host, some batches at a time, into page-locked memory, and copied beside the kernels that
+still work on the batches before: two stages, used in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gpumlp.errors import DeviceMemoryError
+
+Array = Any
+STAGE_BYTES = 64 << 20  # of a streamed stage: long enough that its copy's start-up costs nothing beside it
+RESIDENT_SHARE = 0.75  # of the free memory that a resident data set may take
+
+
+@dataclass
+class Dataset:
+    """Arrays as a Program takes them: x[n, F], y[n, O] (or [n, 1] labels), weights[n] or None, of the model's dtype."""
+
+    x: Array
+    y: Array | None = None
+    weights: Array | None = None
+    resident: Dataset | None = field(default=None, repr=False)  # the same on the device, once it is there
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def arrays(self) -> list[Array]:
+        """The arrays that there are."""
+        return [a for a in (self.x, self.y, self.weights) if a is not None]
+
+
+@dataclass
+class Part:
+    """``steps`` batches where the backend computes: batches ``first`` on of ``data`` in ``order`` (None: as is)."""
+
+    data: Dataset
+    order: Array | None
+    first: int
+    steps: int
+
+
+@dataclass
+class _Stage:
+    """One of the two places through which a stream goes, with the marks of its last copy and its last use."""
+
+    pinned: list[np.ndarray]
+    device: list[Array]
+    copied: list[Any] = field(default_factory=list)
+    used: Any = None
+
+
+class Feed:
+    """The samples of one Program."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend, self._runtime = backend, getattr(backend, "runtime", None)
+        self._order: tuple[Array, Array] | None = None
+        self._stages: list[_Stage] = []
+
+    def parts(self, data: Dataset, order: Array | None, batch: int, first: int, last: int) -> Iterator[Part]:
+        """Yield batches ``first`` to ``last`` - 1 in parts; work on one part must be launched before the next."""
+        if self._runtime is None:
+            yield Part(data, order, first, last - first)
+        elif self._make_resident(data):
+            assert data.resident is not None
+            yield Part(data.resident, self._on_device(order), first, last - first)
+        else:
+            yield from self._stream(data, order, batch, first, last)
+
+    def streams(self, data: Dataset) -> bool:
+        """Whether ``data`` comes in stages, because the device has no room for it."""
+        return self._runtime is not None and not self._make_resident(data)
+
+    def is_foreign(self, array: Array) -> bool:
+        """Whether ``array`` is not where the backend computes."""
+        return self._runtime is not None and not self._runtime.owns(array)
+
+    def _make_resident(self, data: Dataset) -> bool:
+        if data.resident is not None:
+            return True
+        missing = [a for a in data.arrays if not self._runtime.owns(a)]  # type: ignore[union-attr]
+        needed = sum(a.nbytes for a in missing) + 8 * len(data)  # and its order
+        if missing and needed > RESIDENT_SHARE * self._runtime.free_bytes():  # type: ignore[union-attr]
+            return False
+        put = self._backend.to_device
+        try:
+            data.resident = Dataset(*(None if a is None else put(a) for a in (data.x, data.y, data.weights)))
+        except DeviceMemoryError:  # free memory may be in pieces
+            return False
+        return True
+
+    def _on_device(self, order: Array | None) -> Array | None:
+        if order is None:
+            return None
+        if self._order is None or self._order[0] is not order:
+            self._order = (order, self._backend.to_device(order.astype(np.int64)))
+        return self._order[1]
+
+    def _stream(self, data: Dataset, order: Array | None, batch: int, first: int, last: int) -> Iterator[Part]:
+        runtime: Any = self._runtime
+        data = Dataset(*(self._backend.to_host(a) if runtime.owns(a) else a for a in data.arrays))
+        row = sum(a.nbytes for a in data.arrays) // len(data)
+        steps = min(last - first, max(1, STAGE_BYTES // (batch * row)))
+        self._make_stages(data, min(steps * batch, len(data)))
+        starts = range(first, last, steps)
+
+        def load(i: int) -> None:
+            stage, start = self._stages[i % 2], starts[i] * batch
+            stop = min(start + min(steps, last - starts[i]) * batch, len(data))
+            for mark in stage.copied:
+                runtime.reached(mark)  # what was pinned has left
+            stage.copied = []
+            for array, pinned, device in zip(data.arrays, stage.pinned, stage.device, strict=True):
+                pinned, device = pinned[: stop - start], device[: stop - start]
+                if order is None:
+                    pinned[...] = array[start:stop]
+                else:
+                    np.take(array, order[start:stop], axis=0, out=pinned, mode="clip")
+                stage.copied.append(runtime.upload_beside(device, pinned, stage.used))
+
+        load(0)
+        for i, start in enumerate(starts):
+            stage, count = self._stages[i % 2], min(steps, last - start)
+            rows = min((start + count) * batch, len(data)) - start * batch
+            for mark in stage.copied:
+                runtime.wait_for(mark)
+            yield Part(Dataset(*(a[:rows] for a in stage.device)), None, 0, count)
+            stage.used = runtime.mark()
+            if i + 1 < len(starts):
+                load(i + 1)  # while the device works on what was just launched
+
+    def _make_stages(self, data: Dataset, rows: int) -> None:
+        shapes = [(rows, *a.shape[1:]) for a in data.arrays]
+        if self._stages and all(
+            held.shape[0] >= shape[0] and held.shape[1:] == shape[1:]
+            for held, shape in zip(self._stages[0].pinned, shapes, strict=False)
+        ):
+            return
+        self._runtime.synchronize()  # type: ignore[union-attr]
+        make, kind = self._runtime, data.x.dtype
+        self._stages = [
+            _Stage([make.pinned(s, kind) for s in shapes], [make.empty(s, kind) for s in shapes])  # type: ignore[union-attr]
+            for _ in range(2)
+        ]

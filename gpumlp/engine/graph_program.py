@@ -1,0 +1,193 @@
+"""The Program of CUDA graphs: the steps of an epoch, recorded once and replayed, for any network.
+
+A recording holds up to LONGEST steps, each of them all the launches of forward, loss, backward and update. What differs
+from replay to replay stands in device memory, in a small control block that the host writes once a run: where the data
+and the order of the samples are, which batch comes first, each step's learning rate. Losses and metrics gather on the
+device and come back once a run. A ragged last batch runs the same launches, of which some threads find nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gpumlp.backends.device_backend import PENALTY_PARTS
+from gpumlp.backends.runtime import Recording
+from gpumlp.engine.feed import Dataset, Part
+from gpumlp.engine.program import LoopProgram, StepLogs
+from gpumlp.errors import KernelError
+from gpumlp.losses import Loss
+from gpumlp.metrics import Metric
+from gpumlp.optimizers import Optimizer
+
+Array = Any
+LONGEST = 32  # steps in a recording: past that, launching a graph costs nothing beside running it
+CAPACITY = 4096  # steps in a run of the device without the host
+
+
+@dataclass
+class _Plan:
+    """What recordings are made for, and the device memory that they share."""
+
+    batch: int
+    loss: Loss
+    metrics: list[Metric]
+    optimizer: Optimizer | None
+    slots: dict[str, Array] | None
+    weighted: bool
+    targets: int
+    values: Array  # [series, LONGEST, length]: a step's loss, metrics (and counts), penalties, not yet summed
+    results: Array  # [series, CAPACITY] float64: their sums
+    counts: list[int | None]  # for each metric, the series with its divisors; None: the samples
+    recordings: dict[int, Recording] = field(default_factory=dict)
+
+
+class GraphProgram(LoopProgram):
+    """Steps as recorded graphs; where recording fails, as its base runs them, and `describe` says why."""
+
+    first_stretch = LONGEST
+
+    def __init__(self, network: Any, arena: Any, backend: Any, batch: int) -> None:
+        super().__init__(network, arena, backend, batch)
+        self._plans: dict[Any, _Plan] = {}
+        self._failure: str | None = None
+        self._said = ""
+        self._live = backend.zeros(1, np.int32)
+        self._step_scalars = backend.zeros(2, np.float32)
+        self._control = backend.zeros(backend.run_words + 2 + CAPACITY, np.int64)  # Run, counters, scalars
+        self._run, rest = self._control[: backend.run_words], self._control[backend.run_words :]
+        self._counters, self._scalars = rest[:2], rest[2:]
+
+    def describe(self) -> str:
+        if self._failure:
+            return f"{super().describe()}: {self._failure}"
+        return f"CUDA graphs of up to {LONGEST} steps{self._said}"
+
+    def run(
+        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None,
+    ) -> StepLogs:  # fmt: skip
+        """See `LoopProgram.run`."""
+        assert data.y is not None
+        if self._failure is None:
+            plan = self._plan(batch, loss, metrics, optimizer, slots, data.weights is not None, data.y.shape[1])
+            try:
+                for length in _lengths(min(last - first, CAPACITY)):  # nothing has run yet where one fails
+                    self._recording(plan, length)
+            except KernelError as error:
+                self._failure = str(error)
+        if self._failure is not None:
+            return super().run(data, order, batch, first, last, loss, metrics, optimizer, slots)
+        logs = StepLogs.zeros(last - first, len(metrics))
+        for start in range(first, last, CAPACITY):
+            stop = min(start + CAPACITY, last)
+            k = np.arange(start, stop)
+            rows = np.minimum((k + 1) * batch, len(data)) - k * batch
+            parts = self._feed.parts(data, order, batch, start, stop)
+            self._replay(plan, parts, stop - start)
+            self._read(plan, logs, slice(start - first, stop - first), rows)
+        return logs
+
+    # ---- recording -------------------------------------------------------------------------------------------------
+
+    def _plan(
+        self, batch: int, loss: Loss, metrics: list[Metric], optimizer: Optimizer | None,
+        slots: dict[str, Array] | None, weighted: bool, targets: int,
+    ) -> _Plan:  # fmt: skip
+        config = {} if optimizer is None else {**optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
+        key = (batch, loss, *metrics, *config.items(), id(slots), weighted, targets)
+        plan = self._plans.get(key)
+        if plan is None:
+            counts: list[int | None] = []
+            series = 1
+            for metric in metrics:
+                counts.append(series + 1 if metric.weighted and weighted else None)
+                series += 1 if counts[-1] is None else 2
+            series += len(self._penalised)
+            length = max(batch, PENALTY_PARTS if self._penalised else 0)
+            values = self.backend.zeros((series, LONGEST, length), np.float32)
+            results = self.backend.zeros((series, CAPACITY), np.float64)
+            plan = _Plan(batch, loss, metrics, optimizer, slots, weighted, targets, values, results, counts)
+            self._plans[key] = plan
+        return plan
+
+    def _recording(self, plan: _Plan, length: int) -> Recording:
+        if length not in plan.recordings:
+            recording = plan.recordings[length] = self.backend.runtime.record(lambda: self._launch(plan, length))
+            kind = "evaluation" if plan.optimizer is None else "training"
+            self._said = f"; {kind}: {recording.nodes / length:.1f} launches a step"
+        return plan.recordings[length]
+
+    def _launch(self, plan: _Plan, length: int) -> None:
+        """Launch everything that ``length`` steps need."""
+        backend = self.backend
+        with backend.live(self._live, plan.batch, self._counters[1:]):
+            for slot in range(length):
+                self._launch_step(plan, slot)
+        backend.reduce(self._run, self._counters, plan.values, length)
+        backend.advance(self._counters, length)
+
+    def _launch_step(self, plan: _Plan, slot: int) -> None:
+        backend, n, training = self.backend, plan.batch, plan.optimizer is not None
+        x, y, w = self._x[:n], self._targets(plan.targets)[:n], self._w[:n] if plan.weighted else None
+        backend.gather(x, y, w, self._live, self._step_scalars, self._counters, self._run, slot, training)
+        pred = self._forward(x, 1 if training else None)  # the step's number is read from the device
+        delta = self._delta(pred)
+        rows = iter(plan.values[:, slot])
+        backend.loss_into(next(rows), plan.loss, y, pred, w, delta)
+        for metric, count in zip(plan.metrics, plan.counts, strict=True):
+            backend.metric_into(next(rows), None if count is None else next(rows), metric, y, pred, w)
+        if training:
+            self._backward(x, delta)
+        for i, regularizer in self._penalised:
+            gradient = self._grad_views[i] if training else None
+            backend.penalty_into(next(rows), regularizer, self.arena.weights[i], gradient)
+        if plan.optimizer is not None and plan.slots is not None:
+            self._update(plan.optimizer, plan.slots, 0, self._step_scalars)
+
+    # ---- running ---------------------------------------------------------------------------------------------------
+
+    def _replay(self, plan: _Plan, parts: Iterator[Part], steps: int) -> None:
+        """Run ``steps`` steps, at most CAPACITY, on the samples of ``parts``."""
+        optimizer, done = plan.optimizer, 0
+        scalars = np.zeros((steps, 2), np.float32)
+        iteration = 0 if optimizer is None else optimizer.iterations
+        if optimizer is not None:
+            scalars[:] = [optimizer.scalars(iteration + k + 1) for k in range(steps)]
+        for part in parts:
+            # the device counts on through a run's parts: batch part.first must be the one of step ``done``
+            numbers = (part.first - done, plan.batch, len(part.data), iteration, CAPACITY)
+            run = self.backend.run_struct(part.data, part.order, self._scalars, plan.results, numbers)
+            words = np.concatenate([run, [done, 0], scalars.view(np.int64)[:, 0]])
+            self.backend.assign(self._control[: len(words)], words)
+            for length in _lengths(part.steps):
+                self._recording(plan, length).replay()
+            done += part.steps
+        if optimizer is not None:
+            optimizer.iterations = iteration + steps
+
+    def _read(self, plan: _Plan, logs: StepLogs, where: slice, rows: np.ndarray) -> None:
+        """Fetch the sums of a run's steps, of ``rows`` samples each, into ``logs``."""
+        series = iter(self.backend.to_host(plan.results)[:, : len(rows)])
+        logs.samples[where] = rows
+        logs.losses[where] = next(series) / rows
+        for i, count in enumerate(plan.counts):
+            logs.totals[where, i] = next(series)
+            logs.counts[where, i] = rows if count is None else next(series)
+        for _ in self._penalised:
+            logs.losses[where] += next(series)
+
+
+def _lengths(steps: int) -> Iterator[int]:
+    """Yield the lengths of the recordings that make up ``steps`` steps."""
+    for start in range(0, steps, LONGEST):
+        yield min(LONGEST, steps - start)
+
+
+def make_program(network: Any, arena: Any, batch: int) -> LoopProgram:
+    """Return the fastest Program for the arena's backend: graphs where its launches can be recorded."""
+    kind = GraphProgram if getattr(arena.backend, "records", False) else LoopProgram
+    return kind(network, arena, arena.backend, batch)
