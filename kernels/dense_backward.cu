@@ -15,7 +15,7 @@
 
 // dz of [rows, columns], read as the left operand (K along its rows) or the right one (K down its columns).
 template <bool ALONG> struct Gradient {
-    static constexpr bool ALONG_K = ALONG;
+    static constexpr bool ALONG_K = ALONG, AS_IT_IS = false;
     Global<const float> dy, y;
     int rows, columns, kind;
     float a;
@@ -34,7 +34,7 @@ template <bool ALONG> struct Gradient {
 
 // x[rows, inputs] with a column of ones behind it where there is a bias; K runs down the columns.
 struct InputsAndOne {
-    static constexpr bool ALONG_K = false;
+    static constexpr bool ALONG_K = false, AS_IT_IS = false;
     Global<const float> x;
     int rows, inputs;
     bool bias;

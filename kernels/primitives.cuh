@@ -12,7 +12,8 @@
 #include "primitives.h"
 #else
 
-#define KERNEL(name) extern "C" __global__ void __launch_bounds__(THREADS) name
+// At least 512 threads of a kernel must fit a multiprocessor, that is, 128 registers each: fewer hide too little latency.
+#define KERNEL(name) extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS) name
 #define DEVICE __device__ __forceinline__
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 
@@ -34,6 +35,21 @@ DEVICE uint64 multiply_high(uint64 a, uint64 b) { return __umul64hi(a, b); }
 DEVICE float4 load4(const float *p, long long index) { return *reinterpret_cast<const float4 *>(p + index); }
 DEVICE float2 load2(const float *p, long long index) { return *reinterpret_cast<const float2 *>(p + index); }
 DEVICE void store4(float *p, long long index, float4 v) { *reinterpret_cast<float4 *>(p + index) = v; }
+// 16 bytes from device to shared memory beside the thread's other work, both places aligned. They have landed for the
+// thread itself after copies_wait(), for the block after the next barrier. Before compute capability 8.0: at once.
+DEVICE void copy_async4(float *to, const float *from) {
+#if __CUDA_ARCH__ >= 800
+    unsigned target = (unsigned)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(target), "l"(from) : "memory");
+#else
+    store4(to, 0, load4(from, 0));
+#endif
+}
+DEVICE void copies_wait() {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
 
 #endif
 

@@ -2,14 +2,16 @@
 //
 // A block computes BLOCK_M x BLOCK_N elements of C; each of its threads THREAD_M x THREAD_N of them in registers, so that
 // every value read from shared memory is used several times. A and B pass through shared memory BLOCK_K at a time in two
-// buffers: while one is multiplied, the next is on its way in registers, and one barrier a stage is enough.
+// buffers: while one is multiplied, the next is on its way, in registers or by asynchronous copies, and one barrier a
+// stage is enough.
 // SLICES > 1 lets that many groups of threads share one tile, each with its own part of every stage of K; their sums are
 // added at the end in a fixed order. That is what keeps a chip busy when C is small: 20 x 256 has 160 elements per
 // multiprocessor of a large GPU, too few for one thread each to hide any latency.
 //
 // An operand is a struct with a static ALONG_K and quad(i, k): four neighbours in memory, which are (i, k .. k + 3)
 // where ALONG_K, else (i .. i + 3, k); zero outside the matrix. Those that lie along K are transposed on their way into
-// shared memory. The order of every sum is fixed by the shape alone: the same input gives the same bits.
+// shared memory; an operand that goes there as it stands says AS_IT_IS, and is copied without passing through registers.
+// The order of every sum is fixed by the shape alone: the same input gives the same bits.
 #pragma once
 #include "primitives.cuh"
 
@@ -64,15 +66,20 @@ DEVICE float4 matrix_quad(Global<const float> data, int outer, int inner, int ro
 
 // A matrix as it stands: [rows, columns], with K along its rows (ALONG) or down its columns.
 template <bool ALONG> struct Matrix {
-    static constexpr bool ALONG_K = ALONG;
+    static constexpr bool ALONG_K = ALONG, AS_IT_IS = VECTOR && !ALONG;
     Global<const float> data;
     int rows, columns;
     DEVICE float4 quad(int i, int k) const {
         return ALONG ? matrix_quad(data, i, k, rows, columns) : matrix_quad(data, k, i, rows, columns);
     }
+    DEVICE void copy(Shared<float> to, int i, int k) const {  // of quad(i, k), where AS_IT_IS
+        if (i < columns && k < rows) copy_async4(to, data + ((long long)k * columns + i));
+        else store4(to, 0, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
+    }
 };
 
-// What one thread carries of a BLOCK x BLOCK_K stage of an operand, from device memory to shared memory.
+// What one thread carries of a BLOCK x BLOCK_K stage of an operand, from device memory to the stage's place in shared
+// memory. fetch() sets out, and may write there already; after deliver() and a barrier it is there.
 template <class Operand, int BLOCK, int PITCH> struct Carrier {
     static constexpr int QUADS = BLOCK * BLOCK_K / 4, EACH = (QUADS + THREADS - 1) / THREADS;
     float4 held[EACH];
@@ -80,26 +87,32 @@ template <class Operand, int BLOCK, int PITCH> struct Carrier {
     DEVICE static int i_of(int e) { return Operand::ALONG_K ? e / (BLOCK_K / 4) : e % (BLOCK / 4) * 4; }
     DEVICE static int k_of(int e) { return Operand::ALONG_K ? e % (BLOCK_K / 4) * 4 : e / (BLOCK / 4); }
 
-    DEVICE void fetch(const Operand &operand, int i0, int k0) {
-#pragma unroll
-        for (int c = 0; c < EACH; ++c) {
-            int e = thread_index() + c * THREADS;
-            if (QUADS % THREADS == 0 || e < QUADS) held[c] = operand.quad(i0 + i_of(e), k0 + k_of(e));
-        }
-    }
-    DEVICE void deliver(Shared<float> tile) {
+    DEVICE void fetch(const Operand &operand, int i0, int k0, Shared<float> tile) {
 #pragma unroll
         for (int c = 0; c < EACH; ++c) {
             int e = thread_index() + c * THREADS;
             if (QUADS % THREADS != 0 && e >= QUADS) continue;
-            int at = k_of(e) * PITCH + i_of(e);
-            if (Operand::ALONG_K) {
-                tile[at] = held[c].x;
-                tile[at + PITCH] = held[c].y;
-                tile[at + 2 * PITCH] = held[c].z;
-                tile[at + 3 * PITCH] = held[c].w;
-            } else {
-                store4(tile, at, held[c]);
+            if constexpr (Operand::AS_IT_IS) operand.copy(tile + (k_of(e) * PITCH + i_of(e)), i0 + i_of(e), k0 + k_of(e));
+            else held[c] = operand.quad(i0 + i_of(e), k0 + k_of(e));
+        }
+    }
+    DEVICE void deliver(Shared<float> tile) {
+        if constexpr (Operand::AS_IT_IS) {
+            copies_wait();
+        } else {
+#pragma unroll
+            for (int c = 0; c < EACH; ++c) {
+                int e = thread_index() + c * THREADS;
+                if (QUADS % THREADS != 0 && e >= QUADS) continue;
+                int at = k_of(e) * PITCH + i_of(e);
+                if (Operand::ALONG_K) {
+                    tile[at] = held[c].x;
+                    tile[at + PITCH] = held[c].y;
+                    tile[at + 2 * PITCH] = held[c].z;
+                    tile[at + 3 * PITCH] = held[c].w;
+                } else {
+                    store4(tile, at, held[c]);
+                }
             }
         }
     }
@@ -134,17 +147,19 @@ DEVICE void tile_product(const A &a, const B &b, const Out &out, int m0, int n0,
     Carrier<B, BLOCK_N, PITCH_N> carry_b;
     float sums[THREAD_M][THREAD_N] = {};
 
-    carry_a.fetch(a, m0, k_begin);
-    carry_b.fetch(b, n0, k_begin);
+    constexpr int TO_B = BLOCK_K * PITCH_M;
+    carry_a.fetch(a, m0, k_begin, memory);
+    carry_b.fetch(b, n0, k_begin, memory + TO_B);
     int stage = 0;
     for (int k0 = k_begin; k0 < k_end; k0 += BLOCK_K, stage ^= 1) {
-        Shared<float> tile_a = memory + stage * STAGE_FLOATS, tile_b = tile_a + BLOCK_K * PITCH_M;
+        Shared<float> tile_a = memory + stage * STAGE_FLOATS, tile_b = tile_a + TO_B;
+        Shared<float> next = memory + (stage ^ 1) * STAGE_FLOATS;
         carry_a.deliver(tile_a);
         carry_b.deliver(tile_b);
         barrier();  // this stage is whole; the other buffer was last read before the previous barrier
         if (k0 + BLOCK_K < k_end) {
-            carry_a.fetch(a, m0, k0 + BLOCK_K);
-            carry_b.fetch(b, n0, k0 + BLOCK_K);
+            carry_a.fetch(a, m0, k0 + BLOCK_K, next);
+            carry_b.fetch(b, n0, k0 + BLOCK_K, next + TO_B);
         }
 #pragma unroll
         for (int step = 0; step < BLOCK_K / SLICES; ++step) {

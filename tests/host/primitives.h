@@ -68,6 +68,7 @@ struct Fiber {
     void *sp = nullptr;
     char *stack = nullptr;
     Status status = READY;
+    std::vector<std::pair<float *, const float *>> copies;  // on their way
 };
 struct Warp {
     int lanes = 0, arrived = 0;
@@ -111,6 +112,7 @@ inline void to_scheduler() { gpumlp_host_switch(&s.fibers[s.current].sp, s.sched
 
 inline void fiber_main() {
     s.body();
+    if (!s.fibers[s.current].copies.empty()) fail("a thread ended before it waited for its asynchronous copies");
     s.fibers[s.current].status = DONE;
     --s.alive;
     if (s.waiting > 0) fail("a thread ended while others wait at a barrier that it never reached");
@@ -125,6 +127,7 @@ inline void start(Fiber &fiber) {
     for (int i = 0; i < 6; ++i) *--top = nullptr;
     fiber.sp = top;
     fiber.status = READY;
+    fiber.copies.clear();
 }
 
 void forget(const char *start, size_t size);
@@ -327,4 +330,19 @@ template <class T> float2 load2(host::Pointer<T> p, long long index) {
 }
 inline void store4(host::Pointer<float> p, long long index, float4 v) {
     *reinterpret_cast<float4 *>(p.checked(index, 4, true)) = v;
+}
+
+// A copy is NaN until it is waited for, and its source is read only then.
+inline void copy_async4(host::Pointer<float> to, host::Pointer<const float> from) {
+    auto target = to.checked(0, 4, true);
+    memset(target, 0xff, 16);
+    host::s.fibers[host::s.current].copies.push_back({target, from.checked(0, 4, false)});
+}
+inline void copies_wait() {
+    auto &copies = host::s.fibers[host::s.current].copies;
+    for (auto &[to, from] : copies) {
+        for (int i = 0; i < 4; ++i) host::touch(reinterpret_cast<uintptr_t>(to + i), true);
+        memcpy(to, from, 16);
+    }
+    copies.clear();
 }

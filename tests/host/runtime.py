@@ -42,6 +42,13 @@ class DeviceArray(np.ndarray):
         return self.__array_interface__
 
 
+def aligned_copy(values: np.ndarray) -> np.ndarray:
+    """Return the values as a device array."""
+    array = aligned_zeros(values.shape, values.dtype).view(DeviceArray)
+    array[...] = values
+    return array
+
+
 class Copy:
     """A copy beside the kernels. Where it has not been waited for, nobody knows what has arrived."""
 

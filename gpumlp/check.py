@@ -1,0 +1,401 @@
+"""Whether kernels compute what they must: cases, their truth in float64 NumPy, and how far float32 may be from it.
+
+A case passes where every element's error is within its bound, c (K + 2) u (|A| |B|) for a sum of K products (u = 2^-24;
+Higham 2002, section 3.1) and a few roundings of what is added up elsewhere, or at most twice the error of float32 NumPy
+on the same inputs; NaN and Inf must stand where the truth has them. Inputs are fresh and zero-mean; outputs are poisoned
+with NaN first, so that an element which is never written shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpumlp import activations, losses, metrics, optimizers
+from gpumlp.backends.numpy_backend import NumpyBackend
+from gpumlp.regularizers import L1L2
+
+U = 2.0**-24
+SIZES = (1, 3, 17, 20, 31, 33, 255, 256, 257, 1000)
+# every size once in each place, against a size of another kind; an empty batch; the article's layer
+SHAPES = tuple(zip(SIZES, SIZES[3:] + SIZES[:3], SIZES[7:] + SIZES[:7], strict=True))
+SHAPES = (*SHAPES, (0, 5, 7), (1, 1, 1), (20, 256, 256))
+SMALL_SHAPES = ((1, 1, 1), (3, 17, 5), (20, 33, 17), (33, 20, 64), (0, 5, 7))
+
+Arrays = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation on one shape.
+
+    ``run(backend, inputs, poisoned)`` returns the outputs by name; ``bound(inputs, truth)``, in float64, how far each may
+    be off. An output without a bound must be exact.
+    """
+
+    operation: str
+    shape: str
+    inputs: Callable[[np.random.Generator], Arrays]
+    run: Callable[[Any, Arrays, Callable[..., Any]], Arrays]
+    bound: Callable[[Arrays, Arrays], Arrays]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a case went: the largest error in units of its bound, and where."""
+
+    case: Case
+    implementation: str
+    error: float
+    worst: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether every element is within its bound."""
+        return self.error <= 1.0
+
+
+def outputs(case: Case, backend: Any, inputs: Arrays, dtype: Any = np.float32) -> Arrays:
+    """Run ``case`` on ``backend`` in ``dtype``; return the outputs as NumPy arrays."""
+
+    def put(value: Any) -> Any:
+        if not isinstance(value, np.ndarray):
+            return value
+        array = value.astype(dtype) if value.dtype.kind == "f" else value.copy()
+        return backend.to_device(array)
+
+    def poisoned(*shape: int) -> Any:
+        return backend.to_device(np.full(shape, np.nan, dtype))
+
+    given = {name: put(value) for name, value in inputs.items()}
+    found = case.run(backend, given, poisoned)
+    return {k: np.asarray(v) if isinstance(v, float) else backend.to_host(v) for k, v in found.items()}
+
+
+def hold(case: Case, backend: Any, implementation: str, seed: int = 0, own_reference: bool = False) -> Result:
+    """Run ``case`` on ``backend`` and compare; with ``own_reference`` the bound alone counts, not NumPy's own error."""
+    inputs = case.inputs(np.random.default_rng([seed, *case.shape.encode(), *case.operation.encode()]))
+    wide = {k: v.astype(np.float64) if getattr(v, "dtype", None) == np.float32 else v for k, v in inputs.items()}
+    with np.errstate(all="ignore"):
+        truth = outputs(case, NumpyBackend(), inputs, np.float64)
+        plain = None if own_reference else outputs(case, NumpyBackend(), inputs)
+        got = outputs(case, backend, inputs)
+        bounds = case.bound(wide, truth)
+        error, worst = 0.0, ""
+        for name, value in got.items():
+            allowed = np.broadcast_to(np.asarray(bounds.get(name, 0.0)), truth[name].shape)
+            if plain is not None:
+                allowed = np.fmax(allowed, 2.0 * np.abs(plain[name] - truth[name]))
+            share = _shares(value, truth[name], allowed)
+            if share.size and (not worst or share.max() > error):
+                at = np.unravel_index(int(share.argmax()), share.shape)
+                error, place = float(share.max()), ", ".join(map(str, at))
+                worst = f"{name}[{place}] = {value[at]:.6g}, truth {truth[name][at]:.6g}"
+    return Result(case, implementation, error, worst)
+
+
+def _shares(got: np.ndarray, truth: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Return each element's error in units of its bound; infinite where NaN or Inf are not as in the truth."""
+    error = np.abs(got - truth)
+    same = (got == truth) | (np.isnan(got) & np.isnan(truth))
+    share = np.where(same, 0.0, error / np.maximum(allowed, 1e-300))
+    both = np.isfinite(got) & np.isfinite(truth)
+    return np.where(same | (both & ~np.isnan(share)), share, np.inf)
+
+
+def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Return zero-mean float32 values."""
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+# ---- dense layers ----------------------------------------------------------------------------------------------------
+
+
+def dense_cases(shape: tuple[int, int, int], activation: activations.Activation, bias: bool = True) -> Iterator[Case]:
+    """Yield the way forward and the way back of a dense layer, batch x inputs x outputs."""
+    b, i, o = shape
+    name = "x".join(map(str, shape)) + f" {activation.name}" + ("" if bias else ", no bias")
+
+    def forward_inputs(rng: np.random.Generator) -> Arrays:
+        return {"x": normal(rng, b, i), "w": normal(rng, i, o), "b": normal(rng, o) if bias else None}
+
+    def forward(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        y, z = poisoned(b, o), poisoned(b, o) if activation.retains_input else None
+        backend.dense_forward(a["x"], a["w"], a["b"], activation, y, z)
+        return {"y": y} if z is None else {"y": y, "z": z}
+
+    def forward_bound(a: Arrays, truth: Arrays) -> Arrays:
+        products = np.abs(a["x"]) @ np.abs(a["w"]) + (np.abs(a["b"]) if bias else 0.0)
+        z = 2 * (i + 2) * U * products
+        if activation.name == "softmax":
+            return {"y": truth["y"] * (2 * z.max(axis=1, keepdims=True, initial=0) + 2 * (o + 16) * U)}
+        return {"z": z, "y": 1.2 * z + 8 * U * (np.abs(truth["y"]) + products)}  # no slope here is above 1.2
+
+    def backward_inputs(rng: np.random.Generator) -> Arrays:
+        z = normal(rng, b, o)
+        return {
+            "dy": normal(rng, b, o), "x": normal(rng, b, i), "w": normal(rng, i, o), "y": activation(z),
+            "z": z if activation.retains_input else None,
+        }  # fmt: skip
+
+    def backward(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        dx, dw, db = poisoned(b, i), poisoned(i, o), poisoned(o) if bias else None
+        backend.dense_backward(a["dy"], a["x"], a["w"], a["y"], a["z"], activation, dx, dw, db)
+        found = {"dx": dx, "dw": dw, "db": db}
+        return {k: v for k, v in found.items() if v is not None}
+
+    def backward_bound(a: Arrays, truth: Arrays) -> Arrays:
+        dz = 2.2 * np.abs(a["dy"])
+        if activation.name == "softmax":
+            dz = (np.abs(a["dy"]) + np.abs(a["dy"] * a["y"]).sum(axis=1, keepdims=True)) * a["y"] * (o + 1)
+        down, right = 2 * (b + 8) * U, 2 * (o + 8) * U
+        return {"dx": right * dz @ np.abs(a["w"].T), "dw": down * np.abs(a["x"].T) @ dz, "db": down * dz.sum(axis=0)}
+
+    yield Case("dense_forward", name, forward_inputs, forward, forward_bound)
+    yield Case("dense_backward", name, backward_inputs, backward, backward_bound)
+
+
+# ---- elementwise, row-wise, gathers ----------------------------------------------------------------------------------
+
+
+def activation_cases(shape: tuple[int, int], activation: activations.Activation) -> Iterator[Case]:
+    """Yield an activation as a layer of its own, forward and back."""
+    b, f = shape
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        z = 3 * normal(rng, b, f)
+        if z.size > 2:
+            z.reshape(-1)[1:3] = np.nan, 0.0
+        return {"z": z, "y": activation(z), "dy": normal(rng, b, f)}
+
+    def forward(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        y = poisoned(b, f)
+        backend.activation_forward(activation, a["z"], y)
+        return {"y": y}
+
+    def backward(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        backend.activation_backward(activation, a["dy"], a["y"], a["z"])
+        return {"dy": a["dy"]}
+
+    def forward_bound(a: Arrays, truth: Arrays) -> Arrays:
+        if activation.name == "softmax":
+            return {"y": (2 * (f + 16) + 8 * np.abs(a["z"])) * U * truth["y"]}
+        return {"y": 16 * U * (np.abs(truth["y"]) + np.minimum(np.abs(a["z"]), 1.0))}
+
+    def backward_bound(a: Arrays, truth: Arrays) -> Arrays:
+        if activation.name == "softmax":
+            sums = np.abs(a["dy"] * a["y"]).sum(axis=1, keepdims=True)
+            return {"dy": 2 * (f + 8) * U * (np.abs(a["dy"]) + sums) * a["y"]}
+        return {"dy": 16 * U * np.abs(a["dy"]) * (1 + np.nan_to_num(np.abs(a["z"])))}
+
+    name = f"{b}x{f} {activation.name}"
+    yield Case("activation", name, inputs, forward, forward_bound)
+    yield Case("activation back", name, inputs, backward, backward_bound)
+
+
+def plain_cases(shape: tuple[int, int]) -> Iterator[Case]:
+    """Yield what moves or scales: take, affine, dropout and its way back."""
+    b, f = shape
+    name = f"{b}x{f}"
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        return {"x": normal(rng, max(b, 1) + 7, f), "rows": rng.integers(0, max(b, 1) + 7, b)}
+
+    def take(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        out = poisoned(b, f)
+        backend.take(a["x"], a["rows"], out)
+        return {"out": out}
+
+    def affine(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        y = poisoned(b, f)
+        backend.affine(a["x"][:b], 0.3, -1.7, y)
+        return {"y": y}
+
+    def dropout(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        y = poisoned(b, f)
+        # the mask is float32 in every arithmetic, so that it is the same numbers
+        mask = backend.to_device(np.full((b, f), np.nan, np.float32))
+        backend.dropout(a["x"][:b], mask, y, 0.3, (1 << 63) + 12345, 2, 41)
+        back = poisoned(b, f)
+        backend.activation_forward(activations.linear, a["x"][:b], back)
+        backend.multiply(back, mask)
+        return {"mask": mask, "y": y, "back": back}
+
+    def near(a: Arrays, truth: Arrays) -> Arrays:
+        return {k: 4 * U * (np.abs(v) + 2.0) for k, v in truth.items() if k != "mask"}
+
+    yield Case("take", name, inputs, take, lambda a, t: {})
+    yield Case("affine", name, inputs, affine, near)
+    yield Case("dropout", name, inputs, dropout, near)
+
+
+# ---- losses, metrics, penalties, updates -----------------------------------------------------------------------------
+
+LOSSES: tuple[tuple[losses.Loss, str], ...] = (
+    (losses.MeanSquaredError(), "real"),
+    (losses.MeanAbsoluteError(), "real"),
+    (losses.Huber(0.5), "real"),
+    (losses.BinaryCrossentropy(label_smoothing=0.1), "probabilities"),
+    (losses.BinaryCrossentropy(from_logits=True), "logits"),
+    (losses.CategoricalCrossentropy(), "probabilities"),
+    (losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2), "logits"),
+    (losses.SparseCategoricalCrossentropy(), "probabilities"),
+    (losses.SparseCategoricalCrossentropy(from_logits=True), "logits"),
+)
+METRICS = tuple(k for k in dict.fromkeys(metrics.KNOWN.values()) if k is not None and k.default_name)
+
+
+def _targets(rng: np.random.Generator, b: int, o: int, sparse: bool, kind: str) -> np.ndarray:
+    if sparse:
+        return rng.integers(0, o, (b, 1)).astype(np.float32)
+    if kind == "real":
+        return normal(rng, b, o)
+    return np.eye(o, dtype=np.float32)[rng.integers(0, o, b)]
+
+
+def loss_case(shape: tuple[int, int], loss: losses.Loss, kind: str, weighted: bool) -> Case:
+    """Return a loss and its gradient."""
+    b, o = shape
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        p = normal(rng, b, o)
+        if kind == "probabilities":
+            p = (1 / (1 + np.exp(-p.astype(np.float64)))).astype(np.float32)
+        weights = np.abs(normal(rng, b)) if weighted else None
+        return {"p": p, "t": _targets(rng, b, o, loss.sparse, kind), "weights": weights}
+
+    def run(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        dp = poisoned(b, o)
+        value = backend.loss(loss, a["t"], a["p"], a["weights"], dp)
+        return {"loss": float(value), "dp": dp}
+
+    def bound(a: Arrays, truth: Arrays) -> Arrays:
+        weight = a["weights"][:, None] if weighted else 1.0
+        dp = np.abs(truth["dp"]).max(axis=1, keepdims=True) + weight / b
+        return {"loss": 2 * (b + o + 16) * U * (abs(truth["loss"]) + 1), "dp": 2 * (o + 16) * U * dp}
+
+    logits = " logits" if loss.get_config().get("from_logits") else ""
+    return Case("loss", f"{b}x{o} {loss.name}{logits}{', weighted' if weighted else ''}", inputs, run, bound)
+
+
+def metric_case(shape: tuple[int, int], kind: type[metrics.Metric], weighted: bool) -> Case:
+    """Return a metric's total and divisor."""
+    b, o = shape
+    metric = kind("", weighted)
+    sparse = kind is metrics.SparseCategoricalAccuracy
+    real = "squared" in kind.default_name or "absolute" in kind.default_name
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        p = normal(rng, b, o)
+        if not real and o > 2:
+            p[::3] = np.round(p[::3])  # ties: the first place of the largest wins
+            p[1::5, 1:] = np.nan
+        weights = np.abs(normal(rng, b)) if weighted else None
+        return {"p": p, "t": _targets(rng, b, o, sparse, "real" if real else "class"), "weights": weights}
+
+    def run(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        total, count = backend.metric(metric, a["t"], a["p"], a["weights"])
+        return {"total": float(total), "count": float(count)}
+
+    def bound(a: Arrays, truth: Arrays) -> Arrays:
+        return {k: 2 * (b + o + 8) * U * (abs(v) + 1) for k, v in truth.items()}
+
+    return Case("metric", f"{b}x{o} {kind.default_name}{', weighted' if weighted else ''}", inputs, run, bound)
+
+
+def penalty_case(count: int, regularizer: L1L2) -> Case:
+    """Return a weight penalty and what it adds to the gradient."""
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        w = normal(rng, count)
+        w[::7] = 0.0
+        return {"w": w, "dw": normal(rng, count)}
+
+    def run(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        return {"penalty": float(backend.penalty(regularizer, a["w"], a["dw"])), "dw": a["dw"]}
+
+    def bound(a: Arrays, truth: Arrays) -> Arrays:
+        return {"penalty": 2 * (count + 8) * U * abs(truth["penalty"]), "dw": 8 * U * (np.abs(a["dw"]) + np.abs(a["w"]))}
+
+    return Case("penalty", f"{count} l1={regularizer.l1:g} l2={regularizer.l2:g}", inputs, run, bound)
+
+
+OPTIMIZERS = {
+    "adam": optimizers.Adam(0.01),
+    "adamw": optimizers.AdamW(0.01, weight_decay=0.1),
+    "sgd": optimizers.SGD(0.01, weight_decay=0.1),
+    "sgd momentum": optimizers.SGD(0.01, momentum=0.9),
+    "sgd nesterov": optimizers.SGD(0.01, momentum=0.9, nesterov=True),
+    "rmsprop": optimizers.RMSprop(0.01),
+    "rmsprop centered": optimizers.RMSprop(0.01, momentum=0.5, centered=True),
+}
+
+
+def update_case(count: int, name: str, offset: int = 0) -> Case:
+    """Return three steps of an optimizer; ``offset`` elements into the arrays, where they are not aligned."""
+    optimizer = OPTIMIZERS[name]
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        slots = {slot: np.zeros(count + offset, np.float32) for slot in optimizer.slots}
+        return {"w": normal(rng, count + offset), **{f"g{t}": normal(rng, count + offset) for t in (1, 2, 3)}, **slots}
+
+    def run(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        part = slice(offset, None)
+        slots = {slot: a[slot][part] for slot in optimizer.slots}
+        for t in (1, 2, 3):
+            optimizer.update(backend, a["w"][part], a[f"g{t}"][part], slots, t)
+        return {"w": a["w"], **{slot: a[slot] for slot in optimizer.slots}}
+
+    def bound(a: Arrays, truth: Arrays) -> Arrays:
+        scale = sum(np.abs(a[f"g{t}"]) for t in (1, 2, 3))
+        return {k: 32 * U * (np.abs(v) + (0.1 if k == "w" else scale + scale**2)) for k, v in truth.items()}
+
+    return Case(f"update {name}", f"{count}{f' from {offset}' if offset else ''}", inputs, run, bound)
+
+
+# ---- all of them -----------------------------------------------------------------------------------------------------
+
+
+def dense_sweep(shapes: Iterable[tuple[int, int, int]]) -> Iterator[Case]:
+    """Yield dense layers of all shapes with relu, and of one shape with everything else: what tiles matter to."""
+    for shape in shapes:
+        yield from dense_cases(shape, activations.relu)
+    for activation in dict.fromkeys(activations.KNOWN.values()):
+        yield from dense_cases((20, 33, 17), activation)
+    yield from dense_cases((20, 33, 17), activations.tanh, bias=False)
+
+
+def other_cases(small: bool) -> Iterator[Case]:
+    """Yield every operation but the dense ones."""
+    everything = [*dict.fromkeys(activations.KNOWN.values()), activations.Gelu(approximate=True)]
+    for activation in everything:
+        yield from activation_cases((20, 33), activation)
+    for shape in ((1, 1), (33, 257), (0, 3)) if small else ((1, 1), (33, 257), (1000, 31), (0, 3)):
+        yield from plain_cases(shape)
+    yield from activation_cases((257, 10) if small else (1000, 1000), activations.softmax)
+    for loss, kind in LOSSES:
+        for shape in ((20, 1), (33, 10)) if small else ((20, 1), (33, 10), (257, 33)):
+            yield loss_case(shape, loss, kind, weighted=shape[0] != 20)
+    for metric in METRICS:
+        yield metric_case((33, 10), metric, weighted=True)
+        yield metric_case((20, 3), metric, weighted=False)
+    for count in (1, 257) if small else (1, 257, 100_000):
+        yield penalty_case(count, L1L2(0.01, 0.02))
+    for name in OPTIMIZERS:
+        for count, offset in ((1, 0), (257, 0), (64, 1)) if small else ((1, 0), (257, 0), (64, 1), (395_521, 0)):
+            yield update_case(count, name, offset)
+
+
+def table(results: Iterable[Result]) -> Iterator[str]:
+    """Yield the lines of a table, as the results come; the last line counts."""
+    line = "{:<20} {:<46} {:<13} {:>9}  {:<4}  {}"
+    yield line.format("operation", "shape", "kernels", "error", "", "worst element")
+    failed = count = 0
+    for r in results:
+        count, failed = count + 1, failed + (not r.passed)
+        verdict = "PASS" if r.passed else "FAIL"
+        yield line.format(r.case.operation, r.case.shape, r.implementation, f"{r.error:.3f}", verdict, r.worst).rstrip()
+    yield f"{count - failed} passed, {failed} failed (error: the largest, in units of its bound)"

@@ -1,0 +1,172 @@
+"""The CUDA C++ kernels, operation by operation: executed on the host, where everything is out to break them.
+
+`gpumlp.check` holds the cases, their truth and their bounds. Kernels that are broken on purpose show that it notices.
+"""
+
+import numpy as np
+import pytest
+from host.runtime import HostKernelError, HostRuntime
+
+from gpumlp import activations, check
+from gpumlp.backends.cuda_backend import TILES, CudaBackend
+from gpumlp.backends.numpy_backend import NumpyBackend
+
+
+def label(case):
+    return f"{case.operation}: {case.shape}"
+
+
+def assert_holds(case, backend, **how):
+    result = check.hold(case, backend, backend.name, **how)
+    assert result.passed, f"{label(case)}: {result.error:.3g} times its bound at {result.worst}"
+
+
+@pytest.mark.parametrize("tile", [None, *TILES])
+@pytest.mark.parametrize("shape", check.SHAPES, ids=lambda s: "x".join(map(str, s)))
+def test_dense_layers_of_every_shape_with_every_tile(runtime, shape, tile):
+    backend = CudaBackend(runtime)
+    backend.tile = tile
+    for case in check.dense_cases(shape, activations.relu):
+        assert_holds(case, backend)
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_dense_layers_with_every_activation(runtime, tile):
+    backend = CudaBackend(runtime)
+    backend.tile = tile
+    for case in check.dense_sweep([(64, 128, 96)]):  # all of it in whole vectors
+        assert_holds(case, backend)
+
+
+@pytest.mark.parametrize("case", [*check.other_cases(small=False)], ids=label)
+def test_every_other_operation(runtime, case):
+    assert_holds(case, CudaBackend(runtime))
+
+
+@pytest.mark.parametrize("case", [*check.dense_sweep(check.SHAPES), *check.other_cases(small=False)], ids=label)
+def test_numpy_itself_in_float32(case):
+    result = check.hold(case, NumpyBackend(), "numpy", own_reference=True)
+    assert result.passed, f"{result.error:.3g} times its bound at {result.worst}"
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_the_batch_is_split_where_weights_are_few(runtime, tile):
+    backend = CudaBackend(runtime)
+    backend.tile = tile
+    assert backend._split(TILES[tile], 2000, 4, 9)[0] > 1
+    for case in check.dense_cases((2000, 3, 9), activations.tanh):
+        assert_holds(case, backend)
+
+
+def test_inputs_that_are_not_contiguous_and_not_aligned(runtime):
+    rng = np.random.default_rng(1)
+    backend = CudaBackend(runtime)
+    wide, w = check.normal(rng, 40, 64), check.normal(rng, 64, 32)
+    there, weights = backend.to_device(wide), backend.to_device(w)
+    y = backend.empty((20, 32), np.float32)
+    backend.dense_forward(there[::2], weights, None, activations.linear, y)
+    np.testing.assert_allclose(backend.to_host(y), wide[::2] @ w, rtol=1e-4, atol=1e-5)
+    flat = backend.to_device(check.normal(rng, 20 * 64 + 1))
+    shifted = flat[1:].reshape(20, 64)  # four bytes off a vector's place
+    backend.dense_forward(shifted, weights, None, activations.linear, y)
+    expected = backend.to_host(flat)[1:].reshape(20, 64) @ w
+    np.testing.assert_allclose(backend.to_host(y), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_schedule_changes_no_bit():
+    cases = [c for s in ((20, 33, 64), (130, 40, 36)) for c in check.dense_cases(s, activations.gelu)]
+    cases += [check.penalty_case(5000, check.L1L2(0.1, 0.1))]
+    for case in cases:
+        inputs = case.inputs(np.random.default_rng(3))
+        runs = [check.outputs(case, CudaBackend(HostRuntime(seed)), inputs) for seed in range(6)]
+        for name, value in runs[0].items():
+            assert all(np.array_equal(value, other[name]) for other in runs[1:]), name
+
+
+# ---- broken on purpose -----------------------------------------------------------------------------------------------
+
+DENSE = [*check.dense_cases((20, 36, 20), activations.relu), *check.dense_cases((33, 70, 31), activations.relu)]
+BREAKS = {
+    "no barrier after a stage is delivered": ("product.cuh", "barrier();  // this stage", "//"),
+    "no barrier before the slices' sums": ("product.cuh", "if (SLICES > 1) barrier();", ""),
+    "no barrier after the slices' sums": ("product.cuh", "SLICES > 1) {\n        barrier();", "SLICES > 1) {"),
+    "one buffer instead of two": ("product.cuh", "k0 += BLOCK_K, stage ^= 1", "k0 += BLOCK_K"),
+    "copies that are not waited for": ("product.cuh", "            copies_wait();", ""),
+    "a row too many is read": ("product.cuh", "if (outer >= rows) return v;", "if (outer > rows) return v;"),
+    "a column too many is read": ("product.cuh", "if (inner + 3 < columns)", "if (inner + 3 <= columns)"),
+    "a slice's sum is forgotten": ("product.cuh", "s < SLICES; ++s) sum", "s < SLICES - 1; ++s) sum"),
+    "a stage of K is forgotten": ("product.cuh", "k0 < k_end; k0 +=", "k0 + BLOCK_K < k_end; k0 +="),
+    "a row too many is written": ("dense_forward.cu", "if (m >= rows) return;\n        float", "float"),
+    "no guard of the columns": ("dense_forward.cu", "if (n + j >= outputs) break;", ""),
+    "the bias of the wrong column": ("dense_forward.cu", "bias[n + j]", "bias[n]"),
+    "a wrong mask": ("activations.cuh", "case RELU: return y > 0.0f ? 1.0f", "case RELU: return y >= 0.0f ? 1.0f"),
+    "no mask": ("dense_backward.cu", "v.z *= slope_from_output(kind, s.z, a);", ""),
+    "no row of ones": ("dense_backward.cu", "if (i + 2 == inputs) v.z = 1.0f;", ""),
+    "dw one row short": ("dense_backward.cu", "if (m > inputs ||", "if (m >= inputs ||"),
+}  # fmt: skip
+
+
+def broken(file, old, new):
+    """Return a runtime whose kernels lack something."""
+    found = []
+
+    def mutate(name, text):
+        if old in text:
+            found.append(name)
+        return text.replace(old, new)
+
+    return HostRuntime(mutate=mutate), found
+
+
+def notices(runtime, cases, tiles):
+    """Whether a case fails, or the harness stops a kernel."""
+    for tile in tiles:
+        for case in cases:
+            backend = CudaBackend(runtime)
+            backend.tile = tile
+            try:
+                if not check.hold(case, backend, "broken").passed:
+                    return True
+            except HostKernelError:
+                return True
+    return False
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_dense_kernel_is_noticed(name):
+    runtime, found = broken(*BREAKS[name])
+    assert notices(runtime, DENSE, ["small", "large"])
+    assert found, "the text that was to be broken is not in the kernel any more"
+
+
+OTHER_BREAKS = {
+    "adam: no tail": ("adam.cu", "e < count; e += element_stride()", "e < 4 * quads; e += element_stride()",
+                      check.update_case(257, "adam")),
+    "adam: a quad too many": ("adam.cu", "VECTOR ? count / 4 : 0", "VECTOR ? (count + 3) / 4 : 0",
+                              check.update_case(257, "adam")),
+    "adam: no decay": ("adam.cu", "w = decay * w", "w = w", check.update_case(64, "adamw")),
+    "sgd: nesterov forgotten": ("sgd.cu", "nesterov ? momentum * u + change : u", "u",
+                                check.update_case(64, "sgd nesterov")),
+    "rmsprop: not centred": ("rmsprop.cu", "square -= centre * centre;", "", check.update_case(64, "rmsprop centered")),
+    "softmax: half the tree": ("primitives.cuh", "int mask = lanes / 2; mask > 0; mask /= 2) value +=",
+                               "int mask = lanes / 4; mask > 0; mask /= 2) value +=",
+                               next(iter(check.activation_cases((33, 20), activations.softmax)))),
+    "take: a row off": ("take.cu", "rows[e / width]", "(rows[e / width] + 1)", next(iter(check.plain_cases((20, 7))))),
+    "dropout: another word": ("dropout.cu", "words[i / 2]", "words[(i + 1) / 2 % 4]", [*check.plain_cases((20, 7))][2]),
+    "loss: no weight": ("loss.cu", "factor = weight / (float)rows", "factor = 1.0f / (float)rows",
+                        check.loss_case((33, 10), check.LOSSES[0][0], "real", True)),
+    "metric: the last of the largest": ("metric.cu", "at < place", "at > place",
+                                        check.metric_case((257, 10), check.metrics.CategoricalAccuracy, True)),
+    "penalty: a dropped barrier": ("penalty.cu", "        barrier();\n    }\n    if", "    }\n    if",
+                                   check.penalty_case(5000, check.L1L2(0.1, 0.1))),
+    "partial sums: the last is forgotten": ("sum_partials.cu", "s < splits", "s < splits - 1",
+                                            [*check.dense_cases((2000, 3, 9), activations.relu)][1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_BREAKS)
+def test_any_other_broken_kernel_is_noticed(name):
+    file, old, new, case = OTHER_BREAKS[name]
+    runtime, found = broken(file, old, new)
+    assert notices(runtime, [case], [None])
+    assert found, "the text that was to be broken is not in the kernel any more"
