@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint parity bench tables
+.PHONY: demo test lint parity bench tables gpu
 
 $(VENV)/.test: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -50,3 +50,20 @@ bench: .venv-bench/.ready
 
 tables:
 	$(PYTHON) benchmarks/tables.py
+
+# Everything worth doing on a machine with a GPU, in under ten minutes. A Python named by the caller (make gpu
+# PYTHON=python3) is used as it is, with what is installed there; otherwise .venv-gpu is set up.
+OUT ?= benchmarks/results
+
+.venv-gpu/.ready: setup.py pyproject.toml
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --editable '.[cuda13,test]'
+	touch $@
+
+ifeq ($(origin PYTHON),file)
+gpu: .venv-gpu/.ready
+	PYTHONPATH=. .venv-gpu/bin/python benchmarks/gpu/run.py --output $(OUT)
+else
+gpu:
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu/run.py --output $(OUT)
+endif

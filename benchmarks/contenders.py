@@ -1,30 +1,39 @@
 """The contenders: each takes a workload and returns ``turn()``, which trains on all its batches in order, once.
 
 ``turn`` returns the mean loss over the batches of the pass, or None where the library does not tell. Every one is used
-as its documentation recommends for speed; imports stand inside, so that a process holds one library only.
+as its documentation recommends for speed; imports stand inside, so that a process holds one library only. Those that a
+GPU adds, made from the same pieces, are in gpu_contenders.py.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from workloads import Workload
 
 Turn = Callable[[], "float | None"]
 
 
-def _keras_like(workload: Workload, package: str) -> Turn:
+def keras_model(workload: Workload, package: str) -> Any:
+    """Return the compiled model, in Keras or in gpumlp."""
     from importlib import import_module
 
-    layers, models = import_module(f"{package}.layers"), import_module(f"{package}.models")
+    layers, models, optimizers = (import_module(f"{package}.{name}") for name in ("layers", "models", "optimizers"))
     *hidden, last = workload.sizes[1:]
     model = models.Sequential([layers.Input(shape=(workload.sizes[0],))])
     for units in hidden:
         model.add(layers.Dense(units, activation="relu"))
     model.add(layers.Dense(last, activation="softmax" if workload.classes else None))
-    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy" if workload.classes else "mse")
+    adam = optimizers.Adam(learning_rate=workload.learning_rate, epsilon=workload.epsilon)
+    model.compile(optimizer=adam, loss="sparse_categorical_crossentropy" if workload.classes else "mse")
     model.set_weights(workload.weights())
+    return model
+
+
+def _keras_like(workload: Workload, package: str) -> Turn:
+    model = keras_model(workload, package)
     x, y = workload.data()
 
     def turn() -> float:
@@ -51,14 +60,15 @@ def keras_tensorflow(workload: Workload) -> Turn:
     return _keras_like(workload, "keras")
 
 
-def jax_scan(workload: Workload) -> Turn:
-    """A hand-written JAX step with Adam; one jitted ``lax.scan`` over all batches, buffers donated."""
+def jax_parts(workload: Workload) -> tuple[Any, Any, Any, Any]:
+    """Return a hand-written JAX step with Adam, its first state, and all batches: x[steps, B, F], y[steps, B, ...]."""
     import jax
     import jax.numpy as jnp
 
     x, y = workload.data()
     x = jnp.asarray(x).reshape(workload.steps, workload.batch, -1)
     y = jnp.asarray(y).reshape(workload.steps, workload.batch, *y.shape[1:])
+    rate, epsilon = workload.learning_rate, workload.epsilon
 
     def loss(params, x, y):
         for w, b in params[:-1]:
@@ -72,48 +82,71 @@ def jax_scan(workload: Workload) -> Turn:
         params, m, v, t = state
         value, grads = jax.value_and_grad(loss)(params, *batch)
         t = t + 1
-        alpha = 1e-3 * jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        alpha = rate * jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
         tree = jax.tree_util.tree_map
         m = tree(lambda m, g: m + (g - m) * (1 - 0.9), m, grads)
         v = tree(lambda v, g: v + (g * g - v) * (1 - 0.999), v, grads)
-        params = tree(lambda p, m, v: p - alpha * m / (jnp.sqrt(v) + 1e-7), params, m, v)
+        params = tree(lambda p, m, v: p - alpha * m / (jnp.sqrt(v) + epsilon), params, m, v)
         return (params, m, v, t), value
 
-    epoch = jax.jit(lambda state: jax.lax.scan(step, state, (x, y)), donate_argnums=0)
     flat = [jnp.asarray(w) for w in workload.weights()]
     params = list(zip(flat[::2], flat[1::2], strict=True))
 
     def zeros():
         return jax.tree_util.tree_map(jnp.zeros_like, params)
 
-    state = (params, zeros(), zeros(), jnp.float32(0))
+    return step, (params, zeros(), zeros(), jnp.float32(0)), x, y
+
+
+def jax_scan(workload: Workload) -> Turn:
+    """One jitted ``lax.scan`` of the step over all batches, buffers donated."""
+    import jax
+
+    step, state, x, y = jax_parts(workload)
+    epoch = jax.jit(lambda state, x, y: jax.lax.scan(step, state, (x, y)), donate_argnums=0)
 
     def turn() -> float:
         nonlocal state
-        state, losses = epoch(state)
+        state, losses = epoch(state, x, y)
         return float(losses.mean())
 
     return turn
 
 
-def torch_fused(workload: Workload) -> Turn:
-    """PyTorch eager with its fused Adam."""
+def torch_parts(workload: Workload, device: str) -> tuple[Any, Any, list[tuple[Any, Any]]]:
+    """Return PyTorch's network with the first weights, its loss, and the batches, on ``device``."""
     import torch
 
-    x, y = (torch.from_numpy(a) for a in workload.data())
+    x, y = (torch.from_numpy(a).to(device) for a in workload.data())
+    arrays = [torch.from_numpy(w) for w in workload.weights()]
     stack: list[torch.nn.Module] = []
     for i in range(len(workload.sizes) - 1):
-        linear = torch.nn.Linear(workload.sizes[i], workload.sizes[i + 1])
+        linear = torch.nn.Linear(workload.sizes[i], workload.sizes[i + 1], device=device)
         with torch.no_grad():
-            w, b = workload.weights()[2 * i : 2 * i + 2]
-            linear.weight.copy_(torch.from_numpy(w.T.copy()))
-            linear.bias.copy_(torch.from_numpy(b))
+            linear.weight.copy_(arrays[2 * i].T)
+            linear.bias.copy_(arrays[2 * i + 1])
         stack += [linear, torch.nn.ReLU()]
-    net = torch.nn.Sequential(*stack[:-1])
-    optimizer = torch.optim.Adam(net.parameters(), eps=1e-7, fused=True)
     loss = torch.nn.CrossEntropyLoss() if workload.classes else torch.nn.MSELoss()
     y = y.long() if workload.classes else y
     batches = list(zip(x.split(workload.batch), y.split(workload.batch), strict=True))
+    return torch.nn.Sequential(*stack[:-1]), loss, batches
+
+
+def torch_adam(workload: Workload, net: Any, **options: Any) -> Any:
+    """Return PyTorch's fused Adam for the network."""
+    import torch
+
+    return torch.optim.Adam(
+        net.parameters(), lr=workload.learning_rate, eps=workload.epsilon, fused=True, **options
+    )  # fmt: skip
+
+
+def torch_fused(workload: Workload, device: str = "cpu") -> Turn:
+    """PyTorch eager with its fused Adam."""
+    import torch
+
+    net, loss, batches = torch_parts(workload, device)
+    optimizer = torch_adam(workload, net)
 
     def turn() -> float:
         values = []

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import functools
+import math
 import os
 import platform
 import statistics
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,9 +44,29 @@ class Row:
     time: str
 
 
+@dataclass
+class GpuRow(Row):
+    """A Row of a GPU's benchmark; ``machine`` names the GPU and its driver.
+
+    ``rate`` is what the median time amounts to, in ``rate_unit``, and ``share`` what part that is of the ceiling
+    measured in the same run (NaN, empty in the file, where there is none). ``note``: what was chosen, or why there is
+    no number.
+    """
+
+    rate: float = math.nan
+    rate_unit: str = ""
+    share: float = math.nan
+    note: str = ""
+
+
 def significant(value: float) -> float:
     """Return ``value`` to four significant digits: more would be noise."""
     return float(f"{value:.4g}")
+
+
+def spread(values: Sequence[float]) -> list[float]:
+    """Return median, lowest and highest, to four digits; NaN for each where there are no values."""
+    return [significant(f(values)) if values else math.nan for f in (statistics.median, min, max)]
 
 
 def row(
@@ -51,16 +75,44 @@ def row(
 ) -> Row:  # fmt: skip
     """Return the Row of ``values``, one a round, beside ``ours`` of the same rounds."""
     ratios = [v / o for v, o in zip(values, ours, strict=True)]
-    spread = [f(series) for series in (values, ratios) for f in (statistics.median, min, max)]
-    providers = metadata.packages_distributions()  # tensorflow may come from tensorflow-cpu
-    versions = "; ".join(f"{p} {metadata.version(providers.get(p, [p])[0])}" for p in packages)
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%MZ")
     return Row(
-        benchmark, workload, contender, unit, *map(significant, spread), len(values),
-        f"Python {platform.python_version()}; {versions}", machine(), commit(), now,
+        benchmark, workload, contender, unit, *spread(values), *spread(ratios), len(values), versions(tuple(packages)),
+        machine(), commit(), now(),
     )  # fmt: skip
 
 
+def gpu_row(
+    benchmark: str, workload: str, contender: str, unit: str, values: Sequence[float], ours: Sequence[float],
+    packages: Sequence[str], gpu: str, **more: Any,
+) -> GpuRow:  # fmt: skip
+    """Return the GpuRow of ``values`` beside ``ours`` of the same rounds; without ``ours`` its ratio is NaN."""
+    ratios = [v / o for v, o in zip(values, ours, strict=True)] if ours else []
+    return GpuRow(
+        benchmark, workload, contender, unit, *spread(values), *spread(ratios), len(values), versions(tuple(packages)),
+        f"{gpu}; {machine()}", commit(), now(), **more,
+    )  # fmt: skip
+
+
+def now() -> str:
+    """Return the time of day, in UTC and to the minute."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%MZ")
+
+
+@functools.cache
+def versions(packages: tuple[str, ...]) -> str:
+    """Return Python's version and those of the packages; gpumlp may run from its checkout, not installed."""
+    providers = metadata.packages_distributions()  # tensorflow may come from tensorflow-cpu
+
+    def version(package: str) -> str:
+        try:
+            return metadata.version(providers.get(package, [package])[0])
+        except metadata.PackageNotFoundError:
+            return str(getattr(sys.modules.get(package), "__version__", "not installed"))
+
+    return "; ".join([f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages)])
+
+
+@functools.cache
 def machine() -> str:
     """Return the processor's name and how many of it this process may use."""
     name = platform.processor() or platform.machine()
@@ -72,8 +124,14 @@ def machine() -> str:
     return f"{name}; {usable} processors; {platform.system()}"
 
 
+@functools.cache
 def commit() -> str:
-    """Return the commit that is measured, with + where the package's files differ from it."""
+    """Return the commit that is measured, with + where the package's files differ from it.
+
+    GPUMLP_COMMIT names it where a copy of the files without their history is measured.
+    """
+    if os.environ.get("GPUMLP_COMMIT"):
+        return os.environ["GPUMLP_COMMIT"]
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip()
@@ -83,19 +141,24 @@ def commit() -> str:
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """Write ``rows`` to ``path``, over what was there."""
+    """Write ``rows``, all of one kind, to ``path``, over what was there; NaN becomes an empty field."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
+        writer = csv.DictWriter(file, [f.name for f in fields(rows[0] if rows else Row)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(r) for r in rows)
+        writer.writerows({k: "" if v != v else v for k, v in asdict(r).items()} for r in rows)
 
 
 def read(path: Path) -> list[Row]:
-    """Return the rows of ``path``."""
-    numbers = {"median", "low", "high", "ratio", "ratio_low", "ratio_high"}
+    """Return the rows of ``path``: of a GPU where they have its columns."""
+    numbers = {"median", "low", "high", "ratio", "ratio_low", "ratio_high", "rate", "share"}
+
+    def value(name: str, text: str) -> Any:
+        if name in numbers:
+            return float(text) if text else math.nan
+        return int(text) if name == "repeats" else text
+
     with path.open(newline="") as file:
-        return [
-            Row(**{k: float(v) if k in numbers else int(v) if k == "repeats" else v for k, v in line.items()})
-            for line in csv.DictReader(file)
-        ]
+        reader = csv.DictReader(file)
+        kind = GpuRow if "rate" in (reader.fieldnames or ()) else Row
+        return [kind(**{k: value(k, v) for k, v in line.items()}) for line in reader]

@@ -8,8 +8,6 @@ losses from the same weights.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import os
 import subprocess
 import sys
@@ -21,34 +19,13 @@ from typing import Any
 
 import rows
 from contenders import CONTENDERS
+from turns import Worker, same_loss
 from workloads import STEPS
 
 HERE = Path(__file__).parent
 SCRIPT = (HERE.parent / "examples" / "sine.py").read_text()
 OURS = "gpumlp, NumPy"
-LOSS_TOLERANCE = 0.02  # relative, on a mean loss over a pass: float32 runs drift apart; another algorithm is far off
 PAUSE = 0.2  # seconds between turns: idle thread pools go on spinning for a while
-
-
-class Worker:
-    """A contender's process, ready to take turns on one workload."""
-
-    def __init__(self, contender: str, workload: str) -> None:
-        command = [sys.executable, str(HERE / "worker.py"), contender, workload]
-        self.process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        if self.process.stdout.readline() != "ready\n":  # type: ignore[union-attr]
-            raise RuntimeError(f"{contender} did not start on {workload}; its own words stand above.")
-
-    def turn(self) -> dict[str, Any]:
-        """Ask for one pass over the workload's batches; return its seconds and its loss."""
-        time.sleep(PAUSE)
-        self.process.stdin.write("\n")  # type: ignore[union-attr]
-        self.process.stdin.flush()  # type: ignore[union-attr]
-        return json.loads(self.process.stdout.readline())  # type: ignore[union-attr]
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.communicate()
 
 
 def installed() -> list[str]:
@@ -65,14 +42,14 @@ def steps(repeats: int) -> list[rows.Row]:
     """Measure milliseconds per training step of every workload and contender."""
     out = []
     for workload in STEPS.values():
-        workers = {name: Worker(name, workload.name) for name in installed()}
-        verify(workload.name, {name: w.turn()["loss"] for name, w in workers.items()})  # the first turn also compiles
+        workers = {name: started(name, workload.name) for name in installed()}
+        verify(workload.name, {name: turn(w)["loss"] for name, w in workers.items()})  # the first turn also compiles
         for w in workers.values():
-            w.turn()
+            turn(w)
         seconds: dict[str, list[float]] = {name: [] for name in workers}
         for _ in range(repeats):
             for name, w in workers.items():
-                seconds[name].append(w.turn()["seconds"])
+                seconds[name].append(turn(w)["seconds"])
         for w in workers.values():
             w.close()
         for name, values in seconds.items():
@@ -83,10 +60,23 @@ def steps(repeats: int) -> list[rows.Row]:
     return out
 
 
+def started(contender: str, workload: str) -> Worker:
+    """Return the contender's process, ready to take turns."""
+    worker = Worker(contender, workload)
+    worker.ready()
+    return worker
+
+
+def turn(worker: Worker) -> dict[str, Any]:
+    """Return a turn's seconds and loss, after a pause in which the others' threads fall asleep."""
+    time.sleep(PAUSE)
+    return worker.turn()
+
+
 def verify(workload: str, losses: dict[str, float | None]) -> None:
     """Raise RuntimeError unless every contender that tells its loss reached ours."""
     for name, value in losses.items():
-        if value is not None and not math.isclose(value, losses[OURS], rel_tol=LOSS_TOLERANCE):  # type: ignore[arg-type]
+        if not same_loss(value, losses[OURS]):
             raise RuntimeError(f"{workload}: {name} has the loss {value}, {OURS} {losses[OURS]}: not the same work.")
 
 

@@ -46,12 +46,30 @@ def table(found: list[rows.Row]) -> str:
     return "\n".join(lines)
 
 
+def gpu_table(found: list[rows.Row]) -> str:
+    """Return a Markdown table of a GPU's rows: a line a workload and contender, with rate and share of the ceiling."""
+    heads = ["", "", "median [lowest, highest]", "rate", "of the ceiling", "ratio"]
+    lines = ["| " + " | ".join(heads) + " |", "|---|---|---:|---:|---:|---:|"]
+    before = ""
+    for r in found:
+        if not isinstance(r, rows.GpuRow) or r.median != r.median:  # what was skipped says so in its file
+            continue
+        rate = f"{r.rate:.3g} {r.rate_unit}" if r.rate == r.rate else ""
+        share = f"{100 * r.share:.0f}%" if r.share == r.share else ""
+        ratio = f"{r.ratio:.2f} [{r.ratio_low:.2f}, {r.ratio_high:.2f}]" if r.ratio == r.ratio else ""
+        time = f"{r.median:.3g} [{r.low:.3g}, {r.high:.3g}] {r.unit}"
+        workload, before = ("" if r.workload == before else r.workload), r.workload
+        lines.append(f"| {workload} | {r.contender} | {time} | {rate} | {share} | {ratio} |")
+    return "\n".join(lines)
+
+
 def source(name: str, found: list[rows.Row]) -> str:
     """Return the line under a table: what was measured, where, when and with which versions."""
     versions = dict.fromkeys(v for r in found for v in r.versions.split("; "))
-    r = found[0]
+    r, counts = found[0], sorted({r.repeats for r in found if r.repeats}) or [0]
+    rounds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return (
-        f"Median [lowest, highest] of {r.repeats} rounds; ratio: to gpumlp in the same round, above 1 where gpumlp is "
+        f"Median [lowest, highest] of {rounds} rounds; ratio: to gpumlp in the same round, above 1 where gpumlp is "
         f"better. Rows: `benchmarks/results/{name}.csv`; commit {r.commit}; {r.machine}; {r.time[:10]}; "
         f"{', '.join(versions)}."
     )
@@ -62,7 +80,8 @@ def filled(text: str) -> str:
 
     def fill(match: re.Match[str]) -> str:
         found = rows.read(rows.RESULTS / f"{match[2]}.csv")
-        return f"{match[1]}{table(found)}\n\n{source(match[2], found)}\n{match[3]}"
+        made = gpu_table(found) if isinstance(found[0], rows.GpuRow) else table(found)
+        return f"{match[1]}{made}\n\n{source(match[2], found)}\n{match[3]}"
 
     return MARKED.sub(fill, text)
 

@@ -1,6 +1,7 @@
 """One contender in a process of its own: a line in asks for one turn, a line out gives its seconds and its loss.
 
-``python worker.py CONTENDER WORKLOAD``; the first line out is "ready". Whatever the library prints goes to stderr.
+``python worker.py CONTENDER WORKLOAD``; the first line out is {"ready": true}. A failure is a line too, the last one:
+{"failed": why}. Whatever the library prints goes to stderr.
 """
 
 import json
@@ -9,20 +10,29 @@ import sys
 import time
 
 from contenders import CONTENDERS
-from workloads import STEPS
+from gpu_contenders import GPU_CONTENDERS
+from workloads import GPU_STEPS, STEPS
 
 
 def main() -> None:
     """Serve turns until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    make, _ = CONTENDERS[sys.argv[1]]
-    turn = make(STEPS[sys.argv[2]])
-    print("ready", file=answers, flush=True)
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        loss = turn()
-        print(json.dumps({"seconds": time.perf_counter() - began, "loss": loss}), file=answers, flush=True)
+
+    def answer(**words: object) -> None:
+        print(json.dumps(words), file=answers, flush=True)
+
+    try:
+        make, _ = {**CONTENDERS, **GPU_CONTENDERS}[sys.argv[1]]
+        turn = make({**STEPS, **GPU_STEPS}[sys.argv[2]])
+        answer(ready=True)
+        for _ in sys.stdin:
+            began = time.perf_counter()
+            loss = turn()
+            answer(seconds=time.perf_counter() - began, loss=loss)
+    except Exception as error:
+        answer(failed=f"{type(error).__name__}: {error}")
+        raise
 
 
 if __name__ == "__main__":

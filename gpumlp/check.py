@@ -1,9 +1,9 @@
 """Whether kernels compute what they must: cases, their truth in float64 NumPy, and how far float32 may be from it.
 
-A case passes where every element's error is within its bound, c (K + 2) u (|A| |B|) for a sum of K products (u = 2^-24;
+A case passes where every element's error is within its bound, c (K + 2) u (|A| |B|) for a sum of K products (u = 2^-24,
 Higham 2002, section 3.1) and a few roundings of what is added up elsewhere, or at most twice the error of float32 NumPy
-on the same inputs; NaN and Inf must stand where the truth has them. Inputs are fresh and zero-mean; outputs are poisoned
-with NaN first, so that an element which is never written shows.
+on the same inputs; NaN and Inf must stand where the truth has them. Inputs are fresh and zero-mean; outputs are
+poisoned with NaN first, so that an element which is never written shows.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Arrays = dict[str, Any]
 class Case:
     """One operation on one shape.
 
-    ``run(backend, inputs, poisoned)`` returns the outputs by name; ``bound(inputs, truth)``, in float64, how far each may
-    be off. An output without a bound must be exact.
+    ``run(backend, inputs, poisoned)`` returns the outputs by name; ``bound(inputs, truth)``, in float64, how far each
+    may be off. An output without a bound must be exact.
     """
 
     operation: str
@@ -318,7 +318,10 @@ def penalty_case(count: int, regularizer: L1L2) -> Case:
         return {"penalty": float(backend.penalty(regularizer, a["w"], a["dw"])), "dw": a["dw"]}
 
     def bound(a: Arrays, truth: Arrays) -> Arrays:
-        return {"penalty": 2 * (count + 8) * U * abs(truth["penalty"]), "dw": 8 * U * (np.abs(a["dw"]) + np.abs(a["w"]))}
+        return {
+            "penalty": 2 * (count + 8) * U * abs(truth["penalty"]),
+            "dw": 8 * U * (np.abs(a["dw"]) + np.abs(a["w"])),
+        }
 
     return Case("penalty", f"{count} l1={regularizer.l1:g} l2={regularizer.l2:g}", inputs, run, bound)
 

@@ -245,7 +245,7 @@ class Sequential:
         return loop.Objective(loss, [metrics.get(m, loss, given, width, w) for m, w in self._metric_names])
 
     def _adopted(self, value: object) -> Any:
-        """Return an array that is on the model's GPU without a copy, as the model takes it; other values as they are."""
+        """Return an array that is on the model's GPU uncopied, as the model takes it; other values as they are."""
         if isinstance(value, np.ndarray) and not data.on_gpu(value):
             return value
         runtime = getattr(self._computing(), "runtime", None)

@@ -8,7 +8,7 @@ KERNEL(penalty)(Global<float> partial, Global<float> dw, Global<const float> w, 
     float sum = 0.0f;
     for (long long e = first_element(); e < count; e += element_stride()) {
         float v = w[e];
-        sum += l1 * fabsf(v) + l2 * v * v;
+        sum += (l1 > 0.0f ? l1 * fabsf(v) : 0.0f) + (l2 > 0.0f ? l2 * v * v : 0.0f);  // 0 times infinity is none of both
         if (dw) dw[e] = dw[e] + l1 * (v > 0.0f ? 1.0f : (v < 0.0f ? -1.0f : v)) + 2.0f * l2 * v;
     }
     sums[thread_index()] = sum;

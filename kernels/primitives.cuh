@@ -22,6 +22,9 @@ template <class T> using Shared = T *;  // an array in the block's shared memory
 
 typedef unsigned int uint32;
 typedef unsigned long long uint64;
+#ifndef INFINITY  // NVRTC has no math.h
+#define INFINITY __int_as_float(0x7f800000)
+#endif
 
 DEVICE int thread_index() { return threadIdx.x; }
 DEVICE long long block_index() { return blockIdx.x; }

@@ -11,7 +11,7 @@ ROOT = Path(gpumlp.__file__).parent
 # from the top down; a part may import its own and lower floors
 FLOORS = [
     {"__init__", "__main__", "cli", "plotting"},
-    {"models", "summary", "callbacks"},
+    {"models", "summary", "callbacks", "check"},
     {"training"},
     {"engine"},
     {"backends", "devices"},

@@ -20,6 +20,7 @@ from gpumlp.backends.device_backend import (
     PENALTY_PARTS,
     DeviceBackend,
     activation_number,
+    lanes_for,
     loss_number,
     metric_number,
 )
@@ -62,9 +63,20 @@ TILES = {
 }
 
 
-def lanes_for(columns: int) -> int:
-    """Return how many threads share a row: the power of two that covers it, at most a warp."""
-    return min(32, 1 << max(columns - 1, 0).bit_length())
+def variants() -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield every (file, constants) that a CudaBackend launches: what there is to compile and to test."""
+    for file in ("dense_forward.cu", "dense_backward.cu"):
+        for tile in TILES.values():
+            for vector in (0, 1):
+                yield file, {**tile.defines, "VECTOR": vector}
+    for file in ("adam.cu", "sgd.cu"):
+        for vector in (0, 1):
+            yield file, {"THREADS": THREADS, "VECTOR": vector}
+    for file in ("activation.cu", "take.cu", "dropout.cu", "rmsprop.cu", "step.cu", "sum_partials.cu"):
+        yield file, {"THREADS": THREADS, "VECTOR": 0}
+    yield "penalty.cu", {"THREADS": THREADS}
+    for file in ("softmax.cu", "loss.cu", "metric.cu"):
+        yield file, {"THREADS": ROW_THREADS}
 
 
 class CudaBackend(DeviceBackend):
@@ -80,7 +92,6 @@ class CudaBackend(DeviceBackend):
         self._live: Array | None = None
         self._batch = 0
         self._iteration: Array | None = None
-        self._scalars = runtime.zeros(2, np.float32)
         self._count = runtime.zeros(1, np.int64)
 
     @contextmanager
@@ -255,12 +266,6 @@ class CudaBackend(DeviceBackend):
         arguments = (values, dw, w, w.size, float(regularizer.l1), float(regularizer.l2))
         self._launch("penalty.cu", "penalty", {"THREADS": THREADS}, blocks, *arguments)
 
-    def _on_device(self, scalars: Any) -> Array:
-        if isinstance(scalars, tuple):
-            self.runtime.upload(self._scalars, np.array(scalars, np.float32))
-            return self._scalars
-        return scalars
-
     def adam_update(
         self, params: Array, grads: Array, m: Array, v: Array, scalars: Any, beta_1: float, beta_2: float,
         epsilon: float, step: int,
@@ -268,7 +273,7 @@ class CudaBackend(DeviceBackend):
         """See `NumpyBackend.adam_update`. A GPU handles denormal numbers at full speed: nothing is flushed."""
         vector = self._aligned(params, grads, m, v)
         constants = (params.size, 1.0 - beta_1, 1.0 - beta_2, epsilon)
-        scalars = self._on_device(scalars)
+        scalars = self.on_device(scalars)
         self._elementwise("adam.cu", "adam", params.size, params, grads, m, v, scalars, *constants, vector=vector)
 
     def sgd_update(
@@ -276,7 +281,7 @@ class CudaBackend(DeviceBackend):
     ) -> None:
         """See `NumpyBackend.sgd_update`."""
         vector = self._aligned(params, grads, momentum)
-        arguments = (params, grads, momentum, self._on_device(scalars), params.size, float(factor), int(nesterov))
+        arguments = (params, grads, momentum, self.on_device(scalars), params.size, float(factor), int(nesterov))
         self._elementwise("sgd.cu", "sgd", params.size, *arguments, vector=vector)
 
     def rmsprop_update(
@@ -284,7 +289,7 @@ class CudaBackend(DeviceBackend):
         rho: float, factor: float, epsilon: float,
     ) -> None:  # fmt: skip
         """See `NumpyBackend.rmsprop_update`."""
-        scalars = self._on_device(scalars)
+        scalars = self.on_device(scalars)
         constants = (params.size, 1.0 - rho, float(factor), epsilon)
         self._elementwise("rmsprop.cu", "rmsprop", params.size, params, grads, v, momentum, mean, scalars, *constants)
 

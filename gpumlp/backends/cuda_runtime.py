@@ -36,7 +36,7 @@ class CudaRuntime:
         self._streams: dict[int, Stream] = {}
         self._preparing = False
         self._launched = 0
-        self._last = "nothing"
+        self.last = "nothing"
         # One operation after the other, each waited for: then an error names the operation that made it.
         self.step_by_step = os.environ.get("GPUMLP_SYNC", "0") not in ("", "0")
         with self.current():
@@ -154,7 +154,7 @@ class CudaRuntime:
             a if isinstance(a, int) else np.float32(a) if isinstance(a, float) else self.pointer(a)[0]
             for a in arguments
         ]
-        self._last, self._launched = function, self._launched + 1
+        self.last, self._launched = function, self._launched + 1
         try:
             with self.current():
                 launch(self._stream(), config, kernel, *packed)
@@ -203,7 +203,7 @@ class CudaRuntime:
                 self._streams.pop(int(stream.ptr), None)  # its number may be given to another stream
 
         def replay() -> None:
-            self._last = "a recorded step"
+            self.last = "a recorded step"
             with self.current():
                 graph.launch(stream=cupy.cuda.get_current_stream())
 
@@ -212,6 +212,6 @@ class CudaRuntime:
     def _failure(self, error: Exception) -> KernelError:
         hint = "" if self.step_by_step else " Set GPUMLP_SYNC=1 to run one operation after the other and see which."
         return KernelError(
-            f"cuda:{self.index} failed in {self._last} or before it: {error}. This process cannot use the GPU any more, and "
-            f"what stood in the GPU's memory is lost.{hint}"
+            f"cuda:{self.index} failed in {self.last} or before it: {error}. This process cannot use the GPU any more; "
+            f"what stood in its memory is lost.{hint}"
         )

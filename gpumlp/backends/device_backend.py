@@ -52,6 +52,11 @@ def metric_number(metric: Metric) -> int:
     return METRICS.index(metric.default_name)
 
 
+def lanes_for(columns: int) -> int:
+    """Return how many threads share a row: the power of two that covers it, at most a warp."""
+    return min(32, 1 << max(columns - 1, 0).bit_length())
+
+
 class DeviceBackend:
     """Base of the kernel families. ``records``: whether its launches can be recorded and replayed as a graph."""
 
@@ -61,6 +66,7 @@ class DeviceBackend:
     def __init__(self, runtime: Any) -> None:
         self.runtime, self.xp = runtime, runtime.xp
         self.scratch = Scratch(runtime.zeros)
+        self._scalars = runtime.zeros(2, np.float32)
 
     # ---- arrays ----------------------------------------------------------------------------------------------------
 
@@ -91,6 +97,13 @@ class DeviceBackend:
     def whole(self, a: Array) -> Array:
         """Return ``a``, C-contiguous."""
         return a if a.flags.c_contiguous else self.xp.ascontiguousarray(a)
+
+    def on_device(self, scalars: Any) -> Array:
+        """Return an update's scalars as a device array of two float32; they may be one already."""
+        if isinstance(scalars, tuple):
+            self.runtime.upload(self._scalars, np.array(scalars, np.float32))
+            return self._scalars
+        return scalars
 
     # ---- what a family gives, results on the device ------------------------------------------------------------------
 

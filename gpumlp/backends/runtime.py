@@ -16,6 +16,8 @@ A runtime has
 - ``launch(file, function, defines, grid, arguments)``: a kernel of kernels/``file`` compiled with ``defines``, of which
   THREADS is the block's size; an int goes as long long, a float as float, an array or None as a pointer;
 - ``record(work)``: calls ``work`` and returns its launches, not run, as a `Recording`;
+- ``last``: the name of what was launched last, for errors that come later; ``step_by_step``: whether every launch is
+  waited for, so that they name the right one (GPUMLP_SYNC=1), and nothing is recorded;
 - ``synchronize()``: waits for everything; KernelError where something went wrong on the device;
 - ``current()``: a context manager under which the device is the current one of the array library and of Numba.
 

@@ -106,11 +106,12 @@ class HostRuntime:
     xp: Any = np
     pointer_words = 3
     multiprocessors = 8
-    step_by_step = False
 
     def __init__(self, seed: int = 0, mutate: Any = None) -> None:
-        self.seed, self._mutate, self.launches = seed, mutate, 0
+        self.seed, self._mutate = seed, mutate
+        self.launches = self.recorded = self.copies = 0  # how many there were
         self._libraries: dict[tuple[str, tuple[tuple[str, int], ...]], ctypes.CDLL] = {}
+        self.step_by_step, self.last = False, "nothing"
         self._recording: list[Any] | None = None
         self._preparing = False
         self.memory: int | None = None  # bytes that may still be allocated; None: as many as there are
@@ -155,6 +156,7 @@ class HostRuntime:
         return np.empty(shape, dtype)
 
     def upload_beside(self, array: np.ndarray, pinned: np.ndarray, after: Any) -> Copy:
+        self.copies += 1
         return Copy(array, pinned)
 
     def mark(self) -> None:
@@ -221,6 +223,7 @@ class HostRuntime:
             work()  # compiles and allocates; what it launches is dropped
         finally:
             self._preparing = False
+        self.recorded += 1
         self._recording = jobs = []
         try:
             work()

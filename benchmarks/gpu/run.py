@@ -1,0 +1,162 @@
+"""Everything worth doing on a machine with a GPU, in under ten minutes: ``benchmarks/gpu/run.py --output FOLDER``.
+
+The tests that need a GPU, each kernel against NumPy, ceilings and microbenchmarks, kernels beside their peers, training
+beside its peers, the sanitizer: each part in a process of its own, with a time limit; what a part has written stays
+when it fails or is ended. The exit status is 1 where tests, check or sanitizer did not pass. Without a GPU every part
+is skipped, nothing is written, and the status is 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import environment
+import limited
+import rows
+from report import first_line
+
+HERE = Path(__file__).parent
+OURS = "gpumlp"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A command; ``file`` takes its words, or, where it ends in .csv, the rows that it writes there itself.
+
+    ``gate``: whether its failure is the whole run's.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    seconds: float
+    file: str
+    gate: bool = False
+
+
+PARTS = (
+    Part("tests", ("-m", "pytest", "tests", "-m", "gpu", "-q", "-p", "no:cacheprovider"), 80, "gpu_tests.txt", True),
+    Part("check", ("-m", "gpumlp", "check"), 60, "gpu_check.txt", True),
+    Part("micro", (str(HERE / "microbench.py"),), 45, "gpu_micro.csv"),
+    Part("kernels", (str(HERE / "kernels.py"),), 115, "gpu_kernels.csv"),
+    Part("training", (str(HERE / "training.py"),), 205, "gpu_training.csv"),
+    Part("sanitizer", (str(HERE / "sanitize.py"),), 65, "gpu_sanitizer.txt", True),
+)
+
+
+@dataclass
+class Outcome:
+    """How a part ended, in a few words; ``passed`` unless it failed or was ended."""
+
+    name: str
+    verdict: str
+    seconds: float
+    passed: bool = True
+
+
+def run(part: Part, folder: Path) -> Outcome:
+    """Run a part and judge it."""
+    print(f"==== {part.name}", flush=True)
+    path = folder / part.file
+    command = [sys.executable, "-u", *part.command]
+    rows_only = path.suffix == ".csv"
+    if rows_only:
+        path.unlink(missing_ok=True)  # an earlier run's rows are not this one's
+        command += ["--output", str(path)]
+    began = time.perf_counter()
+    status, said = limited.run(command, part.seconds, log=None if rows_only else path, folder=environment.ROOT)
+    seconds = time.perf_counter() - began
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    last = first_line(lines[-1]) if lines else "it said nothing"
+    if status is None:
+        return Outcome(part.name, f"ended after {part.seconds:.0f} s; kept what it had", seconds, False)
+    if status:
+        return Outcome(part.name, f"failed with status {status}: {last}", seconds, False)
+    if rows_only and path.exists():
+        last = f"{len(rows.read(path))} rows"
+    return Outcome(part.name, last, seconds)
+
+
+def summary(outcomes: list[Outcome], folder: Path | None) -> str:
+    """Return the short table that may be all that is read of a run."""
+    lines = [f"{'part':<10} {'seconds':>7}  verdict"]
+    lines += [f"{o.name:<10} {o.seconds:>7.1f}  {o.verdict}" for o in outcomes]
+    if folder is not None:
+        for name, show in (("gpu_micro", ceilings), ("gpu_kernels", against_cublas), ("gpu_training", against_peers)):
+            path = folder / f"{name}.csv"
+            found = [r for r in rows.read(path) if isinstance(r, rows.GpuRow)] if path.exists() else []
+            lines += show([r for r in found if r.median == r.median])
+    return "\n".join(lines) + "\n"
+
+
+def ceilings(found: list[rows.GpuRow]) -> list[str]:
+    """Return the ceilings and the fastest of each barrier, exchange and launch."""
+    lines = [f"{r.contender}, {r.workload}: {r.rate:.4g} {r.rate_unit}" for r in found if r.rate == r.rate]
+    latencies = [r for r in found if r.rate != r.rate]
+    for workload in dict.fromkeys(r.workload for r in latencies):
+        best = min((r for r in latencies if r.workload == workload), key=lambda r: r.median)
+        lines.append(f"{workload}: {best.median:.3g} us ({best.contender})")
+    return lines
+
+
+def against_cublas(found: list[rows.GpuRow]) -> list[str]:
+    """Return gpumlp's rate at every shape, its share of the ceiling, and the ratio to the fastest peer."""
+    lines = []
+    for workload in dict.fromkeys(r.workload for r in found):
+        here = [r for r in found if r.workload == workload]
+        ours = next((r for r in here if r.contender == OURS), None)
+        peers = [r for r in here if not r.contender.startswith(OURS)]
+        if ours is None or not peers:
+            continue
+        best = min(peers, key=lambda r: r.median)
+        share = f"{100 * ours.share:.0f}%" if ours.share == ours.share else "?"
+        lines.append(
+            f"{workload}: {ours.median:.4g} us, {ours.rate:.4g} {ours.rate_unit}, {share} of the ceiling; "
+            f"{best.contender} takes {best.ratio:.2f}x of our time; {ours.note}".rstrip("; ")
+        )
+    return lines
+
+
+def against_peers(found: list[rows.GpuRow]) -> list[str]:
+    """Return every contender's time on every workload, one line a workload."""
+    lines = []
+    for workload, unit in dict.fromkeys((r.workload, r.unit) for r in found):
+        here = sorted((r for r in found if (r.workload, r.unit) == (workload, unit)), key=lambda r: r.median)
+        lines.append(f"{workload}, {unit}: " + ", ".join(f"{r.contender} {r.median:.4g}" for r in here))
+    return lines
+
+
+def main() -> int:
+    """Run the parts; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--output", type=Path, default=rows.RESULTS, help="folder of the results")
+    parser.add_argument("--only", action="append", choices=[p.name for p in PARTS], help="a part (default: all)")
+    chosen = parser.parse_args()
+    parts = [p for p in PARTS if not chosen.only or p.name in chosen.only]
+    problem = environment.problem()
+    if problem:
+        outcomes = [Outcome(p.name, f"skipped: {problem}", 0.0) for p in parts]
+        print(summary(outcomes, None), end="", flush=True)
+        return 1 if environment.asked("name") else 0  # a GPU that is there and cannot be used is a failure
+    folder = chosen.output.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    description = environment.description()
+    (folder / "gpu_machine.txt").write_text(description, encoding="utf-8")
+    print(description, end="", flush=True)
+    outcomes = []
+    for part in parts:
+        try:
+            outcomes.append(run(part, folder))
+        except Exception as error:  # the runner's own trouble with one part must not lose the others
+            outcomes.append(Outcome(part.name, first_line(error), 0.0, False))
+        (folder / "gpu_summary.txt").write_text(summary(outcomes, folder), encoding="utf-8")
+    print(f"==== summary\n{summary(outcomes, folder)}", end="", flush=True)
+    gates = {p.name for p in parts if p.gate}
+    return 0 if all(o.passed for o in outcomes if o.name in gates) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
