@@ -72,11 +72,12 @@ def table(found: list[Use]) -> str:
     """Return the page: a line a kernel, a column an architecture."""
     archs = list(dict.fromkeys(u.arch for u in found))
     by_place = {(u.kernel, u.variant, u.arch): u for u in found}
+    compiler = versions().split(";")[0].replace("nvrtc", "NVRTC")
     lines = [
         "# What the kernels take",
         "",
         "Registers a thread, by architecture, and bytes of shared memory a block; nothing is spilled to local memory.",
-        f"Written by `benchmarks/resources.py` from the assembler's report ({versions().split(';')[0]}).",
+        f"Written by `benchmarks/resources.py` from the assembler's report ({compiler}).",
         "",
         "| kernel | variant | " + " | ".join(archs) + " | shared |",
         "|---|---|" + "---:|" * (len(archs) + 1),

@@ -23,6 +23,7 @@ SIZES = (1, 3, 17, 20, 31, 33, 255, 256, 257, 1000)
 # every size once in each place, against a size of another kind; an empty batch; the article's layer
 SHAPES = tuple(zip(SIZES, SIZES[3:] + SIZES[:3], SIZES[7:] + SIZES[:7], strict=True))
 SHAPES = (*SHAPES, (0, 5, 7), (1, 1, 1), (20, 256, 256))
+LARGE_SHAPES = ((1024, 1024, 1024), (2000, 3, 9), (8192, 64, 64), (128, 784, 512), (20, 4096, 1000))
 SMALL_SHAPES = ((1, 1, 1), (3, 17, 5), (20, 33, 17), (33, 20, 64), (0, 5, 7))
 
 Arrays = dict[str, Any]
@@ -394,7 +395,7 @@ def other_cases(small: bool) -> Iterator[Case]:
 
 def table(results: Iterable[Result]) -> Iterator[str]:
     """Yield the lines of a table, as the results come; the last line counts."""
-    line = "{:<20} {:<46} {:<13} {:>9}  {:<4}  {}"
+    line = "{:<23} {:<42} {:<12} {:>6}  {:<4}  {}"
     yield line.format("operation", "shape", "kernels", "error", "", "worst element")
     failed = count = 0
     for r in results:

@@ -1,4 +1,5 @@
-"""The commands: ``demo`` trains the article's network and plots it, ``info`` says what there is."""
+"""The commands: ``demo`` trains the article's network and plots it, ``info`` says what there is, ``check`` holds every
+kernel against NumPy."""
 
 from __future__ import annotations
 
@@ -9,13 +10,16 @@ import platform
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import gpumlp
 from gpumlp import callbacks, devices, layers, models
+from gpumlp.errors import DeviceUnavailable
 from gpumlp.utils import set_random_seed
 
 # (name, steps per epoch, epochs, whether the best epoch's weights are kept): the article's two settings, and one that
@@ -102,11 +106,106 @@ def info() -> int:
         "numpy": np.__version__,
         "blas": f"{blas.get('name')} {blas.get('version')}",
         "blas threads": f"{blas_threads()} ({os.cpu_count()} processors)",
+        **gpu_rows(),
         "device": f"{auto.name} ({auto.reason})",
     }
     for name, value in rows.items():
         print(f"{name:<13} {value}")
     return 0
+
+
+def version(package: str) -> str:
+    """Return an installed package's version, or that it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def gpu_rows() -> dict[str, str]:
+    """Return what `info` says of the GPU: packages, driver, NVRTC, each GPU, and what stands in the way of using it."""
+    rows = {
+        "cupy": ", ".join(f"{name} {version(name)}" for name in devices.cupy_wheels()) or "not installed",
+        "cuda.core": version("cuda-core"),
+        "nvrtc": smoke_compile(),
+        "numba": f"{version('numba')} (numba-cuda: {version('numba-cuda')})",
+    }
+    problem = devices.gpu_problem()
+    if problem is None:
+        import cupy
+
+        runtime = cupy.cuda.runtime
+        rows["driver"] = f"CUDA {runtime.driverGetVersion() // 1000}.{runtime.driverGetVersion() % 1000 // 10}"
+        for i in range(runtime.getDeviceCount()):
+            p = runtime.getDeviceProperties(i)
+            rows[f"gpu {i}"] = (
+                f"{p['name'].decode()}, compute capability {p['major']}.{p['minor']}, {p['multiProcessorCount']} "
+                f"multiprocessors, {p['totalGlobalMem'] / 2**30:.0f} GiB"
+            )
+        rows["kernels"] = f"{devices.family()} (GPUMLP_KERNELS: {', '.join(devices.FAMILIES)})"
+    else:
+        rows["gpu"] = f"none is used: {problem}"
+    return rows
+
+
+def smoke_compile() -> str:
+    """Return NVRTC's version, once it has compiled a kernel of ours, or why it could not."""
+    from gpumlp.backends import compiler
+
+    try:
+        newest = max(compiler.architectures())
+        began = time.perf_counter()
+        compiler.compile_text(compiler.text_of("take.cu", {"THREADS": 256, "VECTOR": 0}), f"sm_{newest}")
+    except (DeviceUnavailable, RuntimeError) as error:
+        return str(error).splitlines()[0]
+    seconds = time.perf_counter() - began
+    return (
+        f"{compiler.versions().split(';')[0].removeprefix('nvrtc ')}, compiles a kernel in {seconds:.2f} s "
+        f"(kept in {compiler.default_folder()})"
+    )
+
+
+def check(device: str | None, kernels: Sequence[str], small: bool) -> int:
+    """Hold kernels against NumPy in float64 and print a table; return 1 where one disagrees."""
+    from gpumlp import check as checks
+
+    chosen = devices.resolve(device)
+    print(f"device {chosen.name} ({chosen.reason})")
+    failed = False
+
+    def results() -> Iterator[Any]:
+        nonlocal failed
+        for name, backend, dense_only in implementations(chosen, kernels):
+            cases = [*checks.dense_sweep(checks.SMALL_SHAPES if small else (*checks.SHAPES, *checks.LARGE_SHAPES))]
+            for case in cases if dense_only else [*cases, *checks.other_cases(small)]:
+                result = checks.hold(case, backend, name, own_reference=name == "numpy")
+                failed |= not result.passed
+                yield result
+
+    for line in checks.table(results()):
+        print(line, flush=True)
+    return 1 if failed else 0
+
+
+def implementations(device: devices.Device, kernels: Sequence[str]) -> Iterator[tuple[str, Any, bool]]:
+    """Yield (name, backend, whether only dense layers differ) for the kernel families that are to be checked."""
+    if device.name == "cpu":
+        yield "numpy", devices.Device("cpu", "").backend(), False
+        return
+    from gpumlp.backends.cuda_backend import TILES
+
+    for family in kernels or devices.FAMILIES[1:]:
+        try:
+            backend = devices.Device(device.name, device.reason, family).backend()
+        except DeviceUnavailable as error:
+            if kernels:
+                raise
+            print(f"{family}: left out. {error}")
+            continue
+        yield family, backend, False
+        for tile in TILES if family == "cuda" else ():
+            backend.tile = tile
+            yield f"cuda, {tile}", backend, True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,9 +215,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("info", help="versions, and what device='auto' picks and why")
     show = commands.add_parser("demo", help="fit y = sin(x) with the article's network and plot it")
     show.add_argument("--output", type=Path, default=Path("demo"), help="folder for the plots (default: demo)")
+    compare = commands.add_parser(
+        "check", help="hold every kernel against NumPy: a table; exit status 1 on a difference"
+    )
+    compare.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: GPUMLP_DEVICE, then auto)")
+    compare.add_argument(
+        "--kernels", nargs="+", choices=devices.FAMILIES[1:], default=[], help="of a GPU (default: all that are there)"
+    )
+    compare.add_argument("--small", action="store_true", help="small shapes only, for slow tools that look on")
     chosen = parser.parse_args(arguments)
     if chosen.command == "info":
         return info()
+    if chosen.command == "check":
+        try:
+            return check(chosen.device, chosen.kernels, chosen.small)
+        except (DeviceUnavailable, ValueError) as error:
+            print(error, file=sys.stderr)
+            return 2
     try:
         return demo(chosen.output)
     except OSError as error:  # no such place, no permission, full disk

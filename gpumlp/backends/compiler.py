@@ -54,7 +54,7 @@ def versions() -> str:
     """Return the versions that the machine code depends on."""
     from cuda.bindings import nvrtc
 
-    return f"nvrtc {nvrtc.nvrtcVersion()[1:]}; cuda-core {metadata.version('cuda-core')}"
+    return f"nvrtc {'.'.join(map(str, nvrtc.nvrtcVersion()[1:]))}; cuda-core {metadata.version('cuda-core')}"
 
 
 def compile_text(text: str, arch: str, name: str = "kernel", report: bool = False) -> tuple[bytes, str]:

@@ -1,0 +1,235 @@
+"""Stand-ins for CuPy and cuda.core, so that the runtime for real GPUs runs its own lines on a machine without one.
+
+They have what `gpumlp.backends.cuda_runtime` uses and no more. Device memory is NumPy's; a launch finds its kernel by
+what was "compiled", and runs it through `HostRuntime`, with each pointer's bounds looked up among the allocations. A
+stream that captures keeps its launches; what would be an error in a capture is one here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+import sys
+import types
+from typing import Any
+
+import numpy as np
+
+from gpumlp import kernel_sources
+from gpumlp.backends.numpy_backend import aligned_zeros
+from host.runtime import HostRuntime, poison
+
+
+class CudaError(RuntimeError):
+    """CuPy's CUDARuntimeError."""
+
+
+class OutOfMemory(MemoryError):
+    """CuPy's OutOfMemoryError."""
+
+
+class FakeCuda:
+    """One faked GPU: its memory, its streams and what was launched."""
+
+    def __init__(self) -> None:
+        self.host = HostRuntime()
+        self.allocations: list[np.ndarray] = []
+        self.launches: list[tuple[str, tuple[Any, ...]]] = []
+        self.room = 1 << 40
+        self.capability, self.devices, self.driver, self.current = "90", 1, 13000, [0]
+        self.broken: str | None = None  # what every call says, once a kernel has faulted
+        self.streams = [self.make_stream(0)]
+        self._next = 100
+
+    # ---- CuPy ------------------------------------------------------------------------------------------------------
+
+    def make_stream(self, pointer: int | None = None) -> Any:
+        fake = self
+
+        class Stream:
+            def __init__(self, non_blocking: bool = False) -> None:
+                if pointer is None:
+                    fake._next += 1
+                self.ptr = fake._next if pointer is None else pointer
+                self.captured: list[Any] | None = None
+
+            def __enter__(self) -> Any:
+                fake.streams.append(self)
+                return self
+
+            def __exit__(self, *error: object) -> None:
+                fake.streams.pop()
+
+            def begin_capture(self) -> None:
+                self.captured = []
+
+            def end_capture(self) -> Any:
+                launches, self.captured = self.captured, None
+
+                def run(stream: Any) -> None:
+                    for launch in launches or []:
+                        fake.execute(*launch)
+
+                return types.SimpleNamespace(launch=run)
+
+            def synchronize(self) -> None:
+                fake.check()
+
+            def record(self, event: Any) -> Any:
+                return event
+
+            def wait_event(self, event: Any) -> None: ...
+
+        return Stream() if pointer is not None else Stream
+
+    def check(self) -> None:
+        assert self.streams[-1].captured is None, "what waits for the device cannot be captured"
+        if self.broken:
+            raise CudaError(self.broken)
+
+    def cupy(self) -> types.ModuleType:
+        fake = self
+
+        class ndarray(np.ndarray):
+            @property
+            def data(self) -> Any:  # type: ignore[override]
+                return types.SimpleNamespace(ptr=self.ctypes.data)
+
+            @property
+            def device(self) -> Any:
+                return types.SimpleNamespace(id=0)
+
+            @property
+            def __cuda_array_interface__(self) -> Any:
+                return self.__array_interface__
+
+            def set(self, values: np.ndarray, stream: Any = None) -> None:
+                fake.check()
+                assert type(values) is np.ndarray and values.dtype == self.dtype and values.shape == self.shape
+                self[...] = values
+
+            def get(self) -> np.ndarray:
+                fake.check()
+                return np.array(self)
+
+        def empty(shape: Any, dtype: Any) -> Any:
+            fake.check()
+            array = aligned_zeros(shape if isinstance(shape, tuple) else (shape,), np.dtype(dtype))
+            if array.nbytes > fake.room:
+                raise OutOfMemory("out of memory")
+            poison(array)
+            fake.allocations.append(array)
+            return array.view(ndarray)
+
+        class Device:
+            def __init__(self, index: int | None = None) -> None:
+                self.id = fake.current[-1] if index is None else index
+                self.attributes, self.compute_capability = {"MultiProcessorCount": 8}, fake.capability
+                self.mem_info = (fake.room, 1 << 40)
+
+            def __enter__(self) -> Any:
+                fake.current.append(self.id)
+
+            def __exit__(self, *error: object) -> None:
+                fake.current.pop()
+
+        def device_count() -> int:
+            if fake.driver < 13000:
+                raise CudaError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
+            return fake.devices
+
+        module = types.ModuleType("cupy")
+        module.ndarray, module.empty = ndarray, empty  # type: ignore[attr-defined]
+        module.ascontiguousarray = lambda a: np.ascontiguousarray(a).view(ndarray)  # type: ignore[attr-defined]
+        module.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)  # type: ignore[attr-defined]
+        module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
+            Device=Device, Stream=self.make_stream(), Event=lambda disable_timing: types.SimpleNamespace(synchronize=fake.check),
+            get_current_stream=lambda: fake.streams[-1],
+            memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemory),
+            runtime=types.SimpleNamespace(
+                CUDARuntimeError=CudaError, getDeviceCount=device_count, driverGetVersion=lambda: fake.driver,
+                runtimeGetVersion=lambda: 13000,
+            ),
+        )  # fmt: skip
+        return module
+
+    # ---- cuda.core -------------------------------------------------------------------------------------------------
+
+    def cuda_core(self) -> types.ModuleType:
+        fake = self
+
+        class ObjectCode:
+            @staticmethod
+            def from_cubin(code: bytes) -> Any:
+                file, defines = json.loads(code)
+                return types.SimpleNamespace(get_kernel=lambda function: (file, defines, function))
+
+        def launch(stream: Any, config: Any, kernel: Any, *arguments: Any) -> None:
+            assert stream == (fake.streams[-1].ptr or 1), "not CuPy's current stream"
+            job = (kernel, config, arguments)
+            if fake.streams[-1].captured is not None:
+                fake.streams[-1].captured.append(job)
+            else:
+                fake.execute(*job)
+
+        module = types.ModuleType("cuda.core")
+        module.Device = lambda index: types.SimpleNamespace(set_current=lambda: None)  # type: ignore[attr-defined]
+        module.LaunchConfig = lambda grid, block: (grid, block)  # type: ignore[attr-defined]
+        module.Stream = types.SimpleNamespace(from_handle=lambda pointer: pointer)  # type: ignore[attr-defined]
+        module.ObjectCode, module.launch = ObjectCode, launch  # type: ignore[attr-defined]
+        return module
+
+    def execute(self, kernel: Any, config: Any, arguments: tuple[Any, ...]) -> None:
+        """Run a launch, as the driver would: by the kernel's own parameters, each eight or four bytes."""
+        file, defines, function = kernel
+        (grid, block), found = (
+            config,
+            re.search(rf"KERNEL\({function}\)\((.*?)\)", kernel_sources.expanded(file), re.DOTALL),
+        )
+        assert found is not None
+        parameters, packed = found[1].split(","), []
+        assert len(parameters) == len(arguments), f"{function} takes {len(parameters)}, got {len(arguments)}"
+        for parameter, value in zip(parameters, arguments, strict=True):
+            if parameter.strip().startswith("Global"):
+                packed.append((ctypes.c_longlong * 3)(*self.bounds(value)))
+            elif parameter.strip().startswith("float"):
+                assert isinstance(value, np.float32), f"{function}: {parameter} got {value!r}"
+                packed.append(ctypes.c_float(value))
+            else:
+                assert type(value) is int, f"{function}: {parameter} got {value!r}"
+                packed.append(ctypes.c_longlong(value))
+        assert block == defines["THREADS"]
+        self.launches.append((function, arguments))
+        self.host._run(self.host._library(file, defines), function, (*grid, block), packed, None)
+
+    def bounds(self, pointer: int) -> tuple[int, int, int]:
+        if pointer == 0:
+            return 0, 0, 0
+        for array in self.allocations:
+            start = array.ctypes.data
+            if start <= pointer < start + max(array.nbytes, 1):
+                # a view's own end is not known to a driver; the allocation's is
+                return pointer, start, start + array.nbytes
+        raise AssertionError(f"{pointer:#x} points to no allocation")
+
+
+def install(monkeypatch: Any) -> tuple[FakeCuda, Any]:
+    """Put the stand-ins in place; return the faked GPU and the freshly imported cuda_runtime."""
+    fake = FakeCuda()
+    cupyx = types.ModuleType("cupyx")
+    cupyx.empty_pinned = np.empty  # type: ignore[attr-defined]
+    for name, module in (("cupy", fake.cupy()), ("cupyx", cupyx), ("cuda.core", fake.cuda_core())):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "gpumlp.backends.cuda_runtime", None)
+    del sys.modules["gpumlp.backends.cuda_runtime"]
+    import importlib
+
+    runtime = importlib.import_module("gpumlp.backends.cuda_runtime")
+    monkeypatch.setattr(
+        runtime, "compiled", lambda file, defines, arch, cache: json.dumps([file, defines]).encode()
+    )  # fmt: skip
+    # Inside a struct a pointer is what the host's kernels take for one: with its bounds.
+    monkeypatch.setattr(runtime.CudaRuntime, "pointer_words", 3)
+    monkeypatch.setattr(runtime.CudaRuntime, "pointer", lambda self, a: fake.bounds(0 if a is None else a.ctypes.data))
+    return fake, runtime

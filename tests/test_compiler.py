@@ -1,0 +1,124 @@
+"""Compiling without a GPU: every kernel for every architecture, and a cache on disk that survives what disks do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from host.runtime import HostRuntime
+
+from gpumlp import activations, check
+from gpumlp.backends import compiler
+from gpumlp.backends.compiler import DiskCache
+from gpumlp.backends.cuda_backend import TILES, CudaBackend, variants
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def resources(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import resources
+
+    return resources
+
+
+def test_every_kernel_compiles_for_every_architecture_and_spills_nothing(resources):
+    found = list(resources.all_uses())
+    assert {u.arch for u in found} == set(resources.ARCHITECTURES)
+    assert not [u for u in found if u.local]
+    assert all(u.registers <= 128 or u.kernel == "sum_partials" for u in found)
+    committed = (ROOT / "kernels" / "RESOURCES.md").read_text()
+    missing = {(u.kernel, u.variant) for u in found if f"| {u.kernel} | {u.variant} |" not in committed}
+    assert not missing, f"kernels/RESOURCES.md lacks {missing}: run make resources"
+
+
+def test_what_is_launched_is_what_is_compiled():
+    seen = set()
+
+    class Listing(HostRuntime):
+        def launch(self, file, function, defines, grid, arguments):
+            seen.add((file, *sorted(defines.items())))
+            super().launch(file, function, defines, grid, arguments)
+
+    backend = CudaBackend(Listing())
+    for backend.tile in TILES:
+        for shape in ((4, 8, 12), (3, 5, 7)):
+            for case in check.dense_cases(shape, activations.relu):
+                check.hold(case, backend, "")
+    for case in (*check.dense_cases((2000, 3, 9), activations.relu), *check.other_cases(small=True)):
+        check.hold(case, backend, "")
+    listed = {(file, *sorted(defines.items())) for file, defines in variants()}
+    assert seen <= listed
+    assert {file for file, *_ in listed - seen} <= {"step.cu"}  # which whole models launch
+
+
+def test_a_newer_gpu_than_nvrtc_knows_gets_the_newest_older_ptx(monkeypatch):
+    monkeypatch.setattr(compiler, "architectures", lambda: [75, 80, 90])
+    assert [compiler.target(c) for c in (75, 80, 89, 90, 130)] == [
+        "sm_75", "sm_80", "compute_80", "sm_90", "compute_90",
+    ]  # fmt: skip
+
+
+def test_a_kernel_that_does_not_compile_is_an_error_with_the_compiler_s_words():
+    with pytest.raises(RuntimeError, match=r"could not compile probe.cu for sm_90[\s\S]*nonsense"):
+        compiler.compile_text("nonsense;", "sm_90", "probe.cu")
+
+
+# ---- the cache -------------------------------------------------------------------------------------------------------
+
+
+def test_an_entry_is_compiled_once_and_by_all_that_matters(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(compiler, "compile_text", lambda *a: calls.append(a) or (b"code" + bytes([len(calls)]), ""))
+    cache, defines = DiskCache(tmp_path), {"THREADS": 256, "VECTOR": 0}
+    first = compiler.compiled("take.cu", defines, "sm_90", cache)
+    assert compiler.compiled("take.cu", defines, "sm_90", DiskCache(tmp_path)) == first and len(calls) == 1
+    compiler.compiled("take.cu", defines, "sm_80", cache)
+    compiler.compiled("take.cu", {**defines, "THREADS": 128}, "sm_90", cache)
+    monkeypatch.setattr(compiler, "versions", lambda: "another")
+    compiler.compiled("take.cu", defines, "sm_90", cache)
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("tear", [lambda b: b[:-1], lambda b: b"", lambda b: b[:10], lambda b: b[:40] + b"x" + b[41:]])
+def test_a_torn_entry_is_made_anew(tmp_path, tear):
+    cache = DiskCache(tmp_path)
+    assert cache.put("key", bytes(range(100)))
+    cache.path("key").write_bytes(tear(cache.path("key").read_bytes()))
+    assert cache.get("key") is None
+    assert cache.put("key", b"again") and cache.get("key") == b"again"
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_folder_that_cannot_be_written_is_no_hindrance(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    cache = DiskCache(tmp_path / "file" / "folder")
+    assert not cache.put("key", b"code") and cache.get("key") is None
+
+    def full(*paths):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compiler.os, "replace", full)
+    cache = DiskCache(tmp_path)
+    assert not cache.put("key", b"code") and cache.get("key") is None and not list(tmp_path.glob("*.tmp"))
+
+
+def test_processes_share_a_cache(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from gpumlp.backends.compiler import DiskCache\n"
+        "cache, content = DiskCache(Path(sys.argv[1])), bytes(200_000)\n"
+        "for _ in range(40):\n"
+        "    cache.put('key', content); got = cache.get('key'); assert got is None or got == content\n"
+        "assert cache.get('key') == content"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=ROOT) for _ in range(3)]
+    assert [p.wait() for p in running] == [0, 0, 0]
+
+
+def test_the_folder_is_the_user_s_choice(monkeypatch, tmp_path):
+    monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path))
+    assert compiler.default_folder() == tmp_path
+    monkeypatch.delenv("GPUMLP_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert compiler.default_folder() == tmp_path / "gpumlp"

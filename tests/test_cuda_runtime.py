@@ -1,0 +1,190 @@
+"""The runtime for real GPUs, line by line on stand-ins for CuPy and cuda.core; and how a GPU is found, or why not."""
+
+import numpy as np
+import pytest
+from host import fake_cuda
+from host.runtime import HostRuntime
+
+from gpumlp import activations, check, cli, devices, layers, models
+from gpumlp.backends import compiler
+from gpumlp.backends.cuda_backend import CudaBackend
+from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
+from gpumlp.utils import set_random_seed
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    made, module = fake_cuda.install(monkeypatch)
+    made.module = module
+    monkeypatch.setattr(devices, "has_driver", lambda: True)
+    monkeypatch.setattr(devices, "cupy_wheels", lambda: ["cupy-cuda13x"])
+    return made
+
+
+problem = devices.gpu_problem.__wrapped__  # which would remember its answer
+
+
+def train(runtime, as_gpu, **fit):
+    as_gpu(runtime)
+    set_random_seed(0)
+    model = models.Sequential(
+        [layers.Dense(17, "relu", input_shape=(3,)), layers.Dropout(0.2, seed=1), layers.Dense(2)]
+    )
+    model.compile("adam", "mse", metrics=["mae"], device="cuda")
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((45, 3)), rng.standard_normal((45, 2))
+    history = model.fit(x, y, batch_size=20, epochs=2, verbose=0, **fit)
+    return model, history.history, model.predict(x, verbose=0)
+
+
+def test_kernels_get_their_arguments_as_they_declare_them(fake):
+    backend = CudaBackend(fake.module.CudaRuntime(0))
+    for case in [*check.dense_cases((20, 36, 20), activations.relu), *check.other_cases(small=True)]:
+        result = check.hold(case, backend, "cuda")
+        assert result.passed, (case, result.worst)
+    assert backend.runtime.arch == "sm_90" and len(fake.launches) > 100
+
+
+def test_a_model_trains_to_the_same_bits_as_through_the_host_runtime(fake, as_gpu):
+    ours, theirs = train(fake.module.CudaRuntime(0), as_gpu), train(HostRuntime(), as_gpu)
+    assert all(np.array_equal(a, b) for a, b in zip(ours[0].get_weights(), theirs[0].get_weights(), strict=True))
+    assert ours[1] == theirs[1] and np.array_equal(ours[2], theirs[2])
+    assert "CUDA graphs" in ours[0].program
+
+
+def test_data_is_streamed_through_pinned_memory(fake, as_gpu, monkeypatch):
+    from gpumlp.engine import feed
+
+    resident = train(fake.module.CudaRuntime(0), as_gpu)
+    monkeypatch.setattr(feed, "RESIDENT_SHARE", 0.0)
+    monkeypatch.setattr(feed, "STAGE_BYTES", 500)
+    streamed = train(fake.module.CudaRuntime(0), as_gpu)
+    assert streamed[1] == resident[1] and np.array_equal(streamed[2], resident[2])
+
+
+def test_step_by_step_waits_for_every_operation(fake, as_gpu, monkeypatch):
+    monkeypatch.setenv("GPUMLP_SYNC", "1")
+    runtime = fake.module.CudaRuntime(0)
+    assert runtime.step_by_step
+    model, *_ = train(runtime, as_gpu)
+    assert "one operation after the other" in model.program
+
+
+def test_full_memory_says_what_was_asked_and_what_there_is(fake):
+    runtime = fake.module.CudaRuntime(0)
+    fake.room = 3000
+    with pytest.raises(DeviceMemoryError, match=r"another 3\.9 KiB; 2\.9 KiB of 1024\.0 GiB are free"):
+        runtime.zeros(1000, np.float32)
+
+
+def test_a_fault_names_the_operation_and_what_to_do(fake):
+    runtime = fake.module.CudaRuntime(0)
+    backend = CudaBackend(runtime)
+    y = backend.zeros((4, 4), np.float32)
+    backend.activation_forward(activations.tanh, y, y)
+    fake.broken = "cudaErrorIllegalAddress: an illegal memory access was encountered"
+    for wait in (runtime.synchronize, lambda: runtime.download(y), lambda: runtime.empty(3, np.float32)):
+        with pytest.raises(KernelError, match=r"failed in activation_forward.*IllegalAddress.*is lost.*GPUMLP_SYNC=1"):
+            wait()
+
+
+def test_a_launch_that_the_driver_refuses_is_named(fake, monkeypatch):
+    runtime = fake.module.CudaRuntime(0)
+
+    def refuse(*arguments):
+        raise RuntimeError("CUDA_ERROR_INVALID_VALUE")
+
+    monkeypatch.setattr(fake.module, "launch", refuse)
+    y = runtime.zeros((4, 4), np.float32)
+    with pytest.raises(KernelError, match=r"activation_forward could not be launched on cuda:0: CUDA_ERROR_INVALID"):
+        CudaBackend(runtime).activation_forward(activations.tanh, y, y)
+
+
+def test_a_capture_that_fails_is_a_kernel_error(fake):
+    runtime = fake.module.CudaRuntime(0)
+    array = runtime.zeros(4, np.float32)
+    calls = []
+
+    def work():
+        calls.append(1)
+        if len(calls) == 2:
+            raise fake_cuda.CudaError("cudaErrorStreamCaptureInvalidated")
+
+    with pytest.raises(KernelError, match=r"could not be recorded.*CaptureInvalidated"):
+        runtime.record(work)
+    runtime.download(array)  # and the stream is as it was
+
+
+# ---- finding a GPU, or not -------------------------------------------------------------------------------------------
+
+
+def test_a_gpu_that_can_be_used_has_no_problem(fake):
+    assert problem() is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"driver": 12040}, r"driver is too old: it supports CUDA 12\.4.*for CUDA 13.*Update the driver"),
+        ({"devices": 0}, "there are 0 GPUs"),
+        ({"capability": "61"}, r"compute capability is 6\.1; the kernels need 7\.5"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_says_why(fake, setting, words, monkeypatch):
+    for name, value in setting.items():
+        setattr(fake, name, value)
+    import re
+
+    assert re.search(words, problem())
+    monkeypatch.setattr(devices, "gpu_problem", problem)
+    with pytest.raises(DeviceUnavailable, match=words):
+        devices.resolve("cuda")
+
+
+def test_two_cupy_wheels_are_told(fake, monkeypatch):
+    monkeypatch.setattr(devices, "cupy_wheels", lambda: ["cupy-cuda12x", "cupy-cuda13x"])
+    assert "CuPy is installed 2 times (cupy-cuda12x, cupy-cuda13x)" in problem()
+
+
+def test_missing_packages_are_told(fake, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "cuda.core", None)
+    assert "cuda.core cannot be imported" in problem() and "gpumlp[cuda13]" in problem()
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert "CuPy cannot be imported" in problem()
+
+
+def test_a_missing_nvrtc_is_told(fake, monkeypatch):
+    def missing():
+        raise DeviceUnavailable("NVRTC, which compiles the kernels, cannot be used (no library).")
+
+    monkeypatch.setattr(compiler, "architectures", missing)
+    assert "NVRTC" in problem()
+    assert "NVRTC" in cli.smoke_compile()
+
+
+def test_no_driver_is_told_before_anything_is_imported(monkeypatch):
+    monkeypatch.setattr(devices, "has_driver", lambda: False)
+    assert "no NVIDIA driver" in problem()
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_check_prints_a_table_and_its_exit_status_tells(as_gpu, capsys):
+    as_gpu(HostRuntime())
+    assert cli.main(["check", "--device", "cuda", "--kernels", "cuda", "--small"]) == 0
+    out = capsys.readouterr().out
+    assert "dense_backward" in out and "cuda, large" in out and "FAIL" not in out and ", 0 failed" in out
+    as_gpu(HostRuntime(mutate=lambda file, text: text.replace("w = decay * w", "w = w")))
+    assert cli.main(["check", "--device", "cuda", "--kernels", "cuda", "--small"]) == 1
+    assert "FAIL" in capsys.readouterr().out
+    assert cli.main(["check", "--device", "cpu", "--small"]) == 0
+    assert cli.main(["check", "--device", "gpu"]) == 2
+
+
+def test_info_tells_what_stands_in_the_way(capsys):
+    assert cli.main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "cuda.core" in out and "nvrtc" in out and "device        cpu" in out
