@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint parity bench tables gpu
+.PHONY: demo test lint parity bench tables resources gpu
 
 $(VENV)/.test: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -51,13 +51,18 @@ bench: .venv-bench/.ready
 tables:
 	$(PYTHON) benchmarks/tables.py
 
+resources: $(VENV)/.test
+	$(BIN)/python benchmarks/resources.py
+
 # Everything worth doing on a machine with a GPU, in under ten minutes. A Python named by the caller (make gpu
 # PYTHON=python3) is used as it is, with what is installed there; otherwise .venv-gpu is set up.
 OUT ?= benchmarks/results
+GPU_PEERS ?= torch jax[cuda13] keras
 
 .venv-gpu/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-gpu
-	.venv-gpu/bin/python -m pip install --quiet --editable '.[cuda13,test]'
+	.venv-gpu/bin/python -m pip install --quiet --editable '.[cuda13,test]' 'cuda-toolkit[cublas]==13.*'
+	for peer in $(GPU_PEERS); do .venv-gpu/bin/python -m pip install --quiet "$$peer" || echo "without $$peer"; done
 	touch $@
 
 ifeq ($(origin PYTHON),file)

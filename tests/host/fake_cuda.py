@@ -144,7 +144,8 @@ class FakeCuda:
         module.ascontiguousarray = lambda a: np.ascontiguousarray(a).view(ndarray)  # type: ignore[attr-defined]
         module.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)  # type: ignore[attr-defined]
         module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
-            Device=Device, Stream=self.make_stream(), Event=lambda disable_timing: types.SimpleNamespace(synchronize=fake.check),
+            Device=Device, Stream=self.make_stream(),
+            Event=lambda disable_timing: types.SimpleNamespace(synchronize=fake.check),
             get_current_stream=lambda: fake.streams[-1],
             memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemory),
             runtime=types.SimpleNamespace(
