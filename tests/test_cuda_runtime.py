@@ -100,6 +100,20 @@ def test_a_launch_that_the_driver_refuses_is_named(fake, monkeypatch):
         CudaBackend(runtime).activation_forward(activations.tanh, y, y)
 
 
+def test_a_recording_keeps_its_arrays_alive(fake):
+    runtime = fake.module.CudaRuntime(0)
+    backend = CudaBackend(runtime)
+    arrays = [backend.zeros((40, 40), np.float32) for _ in range(2)]
+    there = runtime.pointer(arrays[1])
+    recording = runtime.record(lambda: backend.activation_forward(activations.sigmoid, *arrays))
+    del arrays
+    recording.replay()
+    assert fake.bounds(there[0]) == there and recording.nodes == 1
+    del recording
+    with pytest.raises(AssertionError, match="points to no allocation"):
+        fake.bounds(there[0])
+
+
 def test_a_capture_that_fails_is_a_kernel_error(fake):
     runtime = fake.module.CudaRuntime(0)
     array = runtime.zeros(4, np.float32)

@@ -35,7 +35,7 @@ class CudaRuntime:
         self._configs: dict[Any, LaunchConfig] = {}
         self._streams: dict[int, Stream] = {}
         self._preparing = False
-        self._launched = 0
+        self._recorded: list[Any] | None = None
         self.last = "nothing"
         # One operation after the other, each waited for: then an error names the operation that made it.
         self.step_by_step = os.environ.get("GPUMLP_SYNC", "0") not in ("", "0")
@@ -154,7 +154,9 @@ class CudaRuntime:
             a if isinstance(a, int) else np.float32(a) if isinstance(a, float) else self.pointer(a)[0]
             for a in arguments
         ]
-        self.last, self._launched = function, self._launched + 1
+        self.last = function
+        if self._recorded is not None:
+            self._recorded.append(arguments)
         try:
             with self.current():
                 launch(self._stream(), config, kernel, *packed)
@@ -182,7 +184,7 @@ class CudaRuntime:
 
     def record(self, work: Any) -> Recording:
         """Record what ``work`` launches. It is called twice: first to compile, load and allocate, then to capture."""
-        before = self._launched
+        recorded: list[Any] = []  # the arrays whose addresses the graph holds: they must live as long as it does
         with self.current():
             self._preparing = True
             try:
@@ -193,9 +195,11 @@ class CudaRuntime:
             try:
                 with stream:
                     stream.begin_capture()
+                    self._recorded = recorded
                     try:
                         work()
                     finally:
+                        self._recorded = None
                         graph = stream.end_capture()
             except cupy.cuda.runtime.CUDARuntimeError as error:
                 raise KernelError(f"the steps could not be recorded on cuda:{self.index}: {error}") from error
@@ -207,7 +211,7 @@ class CudaRuntime:
             with self.current():
                 graph.launch(stream=cupy.cuda.get_current_stream())
 
-        return Recording(replay, self._launched - before)
+        return Recording(replay, len(recorded), recorded)
 
     def _failure(self, error: Exception) -> KernelError:
         hint = "" if self.step_by_step else " Set GPUMLP_SYNC=1 to run one operation after the other and see which."

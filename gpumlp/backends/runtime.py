@@ -27,12 +27,14 @@ A runtime has
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
 class Recording:
-    """Launches that can be run again as they were recorded."""
+    """``nodes`` launches that can be run again as they were recorded, and the arrays that they hold on to."""
 
     replay: Callable[[], None]
     nodes: int
+    arrays: list[Any] = field(default_factory=list, repr=False)

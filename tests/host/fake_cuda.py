@@ -12,6 +12,7 @@ import json
 import re
 import sys
 import types
+import weakref
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class FakeCuda:
 
     def __init__(self) -> None:
         self.host = HostRuntime()
-        self.allocations: list[np.ndarray] = []
+        self.allocations: list[tuple[int, int, Any]] = []  # start, end, a weak reference to what owns it
         self.launches: list[tuple[str, tuple[Any, ...]]] = []
         self.room = 1 << 40
         self.capability, self.devices, self.driver, self.current = "90", 1, 13000, [0]
@@ -119,7 +120,10 @@ class FakeCuda:
             if array.nbytes > fake.room:
                 raise OutOfMemory("out of memory")
             poison(array)
-            fake.allocations.append(array)
+            owner = array
+            while owner.base is not None:
+                owner = owner.base
+            fake.allocations.append((array.ctypes.data, array.ctypes.data + array.nbytes, weakref.ref(owner)))
             return array.view(ndarray)
 
         class Device:
@@ -207,11 +211,9 @@ class FakeCuda:
     def bounds(self, pointer: int) -> tuple[int, int, int]:
         if pointer == 0:
             return 0, 0, 0
-        for array in self.allocations:
-            start = array.ctypes.data
-            if start <= pointer < start + max(array.nbytes, 1):
-                # a view's own end is not known to a driver; the allocation's is
-                return pointer, start, start + array.nbytes
+        for start, end, owner in self.allocations:
+            if start <= pointer < max(end, start + 1) and owner() is not None:
+                return pointer, start, end  # a view's own end is not known to a driver; the allocation's is
         raise AssertionError(f"{pointer:#x} points to no allocation")
 
 
