@@ -1,5 +1,7 @@
 """The runtime for real GPUs, line by line on stand-ins for CuPy and cuda.core; and how a GPU is found, or why not."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from host import fake_cuda
@@ -105,8 +107,9 @@ def test_a_recording_keeps_its_arrays_alive(fake):
     backend = CudaBackend(runtime)
     arrays = [backend.zeros((40, 40), np.float32) for _ in range(2)]
     there = runtime.pointer(arrays[1])
-    recording = runtime.record(lambda: backend.activation_forward(activations.sigmoid, *arrays))
-    del arrays
+    work = partial(backend.activation_forward, activations.sigmoid, *arrays)
+    recording = runtime.record(work)
+    del arrays, work
     recording.replay()
     assert fake.bounds(there[0]) == there and recording.nodes == 1
     del recording
