@@ -257,16 +257,21 @@ def _targets(rng: np.random.Generator, b: int, o: int, sparse: bool, kind: str) 
     return np.eye(o, dtype=np.float32)[rng.integers(0, o, b)]
 
 
-def loss_case(shape: tuple[int, int], loss: losses.Loss, kind: str, weighted: bool) -> Case:
-    """Return a loss and its gradient."""
+def loss_case(shape: tuple[int, int], loss: losses.Loss, kind: str, weighted: bool, nan: bool = False) -> Case:
+    """Return a loss and its gradient; with ``nan`` one prediction is none."""
     b, o = shape
 
     def inputs(rng: np.random.Generator) -> Arrays:
         p = normal(rng, b, o)
         if kind == "probabilities":
             p = (1 / (1 + np.exp(-p.astype(np.float64)))).astype(np.float32)
+        if nan:
+            p[b // 2, o // 2] = np.nan
         weights = np.abs(normal(rng, b)) if weighted else None
-        return {"p": p, "t": _targets(rng, b, o, loss.sparse, kind), "weights": weights}
+        t = _targets(rng, b, o, loss.sparse, kind)
+        if weighted and kind != "real" and not loss.sparse:
+            t = np.abs(normal(rng, b, o))  # targets that do not sum to one
+        return {"p": p, "t": t, "weights": weights}
 
     def run(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         dp = poisoned(b, o)
@@ -275,11 +280,12 @@ def loss_case(shape: tuple[int, int], loss: losses.Loss, kind: str, weighted: bo
 
     def bound(a: Arrays, truth: Arrays) -> Arrays:
         weight = a["weights"][:, None] if weighted else 1.0
-        dp = np.abs(truth["dp"]).max(axis=1, keepdims=True) + weight / b
+        dp = np.fmax.reduce(np.abs(truth["dp"]), axis=1, keepdims=True, initial=0.0) + weight / b  # past NaN
         return {"loss": 2 * (b + o + 16) * U * (abs(truth["loss"]) + 1), "dp": 2 * (o + 16) * U * dp}
 
     logits = " logits" if loss.get_config().get("from_logits") else ""
-    return Case("loss", f"{b}x{o} {loss.name}{logits}{', weighted' if weighted else ''}", inputs, run, bound)
+    more = (", weighted" if weighted else "") + (", NaN" if nan else "")
+    return Case("loss", f"{b}x{o} {loss.name}{logits}{more}", inputs, run, bound)
 
 
 def metric_case(shape: tuple[int, int], kind: type[metrics.Metric], weighted: bool) -> Case:
@@ -383,6 +389,7 @@ def other_cases(small: bool) -> Iterator[Case]:
     for loss, kind in LOSSES:
         for shape in ((20, 1), (33, 10)) if small else ((20, 1), (33, 10), (257, 33)):
             yield loss_case(shape, loss, kind, weighted=shape[0] != 20)
+        yield loss_case((7, 5), loss, kind, weighted=False, nan=True)
     for metric in METRICS:
         yield metric_case((33, 10), metric, weighted=True)
         yield metric_case((20, 3), metric, weighted=False)

@@ -2,8 +2,7 @@
 
 `test_numba_kernels.py` runs this file in a process of its own, with NUMBA_ENABLE_CUDASIM=1. The simulator makes every
 CUDA thread a Python thread, so sizes are small and, but for one check, blocks too: that brings more tiles, not fewer.
-Outputs hold NaN before; an element passes where its error is within its bound or at most twice what NumPy's float32
-does, as in `test_backend.py`.
+The cases and their bounds are those of `gpumlp.check`.
 """
 
 import os
@@ -17,17 +16,16 @@ from host.runtime import HostRuntime, poison
 from numba.cuda.simulator import kernel as simulator
 from numba.cuda.simulator.kernelapi import Dim3
 
-from gpumlp import activations, kernel_sources, layers, losses, metrics, optimizers, regularizers
+from gpumlp import activations, check, devices, kernel_sources, layers, losses, metrics, models, optimizers
 from gpumlp.backends.numba_backend import NumbaBackend
 from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.engine.arena import Arena
+from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import describe
-from gpumlp.engine.program import Dataset, LoopProgram
+from gpumlp.engine.program import LoopProgram
 from gpumlp.errors import KernelError
+from gpumlp.utils import set_random_seed
 
-U = 2.0**-24
-SIZES = (1, 3, 17, 20, 31, 33)
-SHAPES = [*zip(SIZES, SIZES[2:] + SIZES[:2], SIZES[4:] + SIZES[:4], strict=True), (1, 1, 1), (0, 5, 7)]
 SMALL = {"TILE = 16": "TILE = 8", "ROW_THREADS = 128": "ROW_THREADS = 32", "\nTHREADS = 256": "\nTHREADS = 32"}
 
 
@@ -109,300 +107,53 @@ def backend(changes=SMALL):
 
 
 NUMBA = backend()
+FEW = 3000  # elements: past that, the simulator takes its time
 
 
-# ---- comparing -------------------------------------------------------------------------------------------------------
+def small_enough(case):
+    return max(getattr(v, "size", 0) for v in case.inputs(np.random.default_rng(0)).values()) <= FEW
 
 
-def normal(rng, *shape):
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def assert_within(got, truth, bound, single=None):
-    """NaN where the truth is, and nowhere else; ``single`` is NumPy's float32 result."""
-    got, truth = np.asarray(got), np.asarray(truth)
-    error = np.abs(got - truth)
-    if single is not None:
-        bound = np.fmax(bound, 2 * np.abs(single - truth))
-    wrong = ~((error <= bound) | (np.isnan(got) & np.isnan(truth)))
-    if wrong.any():
-        worst = np.unravel_index(np.argmax(wrong * np.nan_to_num(error, nan=np.inf)), error.shape)
-        pytest.fail(f"{wrong.sum()} of {wrong.size} elements; such as {worst}: {got[worst]} for {truth[worst]}")
-
-
-def run(operation, inputs, outputs, numba=NUMBA, strided=False):
-    """Return what operation(backend, *inputs, *outputs) leaves in its arrays, and returns: Numba, float64, float32.
-
-    ``inputs`` are float32 arrays or None, ``outputs`` shapes. With ``strided``, every second row of a device array.
-    """
-    given = [a if a is None else numba.to_device(np.repeat(a, 2, 0))[::2] if strided else numba.to_device(a)
-             for a in inputs]  # fmt: skip
-    results = []
-    for which, dtype in ((numba, np.float32), (NumpyBackend(), np.float64), (NumpyBackend(), np.float32)):
-        if which is not numba:
-            given = [None if a is None else a.astype(dtype) for a in inputs]
-        made = [which.empty(shape, dtype) for shape in outputs]
-        for array in made:
-            poison(array)
-        value = operation(which, *given, *made)
-        results.append(([None if a is None else np.array(a) for a in (*given, *made)], value))
-    return results
-
-
-# ---- dense layers ----------------------------------------------------------------------------------------------------
-
-
-def check_dense(b, i, o, numba=NUMBA, strided=False, bias=True, dx=True):
-    rng = np.random.default_rng(b + 7 * i + 49 * o)
-    linear, x, w, dy = activations.linear, normal(rng, b, i), normal(rng, i, o), normal(rng, b, o)
-    shift = normal(rng, o) if bias else None
-
-    y, x, w = numba.empty((b, o), np.float32), *(numba.to_device(a) for a in (x, w))
-    if strided:
-        x = numba.to_device(np.repeat(np.array(x), 2, 0))[::2]
-    numba.dense_forward(x, w, None if shift is None else numba.to_device(shift), linear, y)
-    x64, w64, dy64, shift64 = (np.array(a, np.float64) for a in (x, w, dy, np.zeros(o) if shift is None else shift))
-    assert_within(y, x64 @ w64 + shift64, 2 * (i + 2) * U * (abs(x64) @ abs(w64) + abs(shift64)))
-
-    dw, db, back = (numba.empty(s, np.float32) for s in ((i, o), (o,), (b, i)))
-    numba.dense_backward(numba.to_device(dy), x, w, y, None, linear, back if dx else None, dw, db if bias else None)
-    assert_within(dw, x64.T @ dy64, 2 * (b + 2) * U * (abs(x64.T) @ abs(dy64)))
-    if bias:
-        assert_within(db, dy64.sum(0), 2 * (b + 2) * U * abs(dy64).sum(0))
-    if dx:
-        assert_within(back, dy64 @ w64.T, 2 * (o + 2) * U * (abs(dy64) @ abs(w64.T)))
-
-
-@pytest.mark.parametrize(("b", "i", "o"), SHAPES)
-def test_dense_is_within_its_bound_of_float64(b, i, o):
-    check_dense(b, i, o)
-
-
-def test_dense_from_strided_inputs_without_bias_and_at_the_bottom():
-    check_dense(17, 9, 10, strided=True)
-    check_dense(3, 17, 8, bias=False)
-    check_dense(3, 8, 17, dx=False)
-
-
-def test_dense_with_blocks_as_they_are_shipped():
-    check_dense(17, 18, 33, backend({}))
-
-
-@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "tanh", "sigmoid", "gelu", "silu", "softmax"])
-def test_a_dense_layer_is_its_product_and_its_activation_bit_for_bit(name):
-    rng = np.random.default_rng(5)
-    activation, linear = activations.get(name), activations.linear
-    x, w, shift, dy = (NUMBA.to_device(normal(rng, *s)) for s in ((5, 9), (9, 10), (10,), (5, 10)))
-    x[3, 2] = np.nan
-    y, z, pre, out = (NUMBA.empty((5, 10), np.float32) for _ in range(4))
-    kept = z if activation.retains_input else None
-    NUMBA.dense_forward(x, w, shift, activation, y, kept)
-    NUMBA.dense_forward(x, w, shift, linear, pre)
-    NUMBA.activation_forward(activation, pre, out)
-    np.testing.assert_array_equal(y, out)
-    assert np.isnan(y[3]).all() and not np.isnan(y[:3]).any()
-    if kept is not None:
-        np.testing.assert_array_equal(z, pre)
-
-    fused, plain = ([NUMBA.empty(s, np.float32) for s in ((5, 9), (9, 10), (10,))] for _ in range(2))
-    copy = NUMBA.to_device(np.array(dy))
-    NUMBA.dense_backward(dy, x, w, y, kept, activation, *fused)
-    NUMBA.activation_backward(activation, copy, y, kept)
-    NUMBA.dense_backward(copy, x, w, y, None, linear, *plain)
-    for one, other in zip(fused, plain, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-# ---- elementwise and by rows -----------------------------------------------------------------------------------------
-
-ELEMENTWISE = [activations.get(n) for n in sorted(activations.KNOWN) if n != "softmax"]
-ELEMENTWISE += [activations.LeakyRelu(0.0), activations.Elu(0.5), activations.Gelu(approximate=True)]
-
-
-@pytest.mark.parametrize("activation", ELEMENTWISE, ids=repr)
-def test_activations(activation):
-    rng = np.random.default_rng(6)
-    z, dy = 3 * normal(rng, 7, 11), normal(rng, 7, 11)
-    z[0, :6] = np.nan, 0.0, -0.0, 80.0, -80.0, 1e-6
-    forward = run(lambda on, z, y: on.activation_forward(activation, z, y), [z], [z.shape])
-    (_, y), truth = forward[0][0], forward[1][0][1]
-    tail = abs(z) if activation.name in ("gelu", "silu") else 0.0  # z times a rounded share of one
-    assert_within(y, truth, 8 * U * (abs(truth) + tail))
-    back = run(lambda on, dy, y, z: on.activation_backward(activation, dy, y, z), [dy, y, z], [])
-    assert_within(back[0][0][0], back[1][0][0], 8 * U * abs(dy) * (1 + np.nan_to_num(abs(z))))
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (3, 17), (17, 3), (5, 33), (2, 70)])
-def test_softmax(shape):
-    rng = np.random.default_rng(7)
-    z, dy = 5 * normal(rng, *shape), normal(rng, *shape)
-    z[-1] += 1000
-    if len(z) > 2:
-        z[1, 0] = np.nan
-    softmax, rows = activations.softmax, shape[1]
-    forward = run(lambda on, z, y: on.activation_forward(softmax, z, y), [z], [shape], strided=True)
-    (_, y), truth = forward[0][0], forward[1][0][1]
-    assert_within(y, truth, 4 * (rows + 2) * U * truth)
-    inplace = run(lambda on, z: on.activation_forward(softmax, z, z), [z], [])[0][0][0]
-    np.testing.assert_array_equal(inplace, y)
-    back = run(lambda on, dy, y: on.activation_backward(softmax, dy, y, None), [dy, y], [])
-    size = y * (abs(dy) + (abs(dy) * y).sum(1, keepdims=True))
-    assert_within(back[0][0][0], back[1][0][0], 2 * (rows + 2) * U * size)
-
-
-def test_affine_in_place():
-    x = normal(np.random.default_rng(8), 5, 9)
-    got, truth, _ = run(lambda on, x: on.affine(x, 1 / 255, -0.5, x), [x], [])
-    assert_within(got[0][0], truth[0][0], 2 * U * (abs(x) / 255 + 0.5))
-
-
-@pytest.mark.parametrize("shape", [(9, 4), (9,)])
-def test_take(shape):
-    source = NUMBA.to_device(normal(np.random.default_rng(9), *shape))
-    rows = NUMBA.to_device(np.array([8, 0, 3, 3, 1], np.int64))
-    out = NUMBA.empty((5, *shape[1:]), np.float32)
-    NUMBA.take(source, rows, out)
-    np.testing.assert_array_equal(out, source[[8, 0, 3, 3, 1]])
-    NUMBA.take(source, rows[:0], out[:0])
-
-
-@pytest.mark.parametrize("size", [1, 7, 8, 9, 300])
-@pytest.mark.parametrize("numbers", [(3, 0, 1), (2**64 - 1, 5, 2**40), (2**63 + 12345, 1, 7)])
-def test_dropout_is_numpys_bit_for_bit(size, numbers):
-    x = normal(np.random.default_rng(10), 1, size)
-    results = []
-    for on in (NUMBA, NumpyBackend()):
-        given, mask, y = on.to_device(x), on.empty(x.shape, np.float32), on.empty(x.shape, np.float32)
-        on.dropout(given, mask, y, 0.3, *numbers)
-        twice = on.to_device(np.array(y))
-        on.multiply(twice, mask)
-        results.append((mask, y, twice))
-    for got, expected in zip(*results, strict=True):
-        np.testing.assert_array_equal(got, expected)
-
-
-# ---- losses, metrics, penalties --------------------------------------------------------------------------------------
-
-LOSSES = [
-    losses.MeanSquaredError(),
-    losses.MeanAbsoluteError(),
-    losses.Huber(0.5),
-    losses.BinaryCrossentropy(),
-    losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1),
-    losses.BinaryCrossentropy(label_smoothing=0.2),
-    losses.CategoricalCrossentropy(),
-    losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
-    losses.CategoricalCrossentropy(label_smoothing=0.1),
-    losses.SparseCategoricalCrossentropy(),
-    losses.SparseCategoricalCrossentropy(from_logits=True),
+CASES = [
+    *check.dense_sweep([(1, 1, 1), (3, 17, 5), (20, 33, 17), (17, 3, 31), (0, 5, 7)]),
+    *(case for case in check.other_cases(small=True) if small_enough(case)),
+    *(case for shape in ((5, 33), (9, 7), (2, 70)) for case in check.plain_cases(shape)),
+    *(case for shape in ((3, 17), (17, 3), (2, 70)) for case in check.activation_cases(shape, activations.softmax)),
 ]
 
 
-def sample(rng, b, o, like):
-    """Return targets and predictions of a kind, with the cases that have a rule of their own."""
-    p, t = normal(rng, b, o), normal(rng, b, o)
-    if getattr(like, "sparse", False) or "sparse" in like.name:
-        t = rng.integers(0, o, (b, 1)).astype(np.float32)
-    elif "cat" in like.name:
-        t = np.eye(o, dtype=np.float32)[rng.integers(0, o, b)]
-        t[-1] *= 0.5  # a sum that is not one
-    elif "binary" in like.name:
-        t = (t > 0).astype(np.float32)
-    if "crossentropy" in like.name and not like.from_logits:
-        p = rng.uniform(0.05, 0.95, (b, o)).astype(np.float32)
-    if b > 2:
-        p[1, 0], p[2, 0] = np.nan, 0.0
-        if t.shape == p.shape:
-            t[0, 0] = p[0, 0] if "mean" in like.name else t[0, 0]
-    return t, p
+def label(case):
+    return f"{case.operation}: {case.shape}"
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-@pytest.mark.parametrize(("b", "o", "weighted"), [(1, 1, False), (20, 3, True), (3, 33, True), (2, 70, False)])
-def test_losses(loss, b, o, weighted):
-    rng = np.random.default_rng(b + o)
-    t, p = sample(rng, b, o, loss)
-    weights = np.abs(normal(rng, b)) if weighted else None
-    got, truth, single = run(lambda on, t, p, w, dp: on.loss(loss, t, p, w, dp), [t, p, weights], [p.shape])
-    size = np.nan_to_num(abs(truth[0][3])).max(1, keepdims=True)
-    assert_within(got[0][3], truth[0][3], 2 * (o + 8) * U * size, single[0][3])
-    assert np.isnan(got[1]) == np.isnan(truth[1]) == (b > 2)  # one NaN among the predictions
-    if b > 2:
-        p[1, 0] = 0.5
-        got, truth, single = run(lambda on, t, p, w, dp: on.loss(loss, t, p, w, dp), [t, p, weights], [p.shape])
-    assert_within(got[1], truth[1], 2 * (o + 8) * U * (1 + abs(truth[1])), single[1])
+def assert_holds(case, on):
+    result = check.hold(case, on, "numba")
+    if not result.passed:
+        pytest.fail(f"{label(case)}: {result.error:.3g} times its bound at {result.worst}")
 
 
-METRICS = [metrics.MeanSquaredError, metrics.MeanAbsoluteError, metrics.BinaryAccuracy]
-METRICS += [metrics.CategoricalAccuracy, metrics.SparseCategoricalAccuracy]
+# ---- operations and models -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", METRICS)
-@pytest.mark.parametrize(("b", "o", "weighted"), [(1, 1, False), (20, 3, True), (5, 33, False), (3, 70, True)])
-def test_metrics(kind, b, o, weighted):
-    rng = np.random.default_rng(b + o)
-    metric = kind(kind.default_name, weighted)
-    t, p = sample(rng, b, o, metric)
-    weights = np.abs(normal(rng, b))
-    if "categorical" in metric.name:
-        p = np.round(p)  # ties
-        p[-1, o // 2 :] = np.nan  # where the first NaN is the largest
-    else:
-        p = np.nan_to_num(p)
-    (_, got), (_, truth), _ = run(lambda on, t, p, w: on.metric(metric, t, p, w), [t, p, weights], [])
-    assert_within(got[0], truth[0], 2 * (o + 2) * U * abs(truth[0]))
-    assert_within(got[1], truth[1], 4 * U * truth[1])
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_every_operation(case):
+    assert_holds(case, NUMBA)
 
 
-L1, L2, BOTH = regularizers.L1(0.1), regularizers.L2(0.2), regularizers.L1L2(0.1, 0.2)
+def test_dense_layers_with_blocks_as_they_are_shipped():
+    for case in check.dense_cases((17, 18, 33), activations.tanh):
+        assert_holds(case, backend({}))
 
 
-@pytest.mark.parametrize(
-    ("regularizer", "shape"),
-    [(L1, (1, 1)), (L2, (9, 3)), (BOTH, (33, 3)), (BOTH, (50, 45))],  # the last has more than a block's share each
-)
-def test_penalties(regularizer, shape):
-    rng = np.random.default_rng(11)
-    w, dw = normal(rng, *shape), normal(rng, *shape)
-    w[0, 0] = 0.0
-    got, truth, _ = run(lambda on, w, dw: on.penalty(regularizer, w, dw), [w, dw], [])
-    assert_within(got[1], truth[1], (w.size + 2) * U * truth[1])
-    assert_within(got[0][1], truth[0][1], 4 * U * (abs(dw) + 0.1 + 0.4 * abs(w)))
-    alone, _, _ = run(lambda on, w, dw: on.penalty(regularizer, w, dw), [w, None], [])
-    assert alone[1] == got[1]
-
-
-# ---- optimizers, whole models ----------------------------------------------------------------------------------------
-
-OPTIMIZERS = [
-    optimizers.SGD(0.1),
-    optimizers.SGD(0.1, momentum=0.9),
-    optimizers.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
-    optimizers.Adam(),
-    optimizers.AdamW(),
-    optimizers.RMSprop(),
-    optimizers.RMSprop(momentum=0.9, centered=True, weight_decay=0.01),
-]
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o.get_config()}")
-@pytest.mark.parametrize("n", [1, 100])
-def test_updates(optimizer, n):
-    rng = np.random.default_rng(n)
-    w, grads = normal(rng, n), [normal(rng, n) for _ in range(3)]
-    names = list(optimizer.slots)
-
-    def train(on, w, *slots):
-        for step, g in enumerate(grads, 1):
-            scalars = optimizer.scalars(step)
-            if on is NUMBA and step == 2:  # as a step finds them that has them on the device already
-                scalars = on.to_device(np.array(scalars, np.float32))
-            g = on.to_device(g.astype(w.dtype))
-            optimizer.update(on, w, g, dict(zip(names, slots, strict=True)), step, scalars)
-
-    got, truth, single = run(train, [w, *(np.zeros(n, np.float32) for _ in names)], [])
-    for one, true, plain in zip(got[0], truth[0], single[0], strict=True):
-        assert_within(one, true, 1e-7 + 16 * U * abs(true), plain)
+def test_inputs_that_are_not_contiguous_and_no_gradient_at_the_bottom():
+    rng = np.random.default_rng(1)
+    x, w, dy = check.normal(rng, 18, 7), check.normal(rng, 7, 10), check.normal(rng, 9, 10)
+    there, y = NUMBA.to_device(x)[::2], NUMBA.empty((9, 10), np.float32)
+    NUMBA.dense_forward(there, NUMBA.to_device(w), None, activations.linear, y)
+    np.testing.assert_allclose(y, x[::2] @ w, rtol=1e-5, atol=1e-5)
+    dw = NUMBA.empty((7, 10), np.float32)
+    NUMBA.dense_backward(NUMBA.to_device(dy), there, w, y, None, activations.linear, None, dw, None)
+    np.testing.assert_allclose(dw, x[::2].T @ dy, rtol=1e-5, atol=1e-5)
 
 
 def test_a_whole_model_learns_as_with_numpy():
@@ -415,8 +166,8 @@ def test_a_whole_model_learns_as_with_numpy():
         layers.Dense(3, use_bias=False),
     ]
     network, rng = describe(stack, (4,)), np.random.default_rng(12)
-    x, y = normal(rng, 20, 4), rng.integers(0, 3, (20, 1)).astype(np.float32)
-    weights, start = np.abs(normal(rng, 20)), [normal(rng, *s.shape) for s in network.weights]
+    x, y = check.normal(rng, 20, 4), rng.integers(0, 3, (20, 1)).astype(np.float32)
+    weights, start = np.abs(check.normal(rng, 20)), [check.normal(rng, *s.shape) for s in network.weights]
     loss = losses.SparseCategoricalCrossentropy(from_logits=True)
     results = []
     for on, dtype in ((NUMBA, np.float32), (NumpyBackend(), np.float64)):
@@ -432,7 +183,22 @@ def test_a_whole_model_learns_as_with_numpy():
         program.predict(data.x, out, 7)
         results.append((logs.losses, logs.totals, logs.counts, out, *arena.get()))
     for got, truth in zip(*results, strict=True):
-        assert_within(got, truth, 2e-5 * (1 + abs(truth)))
+        np.testing.assert_allclose(got, truth, rtol=2e-5, atol=2e-5)
+
+
+def test_a_model_asks_for_them_by_name(monkeypatch):
+    monkeypatch.setenv("GPUMLP_KERNELS", "numba")
+    monkeypatch.setattr(devices, "open_runtime", lambda index: HostRuntime())
+    monkeypatch.setattr(devices, "gpu_problem", lambda index=0: None)
+    found = []
+    for device in ("cpu", "cuda"):
+        set_random_seed(0)
+        model = models.Sequential([layers.Dense(5, "relu", input_shape=(2,)), layers.Dense(1)])
+        model.compile("sgd", "mse", device=device)
+        x = np.random.default_rng(0).standard_normal((9, 2))
+        found.append(model.fit(x, x[:, :1], batch_size=5, epochs=2, verbose=0).history["loss"])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+    assert model.device.kernels == "numba" and "by the numba kernels" in model.program
 
 
 # ---- do the checks see anything? -------------------------------------------------------------------------------------
@@ -457,5 +223,7 @@ BREAKS = {
 def test_a_broken_kernel_shows(name):
     broken = backend({**SMALL, BREAKS[name][0]: BREAKS[name][1]})
     with pytest.raises((pytest.fail.Exception, KernelError)):
-        check_dense(3, 17, 10, broken)
-    check_dense(3, 17, 10)
+        for case in check.dense_cases((3, 17, 10), activations.linear):
+            assert_holds(case, broken)
+    for case in check.dense_cases((3, 17, 10), activations.linear):
+        assert_holds(case, NUMBA)
