@@ -11,7 +11,6 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +115,8 @@ def info() -> int:
 
 def version(package: str) -> str:
     """Return an installed package's version, or that it is not installed."""
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -13,7 +13,6 @@ import re
 import sys
 import warnings
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 from gpumlp.errors import DeviceUnavailable
@@ -73,6 +72,8 @@ def has_driver() -> bool:
 
 def cupy_wheels() -> list[str]:
     """Return the CuPy distributions that are installed; more than one and they overwrite each other's files."""
+    from importlib import metadata  # 20 ms of start-up, for those who ask only
+
     found = {str(d.metadata["Name"]).lower() for d in metadata.distributions() if d.metadata["Name"]}
     return sorted(n for n in found if n == "cupy" or n.startswith("cupy-cuda") or n.startswith("cupy-rocm"))
 

@@ -12,9 +12,8 @@ from gpumlp import config, devices, losses, metrics, optimizers
 from gpumlp.callbacks import Callback, CallbackList, History, ProgbarLogger
 from gpumlp.engine.arena import Arena
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.graph_program import make_program
 from gpumlp.engine.network import Network, describe
-from gpumlp.engine.program import LoopProgram
+from gpumlp.engine.program import LoopProgram, make_program
 from gpumlp.layers import Input, Layer, Shape, feature_shape, whole_number
 from gpumlp.training import data, loop
 
@@ -48,8 +47,10 @@ class Sequential:
         self._metric_names: list[tuple[object, bool]] = []
         self._device: devices.Device | None = None
         self._backend: Any = None
+        stack: list[Layer] = []
         for layer in layers or ():
-            self.add(layer)
+            stack = self._extended(stack, layer)
+        self._restack(stack)
 
     # ---- the stack -------------------------------------------------------------------------------------------------
 
@@ -65,16 +66,20 @@ class Sequential:
 
     def add(self, layer: Layer) -> None:
         """Put a layer on top; TypeError for anything else, ValueError where it does not fit."""
+        self._restack(self._extended(self._layers, layer))
+
+    def _extended(self, stack: list[Layer], layer: Layer) -> list[Layer]:
+        """Return ``stack`` with ``layer`` on top; raises as `add` does, before anything is changed."""
         if not isinstance(layer, Layer):
             raise TypeError(f"add takes a layer such as layers.Dense(8); got {layer!r}.")
-        if isinstance(layer, Input) and self._layers:
+        if isinstance(layer, Input) and stack:
             raise ValueError("Input must be the first layer.")
-        if any(layer.name == other.name for other in self._layers):
+        if any(layer.name == other.name for other in stack):
             raise ValueError(f"There is a layer named {layer.name!r} already; names must differ.")
-        stack = [*self._layers, layer]
+        stack = [*stack, layer]
         if (shape := self._known_input_shape(stack)) is not None:
-            describe(stack, shape)  # raises before anything is changed
-        self._restack(stack)
+            describe(stack, shape)
+        return stack
 
     def pop(self) -> Layer:
         """Take the top layer off and return it."""

@@ -50,10 +50,12 @@ class Arena:
 
     def set(self, arrays: Sequence[Any]) -> None:
         """Set all weight arrays, in one transfer; their shapes must be the specs'."""
-        flat = np.zeros(self.size, self.dtype)
+        on_host = type(self.params) is np.ndarray
+        flat = self.params if on_host else np.zeros(self.size, self.dtype)
         for view, array in zip(self.views(flat), arrays, strict=True):
             view[...] = array
-        self.backend.assign(self.params, flat)
+        if not on_host:
+            self.backend.assign(self.params, flat)
 
     def spans(self, trainable: list[bool]) -> list[slice]:
         """Return the stretches of the flat array that hold trainable weights: the whole of it where all are."""

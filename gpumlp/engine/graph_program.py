@@ -185,9 +185,3 @@ def _lengths(steps: int) -> Iterator[int]:
     """Yield the lengths of the recordings that make up ``steps`` steps."""
     for start in range(0, steps, LONGEST):
         yield min(LONGEST, steps - start)
-
-
-def make_program(network: Any, arena: Any, batch: int) -> LoopProgram:
-    """Return the fastest Program for the arena's backend: graphs where its launches can be recorded."""
-    kind = GraphProgram if getattr(arena.backend, "records", False) else LoopProgram
-    return kind(network, arena, arena.backend, batch)

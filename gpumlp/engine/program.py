@@ -188,3 +188,12 @@ class LoopProgram:
 
     def _rows(self, a: Array, op: ActivationOp) -> Array:
         return a.reshape(-1, op.row)
+
+
+def make_program(network: Network, arena: Arena, batch: int) -> LoopProgram:
+    """Return the fastest Program for the arena's backend: graphs where its launches can be recorded."""
+    if not getattr(arena.backend, "records", False):
+        return LoopProgram(network, arena, arena.backend, batch)
+    from gpumlp.engine.graph_program import GraphProgram  # not loaded for those who compute on a CPU
+
+    return GraphProgram(network, arena, arena.backend, batch)
