@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cuda.core  # noqa: F401, here and not by two threads at once, which it does not bear
+
 from gpumlp.backends.compiler import compile_text, text_of, versions
 from gpumlp.backends.cuda_backend import TILES, variants
 

@@ -162,7 +162,7 @@ def smoke_compile() -> str:
     seconds = time.perf_counter() - began
     return (
         f"{compiler.versions().split(';')[0].removeprefix('nvrtc ')}, compiles a kernel in {seconds:.2f} s "
-        f"(kept in {compiler.default_folder()})"
+        f"(kept in {compiler.default_folder() or 'no place: there is no home'})"
     )
 
 

@@ -113,8 +113,11 @@ def gpu_problem(index: int = 0) -> str | None:
         )
     try:
         architectures()
+        open_runtime(index)
     except DeviceUnavailable as error:
         return str(error)
+    except Exception as error:  # busy, out of memory, in somebody else's exclusive mode: the driver's own words
+        return f"cuda:{index} cannot be opened ({type(error).__name__}: {error})."
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -125,17 +126,27 @@ class Sequential:
         if all(isinstance(layer, Input) for layer in stack):
             return None
         network = describe(stack, shape)
-        arena = Arena(list(network.weights), self.dtype, self._computing())
+        arena = Arena(list(network.weights), self.dtype, self._backend)  # on the host until the device is chosen
         kept = [old[i] if i < len(old) else s.initializer(s.shape, self.dtype) for i, s in enumerate(arena.specs)]
         arena.set(kept)
         return network, arena
 
     def _computing(self) -> Any:
-        """Return the backend of the device, made when it is first needed."""
+        """Return the device's backend, made when something is first computed; the weights move to it."""
         if self._backend is None:
-            self._device = self.device
-            self._backend = self._device.backend()
+            device = self.device
+            backend = device.backend()
+            if self._arena is not None:
+                arena = Arena(self._arena.specs, self.dtype, backend)
+                arena.set(self._arena.get())
+                self._arena = arena
+            self._device, self._backend = device, backend
         return self._backend
+
+    def _on_device(self) -> Any:
+        """Return a context in which libraries that have a current device have the model's."""
+        runtime = getattr(self._computing(), "runtime", None)
+        return nullcontext() if runtime is None else runtime.current()
 
     def _need_built(self, what: str) -> tuple[Network, Arena]:
         if self._network is None or self._arena is None:
@@ -156,14 +167,14 @@ class Sequential:
 
     def set_weights(self, weights: list[Any]) -> None:
         """Set all weight arrays, in the order of ``get_weights``; ValueError, and no change, where a shape differs."""
-        network, arena = self._need_built("set_weights")
+        network, _ = self._need_built("set_weights")
         if not isinstance(weights, (list, tuple)):
             raise TypeError(f"set_weights takes a list of arrays, as get_weights returns; got {weights!r}.")
-        arrays = [data.to_array("each weight array", w) for w in weights]
+        arrays = [data.to_array("each weight array", self._on_host(w)) for w in weights]
         got, expected = [a.shape for a in arrays], [s.shape for s in network.weights]
         if got != expected:
             raise ValueError(f"set_weights expects arrays of shapes {expected}; got {got}.")
-        arena.set(arrays)
+        self._need_built("set_weights")[1].set(arrays)  # which a look at arrays on a GPU may have moved there
 
     def summary(self, print_fn: Any = None) -> None:
         """Print a table of the layers, their output shapes and parameter counts."""
@@ -193,23 +204,13 @@ class Sequential:
         names = [(m, False) for m in _listed(metrics)] + [(m, True) for m in _listed(weighted_metrics)]
         for name, weighted in names:
             _check_metric(name, new_loss, weighted)
-        self._move(devices.resolve(device, self.dtype.name))
-        self.optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
+        new_device = devices.resolve(device, self.dtype.name)
+        if self._device is None or (new_device.name, new_device.kernels) != (self._device.name, self._device.kernels):
+            self._backend = None  # the weights move when something is computed
+        self.optimizer, self._loss, self._metric_names, self._device = new_optimizer, new_loss, names, new_device
         self._program = self._slots = None
         if self._network is not None:  # trainable flags are read here
             self._network = describe(self._layers, self._network.input_shape)
-
-    def _move(self, device: devices.Device) -> None:
-        """Compute on ``device`` from now on, with the weights that there are."""
-        moves = self._device is None or (device.name, device.kernels) != (self._device.name, self._device.kernels)
-        if moves and self._arena is not None:
-            backend = device.backend()
-            arena = Arena(self._arena.specs, self.dtype, backend)
-            arena.set(self._arena.get())
-            self._arena, self._backend = arena, backend
-        elif moves:
-            self._backend = None
-        self._device = device
 
     @property
     def device(self) -> devices.Device:
@@ -227,6 +228,7 @@ class Sequential:
         return self._loss, self.optimizer
 
     def _program_for(self, batch: int) -> LoopProgram:
+        self._computing()
         network, arena = self._need_built("this")
         if self._program is None or self._program.batch < batch:
             self._program = None  # its memory is free before the new one asks for more
@@ -236,6 +238,7 @@ class Sequential:
     def _trainer(self, shape: Shape, batch: int) -> tuple[LoopProgram, dict[str, Any]]:
         """Return a Program for ``batch`` samples of ``shape`` and the optimizer's state, made where they lack."""
         assert self.optimizer is not None
+        self._computing()
         if not self.built:
             self._build(shape)
         if self._slots is None:
@@ -262,11 +265,21 @@ class Sequential:
         adopted = None if runtime is None else runtime.adopt(value)
         return value if adopted is None else adopted
 
+    def _on_host(self, value: object) -> Any:
+        """Return an array that is on the model's GPU as NumPy's; other values as they are."""
+        return self._computing().to_host(self._adopted(value)) if data.on_gpu(value) else value
+
     def _prepare(
         self, x: object, y: object, weight: object, class_weight: Any, loss: losses.Loss, prefix: str = ""
     ) -> tuple[Dataset, Shape]:
         if y is None:
             raise ValueError(f"{prefix}y is missing: training and evaluation need targets.")
+        with self._on_device():
+            return self._prepared(x, y, weight, class_weight, loss, prefix)
+
+    def _prepared(
+        self, x: object, y: object, weight: object, class_weight: Any, loss: losses.Loss, prefix: str
+    ) -> tuple[Dataset, Shape]:
         x, y, weight = self._adopted(x), self._adopted(y), self._adopted(weight)
         shape = self._network.input_shape if self._network else None
         features, got = data.features(f"{prefix}x", x, shape, self.dtype)
@@ -380,13 +393,13 @@ class Sequential:
         callbacks: Iterable[Callback] | Callback | None = None,
     ) -> Any:
         """Return the predictions for ``x``, shape (n, *output_shape): on the GPU if ``x`` is, else a NumPy array."""
-        network, arena = self._need_built("predict")
-        x = self._adopted(x)
-        features, _ = data.features("x", x, network.input_shape, self.dtype)
+        network, _ = self._need_built("predict")
+        with self._on_device():
+            features, _ = data.features("x", self._adopted(x), network.input_shape, self.dtype)
         batches = data.Batches(len(features), batch_size, steps, False)
         features = features[: batches.steps * batches.batch_size]
         hooks = self._hooks(callbacks, verbose, batches.steps)
-        make = arena.backend.empty if data.on_gpu(features) else np.empty
+        make = self._computing().empty if data.on_gpu(features) else np.empty
         out = make((len(features), math.prod(network.output_shape)), self.dtype)
         batch = min(batches.batch_size, len(features))
         loop.predict(self._program_for(batch), features, out, batch, hooks)

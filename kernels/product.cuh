@@ -23,8 +23,7 @@ constexpr int ACROSS_N = BLOCK_N / THREAD_N, ACROSS_M = BLOCK_M / THREAD_M;
 constexpr int PER_SLICE = ACROSS_N * ACROSS_M;
 static_assert(PER_SLICE * SLICES == THREADS, "the launch must match the tile");
 
-// Rows are padded by one 16-byte access: without it, the transposing stores of a warp would meet in the same banks.
-constexpr int PITCH_M = BLOCK_M + 4, PITCH_N = BLOCK_N + 4;
+constexpr int PITCH_M = BLOCK_M + 4, PITCH_N = BLOCK_N + 4;  // room for the padding of any operand's rows
 constexpr int STAGE_FLOATS = BLOCK_K * (PITCH_M + PITCH_N);
 constexpr int SUMS_FLOATS = SLICES > 1 ? SLICES * BLOCK_M * BLOCK_N : 0;
 constexpr int SHARED_FLOATS = 2 * STAGE_FLOATS > SUMS_FLOATS ? 2 * STAGE_FLOATS : SUMS_FLOATS;
@@ -80,12 +79,22 @@ template <bool ALONG> struct Matrix {
 
 // What one thread carries of a BLOCK x BLOCK_K stage of an operand, from device memory to the stage's place in shared
 // memory. fetch() sets out, and may write there already; after deliver() and a barrier it is there.
-template <class Operand, int BLOCK, int PITCH> struct Carrier {
+//
+// Where quads lie along K, ACROSS neighbouring threads take neighbours in memory (64 bytes) and the next threads the next
+// rows. In shared memory each quad is four rows apart there: a thread's bank is (4 PITCH g + i) % 32 for its quad g of row i,
+// which the padding spreads over all 32 banks (over 16, so two threads a bank, where rows are read four floats at a time
+// and PITCH must be a multiple of four).
+template <class Operand, int BLOCK, int GROUP> struct Carrier {
+    static constexpr int PITCH = BLOCK + (Operand::ALONG_K && GROUP < 4 ? 2 : 4);
     static constexpr int QUADS = BLOCK * BLOCK_K / 4, EACH = (QUADS + THREADS - 1) / THREADS;
+    static constexpr int ACROSS = BLOCK_K / 4 < 4 ? BLOCK_K / 4 : 4;
+    static_assert(BLOCK_K / 4 % ACROSS == 0, "every row's quads are dealt out in whole groups");
     float4 held[EACH];
 
-    DEVICE static int i_of(int e) { return Operand::ALONG_K ? e / (BLOCK_K / 4) : e % (BLOCK / 4) * 4; }
-    DEVICE static int k_of(int e) { return Operand::ALONG_K ? e % (BLOCK_K / 4) * 4 : e / (BLOCK / 4); }
+    DEVICE static int i_of(int e) { return Operand::ALONG_K ? e / ACROSS % BLOCK : e % (BLOCK / 4) * 4; }
+    DEVICE static int k_of(int e) {
+        return Operand::ALONG_K ? (e / ACROSS / BLOCK * ACROSS + e % ACROSS) * 4 : e / (BLOCK / 4);
+    }
 
     DEVICE void fetch(const Operand &operand, int i0, int k0, Shared<float> tile) {
 #pragma unroll
@@ -143,8 +152,8 @@ template <class A, class B, class Out>
 DEVICE void tile_product(const A &a, const B &b, const Out &out, int m0, int n0, int k_begin, int k_end,
                          Shared<float> memory) {
     int thread = thread_index(), slice = slice_of(thread), row = row_of(thread), column = column_of(thread);
-    Carrier<A, BLOCK_M, PITCH_M> carry_a;
-    Carrier<B, BLOCK_N, PITCH_N> carry_b;
+    Carrier<A, BLOCK_M, GROUP_M> carry_a;
+    Carrier<B, BLOCK_N, GROUP_N> carry_b;
     float sums[THREAD_M][THREAD_N] = {};
 
     constexpr int TO_B = BLOCK_K * PITCH_M;
@@ -165,8 +174,8 @@ DEVICE void tile_product(const A &a, const B &b, const Out &out, int m0, int n0,
         for (int step = 0; step < BLOCK_K / SLICES; ++step) {
             int k = step * SLICES + slice;
             float left[THREAD_M], right[THREAD_N];
-            read_fragment<THREAD_M, GROUP_M, BLOCK_M>(left, tile_a + k * PITCH_M, row);
-            read_fragment<THREAD_N, GROUP_N, BLOCK_N>(right, tile_b + k * PITCH_N, column);
+            read_fragment<THREAD_M, GROUP_M, BLOCK_M>(left, tile_a + k * carry_a.PITCH, row);
+            read_fragment<THREAD_N, GROUP_N, BLOCK_N>(right, tile_b + k * carry_b.PITCH, column);
 #pragma unroll
             for (int i = 0; i < THREAD_M; ++i)
 #pragma unroll

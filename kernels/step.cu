@@ -9,8 +9,8 @@ struct Run {
     Global<const float> x, y, weights;  // the data set: x[n, F], y[n, T], weights[n] or null
     Global<const long long> order;      // order[i]: the row that stands i-th in this epoch; null: as it stands
     Global<const float> scalars;        // [steps, 2]: what the optimizer needs at each step
-    Global<double> results;             // [series, capacity]: what reduce writes
-    long long first, batch, samples, iteration, capacity;  // first: batch number of the run's first step
+    Global<double> results;             // [steps, series]: what reduce writes
+    long long first, batch, samples, iteration, series;  // first: batch number of the run's first step
 };
 
 // gather: x_batch[B, F], y_batch[B, T], w_batch[B] (or null) = rows order[start ...] of the data set
@@ -36,7 +36,7 @@ KERNEL(gather)(Global<float> x_batch, Global<float> y_batch, Global<float> w_bat
     scalars[1] = run.scalars[2 * index + 1];
 }
 
-// reduce: results[series][step] = sum of values[series][slot][:], in double; one block per (slot, series)
+// reduce: results[step][series] = sum of values[series][slot][:], in double; one block per (slot, series)
 KERNEL(reduce)(Global<const Run> runs, Global<const long long> counters, Global<const float> values, long long slots,
                long long length) {
     SHARED(double, sums, THREADS);
@@ -50,7 +50,7 @@ KERNEL(reduce)(Global<const Run> runs, Global<const long long> counters, Global<
         if (thread_index() < half) sums[thread_index()] = sums[thread_index()] + sums[thread_index() + half];
         barrier();
     }
-    if (thread_index() == 0) run.results[block_row() * run.capacity + counters[0] + block_index()] = sums[0];
+    if (thread_index() == 0) run.results[(counters[0] + block_index()) * run.series + block_row()] = sums[0];
 }
 
 // advance: the graph's steps are done

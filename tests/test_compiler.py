@@ -116,6 +116,17 @@ def test_processes_share_a_cache(tmp_path):
     assert [p.wait() for p in running] == [0, 0, 0]
 
 
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("GPUMLP_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(compiler.Path, "home", homeless)
+    cache = DiskCache()
+    assert cache.folder is None and not cache.put("key", b"code") and cache.get("key") is None
+
+
 def test_the_folder_is_the_user_s_choice(monkeypatch, tmp_path):
     monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path))
     assert compiler.default_folder() == tmp_path

@@ -212,6 +212,15 @@ def test_long_runs_go_on_over_several_recordings_and_several_control_blocks(as_g
     np.testing.assert_allclose(results[1][1], results[0][1], rtol=1e-5)
 
 
+def test_recordings_of_many_batch_sizes_do_not_pile_up(as_gpu):
+    as_gpu(HostRuntime())
+    model = build("cuda")
+    x, y = data()
+    for size in (57, *range(1, 30, 2), 57):
+        model.train_on_batch(x[:size], y[:size])
+    assert len(model._program._plans) == graph_program.PLANS
+
+
 def test_where_nothing_can_be_recorded_it_runs_one_by_one_and_says_so(as_gpu):
     class NoRecording(HostRuntime):
         def record(self, work):
@@ -258,6 +267,76 @@ def test_data_without_room_is_streamed_and_gives_the_same_bits(as_gpu, monkeypat
         weights.append((flat(model), history.history["loss"]))
         assert bool(runtime.copies) == (share == 0.0)
     assert np.array_equal(weights[0][0], weights[1][0]) and weights[0][1] == weights[1][1]
+
+
+def test_streaming_with_and_without_weights_and_validation(as_gpu, monkeypatch):
+    monkeypatch.setattr(feed, "STAGE_BYTES", 1000)
+    x, y = data(205)
+    weight = np.ones(205)
+    losses = []
+    for share in (0.75, 0.0):
+        monkeypatch.setattr(feed, "RESIDENT_SHARE", share)
+        as_gpu(HostRuntime())
+        model = build("cuda")
+        for how in ({}, {"sample_weight": weight}, {"validation_data": (x[:50], y[:50])}):
+            losses.append(model.fit(x, y, batch_size=20, verbose=0, **how).history)
+    assert losses[:3] == losses[3:]
+
+
+def test_where_recording_fails_nothing_has_been_trained(as_gpu, monkeypatch):
+    class Full(HostRuntime):
+        def record(self, work):
+            if self.recorded:
+                raise KernelError("no room for another graph")
+            return super().record(work)
+
+    monkeypatch.setattr(graph_program, "LONGEST", 4)
+    monkeypatch.setattr(feed, "STAGE_BYTES", 1000)
+    x, y = data(205)
+    results = []
+    for kind, share in ((HostRuntime, 0.75), (Full, 0.75), (Full, 0.0)):
+        monkeypatch.setattr(feed, "RESIDENT_SHARE", share)
+        as_gpu(kind())
+        model = build("cuda")
+        model.fit(x, y, batch_size=20, verbose=0)  # 11 steps: recordings of 4 and of 3
+        assert ("no room" in model.program) == (kind is Full) and model.optimizer.iterations == 11
+        results.append(flat(model))
+    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
+
+
+def test_the_history_does_not_depend_on_the_pace(gpu, monkeypatch):
+    from gpumlp.training import loop
+
+    x, y = data(2000)
+    losses = []
+    for seconds in (1e-9, 1e-3, 10.0):
+        monkeypatch.setattr(loop, "CHUNK_SECONDS", seconds)
+        model = build("cuda", stack=[layers.Dense(4, "tanh"), layers.Dense(2)], metrics=["mae"])
+        losses.append(model.fit(x, y, batch_size=50, epochs=2, verbose=0).history)
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_a_model_that_goes_to_the_cpu_never_opens_the_gpu(as_gpu, monkeypatch):
+    as_gpu(HostRuntime())
+
+    def opened(index):
+        raise AssertionError("the GPU was opened")
+
+    monkeypatch.setattr(devices, "open_runtime", opened)
+    model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
+    model.compile("adam", "mse", device="cpu")
+    model.fit(*data(), verbose=0)
+
+
+def test_weights_can_be_set_from_device_arrays(as_gpu):
+    runtime = as_gpu(HostRuntime())
+    model = build("cuda")
+    there = []
+    for w in model.get_weights():
+        there.append(runtime.zeros(w.shape, w.dtype))
+        runtime.upload(there[-1], w + 1)
+    model.set_weights(there)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), there, strict=True))
 
 
 def test_device_arrays_are_taken_without_a_copy_and_given_back(as_gpu):

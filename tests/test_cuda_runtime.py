@@ -14,13 +14,22 @@ from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
 from gpumlp.utils import set_random_seed
 
 
+opened = devices.open_runtime  # which remembers what it opened
+
+
 @pytest.fixture
 def fake(monkeypatch):
+    opened.cache_clear()
+    yield from faked(monkeypatch)
+    opened.cache_clear()
+
+
+def faked(monkeypatch):
     made, module = fake_cuda.install(monkeypatch)
     made.module = module
     monkeypatch.setattr(devices, "has_driver", lambda: True)
     monkeypatch.setattr(devices, "cupy_wheels", lambda: ["cupy-cuda13x"])
-    return made
+    yield made
 
 
 problem = devices.gpu_problem.__wrapped__  # which would remember its answer
@@ -84,8 +93,14 @@ def test_a_fault_names_the_operation_and_what_to_do(fake):
     backend = CudaBackend(runtime)
     y = backend.zeros((4, 4), np.float32)
     backend.activation_forward(activations.tanh, y, y)
+    mark = runtime.mark()
     fake.broken = "cudaErrorIllegalAddress: an illegal memory access was encountered"
-    for wait in (runtime.synchronize, lambda: runtime.download(y), lambda: runtime.empty(3, np.float32)):
+    waits = (
+        runtime.synchronize, lambda: runtime.download(y), lambda: runtime.empty(3, np.float32),
+        lambda: runtime.upload(y, np.zeros((4, 4), np.float32)), lambda: runtime.reached(mark),
+        lambda: runtime.upload_beside(y, np.zeros((4, 4), np.float32), None),
+    )  # fmt: skip
+    for wait in waits:
         with pytest.raises(KernelError, match=r"failed in activation_forward.*IllegalAddress.*is lost.*GPUMLP_SYNC=1"):
             wait()
 
@@ -115,6 +130,28 @@ def test_a_recording_keeps_its_arrays_alive(fake):
     del recording
     with pytest.raises(AssertionError, match="points to no allocation"):
         fake.bounds(there[0])
+
+
+def test_another_thread_launches_while_one_records(fake):
+    from threading import Thread
+
+    runtime = fake.module.CudaRuntime(0)
+    backend = CudaBackend(runtime)
+    ours, theirs = (backend.zeros((4, 4), np.float32) for _ in range(2))
+    calls = []
+
+    def work():
+        calls.append(1)
+        if len(calls) == 1:  # while this thread only prepares
+            other = Thread(target=backend.activation_forward, args=(activations.sigmoid, theirs, theirs))
+            other.start()
+            other.join()
+        backend.activation_forward(activations.sigmoid, ours, ours)
+
+    recording = runtime.record(work)
+    assert (runtime.download(theirs) == 0.5).all() and (runtime.download(ours) == 0).all()
+    recording.replay()
+    assert (runtime.download(ours) == 0.5).all()
 
 
 def test_a_capture_that_fails_is_a_kernel_error(fake):
@@ -154,6 +191,18 @@ def test_a_gpu_that_cannot_be_used_says_why(fake, setting, words, monkeypatch):
 
     assert re.search(words, problem())
     monkeypatch.setattr(devices, "gpu_problem", problem)
+    with pytest.raises(DeviceUnavailable, match=words):
+        devices.resolve("cuda")
+
+
+def test_a_gpu_that_cannot_be_opened_is_told_and_auto_takes_the_cpu(fake, monkeypatch):
+    fake.broken = "cudaErrorDevicesUnavailable: all CUDA-capable devices are busy"
+    words = r"cuda:0 cannot be opened \(CudaError: .*busy"
+    monkeypatch.setattr(fake.module.CudaRuntime, "__init__", lambda self, index: fake.check())
+    monkeypatch.setattr(devices, "gpu_problem", problem)
+    monkeypatch.setattr(devices, "_warned", False)
+    with pytest.warns(UserWarning, match=words):
+        assert devices.resolve("auto").name == "cpu"
     with pytest.raises(DeviceUnavailable, match=words):
         devices.resolve("cuda")
 

@@ -1,7 +1,8 @@
 """CUDA C++ to machine code with NVRTC, through cuda.core; results are kept on disk.
 
-Needs no driver and no GPU. A kernel file is compiled whole, its headers in their places and its constants as macros, so
-what is compiled is decided by one text; the cache's key is that text, the options, the architecture and the versions.
+Machine code needs no driver and no GPU (PTX does: cuda.core asks what the driver can read). A kernel file is compiled
+whole, its headers in their places and its constants as macros, so what is compiled is decided by one text; the cache's
+key is that text, the architecture and the versions.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class DiskCache:
         self.folder = default_folder() if folder is None else folder
 
     def path(self, key: str) -> Path:
-        """Return where the entry for ``key`` stands."""
+        """Return where the entry for ``key`` stands; OSError where there is no place for it."""
+        if self.folder is None:
+            raise OSError("there is no folder for caches")
         return self.folder / (hashlib.sha256(key.encode()).hexdigest()[:32] + ".bin")
 
     def get(self, key: str) -> bytes | None:
@@ -99,11 +102,11 @@ class DiskCache:
 
     def put(self, key: str, content: bytes) -> bool:
         """Keep ``content``; return whether that could be done."""
-        path = self.path(key)
         temporary = None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as file:
+            path = self.path(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
                 temporary = file.name
                 file.write(hashlib.sha256(content).digest() + content)
             os.replace(temporary, path)
@@ -114,15 +117,17 @@ class DiskCache:
         return True
 
 
-def default_folder() -> Path:
-    """Return GPUMLP_CACHE, or gpumlp/ in the system's folder for caches."""
+def default_folder() -> Path | None:
+    """Return GPUMLP_CACHE, or gpumlp/ in the user's folder for caches; None for a user without a home."""
     if own := os.environ.get("GPUMLP_CACHE"):
         return Path(own)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "gpumlp"
+    windows = sys.platform == "win32"
+    if base := os.environ.get("LOCALAPPDATA" if windows else "XDG_CACHE_HOME"):
+        return Path(base) / "gpumlp"
+    try:
+        return Path.home() / ("AppData/Local" if windows else ".cache") / "gpumlp"
+    except RuntimeError:
+        return None
 
 
 def compiled(file: str, defines: dict[str, int], arch: str, cache: DiskCache) -> bytes:

@@ -6,6 +6,9 @@ See `gpumlp.backends.runtime` for what each method means. Imported only when a G
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cupy
@@ -21,6 +24,13 @@ Array = Any
 ON_CUDA = (2, 13)  # DLPack's numbers for CUDA and CUDA-managed memory
 
 
+class _Thread(threading.local):
+    """What is going on in one thread: another one may launch while this one records."""
+
+    preparing = False
+    recorded: list[Any] | None = None
+
+
 class CudaRuntime:
     """One GPU."""
 
@@ -34,8 +44,7 @@ class CudaRuntime:
         self._kernels: dict[Any, Any] = {}
         self._configs: dict[Any, LaunchConfig] = {}
         self._streams: dict[int, Stream] = {}
-        self._preparing = False
-        self._recorded: list[Any] | None = None
+        self._thread = _Thread()
         self.last = "nothing"
         # One operation after the other, each waited for: then an error names the operation that made it.
         self.step_by_step = os.environ.get("GPUMLP_SYNC", "0") not in ("", "0")
@@ -48,6 +57,15 @@ class CudaRuntime:
     def current(self) -> Any:
         return cupy.cuda.Device(self.index)
 
+    @contextmanager
+    def _calls(self) -> Iterator[None]:
+        """Within: this device is the current one, and what the driver says against it is a KernelError."""
+        try:
+            with self.current():
+                yield
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise self._failure(error) from error
+
     @property
     def stream_pointer(self) -> int:
         """The current stream, as a number."""
@@ -57,39 +75,39 @@ class CudaRuntime:
 
     def empty(self, shape: Any, dtype: Any) -> Array:
         try:
-            with self.current():
+            with self._calls():
                 return cupy.empty(shape, dtype)
         except cupy.cuda.memory.OutOfMemoryError as error:
             asked = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            raise DeviceMemoryError(asked, self.free_bytes(), self._total_bytes()) from error
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise self._failure(error) from error
+            raise DeviceMemoryError(asked, *self._room()) from error
 
     def zeros(self, shape: Any, dtype: Any) -> Array:
         array = self.empty(shape, dtype)
-        with self.current():
+        with self._calls():
             array.fill(0)
         return array
 
     def free_bytes(self) -> int:
-        with self.current():
-            return int(cupy.cuda.Device().mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
+        return self._room()[0]
 
-    def _total_bytes(self) -> int:
-        with self.current():
-            return int(cupy.cuda.Device().mem_info[1])
+    def _room(self) -> tuple[int, int]:
+        """Return how many bytes are free, CuPy's own reserve included, and how many there are."""
+        with self._calls():
+            free, total = cupy.cuda.Device(self.index).mem_info
+            return int(free) + int(cupy.get_default_memory_pool().free_bytes()), int(total)
 
     def owns(self, value: Any) -> bool:
-        return isinstance(value, cupy.ndarray)
+        return isinstance(value, cupy.ndarray) and value.device.id == self.index
 
     def adopt(self, value: Any) -> Array | None:
         array = None
-        if isinstance(value, cupy.ndarray):
-            array = value
-        elif hasattr(value, "__cuda_array_interface__"):
-            array = cupy.asarray(value)
-        elif hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] in ON_CUDA:
-            array = cupy.from_dlpack(value)
+        with self._calls():
+            if isinstance(value, cupy.ndarray):
+                array = value
+            elif hasattr(value, "__cuda_array_interface__"):
+                array = cupy.asarray(value)
+            elif hasattr(value, "__dlpack_device__") and value.__dlpack_device__()[0] in ON_CUDA:
+                array = cupy.from_dlpack(value)
         if array is not None and array.device.id != self.index:
             raise DeviceUnavailable(
                 f"The array is on cuda:{array.device.id}, the model on cuda:{self.index}. "
@@ -98,46 +116,42 @@ class CudaRuntime:
         return array
 
     def upload(self, array: Array, values: Any) -> None:
-        with self.current():
+        with self._calls():
             array.set(np.ascontiguousarray(values, array.dtype).reshape(array.shape))
 
     def download(self, array: Array) -> np.ndarray:
-        try:
-            with self.current():
-                return array.get()
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise self._failure(error) from error
+        with self._calls():
+            return array.get()
 
     def pinned(self, shape: Any, dtype: Any) -> np.ndarray:
-        return cupyx.empty_pinned(shape, dtype)
+        with self._calls():
+            return cupyx.empty_pinned(shape, dtype)
 
     def upload_beside(self, array: Array, pinned: np.ndarray, after: Any) -> Any:
-        with self.current():
+        with self._calls():
             if after is not None:
                 self._copies.wait_event(after)
             array.set(pinned, stream=self._copies)
             return self._copies.record(cupy.cuda.Event(disable_timing=True))
 
     def mark(self) -> Any:
-        with self.current():
+        with self._calls():
             return cupy.cuda.get_current_stream().record(cupy.cuda.Event(disable_timing=True))
 
     def wait_for(self, mark: Any) -> None:
-        with self.current():
+        with self._calls():
             cupy.cuda.get_current_stream().wait_event(mark)
 
     def reached(self, mark: Any) -> None:
-        mark.synchronize()
+        with self._calls():
+            mark.synchronize()
 
     def pointer(self, array: Array | None) -> tuple[int, ...]:
         return (0,) if array is None else (int(array.data.ptr),)
 
     def synchronize(self) -> None:
-        try:
-            with self.current():
-                cupy.cuda.get_current_stream().synchronize()
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise self._failure(error) from error
+        with self._calls():
+            cupy.cuda.get_current_stream().synchronize()
 
     # ---- kernels ---------------------------------------------------------------------------------------------------
 
@@ -145,7 +159,7 @@ class CudaRuntime:
         self, file: str, function: str, defines: dict[str, int], grid: tuple[int, int], arguments: tuple[Any, ...]
     ) -> None:
         kernel = self._kernel(file, function, defines)
-        if self._preparing:
+        if self._thread.preparing:
             return
         config = self._configs.get((grid, defines["THREADS"]))
         if config is None:
@@ -155,8 +169,8 @@ class CudaRuntime:
             for a in arguments
         ]
         self.last = function
-        if self._recorded is not None:
-            self._recorded.append(arguments)
+        if self._thread.recorded is not None:
+            self._thread.recorded.append(arguments)
         try:
             with self.current():
                 launch(self._stream(), config, kernel, *packed)
@@ -186,20 +200,20 @@ class CudaRuntime:
         """Record what ``work`` launches. It is called twice: first to compile, load and allocate, then to capture."""
         recorded: list[Any] = []  # the arrays whose addresses the graph holds: they must live as long as it does
         with self.current():
-            self._preparing = True
+            self._thread.preparing = True
             try:
                 work()
             finally:
-                self._preparing = False
+                self._thread.preparing = False
             stream = cupy.cuda.Stream(non_blocking=True)
             try:
                 with stream:
                     stream.begin_capture()
-                    self._recorded = recorded
+                    self._thread.recorded = recorded
                     try:
                         work()
                     finally:
-                        self._recorded = None
+                        self._thread.recorded = None
                         graph = stream.end_capture()
             except cupy.cuda.runtime.CUDARuntimeError as error:
                 raise KernelError(f"the steps could not be recorded on cuda:{self.index}: {error}") from error
@@ -208,7 +222,7 @@ class CudaRuntime:
 
         def replay() -> None:
             self.last = "a recorded step"
-            with self.current():
+            with self._calls():
                 graph.launch(stream=cupy.cuda.get_current_stream())
 
         return Recording(replay, len(recorded), recorded)

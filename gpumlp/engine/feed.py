@@ -76,9 +76,16 @@ class Feed:
         else:
             yield from self._stream(data, order, batch, first, last)
 
-    def streams(self, data: Dataset) -> bool:
-        """Whether ``data`` comes in stages, because the device has no room for it."""
-        return self._runtime is not None and not self._make_resident(data)
+    def part_steps(self, data: Dataset, batch: int, first: int, last: int) -> list[int]:
+        """Return how many steps each part will have."""
+        if self._runtime is None or self._make_resident(data):
+            return [last - first]
+        steps = self._stage_steps(data, batch, first, last)
+        return [min(steps, last - start) for start in range(first, last, steps)]
+
+    def _stage_steps(self, data: Dataset, batch: int, first: int, last: int) -> int:
+        row = sum(a.nbytes for a in data.arrays) // len(data)
+        return min(last - first, max(1, STAGE_BYTES // (batch * row)))
 
     def is_foreign(self, array: Array) -> bool:
         """Whether ``array`` is not where the backend computes."""
@@ -108,8 +115,7 @@ class Feed:
     def _stream(self, data: Dataset, order: Array | None, batch: int, first: int, last: int) -> Iterator[Part]:
         runtime: Any = self._runtime
         data = Dataset(*(self._backend.to_host(a) if runtime.owns(a) else a for a in data.arrays))
-        row = sum(a.nbytes for a in data.arrays) // len(data)
-        steps = min(last - first, max(1, STAGE_BYTES // (batch * row)))
+        steps = self._stage_steps(data, batch, first, last)
         self._make_stages(data, min(steps * batch, len(data)))
         starts = range(first, last, steps)
 
@@ -127,22 +133,32 @@ class Feed:
                     np.take(array, order[start:stop], axis=0, out=pinned, mode="clip")
                 stage.copied.append(runtime.upload_beside(device, pinned, stage.used))
 
-        load(0)
-        for i, start in enumerate(starts):
-            stage, count = self._stages[i % 2], min(steps, last - start)
-            rows = min((start + count) * batch, len(data)) - start * batch
-            for mark in stage.copied:
-                runtime.wait_for(mark)
-            yield Part(Dataset(*(a[:rows] for a in stage.device)), None, 0, count)
-            stage.used = runtime.mark()
-            if i + 1 < len(starts):
-                load(i + 1)  # while the device works on what was just launched
+        try:
+            load(0)
+            for i, start in enumerate(starts):
+                stage, count = self._stages[i % 2], min(steps, last - start)
+                rows = min((start + count) * batch, len(data)) - start * batch
+                for mark in stage.copied:
+                    runtime.wait_for(mark)
+                yield Part(Dataset(*(a[:rows] for a in stage.device)), None, 0, count)
+                stage.used = runtime.mark()
+                if i + 1 < len(starts):
+                    load(i + 1)  # while the device works on what was just launched
+        finally:  # also where the steps failed: nothing may be on its way into memory that is used for something else
+            for stage in self._stages:
+                for mark in stage.copied:
+                    runtime.reached(mark)
+                stage.copied, stage.used = [], runtime.mark()
 
     def _make_stages(self, data: Dataset, rows: int) -> None:
         shapes = [(rows, *a.shape[1:]) for a in data.arrays]
-        if self._stages and all(
-            held.shape[0] >= shape[0] and held.shape[1:] == shape[1:]
-            for held, shape in zip(self._stages[0].pinned, shapes, strict=False)
+        if (
+            self._stages
+            and len(self._stages[0].pinned) == len(shapes)
+            and all(
+                held.shape[0] >= shape[0] and held.shape[1:] == shape[1:]
+                for held, shape in zip(self._stages[0].pinned, shapes, strict=True)
+            )
         ):
             return
         self._runtime.synchronize()  # type: ignore[union-attr]

@@ -26,6 +26,7 @@ from gpumlp.optimizers import Optimizer
 Array = Any
 LONGEST = 32  # steps in a recording: past that, launching a graph costs nothing beside running it
 CAPACITY = 4096  # steps in a run of the device without the host
+PLANS = 8  # kept: training, evaluation, and some other batch sizes; the one longest unused goes first
 
 
 @dataclass
@@ -40,7 +41,7 @@ class _Plan:
     weighted: bool
     targets: int
     values: Array  # [series, LONGEST, length]: a step's loss, metrics (and counts), penalties, not yet summed
-    results: Array  # [series, CAPACITY] float64: their sums
+    results: Array  # [CAPACITY, series] float64: their sums
     counts: list[int | None]  # for each metric, the series with its divisors; None: the samples
     recordings: dict[int, Recording] = field(default_factory=dict)
 
@@ -75,8 +76,7 @@ class GraphProgram(LoopProgram):
         if self._failure is None:
             plan = self._plan(batch, loss, metrics, optimizer, slots, data.weights is not None, data.y.shape[1])
             try:
-                for length in _lengths(min(last - first, CAPACITY)):  # nothing has run yet where one fails
-                    self._recording(plan, length)
+                self._record(plan, data, first, last)
             except KernelError as error:
                 self._failure = str(error)
         if self._failure is not None:
@@ -99,7 +99,7 @@ class GraphProgram(LoopProgram):
     ) -> _Plan:  # fmt: skip
         config = {} if optimizer is None else {**optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
         key = (batch, loss, *metrics, *config.items(), id(slots), weighted, targets)
-        plan = self._plans.get(key)
+        plan = self._plans.pop(key, None)
         if plan is None:
             counts: list[int | None] = []
             series = 1
@@ -109,10 +109,19 @@ class GraphProgram(LoopProgram):
             series += len(self._penalised)
             length = max(batch, PENALTY_PARTS if self._penalised else 0)
             values = self.backend.zeros((series, LONGEST, length), np.float32)
-            results = self.backend.zeros((series, CAPACITY), np.float64)
+            results = self.backend.zeros((CAPACITY, series), np.float64)
             plan = _Plan(batch, loss, metrics, optimizer, slots, weighted, targets, values, results, counts)
-            self._plans[key] = plan
+        self._plans[key] = plan
+        if len(self._plans) > PLANS:
+            del self._plans[next(iter(self._plans))]
         return plan
+
+    def _record(self, plan: _Plan, data: Dataset, first: int, last: int) -> None:
+        """Record all that batches ``first`` to ``last`` - 1 will replay: where that fails, nothing has run yet."""
+        for start in range(first, last, CAPACITY):
+            for steps in self._feed.part_steps(data, plan.batch, start, min(start + CAPACITY, last)):
+                for length in _lengths(steps):
+                    self._recording(plan, length)
 
     def _recording(self, plan: _Plan, length: int) -> Recording:
         if length not in plan.recordings:
@@ -159,7 +168,7 @@ class GraphProgram(LoopProgram):
             scalars[:] = [optimizer.scalars(iteration + k + 1) for k in range(steps)]
         for part in parts:
             # the device counts on through a run's parts: batch part.first must be the one of step ``done``
-            numbers = (part.first - done, plan.batch, len(part.data), iteration, CAPACITY)
+            numbers = (part.first - done, plan.batch, len(part.data), iteration, plan.results.shape[1])
             run = self.backend.run_struct(part.data, part.order, self._scalars, plan.results, numbers)
             words = np.concatenate([run, [done, 0], scalars.view(np.int64)[:, 0]])
             self.backend.assign(self._control[: len(words)], words)
@@ -171,7 +180,7 @@ class GraphProgram(LoopProgram):
 
     def _read(self, plan: _Plan, logs: StepLogs, where: slice, rows: np.ndarray) -> None:
         """Fetch the sums of a run's steps, of ``rows`` samples each, into ``logs``."""
-        series = iter(self.backend.to_host(plan.results)[:, : len(rows)])
+        series = iter(self.backend.to_host(plan.results[: len(rows)]).T)
         logs.samples[where] = rows
         logs.losses[where] = next(series) / rows
         for i, count in enumerate(plan.counts):

@@ -16,7 +16,7 @@ from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 
 Array = Any
-PREDICT_BYTES = 256 << 20  # of samples that a prediction puts on a device at a time
+PREDICT_BYTES = 256 << 20  # of samples, or of what comes out, that a prediction has on a device at a time
 
 
 @dataclass
@@ -107,7 +107,7 @@ class LoopProgram:
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
         """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; both host's or device's."""
-        piece = max(batch, PREDICT_BYTES // (x.itemsize * x.shape[1]) // batch * batch)
+        piece = max(batch, PREDICT_BYTES // (x.itemsize * max(x.shape[1], out.shape[1])) // batch * batch)
         for first in range(0, len(x), piece):
             there, result = x[first : first + piece], out[first : first + piece]
             on_host = self._feed.is_foreign(out)

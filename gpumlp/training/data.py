@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from typing import Any
 
@@ -19,6 +20,11 @@ DEFAULT_BATCH = 32
 def on_gpu(value: object) -> bool:
     """Whether ``value`` is an array in a GPU's memory."""
     return getattr(value, "__cuda_array_interface__", None) is not None
+
+
+def _library(array: Any) -> Any:
+    """Return the library that computes with ``array``: NumPy, or CuPy for an array on a GPU."""
+    return np if isinstance(array, np.ndarray) else sys.modules[type(array).__module__.partition(".")[0]]
 
 
 def to_array(name: str, value: object) -> np.ndarray:
@@ -39,7 +45,7 @@ def to_array(name: str, value: object) -> np.ndarray:
 
 def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return ``array`` of ``dtype``; a warning or an error, as `gpumlp.config` says, where NaN or Inf come out."""
-    xp = array.__array_namespace__()  # NumPy, or CuPy for an array on a GPU
+    xp = _library(array)
     with np.errstate(over="ignore", invalid="ignore"):
         as_it_is = array.dtype == dtype and array.flags.c_contiguous
         out = array if as_it_is else xp.ascontiguousarray(array, dtype)
@@ -79,7 +85,7 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
         what = "one class number per sample" if loss.sparse else f"{width} values per sample, as the model's output has"
         raise ValueError(f"{name} has shape {array.shape}; the loss {loss.name} takes {what}.")
     if loss.sparse and flat.size:
-        xp = flat.__array_namespace__()
+        xp = _library(flat)
         with np.errstate(invalid="ignore"):
             wrong = ~((flat >= 0) & (flat < width) & (flat == xp.floor(flat)))
         if wrong.any():
@@ -99,7 +105,7 @@ def sample_weights(value: object, class_weight: dict[int, float] | None, y: np.n
         if not isinstance(class_weight, dict):
             raise TypeError(f"class_weight must be a dict of class number to weight; got {class_weight!r}.")
         labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
-        weights = y.__array_namespace__().ones(len(y), y.dtype)
+        weights = _library(y).ones(len(y), y.dtype)
         for label, weight in class_weight.items():
             if not all(isinstance(v, (int, float, np.number)) for v in (label, weight)):
                 raise TypeError(f"class_weight maps class numbers to weights; got {label!r}: {weight!r}.")

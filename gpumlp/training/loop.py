@@ -37,12 +37,14 @@ class Averages:
         self._totals, self._counts = [0.0] * len(self._names), [0.0] * len(self._names)
 
     def add(self, logs: StepLogs) -> None:
-        """Take in the logs of some steps."""
-        self._loss += float(logs.losses @ logs.samples)
+        """Take in the logs of some steps, one by one: how many come at a time must not change a bit."""
+        for value in (logs.losses * logs.samples).tolist():
+            self._loss += value
         self._samples += float(logs.samples.sum())
         for i in range(len(self._names)):
-            self._totals[i] += float(logs.totals[:, i].sum())
-            self._counts[i] += float(logs.counts[:, i].sum())
+            for total, count in zip(logs.totals[:, i].tolist(), logs.counts[:, i].tolist(), strict=True):
+                self._totals[i] += total
+                self._counts[i] += count
 
     def result(self, prefix: str = "") -> dict[str, float]:
         """Return the averages by name."""
@@ -94,6 +96,8 @@ class Pace:
         """Yield (start, stop) from ``first`` to ``last``; the caller runs each before it asks for the next."""
         while first < last:
             size = 1 if one_by_one else max(1, int(CHUNK_SECONDS / self._per_step)) if self._per_step else self._first
+            if size > self._first:
+                size -= size % self._first  # in the lengths that a Program has recorded
             stop, began = min(first + size, last), time.perf_counter()
             yield first, stop
             seconds = max((time.perf_counter() - began) / (stop - first), 1e-9)

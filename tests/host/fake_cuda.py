@@ -105,6 +105,10 @@ class FakeCuda:
             def __cuda_array_interface__(self) -> Any:
                 return self.__array_interface__
 
+            @property
+            def __array_namespace__(self) -> Any:
+                raise AttributeError("CuPy's arrays have none")
+
             def set(self, values: np.ndarray, stream: Any = None) -> None:
                 fake.check()
                 assert type(values) is np.ndarray and values.dtype == self.dtype and values.shape == self.shape

@@ -41,6 +41,10 @@ class DeviceArray(np.ndarray):
     def __cuda_array_interface__(self) -> dict[str, Any]:
         return self.__array_interface__
 
+    @property
+    def __array_namespace__(self) -> Any:
+        raise AttributeError("CuPy's arrays have none")
+
 
 def aligned_copy(values: np.ndarray) -> np.ndarray:
     """Return the values as a device array."""
