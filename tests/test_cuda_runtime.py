@@ -13,7 +13,6 @@ from gpumlp.backends.cuda_backend import CudaBackend
 from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
 from gpumlp.utils import set_random_seed
 
-
 opened = devices.open_runtime  # which remembers what it opened
 
 

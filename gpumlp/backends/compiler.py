@@ -66,7 +66,8 @@ def compile_text(text: str, arch: str, name: str = "kernel", report: bool = Fals
     from cuda.core import Program, ProgramOptions
 
     # No fast math: division, square root and denormals as IEEE 754 has them, which is what the CPU computes.
-    options = ProgramOptions(name=name, arch=arch, std="c++17", ptxas_options=["-v"] if report else None)
+    more = {"ptxas_options": ["-v"]} if report else {}  # which older versions of cuda.core do not know
+    options = ProgramOptions(name=name, arch=arch, std="c++17", **more)
     log = io.StringIO()
     try:
         code = Program(text, "c++", options).compile("ptx" if arch.startswith("compute") else "cubin", logs=log)
