@@ -96,7 +96,10 @@ class DeviceBackend:
 
     def whole(self, a: Array) -> Array:
         """Return ``a``, C-contiguous."""
-        return a if a.flags.c_contiguous else self.xp.ascontiguousarray(a)
+        if a.flags.c_contiguous:
+            return a
+        with self.runtime.current():
+            return self.xp.ascontiguousarray(a)
 
     def on_device(self, scalars: Any) -> Array:
         """Return an update's scalars as a device array of two float32; they may be one already."""
