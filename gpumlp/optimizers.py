@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+from gpumlp import schedules
 from gpumlp.naming import look_up
+from gpumlp.schedules import LearningRateSchedule
 
 Array = Any
+LearningRate = float | LearningRateSchedule
 
 
 def _number(name: str, value: object, low: float, high: float = math.inf) -> float:
@@ -30,26 +33,31 @@ class Optimizer:
     name: ClassVar[str]
     slots: tuple[str, ...] = ()  # the state arrays kept beside the parameters, all starting at zero
 
-    def __init__(self, learning_rate: float, weight_decay: float | None = None) -> None:
+    def __init__(self, learning_rate: LearningRate, weight_decay: float | None = None) -> None:
+        self.iterations = 0
         self.learning_rate = learning_rate
         self.weight_decay = None if weight_decay is None else _number("weight_decay", weight_decay, 0.0)
-        self.iterations = 0
 
     @property
     def learning_rate(self) -> float:
-        """The step size; it can be assigned at any time and holds from the next step on."""
-        return self._learning_rate
+        """The next step's size. A number or a schedule can be assigned at any time and holds from the next step on."""
+        return self._learning_rate_of(self.iterations + 1)
 
     @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._learning_rate = _number("learning_rate", value, 0.0)
+    def learning_rate(self, value: LearningRate) -> None:
+        self._learning_rate = value if isinstance(value, LearningRateSchedule) else _number("learning_rate", value, 0.0)
+
+    def _learning_rate_of(self, step: int) -> float:
+        """Return the learning rate of step number ``step``, from 1."""
+        rate = self._learning_rate
+        return rate if isinstance(rate, float) else _number("a schedule's learning rate", rate(step - 1), 0.0)
 
     def scalars(self, step: int) -> tuple[float, float]:
         """Return what changes from step to step: the rate, and what the weights decay by (1: not at all)."""
-        return self._rate(step), 1.0 - (self.weight_decay or 0.0) * self.learning_rate
+        return self._rate(step), 1.0 - (self.weight_decay or 0.0) * self._learning_rate_of(step)
 
     def _rate(self, step: int) -> float:
-        return self.learning_rate
+        return self._learning_rate_of(step)
 
     def update(
         self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any = None
@@ -79,7 +87,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.01,
+        learning_rate: LearningRate = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float | None = None,
@@ -106,7 +114,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: LearningRate = 0.001,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
@@ -118,7 +126,7 @@ class Adam(Optimizer):
         self.epsilon = _number("epsilon", epsilon, 0.0)
 
     def _rate(self, step: int) -> float:
-        return self.learning_rate * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
+        return self._learning_rate_of(step) * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
 
     def apply(
         self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
@@ -134,7 +142,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: LearningRate = 0.001,
         weight_decay: float = 0.004,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
@@ -150,7 +158,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 0.001,
+        learning_rate: LearningRate = 0.001,
         rho: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-7,
@@ -176,6 +184,7 @@ class RMSprop(Optimizer):
         )  # fmt: skip
 
 
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules"]
 KNOWN: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
 
 

@@ -93,6 +93,8 @@ def main() -> int:
         "AdamW": lambda o: o.AdamW(),
         "Adam eps": lambda o: o.Adam(0.01, 0.8, 0.9, 1e-3),
         "Adam decay": lambda o: o.Adam(weight_decay=0.01),
+        "SGD, a schedule": lambda o: o.SGD(o.schedules.ExponentialDecay(0.05, 3, 0.8)),
+        "Adam, a schedule in steps": lambda o: o.Adam(o.schedules.ExponentialDecay(0.01, 4, 0.5, staircase=True)),
         "RMSprop": lambda o: o.RMSprop(),
         "RMSprop centred, momentum": lambda o: o.RMSprop(momentum=0.5, centered=True),
     }.items():

@@ -168,6 +168,21 @@ def test_a_learning_rate_assigned_in_a_callback_holds_from_the_next_step(gpu):
     np.testing.assert_allclose(weights[1], weights[0], rtol=1e-4, atol=1e-6)
 
 
+def test_a_schedule_s_rates_are_there_at_every_step(gpu):
+    x, y = data()
+    weights = []
+    for device in ("cpu", "cuda"):
+        rate = optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
+        model = build(device, optimizer=optimizers.SGD(rate))
+        model.fit(x, y, batch_size=20, epochs=3, verbose=0)
+        assert model.optimizer.learning_rate == pytest.approx(0.1 * 0.5**4.5)
+        weights.append(flat(model))
+    np.testing.assert_allclose(weights[1], weights[0], rtol=1e-4, atol=1e-6)
+    constant = build("cpu", optimizer=optimizers.SGD(0.1))
+    constant.fit(x, y, batch_size=20, epochs=3, verbose=0)
+    assert not np.allclose(flat(constant), weights[0], rtol=1e-3)
+
+
 def test_an_optimizer_s_constants_can_be_changed_between_fits(gpu):
     x, y = data()
     weights = []

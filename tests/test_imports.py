@@ -17,7 +17,7 @@ FLOORS = [
     {"backends", "devices"},
     {"layers", "metrics"},
     {"losses", "optimizers", "initializers", "regularizers", "activations"},
-    {"naming", "config", "random", "erf", "utils", "kernel_sources", "errors"},
+    {"naming", "config", "random", "erf", "utils", "kernel_sources", "errors", "schedules"},
 ]
 
 
