@@ -101,7 +101,8 @@ def main() -> int:
     for u in spilled:
         print(f"{u.kernel} ({u.variant}) on {u.arch} keeps {u.local} bytes in local memory", file=sys.stderr)
     output.write_text(table(found), encoding="utf-8")
-    print(f"{len(found)} kernels compiled for {len(ARCHITECTURES)} architectures in all; the table is {output}")
+    each = len(found) // len(ARCHITECTURES)
+    print(f"{each} kernels compiled for each of {len(ARCHITECTURES)} architectures; the table is {output}")
     return 1 if spilled else 0
 
 

@@ -8,6 +8,7 @@ poisoned with NaN first, so that an element which is never written shows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from gpumlp import activations, losses, metrics, optimizers
 from gpumlp.backends.numpy_backend import NumpyBackend
+from gpumlp.errors import DeviceMemoryError, KernelError
 from gpumlp.regularizers import L1L2
 
 U = 2.0**-24
@@ -77,7 +79,17 @@ def outputs(case: Case, backend: Any, inputs: Arrays, dtype: Any = np.float32) -
 
 
 def hold(case: Case, backend: Any, implementation: str, seed: int = 0, own_reference: bool = False) -> Result:
-    """Run ``case`` on ``backend`` and compare; with ``own_reference`` the bound alone counts, not NumPy's own error."""
+    """Run ``case`` on ``backend`` and compare; with ``own_reference`` the bound alone counts, not NumPy's own error.
+
+    A kernel that faults, or a device that is full, is a case that failed.
+    """
+    try:
+        return _held(case, backend, implementation, seed, own_reference)
+    except (KernelError, DeviceMemoryError) as error:
+        return Result(case, implementation, math.inf, str(error).splitlines()[0])
+
+
+def _held(case: Case, backend: Any, implementation: str, seed: int, own_reference: bool) -> Result:
     inputs = case.inputs(np.random.default_rng([seed, *case.shape.encode(), *case.operation.encode()]))
     wide = {k: v.astype(np.float64) if getattr(v, "dtype", None) == np.float32 else v for k, v in inputs.items()}
     with np.errstate(all="ignore"):

@@ -98,7 +98,11 @@ def blas_threads() -> str:
 def info() -> int:
     """Print versions, the BLAS and its threads, and what ``device="auto"`` picks and why."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    auto = devices.resolve(None)
+    try:
+        auto = devices.resolve(None)
+        device = f"{auto.name} ({auto.reason})"
+    except (DeviceUnavailable, ValueError) as error:  # from the environment: what info is asked about
+        device = f"none: {error}"
     rows = {
         "gpumlp": gpumlp.__version__,
         "python": platform.python_version(),
@@ -106,7 +110,7 @@ def info() -> int:
         "blas": f"{blas.get('name')} {blas.get('version')}",
         "blas threads": f"{blas_threads()} ({os.cpu_count()} processors)",
         **gpu_rows(),
-        "device": f"{auto.name} ({auto.reason})",
+        "device": device,
     }
     for name, value in rows.items():
         print(f"{name:<13} {value}")
@@ -131,19 +135,24 @@ def gpu_rows() -> dict[str, str]:
         "nvrtc": smoke_compile(),
         "numba": f"{version('numba')} (numba-cuda: {version('numba-cuda')})",
     }
+    if len(devices.cupy_wheels()) > 1:
+        rows["cupy"] += ": these break each other; uninstall all, then install one"
+    version_of_driver = devices.driver_version()
+    rows["driver"] = "none" if version_of_driver is None else f"for CUDA up to {version_of_driver}"
     problem = devices.gpu_problem()
     if problem is None:
         import cupy
 
         runtime = cupy.cuda.runtime
-        rows["driver"] = f"CUDA {runtime.driverGetVersion() // 1000}.{runtime.driverGetVersion() % 1000 // 10}"
         for i in range(runtime.getDeviceCount()):
             p = runtime.getDeviceProperties(i)
             rows[f"gpu {i}"] = (
                 f"{p['name'].decode()}, compute capability {p['major']}.{p['minor']}, {p['multiProcessorCount']} "
                 f"multiprocessors, {p['totalGlobalMem'] / 2**30:.0f} GiB"
             )
-        rows["kernels"] = f"{devices.family()} (GPUMLP_KERNELS: {', '.join(devices.FAMILIES)})"
+        rows["kernels"] = (
+            f"{os.environ.get('GPUMLP_KERNELS') or 'auto'} (GPUMLP_KERNELS: {', '.join(devices.FAMILIES)})"
+        )
     else:
         rows["gpu"] = f"none is used: {problem}"
     return rows
@@ -162,7 +171,7 @@ def smoke_compile() -> str:
     seconds = time.perf_counter() - began
     return (
         f"{compiler.versions().split(';')[0].removeprefix('nvrtc ')}, compiles a kernel in {seconds:.2f} s "
-        f"(kept in {compiler.default_folder() or 'no place: there is no home'})"
+        f"(kept in {compiler.default_folder() or 'no place: there is no home'}, if that can be written)"
     )
 
 
@@ -171,12 +180,20 @@ def check(device: str | None, kernels: Sequence[str], small: bool) -> int:
     from gpumlp import check as checks
 
     chosen = devices.resolve(device)
+    if kernels and chosen.name == "cpu":
+        raise DeviceUnavailable(f"The {' and '.join(kernels)} kernels need a GPU; the device is cpu ({chosen.reason}).")
+    families = list(implementations(chosen, kernels))
     print(f"device {chosen.name} ({chosen.reason})")
+    if chosen.name == "cpu":
+        print("held against float64: NumPy in float32. The GPU's kernels are not checked here; the tests run them.")
     failed = False
 
     def results() -> Iterator[Any]:
         nonlocal failed
-        for name, backend, dense_only in implementations(chosen, kernels):
+        for name, backend, tile in families:
+            dense_only = tile is not None
+            if hasattr(backend, "tile"):
+                backend.tile = tile
             cases = [*checks.dense_sweep(checks.SMALL_SHAPES if small else (*checks.SHAPES, *checks.LARGE_SHAPES))]
             for case in cases if dense_only else [*cases, *checks.other_cases(small)]:
                 result = checks.hold(case, backend, name, own_reference=name == "numpy")
@@ -188,10 +205,10 @@ def check(device: str | None, kernels: Sequence[str], small: bool) -> int:
     return 1 if failed else 0
 
 
-def implementations(device: devices.Device, kernels: Sequence[str]) -> Iterator[tuple[str, Any, bool]]:
-    """Yield (name, backend, whether only dense layers differ) for the kernel families that are to be checked."""
+def implementations(device: devices.Device, kernels: Sequence[str]) -> Iterator[tuple[str, Any, str | None]]:
+    """Yield (name, backend, tile of the dense layers or None) for the kernel families that are to be checked."""
     if device.name == "cpu":
-        yield "numpy", devices.Device("cpu", "").backend(), False
+        yield "numpy", devices.Device("cpu", "").backend(), None
         return
     from gpumlp.backends.cuda_backend import TILES
 
@@ -203,10 +220,9 @@ def implementations(device: devices.Device, kernels: Sequence[str]) -> Iterator[
                 raise
             print(f"{family}: left out. {error}")
             continue
-        yield family, backend, False
+        yield family, backend, None
         for tile in TILES if family == "cuda" else ():
-            backend.tile = tile
-            yield f"cuda, {tile}", backend, True
+            yield f"cuda, {tile}", backend, tile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -223,18 +239,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compare.add_argument(
         "--kernels", nargs="+", choices=devices.FAMILIES[1:], default=[], help="of a GPU (default: all that are there)"
     )
-    compare.add_argument("--small", action="store_true", help="small shapes only, for slow tools that look on")
+    compare.add_argument("--small", action="store_true", help="small shapes only, as under a slow memory checker")
     chosen = parser.parse_args(arguments)
-    if chosen.command == "info":
-        return info()
-    if chosen.command == "check":
-        try:
-            return check(chosen.device, chosen.kernels, chosen.small)
-        except (DeviceUnavailable, ValueError) as error:
-            print(error, file=sys.stderr)
-            return 2
     try:
+        if chosen.command == "info":
+            return info()
+        if chosen.command == "check":
+            return check(chosen.device, chosen.kernels, chosen.small)
         return demo(chosen.output)
+    except (DeviceUnavailable, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read the output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except OSError as error:  # no such place, no permission, full disk
         print(f"The plots cannot be written to {chosen.output}: {error}. Choose another --output.", file=sys.stderr)
         return 1

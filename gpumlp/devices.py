@@ -15,9 +15,10 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from gpumlp.errors import DeviceUnavailable
+from gpumlp.errors import DeviceUnavailable, caller_level
 
 FAMILIES = ("auto", "cuda", "numba")  # what GPUMLP_KERNELS may say; auto is the package's CUDA C++
+_DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so")
 INSTALL = "Install gpumlp with the extra for your driver: pip install 'gpumlp[cuda13]' (or 'gpumlp[cuda12]')."
 
 
@@ -60,14 +61,26 @@ def open_runtime(index: int) -> Any:
 
 def has_driver() -> bool:
     """Whether there is an NVIDIA driver to be loaded."""
-    names = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so")
-    for name in names:
+    for name in _DRIVERS:
         try:
             ctypes.CDLL(name)
         except OSError:
             continue
         return True
     return False
+
+
+def driver_version() -> str | None:
+    """Return the newest CUDA that the driver supports, such as "13.0", asked of the driver alone; None without one."""
+    for name in _DRIVERS:
+        try:
+            ask = ctypes.CDLL(name).cuDriverGetVersion
+        except (OSError, AttributeError):
+            continue
+        number = ctypes.c_int()
+        if ask(ctypes.byref(number)) == 0:
+            return f"{number.value // 1000}.{number.value % 1000 // 10}"
+    return None
 
 
 def cupy_wheels() -> list[str]:
@@ -102,7 +115,10 @@ def gpu_problem(index: int = 0) -> str | None:
     except Exception as error:
         return _driver_problem(cupy, error)
     if index >= count:
-        return f"there are {count} GPUs, counted from 0; number {index} is none of them."
+        return (
+            f"the driver shows {count} GPUs, counted from 0, and number {index} is none of them. "
+            "CUDA_VISIBLE_DEVICES may hide some; python -m gpumlp info lists what there is."
+        )
     from gpumlp.backends.compiler import OLDEST, architectures
 
     capability = int(cupy.cuda.Device(index).compute_capability)
@@ -150,7 +166,7 @@ def _warn_once(problem: str) -> None:
     global _warned
     if not _warned:
         _warned = True
-        warnings.warn(f"gpumlp runs on the CPU: {problem}", stacklevel=4)
+        warnings.warn(f"gpumlp runs on the CPU: {problem}", stacklevel=caller_level())
 
 
 def resolve(device: str | None = None, dtype: str = "float32") -> Device:
@@ -173,12 +189,13 @@ def resolve(device: str | None = None, dtype: str = "float32") -> Device:
     if device == "cpu":
         return Device("cpu", source)
     if device == "auto":
-        if dtype != "float32":
-            return Device("cpu", f"auto: the GPU's kernels compute in float32, the model in {dtype}")
-        if problem := gpu_problem():
+        problem = gpu_problem()
+        if problem is None and dtype != "float32":
+            problem = f"the GPU's kernels compute in float32, the model in {dtype}."
+        if problem:
             if has_driver():
                 _warn_once(problem)
-            return Device("cpu", f"auto: {problem}")
+            return Device("cpu", f"auto: {problem.rstrip('.')}")
         return Device("cuda:0", "auto: a GPU that can be used", kernels)
     if dtype != "float32":
         raise ValueError(

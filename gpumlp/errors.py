@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+PACKAGE = str(Path(__file__).parent)
+
 
 class DeviceUnavailable(RuntimeError):
     """A device that was asked for cannot be used; the message says why, and what to do."""
@@ -21,6 +26,14 @@ class DeviceMemoryError(MemoryError):
 
 class KernelError(RuntimeError):
     """A kernel did on the device what it must not; the message has the operation's name and the device's words."""
+
+
+def caller_level() -> int:
+    """Return the ``stacklevel`` by which a warning given in the calling function points to who called the package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _size(count: int) -> str:

@@ -73,6 +73,15 @@ def test_inputs_that_are_not_contiguous_and_not_aligned(runtime):
     np.testing.assert_allclose(backend.to_host(y), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_tile_is_chosen_by_shape():
+    runtime = HostRuntime()
+    runtime.multiprocessors = 132
+    backend = CudaBackend(runtime)
+    chosen = {s: backend.choose_tile(s) for s in ((20, 256), (512, 512), (1024, 1024), (4096, 4096), (1, 1))}
+    names = [next(n for n, t in TILES.items() if t == tile) for tile in chosen.values()]
+    assert names == ["small", "medium", "medium", "large", "small"]
+
+
 def test_the_schedule_changes_no_bit():
     cases = [c for s in ((20, 33, 64), (130, 40, 36)) for c in check.dense_cases(s, activations.gelu)]
     cases += [check.penalty_case(5000, check.L1L2(0.1, 0.1))]
@@ -147,7 +156,7 @@ OTHER_BREAKS = {
     "adam: no decay": ("adam.cu", "w = decay * w", "w = w", check.update_case(64, "adamw")),
     "sgd: nesterov forgotten": ("sgd.cu", "nesterov ? momentum * u + change : u", "u",
                                 check.update_case(64, "sgd nesterov")),
-    "rmsprop: not centred": ("rmsprop.cu", "square -= centre * centre;", "", check.update_case(64, "rmsprop centered")),
+    "rmsprop: not centred": ("rmsprop.cu", "square -= mean * mean;", "", check.update_case(64, "rmsprop centered")),
     "softmax: half the tree": ("primitives.cuh", "int mask = lanes / 2; mask > 0; mask /= 2) value +=",
                                "int mask = lanes / 4; mask > 0; mask /= 2) value +=",
                                next(iter(check.activation_cases((33, 20), activations.softmax)))),

@@ -68,7 +68,11 @@ def test_data_is_streamed_through_pinned_memory(fake, as_gpu, monkeypatch):
     resident = train(fake.module.CudaRuntime(0), as_gpu)
     monkeypatch.setattr(feed, "RESIDENT_SHARE", 0.0)
     monkeypatch.setattr(feed, "STAGE_BYTES", 500)
-    streamed = train(fake.module.CudaRuntime(0), as_gpu)
+    runtime, pinned = fake.module.CudaRuntime(0), []
+    take = runtime.pinned
+    monkeypatch.setattr(runtime, "pinned", lambda shape, dtype: pinned.append(shape) or take(shape, dtype))
+    streamed = train(runtime, as_gpu)
+    assert len(pinned) == 4  # x and y, twice
     assert streamed[1] == resident[1] and np.array_equal(streamed[2], resident[2])
 
 
@@ -76,8 +80,35 @@ def test_step_by_step_waits_for_every_operation(fake, as_gpu, monkeypatch):
     monkeypatch.setenv("GPUMLP_SYNC", "1")
     runtime = fake.module.CudaRuntime(0)
     assert runtime.step_by_step
+    waits = []
+    monkeypatch.setattr(runtime, "synchronize", lambda: waits.append(1))
     model, *_ = train(runtime, as_gpu)
+    assert len(waits) == len(fake.launches) > 50
     assert "one operation after the other" in model.program
+
+
+@pytest.mark.parametrize("protocol", ["__cuda_array_interface__", "__dlpack__"])
+def test_arrays_of_other_libraries_are_taken_by_their_protocol(fake, as_gpu, protocol):
+    runtime = as_gpu(fake.module.CudaRuntime(0))
+    model, _, expected = train(runtime, as_gpu)
+    there = runtime.zeros((45, 3), np.float32)
+    runtime.upload(there, np.random.default_rng(0).standard_normal((45, 3)))
+
+    class Other:
+        array = there
+
+        def __getattr__(self, name):
+            if name == "__cuda_array_interface__" and protocol == name:
+                return {"shape": (45, 3)}
+            if name in ("__dlpack__", "__dlpack_device__") and protocol == "__dlpack__":
+                return lambda: (2, 0)
+            raise AttributeError(name)
+
+    prediction = model.predict(Other(), verbose=0)
+    assert runtime.owns(prediction) and np.array_equal(np.array(prediction), expected)
+    model.compile("adam", "mse", device="cpu")
+    with pytest.raises(TypeError, match="on a GPU, and the model computes on the CPU"):
+        model.predict(Other())
 
 
 def test_full_memory_says_what_was_asked_and_what_there_is(fake):
@@ -179,7 +210,7 @@ def test_a_gpu_that_can_be_used_has_no_problem(fake):
     ("setting", "words"),
     [
         ({"driver": 12040}, r"driver is too old: it supports CUDA 12\.4.*for CUDA 13.*Update the driver"),
-        ({"devices": 0}, "there are 0 GPUs"),
+        ({"devices": 0}, r"shows 0 GPUs.*CUDA_VISIBLE_DEVICES"),
         ({"capability": "61"}, r"compute capability is 6\.1; the kernels need 7\.5"),
     ],
 )
@@ -252,4 +283,20 @@ def test_check_prints_a_table_and_its_exit_status_tells(as_gpu, capsys):
 def test_info_tells_what_stands_in_the_way(capsys):
     assert cli.main(["info"]) == 0
     out = capsys.readouterr().out
-    assert "cuda.core" in out and "nvrtc" in out and "device        cpu" in out
+    assert "none is used: there is no NVIDIA driver" in out and "compiles a kernel in" in out
+    assert "device        cpu (auto: there is no NVIDIA driver" in out
+
+
+def test_info_and_check_bear_a_wrong_environment(monkeypatch, capsys):
+    monkeypatch.setenv("GPUMLP_DEVICE", "cuda")
+    assert cli.main(["info"]) == 0
+    assert "device        none: device 'cuda' (from GPUMLP_DEVICE) cannot be used" in capsys.readouterr().out
+    assert cli.main(["check", "--device", "cpu", "--kernels", "cuda"]) == 2
+    assert "need a GPU" in capsys.readouterr().err
+
+
+def test_check_goes_on_after_a_fault(as_gpu, capsys):
+    as_gpu(HostRuntime(mutate=lambda file, text: text.replace("rows[e / width] * width", "rows[e / width] * 1000000")))
+    assert cli.main(["check", "--device", "cuda", "--kernels", "cuda", "--small"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  take: read of element" in out and "update rmsprop" in out and " failed (" in out

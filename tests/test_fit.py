@@ -357,3 +357,14 @@ def test_no_warning_in_an_ordinary_fit():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         build().fit(X, Y, steps_per_epoch=5, epochs=3, verbose=0)
+
+
+def test_warnings_point_to_who_called():
+    model = build()
+    with pytest.warns(UserWarning, match="NaN") as caught:
+        model.fit(X * np.nan, Y, verbose=0)
+        model.predict(X * np.nan, verbose=0)
+        model.evaluate(X * np.nan, Y, verbose=0)
+    with pytest.warns(UserWarning, match="ran out") as short:
+        model.fit(X, Y, steps_per_epoch=20, verbose=0)
+    assert {w.filename for w in (*caught, *short)} == {__file__}

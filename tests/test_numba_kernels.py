@@ -14,8 +14,9 @@ from gpumlp.errors import DeviceUnavailable
 HERE = Path(__file__).parent
 
 
-@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="Numba is not installed")
 def test_every_operation_in_the_simulator():
+    if importlib.util.find_spec("numba") is None:
+        pytest.fail("the Numba kernels cannot be run: Numba is missing. Install gpumlp with its extra [test].")
     # the simulator is chosen before numba is imported, for the whole process
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "--no-header", "-p", "no:cacheprovider"]

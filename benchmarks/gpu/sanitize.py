@@ -45,7 +45,7 @@ def run(path: str, name: str) -> tuple[str, bool]:
     """Run one tool; return its verdict and whether it may pass."""
     command = [
         path, "--tool", name, "--error-exitcode", str(FOUND), "--print-limit", "10",
-        sys.executable, "-m", "gpumlp", "check", "--small",
+        sys.executable, "-m", "gpumlp", "check", "--small", "--kernels", "cuda",
     ]  # fmt: skip
     status, output = limited.run(command, LIMIT, echo=False, folder=environment.ROOT)
     words, passed = verdict(status, output)

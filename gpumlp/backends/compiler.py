@@ -2,7 +2,7 @@
 
 Machine code needs no driver and no GPU (PTX does: cuda.core asks what the driver can read). A kernel file is compiled
 whole, its headers in their places and its constants as macros, so what is compiled is decided by one text; the cache's
-key is that text, the architecture and the versions.
+key is that text, the options, the architecture and the versions.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from gpumlp.errors import DeviceUnavailable
 
 OLDEST = 75  # compute capability times ten: Turing. Older ones lack what the kernels' tiles are made for, and testers
 DIGEST = 32  # bytes of SHA-256
+# No fast math: division, square root and denormals as IEEE 754 has them, which is what the CPU computes.
+OPTIONS = {"std": "c++17"}
 
 
 def text_of(file: str, defines: dict[str, int]) -> str:
@@ -65,9 +67,8 @@ def compile_text(text: str, arch: str, name: str = "kernel", report: bool = Fals
     """
     from cuda.core import Program, ProgramOptions
 
-    # No fast math: division, square root and denormals as IEEE 754 has them, which is what the CPU computes.
     more = {"ptxas_options": ["-v"]} if report else {}  # which older versions of cuda.core do not know
-    options = ProgramOptions(name=name, arch=arch, std="c++17", **more)
+    options = ProgramOptions(name=name, arch=arch, **OPTIONS, **more)
     log = io.StringIO()
     try:
         code = Program(text, "c++", options).compile("ptx" if arch.startswith("compute") else "cubin", logs=log)
@@ -134,7 +135,7 @@ def default_folder() -> Path | None:
 def compiled(file: str, defines: dict[str, int], arch: str, cache: DiskCache) -> bytes:
     """Return the machine code of a kernel file, from the cache where it is there."""
     text = text_of(file, defines)
-    key = "\0".join([text, arch, versions()])
+    key = "\0".join([text, arch, str(OPTIONS), versions()])
     code = cache.get(key)
     if code is None:
         code, _ = compile_text(text, arch, file)

@@ -69,10 +69,10 @@ def variants() -> Iterator[tuple[str, dict[str, int]]]:
         for tile in TILES.values():
             for vector in (0, 1):
                 yield file, {**tile.defines, "VECTOR": vector}
-    for file in ("adam.cu", "sgd.cu"):
+    for file in ("adam.cu", "sgd.cu", "rmsprop.cu"):
         for vector in (0, 1):
             yield file, {"THREADS": THREADS, "VECTOR": vector}
-    for file in ("activation.cu", "take.cu", "dropout.cu", "rmsprop.cu", "step.cu", "sum_partials.cu"):
+    for file in ("activation.cu", "take.cu", "dropout.cu", "step.cu", "sum_partials.cu"):
         yield file, {"THREADS": THREADS, "VECTOR": 0}
     yield "penalty.cu", {"THREADS": THREADS}
     for file in ("softmax.cu", "loss.cu", "metric.cu"):
@@ -291,7 +291,9 @@ class CudaBackend(DeviceBackend):
         """See `NumpyBackend.rmsprop_update`."""
         scalars = self.on_device(scalars)
         constants = (params.size, 1.0 - rho, float(factor), epsilon)
-        self._elementwise("rmsprop.cu", "rmsprop", params.size, params, grads, v, momentum, mean, scalars, *constants)
+        arguments = (params, grads, v, momentum, mean, scalars, *constants)
+        vector = self._aligned(params, grads, v, momentum, mean)
+        self._elementwise("rmsprop.cu", "rmsprop", params.size, *arguments, vector=vector)
 
     # ---- recorded steps: step.cu ---------------------------------------------------------------------------------
 

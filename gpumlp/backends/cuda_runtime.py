@@ -6,6 +6,7 @@ See `gpumlp.backends.runtime` for what each method means. Imported only when a G
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,15 +55,14 @@ class CudaRuntime:
             self.arch = target(int(cupy.cuda.Device(index).compute_capability))
             self._copies = cupy.cuda.Stream(non_blocking=True)
 
-    def current(self) -> Any:
-        return cupy.cuda.Device(self.index)
-
     @contextmanager
-    def _calls(self) -> Iterator[None]:
-        """Within: this device is the current one, and what the driver says against it is a KernelError."""
+    def current(self) -> Iterator[None]:
         try:
-            with self.current():
+            with cupy.cuda.Device(self.index):
                 yield
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            asked = re.search(r"[\d,]+(?= bytes)", str(error))  # only CuPy's words have the number
+            raise DeviceMemoryError(int(asked[0].replace(",", "")) if asked else 0, *self._room()) from error
         except cupy.cuda.runtime.CUDARuntimeError as error:
             raise self._failure(error) from error
 
@@ -74,16 +74,12 @@ class CudaRuntime:
     # ---- memory ----------------------------------------------------------------------------------------------------
 
     def empty(self, shape: Any, dtype: Any) -> Array:
-        try:
-            with self._calls():
-                return cupy.empty(shape, dtype)
-        except cupy.cuda.memory.OutOfMemoryError as error:
-            asked = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            raise DeviceMemoryError(asked, *self._room()) from error
+        with self.current():
+            return cupy.empty(shape, dtype)
 
     def zeros(self, shape: Any, dtype: Any) -> Array:
         array = self.empty(shape, dtype)
-        with self._calls():
+        with self.current():
             array.fill(0)
         return array
 
@@ -92,7 +88,7 @@ class CudaRuntime:
 
     def _room(self) -> tuple[int, int]:
         """Return how many bytes are free, CuPy's own reserve included, and how many there are."""
-        with self._calls():
+        with self.current():
             free, total = cupy.cuda.Device(self.index).mem_info
             return int(free) + int(cupy.get_default_memory_pool().free_bytes()), int(total)
 
@@ -101,7 +97,7 @@ class CudaRuntime:
 
     def adopt(self, value: Any) -> Array | None:
         array = None
-        with self._calls():
+        with self.current():
             if isinstance(value, cupy.ndarray):
                 array = value
             elif hasattr(value, "__cuda_array_interface__"):
@@ -116,41 +112,41 @@ class CudaRuntime:
         return array
 
     def upload(self, array: Array, values: Any) -> None:
-        with self._calls():
+        with self.current():
             array.set(np.ascontiguousarray(values, array.dtype).reshape(array.shape))
 
     def download(self, array: Array) -> np.ndarray:
-        with self._calls():
+        with self.current():
             return array.get()
 
     def pinned(self, shape: Any, dtype: Any) -> np.ndarray:
-        with self._calls():
+        with self.current():
             return cupyx.empty_pinned(shape, dtype)
 
     def upload_beside(self, array: Array, pinned: np.ndarray, after: Any) -> Any:
-        with self._calls():
+        with self.current():
             if after is not None:
                 self._copies.wait_event(after)
             array.set(pinned, stream=self._copies)
             return self._copies.record(cupy.cuda.Event(disable_timing=True))
 
     def mark(self) -> Any:
-        with self._calls():
+        with self.current():
             return cupy.cuda.get_current_stream().record(cupy.cuda.Event(disable_timing=True))
 
     def wait_for(self, mark: Any) -> None:
-        with self._calls():
+        with self.current():
             cupy.cuda.get_current_stream().wait_event(mark)
 
     def reached(self, mark: Any) -> None:
-        with self._calls():
+        with self.current():
             mark.synchronize()
 
     def pointer(self, array: Array | None) -> tuple[int, ...]:
         return (0,) if array is None else (int(array.data.ptr),)
 
     def synchronize(self) -> None:
-        with self._calls():
+        with self.current():
             cupy.cuda.get_current_stream().synchronize()
 
     # ---- kernels ---------------------------------------------------------------------------------------------------
@@ -190,21 +186,27 @@ class CudaRuntime:
         key = (file, function, *defines.values())
         kernel = self._kernels.get(key)
         if kernel is None:
-            code = compiled(file, defines, self.arch, self._cache)
+            try:
+                code = compiled(file, defines, self.arch, self._cache)
+            except RuntimeError as error:
+                raise KernelError(str(error)) from error
             load = ObjectCode.from_ptx if self.arch.startswith("compute") else ObjectCode.from_cubin
-            with self.current():
-                kernel = self._kernels[key] = load(code).get_kernel(function)
+            try:
+                with self.current():
+                    kernel = self._kernels[key] = load(code).get_kernel(function)
+            except Exception as error:  # as in launch
+                raise KernelError(f"{function} could not be loaded on cuda:{self.index}: {error}") from error
         return kernel
 
     def record(self, work: Any) -> Recording:
         """Record what ``work`` launches. It is called twice: first to compile, load and allocate, then to capture."""
         recorded: list[Any] = []  # the arrays whose addresses the graph holds: they must live as long as it does
-        with self.current():
-            self._thread.preparing = True
-            try:
-                work()
-            finally:
-                self._thread.preparing = False
+        self._thread.preparing = True
+        try:
+            work()
+        finally:
+            self._thread.preparing = False
+        with cupy.cuda.Device(self.index):
             stream = cupy.cuda.Stream(non_blocking=True)
             try:
                 with stream:
@@ -222,7 +224,7 @@ class CudaRuntime:
 
         def replay() -> None:
             self.last = "a recorded step"
-            with self._calls():
+            with self.current():
                 graph.launch(stream=cupy.cuda.get_current_stream())
 
         return Recording(replay, len(recorded), recorded)

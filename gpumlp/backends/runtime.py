@@ -19,7 +19,8 @@ A runtime has
 - ``last``: the name of what was launched last, for errors that come later; ``step_by_step``: whether every launch is
   waited for, so that they name the right one (GPUMLP_SYNC=1), and nothing is recorded;
 - ``synchronize()``: waits for everything; KernelError where something went wrong on the device;
-- ``current()``: a context manager under which the device is the current one of the array library and of Numba.
+- ``current()``: a context manager under which the device is the array library's current one, and what goes wrong there
+  is a DeviceMemoryError or a KernelError.
 
 `cuda_runtime` is the one for GPUs. The tests have another, which runs the same kernels on the host.
 """

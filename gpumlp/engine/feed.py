@@ -28,6 +28,7 @@ class Dataset:
     y: Array | None = None
     weights: Array | None = None
     resident: Dataset | None = field(default=None, repr=False)  # the same on the device, once it is there
+    streamed: bool = False  # whether the device had no room for it: decided once
 
     def __len__(self) -> int:
         return len(self.x)
@@ -92,25 +93,30 @@ class Feed:
         return self._runtime is not None and not self._runtime.owns(array)
 
     def _make_resident(self, data: Dataset) -> bool:
-        if data.resident is not None:
-            return True
+        if data.resident is not None or data.streamed:
+            return not data.streamed
         missing = [a for a in data.arrays if not self._runtime.owns(a)]  # type: ignore[union-attr]
         needed = sum(a.nbytes for a in missing) + 8 * len(data)  # and its order
-        if missing and needed > RESIDENT_SHARE * self._runtime.free_bytes():  # type: ignore[union-attr]
-            return False
-        put = self._backend.to_device
-        try:
-            data.resident = Dataset(*(None if a is None else put(a) for a in (data.x, data.y, data.weights)))
-        except DeviceMemoryError:  # free memory may be in pieces
-            return False
-        return True
+        data.streamed = bool(missing) and needed > RESIDENT_SHARE * self._runtime.free_bytes()  # type: ignore[union-attr]
+        if not data.streamed:
+            put = self._backend.to_device
+            try:
+                x, y, weights = (None if a is None else put(a) for a in (data.x, data.y, data.weights))
+                data.resident = Dataset(x, y, weights)
+            except DeviceMemoryError:  # free memory may be in pieces
+                data.streamed = True
+        return not data.streamed
 
     def _on_device(self, order: Array | None) -> Array | None:
         if order is None:
             return None
-        if self._order is None or self._order[0] is not order:
-            self._order = (order, self._backend.to_device(order.astype(np.int64)))
-        return self._order[1]
+        host, device = self._order or (None, None)
+        if device is None or device.shape != order.shape:
+            device = self._backend.empty(order.shape, np.int64)
+        if host is not order:
+            self._backend.assign(device, order)
+        self._order = (order, device)
+        return device
 
     def _stream(self, data: Dataset, order: Array | None, batch: int, first: int, last: int) -> Iterator[Part]:
         runtime: Any = self._runtime

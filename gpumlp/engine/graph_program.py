@@ -55,7 +55,7 @@ class GraphProgram(LoopProgram):
         super().__init__(network, arena, backend, batch)
         self._plans: dict[Any, _Plan] = {}
         self._failure: str | None = None
-        self._said = ""
+        self._said: dict[str, float] = {}  # launches a step, by what is run
         self._live = backend.zeros(1, np.int32)
         self._step_scalars = backend.zeros(2, np.float32)
         self._control = backend.zeros(backend.run_words + 2 + CAPACITY, np.int64)  # Run, counters, scalars
@@ -65,7 +65,8 @@ class GraphProgram(LoopProgram):
     def describe(self) -> str:
         if self._failure:
             return f"{super().describe()}: {self._failure}"
-        return f"CUDA graphs of up to {LONGEST} steps{self._said}"
+        said = "".join(f"; {kind}: {count:.1f} launches a step" for kind, count in self._said.items())
+        return f"CUDA graphs of up to {LONGEST} steps{said}"
 
     def run(
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
@@ -87,7 +88,7 @@ class GraphProgram(LoopProgram):
             k = np.arange(start, stop)
             rows = np.minimum((k + 1) * batch, len(data)) - k * batch
             parts = self._feed.parts(data, order, batch, start, stop)
-            self._replay(plan, parts, stop - start)
+            self._replay(plan, optimizer, parts, stop - start)
             self._read(plan, logs, slice(start - first, stop - first), rows)
         return logs
 
@@ -97,6 +98,7 @@ class GraphProgram(LoopProgram):
         self, batch: int, loss: Loss, metrics: list[Metric], optimizer: Optimizer | None,
         slots: dict[str, Array] | None, weighted: bool, targets: int,
     ) -> _Plan:  # fmt: skip
+        # what the launches hold; the rates are read at every step, and count no more than which object holds them
         config = {} if optimizer is None else {**optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
         key = (batch, loss, *metrics, *config.items(), id(slots), weighted, targets)
         plan = self._plans.pop(key, None)
@@ -127,7 +129,7 @@ class GraphProgram(LoopProgram):
         if length not in plan.recordings:
             recording = plan.recordings[length] = self.backend.runtime.record(lambda: self._launch(plan, length))
             kind = "evaluation" if plan.optimizer is None else "training"
-            self._said = f"; {kind}: {recording.nodes / length:.1f} launches a step"
+            self._said[kind] = recording.nodes / length
         return plan.recordings[length]
 
     def _launch(self, plan: _Plan, length: int) -> None:
@@ -159,9 +161,9 @@ class GraphProgram(LoopProgram):
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
-    def _replay(self, plan: _Plan, parts: Iterator[Part], steps: int) -> None:
+    def _replay(self, plan: _Plan, optimizer: Optimizer | None, parts: Iterator[Part], steps: int) -> None:
         """Run ``steps`` steps, at most CAPACITY, on the samples of ``parts``."""
-        optimizer, done = plan.optimizer, 0
+        done = 0
         scalars = np.zeros((steps, 2), np.float32)
         iteration = 0 if optimizer is None else optimizer.iterations
         if optimizer is not None:

@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 
 from gpumlp import config, random
-from gpumlp.engine.feed import Dataset
+from gpumlp.errors import caller_level
 from gpumlp.layers import Shape, whole_number
 from gpumlp.losses import Loss
 
 DEFAULT_BATCH = 32
+DLPACK_CUDA = (2, 13)  # DLPack's numbers for CUDA memory and for CUDA's managed memory
 
 
 def on_gpu(value: object) -> bool:
     """Whether ``value`` is an array in a GPU's memory."""
-    return getattr(value, "__cuda_array_interface__", None) is not None
+    if getattr(value, "__cuda_array_interface__", None) is not None:
+        return True
+    where = None if isinstance(value, np.ndarray) else getattr(value, "__dlpack_device__", None)
+    return where is not None and where()[0] in DLPACK_CUDA
 
 
 def _library(array: Any) -> Any:
@@ -56,7 +60,7 @@ def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     message = f"{name} has {what}, first in row {row}: the loss and the weights will become NaN. Remove such rows."
     if config.nonfinite() == "error":
         raise ValueError(message)
-    warnings.warn(message, stacklevel=5)
+    warnings.warn(message, stacklevel=caller_level())
     return out
 
 
@@ -166,13 +170,7 @@ class Batches:
             warnings.warn(
                 f"The data ran out after {last - first} of {self.steps} steps: {self.n} samples make {self.total} "
                 f"batches of {self.batch_size}. The epoch ends here.",
-                stacklevel=5,
+                stacklevel=caller_level(),
             )
         self._seen = 0 if last == self.total or not self._asked else last
         return self._order, first, last
-
-
-def dataset(x: np.ndarray, y: np.ndarray, weights: Any) -> Dataset:
-    """Return checked arrays as a Program takes them."""
-    same_length(x=x, y=y, sample_weight=weights)
-    return Dataset(x, y, weights)

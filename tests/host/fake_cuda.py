@@ -122,7 +122,7 @@ class FakeCuda:
             fake.check()
             array = aligned_zeros(shape if isinstance(shape, tuple) else (shape,), np.dtype(dtype))
             if array.nbytes > fake.room:
-                raise OutOfMemory("out of memory")
+                raise OutOfMemory(f"Out of memory allocating {array.nbytes:,} bytes (allocated so far: 0 bytes).")
             poison(array)
             owner = array
             while owner.base is not None:
@@ -149,6 +149,8 @@ class FakeCuda:
 
         module = types.ModuleType("cupy")
         module.ndarray, module.empty = ndarray, empty  # type: ignore[attr-defined]
+        module.asarray = lambda a: a.array  # type: ignore[attr-defined]
+        module.from_dlpack = lambda a: a.array  # type: ignore[attr-defined]
         module.ascontiguousarray = lambda a: np.ascontiguousarray(a).view(ndarray)  # type: ignore[attr-defined]
         module.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0)  # type: ignore[attr-defined]
         module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
@@ -206,7 +208,7 @@ class FakeCuda:
                 assert isinstance(value, np.float32), f"{function}: {parameter} got {value!r}"
                 packed.append(ctypes.c_float(value))
             else:
-                assert type(value) is int, f"{function}: {parameter} got {value!r}"
+                assert type(value) is int and -(1 << 63) <= value < 1 << 63, f"{function}: {parameter} got {value!r}"
                 packed.append(ctypes.c_longlong(value))
         assert block == defines["THREADS"]
         self.launches.append((function, arguments))

@@ -58,11 +58,17 @@ class Copy:
 
     def __init__(self, array: np.ndarray, pinned: np.ndarray) -> None:
         self.array, self.pinned, self.landed = array, pinned, False
+        self.awaited: int | None = None  # how many launches there were when later ones were told to come after it
+        self.left = False  # whether the host has waited, and may write into ``pinned`` again
         poison(array)
 
     def land(self) -> None:
         if not self.landed:
             self.array[...], self.landed = self.pinned, True
+
+
+class Mark(int):
+    """A place behind so many launches."""
 
 
 def poison(array: np.ndarray) -> None:
@@ -114,6 +120,7 @@ class HostRuntime:
     def __init__(self, seed: int = 0, mutate: Any = None) -> None:
         self.seed, self._mutate = seed, mutate
         self.launches = self.recorded = self.copies = 0  # how many there were
+        self._copied: dict[int, Copy] = {}  # the last copy to an address
         self._libraries: dict[tuple[str, tuple[tuple[str, int], ...]], ctypes.CDLL] = {}
         self.step_by_step, self.last = False, "nothing"
         self._recording: list[Any] | None = None
@@ -161,16 +168,26 @@ class HostRuntime:
 
     def upload_beside(self, array: np.ndarray, pinned: np.ndarray, after: Any) -> Copy:
         self.copies += 1
-        return Copy(array, pinned)
+        before = self._copied.get(array.ctypes.data)
+        if before is not None:
+            assert before.left, "the page-locked memory of a copy that may still be on its way"
+            used = before.awaited is not None and self.launches > before.awaited
+            assert not used or after > before.awaited, "a copy over what kernels may still read"
+        self._copied[array.ctypes.data] = copy = Copy(array, pinned)
+        return copy
 
-    def mark(self) -> None:
-        return None
+    def mark(self) -> Mark:
+        return Mark(self.launches)
 
-    def wait_for(self, mark: Copy | None) -> None:
-        if mark is not None:
+    def wait_for(self, mark: Copy | Mark) -> None:
+        if isinstance(mark, Copy):
             mark.land()
+            mark.awaited = self.launches
 
-    reached = wait_for
+    def reached(self, mark: Copy | Mark) -> None:
+        if isinstance(mark, Copy):
+            mark.land()
+            mark.left = True
 
     def current(self) -> Any:
         return nullcontext()
@@ -192,8 +209,11 @@ class HostRuntime:
             if a is None or isinstance(a, np.ndarray):
                 packed.append((ctypes.c_longlong * 3)(*self.pointer(a)))
                 keep.append(a)
+            elif isinstance(a, int):
+                assert -(1 << 63) <= a < 1 << 63, f"{function}: {a} is no 64-bit integer"
+                packed.append(ctypes.c_longlong(a))
             else:
-                packed.append(ctypes.c_longlong(a) if isinstance(a, int) else ctypes.c_float(a))
+                packed.append(ctypes.c_float(a))
         if self._preparing:
             self._library(file, defines)
             return
