@@ -66,8 +66,10 @@ GPU_PEERS ?= torch jax[cuda13] keras
 	touch $@
 
 ifeq ($(origin PYTHON),file)
-gpu: .venv-gpu/.ready
-	PYTHONPATH=. .venv-gpu/bin/python benchmarks/gpu/run.py --output $(OUT)
+# where there is no GPU there is nothing to install for: every part is skipped
+GPU_BIN := $(if $(wildcard /dev/nvidiactl /dev/dxg),.venv-gpu/.ready,$(VENV)/.test)
+gpu: $(GPU_BIN)
+	PYTHONPATH=. $(dir $(GPU_BIN))bin/python benchmarks/gpu/run.py --output $(OUT)
 else
 gpu:
 	PYTHONPATH=. $(PYTHON) benchmarks/gpu/run.py --output $(OUT)

@@ -52,6 +52,8 @@ def all_cases(families: dict[str, Any]) -> Iterator[tuple[str, Callable[[], case
     for count in ARENAS:
         yield f"adam {count}", lambda count=count: more_cases.adam(families, count)
         yield f"sgd {count}", lambda count=count: more_cases.sgd(families, count)
+    yield "rmsprop", lambda: more_cases.rmsprop(families, 16_000_000)
+    yield "tanh", lambda: more_cases.activation(families, 8192, 4096)
     for shape in ((128, 10), (8192, 1000)):
         yield f"cross-entropy {shape}", lambda shape=shape: more_cases.cross_entropy(families, *shape)
     for shape in ((20, 1), (8192, 4096)):

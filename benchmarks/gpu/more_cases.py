@@ -142,7 +142,48 @@ def sgd(backends: dict[str, Any], count: int) -> Case:
     return case
 
 
-# ---- losses, softmax ------------------------------------------------------------------------------------------------
+def rmsprop(backends: dict[str, Any], count: int) -> Case:
+    """Return RMSprop over ``count`` parameters."""
+    import cupy
+
+    rho, epsilon = 0.9, 1e-7
+    w, g = (normal((count,), seed) for seed in (1, 2))
+    v = cupy.abs(normal((count,), 3))
+
+    def expected() -> dict[str, Expected]:
+        square = double(v) + (double(g) ** 2 - double(v)) * (1 - rho)
+        update = RATE * double(g) / cupy.sqrt(square + epsilon)
+        return {"w": Expected(double(w) - update, 16 * U * (abs(w) + abs(update)))}
+
+    def ours(backend: Any) -> Contender:
+        state, grads = [w.copy(), v.copy()], g.copy()
+        scalars = cupy.array([RATE, 1.0], cupy.float32)
+
+        def work() -> None:
+            backend.rmsprop_update(state[0], grads, state[1], None, None, scalars, rho, 0.0, epsilon)
+
+        return Contender(work, lambda: {"w": state[0]}, ("gpumlp", "cupy"))
+
+    def pytorch() -> Contender:
+        import torch
+
+        p = as_torch(w).clone().requires_grad_()
+        p.grad = as_torch(g)
+        optimizer = torch.optim.RMSprop([p], lr=RATE, alpha=rho, eps=0.0, foreach=True)
+        optimizer.step()
+        with torch.no_grad():
+            p.copy_(as_torch(w))
+            optimizer.state[p]["square_avg"].copy_(as_torch(v))
+        return Contender(
+            optimizer.step, lambda: {"w": as_cupy(p)}, ("torch",), "its epsilon is outside the root: 0 here"
+        )
+
+    case = Case(f"rmsprop {count:,}", 20 * count, "GB/s", expected)  # w and v read and written, g read
+    case.contenders = {**family(backends, ours), "PyTorch, foreach RMSprop": pytorch}
+    return case
+
+
+# ---- activations, losses, softmax ------------------------------------------------------------------------------------------------
 
 
 def cross_entropy(backends: dict[str, Any], batch: int, outputs: int) -> Case:
@@ -249,6 +290,36 @@ def squared_error(backends: dict[str, Any], batch: int, outputs: int) -> Case:
     case = Case(f"loss, squared error {batch}x{outputs}", 12 * batch * outputs, "GB/s", expected)
     peers = {"CuPy, one call an operation": unfused, "PyTorch, forward and backward": pytorch}
     case.contenders = {**family(backends, ours), **peers}
+    return case
+
+
+def activation(backends: dict[str, Any], batch: int, outputs: int) -> Case:
+    """Return tanh as a layer of its own."""
+    import cupy
+
+    from gpumlp import activations
+
+    z, function = normal((batch, outputs), 1), activations.get("tanh")
+
+    def expected() -> dict[str, Expected]:
+        exact = cupy.tanh(double(z))
+        return {"y": Expected(exact, 1e-6 * abs(exact))}
+
+    def ours(backend: Any) -> Contender:
+        y = cupy.full_like(z, cupy.nan)
+        return Contender(lambda: backend.activation_forward(function, z, y), lambda: {"y": y}, ("gpumlp", "cupy"))
+
+    def library(name: str) -> Contender:
+        y = cupy.full_like(z, cupy.nan)
+        if name == "CuPy":
+            return Contender(lambda: cupy.tanh(z, out=y), lambda: {"y": y})
+        import torch
+
+        source, target = as_torch(z), as_torch(y)
+        return Contender(lambda: torch.tanh(source, out=target), lambda: {"y": y}, ("torch",))
+
+    case = Case(f"tanh {batch}x{outputs}", 8 * batch * outputs, "GB/s", expected)
+    case.contenders = {**family(backends, ours), **{n: lambda n=n: library(n) for n in ("CuPy", "PyTorch")}}
     return case
 
 
