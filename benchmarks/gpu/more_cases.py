@@ -183,7 +183,7 @@ def rmsprop(backends: dict[str, Any], count: int) -> Case:
     return case
 
 
-# ---- activations, losses, softmax ------------------------------------------------------------------------------------------------
+# ---- activations, losses, softmax -----------------------------------------------------------------------------------
 
 
 def cross_entropy(backends: dict[str, Any], batch: int, outputs: int) -> Case:
