@@ -98,7 +98,7 @@ class GraphProgram(LoopProgram):
         self, batch: int, loss: Loss, metrics: list[Metric], optimizer: Optimizer | None,
         slots: dict[str, Array] | None, weighted: bool, targets: int,
     ) -> _Plan:  # fmt: skip
-        # what the launches hold; the rates are read at every step, and count no more than which object holds them
+        # all that a launch holds as a constant; the rates are read on the device at every step
         config = {} if optimizer is None else {**optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
         key = (batch, loss, *metrics, *config.items(), id(slots), weighted, targets)
         plan = self._plans.pop(key, None)
@@ -113,6 +113,7 @@ class GraphProgram(LoopProgram):
             values = self.backend.zeros((series, LONGEST, length), np.float32)
             results = self.backend.zeros((CAPACITY, series), np.float64)
             plan = _Plan(batch, loss, metrics, optimizer, slots, weighted, targets, values, results, counts)
+        plan.optimizer = optimizer  # another one perhaps, of the same constants
         self._plans[key] = plan
         if len(self._plans) > PLANS:
             del self._plans[next(iter(self._plans))]
