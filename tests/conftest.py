@@ -6,6 +6,20 @@ from host.runtime import HostRuntime
 from gpumlp import devices
 
 
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch):
+    """What names no device runs on the CPU, also on a machine with a GPU."""
+    monkeypatch.setenv("GPUMLP_DEVICE", "cpu")
+
+
+def pytest_collection_modifyitems(items):
+    """Let a GPU's libraries announce their own changes: such a warning is no failure of ours."""
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
+                item.add_marker(pytest.mark.filterwarnings(f"default::{kind}"))
+
+
 @pytest.fixture(params=["host", pytest.param("cuda", marks=pytest.mark.gpu)])
 def runtime(request):
     """A runtime for the package's CUDA C++ kernels."""

@@ -540,7 +540,9 @@ def test_a_broken_step_is_noticed(as_gpu, monkeypatch, name):
 
 
 def test_auto_takes_the_gpu_and_says_why(as_gpu, monkeypatch):
-    assert devices.resolve("auto").name == "cpu"
+    monkeypatch.setattr(devices, "has_driver", lambda: False)
+    monkeypatch.setattr(devices, "gpu_problem", devices.gpu_problem.__wrapped__)
+    assert devices.resolve("auto") == devices.Device("cpu", f"auto: {devices.gpu_problem().rstrip('.')}")
     as_gpu(HostRuntime())
     assert (devices.resolve("auto").name, devices.resolve("auto").kernels) == ("cuda:0", "cuda")
     assert "float64" in devices.resolve("auto", "float64").reason

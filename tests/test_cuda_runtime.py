@@ -280,7 +280,10 @@ def test_check_prints_a_table_and_its_exit_status_tells(as_gpu, capsys):
     assert cli.main(["check", "--device", "gpu"]) == 2
 
 
-def test_info_tells_what_stands_in_the_way(capsys):
+def test_info_tells_what_stands_in_the_way(capsys, monkeypatch):
+    monkeypatch.setattr(devices, "has_driver", lambda: False)
+    monkeypatch.setattr(devices, "gpu_problem", problem)
+    monkeypatch.delenv("GPUMLP_DEVICE")
     assert cli.main(["info"]) == 0
     out = capsys.readouterr().out
     assert "none is used: there is no NVIDIA driver" in out and "compiles a kernel in" in out
@@ -289,6 +292,7 @@ def test_info_tells_what_stands_in_the_way(capsys):
 
 def test_info_and_check_bear_a_wrong_environment(monkeypatch, capsys):
     monkeypatch.setenv("GPUMLP_DEVICE", "cuda")
+    monkeypatch.setattr(devices, "gpu_problem", lambda index=0: "it is not there.")
     assert cli.main(["info"]) == 0
     assert "device        none: device 'cuda' (from GPUMLP_DEVICE) cannot be used" in capsys.readouterr().out
     assert cli.main(["check", "--device", "cpu", "--kernels", "cuda"]) == 2
