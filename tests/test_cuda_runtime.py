@@ -184,6 +184,20 @@ def test_another_thread_launches_while_one_records(fake):
     assert (runtime.download(ours) == 0.5).all()
 
 
+def test_what_a_recording_needs_is_compiled_once_and_before_it(fake, as_gpu, monkeypatch):
+    made, captured = [], []
+    compile_one = fake.module.compiled
+
+    def compiled(file, defines, arch, cache):
+        made.append((file, *defines.values()))
+        captured.append(fake.streams[-1].captured is not None)
+        return compile_one(file, defines, arch, cache)
+
+    monkeypatch.setattr(fake.module, "compiled", compiled)
+    train(fake.module.CudaRuntime(0), as_gpu)
+    assert len(made) == len(set(made)) > 5 and not any(captured)
+
+
 def test_a_capture_that_fails_is_a_kernel_error(fake):
     runtime = fake.module.CudaRuntime(0)
     array = runtime.zeros(4, np.float32)

@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,8 +29,8 @@ ON_CUDA = (2, 13)  # DLPack's numbers for CUDA and CUDA-managed memory
 class _Thread(threading.local):
     """What is going on in one thread: another one may launch while this one records."""
 
-    preparing = False
-    recorded: list[Any] | None = None
+    wanted: dict[Any, tuple[str, str, dict[str, int]]] | None = None  # what would be launched, while it only prepares
+    recorded: list[Any] | None = None  # the arguments of what is captured
 
 
 class CudaRuntime:
@@ -42,6 +43,7 @@ class CudaRuntime:
     def __init__(self, index: int = 0) -> None:
         self.index = index
         self._cache = DiskCache()
+        self._codes: dict[Any, bytes] = {}
         self._kernels: dict[Any, Any] = {}
         self._configs: dict[Any, LaunchConfig] = {}
         self._streams: dict[int, Stream] = {}
@@ -154,9 +156,10 @@ class CudaRuntime:
     def launch(
         self, file: str, function: str, defines: dict[str, int], grid: tuple[int, int], arguments: tuple[Any, ...]
     ) -> None:
-        kernel = self._kernel(file, function, defines)
-        if self._thread.preparing:
+        if self._thread.wanted is not None:
+            self._thread.wanted[(file, function, *defines.values())] = (file, function, defines)
             return
+        kernel = self._kernel(file, function, defines)
         config = self._configs.get((grid, defines["THREADS"]))
         if config is None:
             config = self._configs[grid, defines["THREADS"]] = LaunchConfig(grid=grid, block=defines["THREADS"])
@@ -186,10 +189,7 @@ class CudaRuntime:
         key = (file, function, *defines.values())
         kernel = self._kernels.get(key)
         if kernel is None:
-            try:
-                code = compiled(file, defines, self.arch, self._cache)
-            except RuntimeError as error:
-                raise KernelError(str(error)) from error
+            code = self._codes.get((file, *defines.values())) or self._compile([(file, defines)])[0]
             load = ObjectCode.from_ptx if self.arch.startswith("compute") else ObjectCode.from_cubin
             try:
                 with self.current():
@@ -198,14 +198,35 @@ class CudaRuntime:
                 raise KernelError(f"{function} could not be loaded on cuda:{self.index}: {error}") from error
         return kernel
 
-    def record(self, work: Any) -> Recording:
-        """Record what ``work`` launches. It is called twice: first to compile, load and allocate, then to capture."""
-        recorded: list[Any] = []  # the arrays whose addresses the graph holds: they must live as long as it does
-        self._thread.preparing = True
+    def _compile(self, wanted: list[tuple[str, dict[str, int]]]) -> list[bytes]:
+        """Return the machine code of kernel files; several are compiled side by side, which NVRTC allows."""
+        try:
+            with ThreadPoolExecutor() as pool:
+                codes = list(pool.map(lambda one: compiled(*one, self.arch, self._cache), wanted))
+        except RuntimeError as error:
+            raise KernelError(str(error)) from error
+        for (file, defines), code in zip(wanted, codes, strict=True):
+            self._codes[(file, *defines.values())] = code
+        return codes
+
+    def _prepare(self, work: Any) -> None:
+        """Call ``work`` without launching anything; then compile and load all that it would launch."""
+        wanted: dict[Any, tuple[str, str, dict[str, int]]] = {}
+        self._thread.wanted = wanted
         try:
             work()
         finally:
-            self._thread.preparing = False
+            self._thread.wanted = None
+        new = [(file, defines) for key, (file, _, defines) in wanted.items() if key not in self._kernels]
+        files = {(file, *defines.values()): (file, defines) for file, defines in new}
+        self._compile([one for key, one in files.items() if key not in self._codes])
+        for one in wanted.values():
+            self._kernel(*one)
+
+    def record(self, work: Any) -> Recording:
+        """Record what ``work`` launches. It is called twice: first to compile, load and allocate, then to capture."""
+        recorded: list[Any] = []  # the arrays whose addresses the graph holds: they must live as long as it does
+        self._prepare(work)
         with cupy.cuda.Device(self.index):
             stream = cupy.cuda.Stream(non_blocking=True)
             try:
