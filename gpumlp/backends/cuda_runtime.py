@@ -202,7 +202,7 @@ class CudaRuntime:
         """Return the machine code of kernel files; several are compiled side by side, which NVRTC allows."""
         try:
             with ThreadPoolExecutor() as pool:
-                codes = list(pool.map(lambda one: compiled(*one, self.arch, self._cache), wanted))
+                codes = list(pool.map(lambda one: compiled(one[0], one[1], self.arch, self._cache), wanted))
         except RuntimeError as error:
             raise KernelError(str(error)) from error
         for (file, defines), code in zip(wanted, codes, strict=True):
