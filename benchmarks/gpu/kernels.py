@@ -60,6 +60,8 @@ def all_cases(families: dict[str, Any]) -> Iterator[tuple[str, Callable[[], case
         yield f"squared error {shape}", lambda shape=shape: more_cases.squared_error(families, *shape)
     for shape in ((128, 10), (8192, 4096)):
         yield f"softmax {shape}", lambda shape=shape: more_cases.softmax(families, *shape)
+    yield "metric", lambda: more_cases.metric(families, 8192, 1000)
+    yield "penalty", lambda: more_cases.penalty(families, 16_000_000)
     yield "dropout", lambda: more_cases.dropout(families, 8192, 4096)
     for shape in ((128, 784, 60_000), (8192, 784, 60_000)):
         yield f"take {shape}", lambda shape=shape: more_cases.take(families, *shape)

@@ -358,6 +358,73 @@ def softmax(backends: dict[str, Any], batch: int, outputs: int) -> Case:
     return case
 
 
+def metric(backends: dict[str, Any], batch: int, outputs: int) -> Case:
+    """Return whether each sample's largest output is its class, one-hot."""
+    import cupy
+
+    from gpumlp.metrics import CategoricalAccuracy
+
+    p, t = normal((batch, outputs), 1), normal((batch, outputs), 2)
+
+    def expected() -> dict[str, Expected]:
+        return {"values": Expected((p.argmax(1) == t.argmax(1)).astype(np.float64), cupy.zeros(batch))}
+
+    def ours(backend: Any) -> Contender:
+        values = cupy.full(batch, cupy.nan, cupy.float32)
+
+        def work() -> None:
+            backend.metric_into(values, None, CategoricalAccuracy(), t, p, None)
+
+        return Contender(work, lambda: {"values": values}, ("gpumlp", "cupy"))
+
+    def library(name: str) -> Contender:
+        kept: dict[str, Any] = {}
+        if name == "CuPy":
+            return Contender(lambda: kept.update(values=p.argmax(1) == t.argmax(1)), lambda: kept)
+        a, b = as_torch(p), as_torch(t)
+
+        def work() -> None:
+            kept["values"] = (a.argmax(1) == b.argmax(1)).float()
+
+        return Contender(work, lambda: {"values": as_cupy(kept["values"])}, ("torch",))
+
+    case = Case(f"categorical accuracy {batch}x{outputs}", 8 * batch * outputs, "GB/s", expected)
+    case.contenders = {**family(backends, ours), **{n: lambda n=n: library(n) for n in ("CuPy", "PyTorch")}}
+    return case
+
+
+def penalty(backends: dict[str, Any], count: int) -> Case:
+    """Return an l2 penalty: its value in parts, its gradient added to dw."""
+    import cupy
+
+    from gpumlp.backends.device_backend import PENALTY_PARTS
+    from gpumlp.regularizers import L2
+
+    factor = 0.01
+    w, g = (normal((count,), seed) for seed in (1, 2))
+
+    def expected() -> dict[str, Expected]:
+        return {"dw": Expected(double(g) + 2 * factor * double(w), 8 * U * (abs(g) + abs(w)))}
+
+    def ours(backend: Any) -> Contender:
+        parts, dw = cupy.zeros(PENALTY_PARTS, cupy.float32), g.copy()
+        return Contender(lambda: backend.penalty_into(parts, L2(factor), w, dw), lambda: {"dw": dw}, ("gpumlp", "cupy"))
+
+    def unfused() -> Contender:
+        dw, work_array = g.copy(), cupy.empty_like(g)
+
+        def work() -> None:
+            cupy.dot(w, w)
+            cupy.multiply(w, np.float32(2 * factor), out=work_array)
+            cupy.add(dw, work_array, out=dw)
+
+        return Contender(work, lambda: {"dw": dw})
+
+    case = Case(f"l2 penalty {count:,}", 12 * count, "GB/s", expected)  # w read, dw read and written
+    case.contenders = {**family(backends, ours), "CuPy, one call an operation": unfused}
+    return case
+
+
 # ---- dropout, gathering ---------------------------------------------------------------------------------------------
 
 
