@@ -17,7 +17,7 @@ from gpumlp.metrics import Metric
 from gpumlp.regularizers import L1L2
 
 Array = Any
-PENALTY_PARTS = 1024  # in how many parts a penalty comes at most: blocks enough for a large GPU; `reduce` or the host adds them
+PENALTY_PARTS = 1024  # at most so many parts of a penalty, which fill a large GPU; `reduce` or the host adds them
 
 # The order is the kernels' own numbering: activations.cuh, loss.cu, metric.cu, and their Numba twins.
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "elu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "affine")
