@@ -73,6 +73,17 @@ def test_data_is_streamed_through_pinned_memory(fake, as_gpu, monkeypatch):
     monkeypatch.setattr(runtime, "pinned", lambda shape, dtype: pinned.append(shape) or take(shape, dtype))
     streamed = train(runtime, as_gpu)
     assert len(pinned) == 4  # x and y, twice
+    beside = runtime._copies.ptr
+    copies = [i for i, (what, stream, _) in enumerate(fake.order) if (what, stream) == ("copy", beside)]
+    assert len(copies) > 8
+    for n, i in enumerate(copies):
+        what, stream, end = fake.order[i + 1]
+        assert (what, stream) == ("record", beside)  # every copy's end is marked, and its readers wait for the mark
+        assert ("wait", 0, end) in fake.order[i:]
+        before = [j for j in copies[:n] if fake.order[j][2] == fake.order[i][2]]
+        if before:  # a copy to the same place waits for a mark behind what read it
+            what, stream, mark = fake.order[i - 1]
+            assert (what, stream) == ("wait", beside) and ("record", 0, mark) in fake.order[before[-1] : i]
     assert streamed[1] == resident[1] and np.array_equal(streamed[2], resident[2])
 
 

@@ -37,6 +37,8 @@ class FakeCuda:
         self.host = HostRuntime()
         self.allocations: list[tuple[int, int, Any]] = []  # start, end, a weak reference to what owns it
         self.launches: list[tuple[str, tuple[Any, ...]]] = []
+        self.order: list[tuple[str, int, int]] = []  # what was asked of which stream, with the event or the address
+        self.events: list[Any] = []  # kept, so that no two have one id
         self.room = 1 << 40
         self.capability, self.devices, self.driver, self.current = "90", 1, 13000, [0]
         self.broken: str | None = None  # what every call says, once a kernel has faulted
@@ -78,9 +80,12 @@ class FakeCuda:
                 fake.check()
 
             def record(self, event: Any) -> Any:
+                fake.order.append(("record", self.ptr, id(event)))
+                fake.events.append(event)
                 return event
 
-            def wait_event(self, event: Any) -> None: ...
+            def wait_event(self, event: Any) -> None:
+                fake.order.append(("wait", self.ptr, id(event)))
 
         return Stream() if pointer is not None else Stream
 
@@ -111,6 +116,7 @@ class FakeCuda:
 
             def set(self, values: np.ndarray, stream: Any = None) -> None:
                 fake.check()
+                fake.order.append(("copy", fake.streams[-1].ptr if stream is None else stream.ptr, self.ctypes.data))
                 assert type(values) is np.ndarray and values.dtype == self.dtype and values.shape == self.shape
                 self[...] = values
 
