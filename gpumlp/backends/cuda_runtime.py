@@ -51,7 +51,7 @@ class CudaRuntime:
         self.last = "nothing"
         # One operation after the other, each waited for: then an error names the operation that made it.
         self.step_by_step = os.environ.get("GPUMLP_SYNC", "0") not in ("", "0")
-        with self.current():
+        with cupy.cuda.Device(index):  # and the driver's own words where it cannot be opened
             Device(index).set_current()
             self.multiprocessors = int(cupy.cuda.Device(index).attributes["MultiProcessorCount"])
             self.arch = target(int(cupy.cuda.Device(index).compute_capability))
