@@ -91,6 +91,12 @@ def table(found: list[Use]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def numbers(page: str) -> dict[tuple[str, str], list[int]]:
+    """Return what a page says of each (kernel, variant): registers by architecture, then bytes of shared memory."""
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    return {(kernel, variant): [int(n.replace(",", "")) for n in rest] for kernel, variant, *rest in cells[1:]}
+
+
 def main() -> int:
     """Compile everything and write the table; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]

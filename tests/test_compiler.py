@@ -30,10 +30,13 @@ def test_every_kernel_compiles_for_every_architecture_and_spills_nothing(resourc
     assert not [u for u in found if u.local]
     assert all(u.registers <= 128 for u in found)
     committed, now = (ROOT / "kernels" / "RESOURCES.md").read_text(), resources.table(found)
-    missing = {(u.kernel, u.variant) for u in found if f"| {u.kernel} | {u.variant} |" not in committed}
-    assert not missing, f"kernels/RESOURCES.md lacks {missing}: run make resources"
+    said, taken = resources.numbers(committed), resources.numbers(now)
+    assert said.keys() == taken.keys(), "kernels/RESOURCES.md lists other kernels: run make resources"
     if now.splitlines()[3] == committed.splitlines()[3]:  # written with this NVRTC
-        assert now == committed, "kernels/RESOURCES.md is not what the kernels take: run make resources"
+        for kernel, (*registers, shared) in taken.items():
+            assert shared == said[kernel][-1], f"{kernel}: run make resources"
+            # NVRTC does not always give the same code for the same text: four registers more were seen once
+            assert np.allclose(registers, said[kernel][:-1], rtol=0, atol=8), f"{kernel}: run make resources"
 
 
 def test_what_is_launched_is_what_is_compiled(as_gpu):
