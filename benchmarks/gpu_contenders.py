@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from contenders import Turn, jax_parts, jax_scan, keras_model, torch_adam, torch_fused, torch_parts
 from workloads import Workload
@@ -19,6 +20,16 @@ def _repeated(workload: Workload, epoch: Turn) -> Turn:
     def turn() -> float | None:
         first, *_ = [epoch() for _ in range(workload.epochs)]
         return first
+
+    return turn
+
+
+def _fitted(workload: Workload, model: Any, x: Any, y: Any) -> Turn:
+    """Return the turn of a Keras-like model: all epochs in one fit."""
+
+    def turn() -> float:
+        fitted = model.fit(x, y, batch_size=workload.batch, epochs=workload.epochs, shuffle=False, verbose=0)
+        return fitted.history["loss"][0]
 
     return turn
 
@@ -47,11 +58,7 @@ def gpumlp_cuda(workload: Workload) -> Turn:
     model = keras_model(workload, "gpumlp")
     x, y = (cupy.asarray(a) for a in workload.data())
 
-    def turn() -> float:
-        fitted = model.fit(x, y, batch_size=workload.batch, epochs=workload.epochs, shuffle=False, verbose=0)
-        return fitted.history["loss"][0]
-
-    return turn
+    return _fitted(workload, model, x, y)
 
 
 def gpumlp_numba(workload: Workload) -> Turn:
@@ -176,11 +183,7 @@ def keras_on_jax(workload: Workload) -> Turn:
     model = keras_model(workload, "keras")
     x, y = (jnp.asarray(a) for a in workload.data())
 
-    def turn() -> float:
-        fitted = model.fit(x, y, batch_size=workload.batch, epochs=workload.epochs, shuffle=False, verbose=0)
-        return fitted.history["loss"][0]
-
-    return turn
+    return _fitted(workload, model, x, y)
 
 
 GPU_CONTENDERS: dict[str, tuple[Callable[[Workload], Turn], tuple[str, ...]]] = {  # ours first; the slow starters last

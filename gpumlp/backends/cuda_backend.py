@@ -161,11 +161,7 @@ class CudaBackend(DeviceBackend):
         """See `NumpyBackend.dense_backward`."""
         x, dy = self.whole(x), self.whole(dy)
         (batch, inputs), outputs = x.shape, w.shape[1]
-        if activation.retains_input or activation.name == "softmax":  # too dear to be computed at every read of dy
-            self.activation_backward(activation, dy, y, z)
-            kind, constant = 0, 0.0
-        else:
-            kind, constant = activation_number(activation)
+        kind, constant = self.slope_where_read(activation, dy, y, z)
         weights = (inputs + (db is not None), outputs)
         tile = self.choose_tile(weights, (batch if dx is not None else 0, inputs))
         splits, stretch = self._split(tile, batch, *weights)

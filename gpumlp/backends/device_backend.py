@@ -108,7 +108,21 @@ class DeviceBackend:
             return self._scalars
         return scalars
 
+    def slope_where_read(self, activation: Activation, dy: Array, y: Array, z: Array | None) -> tuple[int, float]:
+        """Return the number and constant of the activation whose slope a kernel applies wherever it reads ``dy``.
+
+        A slope too dear for that (softmax's, and those that need z) is applied to ``dy`` here; what is left is linear.
+        """
+        if not activation.retains_input and activation.name != "softmax":
+            return activation_number(activation)
+        self.activation_backward(activation, dy, y, z)
+        return 0, 0.0
+
     # ---- what a family gives, results on the device ------------------------------------------------------------------
+
+    def activation_backward(self, activation: Activation, dy: Array, y: Array, z: Array | None) -> None:
+        """See `NumpyBackend.activation_backward`."""
+        raise NotImplementedError
 
     def loss_into(self, values: Array, loss: Loss, t: Array, p: Array, weights: Array | None, dp: Array) -> None:
         """Write each sample's weighted loss into ``values[B]`` and the gradient of their mean into ``dp``."""

@@ -154,11 +154,7 @@ class NumbaBackend(DeviceBackend):
         """See `NumpyBackend.dense_backward`."""
         x, dy = self.whole(x), self.whole(dy)
         (batch, inputs), outputs = x.shape, w.shape[1]
-        if activation.retains_input or activation.name == "softmax":  # too dear to be computed at every read of dy
-            self.activation_backward(activation, dy, y, z)
-            kind, constant = 0, 0.0
-        else:
-            kind, constant = activation_number(activation)
+        kind, constant = self.slope_where_read(activation, dy, y, z)
         sizes, biased = (batch, inputs, outputs), db is not None
         self._tiles(
             self.kernels.dense_backward_weights, inputs + biased, outputs,
