@@ -1,8 +1,8 @@
 """The contenders: each takes a workload and returns ``turn()``, which trains on all its batches in order, once.
 
 ``turn`` returns the mean loss over the batches of the pass, or None where the library does not tell. Every one is used
-as its documentation recommends for speed; imports stand inside, so that a process holds one library only. Those that a
-GPU adds, made from the same pieces, are in gpu_contenders.py.
+as its documentation recommends for speed; imports stand inside, so that a process holds one library only. Made from the
+same pieces are those that a GPU adds (gpu_contenders.py), and those that predict (predictors.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from workloads import Workload
 
 Turn = Callable[[], "float | None"]
+Contenders = dict[str, tuple[Callable[[Workload], Turn], tuple[str, ...]]]  # with the packages whose versions count
 
 
 def keras_model(workload: Workload, package: str) -> Any:
@@ -32,8 +33,7 @@ def keras_model(workload: Workload, package: str) -> Any:
     return model
 
 
-def _keras_like(workload: Workload, package: str) -> Turn:
-    model = keras_model(workload, package)
+def _fitted(workload: Workload, model: Any) -> Turn:
     x, y = workload.data()
 
     def turn() -> float:
@@ -42,22 +42,52 @@ def _keras_like(workload: Workload, package: str) -> Turn:
     return turn
 
 
+def on_the_cpu(workload: Workload, kernels: str) -> Any:
+    """Return gpumlp's compiled model, with these kernels on the CPU; RuntimeError where it would take others."""
+    os.environ["GPUMLP_DEVICE"], os.environ["GPUMLP_KERNELS"] = "cpu", kernels
+    model = keras_model(workload, "gpumlp")
+    if model.device.kernels != kernels:
+        raise RuntimeError(f"gpumlp was asked for its {kernels} kernels, and would run with {model.device.kernels}.")
+    return model
+
+
+def gpumlp_compiled(workload: Workload) -> Turn:
+    """gpumlp's fit with its compiled kernels."""
+    return _fitted(workload, on_the_cpu(workload, "numba"))
+
+
 def gpumlp_numpy(workload: Workload) -> Turn:
-    """gpumlp's fit on the CPU."""
-    os.environ["GPUMLP_DEVICE"] = "cpu"
-    return _keras_like(workload, "gpumlp")
+    """gpumlp's fit with NumPy."""
+    return _fitted(workload, on_the_cpu(workload, "numpy"))
 
 
 def keras_jax(workload: Workload) -> Turn:
     """Keras's fit, compiled by JAX."""
     os.environ["KERAS_BACKEND"] = "jax"
-    return _keras_like(workload, "keras")
+    return _fitted(workload, keras_model(workload, "keras"))
 
 
 def keras_tensorflow(workload: Workload) -> Turn:
     """Keras's fit, as a TensorFlow graph."""
     os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"] = "tensorflow", "3"
-    return _keras_like(workload, "keras")
+    return _fitted(workload, keras_model(workload, "keras"))
+
+
+def jax_weights(workload: Workload) -> list[tuple[Any, Any]]:
+    """Return the first weights as JAX's arrays: a pair of w[I, O] and b[O] a layer."""
+    import jax.numpy as jnp
+
+    flat = [jnp.asarray(w) for w in workload.weights()]
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def jax_network(params: list[tuple[Any, Any]], x: Any) -> Any:
+    """Return the network's outputs, [B, O]; of class scores, the scores."""
+    import jax
+
+    for w, b in params[:-1]:
+        x = jax.nn.relu(x @ w + b)
+    return x @ params[-1][0] + params[-1][1]
 
 
 def jax_parts(workload: Workload) -> tuple[Any, Any, Any, Any]:
@@ -71,9 +101,7 @@ def jax_parts(workload: Workload) -> tuple[Any, Any, Any, Any]:
     rate, epsilon = workload.learning_rate, workload.epsilon
 
     def loss(params, x, y):
-        for w, b in params[:-1]:
-            x = jax.nn.relu(x @ w + b)
-        out = x @ params[-1][0] + params[-1][1]
+        out = jax_network(params, x)
         if workload.classes:
             return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(out), y[:, None], 1))
         return jnp.mean((out - y) ** 2)
@@ -89,8 +117,7 @@ def jax_parts(workload: Workload) -> tuple[Any, Any, Any, Any]:
         params = tree(lambda p, m, v: p - alpha * m / (jnp.sqrt(v) + epsilon), params, m, v)
         return (params, m, v, t), value
 
-    flat = [jnp.asarray(w) for w in workload.weights()]
-    params = list(zip(flat[::2], flat[1::2], strict=True))
+    params = jax_weights(workload)
 
     def zeros():
         return jax.tree_util.tree_map(jnp.zeros_like, params)
@@ -113,11 +140,10 @@ def jax_scan(workload: Workload) -> Turn:
     return turn
 
 
-def torch_parts(workload: Workload, device: str) -> tuple[Any, Any, list[tuple[Any, Any]]]:
-    """Return PyTorch's network with the first weights, its loss, and the batches, on ``device``."""
+def torch_network(workload: Workload, device: str) -> Any:
+    """Return PyTorch's network with the first weights, on ``device``; of class scores, the scores."""
     import torch
 
-    x, y = (torch.from_numpy(a).to(device) for a in workload.data())
     arrays = [torch.from_numpy(w) for w in workload.weights()]
     stack: list[torch.nn.Module] = []
     for i in range(len(workload.sizes) - 1):
@@ -126,10 +152,18 @@ def torch_parts(workload: Workload, device: str) -> tuple[Any, Any, list[tuple[A
             linear.weight.copy_(arrays[2 * i].T)
             linear.bias.copy_(arrays[2 * i + 1])
         stack += [linear, torch.nn.ReLU()]
+    return torch.nn.Sequential(*stack[:-1])
+
+
+def torch_parts(workload: Workload, device: str) -> tuple[Any, Any, list[tuple[Any, Any]]]:
+    """Return PyTorch's network with the first weights, its loss, and the batches, on ``device``."""
+    import torch
+
+    x, y = (torch.from_numpy(a).to(device) for a in workload.data())
     loss = torch.nn.CrossEntropyLoss() if workload.classes else torch.nn.MSELoss()
     y = y.long() if workload.classes else y
     batches = list(zip(x.split(workload.batch), y.split(workload.batch), strict=True))
-    return torch.nn.Sequential(*stack[:-1]), loss, batches
+    return torch_network(workload, device), loss, batches
 
 
 def torch_adam(workload: Workload, net: Any, **options: Any) -> Any:
@@ -180,7 +214,8 @@ def scikit_learn(workload: Workload) -> Turn:
     return turn
 
 
-CONTENDERS: dict[str, tuple[Callable[[Workload], Turn], tuple[str, ...]]] = {  # with the packages whose versions count
+CONTENDERS: Contenders = {  # ours first
+    "gpumlp, compiled": (gpumlp_compiled, ("gpumlp", "numpy", "numba")),
     "gpumlp, NumPy": (gpumlp_numpy, ("gpumlp", "numpy")),
     "PyTorch, fused Adam": (torch_fused, ("torch",)),
     "JAX, lax.scan": (jax_scan, ("jax",)),

@@ -7,10 +7,9 @@ loss of its first epoch. What compiles or captures does so in the first turn, wh
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
-from contenders import Turn, jax_parts, jax_scan, keras_model, torch_adam, torch_fused, torch_parts
+from contenders import Contenders, Turn, jax_parts, jax_scan, keras_model, torch_adam, torch_fused, torch_parts
 from workloads import Workload
 
 
@@ -186,7 +185,7 @@ def keras_on_jax(workload: Workload) -> Turn:
     return _fitted(workload, model, x, y)
 
 
-GPU_CONTENDERS: dict[str, tuple[Callable[[Workload], Turn], tuple[str, ...]]] = {  # ours first; the slow starters last
+GPU_CONTENDERS: Contenders = {  # ours first; the slow starters last
     "gpumlp, CUDA": (gpumlp_cuda, ("gpumlp", "cupy")),
     "PyTorch eager, fused Adam": (torch_eager, ("torch",)),
     "PyTorch, CUDA graph of the step": (torch_graph, ("torch",)),

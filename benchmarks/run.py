@@ -2,7 +2,7 @@
 
 Contenders take turns, one after the other, for several rounds, and ratios are taken within a round: a machine that is
 slow for a while is slow for all. Each contender lives in a process of its own; before timing, all must reach the same
-losses from the same weights.
+losses from the same weights, and those that predict the same outputs.
 """
 
 from __future__ import annotations
@@ -13,56 +13,69 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import rows
-from contenders import CONTENDERS
+from suites import SUITES
 from turns import Worker, same_loss
-from workloads import STEPS
 
 HERE = Path(__file__).parent
 SCRIPT = (HERE.parent / "examples" / "sine.py").read_text()
-OURS = "gpumlp, NumPy"
+OURS = "gpumlp, compiled"  # in the suites, what the others' ratios refer to
 PAUSE = 0.2  # seconds between turns: idle thread pools go on spinning for a while
+LEFT_OUT = ("GPUMLP_", "NUMBA_", "JAX_", "KERAS_")  # variables of these names would change what a script's process does
 
 
-def installed() -> list[str]:
-    """Return the contenders whose packages are here, ours first."""
+def installed(packages: Sequence[str]) -> bool:
+    """Whether all of the packages are here."""
     modules = {"scikit-learn": "sklearn"}
-    return [
-        name
-        for name, (_, packages) in CONTENDERS.items()
-        if all(find_spec(modules.get(p, p)) is not None for p in packages)
-    ]
+    return all(find_spec(modules.get(p, p)) is not None for p in packages)
 
 
-def steps(repeats: int) -> list[rows.Row]:
-    """Measure milliseconds per training step of every workload and contender."""
+def in_turns(suite: str, unit: str, per_second: float, repeats: int, only: Sequence[str] = ()) -> list[rows.Row]:
+    """Measure a suite's workloads, or only those named; a step or a call takes so many units of 1/per_second s."""
+    contenders, workloads = SUITES[suite]
+    here = [name for name, (_, packages) in contenders.items() if installed(packages)]
+    if missing := [name for name in contenders if name not in here]:
+        print(f"not installed, and left out: {', '.join(missing)}", flush=True)
+    if OURS not in here:
+        raise SystemExit(f"{OURS!r}, which the others are compared with, needs {' and '.join(contenders[OURS][1])}.")
     out = []
-    for workload in STEPS.values():
-        workers = {name: started(name, workload.name) for name in installed()}
-        verify(workload.name, {name: turn(w)["loss"] for name, w in workers.items()})  # the first turn also compiles
+    for workload in workloads.values():
+        if only and workload.name not in only:
+            continue
+        seconds = timed(workload.name, {name: started(suite, name, workload.name) for name in here}, repeats)
+        each = {name: [s / workload.steps * per_second for s in values] for name, values in seconds.items()}
+        for name, values in each.items():
+            out.append(rows.row(suite, workload.name, name, unit, values, each[OURS], contenders[name][1]))
+            show(out[-1])
+    return out
+
+
+def timed(workload: str, workers: dict[str, Worker], repeats: int) -> dict[str, list[float]]:
+    """Return each worker's seconds of every round; before them come two turns: one that compiles and is verified."""
+    try:
+        verify(workload, {name: turn(w)["loss"] for name, w in workers.items()})
         for w in workers.values():
             turn(w)
         seconds: dict[str, list[float]] = {name: [] for name in workers}
         for _ in range(repeats):
             for name, w in workers.items():
                 seconds[name].append(turn(w)["seconds"])
+        return seconds
+    finally:
         for w in workers.values():
             w.close()
-        for name, values in seconds.items():
-            ms = [v / workload.steps * 1e3 for v in values]
-            ours = [v / workload.steps * 1e3 for v in seconds[OURS]]
-            out.append(rows.row("step", workload.name, name, "ms per step", ms, ours, CONTENDERS[name][1]))
-            show(out[-1])
-    return out
 
 
-def started(contender: str, workload: str) -> Worker:
+def started(suite: str, contender: str, workload: str) -> Worker:
     """Return the contender's process, ready to take turns."""
-    worker = Worker(contender, workload)
+    worker = Worker(suite, contender, workload)
     worker.ready()
     return worker
 
@@ -74,65 +87,95 @@ def turn(worker: Worker) -> dict[str, Any]:
 
 
 def verify(workload: str, losses: dict[str, float | None]) -> None:
-    """Raise RuntimeError unless every contender that tells its loss reached ours."""
+    """Raise RuntimeError unless every contender that tells its loss reached ours; predictors verify themselves."""
     for name, value in losses.items():
         if not same_loss(value, losses[OURS]):
             raise RuntimeError(f"{workload}: {name} has the loss {value}, {OURS} {losses[OURS]}: not the same work.")
 
 
-def process(code: str, environment: dict[str, str]) -> tuple[float, float]:
-    """Run ``code`` as a script; return wall seconds and peak resident MiB."""
+@dataclass(frozen=True)
+class Script:
+    """A script to run as a process: its text, the packages whose versions count, and the variables it is given."""
+
+    code: str
+    packages: tuple[str, ...]
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+def process(script: Script) -> tuple[float, float]:
+    """Run a script; return wall seconds and peak resident MiB.
+
+    It runs in a folder of its own, where compiled kernels are cached too unless its variables name another: nothing is
+    cached before. Of variables that could change what it does it has its own only.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "script.py"
-        script.write_text(code)
-        everything = {**os.environ, "MPLBACKEND": "Agg", **environment}
+        file = Path(folder) / "script.py"
+        file.write_text(script.code)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)}
+        cache = {"GPUMLP_CACHE": str(Path(folder) / "cache")}
         time.sleep(PAUSE)
         began = time.perf_counter()
         child = subprocess.Popen(
-            [sys.executable, str(script)], env=everything, cwd=folder, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            [sys.executable, str(file)], env={**inherited, "MPLBACKEND": "Agg", **cache, **script.variables},
+            cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - began
-    if status:
-        raise RuntimeError(f"The script failed with status {status}:\n{code}")
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise RuntimeError(f"The script failed with status {child.returncode}:\n{script.code}")
     return seconds, usage.ru_maxrss / 1024
 
 
-def script(repeats: int) -> list[rows.Row]:
-    """Measure the article's whole script as a process: wall time and peak memory."""
+def article(repeats: int) -> list[rows.Row]:
+    """Measure the article's whole script as a process: wall time and peak memory.
+
+    gpumlp's three are what a first user gets, the same with a cache of compiled kernels, and these kernels whether the
+    rule takes them or not. Those with a cache share it, and the compiled one's first run, not timed, fills it.
+    """
     keras = SCRIPT.replace("from gpumlp import", "from keras import")
-    variants = {
-        OURS: (SCRIPT, {"GPUMLP_DEVICE": "cpu"}),
-        "Keras on JAX": (keras, {"KERAS_BACKEND": "jax"}),
-        "Keras on TensorFlow": (keras, {"KERAS_BACKEND": "tensorflow"}),
-    }
-    return processes("script", "the article's script, 10 x 10", variants, repeats, memory=True)
+    compiled = SCRIPT + '\nassert model.device.kernels == "numba", model.device\n'
+    numba = ("gpumlp", "numpy", "numba")
+    with tempfile.TemporaryDirectory() as cache:
+        cpu = {"GPUMLP_DEVICE": "cpu"}
+        warm = {**cpu, "GPUMLP_CACHE": cache}
+        variants = {
+            "gpumlp, nothing cached": Script(SCRIPT, ("gpumlp", "numpy"), cpu),
+            "gpumlp, warm compile cache": Script(SCRIPT, numba, warm),
+            "gpumlp, compiled, warm cache": Script(compiled, numba, {**warm, "GPUMLP_KERNELS": "numba"}),
+            "Keras on JAX": Script(keras, ("keras", "jax"), {"KERAS_BACKEND": "jax"}),
+            "Keras on TensorFlow": Script(keras, ("keras", "tensorflow"), {"KERAS_BACKEND": "tensorflow"}),
+        }
+        return processes("script", "the article's script, 10 x 10", variants, repeats, memory=True)
 
 
 def imports(repeats: int) -> list[rows.Row]:
     """Measure a process that imports gpumlp beside one that imports NumPy."""
-    variants = {OURS: ("import gpumlp", {}), "NumPy alone": ("import numpy", {})}
+    variants = {
+        "gpumlp": Script("import gpumlp", ("gpumlp", "numpy")),
+        "NumPy alone": Script("import numpy", ("numpy",)),
+    }
     return processes("import", "a process that only imports", variants, 4 * repeats, memory=False)
 
 
-def processes(
-    benchmark: str, workload: str, variants: dict[str, tuple[str, dict[str, str]]], repeats: int, memory: bool
-) -> list[rows.Row]:
-    """Run each variant's script in turn; return rows of its wall time, and of its peak memory on request."""
-    here = [name for name in variants if name in installed() or name not in CONTENDERS]
+def processes(benchmark: str, workload: str, variants: dict[str, Script], repeats: int, memory: bool) -> list[rows.Row]:
+    """Run the variants' scripts in turn; return rows of their wall times, and of their peak memory on request.
+
+    Ratios refer to the first variant.
+    """
+    here = {name: script for name, script in variants.items() if installed(script.packages)}
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in here}
     for turn in range(repeats + 1):
-        for name in here:
-            measured = process(*variants[name])
-            if turn:  # the first one only warms the file cache
+        for name, script in here.items():
+            measured = process(script)
+            if turn:  # the first one only warms the file cache, and a variant's own
                 results[name].append(measured)
     out = []
     for i, unit in enumerate(("s", "MiB peak") if memory else ("s",)):
-        for name in here:
-            values, ours = ([r[i] for r in results[k]] for k in (name, OURS))
-            packages = CONTENDERS[name][1] if name in CONTENDERS else ("numpy",)
-            out.append(rows.row(benchmark, workload, name, unit, values, ours, packages))
+        ours = [r[i] for r in next(iter(results.values()))]
+        for name, script in here.items():
+            values = [r[i] for r in results[name]]
+            out.append(rows.row(benchmark, workload, name, unit, values, ours, script.packages))
             show(out[-1])
     return out
 
@@ -140,25 +183,34 @@ def processes(
 def show(r: rows.Row) -> None:
     """Print a row."""
     print(
-        f"{r.workload:<30} {r.contender:<20} {r.median:>9.4g} {r.unit:<11} [{r.low:.4g}, {r.high:.4g}]"
+        f"{r.workload:<30} {r.contender:<31} {r.median:>9.4g} {r.unit:<11} [{r.low:.4g}, {r.high:.4g}]"
         f"   {r.ratio:.2f}x [{r.ratio_low:.2f}, {r.ratio_high:.2f}]",
         flush=True,
     )
 
 
-BENCHMARKS = {"import": imports, "script": script, "step": steps}
+steps = partial(in_turns, "step", "ms per step", 1e3)
+BENCHMARKS = {
+    "import": imports,
+    "script": article,
+    "step": steps,
+    "predict": partial(in_turns, "predict", "us per call", 1e6),
+}
 
 
 def main() -> None:
     """Run the chosen benchmarks and write their rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--only", choices=BENCHMARKS, action="append", help="one of the benchmarks (default: all)")
+    parser.add_argument(
+        "--workload", choices=SUITES["step"][1], action="append", help="only this of the step benchmark, not written"
+    )
     parser.add_argument("--repeats", type=int, default=7, help="rounds (default: 7)")
     parser.add_argument("--output", type=Path, default=rows.RESULTS, help="folder of the rows")
     chosen = parser.parse_args()
-    missing = [name for name in CONTENDERS if name not in installed()]
-    if missing:
-        print(f"not installed, and left out: {', '.join(missing)}", flush=True)
+    if chosen.workload:
+        steps(chosen.repeats, chosen.workload)
+        return
     for name in chosen.only or BENCHMARKS:
         rows.write(chosen.output / f"cpu_{name}.csv", BENCHMARKS[name](chosen.repeats))
 

@@ -25,24 +25,39 @@ def grouped(found: list[rows.Row]) -> dict[tuple[str, str], list[rows.Row]]:
     return groups
 
 
+def number(value: float) -> str:
+    """Return three significant digits, or a whole number."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def spread(median: float, low: float, high: float) -> str:
+    """Return "median [lowest, highest]"."""
+    return f"{number(median)} [{number(low)}, {number(high)}]"
+
+
+def reference(found: list[rows.Row]) -> str:
+    """Return the contender that the ratios refer to: its own are all 1."""
+    return next((r.contender for r in found if r.ratio == r.ratio_low == r.ratio_high == 1), "gpumlp")
+
+
 def table(found: list[rows.Row]) -> str:
-    """Return a Markdown table: a line a contender, a column pair a workload: median [spread], ratio to gpumlp."""
-    groups = grouped(found)
-    contenders = list(dict.fromkeys(r.contender for r in found))
-    heads = [f"{workload}: {unit} | ratio" for workload, unit in groups]
-    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|---:|" * len(heads)]
-    for name in contenders:
-        cells = []
-        for group in groups.values():
-            r = next((r for r in group if r.contender == name), None)
-            if r is None:
-                cells.append("| ")
-                continue
-            ratio = (
-                "1" if r.ratio_low == r.ratio_high == 1 else f"{r.ratio:.2f} [{r.ratio_low:.2f}, {r.ratio_high:.2f}]"
-            )
-            cells.append(f"{r.median:.3g} [{r.low:.3g}, {r.high:.3g}] | {ratio}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    """Return a Markdown table: a line a contender, a column a workload; in a cell the spread, and under it the ratio's.
+
+    A column more for the ratios would make four workloads too wide for a page.
+    """
+    groups, ours = grouped(found), reference(found)
+
+    def cell(name: str, group: list[rows.Row]) -> str:
+        for r in group:
+            if r.contender == name:
+                ratio = "1x" if name == ours else f"{r.ratio:.2f}x [{r.ratio_low:.2f}, {r.ratio_high:.2f}]"
+                return f"{spread(r.median, r.low, r.high)}<br>{ratio}"
+        return ""
+
+    lines = ["| | " + " | ".join(f"{workload}<br>{unit}" for workload, unit in groups) + " |"]
+    lines.append("|---|" + "---:|" * len(groups))
+    for name in dict.fromkeys(r.contender for r in found):
+        lines.append(f"| {name} | " + " | ".join(cell(name, group) for group in groups.values()) + " |")
     return "\n".join(lines)
 
 
@@ -57,7 +72,7 @@ def gpu_table(found: list[rows.Row]) -> str:
         rate = f"{r.rate:.3g} {r.rate_unit}" if r.rate == r.rate else ""
         share = f"{100 * r.share:.0f}%" if r.share == r.share else ""
         ratio = f"{r.ratio:.2f} [{r.ratio_low:.2f}, {r.ratio_high:.2f}]" if r.ratio == r.ratio else ""
-        time = f"{r.median:.3g} [{r.low:.3g}, {r.high:.3g}] {r.unit}"
+        time = f"{spread(r.median, r.low, r.high)} {r.unit}"
         workload, before = ("" if r.workload == before else r.workload), r.workload
         lines.append(f"| {workload} | {r.contender} | {time} | {rate} | {share} | {ratio} |")
     return "\n".join(lines)
@@ -69,17 +84,20 @@ def source(name: str, found: list[rows.Row]) -> str:
     r, counts = found[0], sorted({r.repeats for r in found if r.repeats}) or [0]
     rounds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return (
-        f"Median [lowest, highest] of {rounds} rounds; ratio: to gpumlp in the same round, above 1 where gpumlp is "
-        f"better. Rows: `benchmarks/results/{name}.csv`; commit {r.commit}; {r.machine}; {r.time[:10]}; "
+        f'Median [lowest, highest] of {rounds} rounds; ratio: to "{reference(found)}" in the same round, above 1 where '
+        f"that one is better. Rows: `benchmarks/results/{name}.csv`; commit {r.commit}; {r.machine}; {r.time[:10]}; "
         f"{', '.join(versions)}."
     )
 
 
 def filled(text: str) -> str:
-    """Return ``text`` with every marked table made anew from its rows."""
+    """Return ``text`` with every marked table made anew from its rows; without rows it says so."""
 
     def fill(match: re.Match[str]) -> str:
-        found = rows.read(rows.RESULTS / f"{match[2]}.csv")
+        path = rows.RESULTS / f"{match[2]}.csv"
+        if not path.exists():
+            return f"{match[1]}Not measured yet.\n{match[3]}"
+        found = rows.read(path)
         made = gpu_table(found) if isinstance(found[0], rows.GpuRow) else table(found)
         return f"{match[1]}{made}\n\n{source(match[2], found)}\n{match[3]}"
 

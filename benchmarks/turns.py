@@ -17,11 +17,14 @@ PATIENCE = 600.0  # seconds, for a start or a turn
 
 
 class Worker:
-    """A contender's process, on one workload. It starts at once; `ready` waits until it has its data and its model."""
+    """A contender's process, on one workload of a suite (see suites.py), all by name.
 
-    def __init__(self, contender: str, workload: str) -> None:
+    It starts at once; `ready` waits until it has its data and its model.
+    """
+
+    def __init__(self, suite: str, contender: str, workload: str) -> None:
         self.contender, self.workload = contender, workload
-        command = [sys.executable, str(WORKER), contender, workload]
+        command = [sys.executable, str(WORKER), suite, contender, workload]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self._pending = b""
 

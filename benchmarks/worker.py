@@ -1,7 +1,7 @@
 """One contender in a process of its own: a line in asks for one turn, a line out gives its seconds and its loss.
 
-``python worker.py CONTENDER WORKLOAD``; the first line out is {"ready": true}. A failure is a line too, the last one:
-{"failed": why}. Whatever the library prints goes to stderr.
+``python worker.py SUITE CONTENDER WORKLOAD``; the first line out is {"ready": true}. A failure is a line too, the last
+one: {"failed": why}. Whatever the library prints goes to stderr.
 """
 
 import json
@@ -9,9 +9,7 @@ import os
 import sys
 import time
 
-from contenders import CONTENDERS
-from gpu_contenders import GPU_CONTENDERS
-from workloads import GPU_STEPS, STEPS
+from suites import SUITES
 
 
 def main() -> None:
@@ -23,8 +21,10 @@ def main() -> None:
         print(json.dumps(words), file=answers, flush=True)
 
     try:
-        make, _ = {**CONTENDERS, **GPU_CONTENDERS}[sys.argv[1]]
-        turn = make({**STEPS, **GPU_STEPS}[sys.argv[2]])
+        suite, contender, workload = sys.argv[1:]
+        contenders, workloads = SUITES[suite]
+        make, _ = contenders[contender]
+        turn = make(workloads[workload])
         answer(ready=True)
         for _ in sys.stdin:
             began = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 @dataclass(frozen=True)
 class Workload:
     """A relu network trained with Adam (Keras's defaults) on ``steps`` batches, ``epochs`` times a turn.
+
+    Where it only predicts, a step is a call with one batch.
 
     ``classes``: softmax cross-entropy over the last layer, from class numbers; otherwise mean squared error.
     """
@@ -43,24 +45,33 @@ class Workload:
             arrays.append(np.zeros(fan_out, np.float32))
         return arrays
 
+    def outputs(self) -> np.ndarray:
+        """Return what the first weights make of all of x, in float64, [steps * batch, O]; for classes, their scores."""
+        x = self.data()[0].astype(np.float64)
+        arrays = [a.astype(np.float64) for a in self.weights()]
+        for w, b in zip(arrays[:-2:2], arrays[1:-2:2], strict=True):
+            x = np.maximum(x @ w + b, 0.0)
+        return x @ arrays[-2] + arrays[-1]
 
-STEPS = {
-    w.name: w
-    for w in (
-        Workload("1-256x7-1, batch 20", (1, *[256] * 7, 1), 20, 300),
-        Workload("784-512-512-10, batch 128", (784, 512, 512, 10), 128, 60, classes=True),
-        Workload("1024x5, batch 1024", (1024,) * 6, 1024, 4),
-    )
-}
+
+def _named(*workloads: Workload) -> dict[str, Workload]:
+    return {w.name: w for w in workloads}
+
+
+# Steps for a turn of 20 ms or more, whoever takes it.
+ARTICLE = Workload("1-256x7-1, batch 20", (1, *[256] * 7, 1), 20, 300)
+CLASSIFIER = Workload("784-512-512-10, batch 128", (784, 512, 512, 10), 128, 60, classes=True)
+SQUARE = Workload("1024x5, batch 1024", (1024,) * 6, 1024, 4)
+POLICY = Workload("16-64-64-1, batch 64", (16, 64, 64, 1), 64, 2000)
+
+STEPS = _named(ARTICLE, CLASSIFIER, SQUARE, POLICY)
+PREDICTIONS = _named(replace(ARTICLE, name="1-256x7-1, one row", batch=1, steps=2000))
 
 # The wide network's gradients are so small that Adam's epsilon would count, and that is where PyTorch's form of it
 # differs from Keras's; and at the usual rate its second loss would be astronomical. A step costs the same either way.
-GPU_STEPS = {
-    w.name: w
-    for w in (
-        Workload("1-256x7-1, batch 20", (1, *[256] * 7, 1), 20, 100, epochs=5),
-        Workload("784-512-512-10, batch 128", (784, 512, 512, 10), 128, 100, classes=True, epochs=5),
-        Workload("4096x8, batch 8192", (4096,) * 9, 8192, 2, epochs=2, learning_rate=1e-5, epsilon=1e-12),
-        Workload("16-64-64-1, batch 64", (16, 64, 64, 1), 64, 100, epochs=5),
-    )
-}
+GPU_STEPS = _named(
+    replace(ARTICLE, steps=100, epochs=5),
+    replace(CLASSIFIER, steps=100, epochs=5),
+    Workload("4096x8, batch 8192", (4096,) * 9, 8192, 2, epochs=2, learning_rate=1e-5, epsilon=1e-12),
+    replace(POLICY, steps=100, epochs=5),
+)

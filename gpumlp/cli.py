@@ -160,7 +160,7 @@ def gpu_rows() -> dict[str, str]:
 
 def smoke_compile() -> str:
     """Return NVRTC's version, once it has compiled a kernel of ours, or why it could not."""
-    from gpumlp.backends import compiler
+    from gpumlp.backends import compiler, disk_cache
 
     try:
         newest = max(compiler.architectures())
@@ -171,7 +171,7 @@ def smoke_compile() -> str:
     seconds = time.perf_counter() - began
     return (
         f"{compiler.versions().split(';')[0].removeprefix('nvrtc ')}, compiles a kernel in {seconds:.2f} s "
-        f"(kept in {compiler.default_folder() or 'no place: there is no home'}, if that can be written)"
+        f"(kept in {disk_cache.default_folder() or 'no place: there is no home'}, if that can be written)"
     )
 
 

@@ -1,7 +1,8 @@
 """Devices: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; then the environment's GPUMLP_DEVICE; then auto.
 
 Whether a GPU can be used is asked in order of cost: is there a driver at all (a few microseconds on a machine without),
-then the packages, then the driver's age and the GPU itself. Kernel families are chosen by GPUMLP_KERNELS.
+then the packages, then the driver's age and the GPU itself. Kernel families are chosen by GPUMLP_KERNELS: "cuda" is for
+GPUs, "numpy" for the CPU, "numba" for either.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from typing import Any
 
 from gpumlp.errors import DeviceUnavailable, caller_level
 
-FAMILIES = ("auto", "cuda", "numba")  # what GPUMLP_KERNELS may say; auto is the package's CUDA C++
+# What GPUMLP_KERNELS may say. auto is the package's CUDA C++ on a GPU; on the CPU it is NumPy for short jobs, and
+# kernels compiled by Numba for long ones.
+FAMILIES = ("auto", "cuda", "numba", "numpy")
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so")
 INSTALL = "Install gpumlp with the extra for your driver: pip install 'gpumlp[cuda13]' (or 'gpumlp[cuda12]')."
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device, the reason why it was picked, and the kernels that run there."""
+    """A device, the reason why it was picked, and the kernels that run there ("auto": as each job is short or long)."""
 
     name: str
     reason: str
-    kernels: str = "numpy"
+    kernels: str = "auto"
 
     @property
     def index(self) -> int:
@@ -36,8 +39,8 @@ class Device:
         return int(self.name.partition(":")[2] or 0)
 
     def backend(self) -> Any:
-        """Return a new backend for this device; DeviceUnavailable where it cannot be used."""
-        if self.kernels == "numpy":
+        """Return a new backend for this device, where the weights live; DeviceUnavailable where it cannot be used."""
+        if self.name == "cpu":
             from gpumlp.backends.numpy_backend import NumpyBackend
 
             return NumpyBackend()
@@ -151,11 +154,24 @@ def _driver_problem(cupy: Any, error: Exception) -> str:
 
 
 def family() -> str:
-    """Return the kernel family for GPUs: "cuda", or what GPUMLP_KERNELS says; ValueError for an unknown name."""
+    """Return what GPUMLP_KERNELS says, or "auto"; ValueError for an unknown name."""
     name = os.environ.get("GPUMLP_KERNELS") or "auto"
     if name not in FAMILIES:
         raise ValueError(f"GPUMLP_KERNELS must be one of {', '.join(FAMILIES)}; got {name!r}.")
-    return "cuda" if name == "auto" else name
+    return name
+
+
+def _on_cpu(reason: str, kernels: str, dtype: str) -> Device:
+    """Return the CPU with the kernels asked for; DeviceUnavailable where those that are compiled cannot be had."""
+    if kernels != "numba":
+        return Device("cpu", reason, "numpy" if kernels == "numpy" else "auto")
+    if dtype != "float32":
+        raise ValueError(f"GPUMLP_KERNELS=numba: the compiled kernels compute in float32; the model is {dtype}.")
+    from gpumlp.backends import native
+
+    if problem := native.problem():
+        raise DeviceUnavailable(f"GPUMLP_KERNELS=numba: {problem}")
+    return Device("cpu", reason, "numba")
 
 
 _warned = False
@@ -187,22 +203,26 @@ def resolve(device: str | None = None, dtype: str = "float32") -> Device:
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r} ({source}).")
     kernels = family()
     if device == "cpu":
-        return Device("cpu", source)
+        return _on_cpu(source, kernels, dtype)
     if device == "auto":
+        if kernels == "numpy":
+            return _on_cpu("auto: GPUMLP_KERNELS=numpy", kernels, dtype)
         problem = gpu_problem()
         if problem is None and dtype != "float32":
             problem = f"the GPU's kernels compute in float32, the model in {dtype}."
         if problem:
             if has_driver():
                 _warn_once(problem)
-            return Device("cpu", f"auto: {problem.rstrip('.')}")
-        return Device("cuda:0", "auto: a GPU that can be used", kernels)
+            return _on_cpu(f"auto: {problem.rstrip('.')}", kernels, dtype)
+        return Device("cuda:0", "auto: a GPU that can be used", "numba" if kernels == "numba" else "cuda")
     if dtype != "float32":
         raise ValueError(
             f"device {device!r} ({source}) computes in float32; the model is {dtype}. "
             "Make it with dtype='float32', or use device='cpu'."
         )
+    if kernels == "numpy":
+        raise ValueError(f"device {device!r} ({source}) and GPUMLP_KERNELS=numpy: NumPy computes on the CPU. Unset one.")
     index = int(device.partition(":")[2] or 0)
     if problem := gpu_problem(index):
         raise DeviceUnavailable(f"device {device!r} ({source}) cannot be used: {problem} device='cpu' needs no GPU.")
-    return Device(f"cuda:{index}", source, kernels)
+    return Device(f"cuda:{index}", source, "numba" if kernels == "numba" else "cuda")

@@ -12,9 +12,9 @@ import numpy as np
 from gpumlp import config, devices, losses, metrics, optimizers
 from gpumlp.callbacks import Callback, CallbackList, History, ProgbarLogger
 from gpumlp.engine.arena import Arena
+from gpumlp.engine.dispatch import LONG, make_program, numpy_seconds
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network, describe
-from gpumlp.engine.program import LoopProgram, make_program
 from gpumlp.layers import Input, Layer, Shape, feature_shape, whole_number
 from gpumlp.training import data, loop
 
@@ -42,7 +42,8 @@ class Sequential:
         self._layers: list[Layer] = []
         self._network: Network | None = None
         self._arena: Arena | None = None
-        self._program: LoopProgram | None = None
+        self._program: Any = None
+        self._asked = 0.0  # seconds of work asked for since compile, as NumPy would need
         self._slots: dict[str, Any] | None = None
         self._loss: losses.Loss | None = None
         self._metric_names: list[tuple[object, bool]] = []
@@ -208,7 +209,7 @@ class Sequential:
         if self._device is None or (new_device.name, new_device.kernels) != (self._device.name, self._device.kernels):
             self._backend = None  # the weights move when something is computed
         self.optimizer, self._loss, self._metric_names, self._device = new_optimizer, new_loss, names, new_device
-        self._program = self._slots = None
+        self._program, self._slots, self._asked = None, None, 0.0
         if self._network is not None:  # trainable flags are read here
             self._network = describe(self._layers, self._network.input_shape)
 
@@ -227,15 +228,20 @@ class Sequential:
             raise ValueError(f"{what} needs a compiled model: call model.compile(loss='mse', optimizer='adam') first.")
         return self._loss, self.optimizer
 
-    def _program_for(self, batch: int) -> LoopProgram:
+    def _program_for(self, batch: int, steps: int = 1, training: bool = False) -> Any:
+        """Return a Program for ``batch`` samples; ``steps`` are asked of it now, and long work may change what it is."""
         self._computing()
         network, arena = self._need_built("this")
-        if self._program is None or self._program.batch < batch:
+        before, kernels = self._asked, self.device.kernels
+        self._asked += steps * numpy_seconds(network, batch, training)
+        grown = kernels == "auto" and before < LONG <= self._asked
+        if self._program is None or self._program.batch < batch or grown:
+            most = max(batch, 0 if self._program is None else self._program.batch)
             self._program = None  # its memory is free before the new one asks for more
-            self._program = make_program(network, arena, batch)
+            self._program = make_program(network, arena, most, kernels, self._asked)
         return self._program
 
-    def _trainer(self, shape: Shape, batch: int) -> tuple[LoopProgram, dict[str, Any]]:
+    def _trainer(self, shape: Shape, batch: int, steps: int) -> tuple[Any, dict[str, Any]]:
         """Return a Program for ``batch`` samples of ``shape`` and the optimizer's state, made where they lack."""
         assert self.optimizer is not None
         self._computing()
@@ -244,7 +250,7 @@ class Sequential:
         if self._slots is None:
             assert self._arena is not None
             self._slots = {name: self._arena.zeros() for name in self.optimizer.slots}
-        return self._program_for(batch), self._slots
+        return self._program_for(batch, steps, training=True), self._slots
 
     def _objective(self, loss: losses.Loss, dataset: Dataset) -> loop.Objective:
         network, _ = self._need_built("this")
@@ -344,7 +350,8 @@ class Sequential:
                 False,
             )
 
-        program, slots = self._trainer(shape, max(batches.batch_size, val_batches.batch_size if held_out else 0))
+        most = max(batches.batch_size, val_batches.batch_size if held_out else 0)
+        program, slots = self._trainer(shape, most, batches.steps * max(epochs - initial_epoch, 0))
         objective = self._objective(loss, train)
         self.history, self.stop_training = History(), False
         params = {"epochs": epochs, "steps": batches.steps, "verbose": level}
@@ -380,7 +387,7 @@ class Sequential:
         batches = data.Batches(len(held_out), batch_size, steps, False)
         hooks = self._hooks(callbacks, verbose, batches.steps)
         logs = loop.evaluate(
-            self._program_for(batches.batch_size), held_out, batches, self._objective(loss, held_out), hooks
+            self._program_for(batches.batch_size, batches.steps), held_out, batches, self._objective(loss, held_out), hooks
         )
         return _result(logs, return_dict)
 
@@ -402,7 +409,7 @@ class Sequential:
         make = self._computing().empty if data.on_gpu(features) else np.empty
         out = make((len(features), math.prod(network.output_shape)), self.dtype)
         batch = min(batches.batch_size, len(features))
-        loop.predict(self._program_for(batch), features, out, batch, hooks)
+        loop.predict(self._program_for(batch, batches.steps), features, out, batch, hooks)
         return out.reshape((len(features), *network.output_shape))
 
     def _hooks(self, callbacks: Any, verbose: object, steps: int) -> CallbackList:
@@ -421,7 +428,7 @@ class Sequential:
         """Run one training step on all of ``x`` and return what ``evaluate`` returns, from before the step."""
         loss, optimizer = self._need_compiled("train_on_batch")
         batch, shape = self._prepare(x, y, sample_weight, class_weight, loss)
-        program, slots = self._trainer(shape, len(batch))
+        program, slots = self._trainer(shape, len(batch), 1)
         objective = self._objective(loss, batch)
         averages = loop.Averages(objective)
         averages.add(program.run(batch, None, len(batch), 0, 1, loss, objective.metrics, optimizer, slots))

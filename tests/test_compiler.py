@@ -9,9 +9,9 @@ import pytest
 from host.runtime import HostRuntime
 
 from gpumlp import activations, check, layers, models
-from gpumlp.backends import compiler
-from gpumlp.backends.compiler import DiskCache
+from gpumlp.backends import compiler, disk_cache
 from gpumlp.backends.cuda_backend import TILES, CudaBackend, variants
+from gpumlp.backends.disk_cache import DiskCache
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,14 +110,14 @@ def test_a_folder_that_cannot_be_written_is_no_hindrance(tmp_path, monkeypatch):
     def full(*paths):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compiler.os, "replace", full)
+    monkeypatch.setattr(disk_cache.os, "replace", full)
     cache = DiskCache(tmp_path)
     assert not cache.put("key", b"code") and cache.get("key") is None and not list(tmp_path.glob("*.tmp"))
 
 
 def test_processes_share_a_cache(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from gpumlp.backends.compiler import DiskCache\n"
+        "import sys; from pathlib import Path; from gpumlp.backends.disk_cache import DiskCache\n"
         "cache, content = DiskCache(Path(sys.argv[1])), bytes(200_000)\n"
         "for _ in range(40):\n"
         "    cache.put('key', content); got = cache.get('key'); assert got is None or got == content\n"
@@ -133,14 +133,14 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch):
 
     for name in ("GPUMLP_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(compiler.Path, "home", homeless)
+    monkeypatch.setattr(disk_cache.Path, "home", homeless)
     cache = DiskCache()
     assert cache.folder is None and not cache.put("key", b"code") and cache.get("key") is None
 
 
 def test_the_folder_is_the_user_s_choice(monkeypatch, tmp_path):
     monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path))
-    assert compiler.default_folder() == tmp_path
+    assert disk_cache.default_folder() == tmp_path
     monkeypatch.delenv("GPUMLP_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert compiler.default_folder() == tmp_path / "gpumlp"
+    assert disk_cache.default_folder() == tmp_path / "gpumlp"

@@ -114,7 +114,7 @@ def test_a_sanitizers_words_are_judged(scripts):
 def test_a_contender_that_fails_says_why(scripts):
     from turns import Worker
 
-    worker = Worker("no such contender", "1-256x7-1, batch 20")
+    worker = Worker("gpu step", "no such contender", "1-256x7-1, batch 20")
     with pytest.raises(RuntimeError, match="no such contender"):
         worker.ready(30)
     worker.close()

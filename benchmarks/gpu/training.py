@@ -35,7 +35,7 @@ def started(workload: Workload, out: Report) -> dict[str, Worker]:
         if missing:
             out.skip(workload.name, name, f"{missing[0]} is not installed", "us per step")
         else:
-            workers[name] = Worker(name, workload.name)
+            workers[name] = Worker("gpu step", name, workload.name)
     return kept(workers, workload, out, lambda w: w.ready(FIRST))
 
 

@@ -18,7 +18,8 @@ import cupyx
 import numpy as np
 from cuda.core import Device, LaunchConfig, ObjectCode, Stream, launch
 
-from gpumlp.backends.compiler import DiskCache, compiled, target
+from gpumlp.backends.compiler import compiled, target
+from gpumlp.backends.disk_cache import DiskCache
 from gpumlp.backends.runtime import Recording
 from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
 

@@ -30,6 +30,7 @@ class Arena:
         for spec in specs:
             self.offsets.append(self.size)
             self.size += -(-math.prod(spec.shape) // step) * step
+        self.version = 0  # counts the times that the weights were set or trained
         self.params = self.zeros()
         self.weights = self.views(self.params)
 
@@ -50,6 +51,7 @@ class Arena:
 
     def set(self, arrays: Sequence[Any]) -> None:
         """Set all weight arrays, in one transfer; their shapes must be the specs'."""
+        self.version += 1
         on_host = type(self.params) is np.ndarray
         flat = self.params if on_host else np.zeros(self.size, self.dtype)
         for view, array in zip(self.views(flat), arrays, strict=True):

@@ -38,6 +38,7 @@ class LoopProgram:
     """Forward, backward and update of one network, with preallocated buffers for at most ``batch`` samples."""
 
     first_stretch = 1  # how many steps to run before anything is known of how long they take
+    why = ""  # why this Program, where another one could have been
 
     def __init__(self, network: Network, arena: Arena, backend: Any, batch: int) -> None:
         self.network, self.arena, self.backend, self.batch = network, arena, backend, batch
@@ -61,7 +62,7 @@ class LoopProgram:
 
     def describe(self) -> str:
         """Return how steps are run, and why so."""
-        return f"one operation after the other, by the {self.backend.name} kernels"
+        return f"one operation after the other, by the {self.backend.name} kernels" + (self.why and f": {self.why}")
 
     def _retained(self, op: object, size: int) -> Array | None:
         if isinstance(op, DenseOp) and op.activation.retains_input:
@@ -188,12 +189,3 @@ class LoopProgram:
 
     def _rows(self, a: Array, op: ActivationOp) -> Array:
         return a.reshape(-1, op.row)
-
-
-def make_program(network: Network, arena: Arena, batch: int) -> LoopProgram:
-    """Return the fastest Program for the arena's backend: graphs where its launches can be recorded."""
-    if not getattr(arena.backend, "records", False):
-        return LoopProgram(network, arena, arena.backend, batch)
-    from gpumlp.engine.graph_program import GraphProgram  # not loaded for those who compute on a CPU
-
-    return GraphProgram(network, arena, arena.backend, batch)

@@ -1,0 +1,14 @@
+"""What is measured in turns: each suite's contenders and workloads. In another, a name may stand for other steps."""
+
+from __future__ import annotations
+
+from contenders import CONTENDERS, Contenders
+from gpu_contenders import GPU_CONTENDERS
+from predictors import PREDICTORS
+from workloads import GPU_STEPS, PREDICTIONS, STEPS, Workload
+
+SUITES: dict[str, tuple[Contenders, dict[str, Workload]]] = {
+    "step": (CONTENDERS, STEPS),
+    "predict": (PREDICTORS, PREDICTIONS),
+    "gpu step": (GPU_CONTENDERS, GPU_STEPS),
+}

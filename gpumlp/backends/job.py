@@ -1,0 +1,143 @@
+"""The table that tells compiled kernels what to do (kernels/cpu/layout.py), filled in with names and arrays."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import struct
+from typing import Any
+
+import numpy as np
+
+from gpumlp import kernel_sources
+from gpumlp.activations import Activation, Softmax
+from gpumlp.backends.device_backend import activation_number, loss_number, metric_number
+from gpumlp.backends.numpy_backend import aligned_zeros
+from gpumlp.losses import Loss
+from gpumlp.metrics import Metric
+from gpumlp.optimizers import Adam, Optimizer, RMSprop
+
+LINE = 64  # bytes
+
+
+@functools.cache
+def layout() -> Any:
+    """Return kernels/cpu/layout.py: names for the words of the table."""
+    path = kernel_sources.folder() / "cpu" / "layout.py"
+    spec = importlib.util.spec_from_file_location("gpumlp_cpu_layout", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def padded(columns: int) -> int:
+    """Return how far apart rows of so many floats stand.
+
+    Whole cache lines, and never a multiple of 1 KiB: a tile reads one element of each of 14 rows, and rows that far
+    apart would all want the same few places of the first cache.
+    """
+    line = LINE // 4
+    distance = -(-columns // line) * line
+    return distance + line if distance % 256 == 0 else distance
+
+
+def address(array: Any) -> int:
+    """Return where an array starts; 0 for None."""
+    return 0 if array is None else array.ctypes.data
+
+
+def bits(value: float) -> int:
+    """Return a real number as the word of the table that holds it."""
+    return struct.unpack("<q", struct.pack("<d", value))[0]
+
+
+class Record:
+    """Some words of the table, set by the names of layout.py; whatever array is set is kept alive."""
+
+    def __init__(self, words: np.ndarray, kept: dict[int, Any], start: int) -> None:
+        self._words, self._kept, self._start, self._names = words, kept, start, layout()
+
+    def set(self, **fields: Any) -> None:
+        """Set words: an int as it is (up to 64 bits), a float as its bits, an array as its address, None as 0."""
+        for name, value in fields.items():
+            place = self._start + getattr(self._names, name)
+            if isinstance(value, float):
+                self._words[place] = bits(value)
+            elif value is None or isinstance(value, np.ndarray):
+                self._words[place] = address(value)
+                self._kept[place] = value
+            else:
+                self._words[place] = value if value < 1 << 63 else value - (1 << 64)
+
+    def get(self, name: str) -> int:
+        """Return a word."""
+        return int(self._words[self._start + getattr(self._names, name)])
+
+
+class Job(Record):
+    """A table with room for ``operations`` and ``metrics``."""
+
+    def __init__(self, operations: int, metrics: int) -> None:
+        names = layout()
+        ops_at = names.JOB_WORDS
+        metrics_at = ops_at + operations * names.OP_WORDS
+        super().__init__(aligned_zeros((metrics_at + metrics * names.METRIC_WORDS,), np.int64), {}, 0)
+        self.operations = [Record(self._words, self._kept, ops_at + i * names.OP_WORDS) for i in range(operations)]
+        self.metrics = [Record(self._words, self._kept, metrics_at + i * names.METRIC_WORDS) for i in range(metrics)]
+        self.set(OPS=operations, OPS_AT=ops_at, METRICS=metrics, METRICS_AT=metrics_at)
+        self.set(BARRIER=aligned_zeros((16,), np.int64))
+        self.address = address(self._words)
+
+    def set_work(self, threads: int, batch: int, widest: int) -> None:
+        """Give the threads their work memory."""
+        names = layout()
+        kinds = ("LISTS", "SUMS", "GRADIENTS", "PANELS", "TURNED")
+        for kind, size in zip(kinds, names.work_sizes(batch, widest), strict=True):
+            dtype = np.int64 if kind == "LISTS" else np.float32
+            distance = -(-size * np.dtype(dtype).itemsize // LINE) * LINE // np.dtype(dtype).itemsize
+            self.set(**{kind: aligned_zeros((threads, distance), dtype), kind + "_LD": distance})
+        self.set(THREADS=threads, IDENTITY=np.arange(max(batch, widest, 1)))
+
+    def set_loss(self, loss: Loss) -> None:
+        """Set the loss."""
+        number, constant = loss_number(loss)
+        self.set(LOSS=number, LOSS_CONSTANT=constant, SPARSE_LABELS=int(loss.sparse))
+
+    def set_metrics(self, metrics: list[Metric]) -> None:
+        """Set the metrics, as many as there is room for."""
+        for record, metric in zip(self.metrics, metrics, strict=True):
+            record.set(METRIC_KIND=metric_number(metric), METRIC_WEIGHTED=int(metric.weighted))
+
+    def set_optimizer(self, optimizer: Optimizer, params: np.ndarray, slots: dict[str, np.ndarray]) -> None:
+        """Set the optimizer and where its state is: ``slots`` have the layout of ``params``."""
+        names, config = layout(), optimizer.get_config()
+        kind = (
+            names.ADAM
+            if isinstance(optimizer, Adam)
+            else names.RMSPROP
+            if isinstance(optimizer, RMSprop)
+            else names.SGD
+        )
+        order = {names.ADAM: ("m", "v"), names.RMSPROP: ("v", "momentum", "mean"), names.SGD: ("momentum",)}[kind]
+        first = address(params)
+        for i, name in enumerate((*order, "", "")[:3]):
+            array = slots.get(name)
+            self.set(**{f"SLOT_{i + 1}": 0 if array is None else (address(array) - first) // 4})
+        self._kept[-1] = slots
+        self.set(
+            OPTIMIZER=kind,
+            BETA_1=float(config.get("beta_1", config.get("momentum", 0.0))),
+            BETA_2=float(config.get("beta_2", config.get("rho", 0.0))),
+            EPSILON=float(config.get("epsilon", 0.0)),
+            NESTEROV=int(config.get("nesterov", False)),
+            CENTERED=int(config.get("centered", False)),
+        )
+
+
+def function_fields(activation: Activation) -> dict[str, Any]:
+    """Return the fields FUNCTION and CONSTANT."""
+    if isinstance(activation, Softmax):
+        return {"FUNCTION": layout().SOFTMAX, "CONSTANT": 0.0}
+    number, constant = activation_number(activation)
+    return {"FUNCTION": number, "CONSTANT": constant}

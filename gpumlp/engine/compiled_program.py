@@ -1,0 +1,235 @@
+"""The Program of compiled steps on the CPU: any number of batches in one call, on several threads; any network.
+
+What is computed, and how it is shared out, stands in kernels/cpu/step.py. Here is the memory that it works in, and the
+table that describes it. Activations, and the gradients by them, are kept in rows that are padded to whole cache lines.
+float32 only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gpumlp.backends.job import Job, Record, function_fields, layout, padded
+from gpumlp.backends.numpy_backend import aligned_zeros
+from gpumlp.backends.team import Team, let_others
+from gpumlp.engine.arena import Arena
+from gpumlp.engine.feed import Dataset
+from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network, Op
+from gpumlp.engine.program import StepLogs
+from gpumlp.layers import WeightSpec
+from gpumlp.losses import Loss
+from gpumlp.metrics import Metric
+from gpumlp.optimizers import Optimizer
+from gpumlp.regularizers import L1L2
+
+Array = np.ndarray
+# A thread must have this many operations to do in a step, and this many samples in its tiles, to be worth its waiting.
+OPERATIONS_EACH = 400_000
+RATE = 5e10  # operations a second that one thread is taken to do before anything is known
+SAMPLES_EACH = 4
+WORTH = 0.004  # seconds of work, on one thread, for which others are called: which takes some tenths of a millisecond
+PIECE, TRIAL, RETRY = 0.1, 0.01, 8  # seconds in one call; seconds that another number of threads is tried, and how often
+
+
+class Pace:
+    """How many threads to use, of 1, 2, 4, ... ``most``: whichever is fastest now, by trying.
+
+    Results do not depend on it, and what is fastest does not depend on the network alone: two processors may be two
+    halves of one core, or busy with somebody else's work, and then wait for each other. ``guess``: seconds a step.
+    """
+
+    def __init__(self, most: int, guess: float) -> None:
+        self._choices = [most]
+        while self._choices[0] > 1:
+            self._choices.insert(0, self._choices[0] // 2)
+        self._seconds: dict[int, float] = {}  # a step
+        self._tries = dict.fromkeys(self._choices, 0)
+        self._guess, self._pieces = guess, 0
+        self.threads = 1
+
+    def pieces(self, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (start, stop, threads) from ``first`` to ``last``; the caller runs each before it asks for the next."""
+        while first < last:
+            self.threads, seconds = self._next(last - first)
+            size = max(1, int(min(seconds / self._per_step(self.threads), last - first)))
+            stop, began = first + size, time.perf_counter()
+            yield first, stop, self.threads
+            self._tries[self.threads] += 1
+            if self._tries[self.threads] > 1:  # the first one also starts threads and touches new memory
+                self._seconds[self.threads] = (time.perf_counter() - began) / (stop - first)
+            first = stop
+
+    def _per_step(self, threads: int) -> float:
+        return self._seconds.get(threads) or min(self._seconds.values(), default=self._guess)
+
+    def _next(self, steps: int) -> tuple[int, float]:
+        """Return with how many threads to run the next piece of at most so many steps, and for how long."""
+        if len(self._choices) == 1 or steps * self._per_step(1) < WORTH:
+            return 1, PIECE
+        self._pieces += 1
+        for threads in reversed(self._choices):
+            if self._tries[threads] < 2:
+                return threads, TRIAL
+        best = min(self._choices, key=self._per_step)
+        if self._pieces % RETRY:
+            return best, PIECE
+        i = self._choices.index(best)
+        neighbours = [n for n in self._choices[max(i - 1, 0) : i + 2] if n != best]
+        return neighbours[self._pieces // RETRY % len(neighbours)], TRIAL
+
+
+class CompiledProgram:
+    """Steps of one network, with preallocated memory for at most ``batch`` samples."""
+
+    def __init__(self, network: Network, arena: Arena, batch: int, function: Any, team: Team) -> None:
+        self.network, self.arena, self.batch = network, arena, batch
+        self._function, self._team = function, team
+        self._work = 2 * sum(op.inputs * op.outputs for op in network.ops if isinstance(op, DenseOp))
+        guess = max(3 * self._work * batch / RATE, 1e-5)
+        self._pace = Pace(self._threads_for(batch, 3 * self._work * batch), guess)
+        self.first_stretch = max(1, int(TRIAL / guess))  # steps to run before anything is known
+        self._values = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
+        self._deltas = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
+        self._job = self._made(0)
+        self._checked = -1  # the arena's version whose weights were looked at for NaN and Inf
+
+    def describe(self) -> str:
+        """Return how steps are run."""
+        threads = self._pace.threads
+        return f"compiled by Numba, many steps in one call; {threads} thread{'s' if threads > 1 else ''} at last"
+
+    def _threads_for(self, samples: int, operations: float) -> int:
+        """Return how many threads can be of use."""
+        return int(max(1, min(self._team.size, samples // SAMPLES_EACH, operations // OPERATIONS_EACH)))
+
+    # ---- the table -------------------------------------------------------------------------------------------------
+
+    def _made(self, metrics: int) -> Job:
+        """Return a table for this network, and for so many metrics."""
+        network, batch = self.network, self.batch
+        job = Job(len(network.ops), metrics)
+        job.set_work(self._team.size, batch, max(network.sizes))
+        job.set(
+            YIELD=let_others(), BATCH_Y=None, BATCH_W=aligned_zeros((batch,), np.float32),
+            VALUES=aligned_zeros((1 + 2 * metrics, batch), np.float32), VALUES_LD=batch, RESULTS_LD=1 + 2 * metrics,
+        )  # fmt: skip
+        for i, (op, record) in enumerate(zip(network.ops, job.operations, strict=True)):
+            record.set(
+                INPUTS=network.sizes[i], OUTPUTS=network.sizes[i + 1], LAYER=i,
+                IN=self._values[i], IN_LD=padded(network.sizes[i]), IN_DELTA=self._deltas[i] if i else None,
+                OUT=self._values[i + 1], OUT_LD=padded(network.sizes[i + 1]), DELTA=self._deltas[i + 1],
+            )  # fmt: skip
+            self._set_operation(record, i, op)
+        return job
+
+    def _set_operation(self, record: Record, i: int, op: Op) -> None:
+        names, size = layout(), self.network.sizes[i + 1]
+        match op:
+            case DenseOp():
+                self._set_dense(record, i, op)
+            case ActivationOp():
+                record.set(KIND=names.ACTIVATION, ROW=op.row, **function_fields(op.activation))
+            case AffineOp():
+                record.set(KIND=names.AFFINE, CONSTANT=float(op.scale), OFFSET=float(op.offset))
+            case DropoutOp():
+                scale = 1.0 / (1.0 - op.rate)
+                mask = aligned_zeros((self.batch, size), np.float32)
+                record.set(KIND=names.DROPOUT, MASK=mask, RATE=float(op.rate), SCALE=scale, KEY=op.key)
+
+    def _set_dense(self, record: Record, i: int, op: DenseOp) -> None:
+        names, network = layout(), self.network
+        kernel: WeightSpec = network.weights[op.kernel]
+        bias = None if op.bias is None else network.weights[op.bias]
+        of_kernel, of_bias = kernel.regularizer or L1L2(), (bias and bias.regularizer) or L1L2()
+        penalised = kernel.regularizer is not None or (bias is not None and bias.regularizer is not None)
+        below = network.ops[i - 1] if i else None
+        zeros = names.SOME_ZEROS if i == 0 or isinstance(below, DropoutOp) else 0
+        if isinstance(below, (DenseOp, ActivationOp)) and below.activation.name == "relu":
+            zeros = names.RELU_ZEROS
+        z = aligned_zeros(self._values[i + 1].shape, np.float32) if op.activation.retains_input else None
+        record.set(
+            KIND=names.DENSE, KERNEL=self.arena.weights[op.kernel], KERNEL_TRAINS=int(network.trainable[op.kernel]),
+            BIAS=None if op.bias is None else self.arena.weights[op.bias],
+            BIAS_TRAINS=int(op.bias is not None and network.trainable[op.bias]),
+            KERNEL_L1=float(of_kernel.l1), KERNEL_L2=float(of_kernel.l2),
+            BIAS_L1=float(of_bias.l1), BIAS_L2=float(of_bias.l2),
+            PENALTIES=np.zeros(op.inputs + 1) if penalised else None, Z=z, ZEROS=zeros,
+            SHARES=_shares(op.inputs, self._team.size), **function_fields(op.activation),
+        )  # fmt: skip
+
+    def _set_threads(self, threads: int) -> None:
+        """Share the weights out to so many threads."""
+        if self._job.get("THREADS") != threads:
+            self._job.set(THREADS=threads)
+            for op, record in zip(self.network.ops, self._job.operations, strict=True):
+                if isinstance(op, DenseOp):
+                    record.set(SHARES=_shares(op.inputs, threads))
+
+    # ---- running ---------------------------------------------------------------------------------------------------
+
+    def run(
+        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None,
+    ) -> StepLogs:  # fmt: skip
+        """See `LoopProgram.run`."""
+        names, steps, count = layout(), last - first, len(metrics)
+        if count != len(self._job.metrics):
+            self._job = self._made(count)
+        job = self._job
+        assert data.y is not None
+        x, y = np.ascontiguousarray(data.x), np.ascontiguousarray(data.y)
+        if job.get("BATCH_Y") == 0 or job.get("Y_WIDTH") != y.shape[1]:
+            job.set(BATCH_Y=aligned_zeros((self.batch, y.shape[1]), np.float32), Y_WIDTH=y.shape[1])
+        results, scalars = np.zeros((steps, 1 + 2 * count)), np.ones((steps, 2), np.float32)
+        job.set_loss(loss)
+        job.set_metrics(metrics)
+        phases, step = names.FORWARD | names.OBJECTIVE, 0
+        if optimizer is not None and slots is not None:
+            phases, step = phases | names.BACK | names.UPDATE, optimizer.iterations + 1
+            scalars[:] = [optimizer.scalars(step + k) for k in range(steps)]
+            job.set_optimizer(optimizer, self.arena.params, slots)
+        elif any(op.get("PENALTIES") for op in job.operations):
+            phases |= names.UPDATE
+        job.set(
+            X=x, Y=y, X_WIDTH=x.shape[1], ORDER=order, PREDICTIONS=None,
+            SAMPLE_WEIGHTS=None if data.weights is None else np.ascontiguousarray(data.weights),
+        )  # fmt: skip
+        self._look_at_weights()
+        for start, stop, threads in self._pace.pieces(first, last):
+            self._job.set(RESULTS=results[start - first :], SCALARS=scalars[start - first :])
+            self._call(phases, batch, len(x), start, stop, step + start - first if step else 0, threads)
+        if optimizer is not None:
+            optimizer.iterations += steps
+            self.arena.version += 1
+            self._checked = self.arena.version  # the kernels have looked on
+        k = np.arange(first, last)
+        samples = np.minimum((k + 1) * batch, len(x)) - k * batch
+        return StepLogs(samples, results[:, 0], results[:, 1 : 1 + count], results[:, 1 + count :])
+
+    def _call(self, phases: int, batch: int, samples: int, first: int, last: int, step: int, threads: int) -> None:
+        self._set_threads(threads)
+        self._job.set(PHASES=phases, BATCH=batch, SAMPLES=samples, FIRST=first, LAST=last, STEP=step, GRADIENTS_BAD=0)
+        self._team.run(self._function, self._job.address, threads)
+
+    def _look_at_weights(self) -> None:
+        """Tell the kernels whether there is NaN or Inf in weights that were set by somebody else."""
+        if self._checked != self.arena.version:
+            self._job.set(WEIGHTS_BAD=int(not np.isfinite(self.arena.params).all()))
+            self._checked = self.arena.version
+
+    def predict(self, x: Array, out: Array, batch: int) -> None:
+        """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
+        x = np.ascontiguousarray(x)
+        self._job.set(X=x, X_WIDTH=x.shape[1], ORDER=None, PREDICTIONS=out, PREDICTIONS_WIDTH=out.shape[1])
+        threads = self._threads_for(min(batch, len(x)), self._work * len(x))
+        self._look_at_weights()
+        self._call(layout().FORWARD, batch, len(x), 0, -(-len(x) // batch), 0, threads)
+
+
+def _shares(rows: int, threads: int) -> Array:
+    """Return where each thread's rows of a kernel begin, and where the last one's end."""
+    return np.arange(threads + 1) * rows // threads

@@ -1,0 +1,89 @@
+"""Which Program runs a network: by the device, the kernels asked for, and, on the CPU, how long the job is.
+
+On the CPU, compiled kernels are several times faster than NumPy, and the first fit on a machine that uses them waits
+for a compiler. So a job that NumPy does in a moment is left to it. What decides is an estimate, made of the network and
+of how many steps were asked for, not a clock, nor what this process or this machine has compiled before: the same
+program takes the same kernels every time, and so computes the same bits.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from gpumlp.engine.arena import Arena
+from gpumlp.engine.network import DenseOp, Network
+from gpumlp.engine.program import LoopProgram
+from gpumlp.errors import DeviceUnavailable, caller_level
+
+LONG = 3.0  # seconds of NumPy, by the estimate, from which on a model's work is worth a compiler
+# What NumPy needs on one slow core: per step, per operation of a step, per number computed, per parameter updated.
+STEP, OPERATION, NUMBER, PARAMETER = 1e-4, 2e-5, 2e-11, 1.2e-9
+
+
+def numpy_seconds(network: Network, batch: int, training: bool) -> float:
+    """Return about how long NumPy takes for a batch: a step of training, or the way forward."""
+    dense = [op for op in network.ops if isinstance(op, DenseOp)]
+    numbers = sum(2 * op.inputs * op.outputs for op in dense) * batch
+    parameters = sum((op.inputs + 1) * op.outputs for op in dense)
+    if not training:
+        return OPERATION * len(network.ops) + NUMBER * numbers
+    return STEP + 2 * OPERATION * len(network.ops) + 3 * NUMBER * numbers + PARAMETER * parameters
+
+
+def make_program(network: Network, arena: Arena, batch: int, kernels: str = "numpy", seconds: float = 0.0) -> Any:
+    """Return a Program for the arena's backend, for at most ``batch`` samples.
+
+    On a GPU: graphs where its launches can be recorded. On the CPU: what ``kernels`` says, and for "auto" compiled
+    kernels from LONG ``seconds`` of NumPy on; where these cannot be had, NumPy, with a warning if there is a compiler.
+    DeviceUnavailable where ``kernels`` asks for what cannot be had.
+    """
+    backend = arena.backend
+    if getattr(backend, "records", False):
+        from gpumlp.engine.graph_program import GraphProgram  # not loaded for those who compute on a CPU
+
+        return GraphProgram(network, arena, backend, batch)
+    program = None if backend.name != "numpy" else _compiled(network, arena, batch, kernels, seconds)
+    return program if not isinstance(program, str | None) else _looping(network, arena, batch, program)
+
+
+def _looping(network: Network, arena: Arena, batch: int, why: str | None) -> LoopProgram:
+    program = LoopProgram(network, arena, arena.backend, batch)
+    program.why = why or ""
+    return program
+
+
+def _compiled(network: Network, arena: Arena, batch: int, kernels: str, seconds: float) -> Any:
+    """Return the Program of compiled steps, or in words why it is not to be."""
+    if kernels == "numpy":
+        return "GPUMLP_KERNELS=numpy"
+    if arena.dtype != "float32":
+        return f"compiled kernels compute in float32, the model in {arena.dtype}"
+    if kernels == "auto" and seconds < LONG:
+        return (
+            f"the work asked for takes NumPy about {seconds:.1g} s, and from {LONG:g} s on kernels are compiled "
+            "(GPUMLP_KERNELS=numba compiles them for any)"
+        )
+    from gpumlp.backends import native, team
+    from gpumlp.engine.compiled_program import CompiledProgram
+
+    try:
+        if kernels == "auto" and (problem := native.problem()):
+            return problem.rstrip(".")
+        return CompiledProgram(network, arena, batch, native.functions()["run"], team.team())
+    except DeviceUnavailable as error:
+        if kernels != "auto":
+            raise
+        _warn_once(str(error))
+        return str(error).rstrip(".")
+
+
+_warned = False
+
+
+def _warn_once(problem: str) -> None:
+    """Say once in a process that there is a compiler, and that it could not be used."""
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(f"gpumlp trains with NumPy, which is slower: {problem}", stacklevel=caller_level())

@@ -1,0 +1,72 @@
+"""The table of int64 words that says what a compiled call is to do: what stands where. Plain numbers; imports nothing.
+
+The table opens with the fields of the job, then a record an operation, then one a metric. Addresses are those of
+float32 arrays unless said otherwise, row-major, with the distance between rows (``_LD``, in floats) where rows are
+padded; 0 where there is no array. Real numbers stand as the bits of a float64 (`gpumlp/engine/compiled_program.py`
+fills the table in).
+"""
+
+# ---- the job -----------------------------------------------------------------------------------------------------------
+(
+    THREADS,  # how many run the job together
+    BARRIER,  # address of 16 words, zero when a job starts: how many have come, and, a cache line on, how often all had
+    YIELD,  # address of the C function that lets other threads have the core; 0: none is called
+    PHASES,  # which of FORWARD, OBJECTIVE, BACK and UPDATE are run
+    FIRST, LAST,  # batches FIRST to LAST - 1
+    BATCH, SAMPLES,  # rows in a batch, and in all; the last batch may be short
+    X, X_WIDTH, Y, Y_WIDTH, SAMPLE_WEIGHTS,  # [samples, width]; sample weights may be 0
+    ORDER,  # address of int64 [samples]; 0: as they stand
+    BATCH_Y, BATCH_W,  # where a batch's targets and weights are gathered; its x goes to the first operation's IN
+    PREDICTIONS, PREDICTIONS_WIDTH,  # where what comes out goes, [samples, width]; 0: nowhere
+    OPS, OPS_AT,  # how many operations, and the word where their records start
+    LOSS, LOSS_CONSTANT, SPARSE_LABELS,
+    METRICS, METRICS_AT,
+    VALUES, VALUES_LD,  # [1 + 2 METRICS, batch]: each sample's loss, metrics and weights, to be added in order
+    RESULTS, RESULTS_LD,  # float64 [batches, 1 + 2 METRICS]: the loss, and each metric's total and divisor
+    STEP,  # number of the first step, from 1: what dropout's masks depend on; 0: inference, which drops nothing
+    SCALARS,  # [batches, 2]: each step's rate and decay
+    OPTIMIZER, BETA_1, BETA_2, EPSILON, NESTEROV, CENTERED,  # SGD, RMSprop: BETA_1 is momentum; RMSprop: BETA_2 is rho
+    SLOT_1, SLOT_2, SLOT_3,  # from a weight to its place in each of the optimizer's state arrays, in floats; 0: none
+    IDENTITY,  # address of int64 0, 1, 2, ..., as many as the batch or the widest layer has
+    LISTS, SUMS, GRADIENTS, PANELS, TURNED,  # each thread's work memory, one thread after the other, as `work_sizes`
+    LISTS_LD, SUMS_LD, GRADIENTS_LD, PANELS_LD, TURNED_LD,
+    WEIGHTS_BAD, GRADIENTS_BAD,  # whether somebody saw NaN or Inf there: then no product with a zero is left out
+    JOB_WORDS,
+) = range(54)  # fmt: skip
+FORWARD, OBJECTIVE, BACK, UPDATE = 1, 2, 4, 8
+
+# ---- an operation ------------------------------------------------------------------------------------------------------
+DENSE, ACTIVATION, DROPOUT, AFFINE = range(4)
+(
+    KIND, INPUTS, OUTPUTS, FUNCTION, CONSTANT, OFFSET, ROW,  # FUNCTION of rows of ROW elements; AFFINE: CONSTANT x + OFFSET
+    KERNEL, BIAS,  # [inputs, outputs], [outputs]
+    KERNEL_TRAINS, BIAS_TRAINS,
+    KERNEL_L1, KERNEL_L2, BIAS_L1, BIAS_L2,
+    PENALTIES,  # address of float64 [inputs + 1]: the penalty of each row of the kernel, and the bias's; 0: none
+    IN, IN_DELTA, IN_LD,  # [batch, inputs]: values, and the gradients by them (0: not asked for)
+    Z, OUT, DELTA, OUT_LD,  # [batch, outputs]: pre-activations (0: not kept), values, and the gradients by them
+    MASK, RATE, SCALE, KEY, LAYER,  # dropout
+    ZEROS,  # SOME_ZEROS: many inputs may be zero; RELU_ZEROS: and where they are, nobody asks for the gradient
+    SHARES,  # address of int64 [threads + 1]: thread t updates rows SHARES[t] to SHARES[t + 1] - 1 of the kernel
+    OP_WORDS,
+) = range(31)  # fmt: skip
+SOME_ZEROS, RELU_ZEROS = 1, 2
+
+# ---- a metric ----------------------------------------------------------------------------------------------------------
+METRIC_KIND, METRIC_WEIGHTED, METRIC_WORDS = range(3)
+
+# ---- names as numbers; the order of the first three is that of gpumlp/backends/device_backend.py ------------------------
+LINEAR, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, GELU, GELU_TANH, SILU, _, SOFTMAX = range(11)
+SQUARED, ABSOLUTE, HUBER, BINARY, BINARY_LOGITS, CATEGORICAL, CATEGORICAL_LOGITS = range(7)
+SQUARED_ERROR, ABSOLUTE_ERROR, BINARY_ACCURACY, CATEGORICAL_ACCURACY, SPARSE_ACCURACY = range(5)
+SGD, ADAM, RMSPROP = range(3)
+
+# ---- work memory -------------------------------------------------------------------------------------------------------
+CHUNK = 512  # columns of a weight gradient that are computed, and used up, at a time
+BLOCK = 28  # rows of it: two of the tallest tiles
+NARROW = 32  # outputs up to which a transposed copy of the weights is worth its making
+
+
+def work_sizes(batch, widest):
+    """Return how many elements of LISTS (int64), SUMS, GRADIENTS, PANELS and TURNED (float32) a thread needs."""
+    return widest, widest, BLOCK * CHUNK, BLOCK * batch, NARROW * widest

@@ -1,0 +1,433 @@
+"""What the CPU's kernels have beyond plain Python: pointers, tiles of products in vector registers, a barrier, modes.
+
+The only file that knows the processor, through LLVM: everything else is scalar code over pointers, whose loops LLVM
+turns into vector code. A tile of a matrix product is where that is not enough, as its sums must stay in registers from
+the first product to the last; so both kinds of tile are written out here, for every height.
+
+Vectors are as wide as the processor has them: 16 float32 with AVX-512, 8 with AVX, otherwise 4 (NEON, SSE).
+"""
+
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+_FEATURES = binding.get_host_cpu_features()
+_ARM = binding.get_process_triple().startswith(("aarch64", "arm64"))
+LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4
+# An outer tile holds ROWS x VECTORS vectors of sums in registers, beside VECTORS of b and one of a: what there is room
+# for in 32 registers, or in 16.
+VECTORS = 2
+ROWS = 14 if LANES == 16 else 12 if _ARM else 6
+COLUMNS = VECTORS * LANES
+# A dot tile holds DOT_ROWS x DOT_COLUMNS vectors of sums, whose lanes are then added, LANES of them at a time.
+DOT_ROWS = 4
+DOT_COLUMNS = 2 if LANES == 8 else 4
+PATIENCE = 4096  # looks at a barrier before a thread lets others have its core
+
+FLOATS, DOUBLES = types.CPointer(types.float32), types.CPointer(types.float64)
+WORDS, BYTES = types.CPointer(types.int64), types.CPointer(types.uint8)
+
+_F32, _I64, _I32, _I1, _VOID = ir.FloatType(), ir.IntType(64), ir.IntType(32), ir.IntType(1), ir.VoidType()
+_VECTOR = ir.VectorType(_F32, LANES)
+_MASK = ir.VectorType(_I1, LANES)
+
+
+# no reference counts, no Python objects, no exceptions: what is compiled stands for itself. a * b + c may be one rounding.
+kernel = njit(
+    error_model="numpy", fastmath={"contract"}, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
+)
+
+
+# ---- pointers --------------------------------------------------------------------------------------------------------
+def _pointer(kind):
+    @intrinsic
+    def cast(typing, address):
+        """The pointer to an address, or to what another pointer points to."""
+
+        def code(context, builder, sig, args):
+            turn = builder.inttoptr if isinstance(address, types.Integer) else builder.bitcast
+            return turn(args[0], context.get_value_type(kind))
+
+        return kind(types.int64 if isinstance(address, types.Integer) else address), code
+
+    return cast
+
+
+floats, doubles, words, octets = _pointer(FLOATS), _pointer(DOUBLES), _pointer(WORDS), _pointer(BYTES)
+
+
+@intrinsic
+def at(typing, pointer, offset):
+    """The pointer ``offset`` elements further on."""
+
+    def code(context, builder, sig, args):
+        return builder.gep(args[0], [args[1]], source_etype=context.get_value_type(pointer.dtype))
+
+    return pointer(pointer, types.int64), code
+
+
+# ---- pieces of vector code -------------------------------------------------------------------------------------------
+def _function(module, name, kinds):
+    """Return a new function of the module to be filled, its builder, and its arguments; None where it is there."""
+    if name in module.globals:
+        return module.globals[name], None, ()
+    function = ir.Function(module, ir.FunctionType(_VOID, kinds), name)
+    function.linkage = "linkonce_odr"  # one of a name for all that use it
+    function.attributes.add("noinline")
+    return function, ir.IRBuilder(function.append_basic_block("entry")), function.args
+
+
+def _declared(module, name, kind):
+    return module.globals.get(name) or ir.Function(module, kind, name)
+
+
+def _floats_type():
+    return ir.PointerType(_F32)
+
+
+def _offset(b, pointer, index):
+    return b.gep(pointer, [index], source_etype=_F32)
+
+
+def _load_vector(b, pointer, mask=None):
+    if mask is None:
+        value = b.load(b.bitcast(pointer, ir.PointerType(_VECTOR)), typ=_VECTOR)
+        value.align = 4
+        return value
+    kind = ir.FunctionType(_VECTOR, [ir.PointerType(_VECTOR), _I32, _MASK, _VECTOR])
+    load = _declared(b.module, f"llvm.masked.load.v{LANES}f32.p0", kind)
+    return b.call(load, [b.bitcast(pointer, ir.PointerType(_VECTOR)), _I32(4), mask, _VECTOR(None)])
+
+
+def _store_vector(b, value, pointer, mask=None):
+    if mask is None:
+        b.store(value, b.bitcast(pointer, ir.PointerType(value.type))).align = 4
+        return
+    kind = ir.FunctionType(_VOID, [_VECTOR, ir.PointerType(_VECTOR), _I32, _MASK])
+    store = _declared(b.module, f"llvm.masked.store.v{LANES}f32.p0", kind)
+    b.call(store, [value, b.bitcast(pointer, ir.PointerType(_VECTOR)), _I32(4), mask])
+
+
+def _splat(b, scalar, kind):
+    lanes = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
+    single = b.insert_element(ir.Constant(kind, ir.Undefined), scalar, _I32(0))
+    return b.shuffle_vector(single, ir.Constant(kind, ir.Undefined), lanes)
+
+
+def _mask(b, count):
+    """The mask of the first ``count`` lanes."""
+    wide = ir.VectorType(_I64, LANES)
+    return b.icmp_signed("<", ir.Constant(wide, list(range(LANES))), _splat(b, count, wide))
+
+
+def _multiply_add(b, x, y, z):
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    return b.call(_declared(b.module, f"llvm.fmuladd.v{LANES}f32", kind), [x, y, z])
+
+
+def _done(b, values):
+    """Return the vectors, once they are computed: nothing that stands behind is loaded before.
+
+    Left to itself, LLVM loads all factors of a column of the tile first, and runs out of registers.
+    """
+    register = "w" if _ARM else "v" if LANES == 16 else "x"
+    constraint = ",".join([f"={register}"] * len(values) + [str(i) for i in range(len(values))] + ["~{memory}"])
+    kind = ir.FunctionType(ir.LiteralStructType([_VECTOR] * len(values)), [_VECTOR] * len(values))
+    if len(values) == 1:
+        kind = ir.FunctionType(_VECTOR, [_VECTOR])
+        return [b.asm(kind, "", constraint, values, True)]
+    result = b.asm(kind, "", constraint, values, True)
+    return [b.extract_value(result, i) for i in range(len(values))]
+
+
+def _loop(b, count, sums, body):
+    """Return what ``sums`` become over ``body(index, sums)`` for index 0 to ``count`` - 1; count may be 0."""
+    before, head = b.block, b.append_basic_block("head")
+    inside, after = b.append_basic_block("body"), b.append_basic_block("after")
+    b.branch(head)
+    b.position_at_end(head)
+    index = b.phi(_I64)
+    index.add_incoming(_I64(0), before)
+    carried = [b.phi(s.type) for s in sums]
+    for phi, first in zip(carried, sums, strict=True):
+        phi.add_incoming(first, before)
+    b.cbranch(b.icmp_signed("<", index, count), inside, after)
+    b.position_at_end(inside)
+    results = body(index, carried)
+    for phi, value in zip(carried, results, strict=True):
+        phi.add_incoming(value, b.block)
+    index.add_incoming(b.add(index, _I64(1)), b.block)
+    b.branch(head)
+    b.position_at_end(after)
+    return carried
+
+
+# ---- outer tiles: c = sum over k of a column of a times a row of b -----------------------------------------------------
+def _outer_function(module, rows, full):
+    """One tile: ``rows`` x VECTORS vectors if ``full``, otherwise one vector, of which ``count`` lanes are meant."""
+    p = _floats_type()
+    kinds = [p, _I64, p, _I64, _I64, p, _I64, ir.PointerType(_I64), _I64, _I64, _I64]
+    function, b, args = _function(module, f"gpumlp_outer_{rows}_{'full' if full else 'part'}", kinds)
+    if b is None:
+        return function
+    c, c_row, a, a_row, a_step, right, right_step, index, steps, count, more = args
+    mask, vectors = (None, VECTORS) if full else (_mask(b, count), 1)
+
+    def body(k, sums):
+        place = b.load(b.gep(index, [k], source_etype=_I64), typ=_I64)
+        left, row = _offset(b, a, b.mul(place, a_step)), _offset(b, right, b.mul(place, right_step))
+        values = [_load_vector(b, _offset(b, row, _I64(v * LANES)), mask) for v in range(vectors)]
+        out = []
+        for r in range(rows):
+            factor = _splat(b, b.load(_offset(b, left, b.mul(a_row, _I64(r))), typ=_F32), _VECTOR)
+            row = [_multiply_add(b, factor, value, sums[r * vectors + v]) for v, value in enumerate(values)]
+            out += _done(b, row)
+        return out
+
+    lines = [_offset(b, c, b.mul(c_row, _I64(r))) for r in range(rows)]
+    places = [_offset(b, line, _I64(v * LANES)) for line in lines for v in range(vectors)]
+    sums = _loop(b, more, [_VECTOR(None)] * len(places), lambda k, s: [_load_vector(b, p, mask) for p in places])
+    for value, place in zip(_loop(b, steps, sums, body), places, strict=True):
+        _store_vector(b, value, place, mask)
+    b.ret_void()
+    return function
+
+
+@intrinsic
+def outer_tile(typing, c, c_row, a, a_row, a_step, b, b_step, index, steps, rows, columns, more):
+    """c[r, j] = sum over k < steps of a[r, index[k]] b[index[k], j], for r < rows <= ROWS, j < columns <= COLUMNS.
+
+    ``more`` is 1 where the sum starts from what is in c, else 0. a[r, k] stands at a[r a_row + k a_step], b[k, j] at b[k b_step + j], c[r, j] at c[r c_row + j]. ``columns`` is
+    COLUMNS or at most LANES. Sums run over k in order, whatever the tile.
+    """
+    sig = types.void(FLOATS, types.int64, FLOATS, types.int64, types.int64, FLOATS, types.int64, WORDS, *[types.int64] * 4)
+
+    def code(context, builder, sig, args):
+        *arguments, height, width, again = args
+        arguments = [*arguments, width, again]
+        full = builder.icmp_signed("==", width, _I64(COLUMNS))
+        with builder.if_else(full) as (whole, part):
+            for branch, kind in ((whole, True), (part, False)):
+                with branch:
+                    _switch(builder, height, lambda r, kind=kind: _outer_function(builder.module, r, kind), arguments)
+        return context.get_dummy_value()
+
+    return sig, code
+
+
+def _switch(builder, height, make, arguments):
+    """Call the function of the tile ``height`` rows high."""
+    after = builder.append_basic_block("done")
+    switch = builder.switch(height, after)
+    for rows in range(1, ROWS + 1):
+        block = builder.append_basic_block(f"rows_{rows}")
+        switch.add_case(_I64(rows), block)
+        builder.position_at_end(block)
+        builder.call(make(rows), arguments)
+        builder.branch(after)
+    builder.position_at_end(after)
+
+
+# ---- dot tiles: c[r, j] = a row of a times a row of b -------------------------------------------------------------------
+def _added(b, sums):
+    """Return one vector of the totals of LANES vectors, in their order: halves are added until each is one number."""
+    size = LANES
+    while size > 1:
+        half, pairs = size // 2, []
+        for x, y in zip(sums[::2], sums[1::2], strict=True):
+            groups = range(0, LANES, size)
+            # a vector holds LANES / size numbers, in parts of ``size`` lanes; two of them become one, part after part
+            low = [g + i for source in (0, LANES) for g in groups for i in range(source, source + half)]
+            high = [lane + half for lane in low]
+            kind = ir.VectorType(_I32, LANES)
+            pairs.append(
+                b.fadd(*(b.shuffle_vector(x, y, ir.Constant(kind, lanes)) for lanes in (low, high)))
+            )
+        sums, size = pairs, half
+    return sums[0]
+
+
+def _dot_function(module):
+    p = _floats_type()
+    kinds = [p, _I64, p, _I64, p, _I64, ir.PointerType(_I64), _I64, _I64, _I64]
+    function, b, args = _function(module, "gpumlp_dot", kinds)
+    if b is None:
+        return function
+    c, c_row, a, a_row, right, right_row, index, steps, rows, columns = args
+
+    def least(x, y):
+        return b.select(b.icmp_signed("<", x, y), x, y)
+
+    def place(j):
+        return b.load(b.gep(index, [least(_I64(j), b.sub(columns, _I64(1)))], source_etype=_I64), typ=_I64)
+
+    # beyond the tile's edge the last row stands once more
+    left = [_offset(b, a, b.mul(a_row, least(_I64(r), b.sub(rows, _I64(1))))) for r in range(DOT_ROWS)]
+    places = [place(j) for j in range(DOT_COLUMNS)]
+    lines = [_offset(b, right, b.mul(right_row, at)) for at in places]
+
+    def products(k, sums, mask):
+        x, y = ([_load_vector(b, _offset(b, line, k), mask) for line in side] for side in (left, lines))
+        return [_multiply_add(b, x[i // DOT_COLUMNS], y[i % DOT_COLUMNS], s) for i, s in enumerate(sums)]
+
+    count = DOT_ROWS * DOT_COLUMNS
+    sums = _loop(
+        b, b.sdiv(steps, _I64(LANES)), [_VECTOR(None)] * count, lambda k, s: products(b.mul(k, _I64(LANES)), s, None)
+    )
+    rest = b.srem(steps, _I64(LANES))
+    some = b.zext(b.icmp_signed(">", rest, _I64(0)), _I64)
+    sums = _loop(b, some, sums, lambda k, s: products(b.sub(steps, rest), s, _mask(b, rest)))
+    for first in range(0, count, LANES):
+        total = _added(b, sums[first : first + LANES])
+        for i in range(LANES):
+            r, j = divmod(first + i, DOT_COLUMNS)
+            wanted = b.and_(b.icmp_signed("<", _I64(r), rows), b.icmp_signed("<", _I64(j), columns))
+            with b.if_then(wanted, likely=True):
+                b.store(b.extract_element(total, _I32(i)), _offset(b, c, b.add(b.mul(c_row, _I64(r)), places[j])))
+    b.ret_void()
+    return function
+
+
+@intrinsic
+def dot_tile(typing, c, c_row, a, a_row, b, b_row, index, steps, rows, columns):
+    """c[r, index[j]] = sum over k < steps of a[r, k] b[index[j], k], r < rows <= DOT_ROWS, j < columns <= DOT_COLUMNS.
+
+    a[r, k] stands at a[r a_row + k], and so on. LANES sums run side by side, then their lanes are added by halves.
+    """
+    sig = types.void(FLOATS, types.int64, FLOATS, types.int64, FLOATS, types.int64, WORDS, *[types.int64] * 3)
+
+    def code(context, builder, sig, args):
+        builder.call(_dot_function(builder.module), args)
+        return context.get_dummy_value()
+
+    return sig, code
+
+
+# ---- threads, and the processor's modes ------------------------------------------------------------------------------------
+@intrinsic
+def arrive(typing, counter):
+    """Add 1 to a counter that threads share, and return what it was; what was written before is seen by the others."""
+
+    def code(context, builder, sig, args):
+        return builder.atomic_rmw("add", args[0], _I64(1), "acq_rel")
+
+    return types.int64(WORDS), code
+
+
+@intrinsic
+def look(typing, place):
+    """Read a word that another thread may write."""
+
+    def code(context, builder, sig, args):
+        return builder.load_atomic(args[0], "acquire", 8, typ=_I64)
+
+    return types.int64(WORDS), code
+
+
+@intrinsic
+def publish(typing, place, value):
+    """Write a word for the others to see, after all that was written before."""
+
+    def code(context, builder, sig, args):
+        builder.store_atomic(args[1], args[0], "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(WORDS, types.int64), code
+
+
+@intrinsic
+def rest(typing):
+    """Tell the processor that this thread waits."""
+
+    def code(context, builder, sig, args):
+        if _ARM:
+            hint = _declared(builder.module, "llvm.aarch64.hint", ir.FunctionType(_VOID, [_I32]))
+            builder.call(hint, [_I32(1)])
+        else:
+            builder.call(_declared(builder.module, "llvm.x86.sse2.pause", ir.FunctionType(_VOID, [])), [])
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+@intrinsic
+def call(typing, address):
+    """Call a C function without arguments."""
+
+    def code(context, builder, sig, args):
+        kind = ir.PointerType(ir.FunctionType(_I32, []))
+        builder.call(builder.inttoptr(args[0], kind), [])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code
+
+
+@kernel
+def meet(barrier, threads, let_others):
+    """Wait until all threads are here. ``barrier``: 16 words, zero at first; ``let_others``: a C function's address."""
+    if threads == 1:
+        return
+    met = at(barrier, 8)
+    before = look(met)
+    if arrive(barrier) == threads - 1:
+        publish(barrier, 0)
+        publish(met, before + 1)
+        return
+    looks = 0
+    while look(met) == before:
+        rest()
+        looks += 1
+        if looks % PATIENCE == 0 and let_others != 0:
+            call(let_others)
+
+
+_FLUSH = 1 << 24 if _ARM else (1 << 15) | (1 << 6)  # FZ; flush-to-zero and denormals-are-zero
+
+
+def _modes(b):
+    if _ARM:
+        return b.call(_declared(b.module, "llvm.aarch64.get.fpcr", ir.FunctionType(_I64, [])), [])
+    place = b.alloca(_I32)
+    _sse(b, "st", place)
+    return b.zext(b.load(place, typ=_I32), _I64)
+
+
+def _set_modes(b, value):
+    if _ARM:
+        b.call(_declared(b.module, "llvm.aarch64.set.fpcr", ir.FunctionType(_VOID, [_I64])), [value])
+        return
+    place = b.alloca(_I32)
+    b.store(b.trunc(value, _I32), place)
+    _sse(b, "ld", place)
+
+
+def _sse(b, way, place):
+    octets_of = ir.PointerType(ir.IntType(8))
+    function = _declared(b.module, f"llvm.x86.sse.{way}mxcsr", ir.FunctionType(_VOID, [octets_of]))
+    b.call(function, [b.bitcast(place, octets_of)])
+
+
+@intrinsic
+def flush_denormals(typing):
+    """Have numbers too small for their full precision taken as zero, and return the modes that were.
+
+    They are of no use to training, and arithmetic with them is many times slower on many processors.
+    """
+
+    def code(context, builder, sig, args):
+        modes = _modes(builder)
+        _set_modes(builder, builder.or_(modes, _I64(_FLUSH)))
+        return modes
+
+    return types.int64(), code
+
+
+@intrinsic
+def restore_modes(typing, modes):
+    """Set the modes that `flush_denormals` found."""
+
+    def code(context, builder, sig, args):
+        _set_modes(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code

@@ -1,0 +1,434 @@
+"""Whole models through the Program of compiled steps: against NumPy over whole runs, with one thread and with several."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from gpumlp import activations, callbacks, layers, losses, models, optimizers
+from gpumlp.backends import native, team
+from gpumlp.engine import compiled_program, dispatch
+from gpumlp.errors import DeviceUnavailable
+from gpumlp.utils import set_random_seed
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """A function: from now on models on the CPU take these kernels, with a team of so many threads."""
+
+    def choose(name, threads=1, always=True):
+        monkeypatch.setenv("GPUMLP_KERNELS", name)
+        monkeypatch.setattr(team, "team", lambda: TEAMS.setdefault(threads, team.Team(threads)))
+        if always:  # small networks too, and no trial of fewer threads
+            monkeypatch.setattr(compiled_program, "OPERATIONS_EACH", 1)
+            monkeypatch.setattr(compiled_program, "SAMPLES_EACH", 1)
+            monkeypatch.setattr(compiled_program, "WORTH", 0.0)
+            monkeypatch.setattr(compiled_program.Pace, "_next", lambda self, steps: (self._choices[-1], 0.1))
+
+    return choose
+
+
+TEAMS = {}
+
+
+def data(n=57, features=3, outputs=2, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, features)).astype(np.float32)
+    return x, np.sin(x @ rng.standard_normal((features, outputs))).astype(np.float32)
+
+
+def build(stack=None, optimizer="adam", loss="mse", dtype="float32", features=3, **more):
+    set_random_seed(0)
+    stack = stack or [layers.Dense(19, "tanh"), layers.Dense(33, "relu"), layers.Dense(2)]
+    model = models.Sequential([layers.Input((features,)), *stack], dtype=dtype)
+    model.compile(loss=loss, optimizer=optimizer, **more)
+    return model
+
+
+def flat(model):
+    return np.concatenate([w.ravel().astype(np.float64) for w in model.get_weights()])
+
+
+def hold(kernels, make, fit, threads=2):
+    """Run ``fit(make(dtype))`` in float64, in float32, and compiled; the last must be as near to the first as NumPy."""
+    initial, found = None, []
+    for name, dtype in (("numpy", "float64"), ("numpy", "float32"), ("numba", "float32")):
+        kernels(name, threads)
+        model = make(dtype)
+        initial = initial or model.get_weights()
+        model.set_weights(initial)
+        history = fit(model).history
+        found.append((flat(model), *(np.array(values) for values in history.values())))
+    assert "compiled" in model.program
+    for truth, plain, got in zip(*found, strict=True):
+        own, theirs = np.linalg.norm(got - truth), np.linalg.norm(plain - truth)
+        assert own <= 2 * theirs + 2e-6 * np.linalg.norm(truth), (own, theirs, np.linalg.norm(truth))
+
+
+# ---- whole runs ------------------------------------------------------------------------------------------------------
+
+EVERY_ACTIVATION = [*dict.fromkeys(activations.KNOWN.values()), activations.Gelu(approximate=True)]
+EVERY_OPTIMIZER = [
+    lambda: optimizers.Adam(0.01),
+    lambda: optimizers.AdamW(0.01, weight_decay=0.1),
+    lambda: optimizers.SGD(0.05, weight_decay=0.01),
+    lambda: optimizers.SGD(0.05, momentum=0.9),
+    lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+    lambda: optimizers.RMSprop(0.005),
+    lambda: optimizers.RMSprop(0.005, momentum=0.5),
+    lambda: optimizers.RMSprop(0.005, centered=True),
+    lambda: optimizers.RMSprop(0.005, momentum=0.5, centered=True),
+    lambda: optimizers.SGD(optimizers.schedules.ExponentialDecay(0.1, 5, 0.9)),
+]
+
+
+@pytest.mark.parametrize("activation", EVERY_ACTIVATION, ids=lambda a: f"{a.name}{a.get_config()}")
+@pytest.mark.parametrize("apart", [False, True], ids=["within", "a layer of its own"])
+def test_every_activation_over_a_run(kernels, activation, apart):
+    def make(dtype):
+        own = [layers.Dense(21), layers.Activation(activation)] if apart else [layers.Dense(21, activation)]
+        return build([*own, layers.Dense(17, activation), layers.Dense(2)], optimizers.SGD(0.02), dtype=dtype)
+
+    x, y = data()
+    hold(kernels, make, lambda m: m.fit(x, y, batch_size=25, epochs=17, verbose=0, validation_data=(x[::2], y[::2])))
+
+
+@pytest.mark.parametrize("optimizer", EVERY_OPTIMIZER, ids=lambda make: str(make().get_config()))
+def test_every_optimizer_over_a_run(kernels, optimizer):
+    x, y = data()
+    stack = lambda: [layers.Dense(19, "tanh"), layers.Dense(33, "tanh"), layers.Dense(2, use_bias=False)]  # noqa: E731
+    make = lambda dtype: build(stack(), optimizer(), dtype=dtype)  # noqa: E731
+    hold(kernels, make, lambda m: m.fit(x, y, batch_size=25, epochs=17, verbose=0))
+
+
+@pytest.mark.parametrize(
+    ("loss", "last"),
+    [
+        ("mse", None),
+        ("mae", None),
+        (losses.Huber(0.3), None),
+        ("binary_crossentropy", "sigmoid"),
+        (losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1), None),
+        ("categorical_crossentropy", "softmax"),
+        (losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1), None),
+        ("sparse_categorical_crossentropy", "softmax"),
+        (losses.SparseCategoricalCrossentropy(from_logits=True), None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_every_loss_and_metric_over_a_run(kernels, loss, last, weighted):
+    rng = np.random.default_rng(2)
+    x, classes = rng.standard_normal((70, 3)).astype(np.float32), rng.integers(0, 4, 70)
+    sparse = losses.get(loss).sparse
+    y = classes if sparse else np.eye(4)[classes]
+    weight = rng.uniform(0.5, 2, 70) if weighted else None
+
+    def make(dtype):
+        names = ["accuracy"] if sparse else ["accuracy", "mae", "mse"]
+        stack = [layers.Dense(16, "tanh"), layers.Dense(4, last)]
+        return build(stack, optimizers.SGD(0.05), loss, dtype, metrics=names, weighted_metrics=["acc"])
+
+    hold(
+        kernels, make,
+        lambda m: m.fit(x, y, batch_size=32, epochs=5, sample_weight=weight, validation_data=(x[:41], y[:41]), verbose=0),
+    )  # fmt: skip
+
+
+def test_dropout_rescaling_regularizers_and_a_frozen_layer_over_a_run(kernels):
+    def make(dtype):
+        stack = [
+            layers.Rescaling(0.5, 0.1), layers.Dense(31, "leaky_relu", kernel_regularizer="l2"),
+            layers.Dropout(0.3, seed=(1 << 63) + 5), layers.Dense(40, "relu", trainable=False, kernel_regularizer="l1"),
+            layers.Dropout(0.0), layers.Rescaling(2.0), layers.Dense(9, "relu", bias_regularizer="l1_l2"),
+            layers.Activation("softmax"), layers.Dense(2, "linear", kernel_regularizer="l1_l2"),
+        ]  # fmt: skip
+        return build(stack, optimizers.SGD(0.02), dtype=dtype)
+
+    x, y = data()
+    hold(kernels, make, lambda m: m.fit(x, y, batch_size=20, epochs=6, verbose=0, validation_data=(x[::2], y[::2])))
+
+
+@pytest.mark.parametrize("shape", [(1, 256, 256, 1), (7, 1, 5), (300, 600, 33, 10), (3, 1100, 2), (64, 4, 64, 5)], ids=str)
+@pytest.mark.parametrize("batch", [1, 20, 33])
+def test_awkward_shapes_over_a_run(kernels, shape, batch):
+    def make(dtype):
+        stack = [layers.Dense(n, "tanh") for n in shape[1:-1]]
+        return build([*stack, layers.Dense(shape[-1])], optimizers.SGD(0.01), dtype=dtype, features=shape[0])
+
+    x, y = data(3 * batch + batch // 2, shape[0], shape[-1])
+    hold(kernels, make, lambda m: m.fit(x, y, batch_size=batch, epochs=3, verbose=0), threads=3)
+
+
+def test_batches_larger_than_what_is_summed_at_a_time(kernels):
+    x, y = data(2500, 5, 3)
+    make = lambda dtype: build([layers.Dense(20, "tanh"), layers.Dense(3)], optimizers.SGD(0.1), dtype=dtype, features=5)  # noqa: E731
+    hold(kernels, make, lambda m: m.fit(x, y, batch_size=2300, epochs=3, verbose=0))
+
+
+# ---- the same bits ---------------------------------------------------------------------------------------------------
+
+
+def runs_of(kernels, make, fit, teams=(1, 2, 3, 5)):
+    found = []
+    for threads in teams:
+        kernels("numba", threads)
+        model = make()
+        logs = fit(model).history
+        found.append((flat(model), model.predict(data(9)[0], verbose=0), logs))
+    return found
+
+
+def test_any_number_of_threads_gives_the_same_bits(kernels):
+    def make():
+        stack = [
+            layers.Dense(70, "relu", kernel_regularizer="l2"), layers.Dropout(0.2, seed=1), layers.Dense(65, "relu"),
+            layers.Dense(40, "gelu"), layers.Dense(2),
+        ]  # fmt: skip
+        return build(stack, metrics=["mae"])
+
+    x, y = data()
+    found = runs_of(kernels, make, lambda m: m.fit(x, y, batch_size=23, epochs=9, verbose=0, validation_split=0.2))
+    for weights, predictions, logs in found[1:]:
+        assert np.array_equal(weights, found[0][0]) and np.array_equal(predictions, found[0][1]) and logs == found[0][2]
+
+
+def test_how_steps_are_cut_into_calls_changes_no_bit(kernels, monkeypatch):
+    x, y = data()
+    found = []
+    for pieces, per_batch in ((1, False), (7, False), (10**6, False), (4, True)):
+        kernels("numba", 2)
+        monkeypatch.setattr(compiled_program.Pace, "_per_step", lambda self, threads, pieces=pieces: 0.1 / pieces)
+        model = build(metrics=["mae"], optimizer=optimizers.Adam(optimizers.schedules.ExponentialDecay(0.01, 5, 0.9)))
+        hook = callbacks.LambdaCallback(on_train_batch_end=(lambda batch, logs: None) if per_batch else None)
+        history = model.fit(x, y, batch_size=3, epochs=4, verbose=0, callbacks=hook).history
+        found.append((flat(model), history))
+    assert all(np.array_equal(weights, found[0][0]) and logs == found[0][1] for weights, logs in found[1:])
+
+
+def test_trials_of_other_numbers_of_threads_change_no_bit(kernels, monkeypatch):
+    x, y = data(400)
+    found = []
+    tried = compiled_program.Pace._next
+    for retry in (1, 3, None):
+        kernels("numba", 4)
+        if retry is not None:
+            monkeypatch.setattr(compiled_program.Pace, "_next", tried)
+            monkeypatch.setattr(compiled_program, "RETRY", retry)
+            monkeypatch.setattr(compiled_program, "TRIAL", 1e-4)
+            monkeypatch.setattr(compiled_program, "PIECE", 1e-3)
+        model = build()
+        model.fit(x, y, batch_size=8, epochs=3, verbose=0)
+        found.append(flat(model))
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+
+
+# ---- NaN and Inf, denormals --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["x", "y", "weights"])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.filterwarnings("ignore:.*NaN or Inf")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_nan_and_inf_spread_as_they_do_in_numpy(kernels, where, threads):
+    x, y = data(40)
+    found = []
+    for name in ("numpy", "numba"):
+        kernels(name, threads)
+        model = build([layers.Dense(60, "relu"), layers.Dense(60, "relu"), layers.Dense(2)], optimizers.SGD(0.1))
+        weights = model.get_weights()
+        weights[0][:, ::2], weights[1][::2] = 0.0, -1.0  # dead units, of which products would be left out
+        bad_x, bad_y = x.copy(), y.copy()
+        if where == "weights":
+            weights[2][0, 5], weights[2][7, 8] = np.nan, np.inf
+        model.set_weights(weights)
+        (bad_x if where == "x" else bad_y)[11, 0] = np.inf if where != "weights" else 0.0
+        logs = [model.predict(bad_x, verbose=0)]
+        for _ in range(3):
+            logs.append(model.train_on_batch(bad_x, bad_y))
+            logs += model.get_weights()
+        found.append([np.isnan(a) * 1 + np.isposinf(a) * 2 + np.isneginf(a) * 4 for a in map(np.asarray, logs)])
+    for numpy, compiled in zip(*found, strict=True):
+        np.testing.assert_array_equal(compiled, numpy)
+    assert any(a.any() for a in found[0])
+
+
+def test_denormal_numbers_are_flushed_in_the_kernels_and_nowhere_else(kernels):
+    kernels("numba")
+    tiny = np.float32(1e-40)
+    model = build([layers.Rescaling(1.0)], optimizers.SGD(0.1))
+    x = np.full((4, 3), tiny, np.float32)
+    assert (model.predict(x, verbose=0) == 0).all()
+    assert tiny * np.float32(0.5) > 0  # the modes of this thread are as they were
+
+
+# ---- which Program ------------------------------------------------------------------------------------------------------
+
+
+def test_short_jobs_are_numpy_s_and_long_ones_are_compiled(kernels, monkeypatch):
+    kernels("auto", always=False)
+    x, y = data()
+    model = build()
+    model.fit(x, y, epochs=2, verbose=0)
+    assert "numpy" in model.program and "GPUMLP_KERNELS=numba" in model.program
+    before = model.get_weights()
+    model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
+    assert "compiled" in model.program
+    assert not np.array_equal(before[0], model.get_weights()[0])
+    model.fit(x, y, epochs=1, verbose=0)  # and stay so, whatever the next job is
+    assert "compiled" in model.program
+    model.compile(loss="mse", optimizer="adam")
+    model.fit(x, y, epochs=1, verbose=0)
+    assert "numpy" in model.program
+
+
+class StopAtOnce(callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+def test_many_short_jobs_of_one_model_are_a_long_one(kernels, monkeypatch):
+    kernels("auto")
+    monkeypatch.setattr(dispatch, "LONG", 0.02)
+    monkeypatch.setattr(models, "LONG", 0.02)
+    x, y = data()
+    model = build()
+    programs = []
+    for _ in range(100):
+        model.train_on_batch(x, y)
+        programs.append("compiled" in model.program)
+    assert not programs[0] and programs[-1] and programs == sorted(programs)
+
+
+def test_the_optimizer_s_state_goes_over_to_the_compiled_program(kernels, monkeypatch):
+    x, y = data()
+    found = []
+    for name in ("numpy", "auto"):
+        kernels(name)
+        model = build()
+        model.fit(x, y, epochs=3, verbose=0)
+        assert "numpy" in model.program
+        monkeypatch.setattr(dispatch, "LONG", 0.0)
+        monkeypatch.setattr(models, "LONG", model._asked + 1e-9)
+        model.fit(x, y, epochs=3, verbose=0)
+        assert ("compiled" in model.program) == (name == "auto")
+        found.append(flat(model))
+    np.testing.assert_allclose(found[1], found[0], rtol=2e-4, atol=2e-6)
+
+
+def test_float64_models_are_numpy_s(kernels):
+    kernels("auto")
+    model = build(dtype="float64")
+    x, y = data()
+    model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
+    assert "float64" in model.program and "numpy" in model.program
+    kernels("numba")
+    with pytest.raises(ValueError, match="float32"):
+        build(dtype="float64")
+
+
+def test_without_numba_auto_is_numpy_and_numba_is_an_error(kernels, monkeypatch):
+    monkeypatch.setattr(native, "problem", lambda: "The compiled CPU kernels need numba, which is not installed.")
+    kernels("auto")
+    model = build()
+    x, y = data()
+    model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
+    assert "numba, which is not installed" in model.program
+    kernels("numba")
+    with pytest.raises(DeviceUnavailable, match="not installed"):
+        build()
+
+
+def test_kernels_that_do_not_compile_are_a_warning_and_numpy(kernels, monkeypatch):
+    def broken():
+        raise DeviceUnavailable("no compiler today.")
+
+    monkeypatch.setattr(native, "functions", broken)
+    monkeypatch.setattr(dispatch, "_warned", False)
+    kernels("auto")
+    model = build()
+    x, y = data()
+    with pytest.warns(UserWarning, match="no compiler today"):
+        model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
+    assert "no compiler today" in model.program and np.isfinite(flat(model)).all()
+    kernels("numba")
+    with pytest.raises(DeviceUnavailable, match="no compiler today"):
+        build().fit(x, y, verbose=0)
+
+
+# ---- threads ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_a_number_of_threads_that_is_none_is_an_error(monkeypatch, value):
+    monkeypatch.setenv("GPUMLP_THREADS", value)
+    with pytest.raises(ValueError, match="GPUMLP_THREADS"):
+        team.processors()
+
+
+def test_the_number_of_threads(monkeypatch):
+    monkeypatch.setenv("GPUMLP_THREADS", "3")
+    assert team.processors() == 3
+    monkeypatch.delenv("GPUMLP_THREADS")
+    assert 1 <= team.processors() <= (os.cpu_count() or 1)
+
+
+def test_an_interrupt_waits_for_the_job_and_leaves_the_team_ready():
+    crew = team.Team(2)
+    began, go, calls = threading.Event(), threading.Event(), []
+
+    def job(address, thread):
+        began.set()
+        go.wait(20)
+        calls.append(thread)
+        return 0
+
+    def press():
+        began.wait(20)
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Timer(0.2, go.set).start()
+
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt):
+        crew.run(job, 0, 2)
+    assert sorted(calls) == [0, 1]
+    crew.run(job, 0, 2)
+    assert sorted(calls) == [0, 0, 1, 1]
+
+
+def test_models_trained_by_several_python_threads_do_not_disturb_each_other(kernels):
+    kernels("numba", 2)
+    x, y = data()
+    alone = build()
+    alone.fit(x, y, epochs=5, verbose=0)
+    together = [build() for _ in range(4)]
+    for model in together:
+        model.set_weights(build().get_weights())
+    workers = [threading.Thread(target=m.fit, args=(x, y), kwargs={"epochs": 5, "verbose": 0, "shuffle": False}) for m in together]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(np.array_equal(flat(together[0]), flat(other)) for other in together[1:])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_has_a_team_of_its_own(monkeypatch):
+    monkeypatch.setenv("GPUMLP_KERNELS", "numba")
+    monkeypatch.setenv("GPUMLP_THREADS", "2")
+    monkeypatch.setattr(compiled_program, "OPERATIONS_EACH", 1)
+    team.team.cache_clear()
+    x, y = data()
+    model = build()
+    model.fit(x, y, epochs=2, verbose=0)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # a child that waits for threads which it has not is ended
+        other = build()
+        other.fit(x, y, epochs=2, verbose=0)
+        os._exit(0 if np.array_equal(flat(other), flat(model)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    team.team.cache_clear()

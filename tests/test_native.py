@@ -1,0 +1,452 @@
+"""Compiled CPU kernels from a small package of their own: compiled once, kept on disk, loaded without Numba, refused
+where they need more than the C library.
+"""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpumlp.backends import native
+from gpumlp.backends.disk_cache import DiskCache
+from gpumlp.errors import DeviceUnavailable
+
+ROOT = Path(__file__).parents[1]
+
+POINTERS = '''
+"""The table: word 0 is the address of float32 values, word 1 how many, word 2 the address of float32 results."""
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+def pointer(kind):
+    @intrinsic
+    def cast(typing, address):
+        return kind(types.int64), lambda context, builder, signature, args: builder.inttoptr(
+            args[0], context.get_value_type(kind)
+        )
+
+    return cast
+
+
+floats, words = pointer(types.CPointer(types.float32)), pointer(types.CPointer(types.int64))
+
+
+@intrinsic
+def look_again(typing):
+    """What was read from memory before may have been changed by another thread."""
+
+    def code(context, builder, signature, args):
+        builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
+        return context.get_dummy_value()
+
+    return types.void(), code
+'''
+ENTRIES = """
+import math
+
+from numba import float32, njit
+
+from .pointers import floats, look_again, words
+
+kernel = njit(_nrt=False, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+@njit
+def root(x):
+    return math.sqrt(x)
+
+
+@kernel
+def total(table, thread):
+    job = words(table)
+    values, out = floats(job[0]), floats(job[2])
+    s = float32(0.0)
+    for i in range(job[1]):
+        s += values[i]
+    out[thread] = s
+    return 0
+
+
+@kernel
+def roots(table, thread):
+    job = words(table)
+    values, out = floats(job[0]), floats(job[2])
+    for i in range(job[1]):
+        out[i] = root(values[i])
+    return job[1] + thread
+
+
+@kernel
+def clears(table, thread):
+    job = words(table)
+    out = floats(job[2])
+    for i in range(thread):
+        out[i] = 0  # LLVM makes a call of memset of it
+    return 0
+
+
+@kernel
+def meets(table, thread):
+    marks = words(table)
+    marks[thread] = 1
+    for _ in range(1 << 30):  # a second or so
+        look_again()
+        if marks[1 - thread]:
+            return 1
+    return 0
+
+
+ENTRIES = {"total": total, "roots": roots, "clears": clears, "meets": meets}
+"""
+REFUSED = {
+    "values[0] = 1 // thread": None,  # as in NumPy: no exception
+    "values[0] = plain(thread)": None,  # what is called inherits that
+    "assert thread < 4, 'four'": r"can raise an exception.*AssertionError: four in run \(kernels.py:",
+    "values[0] = strict(thread)": r"can raise an exception.*ZeroDivisionError: integer division by zero",
+    "values[0] = made(thread)": r"need .*NRT_\w+.*may use nothing but",
+    "values[0] = math.exp(values[0])": r"need expf, and may use nothing but",
+    "print(thread)": r"need .*numba_\w+.*may use nothing but",
+    "values[0] = values.nothing": r"could not compile the CPU kernels \(TypingError\)[\s\S]*nothing",
+}
+HELPERS = """
+import math
+
+import numpy as np
+from numba import njit
+
+from .pointers import floats, words
+
+
+@njit
+def plain(x):
+    return 1 // x
+
+
+@njit(error_model="python")
+def strict(x):
+    return 1 // x
+
+
+@njit(_nrt=True)
+def made(x):
+    return np.ones(x).sum()
+
+
+@njit(_nrt=False, error_model="numpy")
+def run(table, thread):
+    values = floats(words(table)[0])
+    {line}
+    return 0
+
+
+ENTRIES = {{"run": run}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A package of kernels."""
+    place = tmp_path / "kernels"
+    place.mkdir()
+    (place / "pointers.py").write_text(POINTERS)
+    (place / "kernels.py").write_text(ENTRIES)
+    return place
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """The folders that have been compiled, in this process, where Numba is imported once for all tests."""
+    done = []
+    monkeypatch.setattr(native, "compile_apart", lambda folder: done.append(folder) or native.compile_package(folder))
+    return done
+
+
+def hold(functions):
+    """Assert that the kernels of the small package compute what they are to compute."""
+    values, out = np.arange(100, dtype=np.float32), np.zeros(100, np.float32)
+    table = np.array([values.ctypes.data, 100, out.ctypes.data], np.int64)
+    assert functions["total"](table.ctypes.data, 3) == 0
+    assert out[3] == 4950 and np.count_nonzero(out) == 1
+    assert functions["roots"](table.ctypes.data, 5) == 105
+    assert np.array_equal(out, np.sqrt(values))
+    assert functions["clears"](table.ctypes.data, 99) == 0
+    assert np.flatnonzero(out).tolist() == [99]
+
+
+# ---- compiled, kept, loaded ------------------------------------------------------------------------------------------
+
+
+def test_kernels_compute_and_are_compiled_once(folder, tmp_path, compilations):
+    cache = DiskCache(tmp_path / "cache")
+    for _ in range(2):
+        hold(native.load(folder, cache))
+    assert compilations == [folder]
+    assert not [name for name in sys.modules if name.startswith(native.PACKAGE)]
+    assert {p.name for p in folder.iterdir()} == {"pointers.py", "kernels.py"}  # no bytecode, which could be stale
+
+
+def test_the_next_process_needs_no_numba(folder, tmp_path):
+    native.load(folder, DiskCache(tmp_path / "cache"))
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "from pathlib import Path; from test_native import DiskCache, hold, native\n"
+        "assert native.problem() is None\n"
+        "native.compile_apart = None\n"
+        "hold(native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2]))))\n"
+        "print(sorted(m for m in sys.modules if m.split('.')[0] == 'numba'))"
+    )
+    arguments = [sys.executable, "-W", "error", "-c", code, folder, tmp_path / "cache"]
+    done = subprocess.run(arguments, cwd=ROOT / "tests", capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("['numba']\n", "")
+
+
+def test_compiling_is_left_to_another_process(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # a user's, who looks for a bug in kernels of their own
+    code = (
+        "import sys; from pathlib import Path; from test_native import DiskCache, hold, native\n"
+        "hold(native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2]))))\n"
+        "print('numba' in sys.modules)"
+    )
+    arguments = [sys.executable, "-W", "error", "-c", code, folder, tmp_path / "cache"]
+    done = subprocess.run(arguments, cwd=ROOT / "tests", capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_what_is_printed_while_compiling_is_no_part_of_the_object(folder):
+    (folder / "kernels.py").write_text(f"print('hello')\nimport os\nos.system('echo hello')\n{ENTRIES}")
+    assert json.loads(native.compile_apart(folder).partition(b"\n")[0]) == [
+        ["total", "roots", "clears", "meets"],
+        ["memset"],
+    ]
+
+
+def test_what_another_process_refuses_is_told_here(folder):
+    (folder / "kernels.py").write_text(HELPERS.format(line="assert thread < 4, 'four'"))
+    with pytest.raises(DeviceUnavailable, match=r"^A CPU kernel can raise .*AssertionError: four in run [^\n]*\Z"):
+        native.compile_apart(folder)
+
+
+def test_another_process_that_crashes_is_told_here(folder):
+    (folder / "kernels.py").write_text("import os, sys\nprint('no memory', file=sys.stderr, flush=True)\nos.abort()")
+    with pytest.raises(DeviceUnavailable, match=r"ended with status -?\d+: no memory"):
+        native.compile_apart(folder)
+
+
+@pytest.mark.parametrize("program", [None, "", "blender", "/nowhere/python3"])
+def test_where_python_cannot_be_started_it_compiles_here(folder, monkeypatch, program):
+    monkeypatch.setattr(sys, "executable", program)
+    monkeypatch.setattr(native, "compile_package", lambda folder: b"here")
+    assert native.compile_apart(folder) == b"here"
+
+
+def test_other_sources_are_another_object(folder, tmp_path, compilations, monkeypatch):
+    cache = DiskCache(tmp_path / "cache")
+    before = (folder / "kernels.py").stat()
+    native.load(folder, cache)
+    # as long as before and as old as before: whatever looks at the file's date sees no difference
+    (folder / "kernels.py").write_text(ENTRIES.replace("s += values[i]", "s -= values[i]"))
+    os.utime(folder / "kernels.py", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(AssertionError):
+        hold(native.load(folder, cache))
+    assert len(compilations) == 2
+    (folder / "unused.py").write_text("")
+    keys = {native.key_of(folder)}
+    for name, result in [
+        ("_numba_version", "another"),
+        ("_host", ("triple", "processor", "+feature")),
+        ("_host", ("triple", "processor", "-feature")),
+    ]:
+        monkeypatch.setattr(native, name, lambda result=result: result)
+        keys.add(native.key_of(folder))
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize("tear", [lambda b: b[:-1], lambda b: b"", lambda b: b[:200] + b"x" + b[201:]])
+def test_a_torn_object_is_made_anew(folder, tmp_path, compilations, tear):
+    cache = DiskCache(tmp_path / "cache")
+    native.load(folder, cache)
+    file = cache.path(native.key_of(folder))
+    file.write_bytes(tear(file.read_bytes()))
+    for _ in range(2):
+        hold(native.load(folder, cache))
+    assert len(compilations) == 2
+
+
+def test_without_a_place_for_the_cache_it_works(folder, tmp_path, compilations):
+    (tmp_path / "file").write_text("")
+    for _ in range(2):
+        hold(native.load(folder, DiskCache(tmp_path / "file" / "folder")))
+    assert len(compilations) == 2
+
+
+def test_an_interrupt_leaves_nothing_half_made(folder, tmp_path, compilations, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    cache, finders = DiskCache(tmp_path / "cache"), list(sys.meta_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(native, "_intermediate", interrupted)
+        native.load(folder, cache)
+    assert sys.meta_path == finders and not [name for name in sys.modules if name.startswith(native.PACKAGE)]
+    assert not (tmp_path / "cache").exists()
+    hold(native.load(folder, cache))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C goes to processes differently on Windows")
+def test_ctrl_c_ends_compiling(folder, tmp_path):
+    begun, cache = tmp_path / "begun", tmp_path / "cache"
+    (folder / "kernels.py").write_text(f"import os, time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(60)")
+    code = (
+        "import sys; from pathlib import Path; from test_native import DiskCache, native\n"
+        "native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2])))"
+    )
+    arguments = [sys.executable, "-c", code, folder, cache]
+    with subprocess.Popen(arguments, cwd=ROOT / "tests", stderr=subprocess.PIPE, start_new_session=True) as running:
+        while not begun.exists():
+            time.sleep(0.01)
+            assert running.poll() is None
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.communicate(timeout=30)[1].endswith(b"KeyboardInterrupt\n")
+    assert not cache.exists()
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_needs_more_than_the_c_library_is_refused(folder, line):
+    (folder / "kernels.py").write_text(HELPERS.format(line=line))
+    with nullcontext() if REFUSED[line] is None else pytest.raises(DeviceUnavailable, match=REFUSED[line]):
+        native.compile_package(folder)
+
+
+def test_a_symbol_that_this_system_lacks_is_told_before_it_is_fatal(folder, tmp_path):
+    cache = DiskCache(tmp_path)
+    head, _, code = native.compile_package(folder).partition(b"\n")
+    entries, needs = json.loads(head)
+    assert needs == ["memset"]
+    cache.put(native.key_of(folder), json.dumps([entries, [*needs, "no_such_function"]]).encode() + b"\n" + code)
+    with pytest.raises(DeviceUnavailable, match="no_such_function"):
+        native.load(folder, cache)
+
+
+@pytest.mark.parametrize("triple", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "arm64-apple-darwin"])
+def test_symbols_are_found_in_the_object_files_of_every_system(triple):
+    binding = pytest.importorskip("llvmlite.binding")
+    try:
+        binding.initialize_all_targets()
+        binding.initialize_all_asmprinters()
+        machine = binding.Target.from_triple(triple).create_target_machine()
+    except RuntimeError as error:
+        pytest.skip(f"this LLVM knows no {triple}: {error}")
+    module = binding.parse_assembly(
+        f'target triple = "{triple}"\n'
+        "declare float @expf(float)\ndeclare void @other()\n@data = external global float\n"
+        "define internal float @inside(float %x) noinline {\n  %y = call float @expf(float %x)\n  ret float %y\n}\n"
+        "define float @entry() {\n  call void @other()\n  %x = load float, ptr @data\n"
+        "  %y = call float @inside(float %x)\n  ret float %y\n}\n"
+    )
+    assert native.undefined_symbols(machine.emit_object(module)) == ["data", "expf", "other"]
+
+
+def test_an_unknown_kind_of_object_file_is_refused():
+    with pytest.raises(DeviceUnavailable, match="no object files"):
+        native.undefined_symbols(b"\x7fELF\1\1")
+
+
+# ---- the functions of this process -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(folder, tmp_path, monkeypatch):
+    """The process without compiled kernels as yet, and the small package in the place of kernels/cpu."""
+    folder.rename(tmp_path / "cpu")
+    monkeypatch.setattr(native.kernel_sources, "folder", lambda: tmp_path)
+    monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path / "cache"))
+    native._outcome.cache_clear()
+    yield tmp_path / "cpu"
+    native._outcome.cache_clear()
+
+
+def test_threads_that_ask_at_once_compile_once(own, compilations):
+    found, start = [], threading.Barrier(4)
+
+    def ask():
+        start.wait()
+        found.append(native.functions())
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert compilations == [own] and len(found) == 4 and all(f is found[0] for f in found)
+    hold(found[0])
+    assert native.problem() is None
+
+
+def test_what_failed_once_is_not_tried_again(own, compilations):
+    (own / "kernels.py").write_text("raise RuntimeError('no kernels today')")
+    assert native.problem() is None and not compilations
+    for _ in range(2):
+        with pytest.raises(DeviceUnavailable, match="no kernels today"):
+            native.functions()
+    assert len(compilations) == 1 and "no kernels today" in native.problem()
+
+
+@pytest.mark.parametrize("package", ["llvmlite", "numba"])
+def test_without_the_compiler_it_says_what_to_install(own, monkeypatch, package):
+    spec = native._spec
+    monkeypatch.setattr(native, "_spec", lambda name: None if name == package else spec(name))
+    assert package in native.problem() and "pip install 'gpumlp[jit]'" in native.problem()
+
+
+@pytest.mark.parametrize("module", ["llvmlite.binding", "numba"])
+def test_a_compiler_that_cannot_be_imported_is_told_in_its_own_words(own, compilations, monkeypatch, module):
+    import_module = importlib.import_module
+
+    def broken(name):
+        if name == module:
+            raise OSError("its library is broken")
+        return import_module(name)
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    with pytest.raises(DeviceUnavailable, match=r"OSError: its library is broken.*gpumlp\[jit\]"):
+        native.functions()
+    assert "its library is broken" in native.problem()
+
+
+def test_a_system_that_runs_no_new_code_is_told(own, compilations, monkeypatch):
+    def forbidden():
+        raise PermissionError(13, "cannot allocate executable memory")
+
+    monkeypatch.setattr(native._llvm(), "check_jit_execution", forbidden)
+    with pytest.raises(DeviceUnavailable, match="cannot allocate executable memory"):
+        native.functions()
+
+
+def test_an_installation_without_the_kernels_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match="install gpumlp again"):
+        native.load(tmp_path / "cpu", DiskCache(tmp_path))
+
+
+def test_two_threads_are_in_kernels_at_once(own, compilations):
+    """Each waits for the other's mark, so they meet only where a call leaves the interpreter to other threads."""
+    table, met, meets = np.zeros(2, np.int64), [], native.functions()["meets"]
+    threads = [threading.Thread(target=lambda t=t: met.append(meets(table.ctypes.data, t))) for t in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert met == [1, 1]
