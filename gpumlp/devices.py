@@ -221,7 +221,9 @@ def resolve(device: str | None = None, dtype: str = "float32") -> Device:
             "Make it with dtype='float32', or use device='cpu'."
         )
     if kernels == "numpy":
-        raise ValueError(f"device {device!r} ({source}) and GPUMLP_KERNELS=numpy: NumPy computes on the CPU. Unset one.")
+        raise ValueError(
+            f"device {device!r} ({source}) and GPUMLP_KERNELS=numpy: NumPy computes on the CPU. Unset one."
+        )
     index = int(device.partition(":")[2] or 0)
     if problem := gpu_problem(index):
         raise DeviceUnavailable(f"device {device!r} ({source}) cannot be used: {problem} device='cpu' needs no GPU.")

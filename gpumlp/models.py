@@ -387,7 +387,11 @@ class Sequential:
         batches = data.Batches(len(held_out), batch_size, steps, False)
         hooks = self._hooks(callbacks, verbose, batches.steps)
         logs = loop.evaluate(
-            self._program_for(batches.batch_size, batches.steps), held_out, batches, self._objective(loss, held_out), hooks
+            self._program_for(batches.batch_size, batches.steps),
+            held_out,
+            batches,
+            self._objective(loss, held_out),
+            hooks,
         )
         return _result(logs, return_dict)
 

@@ -151,7 +151,9 @@ def test_dropout_rescaling_regularizers_and_a_frozen_layer_over_a_run(kernels):
     hold(kernels, make, lambda m: m.fit(x, y, batch_size=20, epochs=6, verbose=0, validation_data=(x[::2], y[::2])))
 
 
-@pytest.mark.parametrize("shape", [(1, 256, 256, 1), (7, 1, 5), (300, 600, 33, 10), (3, 1100, 2), (64, 4, 64, 5)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(1, 256, 256, 1), (7, 1, 5), (300, 600, 33, 10), (3, 1100, 2), (64, 4, 64, 5)], ids=str
+)
 @pytest.mark.parametrize("batch", [1, 20, 33])
 def test_awkward_shapes_over_a_run(kernels, shape, batch):
     def make(dtype):
@@ -164,7 +166,9 @@ def test_awkward_shapes_over_a_run(kernels, shape, batch):
 
 def test_batches_larger_than_what_is_summed_at_a_time(kernels):
     x, y = data(2500, 5, 3)
-    make = lambda dtype: build([layers.Dense(20, "tanh"), layers.Dense(3)], optimizers.SGD(0.1), dtype=dtype, features=5)  # noqa: E731
+    make = lambda dtype: build(
+        [layers.Dense(20, "tanh"), layers.Dense(3)], optimizers.SGD(0.1), dtype=dtype, features=5
+    )  # noqa: E731
     hold(kernels, make, lambda m: m.fit(x, y, batch_size=2300, epochs=3, verbose=0))
 
 
@@ -406,7 +410,10 @@ def test_models_trained_by_several_python_threads_do_not_disturb_each_other(kern
     together = [build() for _ in range(4)]
     for model in together:
         model.set_weights(build().get_weights())
-    workers = [threading.Thread(target=m.fit, args=(x, y), kwargs={"epochs": 5, "verbose": 0, "shuffle": False}) for m in together]
+    workers = [
+        threading.Thread(target=m.fit, args=(x, y), kwargs={"epochs": 5, "verbose": 0, "shuffle": False})
+        for m in together
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:

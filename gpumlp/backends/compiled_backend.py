@@ -56,6 +56,7 @@ class CompiledBackend(NumpyBackend):
         """See `NumpyBackend.dense_forward`."""
         job, record = self._job(x, y, **function_fields(activation))
         record.set(KIND=layout().DENSE, KERNEL=w, BIAS=b, Z=z, ZEROS=layout().SOME_ZEROS)
+        record.set(ACTIVE=np.zeros(x.shape[1], np.float32), ACTIVE_LD=x.shape[1])
         self._run(job, "FORWARD")
 
     def dense_backward(
@@ -75,7 +76,7 @@ class CompiledBackend(NumpyBackend):
         job.set(SCALARS=np.array([-1.0, 1.0], np.float32), BETA_1=0.0)
         record.set(
             KIND=names.DENSE, KERNEL=w, IN=x, IN_DELTA=dx, DELTA=dy, Z=z, ZEROS=names.SOME_ZEROS,
-            KERNEL_TRAINS=0, SHARES=np.array([0, inputs]),
+            KERNEL_TRAINS=0, SHARES=np.array([0, inputs]), ACTIVE=np.abs(x).sum(axis=0, dtype=np.float32), ACTIVE_LD=inputs,
         )  # fmt: skip
         self._run(job, "BACK")
         record.set(KERNEL=room[0], KERNEL_TRAINS=1, BIAS=room[0, inputs], BIAS_TRAINS=int(db is not None))
@@ -115,7 +116,9 @@ class CompiledBackend(NumpyBackend):
 
     # ---- objectives ------------------------------------------------------------------------------------------------
 
-    def _judged(self, target: Array, pred: Array, weights: Any, metrics: list[Metric], loss: Any, dpred: Array) -> Array:
+    def _judged(
+        self, target: Array, pred: Array, weights: Any, metrics: list[Metric], loss: Any, dpred: Array
+    ) -> Array:
         """Return the results of a batch: loss, totals, divisors."""
         job, record = self._job(pred, pred, len(metrics))
         record.set(DELTA=dpred)

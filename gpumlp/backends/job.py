@@ -92,7 +92,7 @@ class Job(Record):
     def set_work(self, threads: int, batch: int, widest: int) -> None:
         """Give the threads their work memory."""
         names = layout()
-        kinds = ("LISTS", "SUMS", "GRADIENTS", "PANELS", "TURNED")
+        kinds = ("LISTS", "GRADIENTS", "PANELS", "TURNED")
         for kind, size in zip(kinds, names.work_sizes(batch, widest), strict=True):
             dtype = np.int64 if kind == "LISTS" else np.float32
             distance = -(-size * np.dtype(dtype).itemsize // LINE) * LINE // np.dtype(dtype).itemsize

@@ -32,7 +32,11 @@ OPERATIONS_EACH = 400_000
 RATE = 5e10  # operations a second that one thread is taken to do before anything is known
 SAMPLES_EACH = 4
 WORTH = 0.004  # seconds of work, on one thread, for which others are called: which takes some tenths of a millisecond
-PIECE, TRIAL, RETRY = 0.1, 0.01, 8  # seconds in one call; seconds that another number of threads is tried, and how often
+PIECE, TRIAL, RETRY = (
+    0.1,
+    0.01,
+    8,
+)  # seconds in one call; seconds that another number of threads is tried, and how often
 
 
 class Pace:
@@ -150,6 +154,8 @@ class CompiledProgram:
         zeros = names.SOME_ZEROS if i == 0 or isinstance(below, DropoutOp) else 0
         if isinstance(below, (DenseOp, ActivationOp)) and below.activation.name == "relu":
             zeros = names.RELU_ZEROS
+        if op.outputs < names.WIDE:
+            zeros = 0
         z = aligned_zeros(self._values[i + 1].shape, np.float32) if op.activation.retains_input else None
         record.set(
             KIND=names.DENSE, KERNEL=self.arena.weights[op.kernel], KERNEL_TRAINS=int(network.trainable[op.kernel]),
@@ -158,6 +164,7 @@ class CompiledProgram:
             KERNEL_L1=float(of_kernel.l1), KERNEL_L2=float(of_kernel.l2),
             BIAS_L1=float(of_bias.l1), BIAS_L2=float(of_bias.l2),
             PENALTIES=np.zeros(op.inputs + 1) if penalised else None, Z=z, ZEROS=zeros,
+            ACTIVE=aligned_zeros((self._team.size, padded(op.inputs)), np.float32), ACTIVE_LD=padded(op.inputs),
             SHARES=_shares(op.inputs, self._team.size), **function_fields(op.activation),
         )  # fmt: skip
 

@@ -28,11 +28,11 @@ fills the table in).
     OPTIMIZER, BETA_1, BETA_2, EPSILON, NESTEROV, CENTERED,  # SGD, RMSprop: BETA_1 is momentum; RMSprop: BETA_2 is rho
     SLOT_1, SLOT_2, SLOT_3,  # from a weight to its place in each of the optimizer's state arrays, in floats; 0: none
     IDENTITY,  # address of int64 0, 1, 2, ..., as many as the batch or the widest layer has
-    LISTS, SUMS, GRADIENTS, PANELS, TURNED,  # each thread's work memory, one thread after the other, as `work_sizes`
-    LISTS_LD, SUMS_LD, GRADIENTS_LD, PANELS_LD, TURNED_LD,
+    LISTS, GRADIENTS, PANELS, TURNED,  # each thread's work memory, one thread after the other, as `work_sizes`
+    LISTS_LD, GRADIENTS_LD, PANELS_LD, TURNED_LD,
     WEIGHTS_BAD, GRADIENTS_BAD,  # whether somebody saw NaN or Inf there: then no product with a zero is left out
     JOB_WORDS,
-) = range(54)  # fmt: skip
+) = range(52)  # fmt: skip
 FORWARD, OBJECTIVE, BACK, UPDATE = 1, 2, 4, 8
 
 # ---- an operation ------------------------------------------------------------------------------------------------------
@@ -47,9 +47,10 @@ DENSE, ACTIVATION, DROPOUT, AFFINE = range(4)
     Z, OUT, DELTA, OUT_LD,  # [batch, outputs]: pre-activations (0: not kept), values, and the gradients by them
     MASK, RATE, SCALE, KEY, LAYER,  # dropout
     ZEROS,  # SOME_ZEROS: many inputs may be zero; RELU_ZEROS: and where they are, nobody asks for the gradient
+    ACTIVE, ACTIVE_LD,  # [threads, inputs]: zero for an input that is zero in all of the thread's rows
     SHARES,  # address of int64 [threads + 1]: thread t updates rows SHARES[t] to SHARES[t + 1] - 1 of the kernel
     OP_WORDS,
-) = range(31)  # fmt: skip
+) = range(33)  # fmt: skip
 SOME_ZEROS, RELU_ZEROS = 1, 2
 
 # ---- a metric ----------------------------------------------------------------------------------------------------------
@@ -64,9 +65,11 @@ SGD, ADAM, RMSPROP = range(3)
 # ---- work memory -------------------------------------------------------------------------------------------------------
 CHUNK = 512  # columns of a weight gradient that are computed, and used up, at a time
 BLOCK = 28  # rows of it: two of the tallest tiles
-NARROW = 32  # outputs up to which a transposed copy of the weights is worth its making
+WIDE = 128  # outputs from which on it pays to look for inputs that are zero
+NARROW = 32  # outputs up to which a transposed copy of the weights is worth its making for any batch
+TURNED_MOST = 65_536  # floats of such a copy, but for narrow ones
 
 
 def work_sizes(batch, widest):
-    """Return how many elements of LISTS (int64), SUMS, GRADIENTS, PANELS and TURNED (float32) a thread needs."""
-    return widest, widest, BLOCK * CHUNK, BLOCK * batch, NARROW * widest
+    """Return how many elements of LISTS (int64), GRADIENTS, PANELS and TURNED (float32) a thread needs."""
+    return widest, BLOCK * CHUNK, BLOCK * batch, max(NARROW * widest, TURNED_MOST) + 256

@@ -15,7 +15,7 @@ from .vector import at, kernel
 ZERO, HALF, ONE, TWO, THREE = float32(0.0), float32(0.5), float32(1.0), float32(2.0), float32(3.0)
 ROOT_HALF, DENSITY = float32(math.sqrt(0.5)), float32(1.0 / math.sqrt(2.0 * math.pi))
 GELU_SCALE, GELU_CUBE = float32(math.sqrt(2.0 / math.pi)), float32(0.044715)
-LARGEST = float32(3.4028235e38)
+LARGEST, LOWEST = float32(3.4028235e38), float32(-math.inf)
 
 
 @kernel
@@ -29,12 +29,6 @@ def gelu_tanh_cdf(z):
 
 
 # ---- forward -----------------------------------------------------------------------------------------------------------
-@kernel
-def add_bias(z, bias, n):
-    for j in range(n):
-        z[j] += bias[j]
-
-
 @kernel
 def activate(function, y, n, a):
     """y[n] = f(y[n]); ``a`` is the constant of leaky_relu and elu.
@@ -72,7 +66,7 @@ def activate(function, y, n, a):
 @kernel
 def largest(z, n):
     """The largest element, NaN passed over."""
-    top = -float32(math.inf)
+    top = LOWEST
     for j in range(n):
         top = z[j] if z[j] > top else top
     return top

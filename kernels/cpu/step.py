@@ -10,10 +10,11 @@ from numba import float32, int32
 
 from . import layout as L
 from .dense import (
-    chunk_of, column_product, column_sums, forward_product, inputs_product, list_active, pack_columns, weights_product,
+    chunk_of, column_product, column_sums, forward_product, inputs_product, list_active, mark_active, pack_columns,
+    weights_product,
 )  # fmt: skip
 from .objectives import sample_loss, sample_metric
-from .rows import ONE, activate, add_bias, any_bad, apply_slope, clear, copy, drop, multiply, scale
+from .rows import LOWEST, ONE, ZERO, activate, any_bad, apply_slope, clear, copy, drop, multiply, scale
 from .updates import adam, penalty, rmsprop, rmsprop_full, sgd, sgd_momentum
 from .vector import at, doubles, floats, flush_denormals, kernel, meet, restore_modes, words
 
@@ -35,6 +36,18 @@ def gather(job, x, x_row, batch_start, first, last):
 
 
 @kernel
+def stretches(function, rows, columns, distance):
+    """In how many stretches, and how long, rows that stand ``distance`` apart go through a function.
+
+    In one, with what fills the rows up, where that is little and the function is one of single elements: short loops
+    cost more than a few elements too many.
+    """
+    if function == L.SOFTMAX or columns * 2 < distance or rows == 0:
+        return rows, columns
+    return 1, (rows - 1) * distance + columns
+
+
+@kernel
 def forward(job, op, thread, first, last, step):
     """One operation on some rows."""
     real = doubles(op)
@@ -43,19 +56,25 @@ def forward(job, op, thread, first, last, step):
     x, y = at(floats(op[L.IN]), first * x_row), at(floats(op[L.OUT]), first * y_row)
     if op[L.KIND] == L.DENSE:
         z = y if op[L.Z] == 0 else at(floats(op[L.Z]), first * y_row)
-        identity = words(job[L.IDENTITY])
+        identity, bias = words(job[L.IDENTITY]), floats(op[L.BIAS])
         index, active = identity, inputs
-        if op[L.ZEROS] != 0 and job[L.WEIGHTS_BAD] == 0:
-            index = at(words(job[L.LISTS]), thread * job[L.LISTS_LD])
-            active = list_active(index, at(floats(job[L.SUMS]), thread * job[L.SUMS_LD]), x, x_row, rows, inputs)
-        work = at(floats(job[L.TURNED]), thread * job[L.TURNED_LD])
-        forward_product(z, y_row, x, x_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs, outputs, work)
-        for r in range(rows):
-            if op[L.BIAS] != 0:
-                add_bias(at(z, r * y_row), floats(op[L.BIAS]), outputs)
+        if op[L.ZEROS] != 0:
+            sums = at(floats(op[L.ACTIVE]), thread * op[L.ACTIVE_LD])
+            mark_active(sums, x, x_row, rows, inputs)
+            if job[L.WEIGHTS_BAD] == 0:
+                index = at(words(job[L.LISTS]), thread * job[L.LISTS_LD])
+                active = list_active(index, sums, 0, 1, inputs)
+        forward_product(
+            z, y_row, bias, op[L.BIAS] != 0, x, x_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs,
+            outputs, ZERO if function == L.RELU else LOWEST, at(floats(job[L.TURNED]), thread * job[L.TURNED_LD]),
+        )  # fmt: skip
+        if function == L.RELU:
+            return
+        lines, length = stretches(function, rows, outputs, y_row)
+        for r in range(lines):
             if op[L.Z] != 0:
-                copy(at(y, r * y_row), at(z, r * y_row), outputs)
-            activate(function, at(y, r * y_row), outputs, constant)
+                copy(at(y, r * y_row), at(z, r * y_row), length)
+            activate(function, at(y, r * y_row), length, constant)
         return
     for r in range(rows):
         row, place = at(y, r * y_row), (first + r) * outputs
@@ -102,10 +121,11 @@ def back(job, op, thread, first, last):
     x, dx = at(floats(op[L.IN]), first * x_row), at(floats(op[L.IN_DELTA]), first * x_row)
     if op[L.KIND] == L.DENSE:
         z, bad = y if op[L.Z] == 0 else at(floats(op[L.Z]), first * y_row), False
-        for r in range(rows):
-            apply_slope(function, at(dy, r * y_row), at(y, r * y_row), at(z, r * y_row), outputs, constant)
+        lines, length = stretches(function, rows, outputs, y_row)
+        for r in range(lines):
+            apply_slope(function, at(dy, r * y_row), at(y, r * y_row), at(z, r * y_row), length, constant)
             if op[L.ZEROS] != 0:
-                bad |= any_bad(at(dy, r * y_row), outputs)
+                bad |= any_bad(at(dy, r * y_row), length)
         if bad:
             job[L.GRADIENTS_BAD] = 1
         if op[L.IN_DELTA] == 0:
@@ -114,11 +134,25 @@ def back(job, op, thread, first, last):
         index, active = identity, inputs
         if op[L.ZEROS] == L.RELU_ZEROS and job[L.WEIGHTS_BAD] == 0 and not bad:
             index = at(words(job[L.LISTS]), thread * job[L.LISTS_LD])
-            active = list_active(index, at(floats(job[L.SUMS]), thread * job[L.SUMS_LD]), x, x_row, rows, inputs)
+            active = list_active(index, at(floats(op[L.ACTIVE]), thread * op[L.ACTIVE_LD]), 0, 1, inputs)
             if active < inputs:
                 clear(dx, rows, x_row, inputs)
         work = at(floats(job[L.TURNED]), thread * job[L.TURNED_LD])
-        inputs_product(dx, x_row, dy, y_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs, outputs, work)
+        inputs_product(
+            dx,
+            x_row,
+            dy,
+            y_row,
+            floats(op[L.KERNEL]),
+            index,
+            active,
+            identity,
+            rows,
+            inputs,
+            outputs,
+            job[L.BATCH],
+            work,
+        )
         return
     for r in range(rows):
         above = at(dy, r * y_row)
@@ -170,7 +204,7 @@ def block_gradient(job, op, g, thread, row, rows, column, width, samples):
         return
     index, active = at(words(job[L.LISTS]), thread * job[L.LISTS_LD]), rows
     if op[L.ZEROS] != 0 and job[L.GRADIENTS_BAD] == 0:
-        active = list_active(index, at(floats(job[L.SUMS]), thread * job[L.SUMS_LD]), x, x_row, samples, rows)
+        active = list_active(index, at(floats(op[L.ACTIVE]), row), op[L.ACTIVE_LD], job[L.THREADS], rows)
     if active == rows:
         weights_product(g, x, 1, x_row, dz, dz_row, identity, samples, rows, width)
         return
@@ -190,11 +224,12 @@ def update_kernel(job, op, thread, samples, rate, decay):
     """Update this thread's rows of the kernel of a dense layer, block by block."""
     real, outputs, shares = doubles(op), op[L.OUTPUTS], words(op[L.SHARES])
     g, width = at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD]), chunk_of(samples, outputs)
+    begin, end = shares[thread], shares[thread + 1]
     for c in range((outputs + width - 1) // width):
         column = c * width
         columns = min(width, outputs - column)
-        for row in range(shares[thread], shares[thread + 1], L.BLOCK):
-            rows = min(L.BLOCK, shares[thread + 1] - row)
+        for row in range(begin, end, L.BLOCK):
+            rows = min(L.BLOCK, end - row)
             w = at(floats(op[L.KERNEL]), row * outputs + column)
             if op[L.KERNEL_TRAINS]:
                 block_gradient(job, op, g, thread, row, rows, column, columns, samples)

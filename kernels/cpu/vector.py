@@ -19,9 +19,9 @@ LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4
 VECTORS = 2
 ROWS = 14 if LANES == 16 else 12 if _ARM else 6
 COLUMNS = VECTORS * LANES
-# A dot tile holds DOT_ROWS x DOT_COLUMNS vectors of sums, whose lanes are then added, LANES of them at a time.
-DOT_ROWS = 4
-DOT_COLUMNS = 2 if LANES == 8 else 4
+# A dot tile holds about LANES vectors of sums, whose lanes are then added all at once.
+DOT_ROWS = 5 if LANES == 16 else 4
+DOT_SUMS = 8 if LANES == 8 else 16
 PATIENCE = 4096  # looks at a barrier before a thread lets others have its core
 
 FLOATS, DOUBLES = types.CPointer(types.float32), types.CPointer(types.float64)
@@ -166,11 +166,11 @@ def _loop(b, count, sums, body):
 def _outer_function(module, rows, full):
     """One tile: ``rows`` x VECTORS vectors if ``full``, otherwise one vector, of which ``count`` lanes are meant."""
     p = _floats_type()
-    kinds = [p, _I64, p, _I64, _I64, p, _I64, ir.PointerType(_I64), _I64, _I64, _I64]
+    kinds = [p, _I64, p, _I64, p, _I64, _I64, p, _I64, ir.PointerType(_I64), _I64, _I64, _I64, _F32]
     function, b, args = _function(module, f"gpumlp_outer_{rows}_{'full' if full else 'part'}", kinds)
     if b is None:
         return function
-    c, c_row, a, a_row, a_step, right, right_step, index, steps, count, more = args
+    c, c_row, start, start_row, a, a_row, a_step, right, right_step, index, steps, count, more, least = args
     mask, vectors = (None, VECTORS) if full else (_mask(b, count), 1)
 
     def body(k, sums):
@@ -184,42 +184,52 @@ def _outer_function(module, rows, full):
             out += _done(b, row)
         return out
 
-    lines = [_offset(b, c, b.mul(c_row, _I64(r))) for r in range(rows)]
-    places = [_offset(b, line, _I64(v * LANES)) for line in lines for v in range(vectors)]
-    sums = _loop(b, more, [_VECTOR(None)] * len(places), lambda k, s: [_load_vector(b, p, mask) for p in places])
-    for value, place in zip(_loop(b, steps, sums, body), places, strict=True):
-        _store_vector(b, value, place, mask)
+    def places(first, row):
+        lines = [_offset(b, first, b.mul(row, _I64(r))) for r in range(rows)]
+        return [_offset(b, line, _I64(v * LANES)) for line in lines for v in range(vectors)]
+
+    sums = [_VECTOR(None)] * (rows * vectors)
+    sums = _loop(b, more, sums, lambda k, s: [_load_vector(b, place, mask) for place in places(start, start_row)])
+    least = _splat(b, least, _VECTOR)
+    for value, place in zip(_loop(b, steps, sums, body), places(c, c_row), strict=True):
+        _store_vector(b, b.select(b.fcmp_ordered("<", value, least), least, value), place, mask)
     b.ret_void()
     return function
 
 
 @intrinsic
-def outer_tile(typing, c, c_row, a, a_row, a_step, b, b_step, index, steps, rows, columns, more):
-    """c[r, j] = sum over k < steps of a[r, index[k]] b[index[k], j], for r < rows <= ROWS, j < columns <= COLUMNS.
+def outer_tile(
+    typing, c, c_row, start, start_row, a, a_row, a_step, b, b_step, index, steps, rows, columns, more, least
+):
+    """c[r, j] = start[r, j] + sum over k < steps of a[r, index[k]] b[index[k], j]; r < rows <= ROWS, j < columns.
 
-    ``more`` is 1 where the sum starts from what is in c, else 0. a[r, k] stands at a[r a_row + k a_step], b[k, j] at b[k b_step + j], c[r, j] at c[r c_row + j]. ``columns`` is
-    COLUMNS or at most LANES. Sums run over k in order, whatever the tile.
+    What is less than ``least`` becomes that: with 0, c = relu. ``more`` is 1, or 0 where the sum starts from zero;
+    ``columns`` is COLUMNS, or at most LANES. a[r, k] stands at a[r a_row + k a_step], b[k, j] at b[k b_step + j], c[r, j]
+    at c[r c_row + j], and start's alike: start_row may be 0. Sums run over k in order, whatever the tile.
     """
-    sig = types.void(FLOATS, types.int64, FLOATS, types.int64, types.int64, FLOATS, types.int64, WORDS, *[types.int64] * 4)
+    matrix = (FLOATS, types.int64)
+    sig = types.void(*matrix, *matrix, *matrix, types.int64, *matrix, WORDS, *[types.int64] * 4, types.float32)
 
     def code(context, builder, sig, args):
-        *arguments, height, width, again = args
-        arguments = [*arguments, width, again]
+        *arguments, height, width, again, lowest = args
+        arguments = [*arguments, width, again, lowest]
         full = builder.icmp_signed("==", width, _I64(COLUMNS))
         with builder.if_else(full) as (whole, part):
             for branch, kind in ((whole, True), (part, False)):
                 with branch:
-                    _switch(builder, height, lambda r, kind=kind: _outer_function(builder.module, r, kind), arguments)
+                    _switch(
+                        builder, height, lambda r, kind=kind: _outer_function(builder.module, r, kind), arguments, ROWS
+                    )
         return context.get_dummy_value()
 
     return sig, code
 
 
-def _switch(builder, height, make, arguments):
-    """Call the function of the tile ``height`` rows high."""
+def _switch(builder, height, make, arguments, most):
+    """Call the function of the tile ``height`` rows high, at most ``most``."""
     after = builder.append_basic_block("done")
     switch = builder.switch(height, after)
-    for rows in range(1, ROWS + 1):
+    for rows in range(1, most + 1):
         block = builder.append_basic_block(f"rows_{rows}")
         switch.add_case(_I64(rows), block)
         builder.position_at_end(block)
@@ -230,8 +240,8 @@ def _switch(builder, height, make, arguments):
 
 # ---- dot tiles: c[r, j] = a row of a times a row of b -------------------------------------------------------------------
 def _added(b, sums):
-    """Return one vector of the totals of LANES vectors, in their order: halves are added until each is one number."""
-    size = LANES
+    """Return a vector of the totals of up to LANES vectors, in order: halves are added until each is one number."""
+    sums, size = [*sums, *[_VECTOR(None)] * (LANES - len(sums))], LANES
     while size > 1:
         half, pairs = size // 2, []
         for x, y in zip(sums[::2], sums[1::2], strict=True):
@@ -240,67 +250,95 @@ def _added(b, sums):
             low = [g + i for source in (0, LANES) for g in groups for i in range(source, source + half)]
             high = [lane + half for lane in low]
             kind = ir.VectorType(_I32, LANES)
-            pairs.append(
-                b.fadd(*(b.shuffle_vector(x, y, ir.Constant(kind, lanes)) for lanes in (low, high)))
-            )
+            pairs.append(b.fadd(*(b.shuffle_vector(x, y, ir.Constant(kind, lanes)) for lanes in (low, high))))
         sums, size = pairs, half
     return sums[0]
 
 
-def _dot_function(module):
-    p = _floats_type()
-    kinds = [p, _I64, p, _I64, p, _I64, ir.PointerType(_I64), _I64, _I64, _I64]
-    function, b, args = _function(module, "gpumlp_dot", kinds)
+def _dot_function(module, rows):
+    """A tile ``rows`` high and DOT_SUMS // rows wide."""
+    width, p = DOT_SUMS // rows, _floats_type()
+    kinds = [p, _I64, p, _I64, p, _I64, ir.PointerType(_I64), _I64, _I64]
+    function, b, args = _function(module, f"gpumlp_dot_{rows}", kinds)
     if b is None:
         return function
-    c, c_row, a, a_row, right, right_row, index, steps, rows, columns = args
+    c, c_row, a, a_row, right, right_row, index, steps, columns = args
 
-    def least(x, y):
-        return b.select(b.icmp_signed("<", x, y), x, y)
+    def place(j):  # beyond the tile's edge the last column stands once more
+        last = b.sub(columns, _I64(1))
+        inside = b.select(b.icmp_signed("<", _I64(j), last), _I64(j), last)
+        return b.load(b.gep(index, [inside], source_etype=_I64), typ=_I64)
 
-    def place(j):
-        return b.load(b.gep(index, [least(_I64(j), b.sub(columns, _I64(1)))], source_etype=_I64), typ=_I64)
-
-    # beyond the tile's edge the last row stands once more
-    left = [_offset(b, a, b.mul(a_row, least(_I64(r), b.sub(rows, _I64(1))))) for r in range(DOT_ROWS)]
-    places = [place(j) for j in range(DOT_COLUMNS)]
-    lines = [_offset(b, right, b.mul(right_row, at)) for at in places]
+    places = [place(j) for j in range(width)]
+    left = [_offset(b, a, b.mul(a_row, _I64(r))) for r in range(rows)]
+    lines = [_offset(b, right, b.mul(right_row, place)) for place in places]
 
     def products(k, sums, mask):
         x, y = ([_load_vector(b, _offset(b, line, k), mask) for line in side] for side in (left, lines))
-        return [_multiply_add(b, x[i // DOT_COLUMNS], y[i % DOT_COLUMNS], s) for i, s in enumerate(sums)]
+        return [_multiply_add(b, x[i // width], y[i % width], s) for i, s in enumerate(sums)]
 
-    count = DOT_ROWS * DOT_COLUMNS
-    sums = _loop(
-        b, b.sdiv(steps, _I64(LANES)), [_VECTOR(None)] * count, lambda k, s: products(b.mul(k, _I64(LANES)), s, None)
-    )
+    sums, whole = [_VECTOR(None)] * (rows * width), b.sdiv(steps, _I64(LANES))
+    sums = _loop(b, whole, sums, lambda k, s: products(b.mul(k, _I64(LANES)), s, None))
     rest = b.srem(steps, _I64(LANES))
     some = b.zext(b.icmp_signed(">", rest, _I64(0)), _I64)
     sums = _loop(b, some, sums, lambda k, s: products(b.sub(steps, rest), s, _mask(b, rest)))
-    for first in range(0, count, LANES):
-        total = _added(b, sums[first : first + LANES])
-        for i in range(LANES):
-            r, j = divmod(first + i, DOT_COLUMNS)
-            wanted = b.and_(b.icmp_signed("<", _I64(r), rows), b.icmp_signed("<", _I64(j), columns))
-            with b.if_then(wanted, likely=True):
-                b.store(b.extract_element(total, _I32(i)), _offset(b, c, b.add(b.mul(c_row, _I64(r)), places[j])))
+    groups = [_added(b, sums[i : i + LANES]) for i in range(0, len(sums), LANES)]
+    totals = [b.extract_element(groups[i // LANES], _I32(i % LANES)) for i in range(len(sums))]
+    for j in range(width):
+        with b.if_then(b.icmp_signed("<", _I64(j), columns), likely=True):
+            for r in range(rows):
+                b.store(totals[r * width + j], _offset(b, c, b.add(b.mul(c_row, _I64(r)), places[j])))
     b.ret_void()
     return function
 
 
 @intrinsic
 def dot_tile(typing, c, c_row, a, a_row, b, b_row, index, steps, rows, columns):
-    """c[r, index[j]] = sum over k < steps of a[r, k] b[index[j], k], r < rows <= DOT_ROWS, j < columns <= DOT_COLUMNS.
+    """c[r, index[j]] = sum over k < steps of a[r, k] b[index[j], k], for r < rows <= DOT_ROWS, j < columns.
 
-    a[r, k] stands at a[r a_row + k], and so on. LANES sums run side by side, then their lanes are added by halves.
+    a[r, k] stands at a[r a_row + k], and so on; ``columns`` is at most DOT_SUMS // rows. LANES sums run side
+    by side, then their lanes are added by halves, whatever the tile.
     """
     sig = types.void(FLOATS, types.int64, FLOATS, types.int64, FLOATS, types.int64, WORDS, *[types.int64] * 3)
 
     def code(context, builder, sig, args):
-        builder.call(_dot_function(builder.module), args)
+        *arguments, height, width = args
+        _switch(builder, height, lambda r: _dot_function(builder.module, r), [*arguments, width], DOT_ROWS)
         return context.get_dummy_value()
 
     return sig, code
+
+
+# ---- transposition -----------------------------------------------------------------------------------------------------
+@intrinsic
+def turn_tile(typing, out, out_row, a, a_row):
+    """out[j, i] = a[i, j] for i, j < LANES."""
+
+    def code(context, builder, sig, args):
+        p = _floats_type()
+        function, b, inner = _function(builder.module, "gpumlp_turn", [p, _I64, p, _I64])
+        if b is not None:
+            out, out_row, a, a_row = inner
+            lines = [_load_vector(b, _offset(b, a, b.mul(a_row, _I64(i)))) for i in range(LANES)]
+            size = LANES
+            while (
+                size > 1
+            ):  # swap the upper right and the lower left quarter of every block, then of blocks half as large
+                half = size // 2
+                first = [lane if lane % size < half else lane - half + LANES for lane in range(LANES)]
+                second = [lane + half if lane % size < half else lane + LANES for lane in range(LANES)]
+                for i in (i for i in range(LANES) if i % size < half):
+                    x, y, kind = lines[i], lines[i + half], ir.VectorType(_I32, LANES)
+                    lines[i] = b.shuffle_vector(x, y, ir.Constant(kind, first))
+                    lines[i + half] = b.shuffle_vector(x, y, ir.Constant(kind, second))
+                size = half
+            for j, line in enumerate(lines):
+                _store_vector(b, line, _offset(b, out, b.mul(out_row, _I64(j))))
+            b.ret_void()
+        builder.call(function, args)
+        return context.get_dummy_value()
+
+    return types.void(FLOATS, types.int64, FLOATS, types.int64), code
 
 
 # ---- threads, and the processor's modes ------------------------------------------------------------------------------------
