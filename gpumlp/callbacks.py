@@ -211,7 +211,7 @@ class EarlyStopping(Callback):
 
 
 class CallbackList:
-    """All callbacks of one ``fit`` as one, with what the loop asks: ``per_batch`` and ``stopped``."""
+    """All callbacks of one ``fit`` as one, with what the loop asks: ``per_batch``, ``stopped``, ``nobody`` is there."""
 
     def __init__(self, callbacks: Iterable[Callback], model: Any, params: dict[str, Any]) -> None:
         self._all, self._model = list(callbacks), model
@@ -219,6 +219,7 @@ class CallbackList:
             callback.set_model(model)
             callback.set_params(params)
         self.per_batch = any(c.wants_batches for c in self._all)
+        self.nobody = not self._all
 
     @property
     def stopped(self) -> bool:

@@ -232,9 +232,10 @@ class Sequential:
         """Return a Program for ``batch`` samples; ``steps`` are asked of it now, and long work may change what it is."""
         self._computing()
         network, arena = self._need_built("this")
-        before, kernels = self._asked, self.device.kernels
-        self._asked += steps * numpy_seconds(network, batch, training)
-        grown = kernels == "auto" and before < LONG <= self._asked
+        kernels, grown = self.device.kernels, False
+        if kernels == "auto" and self._asked < LONG:
+            self._asked += steps * numpy_seconds(network, batch, training)
+            grown = self._asked >= LONG
         if self._program is None or self._program.batch < batch or grown:
             most = max(batch, 0 if self._program is None else self._program.batch)
             self._program = None  # its memory is free before the new one asks for more

@@ -44,7 +44,7 @@ def padded(columns: int) -> int:
 
 def address(array: Any) -> int:
     """Return where an array starts; 0 for None."""
-    return 0 if array is None else array.ctypes.data
+    return 0 if array is None else array.__array_interface__["data"][0]
 
 
 def bits(value: float) -> int:
@@ -89,6 +89,13 @@ class Job(Record):
         self.set(BARRIER=aligned_zeros((16,), np.int64))
         self.address = address(self._words)
 
+    def set_call(
+        self, phases: int, batches: tuple[int, int], batch: int, samples: int, step: int, *arrays: Any
+    ) -> None:
+        """Set what changes from call to call; ``arrays``: X, ORDER and PREDICTIONS, which the caller keeps alive."""
+        first = layout().PHASES
+        self._words[first : first + 9] = (phases, *batches, batch, samples, step, *map(address, arrays))
+
     def set_work(self, threads: int, batch: int, widest: int) -> None:
         """Give the threads their work memory."""
         names = layout()
@@ -97,7 +104,13 @@ class Job(Record):
             dtype = np.int64 if kind == "LISTS" else np.float32
             distance = -(-size * np.dtype(dtype).itemsize // LINE) * LINE // np.dtype(dtype).itemsize
             self.set(**{kind: aligned_zeros((threads, distance), dtype), kind + "_LD": distance})
-        self.set(THREADS=threads, IDENTITY=np.arange(max(batch, widest, 1)))
+        self.set(IDENTITY=np.arange(max(batch, widest, 1)))
+        self.set_threads(threads)
+
+    def set_threads(self, threads: int) -> None:
+        """Set how many threads run the job, of those with work memory."""
+        self.threads = threads
+        self.set(THREADS=threads)
 
     def set_loss(self, loss: Loss) -> None:
         """Set the loss."""

@@ -29,6 +29,7 @@ from gpumlp.regularizers import L1L2
 Array = np.ndarray
 # A thread must have this many operations to do in a step, and this many samples in its tiles, to be worth its waiting.
 OPERATIONS_EACH = 400_000
+PREDICTING = 20  # times as much for predictions: another thread must be woken for each
 RATE = 5e10  # operations a second that one thread is taken to do before anything is known
 SAMPLES_EACH = 4
 WORTH = 0.004  # seconds of work, on one thread, for which others are called: which takes some tenths of a millisecond
@@ -92,7 +93,7 @@ class CompiledProgram:
     def __init__(self, network: Network, arena: Arena, batch: int, function: Any, team: Team) -> None:
         self.network, self.arena, self.batch = network, arena, batch
         self._function, self._team = function, team
-        self._work = 2 * sum(op.inputs * op.outputs for op in network.ops if isinstance(op, DenseOp))
+        self._work = 2 * network.products
         guess = max(3 * self._work * batch / RATE, 1e-5)
         self._pace = Pace(self._threads_for(batch, 3 * self._work * batch), guess)
         self.first_stretch = max(1, int(TRIAL / guess))  # steps to run before anything is known
@@ -118,7 +119,7 @@ class CompiledProgram:
         job = Job(len(network.ops), metrics)
         job.set_work(self._team.size, batch, max(network.sizes))
         job.set(
-            YIELD=let_others(), BATCH_Y=None, BATCH_W=aligned_zeros((batch,), np.float32),
+            YIELD=let_others(), X_WIDTH=network.sizes[0], PREDICTIONS_WIDTH=network.sizes[-1], BATCH_W=aligned_zeros((batch,), np.float32),
             VALUES=aligned_zeros((1 + 2 * metrics, batch), np.float32), VALUES_LD=batch, RESULTS_LD=1 + 2 * metrics,
         )  # fmt: skip
         for i, (op, record) in enumerate(zip(network.ops, job.operations, strict=True)):
@@ -168,14 +169,6 @@ class CompiledProgram:
             SHARES=_shares(op.inputs, self._team.size), **function_fields(op.activation),
         )  # fmt: skip
 
-    def _set_threads(self, threads: int) -> None:
-        """Share the weights out to so many threads."""
-        if self._job.get("THREADS") != threads:
-            self._job.set(THREADS=threads)
-            for op, record in zip(self.network.ops, self._job.operations, strict=True):
-                if isinstance(op, DenseOp):
-                    record.set(SHARES=_shares(op.inputs, threads))
-
     # ---- running ---------------------------------------------------------------------------------------------------
 
     def run(
@@ -201,14 +194,13 @@ class CompiledProgram:
             job.set_optimizer(optimizer, self.arena.params, slots)
         elif any(op.get("PENALTIES") for op in job.operations):
             phases |= names.UPDATE
-        job.set(
-            X=x, Y=y, X_WIDTH=x.shape[1], ORDER=order, PREDICTIONS=None,
-            SAMPLE_WEIGHTS=None if data.weights is None else np.ascontiguousarray(data.weights),
-        )  # fmt: skip
+        job.set(Y=y, SAMPLE_WEIGHTS=None if data.weights is None else np.ascontiguousarray(data.weights))
         self._look_at_weights()
         for start, stop, threads in self._pace.pieces(first, last):
             self._job.set(RESULTS=results[start - first :], SCALARS=scalars[start - first :])
-            self._call(phases, batch, len(x), start, stop, step + start - first if step else 0, threads)
+            number = step + start - first if step else 0
+            job.set_call(phases, (start, stop), batch, len(x), number, x, order, None)
+            self._call(threads)
         if optimizer is not None:
             optimizer.iterations += steps
             self.arena.version += 1
@@ -217,9 +209,12 @@ class CompiledProgram:
         samples = np.minimum((k + 1) * batch, len(x)) - k * batch
         return StepLogs(samples, results[:, 0], results[:, 1 : 1 + count], results[:, 1 + count :])
 
-    def _call(self, phases: int, batch: int, samples: int, first: int, last: int, step: int, threads: int) -> None:
-        self._set_threads(threads)
-        self._job.set(PHASES=phases, BATCH=batch, SAMPLES=samples, FIRST=first, LAST=last, STEP=step, GRADIENTS_BAD=0)
+    def _call(self, threads: int) -> None:
+        if self._job.threads != threads:
+            self._job.set_threads(threads)
+            for op, record in zip(self.network.ops, self._job.operations, strict=True):
+                if isinstance(op, DenseOp):
+                    record.set(SHARES=_shares(op.inputs, threads))
         self._team.run(self._function, self._job.address, threads)
 
     def _look_at_weights(self) -> None:
@@ -230,11 +225,12 @@ class CompiledProgram:
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
         """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
-        x = np.ascontiguousarray(x)
-        self._job.set(X=x, X_WIDTH=x.shape[1], ORDER=None, PREDICTIONS=out, PREDICTIONS_WIDTH=out.shape[1])
-        threads = self._threads_for(min(batch, len(x)), self._work * len(x))
+        if not x.flags.c_contiguous:
+            x = np.ascontiguousarray(x)
+        count = len(x)
         self._look_at_weights()
-        self._call(layout().FORWARD, batch, len(x), 0, -(-len(x) // batch), 0, threads)
+        self._job.set_call(layout().FORWARD, (0, -(-count // batch)), batch, count, 0, x, None, out)
+        self._call(self._threads_for(min(batch, count), self._work * count / PREDICTING))
 
 
 def _shares(rows: int, threads: int) -> Array:

@@ -12,7 +12,7 @@ import warnings
 from typing import Any
 
 from gpumlp.engine.arena import Arena
-from gpumlp.engine.network import DenseOp, Network
+from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram
 from gpumlp.errors import DeviceUnavailable, caller_level
 
@@ -23,12 +23,10 @@ STEP, OPERATION, NUMBER, PARAMETER = 1e-4, 2e-5, 2e-11, 1.2e-9
 
 def numpy_seconds(network: Network, batch: int, training: bool) -> float:
     """Return about how long NumPy takes for a batch: a step of training, or the way forward."""
-    dense = [op for op in network.ops if isinstance(op, DenseOp)]
-    numbers = sum(2 * op.inputs * op.outputs for op in dense) * batch
-    parameters = sum((op.inputs + 1) * op.outputs for op in dense)
+    numbers = 2 * network.products * batch
     if not training:
         return OPERATION * len(network.ops) + NUMBER * numbers
-    return STEP + 2 * OPERATION * len(network.ops) + 3 * NUMBER * numbers + PARAMETER * parameters
+    return STEP + 2 * OPERATION * len(network.ops) + 3 * NUMBER * numbers + PARAMETER * network.parameters
 
 
 def make_program(network: Network, arena: Arena, batch: int, kernels: str = "numpy", seconds: float = 0.0) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -58,6 +59,16 @@ class Network:
     output_shape: Shape
     weights: tuple[WeightSpec, ...]
     trainable: tuple[bool, ...]
+
+    @functools.cached_property
+    def products(self) -> int:
+        """How many products of numbers a sample takes on its way forward: the elements of all kernels."""
+        return sum(op.inputs * op.outputs for op in self.ops if isinstance(op, DenseOp))
+
+    @functools.cached_property
+    def parameters(self) -> int:
+        """How many weights there are."""
+        return sum(math.prod(spec.shape) for spec in self.weights)
 
 
 def describe(stack: list[Layer], input_shape: Shape) -> Network:

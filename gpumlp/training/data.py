@@ -20,6 +20,8 @@ DLPACK_CUDA = (2, 13)  # DLPack's numbers for CUDA memory and for CUDA's managed
 
 def on_gpu(value: object) -> bool:
     """Whether ``value`` is an array in a GPU's memory."""
+    if type(value) is np.ndarray:
+        return False
     if getattr(value, "__cuda_array_interface__", None) is not None:
         return True
     where = None if isinstance(value, np.ndarray) else getattr(value, "__dlpack_device__", None)

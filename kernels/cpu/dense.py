@@ -18,7 +18,7 @@ product: ``index`` lists those that do, and the tiles go through the list.
 
 from .layout import CHUNK, NARROW, TURNED_MOST
 from .rows import LOWEST
-from .vector import COLUMNS, DOT_ROWS, DOT_SUMS, LANES, ROWS, at, dot_tile, kernel, outer_tile, turn_tile
+from .vector import COLUMNS, DOT_ROWS, DOT_SUMS, LANES, ROWS, at, dot_tile, kernel, outer_tile, tile_columns, turn_tile
 
 FEW = 4  # outputs up to which dot tiles go forward as well
 PART = 64  # samples of which those are computed at a time
@@ -32,13 +32,10 @@ TURNS_FOR = 2  # outputs for each sample of the batch, up to which a transposed 
 def outer_product(c, c_row, start, start_row, a, a_row, a_step, b, b_step, index, steps, rows, columns, more, least):
     """c[rows, columns] = (start if ``more``) + a b, at least ``least``, as `outer_tile`, of any size."""
     tiles = (rows + ROWS - 1) // ROWS
+    widest = tile_columns(rows) if tiles == 1 else COLUMNS  # of several tiles none is so low that it could be wider
     j = 0
     while j < columns:
-        width = columns - j
-        if width >= COLUMNS:
-            width = COLUMNS
-        elif width > LANES:
-            width = LANES
+        width = widest if columns - j >= widest else min(columns - j, LANES)
         for t in range(tiles):
             first, last = rows * t // tiles, rows * (t + 1) // tiles
             outer_tile(

@@ -11,19 +11,22 @@ fills the table in).
     THREADS,  # how many run the job together
     BARRIER,  # address of 16 words, zero when a job starts: how many have come, and, a cache line on, how often all had
     YIELD,  # address of the C function that lets other threads have the core; 0: none is called
+    # what changes from call to call, side by side so that it is set at once
     PHASES,  # which of FORWARD, OBJECTIVE, BACK and UPDATE are run
     FIRST, LAST,  # batches FIRST to LAST - 1
     BATCH, SAMPLES,  # rows in a batch, and in all; the last batch may be short
-    X, X_WIDTH, Y, Y_WIDTH, SAMPLE_WEIGHTS,  # [samples, width]; sample weights may be 0
-    ORDER,  # address of int64 [samples]; 0: as they stand
+    STEP,  # number of the first step, from 1: what dropout's masks depend on; 0: inference, which drops nothing
+    X, ORDER,  # [samples, X_WIDTH]; int64 [samples], 0: as they stand
+    PREDICTIONS,  # where what comes out goes, [samples, PREDICTIONS_WIDTH]; 0: nowhere
+    # what the samples are, and what is made of them
+    X_WIDTH, PREDICTIONS_WIDTH,
+    Y, Y_WIDTH, SAMPLE_WEIGHTS,  # [samples, width], [samples]; weights may be 0
     BATCH_Y, BATCH_W,  # where a batch's targets and weights are gathered; its x goes to the first operation's IN
-    PREDICTIONS, PREDICTIONS_WIDTH,  # where what comes out goes, [samples, width]; 0: nowhere
     OPS, OPS_AT,  # how many operations, and the word where their records start
     LOSS, LOSS_CONSTANT, SPARSE_LABELS,
     METRICS, METRICS_AT,
     VALUES, VALUES_LD,  # [1 + 2 METRICS, batch]: each sample's loss, metrics and weights, to be added in order
     RESULTS, RESULTS_LD,  # float64 [batches, 1 + 2 METRICS]: the loss, and each metric's total and divisor
-    STEP,  # number of the first step, from 1: what dropout's masks depend on; 0: inference, which drops nothing
     SCALARS,  # [batches, 2]: each step's rate and decay
     OPTIMIZER, BETA_1, BETA_2, EPSILON, NESTEROV, CENTERED,  # SGD, RMSprop: BETA_1 is momentum; RMSprop: BETA_2 is rho
     SLOT_1, SLOT_2, SLOT_3,  # from a weight to its place in each of the optimizer's state arrays, in floats; 0: none

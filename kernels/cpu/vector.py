@@ -14,11 +14,12 @@ from numba.extending import intrinsic
 _FEATURES = binding.get_host_cpu_features()
 _ARM = binding.get_process_triple().startswith(("aarch64", "arm64"))
 LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4
-# An outer tile holds ROWS x VECTORS vectors of sums in registers, beside VECTORS of b and one of a: what there is room
-# for in 32 registers, or in 16.
-VECTORS = 2
+# An outer tile holds rows x vectors of sums in registers, beside as many vectors of b and one of a: what there is room for
+# in 32 registers, or in 16. With few rows it is wider, so that there is always something to do while a sum is added up.
+_REGISTERS = 32 if LANES == 16 or _ARM else 16
 ROWS = 14 if LANES == 16 else 12 if _ARM else 6
-COLUMNS = VECTORS * LANES
+ROWS_OF_8, ROWS_OF_4 = (_REGISTERS - 5) // 8 - 1, (_REGISTERS - 5) // 4 - 1
+COLUMNS = 2 * LANES  # of a tile of many rows
 # A dot tile holds about LANES vectors of sums, whose lanes are then added all at once.
 DOT_ROWS = 5 if LANES == 16 else 4
 DOT_SUMS = 8 if LANES == 8 else 16
@@ -163,15 +164,25 @@ def _loop(b, count, sums, body):
 
 
 # ---- outer tiles: c = sum over k of a column of a times a row of b -----------------------------------------------------
+def _vectors(rows):
+    return 8 if rows <= ROWS_OF_8 else 4 if rows <= ROWS_OF_4 else 2
+
+
+@kernel
+def tile_columns(rows):
+    """How many columns the widest outer tile of so many rows has."""
+    return 8 * LANES if rows <= ROWS_OF_8 else 4 * LANES if rows <= ROWS_OF_4 else COLUMNS
+
+
 def _outer_function(module, rows, full):
-    """One tile: ``rows`` x VECTORS vectors if ``full``, otherwise one vector, of which ``count`` lanes are meant."""
+    """One tile: ``rows`` x `_vectors` if ``full``, otherwise one vector, of which ``count`` lanes are meant."""
     p = _floats_type()
     kinds = [p, _I64, p, _I64, p, _I64, _I64, p, _I64, ir.PointerType(_I64), _I64, _I64, _I64, _F32]
     function, b, args = _function(module, f"gpumlp_outer_{rows}_{'full' if full else 'part'}", kinds)
     if b is None:
         return function
     c, c_row, start, start_row, a, a_row, a_step, right, right_step, index, steps, count, more, least = args
-    mask, vectors = (None, VECTORS) if full else (_mask(b, count), 1)
+    mask, vectors = (None, _vectors(rows)) if full else (_mask(b, count), 1)
 
     def body(k, sums):
         place = b.load(b.gep(index, [k], source_etype=_I64), typ=_I64)
@@ -204,7 +215,7 @@ def outer_tile(
     """c[r, j] = start[r, j] + sum over k < steps of a[r, index[k]] b[index[k], j]; r < rows <= ROWS, j < columns.
 
     What is less than ``least`` becomes that: with 0, c = relu. ``more`` is 1, or 0 where the sum starts from zero;
-    ``columns`` is COLUMNS, or at most LANES. a[r, k] stands at a[r a_row + k a_step], b[k, j] at b[k b_step + j], c[r, j]
+    ``columns`` is what `tile_columns` says, or at most LANES. a[r, k] stands at a[r a_row + k a_step], b[k, j] at b[k b_step + j], c[r, j]
     at c[r c_row + j], and start's alike: start_row may be 0. Sums run over k in order, whatever the tile.
     """
     matrix = (FLOATS, types.int64)
@@ -213,7 +224,7 @@ def outer_tile(
     def code(context, builder, sig, args):
         *arguments, height, width, again, lowest = args
         arguments = [*arguments, width, again, lowest]
-        full = builder.icmp_signed("==", width, _I64(COLUMNS))
+        full = builder.icmp_signed(">", width, _I64(LANES))
         with builder.if_else(full) as (whole, part):
             for branch, kind in ((whole, True), (part, False)):
                 with branch:
