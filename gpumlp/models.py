@@ -412,10 +412,9 @@ class Sequential:
         features = features[: batches.steps * batches.batch_size]
         hooks = self._hooks(callbacks, verbose, batches.steps)
         make = self._computing().empty if data.on_gpu(features) else np.empty
-        out = make((len(features), math.prod(network.output_shape)), self.dtype)
-        batch = min(batches.batch_size, len(features))
-        loop.predict(self._program_for(batch, batches.steps), features, out, batch, hooks)
-        return out.reshape((len(features), *network.output_shape))
+        out = make((len(features), network.sizes[-1]), self.dtype)
+        loop.predict(self._program_for(batches.batch_size, batches.steps), features, out, batches.batch_size, hooks)
+        return out if len(network.output_shape) == 1 else out.reshape((len(features), *network.output_shape))
 
     def _hooks(self, callbacks: Any, verbose: object, steps: int) -> CallbackList:
         level = _verbosity(verbose)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gpumlp.backends.job import Job, Record, function_fields, layout, padded
+from gpumlp.backends.job import Job, Record, address, function_fields, layout, padded
 from gpumlp.backends.numpy_backend import aligned_zeros
 from gpumlp.backends.team import Team, let_others
 from gpumlp.engine.arena import Arena
@@ -29,6 +29,7 @@ from gpumlp.regularizers import L1L2
 Array = np.ndarray
 # A thread must have this many operations to do in a step, and this many samples in its tiles, to be worth its waiting.
 OPERATIONS_EACH = 400_000
+FEW = 16  # samples that are predicted through memory of the Program's own
 PREDICTING = 20  # times as much for predictions: another thread must be woken for each
 RATE = 5e10  # operations a second that one thread is taken to do before anything is known
 SAMPLES_EACH = 4
@@ -99,6 +100,8 @@ class CompiledProgram:
         self.first_stretch = max(1, int(TRIAL / guess))  # steps to run before anything is known
         self._values = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
         self._deltas = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
+        self._few = [aligned_zeros((FEW, n), arena.dtype) for n in (network.sizes[0], network.sizes[-1])]
+        self._few_addresses = [address(array) for array in self._few]
         self._job = self._made(0)
         self._checked = -1  # the arena's version whose weights were looked at for NaN and Inf
 
@@ -199,7 +202,7 @@ class CompiledProgram:
         for start, stop, threads in self._pace.pieces(first, last):
             self._job.set(RESULTS=results[start - first :], SCALARS=scalars[start - first :])
             number = step + start - first if step else 0
-            job.set_call(phases, (start, stop), batch, len(x), number, x, order, None)
+            job.set_call(phases, (start, stop), batch, len(x), number, address(x), address(order), 0)
             self._call(threads)
         if optimizer is not None:
             optimizer.iterations += steps
@@ -225,12 +228,19 @@ class CompiledProgram:
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
         """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
-        if not x.flags.c_contiguous:
-            x = np.ascontiguousarray(x)
         count = len(x)
+        few = count <= len(self._few[0])
+        if few:  # copying them is quicker than asking NumPy where they are
+            self._few[0][:count] = x
+            source, target = self._few_addresses
+        else:
+            x = np.ascontiguousarray(x)
+            source, target = address(x), address(out)
         self._look_at_weights()
-        self._job.set_call(layout().FORWARD, (0, -(-count // batch)), batch, count, 0, x, None, out)
-        self._call(self._threads_for(min(batch, count), self._work * count / PREDICTING))
+        self._job.set_call(layout().FORWARD, (0, -(-count // batch)), batch, count, 0, source, 0, target)
+        self._call(1 if few else self._threads_for(min(batch, count), self._work * count / PREDICTING))
+        if few:
+            out[...] = self._few[1][:count]
 
 
 def _shares(rows: int, threads: int) -> Array:

@@ -51,10 +51,10 @@ def to_array(name: str, value: object) -> np.ndarray:
 
 def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return ``array`` of ``dtype``; a warning or an error, as `gpumlp.config` says, where NaN or Inf come out."""
-    xp = _library(array)
-    with np.errstate(over="ignore", invalid="ignore"):
-        as_it_is = array.dtype == dtype and array.flags.c_contiguous
-        out = array if as_it_is else xp.ascontiguousarray(array, dtype)
+    xp, out = _library(array), array
+    if array.dtype != dtype or not array.flags.c_contiguous:
+        with np.errstate(over="ignore", invalid="ignore"):
+            out = xp.ascontiguousarray(array, dtype)
     if config.nonfinite() == "ignore" or xp.isfinite(out).all():
         return out
     row = int(xp.flatnonzero(~xp.isfinite(out.reshape(len(out), -1)).all(axis=1))[0])

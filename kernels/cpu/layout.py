@@ -71,8 +71,9 @@ BLOCK = 28  # rows of it: two of the tallest tiles
 WIDE = 128  # outputs from which on it pays to look for inputs that are zero
 NARROW = 32  # outputs up to which a transposed copy of the weights is worth its making for any batch
 TURNED_MOST = 65_536  # floats of such a copy, but for narrow ones
+SPARE = 16  # numbers that can be read behind the end of a list of indices, IDENTITY too
 
 
 def work_sizes(batch, widest):
     """Return how many elements of LISTS (int64), GRADIENTS, PANELS and TURNED (float32) a thread needs."""
-    return widest, BLOCK * CHUNK, BLOCK * batch, max(NARROW * widest, TURNED_MOST) + 256
+    return widest + SPARE, BLOCK * CHUNK, BLOCK * batch, max(NARROW * widest, TURNED_MOST) + 256

@@ -20,6 +20,10 @@ _REGISTERS = 32 if LANES == 16 or _ARM else 16
 ROWS = 14 if LANES == 16 else 12 if _ARM else 6
 ROWS_OF_8, ROWS_OF_4 = (_REGISTERS - 5) // 8 - 1, (_REGISTERS - 5) // 4 - 1
 COLUMNS = 2 * LANES  # of a tile of many rows
+# A tile of so few rows waits for memory more than for arithmetic: the rows of b that it will need AHEAD steps later are
+# asked for. So behind the end of a list of indices as many more must be readable.
+AHEAD_ROWS, AHEAD, LINE = 2, 8, 16
+
 # A dot tile holds about LANES vectors of sums, whose lanes are then added all at once.
 DOT_ROWS = 5 if LANES == 16 else 4
 DOT_SUMS = 8 if LANES == 8 else 16
@@ -109,6 +113,12 @@ def _store_vector(b, value, pointer, mask=None):
     b.call(store, [value, b.bitcast(pointer, ir.PointerType(_VECTOR)), _I32(4), mask])
 
 
+def _prefetch(b, pointer):
+    octet = ir.PointerType(ir.IntType(8))
+    kind = ir.FunctionType(_VOID, [octet, _I32, _I32, _I32])
+    b.call(_declared(b.module, "llvm.prefetch.p0", kind), [b.bitcast(pointer, octet), _I32(0), _I32(3), _I32(1)])
+
+
 def _splat(b, scalar, kind):
     lanes = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
     single = b.insert_element(ir.Constant(kind, ir.Undefined), scalar, _I32(0))
@@ -184,9 +194,16 @@ def _outer_function(module, rows, full):
     c, c_row, start, start_row, a, a_row, a_step, right, right_step, index, steps, count, more, least = args
     mask, vectors = (None, _vectors(rows)) if full else (_mask(b, count), 1)
 
+    def place_of(k):
+        return b.load(b.gep(index, [k], source_etype=_I64), typ=_I64)
+
     def body(k, sums):
-        place = b.load(b.gep(index, [k], source_etype=_I64), typ=_I64)
+        place = place_of(k)
         left, row = _offset(b, a, b.mul(place, a_step)), _offset(b, right, b.mul(place, right_step))
+        if full and rows <= AHEAD_ROWS:
+            ahead = _offset(b, right, b.mul(place_of(b.add(k, _I64(AHEAD))), right_step))
+            for v in range(0, vectors, max(1, LINE // LANES)):
+                _prefetch(b, _offset(b, ahead, _I64(v * LANES)))
         values = [_load_vector(b, _offset(b, row, _I64(v * LANES)), mask) for v in range(vectors)]
         out = []
         for r in range(rows):
