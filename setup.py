@@ -7,7 +7,7 @@ The kernel sources live in `kernels/`, beside the package; a wheel carries them 
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["gpumlp", "gpumlp.*"]), "gpumlp.kernels"],
+    packages=[*find_packages(include=["gpumlp", "gpumlp.*"]), "gpumlp.kernels", "gpumlp.kernels.cpu"],
     package_dir={"gpumlp.kernels": "kernels"},
     package_data={"gpumlp.kernels": ["*"]},
 )

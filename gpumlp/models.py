@@ -229,7 +229,7 @@ class Sequential:
         return self._loss, self.optimizer
 
     def _program_for(self, batch: int, steps: int = 1, training: bool = False) -> Any:
-        """Return a Program for ``batch`` samples; ``steps`` are asked of it now, and long work may change what it is."""
+        """Return a Program for ``batch`` samples; ``steps`` are asked of it, and long work may change which."""
         self._computing()
         network, arena = self._need_built("this")
         kernels, grown = self.device.kernels, False

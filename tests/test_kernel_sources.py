@@ -11,7 +11,13 @@ import pytest
 from gpumlp import kernel_sources
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = "from gpumlp import kernel_sources; kernel_sources.source('README.md'); print(kernel_sources.folder())"
+CODE = """
+from gpumlp import kernel_sources
+from gpumlp.backends import job, native
+
+assert kernel_sources.source("README.md") and job.layout().JOB_WORDS and native.key_of(kernel_sources.folder() / "cpu")
+print(kernel_sources.folder())
+"""
 
 
 def found(python_path, cwd):

@@ -16,7 +16,7 @@ from gpumlp.backends.job import Job, Record, function_fields, layout
 from gpumlp.backends.numpy_backend import NumpyBackend, Scalars
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
-from gpumlp.optimizers import Adam, Optimizer, RMSprop, SGD
+from gpumlp.optimizers import SGD, Adam, Optimizer, RMSprop
 from gpumlp.regularizers import L1L2
 
 Array = np.ndarray
@@ -76,7 +76,8 @@ class CompiledBackend(NumpyBackend):
         job.set(SCALARS=np.array([-1.0, 1.0], np.float32), BETA_1=0.0)
         record.set(
             KIND=names.DENSE, KERNEL=w, IN=x, IN_DELTA=dx, DELTA=dy, Z=z, ZEROS=names.SOME_ZEROS,
-            KERNEL_TRAINS=0, SHARES=np.array([0, inputs]), ACTIVE=np.abs(x).sum(axis=0, dtype=np.float32), ACTIVE_LD=inputs,
+            KERNEL_TRAINS=0, SHARES=np.array([0, inputs]),
+            ACTIVE=np.abs(x).sum(axis=0, dtype=np.float32), ACTIVE_LD=inputs,
         )  # fmt: skip
         self._run(job, "BACK")
         record.set(KERNEL=room[0], KERNEL_TRAINS=1, BIAS=room[0, inputs], BIAS_TRAINS=int(db is not None))

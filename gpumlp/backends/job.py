@@ -88,7 +88,7 @@ class Job(Record):
         self.metrics = [Record(self._words, self._kept, metrics_at + i * names.METRIC_WORDS) for i in range(metrics)]
         self.set(OPS=operations, OPS_AT=ops_at, METRICS=metrics, METRICS_AT=metrics_at)
         self.set(BARRIER=aligned_zeros((16,), np.int64))
-        self.address, self._memory = address(self._words), memoryview(self._words).cast("B")
+        self.address, self._memory = address(self._words), memoryview(self._words.data).cast("B")
 
     def set_call(
         self, phases: int, batches: tuple[int, int], batch: int, samples: int, step: int, *addresses: int

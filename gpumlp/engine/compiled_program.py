@@ -122,7 +122,8 @@ class CompiledProgram:
         job = Job(len(network.ops), metrics)
         job.set_work(self._team.size, batch, max(network.sizes))
         job.set(
-            YIELD=let_others(), X_WIDTH=network.sizes[0], PREDICTIONS_WIDTH=network.sizes[-1], BATCH_W=aligned_zeros((batch,), np.float32),
+            YIELD=let_others(), X_WIDTH=network.sizes[0], PREDICTIONS_WIDTH=network.sizes[-1],
+            BATCH_W=aligned_zeros((batch,), np.float32),
             VALUES=aligned_zeros((1 + 2 * metrics, batch), np.float32), VALUES_LD=batch, RESULTS_LD=1 + 2 * metrics,
         )  # fmt: skip
         for i, (op, record) in enumerate(zip(network.ops, job.operations, strict=True)):
@@ -196,7 +197,7 @@ class CompiledProgram:
             scalars[:] = [optimizer.scalars(step + k) for k in range(steps)]
             job.set_optimizer(optimizer, self.arena.params, slots)
         elif any(op.get("PENALTIES") for op in job.operations):
-            phases |= names.UPDATE
+            phases |= names.PENALIZE
         job.set(Y=y, SAMPLE_WEIGHTS=None if data.weights is None else np.ascontiguousarray(data.weights))
         self._look_at_weights()
         for start, stop, threads in self._pace.pieces(first, last):

@@ -9,8 +9,8 @@ arithmetic as they are, and batches are too thin to repay a copy of the weights.
 
 Few outputs would leave most lanes of an outer tile idle, and make a dot tile spend its time on adding up lanes: then w
 is transposed first, as far as the batch repays that, and the tiles change places. Which of the forms a layer takes
-depends on its shape and the batch's alone, and in each the order of every sum is fixed: so the same numbers come out for
-every number of threads and every height of a tile.
+depends on its shape and the batch's alone, and in each the order of every sum is fixed: so the same numbers come out
+for every number of threads and every height of a tile.
 
 A unit whose value is zero in all of a thread's samples (a dead relu; for y = sin(x), half of them and more) needs no
 product: ``index`` lists those that do, and the tiles go through the list.
@@ -161,7 +161,7 @@ def column_sums(db, dz, dz_row, batch, outputs):
             db[o] += row[o]
 
 
-# ---- inputs that are zero ------------------------------------------------------------------------------------------------
+# ---- inputs that are zero --------------------------------------------------------------------------------------------
 @kernel
 def mark_active(sums, x, x_row, rows, inputs):
     """sums[I] = the sums of |x| over the rows: zero for an input that is zero in all of them."""

@@ -6,13 +6,13 @@ padded; 0 where there is no array. Real numbers stand as the bits of a float64 (
 fills the table in).
 """
 
-# ---- the job -----------------------------------------------------------------------------------------------------------
+# ---- the job ---------------------------------------------------------------------------------------------------------
 (
     THREADS,  # how many run the job together
     BARRIER,  # address of 16 words, zero when a job starts: how many have come, and, a cache line on, how often all had
     YIELD,  # address of the C function that lets other threads have the core; 0: none is called
     # what changes from call to call, side by side so that it is set at once
-    PHASES,  # which of FORWARD, OBJECTIVE, BACK and UPDATE are run
+    PHASES,  # which of FORWARD, OBJECTIVE, BACK, UPDATE (with the penalties' share) and PENALIZE (without) are run
     FIRST, LAST,  # batches FIRST to LAST - 1
     BATCH, SAMPLES,  # rows in a batch, and in all; the last batch may be short
     STEP,  # number of the first step, from 1: what dropout's masks depend on; 0: inference, which drops nothing
@@ -36,12 +36,12 @@ fills the table in).
     WEIGHTS_BAD, GRADIENTS_BAD,  # whether somebody saw NaN or Inf there: then no product with a zero is left out
     JOB_WORDS,
 ) = range(52)  # fmt: skip
-FORWARD, OBJECTIVE, BACK, UPDATE = 1, 2, 4, 8
+FORWARD, OBJECTIVE, BACK, UPDATE, PENALIZE = 1, 2, 4, 8, 16
 
-# ---- an operation ------------------------------------------------------------------------------------------------------
+# ---- an operation ----------------------------------------------------------------------------------------------------
 DENSE, ACTIVATION, DROPOUT, AFFINE = range(4)
 (
-    KIND, INPUTS, OUTPUTS, FUNCTION, CONSTANT, OFFSET, ROW,  # FUNCTION of rows of ROW elements; AFFINE: CONSTANT x + OFFSET
+    KIND, INPUTS, OUTPUTS, FUNCTION, CONSTANT, OFFSET, ROW,  # FUNCTION of rows of ROW; AFFINE: CONSTANT x + OFFSET
     KERNEL, BIAS,  # [inputs, outputs], [outputs]
     KERNEL_TRAINS, BIAS_TRAINS,
     KERNEL_L1, KERNEL_L2, BIAS_L1, BIAS_L2,
@@ -56,16 +56,16 @@ DENSE, ACTIVATION, DROPOUT, AFFINE = range(4)
 ) = range(33)  # fmt: skip
 SOME_ZEROS, RELU_ZEROS = 1, 2
 
-# ---- a metric ----------------------------------------------------------------------------------------------------------
+# ---- a metric --------------------------------------------------------------------------------------------------------
 METRIC_KIND, METRIC_WEIGHTED, METRIC_WORDS = range(3)
 
-# ---- names as numbers; the order of the first three is that of gpumlp/backends/device_backend.py ------------------------
+# ---- names as numbers; the order of the first three is that of gpumlp/backends/device_backend.py ---------------------
 LINEAR, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, GELU, GELU_TANH, SILU, _, SOFTMAX = range(11)
 SQUARED, ABSOLUTE, HUBER, BINARY, BINARY_LOGITS, CATEGORICAL, CATEGORICAL_LOGITS = range(7)
 SQUARED_ERROR, ABSOLUTE_ERROR, BINARY_ACCURACY, CATEGORICAL_ACCURACY, SPARSE_ACCURACY = range(5)
 SGD, ADAM, RMSPROP = range(3)
 
-# ---- work memory -------------------------------------------------------------------------------------------------------
+# ---- work memory -----------------------------------------------------------------------------------------------------
 CHUNK = 512  # columns of a weight gradient that are computed, and used up, at a time
 BLOCK = 28  # rows of it: two of the tallest tiles
 WIDE = 128  # outputs from which on it pays to look for inputs that are zero

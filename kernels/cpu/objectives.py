@@ -8,8 +8,16 @@ from numba import float32
 
 from .elementary import exp, log, log1p
 from .layout import (
-    ABSOLUTE, ABSOLUTE_ERROR, BINARY_LOGITS, CATEGORICAL, CATEGORICAL_ACCURACY, CATEGORICAL_LOGITS, HUBER,
-    SPARSE_ACCURACY, SQUARED, SQUARED_ERROR,
+    ABSOLUTE,
+    ABSOLUTE_ERROR,
+    BINARY_LOGITS,
+    CATEGORICAL,
+    CATEGORICAL_ACCURACY,
+    CATEGORICAL_LOGITS,
+    HUBER,
+    SPARSE_ACCURACY,
+    SQUARED,
+    SQUARED_ERROR,
 )  # fmt: skip
 from .rows import HALF, ONE, TWO, ZERO, largest
 from .vector import kernel

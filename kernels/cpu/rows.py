@@ -28,7 +28,7 @@ def gelu_tanh_cdf(z):
     return HALF + HALF * tanh(GELU_SCALE * z * (ONE + GELU_CUBE * z * z))
 
 
-# ---- forward -----------------------------------------------------------------------------------------------------------
+# ---- forward ---------------------------------------------------------------------------------------------------------
 @kernel
 def activate(function, y, n, a):
     """y[n] = f(y[n]); ``a`` is the constant of leaky_relu and elu.
@@ -84,7 +84,7 @@ def softmax(y, n):
         y[j] /= total
 
 
-# ---- back ----------------------------------------------------------------------------------------------------------------
+# ---- back ------------------------------------------------------------------------------------------------------------
 @kernel
 def apply_slope(function, dy, y, z, n, a):
     """dy[n] *= f'(z), from y where y tells it."""
@@ -131,7 +131,7 @@ def any_bad(a, n):
     return bad
 
 
-# ---- dropout -------------------------------------------------------------------------------------------------------------
+# ---- dropout ---------------------------------------------------------------------------------------------------------
 # Philox4x64-10 (Salmon et al. 2011), made of 32-bit halves as in kernels/numba_cuda.py; bit for bit what NumPy draws.
 BITS, LOW = uint64(32), uint64(0xFFFFFFFF)
 MULTIPLIER_0, MULTIPLIER_1 = uint64(0xD2E7470EE14C6C93), uint64(0xCA5A826395121157)

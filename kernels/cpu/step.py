@@ -10,7 +10,14 @@ from numba import float32, int32
 
 from . import layout as L
 from .dense import (
-    chunk_of, column_product, column_sums, forward_product, inputs_product, list_active, mark_active, pack_columns,
+    chunk_of,
+    column_product,
+    column_sums,
+    forward_product,
+    inputs_product,
+    list_active,
+    mark_active,
+    pack_columns,
     weights_product,
 )  # fmt: skip
 from .objectives import sample_loss, sample_metric
@@ -19,7 +26,7 @@ from .updates import adam, penalty, rmsprop, rmsprop_full, sgd, sgd_momentum
 from .vector import at, doubles, floats, flush_denormals, kernel, meet, restore_modes, words
 
 
-# ---- the way forward: rows ``first`` to ``last`` - 1 of the batch ----------------------------------------------------------
+# ---- the way forward: rows ``first`` to ``last`` - 1 of the batch ----------------------------------------------------
 @kernel
 def gather(job, x, x_row, batch_start, first, last):
     """Copy the samples of some rows of the batch to where the first operation reads, and what belongs to them."""
@@ -110,10 +117,10 @@ def judge(job, out, delta, out_row, outputs, first, last, samples):
         values[r] = value * weight
 
 
-# ---- the way back ----------------------------------------------------------------------------------------------------------
+# ---- the way back ----------------------------------------------------------------------------------------------------
 @kernel
 def back(job, op, thread, first, last):
-    """One operation on some rows: its DELTA becomes the gradient by the pre-activations, IN_DELTA that by the inputs."""
+    """One operation on some rows: DELTA becomes the gradient by the pre-activations, IN_DELTA that by the inputs."""
     real = doubles(op)
     rows, inputs, outputs, function = last - first, op[L.INPUTS], op[L.OUTPUTS], op[L.FUNCTION]
     x_row, y_row, constant = op[L.IN_LD], op[L.OUT_LD], float32(real[L.CONSTANT])
@@ -168,7 +175,7 @@ def back(job, op, thread, first, last):
             copy(at(dx, r * x_row), above, outputs)
 
 
-# ---- the weights -------------------------------------------------------------------------------------------------------------
+# ---- the weights -----------------------------------------------------------------------------------------------------
 @kernel
 def update(job, w, g, n, rate, decay):
     """Apply the optimizer to n weights."""
@@ -220,8 +227,8 @@ def block_gradient(job, op, g, thread, row, rows, column, width, samples):
 
 
 @kernel
-def update_kernel(job, op, thread, samples, rate, decay):
-    """Update this thread's rows of the kernel of a dense layer, block by block."""
+def update_kernel(job, op, thread, samples, trains, rate, decay):
+    """Update this thread's rows of the kernel of a dense layer, block by block; not ``trains``: penalties only."""
     real, outputs, shares = doubles(op), op[L.OUTPUTS], words(op[L.SHARES])
     g, width = at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD]), chunk_of(samples, outputs)
     begin, end = shares[thread], shares[thread + 1]
@@ -231,17 +238,17 @@ def update_kernel(job, op, thread, samples, rate, decay):
         for row in range(begin, end, L.BLOCK):
             rows = min(L.BLOCK, end - row)
             w = at(floats(op[L.KERNEL]), row * outputs + column)
-            if op[L.KERNEL_TRAINS]:
+            if trains:
                 block_gradient(job, op, g, thread, row, rows, column, columns, samples)
             if op[L.PENALTIES] != 0:
                 for r in range(rows):
                     add_penalty(
                         op, row + r, at(w, r * outputs), at(g, r * columns), columns, real[L.KERNEL_L1],
-                        real[L.KERNEL_L2], op[L.KERNEL_TRAINS], column,
+                        real[L.KERNEL_L2], trains, column,
                     )  # fmt: skip
-            if op[L.KERNEL_TRAINS] and columns == outputs:
+            if trains and columns == outputs:
                 update(job, w, g, rows * outputs, rate, decay)
-            elif op[L.KERNEL_TRAINS]:
+            elif trains:
                 for r in range(rows):
                     update(job, at(w, r * outputs), at(g, r * columns), columns, rate, decay)
 
@@ -254,21 +261,21 @@ def add_penalty(op, place, w, g, n, l1, l2, slopes, more):
 
 
 @kernel
-def update_bias(job, op, thread, samples, rate, decay):
+def update_bias(job, op, thread, samples, trains, rate, decay):
     """Update the bias of a dense layer, as many outputs at a time as there is room for."""
     real, outputs = doubles(op), op[L.OUTPUTS]
     g = at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD])
     for o in range(0, outputs, L.CHUNK):
         n, w = min(L.CHUNK, outputs - o), at(floats(op[L.BIAS]), o)
-        if op[L.BIAS_TRAINS]:
+        if trains:
             column_sums(g, at(floats(op[L.DELTA]), o), op[L.OUT_LD], samples, n)
         if op[L.PENALTIES] != 0:
-            add_penalty(op, op[L.INPUTS], w, g, n, real[L.BIAS_L1], real[L.BIAS_L2], op[L.BIAS_TRAINS], o)
-        if op[L.BIAS_TRAINS]:
+            add_penalty(op, op[L.INPUTS], w, g, n, real[L.BIAS_L1], real[L.BIAS_L2], trains, o)
+        if trains:
             update(job, w, g, n, rate, decay)
 
 
-# ---- a step ------------------------------------------------------------------------------------------------------------------
+# ---- a step ----------------------------------------------------------------------------------------------------------
 @kernel
 def record(job, i):
     """The record of operation i."""
@@ -300,17 +307,18 @@ def run_rows(job, thread, k, first, last, samples):
 @kernel
 def run_weights(job, thread, k, samples):
     """The update of this thread's share of the weights, or, where nothing is trained, their penalties."""
-    scalars = floats(job[L.SCALARS])
+    scalars, training = floats(job[L.SCALARS]), job[L.PHASES] & L.UPDATE != 0
     place = 2 * (k - job[L.FIRST])
     rate, decay = scalars[place], scalars[place + 1]
     for i in range(job[L.OPS]):
         op = record(job, i)
         if op[L.KIND] == L.DENSE:
-            if op[L.KERNEL_TRAINS] or op[L.PENALTIES] != 0:
-                update_kernel(job, op, thread, samples, rate, decay)
-            if op[L.BIAS] != 0 and i % job[L.THREADS] == thread:
-                if op[L.BIAS_TRAINS] or op[L.PENALTIES] != 0:
-                    update_bias(job, op, thread, samples, rate, decay)
+            trains = training and op[L.KERNEL_TRAINS] != 0
+            if trains or op[L.PENALTIES] != 0:
+                update_kernel(job, op, thread, samples, trains, rate, decay)
+            trains = training and op[L.BIAS_TRAINS] != 0
+            if op[L.BIAS] != 0 and i % job[L.THREADS] == thread and (trains or op[L.PENALTIES] != 0):
+                update_bias(job, op, thread, samples, trains, rate, decay)
 
 
 @kernel
@@ -353,9 +361,9 @@ def run_batches(job, thread):
         samples = min(job[L.BATCH], job[L.SAMPLES] - k * job[L.BATCH])
         first, last = samples * thread // threads, samples * (thread + 1) // threads
         run_rows(job, thread, k, first, last, samples)
-        if job[L.PHASES] & (L.OBJECTIVE | L.UPDATE):
+        if job[L.PHASES] & (L.OBJECTIVE | L.UPDATE | L.PENALIZE):
             meet(barrier, threads, job[L.YIELD])
-            if job[L.PHASES] & L.UPDATE:
+            if job[L.PHASES] & (L.UPDATE | L.PENALIZE):
                 run_weights(job, thread, k, samples)
             if thread == 0 and job[L.PHASES] & L.OBJECTIVE:
                 report(job, k, samples)

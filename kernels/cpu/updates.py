@@ -67,7 +67,7 @@ def rmsprop(w, g, v, n, rate, decay, keep, epsilon):
 
 @kernel
 def rmsprop_full(w, g, v, u, mean, n, rate, decay, keep, momentum, epsilon, moving, centered):
-    """`rmsprop`, ``centered``: with v - mean^2 under the root; ``moving``: u = momentum u + the change, w = decay w - u.
+    """`rmsprop`; ``centered``: v - mean^2 under the root; ``moving``: u = momentum u + the change, w = decay w - u.
 
     Where it does not move, or is not centered, u or mean may be w: they are not touched.
     """

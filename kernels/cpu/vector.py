@@ -14,8 +14,8 @@ from numba.extending import intrinsic
 _FEATURES = binding.get_host_cpu_features()
 _ARM = binding.get_process_triple().startswith(("aarch64", "arm64"))
 LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4
-# An outer tile holds rows x vectors of sums in registers, beside as many vectors of b and one of a: what there is room for
-# in 32 registers, or in 16. With few rows it is wider, so that there is always something to do while a sum is added up.
+# An outer tile holds rows x vectors of sums in registers, beside as many vectors of b and one of a: what there is room
+# for in 32 registers, or in 16. With few rows it is wider, so that there is something to do while a sum is added up.
 _REGISTERS = 32 if LANES == 16 or _ARM else 16
 ROWS = 14 if LANES == 16 else 12 if _ARM else 6
 ROWS_OF_8, ROWS_OF_4 = (_REGISTERS - 5) // 8 - 1, (_REGISTERS - 5) // 4 - 1
@@ -37,7 +37,8 @@ _VECTOR = ir.VectorType(_F32, LANES)
 _MASK = ir.VectorType(_I1, LANES)
 
 
-# no reference counts, no Python objects, no exceptions: what is compiled stands for itself. a * b + c may be one rounding.
+# No reference counts, no Python objects, no exceptions: what is compiled stands for itself. a * b + c is one rounding
+# where the processor has it.
 kernel = njit(
     error_model="numpy", fastmath={"contract"}, nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
 )
@@ -173,7 +174,7 @@ def _loop(b, count, sums, body):
     return carried
 
 
-# ---- outer tiles: c = sum over k of a column of a times a row of b -----------------------------------------------------
+# ---- outer tiles: c = sum over k of a column of a times a row of b ---------------------------------------------------
 def _vectors(rows):
     return 8 if rows <= ROWS_OF_8 else 4 if rows <= ROWS_OF_4 else 2
 
@@ -232,8 +233,9 @@ def outer_tile(
     """c[r, j] = start[r, j] + sum over k < steps of a[r, index[k]] b[index[k], j]; r < rows <= ROWS, j < columns.
 
     What is less than ``least`` becomes that: with 0, c = relu. ``more`` is 1, or 0 where the sum starts from zero;
-    ``columns`` is what `tile_columns` says, or at most LANES. a[r, k] stands at a[r a_row + k a_step], b[k, j] at b[k b_step + j], c[r, j]
-    at c[r c_row + j], and start's alike: start_row may be 0. Sums run over k in order, whatever the tile.
+    ``columns`` is what `tile_columns` says, or at most LANES. a[r, k] stands at a[r a_row + k a_step], b[k, j] at
+    b[k b_step + j], c[r, j] at c[r c_row + j], and start's alike: start_row may be 0. Sums run over k in order,
+    whatever the tile.
     """
     matrix = (FLOATS, types.int64)
     sig = types.void(*matrix, *matrix, *matrix, types.int64, *matrix, WORDS, *[types.int64] * 4, types.float32)
@@ -266,7 +268,7 @@ def _switch(builder, height, make, arguments, most):
     builder.position_at_end(after)
 
 
-# ---- dot tiles: c[r, j] = a row of a times a row of b -------------------------------------------------------------------
+# ---- dot tiles: c[r, j] = a row of a times a row of b ----------------------------------------------------------------
 def _added(b, sums):
     """Return a vector of the totals of up to LANES vectors, in order: halves are added until each is one number."""
     sums, size = [*sums, *[_VECTOR(None)] * (LANES - len(sums))], LANES
@@ -337,7 +339,7 @@ def dot_tile(typing, c, c_row, a, a_row, b, b_row, index, steps, rows, columns):
     return sig, code
 
 
-# ---- transposition -----------------------------------------------------------------------------------------------------
+# ---- transposition ---------------------------------------------------------------------------------------------------
 @intrinsic
 def turn_tile(typing, out, out_row, a, a_row):
     """out[j, i] = a[i, j] for i, j < LANES."""
@@ -369,7 +371,7 @@ def turn_tile(typing, out, out_row, a, a_row):
     return types.void(FLOATS, types.int64, FLOATS, types.int64), code
 
 
-# ---- threads, and the processor's modes ------------------------------------------------------------------------------------
+# ---- threads, and the processor's modes ------------------------------------------------------------------------------
 @intrinsic
 def arrive(typing, counter):
     """Add 1 to a counter that threads share, and return what it was; what was written before is seen by the others."""
