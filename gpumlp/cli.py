@@ -109,12 +109,28 @@ def info() -> int:
         "numpy": np.__version__,
         "blas": f"{blas.get('name')} {blas.get('version')}",
         "blas threads": f"{blas_threads()} ({os.cpu_count()} processors)",
+        **cpu_rows(),
         **gpu_rows(),
         "device": device,
     }
     for name, value in rows.items():
         print(f"{name:<13} {value}")
     return 0
+
+
+def cpu_rows() -> dict[str, str]:
+    """Return what `info` says of the CPU: which kernels train when, and on how many threads the compiled ones run."""
+    from gpumlp.backends import native, team
+    from gpumlp.engine.dispatch import LONG
+
+    rule = f"auto: NumPy for work that takes it less than about {LONG:g} s, compiled kernels for more"
+    asked = os.environ.get("GPUMLP_KERNELS") or "auto"
+    said = {"numpy": "NumPy, from GPUMLP_KERNELS", "numba": "compiled, from GPUMLP_KERNELS"}.get(asked, rule)
+    try:
+        threads = f"up to {team.processors()} (GPUMLP_THREADS)"
+    except ValueError as error:
+        threads = f"none: {error}"
+    return {"cpu kernels": said, "compiled": native.problem() or native.state(), "cpu threads": threads}
 
 
 def version(package: str) -> str:
@@ -180,12 +196,14 @@ def check(device: str | None, kernels: Sequence[str], small: bool) -> int:
     from gpumlp import check as checks
 
     chosen = devices.resolve(device)
-    if kernels and chosen.name == "cpu":
-        raise DeviceUnavailable(f"The {' and '.join(kernels)} kernels need a GPU; the device is cpu ({chosen.reason}).")
+    if "cuda" in kernels and chosen.name == "cpu":
+        raise DeviceUnavailable(f"The cuda kernels need a GPU; the device is cpu ({chosen.reason}).")
+    if "numpy" in kernels and chosen.name != "cpu":
+        raise DeviceUnavailable(f"NumPy computes on the CPU; the device is {chosen.name} ({chosen.reason}).")
+    print(f"device {chosen.name} ({chosen.reason}); held against NumPy in float64")
     families = list(implementations(chosen, kernels))
-    print(f"device {chosen.name} ({chosen.reason})")
     if chosen.name == "cpu":
-        print("held against float64: NumPy in float32. The GPU's kernels are not checked here; the tests run them.")
+        print("The GPU's kernels are not checked here; the tests run them.")
     failed = False
 
     def results() -> Iterator[Any]:
@@ -208,11 +226,11 @@ def check(device: str | None, kernels: Sequence[str], small: bool) -> int:
 def implementations(device: devices.Device, kernels: Sequence[str]) -> Iterator[tuple[str, Any, str | None]]:
     """Yield (name, backend, tile of the dense layers or None) for the kernel families that are to be checked."""
     if device.name == "cpu":
-        yield "numpy", devices.Device("cpu", "").backend(), None
+        yield from cpu_implementations(kernels)
         return
     from gpumlp.backends.cuda_backend import TILES
 
-    for family in kernels or devices.FAMILIES[1:]:
+    for family in kernels or ("cuda", "numba"):
         try:
             backend = devices.Device(device.name, device.reason, family).backend()
         except DeviceUnavailable as error:
@@ -223,6 +241,25 @@ def implementations(device: devices.Device, kernels: Sequence[str]) -> Iterator[
         yield family, backend, None
         for tile in TILES if family == "cuda" else ():
             yield f"cuda, {tile}", backend, tile
+
+
+def cpu_implementations(kernels: Sequence[str]) -> Iterator[tuple[str, Any, str | None]]:
+    """Yield NumPy and the compiled kernels, as far as they are asked for and can be had."""
+    from gpumlp.backends import native
+
+    if "numpy" in kernels or not kernels:
+        yield "numpy", devices.Device("cpu", "").backend(), None
+    if "numba" in kernels or not kernels:
+        try:
+            if problem := native.problem():
+                raise DeviceUnavailable(problem)
+            from gpumlp.backends.compiled_backend import CompiledBackend
+
+            yield "numba", CompiledBackend(), None
+        except DeviceUnavailable as error:
+            if kernels:
+                raise
+            print(f"numba: left out. {error}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -237,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     compare.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: GPUMLP_DEVICE, then auto)")
     compare.add_argument(
-        "--kernels", nargs="+", choices=devices.FAMILIES[1:], default=[], help="of a GPU (default: all that are there)"
+        "--kernels", nargs="+", choices=devices.FAMILIES[1:], default=[], help="default: all that the device has"
     )
     compare.add_argument("--small", action="store_true", help="small shapes only, as under a slow memory checker")
     chosen = parser.parse_args(arguments)

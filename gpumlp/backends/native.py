@@ -114,6 +114,16 @@ def _outcome() -> Mapping[str, Function] | DeviceUnavailable:
         return error
 
 
+def state() -> str:
+    """Return, in words, whether the kernels are compiled already."""
+    cache = DiskCache()
+    if cache.folder is None:
+        return "compiled anew by each process: there is no folder for caches"
+    if cache.get(key_of(kernel_sources.folder() / "cpu")) is None:
+        return f"not yet: the first long fit waits some seconds for them; then they are kept in {cache.folder}"
+    return f"kept in {cache.folder}"
+
+
 # ---- loading ---------------------------------------------------------------------------------------------------------
 
 
@@ -122,6 +132,8 @@ def load(folder: Path, cache: DiskCache) -> Mapping[str, Function]:
     key = key_of(folder)
     content = cache.get(key)
     if content is None:
+        if sys.stderr is not None and sys.stderr.isatty():
+            print("gpumlp compiles its CPU kernels, once on this machine: some seconds.", file=sys.stderr, flush=True)
         content = compile_apart(folder)
         cache.put(key, content)
     return link(content)

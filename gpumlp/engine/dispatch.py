@@ -16,7 +16,7 @@ from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram
 from gpumlp.errors import DeviceUnavailable, caller_level
 
-LONG = 3.0  # seconds of NumPy, by the estimate, from which on a model's work is worth a compiler
+LONG = 5.0  # seconds of NumPy, by the estimate, from which on a model's work is worth a compiler
 # What NumPy needs on one slow core: per step, per operation of a step, per number computed, per parameter updated.
 STEP, OPERATION, NUMBER, PARAMETER = 1e-4, 2e-5, 2e-11, 1.2e-9
 
