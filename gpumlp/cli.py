@@ -4,7 +4,6 @@ kernel against NumPy."""
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import platform
 import sys
@@ -85,12 +84,10 @@ def demo(folder: Path) -> int:
 
 def blas_threads() -> str:
     """Return how many threads the BLAS uses: asked of the OpenBLAS in NumPy's wheels, otherwise what is set."""
-    base = Path(np.__file__).parent
-    for library in [*base.parent.glob("numpy.libs/*openblas*"), *base.glob(".dylibs/*openblas*")]:
-        for prefix, suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
-            count = getattr(ctypes.CDLL(str(library)), f"{prefix}openblas_get_num_threads{suffix}", None)
-            if count is not None:
-                return str(count())
+    from gpumlp.backends import blas
+
+    if found := blas.openblas():
+        return str(found[0]())
     names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
     return ", ".join(f"{n}={os.environ[n]}" for n in names if n in os.environ) or "its default"
 

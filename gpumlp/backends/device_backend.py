@@ -6,6 +6,7 @@ A kernel family gives the operations of the contract in the form that leaves eve
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,10 @@ class DeviceBackend:
         self.runtime, self.xp = runtime, runtime.xp
         self.scratch = Scratch(runtime.zeros)
         self._scalars = runtime.zeros(2, np.float32)
+
+    def running(self, products: int) -> Any:
+        """See `NumpyBackend.running`."""
+        return nullcontext()
 
     # ---- arrays ----------------------------------------------------------------------------------------------------
 

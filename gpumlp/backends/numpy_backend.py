@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from gpumlp.activations import Activation
+from gpumlp.backends import blas
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.regularizers import L1L2
@@ -72,6 +74,10 @@ class NumpyBackend:
     def __init__(self) -> None:
         self.scratch = Scratch()
         self._random: Any = None
+
+    def running(self, products: int) -> Any:
+        """Return a context for steps whose largest product of matrices has so many products of numbers."""
+        return blas.one_thread() if products < blas.SMALL else nullcontext()
 
     def zeros(self, shape: Any, dtype: Any) -> Any:
         """Return an array of zeros, aligned to 64 bytes."""

@@ -58,6 +58,9 @@ class LoopProgram:
             for op, n in zip(network.ops, network.sizes[1:], strict=True)
         ]
         widest = max(network.sizes)
+        self._largest = batch * max(
+            (op.inputs * op.outputs for op in network.ops if isinstance(op, DenseOp)), default=0
+        )
         self._deltas = [make((batch * widest,), dtype), make((batch * widest,), dtype)]
 
     def describe(self) -> str:
@@ -77,6 +80,13 @@ class LoopProgram:
 
         With an ``optimizer`` they are training steps; without, only losses and metrics are computed.
         """
+        with self.backend.running(self._largest):
+            return self._run_steps(data, order, batch, first, last, loss, metrics, optimizer, slots)
+
+    def _run_steps(
+        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
+        optimizer: Optimizer | None, slots: dict[str, Array] | None,
+    ) -> StepLogs:  # fmt: skip
         logs, k = StepLogs.zeros(last - first, len(metrics)), 0
         for part in self._feed.parts(data, order, batch, first, last):
             for i in range(part.first, part.first + part.steps):
