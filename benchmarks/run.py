@@ -28,7 +28,8 @@ HERE = Path(__file__).parent
 SCRIPT = (HERE.parent / "examples" / "sine.py").read_text()
 OURS = "gpumlp, compiled"  # in the suites, what the others' ratios refer to
 PAUSE = 0.2  # seconds between turns: idle thread pools go on spinning for a while
-LEFT_OUT = ("GPUMLP_", "NUMBA_", "JAX_", "KERAS_")  # variables of these names would change what a script's process does
+# Variables of these names would change what a script's process does; the last one has Python compile gpumlp each time.
+LEFT_OUT = ("GPUMLP_", "NUMBA_", "JAX_", "KERAS_", "PYTHONDONTWRITEBYTECODE")
 
 
 def installed(packages: Sequence[str]) -> bool:
