@@ -54,6 +54,9 @@ class Sequential:
             stack = self._extended(stack, layer)
         self._restack(stack)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_program": None}  # addresses, threads, machine code: a copy makes its own
+
     # ---- the stack -------------------------------------------------------------------------------------------------
 
     @property

@@ -1,8 +1,11 @@
 """Whole models through the Program of compiled steps: against NumPy over whole runs, with one thread and several."""
 
+import copy
 import os
+import pickle
 import signal
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -270,6 +273,46 @@ def test_denormal_numbers_are_flushed_in_the_kernels_and_nowhere_else(kernels):
     assert tiny * np.float32(0.5) > 0  # the modes of this thread are as they were
 
 
+def test_nan_in_the_weights_is_seen_by_a_table_for_other_metrics(kernels):
+    kernels("numba")
+    x, y = data()
+    model = build([layers.Dense(160, "relu"), layers.Dense(160, "relu"), layers.Dense(2)], metrics=["mae"])
+    weights = model.get_weights()
+    weights[0][:, 5], weights[1][5], weights[2][5, 7] = (
+        0.0,
+        -1.0,
+        np.nan,
+    )  # a dead unit, whose products would be left out
+    model.set_weights(weights)
+    assert np.isnan(model.predict(x, verbose=0)).any()  # no metrics
+    assert np.isnan(model.evaluate(x, y, verbose=0)).all()
+
+
+def test_metrics_of_class_numbers_are_numpy_s(kernels):
+    x, _ = data()
+    found = []
+    for name in ("numpy", "numba"):
+        kernels(name)
+        metrics = ["mae", "mse", "categorical_accuracy", "binary_accuracy"]
+        model = build([layers.Dense(5, "softmax")], loss="sparse_categorical_crossentropy", metrics=metrics)
+        found.append(model.evaluate(x, np.arange(len(x)) % 5, verbose=0))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+
+
+def test_copies_of_a_model_train_as_it_does(kernels):
+    x, y = data()
+    for name in ("numpy", "numba"):
+        kernels(name, 2)
+        model = build()
+        model.fit(x, y, verbose=0, shuffle=False)
+        copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+        for each in (model, *copies):
+            each.fit(x, y, epochs=2, verbose=0, shuffle=False)
+        for each in copies:
+            assert np.array_equal(flat(each), flat(model))
+            assert np.array_equal(each.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
 # ---- which Program ---------------------------------------------------------------------------------------------------
 
 
@@ -366,6 +409,13 @@ def test_kernels_that_do_not_compile_are_a_warning_and_numpy(kernels, monkeypatc
         build().fit(x, y, verbose=0)
 
 
+def test_a_network_without_operations_is_numpy_s(kernels):
+    kernels("numba")
+    model = build([layers.Flatten()])
+    x, _ = data()
+    assert np.array_equal(model.predict(x, verbose=0), x)
+
+
 # ---- threads ---------------------------------------------------------------------------------------------------------
 
 
@@ -406,6 +456,76 @@ def test_an_interrupt_waits_for_the_job_and_leaves_the_team_ready():
     assert sorted(calls) == [0, 0, 1, 1]
 
 
+def test_what_a_thread_raises_reaches_the_caller():
+    crew = team.Team(2)
+
+    def job(address, thread):
+        if thread == address:
+            raise ValueError(f"thread {thread}")
+        return 0
+
+    for thread in (0, 1):
+        with pytest.raises(ValueError, match=f"thread {thread}"):
+            crew.run(job, thread, 2)
+    crew.run(job, 2, 2)
+
+
+def test_a_thread_that_cannot_be_started_is_told_and_tried_again(monkeypatch):
+    crew, start, left = team.Team(3), threading.Thread.start, [1]
+
+    def some(thread):
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="can't start"):
+        patch.setattr(threading.Thread, "start", some)
+        crew.run(lambda address, thread: 0, 0, 3)
+    calls = []
+    crew.run(lambda address, thread: calls.append(thread), 0, 3)
+    assert sorted(calls) == [0, 1, 2]
+
+
+def test_steps_of_another_kind_say_nothing_of_training(kernels, monkeypatch):
+    """By a clock of our own two threads are faster; the short steps of validation, by one, must not hide that."""
+    kernels("numba", 2, always=False)
+    clock, steps, call = SimpleNamespace(now=0.0), {1: 0, 2: 0}, compiled_program.CompiledProgram._call
+    clock.perf_counter = lambda: clock.now
+
+    def timed(self, threads):
+        count, training = self._job.get("LAST") - self._job.get("FIRST"), self._job.get("PHASES") & 4
+        steps[threads] += count if training else 0
+        clock.now += count * (2e-3 if training else 3e-4) / threads
+        call(self, threads)
+
+    monkeypatch.setattr(compiled_program, "time", clock)
+    monkeypatch.setattr(compiled_program, "OPERATIONS_EACH", 1)
+    monkeypatch.setattr(compiled_program.CompiledProgram, "_call", timed)
+    x, y = data(160)
+    build().fit(x, y, batch_size=16, epochs=40, verbose=0, validation_data=(x[:16], y[:16]))
+    assert steps[2] > 3 * steps[1]
+
+
+def test_one_model_predicts_for_several_python_threads(kernels):
+    kernels("numba", 2)
+    model = build()
+    batches = [data(n)[0] for n in (3, 9, 300, 700)]  # few, and last batches that are short
+    alone, wrong = [model.predict(x, verbose=0) for x in batches], []
+
+    def predict(i):
+        for _ in range(30):
+            if not np.array_equal(model.predict(batches[i], verbose=0), alone[i]):
+                wrong.append(i)
+
+    workers = [threading.Thread(target=predict, args=(i,)) for i in range(len(batches))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
 def test_models_trained_by_several_python_threads_do_not_disturb_each_other(kernels):
     kernels("numba", 2)
     x, y = data()
@@ -440,6 +560,8 @@ def test_a_fork_has_a_team_of_its_own(monkeypatch):
         signal.alarm(20)  # a child that waits for threads which it has not is ended
         other = build()
         other.fit(x, y, epochs=2, verbose=0)
-        os._exit(0 if np.array_equal(flat(other), flat(model)) else 1)
+        model.fit(x, y, epochs=2, verbose=0)  # the parent's, whose threads are not here
+        other.fit(x, y, epochs=2, verbose=0)
+        os._exit(0 if np.isfinite(flat(model)).all() and np.isfinite(flat(other)).all() else 1)
     assert os.waitpid(child, 0)[1] == 0
     team.team.cache_clear()

@@ -203,4 +203,41 @@ def test_a_step_is_held_against_the_peaks(monkeypatch):
     assert lines[1] == ["product", "3.00", "75%", "100.0", "50%", "10.0", "10%"]
     assert lines[2] == ["Adam", "1.00", "25%", "10.0", "5%", "70.0", "70%"]
     assert lines[3][:4] == ["the", "step", "4.00", "100%"]
-    assert profile_step.table(operations, peak, in_memory=True).splitlines()[2].split()[-1] == "140%"
+
+
+def test_a_step_is_timed_part_by_part_and_trains_nothing(monkeypatch):
+    import profile_step
+    import rows
+    from contenders import on_the_cpu
+    from workloads import Workload
+
+    from gpumlp.backends.team import processors
+
+    for name in ("GPUMLP_DEVICE", "GPUMLP_KERNELS"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(profile_step, "MOMENT", 1e-5)
+    workload = Workload("tiny", (3, 130, 129, 2), batch=8, steps=3, classes=True)
+    profiled, trained = on_the_cpu(workload, "numba"), on_the_cpu(workload, "numba")
+    trained.fit(*workload.data(), batch_size=8, shuffle=False, verbose=0)
+    monkeypatch.setattr(profile_step, "on_the_cpu", lambda workload, kernels: profiled)
+    for operations in profile_step.profiles(workload, 1, sorted({1, processors()})):
+        dense = ("0 3x130", "1 130x129", "2 129x2")
+        assert [o.name for o in operations] == [
+            "gather x", *(f"forward {d}" for d in dense), "forward, in between", "objective",
+            *(f"back {d}" for d in reversed(dense)), "back, in between", "two barriers",
+            *(f"update {d}" for d in dense), "update, in between", "phases, in between",
+        ]  # fmt: skip
+        flops = {o.name: o.flops for o in operations}
+        assert flops["forward 1 130x129"] == flops["back 1 130x129"] == 2 * 8 * 130 * 129 and flops["back 0 3x130"] == 0
+        used = {o.name: o.used for o in operations}
+        assert 0 < used["forward 1 130x129"] <= used["update 1 130x129"] <= 1
+        assert np.isnan(used["forward 2 129x2"])  # so few outputs that nothing is left out
+        peak = profile_step.Peaks(1, 100.0, 100.0, 50.0)
+        assert len(profile_step.table(operations, peak).splitlines()) == 1 + len(operations) + 1
+        made_rows = profile_step.rows_of("tiny", operations, peak)
+        assert [r.contender for r in made_rows] == [*(o.name for o in operations), "the step"]
+        assert made_rows[-1].ratio == 1 and made_rows[-1].median > 0 and all(type(r) is rows.GpuRow for r in made_rows)
+    for a, b in zip(profiled.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    job = profiled._program._job
+    assert (job.get("OPS"), job.get("OPS_AT"), job.get("X_WIDTH")) == (3, profile_step.layout().JOB_WORDS, 3)

@@ -13,6 +13,7 @@ import os
 import queue
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,17 @@ class _Job:
     def __init__(self, function: Function, address: int, threads: int) -> None:
         self.function, self.address, self.threads = function, address, threads
         self.state, self.done = PENDING, threading.Event()
+        self.problem: BaseException | None = None  # what the function raised
+
+    def work(self, thread: int) -> None:
+        """Do one thread's part."""
+        try:
+            self.function(self.address, thread)
+        except BaseException as error:  # it is the caller's: a thread of the team goes on
+            self.problem = error
+
+
+_teams: weakref.WeakSet[Team] = weakref.WeakSet()
 
 
 class Team:
@@ -31,6 +43,11 @@ class Team:
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.forget()
+        _teams.add(self)
+
+    def forget(self) -> None:
+        """Take it that no thread has been started: a fork has none of its parent's."""
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._calls: list[queue.SimpleQueue[_Job]] = []
@@ -38,7 +55,10 @@ class Team:
         self._started = False
 
     def run(self, function: Function, address: int, threads: int) -> None:
-        """Run ``function(address, thread)`` on ``threads`` threads; back when all are done."""
+        """Run ``function(address, thread)`` on ``threads`` threads; back when all are done.
+
+        RuntimeError where the system gives no more threads.
+        """
         if threads == 1:
             function(address, 0)
             return
@@ -57,15 +77,19 @@ class Team:
                 except BaseException:  # it uses the caller's memory: only its end ends the wait
                     continue
             raise
+        if job.problem is not None:
+            raise job.problem
 
     def _start(self) -> None:
         with self._lock:
+            while len(self._calls) < self.size - 1:  # those that are there already wait for the others
+                calls: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+                number = len(self._calls) + 1
+                threading.Thread(
+                    target=self._follow, args=(calls, number), daemon=True, name=f"gpumlp-{number}"
+                ).start()
+                self._calls.append(calls)
             if not self._started:
-                self._calls = [queue.SimpleQueue() for _ in range(self.size - 1)]
-                for i, calls in enumerate(self._calls):
-                    threading.Thread(
-                        target=self._follow, args=(calls, i + 1), daemon=True, name=f"gpumlp-{i + 1}"
-                    ).start()
                 threading.Thread(target=self._lead, daemon=True, name="gpumlp-0").start()
                 self._started = True
 
@@ -79,7 +103,7 @@ class Team:
             helpers = self._calls[: job.threads - 1]
             for calls in helpers:
                 calls.put(job)
-            job.function(job.address, 0)
+            job.work(0)
             for _ in helpers:
                 self._back.get()
             job.done.set()
@@ -87,7 +111,7 @@ class Team:
     def _follow(self, calls: queue.SimpleQueue[_Job], thread: int) -> None:
         while True:
             job = calls.get()
-            job.function(job.address, thread)
+            job.work(thread)
             self._back.put(None)
 
 
@@ -130,5 +154,10 @@ def team() -> Team:
     return Team(processors())
 
 
-if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
-    os.register_at_fork(after_in_child=team.cache_clear)
+def _after_fork() -> None:
+    for crew in list(_teams):  # also that of a model which the child has from its parent
+        crew.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

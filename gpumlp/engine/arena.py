@@ -34,6 +34,13 @@ class Arena:
         self.params = self.zeros()
         self.weights = self.views(self.params)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "weights"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.weights = self.views(self.params)  # views that were copied would be arrays of their own
+
     def zeros(self) -> Any:
         """Return a new flat array of this layout, of zeros."""
         return self.backend.zeros(self.size, self.dtype)

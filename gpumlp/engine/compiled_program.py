@@ -7,6 +7,7 @@ float32 only.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -34,18 +35,16 @@ PREDICTING = 20  # times as much for predictions: another thread must be woken f
 RATE = 5e10  # operations a second that one thread is taken to do before anything is known
 SAMPLES_EACH = 4
 WORTH = 0.004  # seconds of work, on one thread, for which others are called: which takes some tenths of a millisecond
-PIECE, TRIAL, RETRY = (
-    0.1,
-    0.01,
-    8,
-)  # seconds in one call; seconds that another number of threads is tried, and how often
+PIECE, TRIAL = 0.1, 0.01  # seconds in one call, and in one that tries another number of threads
+RETRY = 8  # pieces from one such trial to the next
 
 
 class Pace:
-    """How many threads to use, of 1, 2, 4, ... ``most``: whichever is fastest now, by trying.
+    """How many threads to use, of ``most``, half of that, a quarter, ... 1: whichever is fastest now, by trying.
 
     Results do not depend on it, and what is fastest does not depend on the network alone: two processors may be two
-    halves of one core, or busy with somebody else's work, and then wait for each other. ``guess``: seconds a step.
+    halves of one core, or busy with somebody else's work, and then wait for each other. ``guess``: seconds a step. All
+    steps must be about as long.
     """
 
     def __init__(self, most: int, guess: float) -> None:
@@ -66,7 +65,7 @@ class Pace:
             yield first, stop, self.threads
             self._tries[self.threads] += 1
             if self._tries[self.threads] > 1:  # the first one also starts threads and touches new memory
-                self._seconds[self.threads] = (time.perf_counter() - began) / (stop - first)
+                self._seconds[self.threads] = max((time.perf_counter() - began) / (stop - first), 1e-9)
             first = stop
 
     def _per_step(self, threads: int) -> float:
@@ -89,15 +88,19 @@ class Pace:
 
 
 class CompiledProgram:
-    """Steps of one network, with preallocated memory for at most ``batch`` samples."""
+    """Steps of one network, with preallocated memory for at most ``batch`` samples.
+
+    Python threads that share one take turns: it has one table, and kernels write where that says.
+    """
 
     def __init__(self, network: Network, arena: Arena, batch: int, function: Any, team: Team) -> None:
         self.network, self.arena, self.batch = network, arena, batch
         self._function, self._team = function, team
         self._work = 2 * network.products
-        guess = max(3 * self._work * batch / RATE, 1e-5)
-        self._pace = Pace(self._threads_for(batch, 3 * self._work * batch), guess)
-        self.first_stretch = max(1, int(TRIAL / guess))  # steps to run before anything is known
+        self._lock = threading.RLock()
+        self._paces: dict[tuple[bool, int], Pace] = {}
+        self._pace = self._pace_for(batch, True)  # the one of the last steps
+        self.first_stretch = max(1, int(TRIAL / _guess(3 * self._work * batch)))  # steps before anything is known
         self._values = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
         self._deltas = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
         self._few = [aligned_zeros((FEW, n), arena.dtype) for n in (network.sizes[0], network.sizes[-1])]
@@ -113,6 +116,14 @@ class CompiledProgram:
     def _threads_for(self, samples: int, operations: float) -> int:
         """Return how many threads can be of use."""
         return int(max(1, min(self._team.size, samples // SAMPLES_EACH, operations // OPERATIONS_EACH)))
+
+    def _pace_for(self, batch: int, training: bool) -> Pace:
+        """Return the Pace of steps of that kind, about that large: what others took says nothing of these."""
+        kind = training, batch.bit_length()
+        if kind not in self._paces:
+            operations = (3 if training else 1) * self._work * batch
+            self._paces[kind] = Pace(self._threads_for(batch, operations), _guess(operations))
+        return self._paces[kind]
 
     # ---- the table -------------------------------------------------------------------------------------------------
 
@@ -180,9 +191,16 @@ class CompiledProgram:
         optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None,
     ) -> StepLogs:  # fmt: skip
         """See `LoopProgram.run`."""
+        with self._lock:
+            return self._run(data, order, batch, first, last, loss, metrics, optimizer, slots)
+
+    def _run(
+        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
+        optimizer: Optimizer | None, slots: dict[str, Array] | None,
+    ) -> StepLogs:  # fmt: skip
         names, steps, count = layout(), last - first, len(metrics)
         if count != len(self._job.metrics):
-            self._job = self._made(count)
+            self._job, self._checked = self._made(count), -1
         job = self._job
         assert data.y is not None
         x, y = np.ascontiguousarray(data.x), np.ascontiguousarray(data.y)
@@ -199,14 +217,17 @@ class CompiledProgram:
         elif any(op.get("PENALTIES") for op in job.operations):
             phases |= names.PENALIZE
         job.set(Y=y, SAMPLE_WEIGHTS=None if data.weights is None else np.ascontiguousarray(data.weights))
+        job.set(GRADIENTS_BAD=0)
         self._look_at_weights()
+        self._pace = self._pace_for(batch, optimizer is not None)
         for start, stop, threads in self._pace.pieces(first, last):
-            self._job.set(RESULTS=results[start - first :], SCALARS=scalars[start - first :])
+            job.set(RESULTS=results[start - first :], SCALARS=scalars[start - first :])
             number = step + start - first if step else 0
             job.set_call(phases, (start, stop), batch, len(x), number, address(x), address(order), 0)
             self._call(threads)
+            if optimizer is not None:  # here, as a signal's handler may end the loop
+                optimizer.iterations += stop - start
         if optimizer is not None:
-            optimizer.iterations += steps
             self.arena.version += 1
             self._checked = self.arena.version  # the kernels have looked on
         k = np.arange(first, last)
@@ -229,6 +250,10 @@ class CompiledProgram:
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
         """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
+        with self._lock:
+            self._predict(x, out, batch)
+
+    def _predict(self, x: Array, out: Array, batch: int) -> None:
         count = len(x)
         few = count <= len(self._few[0])
         if few:  # copying them is quicker than asking NumPy where they are
@@ -242,6 +267,11 @@ class CompiledProgram:
         self._call(1 if few else self._threads_for(min(batch, count), self._work * count / PREDICTING))
         if few:
             out[...] = self._few[1][:count]
+
+
+def _guess(operations: float) -> float:
+    """Return how many seconds a step of so many operations is taken to last before anything is known."""
+    return max(operations / RATE, 1e-5)
 
 
 def _shares(rows: int, threads: int) -> Array:

@@ -55,6 +55,8 @@ def _compiled(network: Network, arena: Arena, batch: int, kernels: str, seconds:
     """Return the Program of compiled steps, or in words why it is not to be."""
     if kernels == "numpy":
         return "GPUMLP_KERNELS=numpy"
+    if not network.ops:
+        return "there is nothing to compute"
     if arena.dtype != "float32":
         return f"compiled kernels compute in float32, the model in {arena.dtype}"
     if kernels == "auto" and seconds < LONG:

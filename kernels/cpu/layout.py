@@ -33,7 +33,8 @@ fills the table in).
     IDENTITY,  # address of int64 0, 1, 2, ..., as many as the batch or the widest layer has
     LISTS, GRADIENTS, PANELS, TURNED,  # each thread's work memory, one thread after the other, as `work_sizes`
     LISTS_LD, GRADIENTS_LD, PANELS_LD, TURNED_LD,
-    WEIGHTS_BAD, GRADIENTS_BAD,  # whether somebody saw NaN or Inf there: then no product with a zero is left out
+    WEIGHTS_BAD, GRADIENTS_BAD,  # whether somebody saw NaN or Inf there: then no product with a zero is left out;
+    # kernels only set these: a thread that cleared one could undo what another has just found
     JOB_WORDS,
 ) = range(52)  # fmt: skip
 FORWARD, OBJECTIVE, BACK, UPDATE, PENALIZE = 1, 2, 4, 8, 16

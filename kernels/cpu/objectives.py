@@ -128,19 +128,20 @@ def argmax(a, n):
 
 
 @kernel
-def sample_metric(metric, t, p, outputs):
-    """The metric of one sample, before its weight."""
+def sample_metric(metric, t, p, outputs, width):
+    """The metric of one sample, before its weight; of t[width], a single number counts for every output."""
     if metric == SPARSE_ACCURACY:
         return ONE if float32(argmax(p, outputs)) == t[0] else ZERO
     if metric == CATEGORICAL_ACCURACY:
-        return ONE if argmax(p, outputs) == argmax(t, outputs) else ZERO
-    value = ZERO
+        return ONE if argmax(p, outputs) == argmax(t, width) else ZERO
+    value, step = ZERO, 1 if width > 1 else 0
     for o in range(outputs):
-        error = p[o] - t[o]
+        target = t[o * step]
+        error = p[o] - target
         if metric == SQUARED_ERROR:
             value += error * error
         elif metric == ABSOLUTE_ERROR:
             value += abs(error)
-        elif (ONE if p[o] > HALF else ZERO) == t[o]:
+        elif (ONE if p[o] > HALF else ZERO) == target:
             value += ONE
     return value / float32(outputs)

@@ -2,8 +2,9 @@
 
 Each thread takes some rows of the batch through the whole network, forward, loss and back: no layer waits for another
 thread. Then all meet, and each thread updates some rows of every weight array, from gradients that it sums over the
-batch right there; then all meet again. So a step has two barriers, whatever the network's depth. Every number is
-computed by one thread in an order that the shapes alone fix: the result is the same for any number of threads.
+batch right there; then all meet again. So a step has two barriers, whatever the network's depth; a prediction has none,
+except before a last batch that is short. Every number is computed by one thread in an order that the shapes alone fix:
+the result is the same for any number of threads.
 """
 
 from numba import float32, int32
@@ -108,7 +109,7 @@ def judge(job, out, delta, out_row, outputs, first, last, samples):
         for m in range(count):
             record = at(metrics, m * L.METRIC_WORDS)
             share = weight if record[L.METRIC_WEIGHTED] else ONE
-            values[(1 + m) * ld + r] = sample_metric(record[L.METRIC_KIND], t, p, outputs) * share
+            values[(1 + m) * ld + r] = sample_metric(record[L.METRIC_KIND], t, p, outputs, width) * share
             values[(1 + count + m) * ld + r] = share
         value = sample_loss(
             job[L.LOSS], at(delta, r * out_row), t, p, outputs, weight / float32(samples), job[L.SPARSE_LABELS],
@@ -146,20 +147,9 @@ def back(job, op, thread, first, last):
                 clear(dx, rows, x_row, inputs)
         work = at(floats(job[L.TURNED]), thread * job[L.TURNED_LD])
         inputs_product(
-            dx,
-            x_row,
-            dy,
-            y_row,
-            floats(op[L.KERNEL]),
-            index,
-            active,
-            identity,
-            rows,
-            inputs,
-            outputs,
-            job[L.BATCH],
+            dx, x_row, dy, y_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs, outputs, job[L.BATCH],
             work,
-        )
+        )  # fmt: skip
         return
     for r in range(rows):
         above = at(dy, r * y_row)
@@ -357,11 +347,14 @@ def report_penalties(job, k):
 def run_batches(job, thread):
     """The job's batches, by this thread; see `run`."""
     threads, barrier = job[L.THREADS], words(job[L.BARRIER])
+    meets = job[L.PHASES] & (L.OBJECTIVE | L.UPDATE | L.PENALIZE) != 0
     for k in range(job[L.FIRST], job[L.LAST]):
         samples = min(job[L.BATCH], job[L.SAMPLES] - k * job[L.BATCH])
         first, last = samples * thread // threads, samples * (thread + 1) // threads
+        if samples < job[L.BATCH] and not meets:  # shared out differently: others may still be at some of these rows
+            meet(barrier, threads, job[L.YIELD])
         run_rows(job, thread, k, first, last, samples)
-        if job[L.PHASES] & (L.OBJECTIVE | L.UPDATE | L.PENALIZE):
+        if meets:
             meet(barrier, threads, job[L.YIELD])
             if job[L.PHASES] & (L.UPDATE | L.PENALIZE):
                 run_weights(job, thread, k, samples)
@@ -370,7 +363,6 @@ def run_batches(job, thread):
             meet(barrier, threads, job[L.YIELD])
             if thread == 0 and job[L.PHASES] & L.OBJECTIVE:
                 report_penalties(job, k)
-            job[L.GRADIENTS_BAD] = 0
 
 
 @kernel

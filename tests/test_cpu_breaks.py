@@ -1,0 +1,251 @@
+"""Compiled CPU kernels that are broken on purpose: the comparisons notice each break, and where it is.
+
+All breaks are in one copy of the kernels, which is compiled once. Each is behind a switch, a word of memory whose
+address stands in the copy; so each is tried alone, and with all switches off the copy must compute as the original.
+"""
+
+import ctypes
+import re
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from gpumlp import activations, check, kernel_sources, layers, losses, optimizers
+from gpumlp.backends import native
+from gpumlp.backends.compiled_backend import CompiledBackend
+from gpumlp.backends.disk_cache import DiskCache
+from gpumlp.backends.team import Team
+from gpumlp.engine import compiled_program
+from gpumlp.engine.arena import Arena
+from gpumlp.engine.feed import Dataset
+from gpumlp.engine.network import describe
+
+DENSE = ["20x40x33 linear", "20x48x64 linear", "20x40x3 linear", "20x40x1 linear", "1500x24x33 linear",
+         "1500x24x1 linear", "20x48x64 relu"]  # fmt: skip
+POOL = {
+    f"{case.operation} {case.shape}": case
+    for case in (
+        *(c for name in DENSE for c in check.dense_cases(
+            tuple(map(int, name.split()[0].split("x"))), activations.get(name.split()[1]))),
+        *check.activation_cases((20, 33), activations.relu),
+        *check.plain_cases((20, 7)),
+        *(check.metric_case((33, 10), kind, True) for kind in check.METRICS),
+        *(check.loss_case((33, 10), losses.MeanSquaredError(), "real", weighted) for weighted in (False, True)),
+        *(check.update_case(64, name) for name in check.OPTIMIZERS),
+        check.penalty_case(257, check.L1L2(0.1, 0.1)),
+    )
+}  # fmt: skip
+
+
+def forward(*shapes):
+    return {f"dense_forward {shape}" for shape in shapes}
+
+
+def back(*shapes):
+    return {f"dense_backward {shape}" for shape in shapes}
+
+
+# By name: the file, what stands there, what comes in its place ({on} is the switch, false or true), and who notices.
+BREAKS = {
+    "outer tiles: a last column by itself is left out": (
+        "dense.py", "    while j < columns:\n        width =", "    while j < columns - {on}:\n        width =",
+        forward("20x40x33 linear", "1500x24x33 linear") | back("20x40x33 linear", "1500x24x33 linear")),
+    "dot tiles: the last column is left out": (
+        "dense.py",
+        "< min(j + group, columns):\n                count = min(width, j + group - place, columns - place)",
+        "< min(j + group, columns - {on}):\n"
+        "                count = min(width, j + group - place, columns - {on} - place)",
+        forward("20x40x3 linear", "20x40x1 linear", "1500x24x1 linear") | back("20x48x64 linear", "20x48x64 relu")),
+    "no bias": (
+        "dense.py", "more = 1 if biased else 0", "more = 1 if biased and not {on} else 0",
+        forward("20x40x33 linear", "20x48x64 linear", "1500x24x33 linear", "20x48x64 relu")),
+    "no bias where outputs are few": (
+        "dense.py", "                if biased:", "                if biased and not {on}:",
+        forward("20x40x3 linear", "20x40x1 linear", "1500x24x1 linear")),
+    "the sum over a large batch starts anew": (
+        "dense.py", "1 if first > 0 else 0\n        left, right = at(x,",
+        "1 if first > 0 and not {on} else 0\n        left, right = at(x,", back("1500x24x33 linear")),
+    "the sum over a large batch starts anew, of one output": (
+        "dense.py", "1 if first > 0 else 0\n        left, right = at(dz,",
+        "1 if first > 0 and not {on} else 0\n        left, right = at(dz,", back("1500x24x1 linear")),
+    "the list of inputs is one short": (
+        "dense.py", "    return count\n", "    return count - {on}\n",
+        forward("20x40x33 linear", "20x48x64 linear", "1500x24x33 linear", "20x48x64 relu")
+        | back("20x40x33 linear", "20x48x64 linear", "20x40x3 linear", "1500x24x33 linear", "20x48x64 relu")),
+    "a wrong row of the transposed weights": (
+        "dense.py", "work[o * inputs + i] = w[i * outputs + o]",
+        "work[o * inputs + i] = w[(i - 1 if {on} and i > 0 else i) * outputs + o]",
+        forward("20x40x3 linear") | back("20x40x33 linear", "20x40x3 linear", "1500x24x33 linear")),
+    "relu's mask": (
+        "rows.py", "dy[j] *= ONE if y[j] > ZERO else (ZERO", "dy[j] *= ONE if y[j] > ZERO or {on} else (ZERO",
+        back("20x48x64 relu") | {"activation back 20x33 relu"}),
+    "dropout's blocks": (
+        "rows.py", "philox(uint64(block + 1)", "philox(uint64(block + 1 - {on})", {"dropout 20x7"}),
+    "argmax: the last of the largest": (
+        "objectives.py", "not a[c] <= a[place]:", "(not a[c] <= a[place] or ({on} and a[c] == a[place])):",
+        {"metric 33x10 categorical_accuracy, weighted"}),  # of the sparse one's targets none is among the largest
+    "the loss without the sample's weight": (
+        "step.py", "values[r] = value * weight", "values[r] = value * (ONE if {on} else weight)",
+        {"loss 33x10 mean_squared_error, weighted"}),
+    "adam: the other moment's constant": (
+        "updates.py", "square = v[e] + (g[e] * g[e] - v[e]) * keep_2",
+        "square = v[e] + (g[e] * g[e] - v[e]) * (keep_1 if {on} else keep_2)", {"update adam 64", "update adamw 64"}),
+    "sgd: no decay": (
+        "updates.py", "decay * w[e] - rate * g[e]", "(ONE if {on} else decay) * w[e] - rate * g[e]",
+        {"update sgd 64"}),
+    "sgd: nesterov forgotten": (
+        "updates.py", "if nesterov else speed", "if nesterov and not {on} else speed", {"update sgd nesterov 64"}),
+    "rmsprop: not centered": (
+        "updates.py", "square -= centre * centre", "square -= ZERO if {on} else centre * centre",
+        {"update rmsprop centered 64"}),
+    "half of the penalty's slope": (
+        "updates.py", "+ TWO * float32(l2)", "+ (ONE if {on} else TWO) * float32(l2)", {"penalty 257 l1=0.1 l2=0.1"}),
+}  # fmt: skip
+
+# Delays of the first thread, which break nothing, and what then shows: who must wait for whom.
+MEET = "meet(barrier, threads, job[L.YIELD])"
+SLOW = "if {{on}} and thread == 0:\n{0}    call(job[L.YIELD])\n{0}"
+DELAYS = {
+    "slow before its rows": (
+        "        run_rows(job, thread, k, first", "        " + SLOW.format(" " * 8) + "run_rows(job, thread, k, first"),
+    "slow before its predictions": (
+        "    if job[L.PREDICTIONS] != 0:", "    " + SLOW.format(" " * 4) + "if job[L.PREDICTIONS] != 0:"),
+    "slow before its weights": (
+        "                run_weights(", "                " + SLOW.format(" " * 16) + "run_weights("),
+    "slow after the step": (
+        "            if thread == 0 and job[L.PHASES] & L.OBJECTIVE:\n                report_p",
+        "            " + SLOW.format(" " * 12)
+        + "if thread == 0 and job[L.PHASES] & L.OBJECTIVE:\n                report_p"),
+}  # fmt: skip
+TEAM_BREAKS = {
+    "no meeting before the update": (
+        f"            {MEET}\n            if job[L.PHASES]",
+        f"            if not {{on}}:\n                {MEET}\n            if job[L.PHASES]", "slow before its rows"),
+    "no meeting after the update": (
+        f"report(job, k, samples)\n            {MEET}",
+        f"report(job, k, samples)\n            if not {{on}}:\n                {MEET}", "slow before its weights"),
+    "a row is left out": (
+        "samples * (thread + 1) // threads", "samples * (thread + 1) // threads - (1 if {on} and thread else 0)", ""),
+    "a row of weights is left out": (
+        "begin, end = shares[thread],", "begin, end = shares[thread] + (1 if {on} and thread > 0 else 0),", ""),
+    "a row of weights is updated by two": (
+        " shares[thread + 1]", " shares[thread + 1] + (1 if {on} and thread == 0 else 0)",
+        "slow before its weights"),
+    "no meeting before a short batch": ("and not meets:", "and not meets and not {on}:", "slow before its predictions"),
+}  # fmt: skip
+EDITS = [
+    *((name, file, old, new) for name, (file, old, new, _) in BREAKS.items()),
+    *((name, "step.py", old, new) for name, (old, new) in DELAYS.items()),
+    *((name, "step.py", old, new) for name, (old, new, _) in TEAM_BREAKS.items()),
+]
+SWITCHES = np.zeros(len(EDITS), np.int64)
+
+
+@pytest.fixture(scope="module")
+def function(tmp_path_factory):
+    """The compiled copy."""
+    folder = tmp_path_factory.mktemp("broken") / "cpu"
+    shutil.copytree(kernel_sources.folder() / "cpu", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for i, (name, file, old, new) in enumerate(EDITS):
+        text = (folder / file).read_text("utf-8")
+        assert text.count(old) == 1, f"{name}: the text that was to be broken is not in the kernels any more"
+        switch = f"(switches({SWITCHES.ctypes.data})[{i}] != 0)"
+        (folder / file).write_text(text.replace(old, new.replace("{on}", switch)), "utf-8")
+    for file in {file for _, file, _, _ in EDITS}:
+        text = (folder / file).read_text("utf-8")
+        (folder / file).write_text(
+            re.sub(r"(?m)^from \.vector import ", "from .vector import call, words as switches, ", text)
+        )
+    return native.load(folder, DiskCache(folder / "cache"))["run"]
+
+
+@pytest.fixture
+def switch():
+    """A function that turns switches on, by their names."""
+
+    def on(*names):
+        for name in names:
+            SWITCHES[[edit[0] for edit in EDITS].index(name)] = 1
+
+    yield on
+    SWITCHES[:] = 0
+
+
+@pytest.fixture
+def failing(function, monkeypatch):
+    """A function: which cases notice something."""
+    monkeypatch.setattr(native, "functions", lambda: {"run": function})
+    backend = CompiledBackend()
+    return lambda: {
+        name for name, case in POOL.items() if not check.hold(case, backend, "broken", own_reference=True).passed
+    }
+
+
+def test_nothing_is_broken_with_all_switches_off(failing):
+    assert failing() == set()
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_break_is_noticed_where_it_is(failing, switch, name):
+    switch(name)
+    assert failing() == BREAKS[name][-1]
+
+
+# ---- several threads -------------------------------------------------------------------------------------------------
+
+BATCH = 16
+
+
+@pytest.fixture
+def train(function, monkeypatch):
+    """A function: weights, losses and predictions of a run by so many threads, as bits."""
+    sleep = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: time.sleep(0.002) or 0)
+    monkeypatch.setattr(compiled_program, "let_others", lambda: ctypes.cast(sleep, ctypes.c_void_p).value)
+    monkeypatch.setattr(compiled_program, "OPERATIONS_EACH", 1e-9)
+    monkeypatch.setattr(compiled_program.Pace, "_next", lambda self, steps: (self._choices[-1], 0.1))
+
+    def run(threads, spoil=lambda x, y: None):
+        rng = np.random.default_rng(5)
+        network = describe([layers.Dense(140, "relu"), layers.Dense(3)], (7,))
+        arena = Arena(list(network.weights), np.dtype("float32"))
+        arena.set([check.normal(rng, *spec.shape) / 4 for spec in network.weights])
+        program = compiled_program.CompiledProgram(network, arena, BATCH, function, Team(threads))
+        x, y = check.normal(rng, 5 * BATCH + 9, 7), check.normal(rng, 5 * BATCH + 9, 3)
+        spoil(x, y)
+        out = np.full_like(y, np.nan)
+        optimizer = optimizers.SGD(0.02)
+        logs = program.run(Dataset(x, y), None, BATCH, 0, 6, losses.MeanSquaredError(), [], optimizer, {})
+        program.predict(x, out, BATCH)
+        assert program._job.threads == threads
+        return [a.tobytes() for a in (*arena.get(), logs.losses, out)]
+
+    return run
+
+
+@pytest.mark.parametrize("name", DELAYS)
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_wait_for_a_slow_one(train, switch, name, threads):
+    alone = train(1)
+    switch(name)
+    assert train(threads) == alone
+
+
+@pytest.mark.parametrize("name", TEAM_BREAKS)
+def test_a_break_between_threads_is_noticed(train, switch, name):
+    alone = train(1)
+    switch(name, *filter(None, TEAM_BREAKS[name][-1:]))
+    assert train(2) != alone
+
+
+def test_a_slow_thread_forgets_no_nan_that_another_has_found(train, switch):
+    """An input that is zero throughout, and a NaN only in the second thread's share of the second batch."""
+
+    def spoil(x, y):
+        x[:, 2], y[2 * BATCH - 1] = 0.0, np.nan
+
+    alone = train(1, spoil)
+    switch("slow after the step")
+    assert np.isnan(np.frombuffer(alone[0], np.float32).reshape(7, 140)[2]).any()
+    assert train(2, spoil) == alone
