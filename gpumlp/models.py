@@ -260,7 +260,16 @@ class Sequential:
         network, _ = self._need_built("this")
         assert dataset.y is not None
         given, width = dataset.y.shape[1], math.prod(network.output_shape)
-        return loop.Objective(loss, [metrics.get(m, loss, given, width, w) for m, w in self._metric_names])
+        found = [metrics.get(m, loss, given, width, w) for m, w in self._metric_names]
+        if getattr(self._computing(), "runtime", None) is not None:
+            for metric in found:  # NumPy repeats a single number for every output; the GPU's kernels would read past it
+                takes = 1 if isinstance(metric, metrics.SparseCategoricalAccuracy) else width
+                if given != takes:
+                    raise ValueError(
+                        f"The metric {metric.name!r} takes targets of {takes} per sample on a GPU; y has {given}. "
+                        "Choose another metric, or device='cpu'."
+                    )
+        return loop.Objective(loss, found)
 
     def _adopted(self, value: object) -> Any:
         """Return an array that is on the model's GPU uncopied, as the model takes it; other values as they are."""

@@ -93,9 +93,11 @@ def rmsprop_full(w, g, v, u, mean, n, rate, decay, keep, momentum, epsilon, movi
 def penalty(w, g, n, l1, l2, slopes):
     """Return l1 sum |w| + l2 sum w^2, summed in double; ``slopes``: g += l1 sign(w) + 2 l2 w."""
     total = 0.0
-    for e in range(n):
-        total += l1 * abs(w[e]) + l2 * w[e] * w[e]
-    if slopes:
+    for e in range(n if l1 != 0 else 0):  # an Inf times zero would be NaN
+        total += l1 * abs(w[e])
+    for e in range(n if l2 != 0 else 0):
+        total += l2 * w[e] * w[e]
+    if slopes and (l1 != 0 or l2 != 0):
         for e in range(n):
             sign = ONE if w[e] > ZERO else (-ONE if w[e] < ZERO else w[e])
             g[e] += float32(l1) * sign + TWO * float32(l2) * w[e]
