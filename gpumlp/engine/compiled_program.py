@@ -35,8 +35,8 @@ PREDICTING = 20  # times as much for predictions: another thread must be woken f
 RATE = 5e10  # operations a second that one thread is taken to do before anything is known
 SAMPLES_EACH = 4
 WORTH = 0.004  # seconds of work, on one thread, for which others are called: which takes some tenths of a millisecond
-PIECE, TRIAL = 0.1, 0.01  # seconds in one call, and in one that tries another number of threads
-RETRY = 8  # pieces from one such trial to the next
+PIECE, TRIAL = 0.1, 0.005  # seconds in one call, and in one that tries another number of threads
+RETRY = 4  # pieces from one such trial to the next
 
 
 class Pace:
