@@ -269,7 +269,7 @@ def rows_of(title: str, operations: Sequence[Operation], peak: Peaks) -> list[ro
         known = [k for k in ((r[1], r[0], "GFLOP/s"), (r[3], r[2], "GB/s")) if k[0] == k[0]]
         share, rate, unit = max(known, default=(math.nan, math.nan, ""))
         note = f"{o.used:.0%} of the inputs in use" if o.used == o.used else ""
-        out.append(rows.GpuRow(**vars(made), rate=rate, rate_unit=unit, share=share, note=note))
+        out.append(rows.RateRow(**vars(made), rate=rate, rate_unit=unit, share=share, note=note))
     return out
 
 

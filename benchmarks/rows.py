@@ -45,8 +45,8 @@ class Row:
 
 
 @dataclass
-class GpuRow(Row):
-    """A Row of a GPU's benchmark; ``machine`` names the GPU and its driver.
+class RateRow(Row):
+    """A Row of which it is known how much work it was. In a GPU's benchmark ``machine`` names the GPU and its driver.
 
     ``rate`` is what the median time amounts to, in ``rate_unit``, and ``share`` what part that is of the ceiling
     measured in the same run (NaN, empty in the file, where there is none). ``note``: what was chosen, or why there is
@@ -84,10 +84,10 @@ def row(
 def gpu_row(
     benchmark: str, workload: str, contender: str, unit: str, values: Sequence[float], ours: Sequence[float],
     packages: Sequence[str], gpu: str, **more: Any,
-) -> GpuRow:  # fmt: skip
-    """Return the GpuRow of ``values`` beside ``ours`` of the same rounds; without ``ours`` its ratio is NaN."""
+) -> RateRow:  # fmt: skip
+    """Return the RateRow of ``values`` beside ``ours`` of the same rounds; without ``ours`` its ratio is NaN."""
     ratios = [v / o for v, o in zip(values, ours, strict=True)] if ours else []
-    return GpuRow(
+    return RateRow(
         benchmark, workload, contender, unit, *spread(values), *spread(ratios), len(values), versions(tuple(packages)),
         f"{gpu}; {machine()}", commit(), now(), **more,
     )  # fmt: skip
@@ -160,5 +160,5 @@ def read(path: Path) -> list[Row]:
 
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
-        kind = GpuRow if "rate" in (reader.fieldnames or ()) else Row
+        kind = RateRow if "rate" in (reader.fieldnames or ()) else Row
         return [kind(**{k: value(k, v) for k, v in line.items()}) for line in reader]

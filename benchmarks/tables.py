@@ -61,13 +61,13 @@ def table(found: list[rows.Row]) -> str:
     return "\n".join(lines)
 
 
-def gpu_table(found: list[rows.Row]) -> str:
-    """Return a Markdown table of a GPU's rows: a line a workload and contender, with rate and share of the ceiling."""
+def rate_table(found: list[rows.Row]) -> str:
+    """Return a Markdown table of rows with rates: a line a workload and contender, with rate and share of the ceiling."""
     heads = ["", "", "median [lowest, highest]", "rate", "of the ceiling", "ratio"]
     lines = ["| " + " | ".join(heads) + " |", "|---|---|---:|---:|---:|---:|"]
     before = ""
     for r in found:
-        if not isinstance(r, rows.GpuRow) or r.median != r.median:  # what was skipped says so in its file
+        if not isinstance(r, rows.RateRow) or r.median != r.median:  # what was skipped says so in its file
             continue
         rate = f"{r.rate:.3g} {r.rate_unit}" if r.rate == r.rate else ""
         share = f"{100 * r.share:.0f}%" if r.share == r.share else ""
@@ -98,7 +98,7 @@ def filled(text: str) -> str:
         if not path.exists():
             return f"{match[1]}Not measured yet.\n{match[3]}"
         found = rows.read(path)
-        made = gpu_table(found) if isinstance(found[0], rows.GpuRow) else table(found)
+        made = rate_table(found) if isinstance(found[0], rows.RateRow) else table(found)
         return f"{match[1]}{made}\n\n{source(match[2], found)}\n{match[3]}"
 
     return MARKED.sub(fill, text)

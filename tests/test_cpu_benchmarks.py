@@ -236,7 +236,7 @@ def test_a_step_is_timed_part_by_part_and_trains_nothing(monkeypatch):
         assert len(profile_step.table(operations, peak).splitlines()) == 1 + len(operations) + 1
         made_rows = profile_step.rows_of("tiny", operations, peak)
         assert [r.contender for r in made_rows] == [*(o.name for o in operations), "the step"]
-        assert made_rows[-1].ratio == 1 and made_rows[-1].median > 0 and all(type(r) is rows.GpuRow for r in made_rows)
+        assert made_rows[-1].ratio == 1 and made_rows[-1].median > 0 and all(type(r) is rows.RateRow for r in made_rows)
     for a, b in zip(profiled.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     job = profiled._program._job

@@ -94,7 +94,7 @@ def test_rows_of_a_gpu_survive_their_file_and_make_a_table(scripts, tmp_path):
     found = rows.read(tmp_path / "gpu_kernels.csv")
     assert [repr(r) for r in found] == [repr(r) for r in made]  # NaN is not equal to itself, but reads the same
     assert found[1].ratio == pytest.approx(0.9) and found[1].share == pytest.approx(0.66)
-    table = tables.gpu_table(found)
+    table = tables.rate_table(found)
     assert "| cuBLAS alone | 9 [8, 12] us | 33 TFLOP/s | 66% | 0.90 [0.80, 1.20] |" in table
     assert "PyTorch" not in table
     assert "cuBLAS alone takes 0.90x of our time" in "\n".join(run.against_cublas(found))

@@ -24,7 +24,7 @@ class Report:
     def add(
         self, workload: str, contender: str, unit: str, values: Sequence[float], ours: Sequence[float] = (),
         packages: Sequence[str] = ("cupy",), **more: Any,
-    ) -> rows.GpuRow:  # fmt: skip
+    ) -> rows.RateRow:  # fmt: skip
         """Add the row of ``values``, beside ``ours`` of the same rounds where there are any."""
         row = rows.gpu_row(self.benchmark, workload, contender, unit, values, ours, packages, self._gpu, **more)
         self._take(row)
@@ -33,7 +33,7 @@ class Report:
     def add_rate(
         self, workload: str, contender: str, microseconds: Sequence[float], ours: Sequence[float], amount: float,
         rate_unit: str, ceiling: float, packages: Sequence[str] = ("cupy",), note: str = "",
-    ) -> rows.GpuRow:  # fmt: skip
+    ) -> rows.RateRow:  # fmt: skip
         """Add a row of times, with what their median amounts to: ``amount`` operations or bytes, beside a ceiling."""
         convert = units.tflops if rate_unit == "TFLOP/s" else units.gigabytes
         rate = convert(amount, statistics.median(microseconds))
@@ -45,7 +45,7 @@ class Report:
         """Add a row that says why there is no number."""
         self.add(workload, contender, unit, (), note=f"skipped: {first_line(why)}")
 
-    def _take(self, row: rows.GpuRow) -> None:
+    def _take(self, row: rows.RateRow) -> None:
         self.rows.append(row)
         print(line(row), flush=True)
         if self.path is not None:
@@ -60,7 +60,7 @@ def first_line(words: object) -> str:
     return lines[0][:160] if lines else "no reason given"
 
 
-def line(r: rows.GpuRow) -> str:
+def line(r: rows.RateRow) -> str:
     """Return a row as a line of text."""
     head = f"{r.workload:<34} {r.contender:<34}"
     if r.median != r.median:

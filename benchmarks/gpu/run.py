@@ -87,12 +87,12 @@ def summary(outcomes: list[Outcome], folder: Path | None) -> str:
     if folder is not None:
         for name, show in (("gpu_micro", ceilings), ("gpu_kernels", against_cublas), ("gpu_training", against_peers)):
             path = folder / f"{name}.csv"
-            found = [r for r in rows.read(path) if isinstance(r, rows.GpuRow)] if path.exists() else []
+            found = [r for r in rows.read(path) if isinstance(r, rows.RateRow)] if path.exists() else []
             lines += show([r for r in found if r.median == r.median])
     return "\n".join(lines) + "\n"
 
 
-def ceilings(found: list[rows.GpuRow]) -> list[str]:
+def ceilings(found: list[rows.RateRow]) -> list[str]:
     """Return the ceilings and the fastest of each barrier, exchange and launch."""
     lines = [f"{r.contender}, {r.workload}: {r.rate:.4g} {r.rate_unit}" for r in found if r.rate == r.rate]
     latencies = [r for r in found if r.rate != r.rate]
@@ -102,7 +102,7 @@ def ceilings(found: list[rows.GpuRow]) -> list[str]:
     return lines
 
 
-def against_cublas(found: list[rows.GpuRow]) -> list[str]:
+def against_cublas(found: list[rows.RateRow]) -> list[str]:
     """Return gpumlp's rate at every shape, its share of the ceiling, and the ratio to the fastest peer."""
     lines = []
     for workload in dict.fromkeys(r.workload for r in found):
@@ -120,7 +120,7 @@ def against_cublas(found: list[rows.GpuRow]) -> list[str]:
     return lines
 
 
-def against_peers(found: list[rows.GpuRow]) -> list[str]:
+def against_peers(found: list[rows.RateRow]) -> list[str]:
     """Return every contender's time on every workload, one line a workload."""
     lines = []
     for workload, unit in dict.fromkeys((r.workload, r.unit) for r in found):
