@@ -62,7 +62,7 @@ def table(found: list[rows.Row]) -> str:
 
 
 def rate_table(found: list[rows.Row]) -> str:
-    """Return a Markdown table of rows with rates: a line a workload and contender, with rate and share of the ceiling."""
+    """Return a Markdown table of rows with rates, a line each: with the rate and the share of the ceiling."""
     heads = ["", "", "median [lowest, highest]", "rate", "of the ceiling", "ratio"]
     lines = ["| " + " | ".join(heads) + " |", "|---|---|---:|---:|---:|---:|"]
     before = ""
