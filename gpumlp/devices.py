@@ -12,11 +12,10 @@ import functools
 import os
 import re
 import sys
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from gpumlp.errors import DeviceUnavailable, caller_level
+from gpumlp.errors import DeviceUnavailable, warn_once
 
 # What GPUMLP_KERNELS may say. auto is the package's CUDA C++ on a GPU; on the CPU it is NumPy for short jobs, and
 # kernels compiled by Numba for long ones.
@@ -174,17 +173,6 @@ def _on_cpu(reason: str, kernels: str, dtype: str) -> Device:
     return Device("cpu", reason, "numba")
 
 
-_warned = False
-
-
-def _warn_once(problem: str) -> None:
-    """Say once in a process that there is a driver, and so probably a GPU, that will not be used."""
-    global _warned
-    if not _warned:
-        _warned = True
-        warnings.warn(f"gpumlp runs on the CPU: {problem}", stacklevel=caller_level())
-
-
 def resolve(device: str | None = None, dtype: str = "float32") -> Device:
     """Return the Device for a name; None means GPUMLP_DEVICE, then ``"auto"``. ``dtype`` is the model's.
 
@@ -212,7 +200,7 @@ def resolve(device: str | None = None, dtype: str = "float32") -> Device:
             problem = f"the GPU's kernels compute in float32, the model in {dtype}."
         if problem:
             if has_driver():
-                _warn_once(problem)
+                warn_once("no gpu", f"gpumlp runs on the CPU: {problem}")
             return _on_cpu(f"auto: {problem.rstrip('.')}", kernels, dtype)
         return Device("cuda:0", "auto: a GPU that can be used", "numba" if kernels == "numba" else "cuda")
     if dtype != "float32":

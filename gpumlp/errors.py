@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 PACKAGE = str(Path(__file__).parent)
@@ -34,6 +35,16 @@ def caller_level() -> int:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         level, frame = level + 1, frame.f_back
     return level
+
+
+_said: set[str] = set()
+
+
+def warn_once(topic: str, message: str) -> None:
+    """Warn of something that will not be used although it is there, once in a process for each topic."""
+    if topic not in _said:
+        _said.add(topic)
+        warnings.warn(message, stacklevel=caller_level())
 
 
 def _size(count: int) -> str:

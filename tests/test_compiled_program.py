@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gpumlp import activations, callbacks, layers, losses, models, optimizers
+from gpumlp import activations, callbacks, errors, layers, losses, models, optimizers
 from gpumlp.backends import native, team
 from gpumlp.engine import compiled_program, dispatch
 from gpumlp.errors import DeviceUnavailable
@@ -397,7 +397,7 @@ def test_kernels_that_do_not_compile_are_a_warning_and_numpy(kernels, monkeypatc
         raise DeviceUnavailable("no compiler today.")
 
     monkeypatch.setattr(native, "functions", broken)
-    monkeypatch.setattr(dispatch, "_warned", False)
+    monkeypatch.setattr(errors, "_said", set())
     kernels("auto")
     model = build()
     x, y = data()

@@ -65,11 +65,8 @@ BREAKS = {
         "dense.py", "                if biased:", "                if biased and not {on}:",
         forward("20x40x3 linear", "20x40x1 linear", "1500x24x1 linear")),
     "the sum over a large batch starts anew": (
-        "dense.py", "1 if first > 0 else 0\n        left, right = at(x,",
-        "1 if first > 0 and not {on} else 0\n        left, right = at(x,", back("1500x24x33 linear")),
-    "the sum over a large batch starts anew, of one output": (
-        "dense.py", "1 if first > 0 else 0\n        left, right = at(dz,",
-        "1 if first > 0 and not {on} else 0\n        left, right = at(dz,", back("1500x24x1 linear")),
+        "dense.py", "1 if first > 0 else 0", "1 if first > 0 and not {on} else 0",
+        back("1500x24x33 linear", "1500x24x1 linear")),
     "the list of inputs is one short": (
         "dense.py", "    return count\n", "    return count - {on}\n",
         forward("20x40x33 linear", "20x48x64 linear", "1500x24x33 linear", "20x48x64 relu")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from host.runtime import DeviceArray, HostKernelError, HostRuntime, broken
 
-from gpumlp import callbacks, devices, layers, models, optimizers
+from gpumlp import callbacks, devices, errors, layers, models, optimizers
 from gpumlp.engine import feed, graph_program
 from gpumlp.errors import DeviceMemoryError, KernelError
 from gpumlp.utils import set_random_seed
@@ -559,7 +559,7 @@ def test_auto_takes_the_gpu_and_says_why(as_gpu, monkeypatch):
 def test_auto_that_falls_back_from_a_driver_says_so_once(monkeypatch):
     monkeypatch.setattr(devices, "has_driver", lambda: True)
     monkeypatch.setattr(devices, "gpu_problem", lambda index=0: "the driver is too old.")
-    monkeypatch.setattr(devices, "_warned", False)
+    monkeypatch.setattr(errors, "_said", set())
     with pytest.warns(UserWarning, match="runs on the CPU: the driver is too old"):
         assert devices.resolve("auto").name == "cpu"
     devices.resolve("auto")  # a second warning would be an error here

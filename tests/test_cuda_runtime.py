@@ -7,7 +7,7 @@ import pytest
 from host import fake_cuda
 from host.runtime import HostRuntime
 
-from gpumlp import activations, check, cli, devices, layers, models
+from gpumlp import activations, check, cli, devices, errors, layers, models
 from gpumlp.backends import compiler
 from gpumlp.backends.cuda_backend import CudaBackend
 from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
@@ -255,7 +255,7 @@ def test_a_gpu_that_cannot_be_opened_is_told_and_auto_takes_the_cpu(fake, monkey
     words = r"cuda:0 cannot be opened \(CudaError: .*busy"
     monkeypatch.setattr(fake.module.CudaRuntime, "__init__", lambda self, index: fake.check())
     monkeypatch.setattr(devices, "gpu_problem", problem)
-    monkeypatch.setattr(devices, "_warned", False)
+    monkeypatch.setattr(errors, "_said", set())
     with pytest.warns(UserWarning, match=words):
         assert devices.resolve("auto").name == "cpu"
     with pytest.raises(DeviceUnavailable, match=words):

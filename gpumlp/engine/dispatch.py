@@ -8,13 +8,12 @@ program takes the same kernels every time, and so computes the same bits.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from gpumlp.engine.arena import Arena
 from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram
-from gpumlp.errors import DeviceUnavailable, caller_level
+from gpumlp.errors import DeviceUnavailable, warn_once
 
 LONG = 5.0  # seconds of NumPy, by the estimate, from which on a model's work is worth a compiler
 # What NumPy needs on one slow core: per step, per operation of a step, per number computed, per parameter updated.
@@ -74,16 +73,5 @@ def _compiled(network: Network, arena: Arena, batch: int, kernels: str, seconds:
     except DeviceUnavailable as error:
         if kernels != "auto":
             raise
-        _warn_once(str(error))
+        warn_once("no compiled kernels", f"gpumlp trains with NumPy, which is slower: {error}")
         return str(error).rstrip(".")
-
-
-_warned = False
-
-
-def _warn_once(problem: str) -> None:
-    """Say once in a process that there is a compiler, and that it could not be used."""
-    global _warned
-    if not _warned:
-        _warned = True
-        warnings.warn(f"gpumlp trains with NumPy, which is slower: {problem}", stacklevel=caller_level())

@@ -140,17 +140,6 @@ def weights_product(dw, x, x_step, x_row, dz, dz_row, identity, batch, rows, col
 
 
 @kernel
-def column_product(dw, x, x_row, dz, dz_row, identity, batch, rows):
-    """dw[rows] = x^T dz for a single column dz: lanes go along x."""
-    first = 0
-    while first == 0 or first < batch:
-        depth, more = min(DEPTH, batch - first), 1 if first > 0 else 0
-        left, right = at(dz, first * dz_row), at(x, first * x_row)
-        outer_product(dw, rows, dw, rows, left, 0, dz_row, right, x_row, identity, depth, 1, rows, more, LOWEST)
-        first += DEPTH
-
-
-@kernel
 def column_sums(db, dz, dz_row, batch, outputs):
     """db[O] = the sum of dz over the batch."""
     for o in range(outputs):

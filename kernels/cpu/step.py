@@ -12,7 +12,6 @@ from numba import float32, int32
 from . import layout as L
 from .dense import (
     chunk_of,
-    column_product,
     column_sums,
     forward_product,
     inputs_product,
@@ -197,7 +196,7 @@ def block_gradient(job, op, g, thread, row, rows, column, width, samples):
     x, x_row, dz_row = at(floats(op[L.IN]), row), op[L.IN_LD], op[L.OUT_LD]
     dz, identity = at(floats(op[L.DELTA]), column), words(job[L.IDENTITY])
     if op[L.OUTPUTS] == 1:
-        column_product(g, x, x_row, dz, dz_row, identity, samples, rows)
+        weights_product(g, dz, 0, dz_row, x, x_row, identity, samples, 1, rows)  # as a row: lanes go along x
         return
     index, active = at(words(job[L.LISTS]), thread * job[L.LISTS_LD]), rows
     if op[L.ZEROS] != 0 and job[L.GRADIENTS_BAD] == 0:
