@@ -126,16 +126,13 @@ class Job(Record):
     def set_optimizer(self, optimizer: Optimizer, params: np.ndarray, slots: dict[str, np.ndarray]) -> None:
         """Set the optimizer and where its state is: ``slots`` have the layout of ``params``."""
         names, config = layout(), optimizer.get_config()
-        kind = (
-            names.ADAM
-            if isinstance(optimizer, Adam)
-            else names.RMSPROP
-            if isinstance(optimizer, RMSprop)
-            else names.SGD
-        )
-        order = {names.ADAM: ("m", "v"), names.RMSPROP: ("v", "momentum", "mean"), names.SGD: ("momentum",)}[kind]
+        kind, order = names.SGD, ["momentum", "", ""]
+        if isinstance(optimizer, Adam):
+            kind, order = names.ADAM, ["m", "v", ""]
+        elif isinstance(optimizer, RMSprop):
+            kind, order = names.RMSPROP, ["v", "momentum", "mean"]
         first = address(params)
-        for i, name in enumerate((*order, "", "")[:3]):
+        for i, name in enumerate(order):
             array = slots.get(name)
             self.set(**{f"SLOT_{i + 1}": 0 if array is None else (address(array) - first) // 4})
         self._kept[-1] = slots
