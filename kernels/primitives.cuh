@@ -16,6 +16,7 @@
 #define KERNEL(name) extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS) name
 #define DEVICE __device__ __forceinline__
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
+#define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]  // as many as the launch asked for
 
 template <class T> using Global = T *;  // an array in device memory
 template <class T> using Shared = T *;  // an array in the block's shared memory
@@ -52,6 +53,43 @@ DEVICE void copies_wait() {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_all;" ::: "memory");
 #endif
+}
+DEVICE bool any_thread(bool value) { return __syncthreads_or(value); }  // of the block; a barrier
+// ``count`` elements from ``offset`` on, as an array of their own
+template <class T> DEVICE T *part(T *p, long long offset, long long) { return p + offset; }
+// a b + c, rounded once: written out where two kernels must compute the same bits, which the compiler's choice may not
+DEVICE float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
+
+// ---- between the blocks of one launch, all of which are resident ----
+// 16 bytes that are written and read as one. Nothing else is ordered by them.
+struct __align__(16) Packet {
+    float a, b, c;
+    uint32 tag;
+};
+DEVICE void store_packet(Packet *p, long long index, Packet v) {
+    uint64 low = (uint64)__float_as_uint(v.b) << 32 | __float_as_uint(v.a);
+    uint64 high = (uint64)v.tag << 32 | __float_as_uint(v.c);
+    asm volatile("{\n.reg .b128 t;\nmov.b128 t, {%1, %2};\nst.relaxed.gpu.global.b128 [%0], t;\n}" ::"l"(p + index),
+                 "l"(low), "l"(high)
+                 : "memory");
+}
+DEVICE Packet load_packet(const Packet *p, long long index) {
+    uint64 low, high;
+    asm volatile("{\n.reg .b128 t;\nld.relaxed.gpu.global.b128 t, [%2];\nmov.b128 {%0, %1}, t;\n}"
+                 : "=l"(low), "=l"(high)
+                 : "l"(p + index)
+                 : "memory");
+    return {__uint_as_float((uint32)low), __uint_as_float((uint32)(low >> 32)), __uint_as_float((uint32)high),
+            (uint32)(high >> 32)};
+}
+// Add, after all that the block wrote before its last barrier and the thread before this; load, before all after it.
+DEVICE void add_release(uint32 *p, long long index, uint32 v) {
+    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p + index), "r"(v) : "memory");
+}
+DEVICE uint32 load_acquire(const uint32 *p, long long index) {
+    uint32 v;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p + index) : "memory");
+    return v;
 }
 
 #endif

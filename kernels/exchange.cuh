@@ -1,0 +1,72 @@
+// Exchange: how the blocks that train one model hand each other numbers, within a launch, without the host.
+//
+// A number travels in a packet: three values and a tag, 16 bytes that memory moves as one. Every exchange of a step has
+// its own places, twice, for even and odd steps; a block publishes into the places of its columns, and every block
+// collects all. Two ways to know that a packet has come, which differ in these few lines alone:
+//
+//   TAGS      the tag is the step's number: whoever sees it has the values too. Nobody waits for more than it needs.
+//   otherwise a barrier of the group between publishing and collecting: one counter that only ever grows.
+//
+// Why two halves are enough: a block publishes in step t + 2 only after it has collected in step t + 1 from every block,
+// which that block published after its last collecting in step t. So what is overwritten has been read by all. (A step
+// has at least one exchange.) Numbers wrap: a tag is compared for equality with the one of two steps before at most, a
+// count by its signed distance.
+#pragma once
+#include "primitives.cuh"
+
+struct Exchange {
+    Global<Packet> packets;   // [2, ``half``]: zeros before the first launch
+    Global<uint32> arrivals;  // [1]: zero before the first launch
+    long long half;
+    uint32 tag;      // the step's number, from 1, counted over all launches
+    uint32 awaited;  // the count at which all blocks have arrived at the last exchange
+    long long base;  // where the step's half begins
+
+    DEVICE void begin_step(uint32 number) {
+        tag = number;
+        base = (number & 1) * half;
+    }
+    // Hand out a packet; ``at`` is its place in the half.
+    DEVICE void publish(int at, float a, float b, float c) const {
+        store_packet(packets, base + at, Packet{a, b, c, tag});
+    }
+    // All threads of the block: what it had to publish in this exchange is published.
+    DEVICE void sent() {
+        barrier();
+        if (!TAGS) {
+            awaited += GROUP;
+            if (thread_index() == 0) add_release(arrivals, 0, 1);
+        }
+    }
+    // All threads of the block: call take(i, packet) once for each of the COUNT packets from place ``from`` on, as soon as
+    // they have come. False, in every thread, where they do not come within PATIENCE: then something is broken, and the
+    // kernel must end. What ``take`` writes is there for the block when this returns.
+    template <int COUNT, class Take> DEVICE bool collect(int from, Take take) const {
+        bool late = false;
+        if (TAGS) {
+            barrier();  // the block is done with what ``take`` overwrites
+        } else {
+            if (thread_index() == 0)
+                for (int polls = 0; !late && (int)(load_acquire(arrivals, 0) - awaited) < 0;) late = ++polls > PATIENCE;
+            if (any_thread(late)) return false;
+        }
+        constexpr int EACH = 4;  // a thread's loads that are under way at once: one by one, each would take a latency
+        for (int first = thread_index(); first < COUNT; first += EACH * THREADS) {
+            Packet held[EACH];
+            bool all = false;
+            for (int polls = 0; !all && !late; late = ++polls > PATIENCE) {
+                all = true;
+#pragma unroll
+                for (int j = 0; j < EACH; ++j)
+                    if (first + j * THREADS < COUNT) held[j] = load_packet(packets, base + from + first + j * THREADS);
+#pragma unroll
+                for (int j = 0; j < EACH; ++j)
+                    if (TAGS && first + j * THREADS < COUNT) all = all && held[j].tag == tag;
+            }
+#pragma unroll
+            for (int j = 0; j < EACH; ++j)
+                if (first + j * THREADS < COUNT) take(first + j * THREADS, held[j]);
+        }
+        return !any_thread(late);
+    }
+};
