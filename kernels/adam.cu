@@ -3,16 +3,7 @@
 // Over a stretch of the flat arena at once: params, grads, m, v [count]. scalars[0] = alpha, the step's learning rate with
 // both bias corrections; scalars[1] = decay, 1 - learning_rate * weight_decay, or 1. Both are computed once per step on
 // the host in double precision. 16-byte accesses: 7 of them move 28 bytes per parameter, and that traffic is the cost.
-#include "primitives.cuh"
-
-struct Adam {
-    float alpha, decay, keep_1, keep_2, epsilon;  // keep: 1 - beta
-    DEVICE void step(float &w, float g, float &m, float &v) const {
-        m += (g - m) * keep_1;
-        v += (g * g - v) * keep_2;
-        w = decay * w - alpha * m / (sqrtf(v) + epsilon);
-    }
-};
+#include "optimizers.cuh"
 
 KERNEL(adam)(Global<float> params, Global<const float> grads, Global<float> m, Global<float> v,
              Global<const float> scalars, long long count, float keep_1, float keep_2, float epsilon) {

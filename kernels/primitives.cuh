@@ -20,6 +20,7 @@
 
 template <class T> using Global = T *;  // an array in device memory
 template <class T> using Shared = T *;  // an array in the block's shared memory
+template <class T> using Array = T *;   // in either
 
 typedef unsigned int uint32;
 typedef unsigned long long uint64;

@@ -1,20 +1,7 @@
 // sgd: w = decay w - r g; with momentum: u = momentum u - r g, w = decay w + u (nesterov: + momentum u - r g)
 //
 // params, grads, u [count], u null without momentum; scalars[0] = r, the learning rate; scalars[1] = decay, as in adam.cu.
-#include "primitives.cuh"
-
-struct Sgd {
-    float rate, decay, momentum;
-    bool moving, nesterov;
-    DEVICE void step(float &w, float g, float &u) const {
-        float change = -rate * g;
-        if (moving) {
-            u = momentum * u + change;
-            change = nesterov ? momentum * u + change : u;
-        }
-        w = decay * w + change;
-    }
-};
+#include "optimizers.cuh"
 
 KERNEL(sgd)(Global<float> params, Global<const float> grads, Global<float> u, Global<const float> scalars,
             long long count, float momentum, long long nesterov) {

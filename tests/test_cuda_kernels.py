@@ -150,7 +150,7 @@ OTHER_BREAKS = {
                                next(iter(check.activation_cases((33, 20), activations.softmax)))),
     "take: a row off": ("take.cu", "rows[e / width]", "(rows[e / width] + 1)", next(iter(check.plain_cases((20, 7))))),
     "dropout: another word": ("dropout.cu", "words[i / 2]", "words[(i + 1) / 2 % 4]", [*check.plain_cases((20, 7))][2]),
-    "loss: no weight": ("loss.cu", "factor = weight / (float)rows", "factor = 1.0f / (float)rows",
+    "loss: no weight": ("loss.cu", "lane, (int)lanes, weight / (float)rows", "lane, (int)lanes, 1.0f / (float)rows",
                         check.loss_case((33, 10), check.LOSSES[0][0], "real", True)),
     "metric: the last of the largest": ("metric.cu", "at < place", "at > place",
                                         check.metric_case((257, 10), check.metrics.CategoricalAccuracy, True)),

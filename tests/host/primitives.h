@@ -272,6 +272,7 @@ const char *run(void (*kernel)(A...), void **values, const long long *shape, uns
 
 template <class T> using Global = host::Pointer<T>;
 template <class T> using Shared = host::Pointer<T>;
+template <class T> using Array = host::Pointer<T>;
 
 // ---- the primitives ------------------------------------------------------------------------------------------------
 
