@@ -52,3 +52,24 @@ DEVICE float slope_from_input(int kind, float z) {
             return s * (1.0f + z - z * s);
     }
 }
+
+// y = exp(z - max) / sum over a row of ``end`` elements; y may be z. A group of ``lanes`` threads owns the row.
+DEVICE void softmax_row(Array<float> y, Array<const float> z, int end, int lane, int lanes) {
+    float top = -INFINITY, sum = 0.0f;
+    for (int c = lane; c < end; c += lanes) {
+        float v = z[c];
+        top = v > top || v != v ? v : top;
+    }
+    top = group_max(top, lanes);
+    for (int c = lane; c < end; c += lanes) sum += expf(z[c] - top);
+    sum = group_sum(sum, lanes);
+    for (int c = lane; c < end; c += lanes) y[c] = expf(z[c] - top) / sum;
+}
+
+// dy becomes the gradient by z: (dy - sum(dy y)) y
+DEVICE void softmax_slope_row(Array<float> dy, Array<const float> y, int end, int lane, int lanes) {
+    float sum = 0.0f;
+    for (int c = lane; c < end; c += lanes) sum += dy[c] * y[c];
+    sum = group_sum(sum, lanes);
+    for (int c = lane; c < end; c += lanes) dy[c] = (dy[c] - sum) * y[c];
+}

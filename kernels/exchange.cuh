@@ -32,25 +32,18 @@ struct Exchange {
     }
     // All threads of the block: what it had to publish in this exchange is published.
     DEVICE void sent() {
-        barrier();
-        if (!TAGS) {
-            awaited += GROUP;
-            if (thread_index() == 0) add_release(arrivals, 0, 1);
-        }
+        if (TAGS) barrier();
+        else arrive();
     }
     // All threads of the block: call take(i, packet) once for each of the COUNT packets from place ``from`` on, as soon as
-    // they have come. False, in every thread, where they do not come within PATIENCE: then something is broken, and the
-    // kernel must end. What ``take`` writes is there for the block when this returns.
-    template <int COUNT, class Take> DEVICE bool collect(int from, Take take) const {
-        bool late = false;
-        if (TAGS) {
-            barrier();  // the block is done with what ``take`` overwrites
-        } else {
-            if (thread_index() == 0)
-                for (int polls = 0; !late && (int)(load_acquire(arrivals, 0) - awaited) < 0;) late = ++polls > PATIENCE;
-            if (any_thread(late)) return false;
-        }
+    // they have come; ``again``: of an exchange of this step that was collected before. False, in every thread, where they
+    // do not come within PATIENCE: then something is broken, and the kernel must end. What ``take`` writes is there for
+    // the block when this returns.
+    template <int COUNT, class Take> DEVICE bool collect(int from, bool again, Take take) const {
+        if (TAGS || again) barrier();  // the block is done with what ``take`` overwrites
+        else if (!all_arrived()) return false;
         constexpr int EACH = 4;  // a thread's loads that are under way at once: one by one, each would take a latency
+        bool late = false;
         for (int first = thread_index(); first < COUNT; first += EACH * THREADS) {
             Packet held[EACH];
             bool all = false;
@@ -67,6 +60,19 @@ struct Exchange {
             for (int j = 0; j < EACH; ++j)
                 if (first + j * THREADS < COUNT) take(first + j * THREADS, held[j]);
         }
+        return !any_thread(late);
+    }
+
+    // A barrier of the group, in two halves: what was written before the one may be read after the other.
+    DEVICE void arrive() {
+        barrier();
+        awaited += GROUP;
+        if (thread_index() == 0) add_release(arrivals, 0, 1);
+    }
+    DEVICE bool all_arrived() const {
+        bool late = false;
+        if (thread_index() == 0)
+            for (int polls = 0; !late && (int)(load_acquire(arrivals, 0) - awaited) < 0;) late = ++polls > PATIENCE;
         return !any_thread(late);
     }
 };

@@ -13,8 +13,13 @@
 #else
 
 // At least 512 threads of a kernel must fit a multiprocessor, that is, 128 registers each: fewer hide too little latency.
-#define KERNEL(name) extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS) name
+// A kernel that takes the whole multiprocessor for itself says RESIDENT 1.
+#ifndef RESIDENT
+#define RESIDENT (512 / THREADS)
+#endif
+#define KERNEL(name) extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) name
 #define DEVICE __device__ __forceinline__
+#define CONSTANT static __constant__ const
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]  // as many as the launch asked for
 

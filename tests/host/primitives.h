@@ -20,6 +20,7 @@
 
 #define KERNEL(name) static void name
 #define DEVICE inline
+#define CONSTANT static const
 #define SHARED(type, name, count)                                 \
     static host::Storage name##_storage((count) * sizeof(type)); \
     Shared<type> name = host::place<type>(name##_storage, count)

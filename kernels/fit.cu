@@ -1,0 +1,121 @@
+// fit: many training steps of one network in one launch, its weights and optimizer state on the chip
+//
+// A group of GROUP blocks trains a model; a launch has a group for each of ``members``, and all its blocks are resident.
+// A block owns the same share of every layer's columns: it computes those outputs of all B samples, and the gradients by
+// them. What is computed in slices is needed whole, so it is exchanged (exchange.cuh):
+//
+//   forward    y[B, own] = f(x[B, I] w[I, own] + b[own])            then all collect y
+//   loss       every block computes the gradient by the outputs itself; one block writes losses and metrics down
+//   backward   dx[B, own rows] = dy[B, O] w[own rows, O]^T f'       then all collect dx, and meanwhile
+//   update     dw[I, own] = x^T dy[B, own], dw[own rows, O] = x[B, own rows]^T dy, each with its optimizer at once
+//
+// A last layer of few outputs is computed whole by every block: cheaper than an exchange. A network of one block
+// exchanges nothing. Sums run over inputs in a fixed tree, over samples in their order; neither depends on GROUP or
+// THREADS, so the bits of a model do not depend on how many blocks train it, nor on what else the launch trains.
+#include "activations.cuh"
+#include "losses.cuh"
+#include "metrics.cuh"
+#include "optimizers.cuh"
+
+enum Optimizer { SGD, MOMENTUM, ADAM };
+
+#include "exchange.cuh"
+#include "fit_layout.cuh"
+
+struct Member {
+    Global<const float> x, y, weights;  // the data set: x[n, F], y[n, TARGETS], weights[n] or null
+    Global<const long long> order;      // order[i]: the row that stands i-th in this epoch; null: as it stands
+    Global<const float> scalars;        // [steps, 2]: what the optimizer needs at each step
+    Global<double> results;             // [steps, SERIES]: sums over the batch of loss, metrics (and their divisors)
+    Global<float> penalties;            // [steps, PENALTIES]: each column's, or null
+    Global<float> params, slot_1, slot_2;
+    Global<Packet> packets;
+    Global<uint32> arrivals, failures;
+    long long first, samples, number, awaited;  // batch number and step number of the first step; see Exchange
+};
+
+struct Update {
+#if OPTIMIZER == 2
+    Adam rule;
+    DEVICE void step(float &w, float g, float (&slots)[2]) const { rule.step(w, g, slots[0], slots[1]); }
+#else
+    Sgd rule;
+    DEVICE void step(float &w, float g, float (&slots)[1]) const { rule.step(w, g, slots[0]); }
+#endif
+};
+
+DEVICE Update update_of(float scalar_1, float scalar_2, float a, float b, float c) {
+#if OPTIMIZER == 2
+    return {Adam{scalar_1, scalar_2, a, b, c}};
+#else
+    return {Sgd{scalar_1, scalar_2, a, OPTIMIZER == MOMENTUM, NESTEROV != 0}};
+#endif
+}
+
+DEVICE float dot4(float4 a, float4 b, float sum) {
+    sum = multiply_add(a.x, b.x, sum);
+    sum = multiply_add(a.y, b.y, sum);
+    sum = multiply_add(a.z, b.z, sum);
+    return multiply_add(a.w, b.w, sum);
+}
+
+template <int N> DEVICE void load_some(Array<const float> p, int index, float (&v)[N]) {
+    if constexpr (N == 4) {
+        float4 q = load4(p, index);
+        v[0] = q.x, v[1] = q.y, v[2] = q.z, v[3] = q.w;
+    } else if constexpr (N == 2) {
+        float2 q = load2(p, index);
+        v[0] = q.x, v[1] = q.y;
+    } else {
+        v[0] = p[index];
+    }
+}
+
+// The widest tile of columns with which the block's groups of lanes all have one; else single columns.
+DEVICE constexpr int tile_columns(int columns, int groups) {
+    for (int n = 4; n > 1; n /= 2)
+        if (n <= columns && TRIPLES * divide_up(columns, n) >= groups) return n;
+    return TRIPLES * columns > groups && columns > 1 ? 2 : 1;
+}
+
+// finish(t, c, s0, s1, s2) for samples 3 t, 3 t + 1, 3 t + 2 and each own column c: s = sum over k of a[b, k] w[c, k]
+//
+// a[BATCH, 4 QUADS], w[N, 4 QUADS] in rows ``lda``, ``ldw`` apart, of which the first ``own`` are wanted. A group of
+// LANES threads makes a tile of 3 samples and TILE columns; lane i sums quads i, i + LANES, ... in order, then a tree.
+template <int N, int QUADS, class Finish>
+DEVICE void products(Array<const float> a, int lda, Array<const float> w, int ldw, int own, Finish finish) {
+    constexpr int LANES = lanes_for(QUADS), GROUPS = THREADS / LANES, TILE = tile_columns(N, GROUPS);
+    constexpr int ACROSS = divide_up(N, TILE), TILES = TRIPLES * ACROSS;
+    int lane = thread_index() % LANES, group = thread_index() / LANES;
+    for (int before = 0; before < TILES; before += GROUPS) {  // as often for all lanes of a warp: they shuffle
+        int tile = before + group, t = tile / ACROSS, c = tile % ACROSS * TILE;
+        bool mine = tile < TILES && c < own;
+        float sums[3][TILE] = {};
+        for (int q = lane; mine && q < QUADS; q += LANES) {
+            float4 x[3];
+#pragma unroll
+            for (int i = 0; i < 3; ++i) x[i] = load4(a, at_most(3 * t + i, BATCH - 1) * lda + 4 * q);
+#pragma unroll
+            for (int j = 0; j < TILE; ++j) {
+                float4 v = load4(w, at_most(c + j, N - 1) * ldw + 4 * q);
+#pragma unroll
+                for (int i = 0; i < 3; ++i) sums[i][j] = dot4(x[i], v, sums[i][j]);
+            }
+        }
+#pragma unroll
+        for (int j = 0; j < TILE; ++j)
+#pragma unroll
+            for (int i = 0; i < 3; ++i) sums[i][j] = group_sum(sums[i][j], LANES);
+#pragma unroll
+        for (int j = 0; j < TILE; ++j)  // each column by another lane: its activations are computed side by side
+            if (mine && lane == j % LANES && c + j < own) finish(t, c + j, sums[0][j], sums[1][j], sums[2][j]);
+    }
+}
+
+#include "fit_block.cuh"
+
+KERNEL(fit)(Global<const Member> members, long long steps, float a, float b, float c, float loss_constant) {
+    DYNAMIC_SHARED(float, memory);
+    Block block{members[block_index() / GROUP], memory, (int)(block_index() % GROUP), loss_constant};
+    block.run((int)steps, a, b, c);
+}

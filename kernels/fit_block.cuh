@@ -1,0 +1,377 @@
+// One block of the whole-fit kernel (fit.cu): its share of every step. Methods are called by all its threads.
+//
+// ``l`` is a layer; template argument L is the first one of its run, which has the same sizes.
+#pragma once
+
+struct Block {
+    const Member m;
+    Shared<float> memory;
+    int rank;  // in the group
+    float loss_constant;
+    Exchange exchange;
+    Update rule;
+    int steps, step, rows;  // of the launch; the one under way, from 0; live samples of its batch
+
+    // ---- what stands where -------------------------------------------------------------------------------------------
+    template <int L> DEVICE int first() const { return Layer<L>::WHOLE ? 0 : rank * Layer<L>::COLUMNS; }
+    template <int L> DEVICE int own() const { return at_most(Layer<L>::COLUMNS, Layer<L>::OUTPUTS - first<L>()); }
+    template <int L> DEVICE int own_below() const {
+        return at_most(Layer<L>::ROWS, Layer<L>::INPUTS - rank * Layer<L>::ROWS);
+    }
+    DEVICE Shared<float> array(int at, int count) const { return part(memory, at, count); }
+    // x, [B, IN]; of layer 0 twice, as the next step's batch is fetched while this one's is in use
+    template <int L> DEVICE Shared<float> inputs(int l, int of_step) const {
+        constexpr int COUNT = BATCH * Layer<L>::IN;
+        return array(AT_INPUTS[l] + (L == 0 ? (of_step & 1) * COUNT : 0), COUNT);
+    }
+    template <int L> DEVICE Shared<float> inputs(int l) const { return inputs<L>(l, step); }
+    template <int L> DEVICE Shared<float> outputs(int l) const {  // y, where it is whole
+        return array(L == LAST ? PREDICTIONS_AT : AT_INPUTS[l + 1], BATCH * Layer<L>::OUT);
+    }
+    template <int L> DEVICE Shared<float> own_outputs(int l) const { return array(AT_OWN[l], BATCH * Layer<L>::SLICE); }
+    template <int L> DEVICE Shared<float> own_z(int l) const { return array(AT_Z[l], BATCH * Layer<L>::SLICE); }
+    template <int L> DEVICE Shared<float> delta(int l) const { return array(AT_DELTA[l], BATCH * Layer<L>::OUT); }
+    template <int L> DEVICE Shared<float> own_delta(int l) const {
+        return array(AT_OWN_DELTA[l], BATCH * Layer<L>::SLICE);
+    }
+    template <int L> DEVICE Shared<float> columns(int l) const {
+        return array(AT_COLUMNS[l], Layer<L>::COLUMNS * Layer<L>::COLUMN);
+    }
+    template <int L> DEVICE Shared<float> rows_of(int l) const { return array(AT_ROWS[l], Layer<L>::ROWS * Layer<L>::OUT); }
+    DEVICE Shared<float> targets(int of_step) const {
+        return array(TARGETS_AT + (of_step & 1) * BATCH * TARGETS, BATCH * TARGETS);
+    }
+    DEVICE Shared<float> sample_weights(int of_step) const { return array(WEIGHTS_AT + (of_step & 1) * BATCH, BATCH); }
+    DEVICE Shared<float> logs() const { return array(LOGS_AT, SERIES * BATCH); }
+
+    // ---- a batch -----------------------------------------------------------------------------------------------------
+    DEVICE int live(int of_step) const {
+        long long start = (m.first + of_step) * BATCH;
+        return m.samples - start < BATCH ? (int)(m.samples - start) : BATCH;
+    }
+    // Fetch the batch of a step into its half.
+    DEVICE void fetch(int of_step) const {
+        constexpr int F = WIDTH[0], LINE = F + TARGETS + 1;
+        Shared<float> x = inputs<0>(0, of_step), y = targets(of_step), w = sample_weights(of_step);
+        long long start = (m.first + of_step) * BATCH;
+        for (int e = thread_index(); e < live(of_step) * LINE; e += THREADS) {
+            int r = e / LINE, c = e % LINE;
+            long long from = m.order ? m.order[start + r] : start + r;
+            if (c < F) x[r * Layer<0>::IN + c] = m.x[from * F + c];
+            else if (c < F + TARGETS) y[r * TARGETS + c - F] = m.y[from * TARGETS + c - F];
+            else w[r] = m.weights ? m.weights[from] : 1.0f;
+        }
+    }
+    // Rows are summed in whole quads: what is beyond their columns must be zeros.
+    DEVICE void clear_padding(Shared<float> a, int columns, int ld) const {
+        int more = ld - columns;
+        for (int e = thread_index(); e < BATCH * more; e += THREADS) a[e / more * ld + columns + e % more] = 0.0f;
+    }
+    // Collect the packets of COLUMNS columns of B samples into to[B, LD].
+    template <int COLUMNS, int LD> DEVICE bool collect(int from, Shared<float> to, bool again) const {
+        constexpr int PACKETS_OF = TRIPLES * COLUMNS;
+        if (LD > COLUMNS) {
+            barrier();
+            clear_padding(to, COLUMNS, LD);
+        }
+        auto take = [&](int i, const Packet &p) {
+            int t = i / COLUMNS, at = 3 * t * LD + i % COLUMNS;
+            to[at] = p.a;
+            if (3 * t + 1 < BATCH) to[at + LD] = p.b;
+            if (3 * t + 2 < BATCH) to[at + 2 * LD] = p.c;
+        };
+        return exchange.collect<PACKETS_OF>(from, again, take);
+    }
+
+    // ---- forward -----------------------------------------------------------------------------------------------------
+    template <int R> DEVICE bool forward_from() {
+        for (int l = FIRST[R]; l < FIRST[R] + COUNT[R]; ++l)
+            if (!forward<FIRST[R]>(l)) return false;
+        if constexpr (R + 1 < RUNS) return forward_from<R + 1>();
+        else return true;
+    }
+    template <int L> DEVICE bool forward(int l) {
+        using Y = Layer<L>;
+        Shared<float> weights = columns<L>(l), mine = own_outputs<L>(l), z = own_z<L>(l);
+        auto finish = [&](int t, int c, float s0, float s1, float s2) {
+            float s[3] = {s0, s1, s2}, bias = HAS_BIAS[L] ? weights[c * Y::COLUMN + Y::IN] : 0.0f;
+#pragma unroll
+            for (int i = 0; i < 3; ++i) {
+                float sum = s[i] + bias;
+                s[i] = activate(KIND[L], sum, SLOPE[L], 0.0f);
+                if (3 * t + i >= BATCH) continue;
+                mine[(3 * t + i) * Y::SLICE + c] = s[i];
+                if (Y::NEEDS_Z) z[(3 * t + i) * Y::SLICE + c] = sum;
+            }
+            if (Y::EXCHANGED) exchange.publish(AT_FORWARD[l] + t * Y::OUTPUTS + first<L>() + c, s[0], s[1], s[2]);
+        };
+        products<Y::COLUMNS, Y::IN / 4>(inputs<L>(l), Y::IN, weights, Y::COLUMN, own<L>(), finish);
+        if (Y::EXCHANGED) exchange.sent();
+        if (L == 0 && step + 1 < steps) fetch(step + 1);
+        if constexpr (Y::EXCHANGED) return collect<Y::OUTPUTS, Y::OUT>(AT_FORWARD[l], outputs<L>(l), false);
+        if (L < LAST && Y::OUT > Y::OUTPUTS) clear_padding(outputs<L>(l), Y::OUTPUTS, Y::OUT);
+        barrier();
+        return true;
+    }
+
+    // ---- the loss and what is written down -----------------------------------------------------------------------------
+    DEVICE void objective() const {
+        using Y = Layer<LAST>;
+        constexpr int O = Y::OUTPUTS, LANES = lanes_for(O), AT_ONCE = THREADS / LANES;
+        int lane = thread_index() % LANES;
+        for (int before = 0; before < BATCH; before += AT_ONCE) {
+            int r = before + thread_index() / LANES, row = at_most(r, BATCH - 1), end = r < rows ? O : 0;
+            Shared<float> p = outputs<LAST>(LAST) + row * Y::OUT, dp = delta<LAST>(LAST) + row * Y::OUT;
+            float weight = end && WEIGHTED ? sample_weights(step)[row] : 1.0f;
+            if (SOFTMAX) softmax_row(p, p, end, lane, LANES);
+            float value = row_loss(LOSS, SPARSE, loss_constant, dp, p, targets(step) + row * TARGETS, O, end, lane, LANES,
+                                   weight / (float)rows);
+            if (lane == 0 && r < BATCH) logs()[r] = r < rows ? value * weight : 0.0f;
+            if (SOFTMAX) softmax_slope_row(dp, p, end, lane, LANES);
+            for (int c = lane; !SOFTMAX && c < end; c += LANES) {  // a lane's own elements, as in row_loss
+                if (Y::NEEDS_Z) dp[c] = dp[c] * slope_from_input(KIND[LAST], own_z<LAST>(LAST)[row * Y::SLICE + c]);
+                else dp[c] = dp[c] * slope_from_output(KIND[LAST], p[c], SLOPE[LAST]);
+            }
+        }
+        if (Y::OUT > O) clear_padding(delta<LAST>(LAST), O, Y::OUT);
+        barrier();
+        if constexpr (Y::EXCHANGED)  // what is whole already is its own
+            for (int e = thread_index(); e < BATCH * own<LAST>(); e += THREADS) {
+                int r = e / own<LAST>(), c = e % own<LAST>();
+                own_delta<LAST>(LAST)[r * Y::SLICE + c] = delta<LAST>(LAST)[r * Y::OUT + first<LAST>() + c];
+            }
+    }
+
+    // Write the step's sums: by one block, behind an exchange.
+    DEVICE void log() const {
+        using Y = Layer<LAST>;
+        constexpr int O = Y::OUTPUTS, LANES = lanes_for(O), AT_ONCE = THREADS / LANES;
+        if (rank != LOGGER) return;
+        int lane = thread_index() % LANES;
+        for (int before = 0; METRIC_COUNT && before < BATCH; before += AT_ONCE) {
+            int r = before + thread_index() / LANES, row = at_most(r, BATCH - 1), end = r < rows ? O : 0;
+            float weight = end && WEIGHTED ? sample_weights(step)[row] : 1.0f;
+            int series = 1;
+#pragma unroll
+            for (int i = 0; i < METRIC_COUNT; ++i) {
+                bool weighted = WEIGHTED && METRIC_WEIGHTS[i];
+                float value = row_metric(METRIC[i], outputs<LAST>(LAST) + row * Y::OUT, targets(step) + row * TARGETS, O,
+                                         end, lane, LANES);
+                if (lane == 0 && r < BATCH) {
+                    logs()[series * BATCH + r] = r >= rows ? 0.0f : weighted ? value * weight : value;
+                    if (weighted) logs()[(series + 1) * BATCH + r] = r < rows ? weight : 0.0f;
+                }
+                series += weighted ? 2 : 1;
+            }
+        }
+        barrier();
+        for (int s = thread_index() / 32; s < SERIES; s += THREADS / 32) {
+            double sum = 0.0;
+            for (int r = thread_index() % 32; r < BATCH; r += 32) sum += logs()[s * BATCH + r];
+            for (int mask = 16; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
+            if (thread_index() % 32 == 0) m.results[(long long)step * SERIES + s] = sum;
+        }
+    }
+
+    // ---- backward ----------------------------------------------------------------------------------------------------
+    template <int R> DEVICE bool backward_from(States<0> &states) {
+        for (int l = FIRST[R] + COUNT[R] - 1; l >= FIRST[R]; --l)
+            if (!backward<R>(l, states)) return false;
+        if constexpr (R > 0) return backward_from<R - 1>(states);
+        else return true;
+    }
+    template <int R> DEVICE bool backward(int l, States<0> &states) {
+        constexpr int L = FIRST[R];
+        using Y = Layer<L>;
+        constexpr bool HANDS_ON = L > 1 && !ALONE;  // the layer below needs its gradient whole: it has one below itself
+        if constexpr (L > 0) {
+            gradient_below<L, HANDS_ON>(l);
+            if (ALONE && Y::IN > Y::INPUTS) clear_padding(delta<L - 1>(l - 1), Y::INPUTS, Y::IN);
+            if (HANDS_ON) exchange.sent();
+        }
+        if (L == LAST) log();
+        if constexpr (L > 0 && !ALONE)
+            if (RELOAD[l] && !collect<Y::INPUTS, Y::IN>(AT_FORWARD[l - 1], inputs<L>(l), true)) return false;
+        if (!HANDS_ON || Y::PENALISED) barrier();
+        if constexpr (Y::PENALISED) {
+            penalties<L>(l);
+            barrier();
+        }
+        update_one<L, COUNT[R]>(l, states);
+        if constexpr (HANDS_ON) return collect<Y::INPUTS, Y::IN>(AT_BACKWARD[l - 1], delta<L - 1>(l - 1), false);
+        barrier();
+        return true;
+    }
+
+    // The gradient by a block's own outputs of the layer below, from the whole one by this layer's.
+    template <int L, bool HANDS_ON> DEVICE void gradient_below(int l) {
+        using Y = Layer<L>;
+        using X = Layer<L - 1>;
+        Shared<float> y = own_outputs<L - 1>(l - 1), z = own_z<L - 1>(l - 1), mine = own_delta<L - 1>(l - 1);
+        auto finish = [&](int t, int c, float s0, float s1, float s2) {
+            float s[3] = {s0, s1, s2};
+#pragma unroll
+            for (int i = 0; i < 3; ++i) {
+                int at = at_most(3 * t + i, BATCH - 1) * X::SLICE + c;
+                s[i] *= X::NEEDS_Z ? slope_from_input(KIND[L - 1], z[at])
+                                   : slope_from_output(KIND[L - 1], y[at], SLOPE[L - 1]);
+                if (3 * t + i < BATCH) mine[at] = s[i];
+            }
+            if (HANDS_ON) exchange.publish(AT_BACKWARD[l - 1] + t * X::OUTPUTS + first<L - 1>() + c, s[0], s[1], s[2]);
+        };
+        products<Y::ROWS, Y::OUT / 4>(delta<L>(l), Y::OUT, rows_of<L>(l), Y::OUT, own_below<L>(), finish);
+    }
+
+    // A column's penalty, by a warp.
+    template <int L> DEVICE void penalties(int l) const {
+        using Y = Layer<L>;
+        if (Y::WHOLE && rank != 0) return;
+        Shared<float> weights = columns<L>(l);
+        for (int c = thread_index() / 32; c < own<L>(); c += THREADS / 32) {
+            float sum = 0.0f;
+            for (int k = thread_index() % 32; k < Y::LINES; k += 32) {
+                bool bias = k == Y::INPUTS;
+                float v = weights[c * Y::COLUMN + (bias ? Y::IN : k)];
+                float l1 = bias ? L1_BIAS[L] : L1_KERNEL[L], l2 = bias ? L2_BIAS[L] : L2_KERNEL[L];
+                sum += (l1 > 0.0f ? l1 * fabsf(v) : 0.0f) + (l2 > 0.0f ? l2 * v * v : 0.0f);
+            }
+            sum = group_sum(sum, 32);
+            if (thread_index() % 32 == 0) m.penalties[(long long)step * PENALTIES + AT_PENALTY[l] + first<L>() + c] = sum;
+        }
+    }
+
+    // ---- update ------------------------------------------------------------------------------------------------------
+    // A layer's own code: its units' state is in registers.
+    template <int L, int MORE> DEVICE void update_one(int l, States<0> &states) const {
+        if (l == L) {
+            update<L>(static_cast<States<L> &>(states));
+        } else if constexpr (MORE > 1) {
+            update_one<L + 1, MORE - 1>(l, states);
+        }
+    }
+    // A unit's gradients are sums over the live samples b of s[b, c + j] x[b, k], its weights w[j ``apart``].
+    struct Unit {
+        bool exists, bias;
+        int s, lds, x, ldx, w, apart, count;  // places in shared memory; how many of its chunk there are
+    };
+    template <int L> DEVICE Unit unit(int i) const {
+        using Y = Layer<L>;
+        int u = thread_index() + i * THREADS;
+        if (u < Y::COLUMN_UNITS) {
+            int k = u % Y::LINES, c = u / Y::LINES * Y::CHUNK;
+            bool bias = HAS_BIAS[L] && k == Y::INPUTS, trains = TRAIN[L] & (bias ? 2 : 1);
+            int x = AT_INPUTS[L] + (L == 0 ? (step & 1) * BATCH * Y::IN : 0);
+            return {trains, bias, AT_OWN_DELTA[L] + c, Y::SLICE, x + (bias ? 0 : k), Y::IN,
+                    AT_COLUMNS[L] + c * Y::COLUMN + (bias ? Y::IN : k), Y::COLUMN, own<L>() - c};
+        }
+        u -= Y::COLUMN_UNITS;
+        constexpr int BELOW = L > 0 ? L - 1 : 0, EVERY = Y::CHUNK_BELOW ? Y::CHUNK_BELOW : 1;
+        int o = u % Y::OUTPUTS, r = u / Y::OUTPUTS * EVERY;
+        return {u < Y::ROW_UNITS, false, AT_OWN[BELOW] + r, Y::SLICE_BELOW, AT_DELTA[L] + o, Y::OUT,
+                AT_ROWS[L] + r * Y::OUT + o, Y::OUT, own_below<L>() - r};
+    }
+    template <int L> DEVICE void update(States<L> &states) const {
+        using Y = Layer<L>;
+#pragma unroll
+        for (int i = 0; i < Y::EACH; ++i) {
+            Unit u = unit<L>(i);
+            if (!u.exists) continue;
+            float sums[Y::WIDE] = {};
+#pragma unroll 4
+            for (int b = 0; b < rows; ++b) {
+                float v[Y::WIDE], factor = u.bias ? 1.0f : memory[u.x + b * u.ldx];
+                load_some<Y::WIDE>(memory, u.s + b * u.lds, v);
+#pragma unroll
+                for (int j = 0; j < Y::WIDE; ++j) sums[j] = multiply_add(v[j], factor, sums[j]);
+            }
+            float l1 = u.bias ? L1_BIAS[L] : L1_KERNEL[L], l2 = u.bias ? L2_BIAS[L] : L2_KERNEL[L];
+#pragma unroll
+            for (int j = 0; j < Y::WIDE; ++j) {
+                if (j >= u.count) continue;
+                float w = memory[u.w + j * u.apart], g = sums[j];
+                if (l1 > 0.0f) g += l1 * (w > 0.0f ? 1.0f : (w < 0.0f ? -1.0f : w));
+                if (l2 > 0.0f) g += 2.0f * l2 * w;
+                rule.step(w, g, states.of[i][j]);
+                memory[u.w + j * u.apart] = w;
+            }
+        }
+    }
+
+    // ---- from and to memory: once a launch -----------------------------------------------------------------------------
+    // Call f(arena's place, shared memory's place, state, column) for each weight of the thread's units.
+    template <int L, class F> DEVICE void each_weight(States<L> &states, F f) const {
+        using Y = Layer<L>;
+#pragma unroll
+        for (int i = 0; i < Y::EACH; ++i) {
+            Unit u = unit<L>(i);
+            int n = thread_index() + i * THREADS;
+            bool column = n < Y::COLUMN_UNITS;
+            n -= column ? 0 : Y::COLUMN_UNITS;
+            int k = column ? n % Y::LINES : n / Y::OUTPUTS * Y::CHUNK_BELOW + rank * Y::ROWS;
+            int c = column ? n / Y::LINES * Y::CHUNK + first<L>() : n % Y::OUTPUTS;
+#pragma unroll
+            for (int j = 0; j < Y::WIDE; ++j) {
+                if (!u.exists || j >= u.count) continue;
+                int at = u.bias ? AT_BIAS[L] + c + j
+                                : AT_KERNEL[L] + (column ? k * Y::OUTPUTS + c + j : (k + j) * Y::OUTPUTS + c);
+                f(at, u.w + j * u.apart, states.of[i][j], column);
+            }
+        }
+    }
+    template <int L> DEVICE void load(States<0> &states) const {
+        using Y = Layer<L>;
+        for (int e = thread_index(); e < Y::COLUMNS * Y::COLUMN; e += THREADS) {
+            int c = e / Y::COLUMN, k = e % Y::COLUMN, at = first<L>() + c;
+            bool bias = k == Y::IN && HAS_BIAS[L], there = c < own<L>() && (k < Y::INPUTS || bias);
+            columns<L>(L)[e] = there ? m.params[bias ? AT_BIAS[L] + at : AT_KERNEL[L] + k * Y::OUTPUTS + at] : 0.0f;
+        }
+        for (int e = thread_index(); e < Y::ROWS * Y::OUT; e += THREADS) {
+            int r = e / Y::OUT, o = e % Y::OUT;
+            bool there = o < Y::OUTPUTS && r < own_below<L>();
+            rows_of<L>(L)[e] = there ? m.params[AT_KERNEL[L] + (rank * Y::ROWS + r) * Y::OUTPUTS + o] : 0.0f;
+        }
+        each_weight<L>(static_cast<States<L> &>(states), [&](int at, int, auto &state, bool) {
+            if (SLOTS > 0) state[0] = m.slot_1[at];
+            if constexpr (SLOTS > 1) state[1] = m.slot_2[at];
+        });
+        if constexpr (L < LAST) load<L + 1>(states);
+    }
+    template <int L> DEVICE void save(States<0> &states) const {
+        each_weight<L>(static_cast<States<L> &>(states), [&](int at, int place, auto &state, bool column) {
+            if (!column || (Layer<L>::WHOLE && rank != 0)) return;
+            m.params[at] = memory[place];
+            if (SLOTS > 0) m.slot_1[at] = state[0];
+            if constexpr (SLOTS > 1) m.slot_2[at] = state[1];
+        });
+        if constexpr (L < LAST) save<L + 1>(states);
+    }
+
+    // ---- the launch --------------------------------------------------------------------------------------------------
+    DEVICE void run(int count, float a, float b, float c) {
+        States<0> states;
+        steps = count, step = 0;
+        exchange = Exchange{m.packets, m.arrivals, PACKETS, 0, (uint32)m.awaited, 0};
+        load<0>(states);
+        if (WIDTH[0] < Layer<0>::IN)
+            for (int half = 0; half < 2; ++half) clear_padding(inputs<0>(0, half), WIDTH[0], Layer<0>::IN);
+        fetch(0);
+        barrier();
+        bool well = true;
+        while (well && step < steps) {
+            rows = live(step);
+            rule = update_of(m.scalars[2 * step], m.scalars[2 * step + 1], a, b, c);
+            exchange.begin_step((uint32)(m.number + step));
+            well = forward_from<0>();
+            if (!well) break;
+            objective();
+            well = backward_from<RUNS - 1>(states);
+            ++step;
+        }
+        if (well && !ALONE) {  // what is written now has been read by all
+            exchange.arrive();
+            well = exchange.all_arrived();
+        }
+        if (well) save<0>(states);
+        else if (thread_index() == 0) add_release(m.failures, 0, 1);
+    }
+};

@@ -1,0 +1,82 @@
+// What one network's whole-fit kernel knows when it is compiled: the sizes of its layers, and who owns what.
+//
+// Everything here comes from macros that gpumlp/engine/fit_plan.py writes, one list per property with an entry per layer:
+//
+//   WIDTHS         features that go into layer 0, 1, ..., and come out of the last
+//   KINDS, SLOPES  activation (activations.cuh) and its constant
+//   TRAINS         1: the kernel trains, 2: the bias trains, 3: both; BIASES: whether there is one
+//   KERNEL_L1 ...  coefficients of the penalties
+//   KERNEL_AT, BIAS_AT   places in the arena; PENALTY_AT: a layer's first place among the penalties
+//   INPUTS_AT, OWN_AT, Z_AT, COLUMNS_AT, ROWS_AT, DELTA_AT, OWN_DELTA_AT   places in shared memory, in floats
+//   RELOADS        whether the layer's inputs must be collected again for the way back
+//   FORWARD_AT, BACKWARD_AT   where the packets of the layer's outputs, and of the gradients by them, stand
+//   RUN_FIRST, RUN_COUNT      runs of layers that are alike, one entry per run
+//
+// Layers of a run share their code: a loop goes over them, and their places are looked up. Only what keeps state in
+// registers is written out for each layer. A step's code must stay in a multiprocessor's instruction cache, some 100 KB:
+// a kernel that is unrolled over its layers is fetched from memory anew at every step.
+#pragma once
+#include "primitives.cuh"
+
+constexpr int WIDTH[] = {WIDTHS}, KIND[] = {KINDS}, TRAIN[] = {TRAINS}, HAS_BIAS[] = {BIASES};
+constexpr float SLOPE[] = {SLOPES};
+constexpr float L1_KERNEL[] = {KERNEL_L1}, L2_KERNEL[] = {KERNEL_L2}, L1_BIAS[] = {BIAS_L1}, L2_BIAS[] = {BIAS_L2};
+constexpr int AT_KERNEL[] = {KERNEL_AT}, AT_BIAS[] = {BIAS_AT}, FIRST[] = {RUN_FIRST}, COUNT[] = {RUN_COUNT};
+constexpr int METRIC[] = {METRICS}, METRIC_WEIGHTS[] = {METRIC_WEIGHTED};
+// looked up by a layer's number when the kernel runs
+CONSTANT int AT_PENALTY[] = {PENALTY_AT}, AT_INPUTS[] = {INPUTS_AT}, AT_OWN[] = {OWN_AT}, AT_Z[] = {Z_AT};
+CONSTANT int AT_COLUMNS[] = {COLUMNS_AT}, AT_ROWS[] = {ROWS_AT}, AT_DELTA[] = {DELTA_AT};
+CONSTANT int AT_OWN_DELTA[] = {OWN_DELTA_AT}, AT_FORWARD[] = {FORWARD_AT}, AT_BACKWARD[] = {BACKWARD_AT};
+CONSTANT int RELOAD[] = {RELOADS};
+
+DEVICE constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }
+DEVICE constexpr int round_up(int a, int b) { return divide_up(a, b) * b; }
+DEVICE constexpr int at_most(int a, int b) { return a < b ? a : b; }
+// The power of two that covers ``count``, at most a warp: how many neighbouring threads share a sum of so many parts.
+DEVICE constexpr int lanes_for(int count) {
+    int lanes = 1;
+    while (lanes < count && lanes < 32) lanes *= 2;
+    return lanes;
+}
+// How many of ``count`` neighbouring columns a thread takes at a time.
+DEVICE constexpr int chunk_for(int count) { return count >= 3 ? 4 : count; }
+
+constexpr int LAST = LAYERS - 1;
+constexpr bool ALONE = GROUP == 1;  // one block has the whole network: nothing is exchanged
+constexpr int SLOTS = OPTIMIZER == ADAM ? 2 : OPTIMIZER == MOMENTUM ? 1 : 0;
+constexpr int TRIPLES = divide_up(BATCH, 3);  // a packet is three samples of a column
+constexpr int LOGGER = GROUP - 1;             // the block that writes losses and metrics: the last one owns least
+
+template <int L> struct Layer {
+    static constexpr int INPUTS = WIDTH[L], OUTPUTS = WIDTH[L + 1];
+    // Rows of so many floats in shared memory: whole 16 bytes, what is beyond the width holds zeros.
+    static constexpr int IN = round_up(INPUTS, 4), OUT = round_up(OUTPUTS, 4);
+    static constexpr bool WHOLE = L == LAST && LAST_IS_WHOLE;  // every block computes all outputs
+    // A block's own columns of the kernel, and its own rows: those of the inputs that are its outputs of the layer below.
+    // It keeps both, updates both, and so never needs another block's weights: what stands in two blocks is computed in
+    // the same order, to the same bits.
+    static constexpr int COLUMNS = WHOLE ? OUTPUTS : divide_up(OUTPUTS, GROUP);
+    static constexpr int ROWS = L == 0 ? 0 : divide_up(INPUTS, GROUP);
+    static constexpr int SLICE = round_up(COLUMNS, 4), SLICE_BELOW = round_up(ROWS, 4);
+    static constexpr int COLUMN = IN + 4;  // a column's weights, then its bias
+    static constexpr bool EXCHANGED = !WHOLE && !ALONE;
+    static constexpr bool NEEDS_Z = KIND[L] == GELU || KIND[L] == GELU_TANH || KIND[L] == SILU;
+    static constexpr bool PENALISED =
+        L1_KERNEL[L] > 0.0f || L2_KERNEL[L] > 0.0f || L1_BIAS[L] > 0.0f || L2_BIAS[L] > 0.0f;
+
+    // The update's work is cut into units: a line of the columns (one input, or the bias) in some neighbouring columns,
+    // or a column of the rows in some neighbouring rows. A thread has its units for the whole launch, and their
+    // optimizer state in registers.
+    static constexpr int LINES = INPUTS + HAS_BIAS[L];
+    static constexpr int CHUNK = chunk_for(COLUMNS), CHUNK_BELOW = chunk_for(ROWS);
+    static constexpr int COLUMN_UNITS = TRAIN[L] ? LINES * divide_up(COLUMNS, CHUNK) : 0;
+    static constexpr int ROW_UNITS = L > 0 && (TRAIN[L] & 1) ? OUTPUTS * divide_up(ROWS, CHUNK_BELOW) : 0;
+    static constexpr int UNITS = COLUMN_UNITS + ROW_UNITS, EACH = divide_up(UNITS, THREADS);
+    static constexpr int WIDE = CHUNK > CHUNK_BELOW ? CHUNK : CHUNK_BELOW;
+};
+
+// The optimizer state of a thread's units, of layer L and all above.
+template <int L> struct States : States<L + 1> {
+    float of[Layer<L>::EACH ? Layer<L>::EACH : 1][Layer<L>::WIDE][SLOTS ? SLOTS : 1];
+};
+template <> struct States<LAYERS> {};
