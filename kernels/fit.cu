@@ -86,7 +86,7 @@ template <int N, int QUADS, class Finish>
 DEVICE void products(Array<const float> a, int lda, Array<const float> w, int ldw, int own, Finish finish) {
     constexpr int LANES = lanes_for(QUADS), GROUPS = THREADS / LANES, TILE = tile_columns(N, GROUPS);
     constexpr int ACROSS = divide_up(N, TILE), TILES = TRIPLES * ACROSS;
-    int lane = thread_index() % LANES, group = thread_index() / LANES;
+    int thread = unhoisted(thread_index()), lane = thread % LANES, group = thread / LANES;
     for (int before = 0; before < TILES; before += GROUPS) {  // as often for all lanes of a warp: they shuffle
         int tile = before + group, t = tile / ACROSS, c = tile % ACROSS * TILE;
         bool mine = tile < TILES && c < own;
@@ -116,6 +116,6 @@ DEVICE void products(Array<const float> a, int lda, Array<const float> w, int ld
 
 KERNEL(fit)(Global<const Member> members, long long steps, float a, float b, float c, float loss_constant) {
     DYNAMIC_SHARED(float, memory);
-    Block block{members[block_index() / GROUP], memory, (int)(block_index() % GROUP), loss_constant};
+    Block block{members + block_index() / GROUP, memory, (int)(block_index() % GROUP), loss_constant};
     block.run((int)steps, a, b, c);
 }

@@ -4,7 +4,7 @@
 #pragma once
 
 struct Block {
-    const Member m;
+    Global<const Member> m;  // read where it is needed: its words would fill registers
     Shared<float> memory;
     int rank;  // in the group
     float loss_constant;
@@ -46,20 +46,20 @@ struct Block {
 
     // ---- a batch -----------------------------------------------------------------------------------------------------
     DEVICE int live(int of_step) const {
-        long long start = (m.first + of_step) * BATCH;
-        return m.samples - start < BATCH ? (int)(m.samples - start) : BATCH;
+        long long start = (m[0].first + of_step) * BATCH;
+        return m[0].samples - start < BATCH ? (int)(m[0].samples - start) : BATCH;
     }
     // Fetch the batch of a step into its half.
     DEVICE void fetch(int of_step) const {
         constexpr int F = WIDTH[0], LINE = F + TARGETS + 1;
         Shared<float> x = inputs<0>(0, of_step), y = targets(of_step), w = sample_weights(of_step);
-        long long start = (m.first + of_step) * BATCH;
+        long long start = (m[0].first + of_step) * BATCH;
         for (int e = thread_index(); e < live(of_step) * LINE; e += THREADS) {
             int r = e / LINE, c = e % LINE;
-            long long from = m.order ? m.order[start + r] : start + r;
-            if (c < F) x[r * Layer<0>::IN + c] = m.x[from * F + c];
-            else if (c < F + TARGETS) y[r * TARGETS + c - F] = m.y[from * TARGETS + c - F];
-            else w[r] = m.weights ? m.weights[from] : 1.0f;
+            long long from = m[0].order ? m[0].order[start + r] : start + r;
+            if (c < F) x[r * Layer<0>::IN + c] = m[0].x[from * F + c];
+            else if (c < F + TARGETS) y[r * TARGETS + c - F] = m[0].y[from * TARGETS + c - F];
+            else w[r] = m[0].weights ? m[0].weights[from] : 1.0f;
         }
     }
     // Rows are summed in whole quads: what is beyond their columns must be zeros.
@@ -169,7 +169,7 @@ struct Block {
             double sum = 0.0;
             for (int r = thread_index() % 32; r < BATCH; r += 32) sum += logs()[s * BATCH + r];
             for (int mask = 16; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
-            if (thread_index() % 32 == 0) m.results[(long long)step * SERIES + s] = sum;
+            if (thread_index() % 32 == 0) m[0].results[(long long)step * SERIES + s] = sum;
         }
     }
 
@@ -236,7 +236,7 @@ struct Block {
                 sum += (l1 > 0.0f ? l1 * fabsf(v) : 0.0f) + (l2 > 0.0f ? l2 * v * v : 0.0f);
             }
             sum = group_sum(sum, 32);
-            if (thread_index() % 32 == 0) m.penalties[(long long)step * PENALTIES + AT_PENALTY[l] + first<L>() + c] = sum;
+            if (thread_index() % 32 == 0) m[0].penalties[(long long)step * PENALTIES + AT_PENALTY[l] + first<L>() + c] = sum;
         }
     }
 
@@ -256,7 +256,7 @@ struct Block {
     };
     template <int L> DEVICE Unit unit(int i) const {
         using Y = Layer<L>;
-        int u = thread_index() + i * THREADS;
+        int u = unhoisted(thread_index()) + i * THREADS;
         if (u < Y::COLUMN_UNITS) {
             int k = u % Y::LINES, c = u / Y::LINES * Y::CHUNK;
             bool bias = HAS_BIAS[L] && k == Y::INPUTS, trains = TRAIN[L] & (bias ? 2 : 1);
@@ -323,25 +323,25 @@ struct Block {
         for (int e = thread_index(); e < Y::COLUMNS * Y::COLUMN; e += THREADS) {
             int c = e / Y::COLUMN, k = e % Y::COLUMN, at = first<L>() + c;
             bool bias = k == Y::IN && HAS_BIAS[L], there = c < own<L>() && (k < Y::INPUTS || bias);
-            columns<L>(L)[e] = there ? m.params[bias ? AT_BIAS[L] + at : AT_KERNEL[L] + k * Y::OUTPUTS + at] : 0.0f;
+            columns<L>(L)[e] = there ? m[0].params[bias ? AT_BIAS[L] + at : AT_KERNEL[L] + k * Y::OUTPUTS + at] : 0.0f;
         }
         for (int e = thread_index(); e < Y::ROWS * Y::OUT; e += THREADS) {
             int r = e / Y::OUT, o = e % Y::OUT;
             bool there = o < Y::OUTPUTS && r < own_below<L>();
-            rows_of<L>(L)[e] = there ? m.params[AT_KERNEL[L] + (rank * Y::ROWS + r) * Y::OUTPUTS + o] : 0.0f;
+            rows_of<L>(L)[e] = there ? m[0].params[AT_KERNEL[L] + (rank * Y::ROWS + r) * Y::OUTPUTS + o] : 0.0f;
         }
         each_weight<L>(static_cast<States<L> &>(states), [&](int at, int, auto &state, bool) {
-            if (SLOTS > 0) state[0] = m.slot_1[at];
-            if constexpr (SLOTS > 1) state[1] = m.slot_2[at];
+            if (SLOTS > 0) state[0] = m[0].slot_1[at];
+            if constexpr (SLOTS > 1) state[1] = m[0].slot_2[at];
         });
         if constexpr (L < LAST) load<L + 1>(states);
     }
     template <int L> DEVICE void save(States<0> &states) const {
         each_weight<L>(static_cast<States<L> &>(states), [&](int at, int place, auto &state, bool column) {
             if (!column || (Layer<L>::WHOLE && rank != 0)) return;
-            m.params[at] = memory[place];
-            if (SLOTS > 0) m.slot_1[at] = state[0];
-            if constexpr (SLOTS > 1) m.slot_2[at] = state[1];
+            m[0].params[at] = memory[place];
+            if (SLOTS > 0) m[0].slot_1[at] = state[0];
+            if constexpr (SLOTS > 1) m[0].slot_2[at] = state[1];
         });
         if constexpr (L < LAST) save<L + 1>(states);
     }
@@ -350,7 +350,7 @@ struct Block {
     DEVICE void run(int count, float a, float b, float c) {
         States<0> states;
         steps = count, step = 0;
-        exchange = Exchange{m.packets, m.arrivals, PACKETS, 0, (uint32)m.awaited, 0};
+        exchange = Exchange{m[0].packets, m[0].arrivals, PACKETS, 0, (uint32)m[0].awaited, 0};
         load<0>(states);
         if (WIDTH[0] < Layer<0>::IN)
             for (int half = 0; half < 2; ++half) clear_padding(inputs<0>(0, half), WIDTH[0], Layer<0>::IN);
@@ -359,8 +359,8 @@ struct Block {
         bool well = true;
         while (well && step < steps) {
             rows = live(step);
-            rule = update_of(m.scalars[2 * step], m.scalars[2 * step + 1], a, b, c);
-            exchange.begin_step((uint32)(m.number + step));
+            rule = update_of(m[0].scalars[2 * step], m[0].scalars[2 * step + 1], a, b, c);
+            exchange.begin_step((uint32)(m[0].number + step));
             well = forward_from<0>();
             if (!well) break;
             objective();
@@ -372,6 +372,6 @@ struct Block {
             well = exchange.all_arrived();
         }
         if (well) save<0>(states);
-        else if (thread_index() == 0) add_release(m.failures, 0, 1);
+        else if (thread_index() == 0) add_release(m[0].failures, 0, 1);
     }
 };

@@ -65,6 +65,12 @@ DEVICE bool any_thread(bool value) { return __syncthreads_or(value); }  // of th
 template <class T> DEVICE T *part(T *p, long long offset, long long) { return p + offset; }
 // a b + c, rounded once: written out where two kernels must compute the same bits, which the compiler's choice may not
 DEVICE float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
+// A number of which the compiler is to assume nothing: what depends on it is computed where it is used, rather than once
+// before all loops, to be kept in registers that are needed inside.
+DEVICE int unhoisted(int v) {
+    asm volatile("" : "+r"(v));
+    return v;
+}
 
 // ---- between the blocks of one launch, all of which are resident ----
 // 16 bytes that are written and read as one. Nothing else is ordered by them.

@@ -158,6 +158,48 @@ def test_a_launch_that_the_driver_refuses_is_named(fake, monkeypatch):
         CudaBackend(runtime).activation_forward(activations.tanh, y, y)
 
 
+def take_rows(runtime, shared, cooperative, blocks=2):
+    """Launch the smallest kernel with so much shared memory; return what it took."""
+    out, source = runtime.zeros((2, 3), np.float32), runtime.zeros((2, 3), np.float32)
+    rows = runtime.zeros(2, np.int64)
+    runtime.upload(source, np.arange(6).reshape(2, 3))
+    runtime.upload(rows, [1, 0])
+    defines = {"THREADS": 32, "WIDTHS": "1,256,1"}
+    runtime.launch("take.cu", "take", defines, (blocks, 1), (out, source, rows, 2, 3), shared, cooperative)
+    return np.array(runtime.download(out))
+
+
+def test_shared_memory_beyond_what_every_kernel_has_is_asked_for(fake, monkeypatch):
+    runtime, asked = fake.module.CudaRuntime(0), []
+    allow = fake_cuda.driver.cuKernelSetAttribute
+    monkeypatch.setattr(fake_cuda.driver, "cuKernelSetAttribute", lambda *a: asked.append(a[1]) or allow(*a))
+    assert runtime.shared_bytes == HostRuntime.shared_bytes == 232448
+    for shared in (0, 1000, 48 << 10, 50_000, 49_900, 60_000):
+        for cooperative in (False, True):
+            assert take_rows(runtime, shared, cooperative).tolist() == [[3, 4, 5], [0, 1, 2]]
+    assert asked == [50_000, 60_000]  # what is allowed stays so
+    with pytest.raises(
+        KernelError, match=r"take could not be launched.*232449 bytes.*INVALID_VALUE \(at most 232448\)"
+    ):
+        take_rows(runtime, 232449, True)
+
+
+@pytest.mark.parametrize("runtime", ["cuda", "host"])
+def test_a_cooperative_launch_of_too_many_blocks_is_a_kernel_error(fake, runtime):
+    runtime = fake.module.CudaRuntime(0) if runtime == "cuda" else HostRuntime()
+    take_rows(runtime, 0, True, blocks=8)
+    take_rows(runtime, 0, False, blocks=9)
+    with pytest.raises(KernelError, match="COOPERATIVE_LAUNCH_TOO_LARGE|9 blocks cannot be resident on 8"):
+        take_rows(runtime, 0, True, blocks=9)
+
+
+def test_a_cuda_core_that_knows_no_cooperative_launches_is_a_kernel_error(fake, monkeypatch):
+    runtime = fake.module.CudaRuntime(0)
+    monkeypatch.setattr(fake.module, "LaunchConfig", lambda grid, block, shmem_size: None)
+    with pytest.raises(KernelError, match=r"take could not be launched.*is_cooperative"):
+        take_rows(runtime, 0, True)
+
+
 def test_a_recording_keeps_its_arrays_alive(fake):
     runtime = fake.module.CudaRuntime(0)
     backend = CudaBackend(runtime)

@@ -12,6 +12,7 @@ from importlib import metadata
 
 from gpumlp import kernel_sources
 from gpumlp.backends.disk_cache import DiskCache
+from gpumlp.backends.runtime import Defines
 from gpumlp.errors import DeviceUnavailable
 
 OLDEST = 75  # compute capability times ten: Turing. Older ones lack what the kernels' tiles are made for, and testers
@@ -19,7 +20,7 @@ OLDEST = 75  # compute capability times ten: Turing. Older ones lack what the ke
 OPTIONS = {"std": "c++17"}
 
 
-def text_of(file: str, defines: dict[str, int]) -> str:
+def text_of(file: str, defines: Defines) -> str:
     """Return what is compiled: the constants, then the kernel file with its headers in it."""
     return "".join(f"#define {k} {v}\n" for k, v in sorted(defines.items())) + kernel_sources.expanded(file)
 
@@ -72,7 +73,7 @@ def compile_text(text: str, arch: str, name: str = "kernel", report: bool = Fals
     return code.code if isinstance(code.code, bytes) else code.code.encode(), log.getvalue()
 
 
-def compiled(file: str, defines: dict[str, int], arch: str, cache: DiskCache) -> bytes:
+def compiled(file: str, defines: Defines, arch: str, cache: DiskCache) -> bytes:
     """Return the machine code of a kernel file, from the cache where it is there."""
     text = text_of(file, defines)
     key = "\0".join([text, arch, str(OPTIONS), versions()])

@@ -20,17 +20,18 @@ from cuda.core import Device, LaunchConfig, ObjectCode, Stream, launch
 
 from gpumlp.backends.compiler import compiled, target
 from gpumlp.backends.disk_cache import DiskCache
-from gpumlp.backends.runtime import Recording
+from gpumlp.backends.runtime import Defines, Recording
 from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
 
 Array = Any
 ON_CUDA = (2, 13)  # DLPack's numbers for CUDA and CUDA-managed memory
+UNASKED = 48 << 10  # bytes of dynamic shared memory that every kernel may have; for more, the kernel must be told first
 
 
 class _Thread(threading.local):
     """What is going on in one thread: another one may launch while this one records."""
 
-    wanted: dict[Any, tuple[str, str, dict[str, int]]] | None = None  # what would be launched, while it only prepares
+    wanted: dict[Any, tuple[str, str, Defines]] | None = None  # what would be launched, while it only prepares
     recorded: list[Any] | None = None  # the arguments of what is captured
 
 
@@ -46,6 +47,7 @@ class CudaRuntime:
         self._cache = DiskCache()
         self._codes: dict[Any, bytes] = {}
         self._kernels: dict[Any, Any] = {}
+        self._allowed: dict[Any, int] = {}  # dynamic shared memory per kernel, where it is more than UNASKED
         self._configs: dict[Any, LaunchConfig] = {}
         self._streams: dict[int, Stream] = {}
         self._thread = _Thread()
@@ -54,7 +56,9 @@ class CudaRuntime:
         self.step_by_step = os.environ.get("GPUMLP_SYNC", "0") not in ("", "0")
         with cupy.cuda.Device(index):  # and the driver's own words where it cannot be opened
             Device(index).set_current()
-            self.multiprocessors = int(cupy.cuda.Device(index).attributes["MultiProcessorCount"])
+            attributes = cupy.cuda.Device(index).attributes
+            self.multiprocessors = int(attributes["MultiProcessorCount"])
+            self.shared_bytes = int(attributes["MaxSharedMemoryPerBlockOptin"])
             self.arch = target(int(cupy.cuda.Device(index).compute_capability))
             self._copies = cupy.cuda.Stream(non_blocking=True)
 
@@ -155,15 +159,13 @@ class CudaRuntime:
     # ---- kernels ---------------------------------------------------------------------------------------------------
 
     def launch(
-        self, file: str, function: str, defines: dict[str, int], grid: tuple[int, int], arguments: tuple[Any, ...]
-    ) -> None:
+        self, file: str, function: str, defines: Defines, grid: tuple[int, int], arguments: tuple[Any, ...],
+        shared: int = 0, cooperative: bool = False,
+    ) -> None:  # fmt: skip
         if self._thread.wanted is not None:
             self._thread.wanted[(file, function, *defines.values())] = (file, function, defines)
             return
         kernel = self._kernel(file, function, defines)
-        config = self._configs.get((grid, defines["THREADS"]))
-        if config is None:
-            config = self._configs[grid, defines["THREADS"]] = LaunchConfig(grid=grid, block=defines["THREADS"])
         packed = [
             a if isinstance(a, int) else np.float32(a) if isinstance(a, float) else self.pointer(a)[0]
             for a in arguments
@@ -172,12 +174,34 @@ class CudaRuntime:
         if self._thread.recorded is not None:
             self._thread.recorded.append(arguments)
         try:
+            config = self._config(grid, int(defines["THREADS"]), shared, cooperative)
             with self.current():
+                self._allow(kernel, (file, function, *defines.values()), shared)
                 launch(self._stream(), config, kernel, *packed)
         except Exception as error:  # cuda.core's own types differ from version to version
             raise KernelError(f"{function} could not be launched on cuda:{self.index}: {error}") from error
         if self.step_by_step:
             self.synchronize()
+
+    def _config(self, grid: tuple[int, int], threads: int, shared: int, cooperative: bool) -> LaunchConfig:
+        key = (grid, threads, shared, cooperative)
+        config = self._configs.get(key)
+        if config is None:
+            more = {"is_cooperative": True} if cooperative else {}  # which older versions of cuda.core do not know
+            config = self._configs[key] = LaunchConfig(grid=grid, block=threads, shmem_size=shared, **more)
+        return config
+
+    def _allow(self, kernel: Any, key: Any, shared: int) -> None:
+        """Let a kernel have so much dynamic shared memory. cuda.core shows the limit, but cannot set it."""
+        if shared <= self._allowed.get(key, UNASKED):
+            return
+        from cuda.bindings import driver
+
+        limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        (status,) = driver.cuKernelSetAttribute(limit, shared, int(kernel.handle), self.index)
+        if status != driver.CUresult.CUDA_SUCCESS:
+            raise RuntimeError(f"{shared} bytes of shared memory refused: {status.name} (at most {self.shared_bytes})")
+        self._allowed[key] = shared
 
     def _stream(self) -> Stream:
         pointer = self.stream_pointer
@@ -186,7 +210,7 @@ class CudaRuntime:
             stream = self._streams[pointer] = Stream.from_handle(pointer or 1)
         return stream
 
-    def _kernel(self, file: str, function: str, defines: dict[str, int]) -> Any:
+    def _kernel(self, file: str, function: str, defines: Defines) -> Any:
         key = (file, function, *defines.values())
         kernel = self._kernels.get(key)
         if kernel is None:
@@ -199,7 +223,7 @@ class CudaRuntime:
                 raise KernelError(f"{function} could not be loaded on cuda:{self.index}: {error}") from error
         return kernel
 
-    def _compile(self, wanted: list[tuple[str, dict[str, int]]]) -> list[bytes]:
+    def _compile(self, wanted: list[tuple[str, Defines]]) -> list[bytes]:
         """Return the machine code of kernel files; several are compiled side by side, which NVRTC allows."""
         try:
             with ThreadPoolExecutor() as pool:
@@ -212,7 +236,7 @@ class CudaRuntime:
 
     def _prepare(self, work: Any) -> None:
         """Call ``work`` without launching anything; then compile and load all that it would launch."""
-        wanted: dict[Any, tuple[str, str, dict[str, int]]] = {}
+        wanted: dict[Any, tuple[str, str, Defines]] = {}
         self._thread.wanted = wanted
         try:
             work()

@@ -1,7 +1,8 @@
 """The seam below the GPU backends: what a runtime is, and what a recording of launches is.
 
 A runtime has
-- ``xp``, ``name``, ``multiprocessors``; ``pointer_words``, the 8-byte words that a pointer takes inside a struct;
+- ``xp``, ``name``, ``multiprocessors``; ``shared_bytes``, the most dynamic shared memory that a block may ask for;
+  ``pointer_words``, the 8-byte words that a pointer takes inside a struct;
 - ``empty(shape, dtype)``, ``zeros(shape, dtype)``: device arrays, 16-byte aligned; DeviceMemoryError when full;
 - ``free_bytes()``: how much could still be allocated, about;
 - ``owns(value)``: whether the value is an array of this device already; ``adopt(value)``: a device array that shares
@@ -13,8 +14,10 @@ A runtime has
 - ``mark()``: a mark behind all that was launched so far; ``wait_for(mark)``: what is launched from now on comes after
   it; ``reached(mark)``: the host waits for it;
 - ``pointer(array or None)``: ``pointer_words`` integers;
-- ``launch(file, function, defines, grid, arguments)``: a kernel of kernels/``file`` compiled with ``defines``, of which
-  THREADS is the block's size; an int goes as long long, a float as float, an array or None as a pointer;
+- ``launch(file, function, defines, grid, arguments, shared=0, cooperative=False)``: a kernel of kernels/``file``
+  compiled with ``defines``, of which THREADS is the block's size; an int goes as long long, a float as float, an array
+  or None as a pointer. Each block has ``shared`` bytes of dynamic shared memory. In a ``cooperative`` launch all blocks
+  are resident at once, so that they may wait for each other; KernelError where so many cannot be;
 - ``record(work)``: calls ``work`` and returns its launches, not run, as a `Recording`;
 - ``last``: the name of what was launched last, for errors that come later; ``step_by_step``: whether every launch is
   waited for, so that they name the right one (GPUMLP_SYNC=1), and nothing is recorded;
@@ -27,9 +30,11 @@ A runtime has
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+Defines = Mapping[str, int | str]  # a kernel's constants: macros by name
 
 
 @dataclass

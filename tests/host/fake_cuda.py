@@ -16,10 +16,14 @@ import weakref
 from typing import Any
 
 import numpy as np
+from cuda.bindings import driver
 
 from gpumlp import kernel_sources
 from gpumlp.backends.numpy_backend import aligned_zeros
 from host.runtime import HostRuntime, poison
+
+ATTRIBUTES = {"MultiProcessorCount": 8, "MaxSharedMemoryPerBlockOptin": 232448}
+UNASKED = 48 << 10  # bytes of dynamic shared memory that a kernel may have without being told first
 
 
 class CudaError(RuntimeError):
@@ -39,6 +43,7 @@ class FakeCuda:
         self.launches: list[tuple[str, tuple[Any, ...]]] = []
         self.order: list[tuple[str, int, int]] = []  # what was asked of which stream, with the event or the address
         self.events: list[Any] = []  # kept, so that no two have one id
+        self.kernels: list[Any] = []  # what was loaded; a kernel's handle is its place here
         self.room = 1 << 40
         self.capability, self.devices, self.driver, self.current = "90", 1, 13000, [0]
         self.broken: str | None = None  # what every call says, once a kernel has faulted
@@ -139,7 +144,7 @@ class FakeCuda:
         class Device:
             def __init__(self, index: int | None = None) -> None:
                 self.id = fake.current[-1] if index is None else index
-                self.attributes, self.compute_capability = {"MultiProcessorCount": 8}, fake.capability
+                self.attributes, self.compute_capability = dict(ATTRIBUTES), fake.capability
                 self.mem_info = (fake.room, 1 << 40)
 
             def __enter__(self) -> Any:
@@ -176,11 +181,20 @@ class FakeCuda:
     def cuda_core(self) -> types.ModuleType:
         fake = self
 
+        class Kernel(types.SimpleNamespace):
+            def __init__(self, file: str, defines: dict[str, int | str], function: str) -> None:
+                super().__init__(file=file, defines=defines, function=function, handle=len(fake.kernels))
+                fake.kernels.append(self)
+                self.shared = UNASKED
+
         class ObjectCode:
             @staticmethod
             def from_cubin(code: bytes) -> Any:
-                file, defines = json.loads(code)
-                return types.SimpleNamespace(get_kernel=lambda function: (file, defines, function))
+                return types.SimpleNamespace(get_kernel=lambda function: Kernel(*json.loads(code), function))
+
+        class LaunchConfig(types.SimpleNamespace):
+            def __init__(self, grid: Any, block: int, shmem_size: int = 0, is_cooperative: bool = False) -> None:
+                super().__init__(grid=grid, block=block, shared=shmem_size, cooperative=is_cooperative)
 
         def launch(stream: Any, config: Any, kernel: Any, *arguments: Any) -> None:
             assert stream == (fake.streams[-1].ptr or 1), "not CuPy's current stream"
@@ -192,18 +206,28 @@ class FakeCuda:
 
         module = types.ModuleType("cuda.core")
         module.Device = lambda index: types.SimpleNamespace(set_current=lambda: None)  # type: ignore[attr-defined]
-        module.LaunchConfig = lambda grid, block: (grid, block)  # type: ignore[attr-defined]
+        module.LaunchConfig = LaunchConfig  # type: ignore[attr-defined]
         module.Stream = types.SimpleNamespace(from_handle=lambda pointer: pointer)  # type: ignore[attr-defined]
         module.ObjectCode, module.launch = ObjectCode, launch  # type: ignore[attr-defined]
         return module
 
+    def allow_shared(self, attribute: Any, value: int, kernel: int, device: int) -> tuple[Any]:
+        """The driver's cuKernelSetAttribute, for the one attribute that is set: how much shared memory it may have."""
+        assert attribute == driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        assert type(kernel) is int and device == self.current[-1]
+        if value > ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]:
+            return (driver.CUresult.CUDA_ERROR_INVALID_VALUE,)
+        self.kernels[kernel].shared = value
+        return (driver.CUresult.CUDA_SUCCESS,)
+
     def execute(self, kernel: Any, config: Any, arguments: tuple[Any, ...]) -> None:
         """Run a launch, as the driver would: by the kernel's own parameters, each eight or four bytes."""
-        file, defines, function = kernel
-        (grid, block), found = (
-            config,
-            re.search(rf"KERNEL\({function}\)\((.*?)\)", kernel_sources.expanded(file), re.DOTALL),
-        )
+        function, text = kernel.function, kernel_sources.expanded(kernel.file)
+        if config.shared > kernel.shared:
+            raise CudaError("CUDA_ERROR_INVALID_VALUE: more shared memory than the kernel was allowed")
+        if config.cooperative and config.grid[0] * config.grid[1] > ATTRIBUTES["MultiProcessorCount"]:
+            raise CudaError("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE")
+        found = re.search(rf"KERNEL\({function}\)\((.*?)\)", text, re.DOTALL)
         assert found is not None
         parameters, packed = found[1].split(","), []
         assert len(parameters) == len(arguments), f"{function} takes {len(parameters)}, got {len(arguments)}"
@@ -216,9 +240,10 @@ class FakeCuda:
             else:
                 assert type(value) is int and -(1 << 63) <= value < 1 << 63, f"{function}: {parameter} got {value!r}"
                 packed.append(ctypes.c_longlong(value))
-        assert block == defines["THREADS"]
+        assert config.block == kernel.defines["THREADS"]
         self.launches.append((function, arguments))
-        self.host._run(self.host._library(file, defines), function, (*grid, block), packed, None)
+        shape = (*config.grid, config.block, config.shared, config.cooperative)
+        self.host._run(self.host._library(kernel.file, kernel.defines), function, shape, packed, None)
 
     def bounds(self, pointer: int) -> tuple[int, int, int]:
         if pointer == 0:
@@ -234,6 +259,7 @@ def install(monkeypatch: Any) -> tuple[FakeCuda, Any]:
     fake = FakeCuda()
     cupyx = types.ModuleType("cupyx")
     cupyx.empty_pinned = np.empty  # type: ignore[attr-defined]
+    monkeypatch.setattr(driver, "cuKernelSetAttribute", fake.allow_shared)
     for name, module in (("cupy", fake.cupy()), ("cupyx", cupyx), ("cuda.core", fake.cuda_core())):
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setitem(sys.modules, "gpumlp.backends.cuda_runtime", None)

@@ -21,7 +21,7 @@ import numpy as np
 
 from gpumlp import kernel_sources
 from gpumlp.backends.numpy_backend import aligned_zeros
-from gpumlp.backends.runtime import Recording
+from gpumlp.backends.runtime import Defines, Recording
 from gpumlp.errors import DeviceMemoryError, KernelError
 
 HERE = Path(__file__).parent
@@ -89,7 +89,7 @@ def poison(array: np.ndarray) -> None:
         array.reshape(-1).view(np.uint8).fill(0xFF)
 
 
-def compile_kernels(text: str, defines: dict[str, int]) -> ctypes.CDLL:
+def compile_kernels(text: str, defines: Defines) -> ctypes.CDLL:
     """Return the library of all kernels in ``text``, each behind a function run_NAME; cached by content."""
     if shutil.which(COMPILER) is None:
         raise RuntimeError(
@@ -102,10 +102,10 @@ def compile_kernels(text: str, defines: dict[str, int]) -> ctypes.CDLL:
         f"{{ return host::run({n}, a, s, r); }}\n"
         for n in names
     )
-    settings = "".join(f"#define {k} {int(v)}\n" for k, v in defines.items())
+    settings = "".join(f"#define {k} {v}\n" for k, v in defines.items())
     whole = f"#define GPUMLP_HOST\n{settings}{text}\n{calls}"
-    header = (HERE / "primitives.h").read_text(encoding="utf-8")
-    key = hashlib.sha256("\0".join([whole, header, COMPILER, *FLAGS]).encode()).hexdigest()[:24]
+    headers = [path.read_text(encoding="utf-8") for path in sorted(HERE.glob("*.h"))]
+    key = hashlib.sha256("\0".join([whole, *headers, COMPILER, *FLAGS]).encode()).hexdigest()[:24]
     library = CACHE / f"{key}.so"
     if not library.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -128,12 +128,13 @@ class HostRuntime:
     xp: Any = np
     pointer_words = 3
     multiprocessors = 8
+    shared_bytes = 232448  # as on compute capability 9.0
 
     def __init__(self, seed: int = 0, mutate: Any = None) -> None:
         self.seed, self._mutate = seed, mutate
         self.launches = self.recorded = self.copies = 0  # how many there were
         self._copied: dict[int, Copy] = {}  # the last copy to an address
-        self._libraries: dict[tuple[str, tuple[tuple[str, int], ...]], ctypes.CDLL] = {}
+        self._libraries: dict[tuple[str, tuple[tuple[str, int | str], ...]], ctypes.CDLL] = {}
         self.step_by_step, self.last = False, "nothing"
         self._recording: list[Any] | None = None
         self._preparing = False
@@ -214,8 +215,10 @@ class HostRuntime:
     def synchronize(self) -> None: ...
 
     def launch(
-        self, file: str, function: str, defines: dict[str, int], grid: tuple[int, int], arguments: tuple[Any, ...]
-    ) -> None:
+        self, file: str, function: str, defines: Defines, grid: tuple[int, int], arguments: tuple[Any, ...],
+        shared: int = 0, cooperative: bool = False,
+    ) -> None:  # fmt: skip
+        self._check_resources(function, grid, shared, cooperative)
         packed, keep = [], []
         for a in arguments:
             if a is None or isinstance(a, np.ndarray):
@@ -229,13 +232,22 @@ class HostRuntime:
         if self._preparing:
             self._library(file, defines)
             return
-        job = (self._library(file, defines), function, (*grid, defines["THREADS"]), packed, keep)
+        shape = (*grid, defines["THREADS"], shared, cooperative)
+        job = (self._library(file, defines), function, shape, packed, keep)
         if self._recording is None:
             self._run(*job)
         else:
             self._recording.append(job)
 
-    def _library(self, file: str, defines: dict[str, int]) -> ctypes.CDLL:
+    def _check_resources(self, function: str, grid: tuple[int, int], shared: int, cooperative: bool) -> None:
+        """Refuse what a driver would: a GPU has as much shared memory as it has, and room for so many blocks."""
+        if shared > self.shared_bytes:
+            raise HostKernelError(f"{function}: {shared} bytes of shared memory; a block may have {self.shared_bytes}")
+        blocks = grid[0] * grid[1]
+        if cooperative and blocks > self.multiprocessors:
+            raise HostKernelError(f"{function}: {blocks} blocks cannot be resident on {self.multiprocessors}")
+
+    def _library(self, file: str, defines: Defines) -> ctypes.CDLL:
         key = (file, tuple(sorted(defines.items())))
         if key not in self._libraries:
             text = kernel_sources.expanded(file)
@@ -248,7 +260,7 @@ class HostRuntime:
         self.launches += 1
         pointers = (ctypes.c_void_p * len(packed))(*(ctypes.addressof(p) for p in packed))
         seed = ctypes.c_ulonglong(self.seed * 1_000_003 + self.launches)
-        message = call(pointers, (ctypes.c_longlong * 3)(*shape), seed)
+        message = call(pointers, (ctypes.c_longlong * 5)(*shape), seed)
         if message:
             raise HostKernelError(f"{function}: {message.decode()}")
 

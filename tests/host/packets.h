@@ -1,0 +1,175 @@
+// What blocks of one launch hand each other: packets and counters, and how late the others may see them.
+//
+// A store goes into a list, and lands at a time that is drawn: in any order, but for two to one place. An addition with
+// release lands after all that it must come after. A load sees what has landed, and what is ordered before it within its
+// own block. Loads of one thread are in program order; a GPU may turn round two relaxed ones.
+#pragma once
+#include "memory.h"
+
+struct alignas(16) Packet {
+    float a, b, c;
+    uint32 tag;
+};
+
+namespace host {
+
+struct Place {
+    uint32 version = 0;  // how often something has landed
+    Clock released;
+    struct Sleeper { Block *block; int thread; uint32 ticket; };
+    std::vector<Sleeper> sleepers;
+};
+struct Store {
+    Place *place;
+    void *address;
+    Packet packet;
+    uint32 added;
+    bool adds;
+    int block, thread;
+    uint32 epoch, number;
+    Clock clock;  // what an addition releases
+};
+inline std::unordered_map<uintptr_t, Place> places;
+inline std::vector<Store> stores;  // on their way, in the order in which they were issued
+
+inline void forget_places() {
+    stores.clear();
+    for (auto &[address, place] : places) place.version = 0, place.released.clear(), place.sleepers.clear();
+}
+
+// Whether store ``a``, issued earlier, must land before ``b``.
+inline bool goes_first(const Store &a, const Store &b) {
+    return a.place == b.place || (b.adds && a.block == b.block && (a.thread == b.thread || a.epoch < b.epoch));
+}
+inline bool may_land(size_t i) {
+    for (size_t j = 0; j < i; ++j)
+        if (goes_first(stores[j], stores[i])) return false;
+    return true;
+}
+inline void land(size_t i) {
+    Store store = std::move(stores[i]);
+    stores.erase(stores.begin() + i);
+    if (store.adds) {
+        *static_cast<uint32 *>(store.address) += store.added;
+        store.place->released.join(store.clock);
+    } else {
+        *static_cast<Packet *>(store.address) = store.packet;
+    }
+    ++store.place->version;
+    s.idle_rounds = 0;
+    for (auto &sleeper : store.place->sleepers) {
+        Fiber &fiber = sleeper.block->fibers[sleeper.thread];
+        if (fiber.status == POLLING && fiber.ticket == sleeper.ticket) ++fiber.ticket, make_ready(*sleeper.block, sleeper.thread);
+    }
+    store.place->sleepers.clear();
+}
+// Land a store that was drawn, or the first of those that must land before it.
+inline void land_in_turn(size_t i) {
+    for (size_t j = 0; j < i;)
+        if (goes_first(stores[j], stores[i])) i = j, j = 0;
+        else ++j;
+    land(i);
+}
+
+inline void issue(void *address, const Packet &packet, uint32 added, bool adds) {
+    progress();
+    Fiber &fiber = running();
+    Store store{&places[reinterpret_cast<uintptr_t>(address)], address, packet, added, adds, int(s.block->index), s.current,
+                s.block->epoch, fiber.stores++, {}};
+    if (adds) {
+        store.clock.join(s.block->clock);
+        store.clock.join(fiber.acquired);
+        store.clock.raise(s.block->index, s.block->epoch);
+        store.clock.threads[thread_key(s.block->index, s.current)] = ++fiber.releases;
+    }
+    stores.push_back(std::move(store));
+}
+// Whether the running thread must see a store that has not landed: its own, or one that a barrier has put before it.
+inline bool seen_here(const Store &store) {
+    return store.block == s.block->index && (store.thread == s.current || store.epoch < s.block->epoch);
+}
+
+// Let others go on before a load. A thread that has looked there before, and would find all as it was, sleeps.
+inline Place &look(const void *address, long long element, long long size) {
+    Place &place = places[reinterpret_cast<uintptr_t>(address)];
+    Fiber &fiber = running();
+    Watch *again = nullptr;
+    bool same = true;
+    for (Watch &watch : fiber.watched) {
+        if (watch.place == &place) again = &watch;
+        same = same && watch.version == watch.place->version;
+    }
+    if (again && same) {
+        fiber.status = POLLING;
+        fiber.polled = "element " + std::to_string(element) + " of an array of " + std::to_string(size);
+        for (Watch &watch : fiber.watched) watch.place->sleepers.push_back({s.block, s.current, fiber.ticket});
+    } else {
+        make_ready(*s.block, s.current);
+    }
+    fiber.at_load = true;
+    to_scheduler();
+    fiber.at_load = false;
+    if (again) again->version = place.version;
+    else fiber.watched.push_back({&place, place.version});
+    return place;
+}
+inline void remember(uint64 value) {
+    uint64 &history = running().history;
+    history = (history ^ value) * 0x9E3779B97F4A7C15ull;
+    history ^= history >> 29;
+}
+
+// One thread goes on, or one store lands. False: nothing can happen.
+inline bool turn() {
+    constexpr int ROUNDS = 1000;  // a thread that looks again and again at what is there already is not stuck
+    bool drawn = s.cooperative || !stores.empty();
+    if (drawn && --s.whim.left < 0) change_mind();
+    bool lands = !stores.empty() && draw(s.whim.laziness) == 0;
+    if (!lands)
+        if (Block *block = drawn ? drawn_block() : s.blocks[0].ready.empty() ? nullptr : &s.blocks[0]) {
+            resume(*block, draw(uint32(block->ready.size())));
+            return true;
+        }
+    if (stores.empty()) return wake_pollers(ROUNDS);
+    land_in_turn(s.whim.newest_first ? stores.size() - 1 : draw(uint32(stores.size())));
+    return true;
+}
+
+}  // namespace host
+
+// ---- the primitives ------------------------------------------------------------------------------------------------
+
+inline void store_packet(host::Pointer<Packet> p, long long index, Packet v) {
+    Packet *at = p.inside(index, 1, true);
+    host::touch_between(reinterpret_cast<uintptr_t>(at), sizeof(Packet), true);
+    host::issue(at, v, 0, false);
+}
+inline Packet load_packet(host::Pointer<const Packet> p, long long index) {
+    const Packet *at = p.inside(index, 1, false);
+    host::touch_between(reinterpret_cast<uintptr_t>(at), sizeof(Packet), false);
+    host::Place &place = host::look(at, index, (p.high - p.low) / (long long)sizeof(Packet));
+    Packet packet = *at;
+    for (const host::Store &store : host::stores)
+        if (store.place == &place && host::seen_here(store)) packet = store.packet;
+    uint64 words[2];
+    memcpy(words, &packet, sizeof packet);
+    host::remember(words[0]), host::remember(words[1]);
+    return packet;
+}
+inline void add_release(host::Pointer<uint32> p, long long index, uint32 v) {
+    uint32 *at = p.inside(index, 1, true);
+    host::touch_between(reinterpret_cast<uintptr_t>(at), sizeof(uint32), true);
+    host::issue(at, {}, v, true);
+}
+inline uint32 load_acquire(host::Pointer<const uint32> p, long long index) {
+    using namespace host;
+    const uint32 *at = p.inside(index, 1, false);
+    touch_between(reinterpret_cast<uintptr_t>(at), sizeof(uint32), false);
+    Place &place = look(at, index, (p.high - p.low) / (long long)sizeof(uint32));
+    for (size_t i = 0; i < stores.size();)
+        if (stores[i].place == &place && seen_here(stores[i])) land_in_turn(i), i = 0;
+        else ++i;
+    running().acquired.join(place.released);
+    remember(*at);
+    return *at;
+}
