@@ -26,11 +26,12 @@ struct Member {
     Global<const float> x, y, weights;  // the data set: x[n, F], y[n, TARGETS], weights[n] or null
     Global<const long long> order;      // order[i]: the row that stands i-th in this epoch; null: as it stands
     Global<const float> scalars;        // [steps, 2]: what the optimizer needs at each step
-    Global<double> results;             // [steps, SERIES]: sums over the batch of loss, metrics (and their divisors)
+    Global<double> results;             // [steps, SERIES]: sums over the batch of loss, metrics (and their divisors);
+                                        // then, where all went well, number + steps
     Global<float> penalties;            // [steps, PENALTIES]: each column's, or null
     Global<float> params, slot_1, slot_2;
     Global<Packet> packets;
-    Global<uint32> arrivals, failures;
+    Global<uint32> arrivals;
     long long first, samples, number, awaited;  // batch number and step number of the first step; see Exchange
 };
 

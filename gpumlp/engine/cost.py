@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpumlp.engine.fit_plan import Task
+    from gpumlp.engine.fit_plan import Problem
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ def tags_by_default(runtime: Any) -> bool:
     return found.tags <= found.barrier
 
 
-def graph_seconds(task: Task, machine: Machine) -> float:
+def graph_seconds(problem: Problem, machine: Machine) -> float:
     """Predict a step as a graph: a node for every operation, one after the other."""
-    dense = len(task.stages)
-    nodes = 2 * dense + 3 + len(task.metrics) + len([w for w in task.network.weights if w.regularizer])
-    flops = 6 * task.batch * sum(s.inputs * s.outputs for s in task.stages)
-    parameters = sum(s.inputs * s.outputs for s in task.stages)
+    dense = len(problem.stages)
+    nodes = 2 * dense + 3 + len(problem.metrics) + len([w for w in problem.network.weights if w.regularizer])
+    flops = 6 * problem.batch * sum(s.inputs * s.outputs for s in problem.stages)
+    parameters = sum(s.inputs * s.outputs for s in problem.stages)
     return nodes * machine.node + flops / 20e12 + parameters * 28 / 2e12
 
 
-def step_seconds(task: Task, group: int, threads: int, tags: bool, reloads: int, machine: Machine) -> float:
+def step_seconds(problem: Problem, group: int, threads: int, tags: bool, reloads: int, machine: Machine) -> float:
     """Predict a step of the whole-fit kernel on ``group`` blocks of ``threads``."""
-    rows, stages = task.batch, task.stages
+    rows, stages = problem.batch, problem.stages
     triples, last = -(-rows // 3), len(stages) - 1
     wait = 0.0 if group == 1 else machine.tags if tags else machine.barrier
     whole = group == 1 or stages[last].outputs <= 16

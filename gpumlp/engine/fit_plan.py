@@ -44,7 +44,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Task:
+class Problem:
     """What is to be trained, as far as the kernel is compiled for it."""
 
     stages: tuple[Stage, ...]
@@ -95,27 +95,27 @@ def stages_of(network: Network) -> tuple[Stage, ...] | str:
     return tuple(stages) or "it has no Dense layer"
 
 
-def task_of(
+def problem_of(
     network: Network, arena: Arena, batch: int, loss: Loss, metrics: list[Metric], optimizer: Optimizer, targets: int,
     weighted: bool,
-) -> Task | str:  # fmt: skip
+) -> Problem | str:  # fmt: skip
     """Return what is to be trained, or why the kernel cannot."""
     stages = stages_of(network)
     if isinstance(stages, str):
         return stages
     if not isinstance(optimizer, Adam | SGD):
         return f"its optimizer is {optimizer.name}"
-    return Task(stages, arena, network, batch, loss, tuple(metrics), optimizer, targets, weighted)
+    return Problem(stages, arena, network, batch, loss, tuple(metrics), optimizer, targets, weighted)
 
 
-def best_plan(task: Task, runtime: Any, tags: bool, models: int = 1) -> Plan | str:
+def best_plan(problem: Problem, runtime: Any, tags: bool, models: int = 1) -> Plan | str:
     """Return the plan that trains ``models`` models at once in the least time, or why there is none."""
     machine = cost.machine(runtime)
     best, least = None, 0.0
-    for group in _groups(task, runtime.multiprocessors):
+    for group in _groups(problem, runtime.multiprocessors):
         at_once = runtime.multiprocessors // group
-        for threads in _threads(task, group):
-            plan = _plan(task, group, threads, tags, runtime.shared_bytes, machine)
+        for threads in _threads(problem, group):
+            plan = _plan(problem, group, threads, tags, runtime.shared_bytes, machine)
             if plan is not None:
                 seconds = plan.predicted * -(-models // at_once)
                 if best is None or seconds < least:
@@ -125,51 +125,51 @@ def best_plan(task: Task, runtime: Any, tags: bool, models: int = 1) -> Plan | s
     return best
 
 
-def _groups(task: Task, multiprocessors: int) -> list[int]:
+def _groups(problem: Problem, multiprocessors: int) -> list[int]:
     """Return the numbers of blocks to try: those that cut the widest exchanged layer differently, few per doubling."""
-    if len(task.stages) == 1:
+    if len(problem.stages) == 1:
         return [1]
-    widest = max(s.outputs for s in task.stages)
+    widest = max(s.outputs for s in problem.stages)
     found = {-(-widest // columns) for columns in range(1, widest + 1) if columns <= 4 or columns & (columns - 1) == 0}
     return sorted(g for g in found | {1} if g <= multiprocessors)
 
 
-def _threads(task: Task, group: int) -> list[int]:
+def _threads(problem: Problem, group: int) -> list[int]:
     """Return the sizes of a block to try: those among which the largest update is dealt out evenly."""
-    units = max(_units(stage, i, task, group) for i, stage in enumerate(task.stages))
+    units = max(_units(stage, i, problem, group) for i, stage in enumerate(problem.stages))
     sizes = {-(-units // (each * WARP)) * WARP for each in range(1, 9)} | {128, 256, 512}
     return sorted(s for s in sizes if 2 * WARP <= s <= 1024)
 
 
-def _whole(task: Task, group: int) -> bool:
-    last = task.stages[-1]
+def _whole(problem: Problem, group: int) -> bool:
+    last = problem.stages[-1]
     return group == 1 or last.outputs <= WHOLE or last.needs_input
 
 
-def _columns(task: Task, i: int, group: int) -> int:
+def _columns(problem: Problem, i: int, group: int) -> int:
     """Return how many columns of layer i a block owns."""
-    whole = i == len(task.stages) - 1 and _whole(task, group)
-    return task.stages[i].outputs if whole else -(-task.stages[i].outputs // group)
+    whole = i == len(problem.stages) - 1 and _whole(problem, group)
+    return problem.stages[i].outputs if whole else -(-problem.stages[i].outputs // group)
 
 
 def _chunk(count: int) -> int:
     return 4 if count >= 3 else count
 
 
-def _units(stage: Stage, i: int, task: Task, group: int) -> int:
+def _units(stage: Stage, i: int, problem: Problem, group: int) -> int:
     """Return into how many units a layer's update is cut: fit_layout.cuh has the same."""
-    columns, rows = _columns(task, i, group), -(-stage.inputs // group) if i else 0
+    columns, rows = _columns(problem, i, group), -(-stage.inputs // group) if i else 0
     lines = stage.inputs + (stage.bias is not None)
     return lines * -(-columns // _chunk(columns)) + (stage.outputs * -(-rows // _chunk(rows)) if rows else 0)
 
 
-def _state_registers(task: Task, group: int, threads: int) -> int:
+def _state_registers(problem: Problem, group: int, threads: int) -> int:
     """Return how many registers a thread needs for the optimizer's state."""
-    slots, total = len(task.optimizer.slots), 0
-    for i, stage in enumerate(task.stages):
+    slots, total = len(problem.optimizer.slots), 0
+    for i, stage in enumerate(problem.stages):
         rows = -(-stage.inputs // group) if i else 0
-        wide = max(_chunk(_columns(task, i, group)), _chunk(rows))
-        total += -(-_units(stage, i, task, group) // threads) * wide * slots
+        wide = max(_chunk(_columns(problem, i, group)), _chunk(rows))
+        total += -(-_units(stage, i, problem, group) // threads) * wide * slots
     return total
 
 
@@ -181,17 +181,17 @@ def _up(count: int) -> int:
 class _Layout:
     """Places in shared memory, in floats, as fit_layout.cuh names them."""
 
-    def __init__(self, task: Task, group: int, room: int, series: int) -> None:
+    def __init__(self, problem: Problem, group: int, room: int, series: int) -> None:
         self.size = 0
-        batch, stages = task.batch, task.stages
+        batch, stages = problem.batch, problem.stages
         last, alone = len(stages) - 1, group == 1
         ins, outs = [_up(s.inputs) for s in stages], [_up(s.outputs) for s in stages]
-        slices = [_up(_columns(task, i, group)) for i in range(len(stages))]
-        whole = _whole(task, group)
-        self.targets, self.weights = self._take(2 * batch * task.targets), self._take(2 * batch)
+        slices = [_up(_columns(problem, i, group)) for i in range(len(stages))]
+        whole = _whole(problem, group)
+        self.targets, self.weights = self._take(2 * batch * problem.targets), self._take(2 * batch)
         self.logs, self.predictions = self._take(series * batch), self._take(batch * outs[last])
         self.columns = [
-            self._take(_columns(task, i, group) * (ins[i] + 4)) for i in range(len(stages))
+            self._take(_columns(problem, i, group) * (ins[i] + 4)) for i in range(len(stages))
         ]
         self.rows = [0] + [self._take(-(-stages[i].inputs // group) * outs[i]) for i in range(1, len(stages))]
         self.z = [self._take(batch * slices[i]) if s.needs_input else 0 for i, s in enumerate(stages)]
@@ -241,51 +241,51 @@ class _Layout:
         self.reloads = [int(i in passing and i != passing[-1]) for i in range(len(ins))]
 
 
-def _plan(task: Task, group: int, threads: int, tags: bool, shared: int, machine: cost.Machine) -> Plan | None:
+def _plan(problem: Problem, group: int, threads: int, tags: bool, shared: int, machine: cost.Machine) -> Plan | None:
     """Return the plan of these sizes, or None where it does not fit."""
-    if _state_registers(task, group, threads) > min(255, REGISTERS // (-(-threads // 128) * 128)) - WORKING:
+    if _state_registers(problem, group, threads) > min(255, REGISTERS // (-(-threads // 128) * 128)) - WORKING:
         return None
-    weighted = [int(task.weighted and m.weighted) for m in task.metrics]
+    weighted = [int(problem.weighted and m.weighted) for m in problem.metrics]
     series = 1 + len(weighted) + sum(weighted)
-    layout = _Layout(task, group, shared // 4, series)
+    layout = _Layout(problem, group, shared // 4, series)
     if 4 * layout.size > shared:
         return None
-    stages, last = task.stages, len(task.stages) - 1
-    triples, half, exchanges = -(-task.batch // 3), 0, 0
+    stages, last = problem.stages, len(problem.stages) - 1
+    triples, half, exchanges = -(-problem.batch // 3), 0, 0
     forward, backward = [0] * len(stages), [0] * len(stages)
     for i, stage in enumerate(stages):
-        if group > 1 and not (i == last and _whole(task, group)):
+        if group > 1 and not (i == last and _whole(problem, group)):
             forward[i], half, exchanges = half, half + triples * stage.outputs, exchanges + 1
         if group > 1 and 0 < i < last:
             backward[i], half, exchanges = half, half + triples * stage.outputs, exchanges + 1
-    penalties = _penalties(task)
+    penalties = _penalties(problem)
     ends = [sum(s.outputs for s in stages[:i]) for i in range(len(stages) + 1)]
     columns = ends[-1] if any(v for values in penalties.values() for v in values) else 0
-    optimizer = task.optimizer
+    optimizer = problem.optimizer
     lists: dict[str, list[Any]] = {
         "WIDTHS": [stages[0].inputs, *(s.outputs for s in stages)],
         "KINDS": [0 if isinstance(s.activation, Softmax) else activation_number(s.activation)[0] for s in stages],
         "SLOPES": [0.0 if isinstance(s.activation, Softmax) else activation_number(s.activation)[1] for s in stages],
-        "TRAINS": [_trains(task, s) for s in stages],
+        "TRAINS": [_trains(problem, s) for s in stages],
         "BIASES": [int(s.bias is not None) for s in stages],
         **penalties,
-        "KERNEL_AT": [task.arena.offsets[s.kernel] for s in stages],
-        "BIAS_AT": [0 if s.bias is None else task.arena.offsets[s.bias] for s in stages],
+        "KERNEL_AT": [problem.arena.offsets[s.kernel] for s in stages],
+        "BIAS_AT": [0 if s.bias is None else problem.arena.offsets[s.bias] for s in stages],
         "PENALTY_AT": ends[:-1],
         "INPUTS_AT": layout.inputs, "OWN_AT": layout.own, "Z_AT": layout.z, "COLUMNS_AT": layout.columns,
         "ROWS_AT": layout.rows, "DELTA_AT": layout.delta, "OWN_DELTA_AT": layout.own_delta,
         "RELOADS": layout.reloads, "FORWARD_AT": forward, "BACKWARD_AT": backward,
-        "METRICS": [metric_number(m) for m in task.metrics] or [0],
+        "METRICS": [metric_number(m) for m in problem.metrics] or [0],
         "METRIC_WEIGHTED": weighted or [0],
     }  # fmt: skip
     runs = _runs(lists, last)
     momentum = isinstance(optimizer, SGD) and bool(optimizer.slots)
     defines: dict[str, int | str] = {
-        "THREADS": threads, "RESIDENT": 1, "GROUP": group, "BATCH": task.batch, "LAYERS": len(stages), "TAGS": int(tags),
-        "PATIENCE": PATIENCE, "LAST_IS_WHOLE": int(_whole(task, group)),
-        "LOSS": loss_number(task.loss)[0], "SPARSE": int(task.loss.sparse), "TARGETS": task.targets,
-        "SOFTMAX": int(isinstance(stages[-1].activation, Softmax)), "WEIGHTED": int(task.weighted),
-        "METRIC_COUNT": len(task.metrics), "SERIES": series, "PENALTIES": columns,
+        "THREADS": threads, "RESIDENT": 1, "GROUP": group, "BATCH": problem.batch, "LAYERS": len(stages), "TAGS": int(tags),
+        "PATIENCE": PATIENCE, "LAST_IS_WHOLE": int(_whole(problem, group)),
+        "LOSS": loss_number(problem.loss)[0], "SPARSE": int(problem.loss.sparse), "TARGETS": problem.targets,
+        "SOFTMAX": int(isinstance(stages[-1].activation, Softmax)), "WEIGHTED": int(problem.weighted),
+        "METRIC_COUNT": len(problem.metrics), "SERIES": series, "PENALTIES": columns,
         "OPTIMIZER": 2 if isinstance(optimizer, Adam) else int(momentum),
         "NESTEROV": int(isinstance(optimizer, SGD) and optimizer.nesterov),
         "RUNS": len(runs), "RUN_FIRST": ", ".join(str(r[0]) for r in runs),
@@ -293,7 +293,7 @@ def _plan(task: Task, group: int, threads: int, tags: bool, shared: int, machine
         "WEIGHTS_AT": layout.weights, "LOGS_AT": layout.logs,
         **{name: ", ".join(map(_literal, values)) for name, values in lists.items()},
     }  # fmt: skip
-    seconds = cost.step_seconds(task, group, threads, tags, sum(layout.reloads), machine)
+    seconds = cost.step_seconds(problem, group, threads, tags, sum(layout.reloads), machine)
     return Plan(group, threads, 4 * layout.size, defines, half, exchanges, series, columns, seconds)
 
 
@@ -320,18 +320,18 @@ def _literal(value: int | float) -> str:
     return f"{value!r}f" if isinstance(value, float) else str(value)
 
 
-def _trains(task: Task, stage: Stage) -> int:
-    trainable = task.network.trainable
+def _trains(problem: Problem, stage: Stage) -> int:
+    trainable = problem.network.trainable
     return int(trainable[stage.kernel]) + 2 * int(stage.bias is not None and trainable[stage.bias])
 
 
-def _penalties(task: Task) -> dict[str, list[float]]:
+def _penalties(problem: Problem) -> dict[str, list[float]]:
     """Return the coefficients of the penalties, by the kernel's names for them."""
 
     def of(place: int | None) -> L1L2:
-        return (None if place is None else task.network.weights[place].regularizer) or L1L2()
+        return (None if place is None else problem.network.weights[place].regularizer) or L1L2()
 
-    kernels, biases = [of(s.kernel) for s in task.stages], [of(s.bias) for s in task.stages]
+    kernels, biases = [of(s.kernel) for s in problem.stages], [of(s.bias) for s in problem.stages]
     return {
         "KERNEL_L1": [float(p.l1) for p in kernels], "KERNEL_L2": [float(p.l2) for p in kernels],
         "BIAS_L1": [float(p.l1) for p in biases], "BIAS_L2": [float(p.l2) for p in biases],

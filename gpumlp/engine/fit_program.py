@@ -1,0 +1,228 @@
+"""The Program of the whole-fit kernel: many training steps in one launch, with weights and optimizer state on the chip.
+
+It trains what fits (`gpumlp.engine.fit_plan`), and leaves the rest to the graphs that it is made from: evaluation,
+prediction, networks that are too large or of other kinds. A launch hands over nothing but where the data is and each
+step's learning rate, and comes back with the losses; several models can be trained by one launch.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpumlp.engine import cost, fit_plan
+from gpumlp.engine.feed import Part
+from gpumlp.engine.fit_plan import Plan, Problem
+from gpumlp.engine.graph_program import CAPACITY, GraphProgram
+from gpumlp.engine.program import StepLogs, Task
+from gpumlp.errors import KernelError
+from gpumlp.optimizers import SGD, Adam
+
+Array = Any
+CHOICES = ("auto", "graph", "tags", "barrier")  # GPUMLP_FIT: who decides, or which way of training and of exchanging
+MEMBER_POINTERS, MEMBER_NUMBERS = 12, 4  # of the struct Member in fit.cu
+
+
+class _Launcher:
+    """A plan with what its launches share: where packets go, and how far the counts are."""
+
+    def __init__(self, backend: Any, plan: Plan, models: int) -> None:
+        self.plan, self.models, self._backend = plan, models, backend
+        zeros = backend.zeros
+        self.packets, self.arrivals = zeros((models, 2 * plan.half, 4), np.uint32), zeros((models, 1), np.uint32)
+        self.control = zeros(models * (self._words + CAPACITY), np.int64)
+        self.results = zeros(models * (CAPACITY * plan.series + 1), np.float64)
+        self.penalties = zeros(models * CAPACITY * plan.columns, np.float32) if plan.columns else None
+        self.number, self.awaited = 1, 0
+
+    @property
+    def _words(self) -> int:
+        return MEMBER_POINTERS * self._backend.runtime.pointer_words + MEMBER_NUMBERS
+
+    def run(self, programs: list[Any], tasks: list[Task], parts: list[Part], rates: np.ndarray, first: int) -> Array:
+        """Run the steps of ``rates[models, steps, 2]``; return what was logged, [models, steps, series and columns]."""
+        plan, runtime, models = self.plan, self._backend.runtime, self.models
+        steps, length = rates.shape[1], rates.shape[1] * plan.series + 1
+        scalars = self.control[models * self._words :][: models * steps]
+        results = self.results[: models * length].reshape(models, length)
+        penalties = None if self.penalties is None else self.penalties[: models * steps * plan.columns]
+        words: list[int] = []
+        for k, (program, task, part) in enumerate(zip(programs, tasks, parts, strict=True)):
+            slots = [task.slots[name] for name in task.optimizer.slots] + [None, None]  # type: ignore[index, union-attr]
+            arrays = [
+                part.data.x, part.data.y, part.data.weights, part.order, scalars[k * steps :][:steps], results[k],
+                None if penalties is None else penalties[k * steps * plan.columns :][: steps * plan.columns],
+                program.arena.params, *slots[:2], self.packets[k], self.arrivals[k],
+            ]  # fmt: skip
+            words += [word for array in arrays for word in runtime.pointer(array)]
+            words += [first, len(part.data), self.number, self.awaited]
+        control = np.concatenate([np.array(words, np.int64), rates.view(np.int64).reshape(-1)])
+        self._backend.assign(self.control[: len(control)], control)
+        runtime.launch(
+            "fit.cu", "fit", plan.defines, (models * plan.group, 1),
+            (self.control, steps, *_constants(tasks[0])), shared=plan.shared, cooperative=plan.group > 1,
+        )  # fmt: skip
+        self._count(steps)
+        logged = self._backend.to_host(results)
+        if (logged[:, -1] != self.number).any():
+            raise KernelError("blocks of the whole-fit kernel waited for others in vain")
+        logged = logged[:, :-1].reshape(models, steps, plan.series)
+        if penalties is None:
+            return logged
+        columns = self._backend.to_host(penalties).reshape(models, steps, plan.columns)
+        return np.concatenate([logged, columns], axis=2)
+
+    def _count(self, steps: int) -> None:
+        plan = self.plan
+        meetings = 0 if plan.group == 1 else 1 + (0 if plan.defines["TAGS"] else steps * plan.exchanges)
+        self.awaited = (self.awaited + meetings * plan.group) % (1 << 32)
+        self.number += steps
+
+
+def _constants(task: Task) -> tuple[float, float, float, float]:
+    """Return the optimizer's constants as the kernel takes them, and the loss's."""
+    from gpumlp.backends.device_backend import loss_number
+
+    constant = loss_number(task.loss)[1]
+    match task.optimizer:
+        case Adam() as adam:
+            return 1.0 - adam.beta_1, 1.0 - adam.beta_2, adam.epsilon, constant
+        case SGD() as sgd:
+            return float(sgd.momentum), 0.0, 0.0, constant
+    raise AssertionError(task.optimizer)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What was decided for some steps: a launcher, or why there is none."""
+
+    launcher: _Launcher | None
+    why: str
+
+
+class FitProgram(GraphProgram):
+    """Training by the whole-fit kernel where it can and pays, else as its base; `describe` says which, and why."""
+
+    def __init__(self, network: Any, arena: Any, backend: Any, batch: int) -> None:
+        super().__init__(network, arena, backend, batch)
+        self._choices: dict[Any, _Choice] = {}
+        self._last: _Choice | None = None
+        self.mode = os.environ.get("GPUMLP_FIT", "auto")
+        if self.mode not in CHOICES:
+            raise ValueError(f"GPUMLP_FIT must be one of {', '.join(CHOICES)}; got {self.mode!r}.")
+
+    def describe(self) -> str:
+        if self._last is None:
+            return super().describe()
+        if self._last.launcher is None:
+            return f"{super().describe()}; not the whole-fit kernel, as {self._last.why}"
+        return self._last.why
+
+    def run(self, *task: Any) -> StepLogs:
+        """See `LoopProgram.run`."""
+        return self.run_together([self], [Task(*task)])[0]
+
+    @classmethod
+    def run_together(cls, programs: list[Any], tasks: list[Task]) -> list[StepLogs]:
+        """Run the steps of several models in one launch where that can be; see `LoopProgram.run_together`."""
+        choice = programs[0]._choose(programs, tasks)
+        if choice.launcher is None:
+            return [GraphProgram.run(program, *task) for program, task in zip(programs, tasks, strict=True)]
+        try:
+            return _run(choice.launcher, programs, tasks)
+        except KernelError as error:  # nothing has changed: a launch that fails writes nothing back
+            for program in programs:
+                program._give_up(str(error))
+            return cls.run_together(programs, tasks)
+
+    def _give_up(self, why: str) -> None:
+        self._choices.clear()
+        self.mode, self._failed = "graph", why
+
+    _failed = "GPUMLP_FIT=graph"
+
+    def _choose(self, programs: list[Any], tasks: list[Task]) -> _Choice:
+        task = tasks[0]
+        if task.optimizer is None or task.slots is None:
+            return _Choice(None, "nothing is trained")
+        assert task.data.y is not None
+        config = {**task.optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
+        key = (
+            len(programs), task.batch, task.loss, *task.metrics, *config.items(), task.data.weights is not None,
+            task.data.y.shape[1],
+        )  # fmt: skip
+        if key not in self._choices:
+            self._choices[key] = self._decide(task, len(programs))
+        self._last = self._choices[key]
+        return self._last
+
+    def _decide(self, task: Task, models: int) -> _Choice:
+        if self.mode == "graph":
+            return _Choice(None, self._failed)
+        assert task.optimizer is not None and task.data.y is not None
+        problem = fit_plan.problem_of(
+            self.network, self.arena, task.batch, task.loss, task.metrics, task.optimizer, task.data.y.shape[1],
+            task.data.weights is not None,
+        )  # fmt: skip
+        if isinstance(problem, str):
+            return _Choice(None, problem)
+        runtime = self.backend.runtime
+        machine = cost.machine(runtime)
+        tags = cost.tags_by_default(runtime) if self.mode == "auto" else self.mode == "tags"
+        plan = fit_plan.best_plan(problem, runtime, tags, models)
+        if isinstance(plan, str):
+            return _Choice(None, plan)
+        graph = cost.graph_seconds(problem, machine)
+        if self.mode == "auto" and graph < plan.predicted:
+            return _Choice(None, f"a step would take {plan.predicted * 1e6:.1f} us, and {graph * 1e6:.1f} us as a graph")
+        return _Choice(_Launcher(self.backend, plan, models), _told(plan, models, tags, machine))
+
+
+def _told(plan: Plan, models: int, tags: bool, machine: cost.Machine) -> str:
+    blocks = f"{plan.group} block{'s' if plan.group > 1 else ''} of {plan.threads} threads"
+    exchange = "" if plan.group == 1 else f", exchange by {'tags' if tags else 'a barrier'}"
+    return (
+        f"whole-fit kernel: up to {CAPACITY} steps in one launch on {blocks}{exchange}"
+        f"{f'; {models} models at once' if models > 1 else ''}; "
+        f"predicted {plan.predicted * 1e6:.1f} us a step ({machine.source} constants)"
+    )
+
+
+def _run(launcher: _Launcher, programs: list[Any], tasks: list[Task]) -> list[StepLogs]:
+    """Run all steps of the tasks, which are as many each, in as few launches as can be."""
+    logs = [StepLogs.zeros(task.last - task.first, len(task.metrics)) for task in tasks]
+    steps, done = tasks[0].last - tasks[0].first, 0
+    feeds = [
+        p._feed.parts(t.data, t.order, t.batch, t.first, t.last) for p, t in zip(programs, tasks, strict=True)
+    ]
+    for parts in zip(*feeds, strict=True):
+        for start in range(0, parts[0].steps, CAPACITY):
+            count = min(CAPACITY, parts[0].steps - start)
+            rates = np.array(
+                [[t.optimizer.scalars(t.optimizer.iterations + k + 1) for k in range(count)] for t in tasks], np.float32
+            )  # type: ignore[union-attr]
+            logged = launcher.run(programs, tasks, list(parts), rates, parts[0].first + start)
+            for k, (task, part) in enumerate(zip(tasks, parts, strict=True)):
+                task.optimizer.iterations += count  # type: ignore[union-attr]
+                _read(launcher.plan, task, part, part.first + start, logged[k], logs[k], done)
+            done += count
+    assert done == steps
+    return logs
+
+
+def _read(plan: Plan, task: Task, part: Part, first: int, logged: np.ndarray, logs: StepLogs, done: int) -> None:
+    """Put what a launch logged of one model, from batch ``first`` of the part on, into its logs."""
+    k = np.arange(first, first + len(logged))
+    rows = np.minimum((k + 1) * task.batch, len(part.data)) - k * task.batch
+    where = slice(done, done + len(logged))
+    series = iter(logged.T)
+    logs.samples[where] = rows
+    logs.losses[where] = next(series) / rows
+    for i, metric in enumerate(task.metrics):
+        logs.totals[where, i] = next(series)
+        logs.counts[where, i] = next(series) if metric.weighted and task.data.weights is not None else rows
+    if plan.columns:
+        logs.losses[where] += logged[:, plan.series :].sum(axis=1, dtype=np.float64)
