@@ -141,8 +141,8 @@ SWITCHES = np.zeros(len(EDITS), np.int64)
 
 
 @pytest.fixture(scope="module")
-def function(tmp_path_factory):
-    """The compiled copy."""
+def functions(tmp_path_factory):
+    """The compiled copy's."""
     folder = tmp_path_factory.mktemp("broken") / "cpu"
     shutil.copytree(kernel_sources.folder() / "cpu", folder, ignore=shutil.ignore_patterns("__pycache__"))
     for i, (name, file, old, new) in enumerate(EDITS):
@@ -155,7 +155,7 @@ def function(tmp_path_factory):
         (folder / file).write_text(
             re.sub(r"(?m)^from \.vector import ", "from .vector import call, words as switches, ", text)
         )
-    return native.load(folder, DiskCache(folder / "cache"))["run"]
+    return native.load(folder, DiskCache(folder / "cache"))
 
 
 @pytest.fixture
@@ -171,9 +171,9 @@ def switch():
 
 
 @pytest.fixture
-def failing(function, monkeypatch):
+def failing(functions, monkeypatch):
     """A function: which cases notice something."""
-    monkeypatch.setattr(native, "functions", lambda: {"run": function})
+    monkeypatch.setattr(native, "functions", lambda: functions)
     backend = CompiledBackend()
     return lambda: {
         name for name, case in POOL.items() if not check.hold(case, backend, "broken", own_reference=True).passed
@@ -196,7 +196,7 @@ BATCH = 16
 
 
 @pytest.fixture
-def train(function, monkeypatch):
+def train(functions, monkeypatch):
     """A function: weights, losses and predictions of a run by so many threads, as bits."""
     sleep = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: time.sleep(0.002) or 0)
     monkeypatch.setattr(compiled_program, "let_others", lambda: ctypes.cast(sleep, ctypes.c_void_p).value)
@@ -208,7 +208,7 @@ def train(function, monkeypatch):
         network = describe([layers.Dense(140, "relu"), layers.Dense(3)], (7,))
         arena = Arena(list(network.weights), np.dtype("float32"))
         arena.set([check.normal(rng, *spec.shape) / 4 for spec in network.weights])
-        program = compiled_program.CompiledProgram(network, arena, BATCH, function, Team(threads))
+        program = compiled_program.CompiledProgram(network, arena, BATCH, functions, Team(threads))
         x, y = check.normal(rng, 5 * BATCH + 9, 7), check.normal(rng, 5 * BATCH + 9, 3)
         spoil(x, y)
         out = np.full_like(y, np.nan)

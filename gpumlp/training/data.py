@@ -148,10 +148,13 @@ class Batches:
     """Which batches each epoch runs: Keras's rules for batch_size, steps and shuffle over n samples.
 
     ``batch_size = ceil(n / steps)`` when only steps are given, 32 when neither is. With steps given, an epoch goes on
-    where the last one ended, and warns when the data runs out before its steps are done.
+    where the last one ended, and warns when the data runs out before its steps are done. With ``rows`` [n] the samples
+    are those of the data's. Shuffles are drawn from the stream that is current now, whichever is then.
     """
 
-    def __init__(self, n: int, batch_size: int | None, steps: int | None, shuffle: bool) -> None:
+    def __init__(
+        self, n: int, batch_size: int | None, steps: int | None, shuffle: bool, rows: np.ndarray | None = None
+    ) -> None:
         if steps is not None:
             steps = whole_number("steps", steps)
         if batch_size is None:
@@ -160,13 +163,15 @@ class Batches:
         self.n, self.shuffle, self._asked = n, shuffle, steps
         self.total = math.ceil(n / self.batch_size)
         self.steps = steps or self.total
-        self._order: np.ndarray | None = None
+        self._rows, self._stream = rows, random.current()
+        self._order = rows
         self._seen = 0
 
     def epoch(self) -> tuple[np.ndarray | None, int, int]:
         """Return the sample order (None: as it stands) and the first and last + 1 batch of the next epoch."""
         if self._seen == 0 and self.shuffle:
-            self._order = random.generator().permutation(self.n)
+            order = self._stream.generator().permutation(self.n)
+            self._order = order if self._rows is None else self._rows[order]
         first, last = self._seen, min(self._seen + self.steps, self.total)
         if self._asked and last - first < self.steps:
             warnings.warn(
