@@ -256,9 +256,7 @@ class Sequential:
             self._slots = {name: self._arena.zeros() for name in self.optimizer.slots}
         return self._program_for(batch, steps, training=True), self._slots
 
-    def _trainee(
-        self, train: Dataset, shape: Shape, batches: data.Batches, epochs: int, most: int = 0
-    ) -> loop.Trainee:
+    def _trainee(self, train: Dataset, shape: Shape, batches: data.Batches, epochs: int, most: int = 0) -> loop.Trainee:
         """Return the model as the loop trains it, with a Program for ``most`` samples at least."""
         loss, optimizer = self._need_compiled("fit")
         program, slots = self._trainer(shape, max(batches.batch_size, most), batches.steps * epochs)
@@ -344,7 +342,7 @@ class Sequential:
         epochs = whole_number("epochs", epochs)
         initial_epoch = whole_number("initial_epoch", initial_epoch, 0)
         validation_freq = whole_number("validation_freq", validation_freq)
-        level = _verbosity(verbose)
+        level = verbosity(verbose)
         hooks = _callback_list(callbacks)
         if not isinstance(validation_split, (int, float)) or not 0.0 <= validation_split < 1.0:
             raise ValueError(f"validation_split must lie in [0, 1); got {validation_split!r}.")
@@ -435,7 +433,7 @@ class Sequential:
         return out if len(network.output_shape) == 1 else out.reshape((len(features), *network.output_shape))
 
     def _hooks(self, callbacks: Any, verbose: object, steps: int) -> CallbackList:
-        level = _verbosity(verbose)
+        level = verbosity(verbose)
         shown = [ProgbarLogger(level)] if level else []
         return CallbackList([*_callback_list(callbacks), *shown], self, {"steps": steps, "verbose": level})
 
@@ -490,7 +488,7 @@ def _check_metric(name: object, loss: losses.Loss, weighted: bool) -> None:
     metrics.get(name, loss, 1, 1, weighted)
 
 
-def _verbosity(value: object) -> int:
+def verbosity(value: object) -> int:
     if value == "auto":
         return 1
     if value in (0, 1, 2):

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 
@@ -96,7 +95,9 @@ class CompiledProgram:
     Python threads that share one take turns: it has one table, and kernels write where that says.
     """
 
-    def __init__(self, network: Network, arena: Arena, batch: int, functions: Mapping[str, Function], team: Team) -> None:
+    def __init__(
+        self, network: Network, arena: Arena, batch: int, functions: Mapping[str, Function], team: Team
+    ) -> None:
         self.network, self.arena, self.batch = network, arena, batch
         self._functions, self._team = functions, team
         self._work = 2 * network.products
