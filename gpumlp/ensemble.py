@@ -62,7 +62,7 @@ class Ensemble:
         seeds = range(count) if seeds is None else list(seeds)
         if len(seeds) != count:
             raise ValueError(f"seeds must be one for each of {count} members; got {len(seeds)}.")
-        if not callable(build):
+        if not callable(build) or isinstance(build, Sequential):  # a model can be called too
             raise TypeError(f"build must be a function that returns a compiled Sequential; got {build!r}.")
         self.members: list[Sequential] = []
         self._streams = [random.Stream() for _ in seeds]
@@ -75,10 +75,10 @@ class Ensemble:
             self.members.append(model)
         self.samples: list[np.ndarray] | None = None
         self.stop_training = False
+        _check_alike(self.members, None)
         for what, own in (("model", self.members), ("optimizer", [m.optimizer for m in self.members])):
             if len({id(each) for each in own}) < count:
                 raise ValueError(f"Members share one {what}: build must make a new one each time it is called.")
-        _check_alike(self.members, None)
 
     @property
     def program(self) -> str:
