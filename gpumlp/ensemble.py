@@ -83,7 +83,7 @@ class Ensemble:
     @property
     def program(self) -> str:
         """How the steps are run on the device, and why so; known once something has run."""
-        return f"{len(self.members)} members: {self.members[0].program}"
+        return f"{len(self.members)} members, each {self.members[0].program}"
 
     def fit(
         self,

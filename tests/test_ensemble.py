@@ -134,7 +134,7 @@ def test_any_number_of_threads_gives_the_same_bits(kernels):
         kernels("numba", threads)
         ensemble = trained(regularized, {"epochs": 3}, {"bootstrap": True}, members=5)
         found.append([state(member) for member in ensemble.members])
-        assert f"5 models on {min(threads, 5)} thread" in ensemble.program
+        assert f"together on {min(threads, 5)} thread" in ensemble.program
     assert all(states == found[0] for states in found)
 
 

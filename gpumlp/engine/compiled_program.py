@@ -115,8 +115,7 @@ class CompiledProgram:
     def describe(self) -> str:
         """Return how steps are run."""
         threads = self._pace.threads
-        models = f"{self._together} models on " if self._together > 1 else ""
-        how = f"{models}{threads} thread{'s' if threads > 1 else ''}"
+        how = f"{'together on ' * (self._together > 1)}{threads} thread{'s' if threads > 1 else ''}"
         return f"compiled by Numba, many steps in one call; {how} at last"
 
     def _threads_for(self, samples: int, operations: float) -> int:
