@@ -13,10 +13,12 @@ from gpumlp import (
     regularizers,
     utils,
 )
+from gpumlp.ensemble import Ensemble
 from gpumlp.layers import Input
 from gpumlp.models import Sequential
 
 __all__ = [
+    "Ensemble",
     "Input",
     "Sequential",
     "activations",

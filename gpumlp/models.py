@@ -256,6 +256,12 @@ class Sequential:
             self._slots = {name: self._arena.zeros() for name in self.optimizer.slots}
         return self._program_for(batch, steps, training=True), self._slots
 
+    def _trainee(self, train: Dataset, shape: Shape, batches: data.Batches, epochs: int, most: int = 0) -> loop.Trainee:
+        """Return the model as the loop trains it, with a Program for ``most`` samples at least."""
+        loss, optimizer = self._need_compiled("fit")
+        program, slots = self._trainer(shape, max(batches.batch_size, most), batches.steps * epochs)
+        return loop.Trainee(program, train, batches, self._objective(loss, train), optimizer, slots)
+
     def _objective(self, loss: losses.Loss, dataset: Dataset) -> loop.Objective:
         network, _ = self._need_built("this")
         assert dataset.y is not None
@@ -332,11 +338,11 @@ class Sequential:
 
         Ctrl-C ends training after the step under way: the model keeps its weights, ``model.history`` the epochs done.
         """
-        loss, optimizer = self._need_compiled("fit")
+        loss, _ = self._need_compiled("fit")
         epochs = whole_number("epochs", epochs)
         initial_epoch = whole_number("initial_epoch", initial_epoch, 0)
         validation_freq = whole_number("validation_freq", validation_freq)
-        level = _verbosity(verbose)
+        level = verbosity(verbose)
         hooks = _callback_list(callbacks)
         if not isinstance(validation_split, (int, float)) or not 0.0 <= validation_split < 1.0:
             raise ValueError(f"validation_split must lie in [0, 1); got {validation_split!r}.")
@@ -363,23 +369,21 @@ class Sequential:
                 False,
             )
 
-        most = max(batches.batch_size, val_batches.batch_size if held_out else 0)
-        program, slots = self._trainer(shape, most, batches.steps * max(epochs - initial_epoch, 0))
-        objective = self._objective(loss, train)
+        most = val_batches.batch_size if held_out else 0
+        trainee = self._trainee(train, shape, batches, max(epochs - initial_epoch, 0), most)
         self.history, self.stop_training = History(), False
         params = {"epochs": epochs, "steps": batches.steps, "verbose": level}
         shown = [ProgbarLogger(level)] if level else []
         everything = CallbackList([self.history, *hooks, *shown], self, params)
 
-        def validate(epoch: int) -> dict[str, float] | None:
+        def close(epoch: int, averages: list[dict[str, float]]) -> dict[str, float]:
+            (logs,) = averages
             if held_out is None or (epoch + 1) % validation_freq:
-                return None
-            logs = loop.evaluate(program, held_out, val_batches, objective, everything)
-            return {"val_" + name: value for name, value in logs.items()}
+                return logs
+            found = loop.evaluate(trainee.program, held_out, val_batches, trainee.objective, everything)
+            return logs | {"val_" + name: value for name, value in found.items()}
 
-        loop.fit(
-            program, train, batches, objective, optimizer, slots, range(initial_epoch, epochs), everything, validate
-        )
+        loop.fit([trainee], range(initial_epoch, epochs), everything, close)
         return self.history
 
     def evaluate(
@@ -429,7 +433,7 @@ class Sequential:
         return out if len(network.output_shape) == 1 else out.reshape((len(features), *network.output_shape))
 
     def _hooks(self, callbacks: Any, verbose: object, steps: int) -> CallbackList:
-        level = _verbosity(verbose)
+        level = verbosity(verbose)
         shown = [ProgbarLogger(level)] if level else []
         return CallbackList([*_callback_list(callbacks), *shown], self, {"steps": steps, "verbose": level})
 
@@ -484,7 +488,7 @@ def _check_metric(name: object, loss: losses.Loss, weighted: bool) -> None:
     metrics.get(name, loss, 1, 1, weighted)
 
 
-def _verbosity(value: object) -> int:
+def verbosity(value: object) -> int:
     if value == "auto":
         return 1
     if value in (0, 1, 2):

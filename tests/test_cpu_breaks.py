@@ -21,6 +21,7 @@ from gpumlp.engine import compiled_program
 from gpumlp.engine.arena import Arena
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import describe
+from gpumlp.engine.program import Task
 
 DENSE = ["20x40x33 linear", "20x48x64 linear", "20x40x3 linear", "20x40x1 linear", "1500x24x33 linear",
          "1500x24x1 linear", "20x48x64 relu"]  # fmt: skip
@@ -132,17 +133,24 @@ TEAM_BREAKS = {
         "slow before its weights"),
     "no meeting before a short batch": ("and not meets:", "and not meets and not {on}:", "slow before its predictions"),
 }  # fmt: skip
+LIST_BREAKS = {
+    "the first job is left out": (
+        "jobs = words(address)\n    i = arrive(", "jobs = words(address)\n    i = (1 if {on} else 0) + arrive("),
+    "the last job is left out": ("while i < jobs[L.JOBS]:", "while i < jobs[L.JOBS] - (1 if {on} else 0):"),
+    "a job is run twice": ("jobs[L.JOBS_AT + i], 0)", "jobs[L.JOBS_AT + (i // 2 * 2 if {on} else i)], 0)"),
+}  # fmt: skip
 EDITS = [
     *((name, file, old, new) for name, (file, old, new, _) in BREAKS.items()),
     *((name, "step.py", old, new) for name, (old, new) in DELAYS.items()),
     *((name, "step.py", old, new) for name, (old, new, _) in TEAM_BREAKS.items()),
+    *((name, "step.py", old, new) for name, (old, new) in LIST_BREAKS.items()),
 ]
 SWITCHES = np.zeros(len(EDITS), np.int64)
 
 
 @pytest.fixture(scope="module")
-def function(tmp_path_factory):
-    """The compiled copy."""
+def functions(tmp_path_factory):
+    """The compiled copy's."""
     folder = tmp_path_factory.mktemp("broken") / "cpu"
     shutil.copytree(kernel_sources.folder() / "cpu", folder, ignore=shutil.ignore_patterns("__pycache__"))
     for i, (name, file, old, new) in enumerate(EDITS):
@@ -155,7 +163,7 @@ def function(tmp_path_factory):
         (folder / file).write_text(
             re.sub(r"(?m)^from \.vector import ", "from .vector import call, words as switches, ", text)
         )
-    return native.load(folder, DiskCache(folder / "cache"))["run"]
+    return native.load(folder, DiskCache(folder / "cache"))
 
 
 @pytest.fixture
@@ -171,9 +179,9 @@ def switch():
 
 
 @pytest.fixture
-def failing(function, monkeypatch):
+def failing(functions, monkeypatch):
     """A function: which cases notice something."""
-    monkeypatch.setattr(native, "functions", lambda: {"run": function})
+    monkeypatch.setattr(native, "functions", lambda: functions)
     backend = CompiledBackend()
     return lambda: {
         name for name, case in POOL.items() if not check.hold(case, backend, "broken", own_reference=True).passed
@@ -196,27 +204,31 @@ BATCH = 16
 
 
 @pytest.fixture
-def train(function, monkeypatch):
+def train(functions, monkeypatch):
     """A function: weights, losses and predictions of a run by so many threads, as bits."""
     sleep = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: time.sleep(0.002) or 0)
     monkeypatch.setattr(compiled_program, "let_others", lambda: ctypes.cast(sleep, ctypes.c_void_p).value)
     monkeypatch.setattr(compiled_program, "OPERATIONS_EACH", 1e-9)
     monkeypatch.setattr(compiled_program.Pace, "_next", lambda self, steps: (self._choices[-1], 0.1))
 
-    def run(threads, spoil=lambda x, y: None):
+    def run(threads, spoil=lambda x, y: None, together=1):
         rng = np.random.default_rng(5)
         network = describe([layers.Dense(140, "relu"), layers.Dense(3)], (7,))
-        arena = Arena(list(network.weights), np.dtype("float32"))
-        arena.set([check.normal(rng, *spec.shape) / 4 for spec in network.weights])
-        program = compiled_program.CompiledProgram(network, arena, BATCH, function, Team(threads))
+        arenas = [Arena(list(network.weights), np.dtype("float32")) for _ in range(together)]
+        for arena in arenas:
+            arena.set([check.normal(rng, *spec.shape) / 4 for spec in network.weights])
+        crew = Team(threads)
+        programs = [compiled_program.CompiledProgram(network, arena, BATCH, functions, crew) for arena in arenas]
         x, y = check.normal(rng, 5 * BATCH + 9, 7), check.normal(rng, 5 * BATCH + 9, 3)
         spoil(x, y)
         out = np.full_like(y, np.nan)
-        optimizer = optimizers.SGD(0.02)
-        logs = program.run(Dataset(x, y), None, BATCH, 0, 6, losses.MeanSquaredError(), [], optimizer, {})
-        program.predict(x, out, BATCH)
-        assert program._job.threads == threads
-        return [a.tobytes() for a in (*arena.get(), logs.losses, out)]
+        task = Task(Dataset(x, y), None, BATCH, 0, 6, losses.MeanSquaredError(), [])
+        tasks = [task._replace(optimizer=optimizers.SGD(0.02), slots={}) for _ in programs]
+        logs = programs[0].run_together(programs, tasks)
+        programs[0].predict(x, out, BATCH)
+        assert programs[0]._job.threads == threads
+        found = [a for arena, log in zip(arenas, logs, strict=True) for a in (*arena.get(), log.losses)]
+        return [a.tobytes() for a in (*found, out)]
 
     return run
 
@@ -246,3 +258,12 @@ def test_a_slow_thread_forgets_no_nan_that_another_has_found(train, switch):
     switch("slow after the step")
     assert np.isnan(np.frombuffer(alone[0], np.float32).reshape(7, 140)[2]).any()
     assert train(2, spoil) == alone
+
+
+@pytest.mark.parametrize("name", [None, *LIST_BREAKS])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_break_in_the_list_of_jobs_is_noticed(train, switch, name, threads):
+    alone = train(1, together=4)
+    if name:
+        switch(name)
+    assert (train(threads, together=4) != alone) == bool(name)

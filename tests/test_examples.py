@@ -10,9 +10,9 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(name, folder):
+def run(name, folder, *arguments):
     environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(EXAMPLES.parent), "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, str(EXAMPLES / name)]
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=300)
 
 
@@ -31,3 +31,11 @@ def test_digits_are_recognised(tmp_path):
     done = run("digits.py", tmp_path)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.rsplit(": ", 1)[1].rstrip("%\n")) >= 97.0
+
+
+def test_the_ensemble_is_sure_where_there_is_data_and_nowhere_else(tmp_path):
+    done = run("uncertainty.py", tmp_path, "--output", "plot.png")
+    assert done.returncode == 0, done.stderr
+    inside, outside = (float(line.rsplit(": ", 1)[1]) for line in done.stdout.splitlines()[1:])
+    assert inside < 0.05 < 0.2 < outside
+    assert (tmp_path / "plot.png").stat().st_size > 10_000

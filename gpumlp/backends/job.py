@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -144,6 +146,15 @@ class Job(Record):
             NESTEROV=int(config.get("nesterov", False)),
             CENTERED=int(config.get("centered", False)),
         )
+
+
+def job_list(run: Any, jobs: Sequence[int]) -> np.ndarray:
+    """Return the list that ``run_many`` takes: jobs by address, and the compiled function that runs one."""
+    names = layout()
+    words = np.zeros(names.JOBS_AT + len(jobs), np.int64)
+    words[names.JOBS], words[names.RUN] = len(jobs), ctypes.cast(run, ctypes.c_void_p).value
+    words[names.JOBS_AT :] = jobs
+    return words
 
 
 def function_fields(activation: Activation) -> dict[str, Any]:

@@ -3,24 +3,26 @@
 What is computed, and how it is shared out, stands in kernels/cpu/step.py. Here is the memory that it works in, and the
 table that describes it. Activations, and the gradients by them, are kept in rows that are padded to whole cache lines.
 float32 only.
+
+Several Programs run in one call too, each by one thread: then no thread waits for another before the call's end.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 
-from gpumlp.backends.job import Job, Record, address, function_fields, layout, padded
+from gpumlp.backends.job import Job, Record, address, function_fields, job_list, layout, padded
 from gpumlp.backends.numpy_backend import aligned_zeros
-from gpumlp.backends.team import Team, let_others
+from gpumlp.backends.team import Function, Team, let_others
 from gpumlp.engine.arena import Arena
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network, Op
-from gpumlp.engine.program import StepLogs
+from gpumlp.engine.program import StepLogs, Task
 from gpumlp.layers import WeightSpec
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -93,13 +95,15 @@ class CompiledProgram:
     Python threads that share one take turns: it has one table, and kernels write where that says.
     """
 
-    def __init__(self, network: Network, arena: Arena, batch: int, function: Any, team: Team) -> None:
+    def __init__(
+        self, network: Network, arena: Arena, batch: int, functions: Mapping[str, Function], team: Team
+    ) -> None:
         self.network, self.arena, self.batch = network, arena, batch
-        self._function, self._team = function, team
+        self._functions, self._team = functions, team
         self._work = 2 * network.products
         self._lock = threading.RLock()
-        self._paces: dict[tuple[bool, int], Pace] = {}
-        self._pace = self._pace_for(batch, True)  # the one of the last steps
+        self._paces: dict[tuple[bool, int, int], Pace] = {}
+        self._pace, self._together = self._pace_for(batch, True), 1  # of the last steps, and how many ran them together
         self.first_stretch = max(1, int(TRIAL / _guess(3 * self._work * batch)))  # steps before anything is known
         self._values = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
         self._deltas = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
@@ -111,18 +115,20 @@ class CompiledProgram:
     def describe(self) -> str:
         """Return how steps are run."""
         threads = self._pace.threads
-        return f"compiled by Numba, many steps in one call; {threads} thread{'s' if threads > 1 else ''} at last"
+        how = f"{'together on ' * (self._together > 1)}{threads} thread{'s' if threads > 1 else ''}"
+        return f"compiled by Numba, many steps in one call; {how} at last"
 
     def _threads_for(self, samples: int, operations: float) -> int:
         """Return how many threads can be of use."""
         return int(max(1, min(self._team.size, samples // SAMPLES_EACH, operations // OPERATIONS_EACH)))
 
-    def _pace_for(self, batch: int, training: bool) -> Pace:
-        """Return the Pace of steps of that kind, about that large: what others took says nothing of these."""
-        kind = training, batch.bit_length()
+    def _pace_for(self, batch: int, training: bool, together: int = 1) -> Pace:
+        """Return the Pace of steps of that kind, about that large, of so many Programs: others say nothing of these."""
+        kind = training, batch.bit_length(), together
         if kind not in self._paces:
             operations = (3 if training else 1) * self._work * batch
-            self._paces[kind] = Pace(self._threads_for(batch, operations), _guess(operations))
+            most = self._threads_for(batch, operations) if together == 1 else min(together, self._team.size)
+            self._paces[kind] = Pace(most, together * _guess(operations))
         return self._paces[kind]
 
     # ---- the table -------------------------------------------------------------------------------------------------
@@ -191,56 +197,63 @@ class CompiledProgram:
         optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None,
     ) -> StepLogs:  # fmt: skip
         """See `LoopProgram.run`."""
-        with self._lock:
-            return self._run(data, order, batch, first, last, loss, metrics, optimizer, slots)
+        task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots)
+        return self.run_together([self], [task])[0]
 
-    def _run(
-        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
-        optimizer: Optimizer | None, slots: dict[str, Array] | None,
-    ) -> StepLogs:  # fmt: skip
-        names, steps, count = layout(), last - first, len(metrics)
-        if count != len(self._job.metrics):
-            self._job, self._checked = self._made(count), -1
-        job = self._job
-        assert data.y is not None
-        x, y = np.ascontiguousarray(data.x), np.ascontiguousarray(data.y)
-        if job.get("BATCH_Y") == 0 or job.get("Y_WIDTH") != y.shape[1]:
-            job.set(BATCH_Y=aligned_zeros((self.batch, y.shape[1]), np.float32), Y_WIDTH=y.shape[1])
-        results, scalars = np.zeros((steps, 1 + 2 * count)), np.ones((steps, 2), np.float32)
-        job.set_loss(loss)
-        job.set_metrics(metrics)
-        phases, step = names.FORWARD | names.OBJECTIVE, 0
-        if optimizer is not None and slots is not None:
-            phases, step = phases | names.BACK | names.UPDATE, optimizer.iterations + 1
-            scalars[:] = [optimizer.scalars(step + k) for k in range(steps)]
-            job.set_optimizer(optimizer, self.arena.params, slots)
-        elif any(op.get("PENALTIES") for op in job.operations):
-            phases |= names.PENALIZE
-        job.set(Y=y, SAMPLE_WEIGHTS=None if data.weights is None else np.ascontiguousarray(data.weights))
-        job.set(GRADIENTS_BAD=0)
-        self._look_at_weights()
-        self._pace = self._pace_for(batch, optimizer is not None)
-        for start, stop, threads in self._pace.pieces(first, last):
-            job.set(RESULTS=results[start - first :], SCALARS=scalars[start - first :])
-            number = step + start - first if step else 0
-            job.set_call(phases, (start, stop), batch, len(x), number, address(x), address(order), 0)
-            self._call(threads)
-            if optimizer is not None:  # here, as a signal's handler may end the loop
-                optimizer.iterations += stop - start
-        if optimizer is not None:
-            self.arena.version += 1
-            self._checked = self.arena.version  # the kernels have looked on
-        k = np.arange(first, last)
-        samples = np.minimum((k + 1) * batch, len(x)) - k * batch
-        return StepLogs(samples, results[:, 0], results[:, 1 : 1 + count], results[:, 1 + count :])
+    @staticmethod
+    def run_together(programs: Sequence[CompiledProgram], tasks: Sequence[Task]) -> list[StepLogs]:
+        """See `LoopProgram.run_together`; one Program by itself has all threads in each of its steps."""
+        with ExitStack() as held:
+            for program in sorted(programs, key=id):  # all take locks in one order, or two could wait for each other
+                held.enter_context(program._lock)
+            runs = [_Run(program, task) for program, task in zip(programs, tasks, strict=True)]
+            lead, count = programs[0], len(programs)
+            pace = lead._pace_for(tasks[0].batch, tasks[0].optimizer is not None, count)
+            for program in programs:
+                program._pace, program._together = pace, count
+            for start, stop, threads in pace.pieces(0, tasks[0].last - tasks[0].first):
+                for run in runs:
+                    run.set(start, stop)
+                if count == 1:
+                    lead._call(threads)
+                else:
+                    _call_many(programs, threads)
+                for run in runs:  # here, as a signal's handler may end the loop
+                    run.count(stop - start)
+            return [run.end() for run in runs]
 
     def _call(self, threads: int) -> None:
+        self._share(threads)
+        self._team.run(self._functions["run"], self._job.address, threads)
+
+    def _share(self, threads: int) -> None:
+        """Share the job out among so many threads."""
         if self._job.threads != threads:
             self._job.set_threads(threads)
             for op, record in zip(self.network.ops, self._job.operations, strict=True):
                 if isinstance(op, DenseOp):
                     record.set(SHARES=_shares(op.inputs, threads))
-        self._team.run(self._function, self._job.address, threads)
+
+    def _set_task(self, task: Task) -> int:
+        """Have the table say what the steps of ``task`` are made of; return the phases of a step."""
+        names, count, data = layout(), len(task.metrics), task.data
+        if count != len(self._job.metrics):
+            self._job, self._checked = self._made(count), -1
+        job, y = self._job, np.ascontiguousarray(data.y)
+        if job.get("BATCH_Y") == 0 or job.get("Y_WIDTH") != y.shape[1]:
+            job.set(BATCH_Y=aligned_zeros((self.batch, y.shape[1]), np.float32), Y_WIDTH=y.shape[1])
+        job.set_loss(task.loss)
+        job.set_metrics(task.metrics)
+        phases = names.FORWARD | names.OBJECTIVE
+        if task.optimizer is not None and task.slots is not None:
+            phases |= names.BACK | names.UPDATE
+            job.set_optimizer(task.optimizer, self.arena.params, task.slots)
+        elif any(op.get("PENALTIES") for op in job.operations):
+            phases |= names.PENALIZE
+        job.set(Y=y, SAMPLE_WEIGHTS=None if data.weights is None else np.ascontiguousarray(data.weights))
+        job.set(GRADIENTS_BAD=0)
+        self._look_at_weights()
+        return phases
 
     def _look_at_weights(self) -> None:
         """Tell the kernels whether there is NaN or Inf in weights that were set by somebody else."""
@@ -267,6 +280,50 @@ class CompiledProgram:
         self._call(1 if few else self._threads_for(min(batch, count), self._work * count / PREDICTING))
         if few:
             out[...] = self._few[1][:count]
+
+
+class _Run:
+    """A task that a Program has begun: what its table says from call to call, and what comes out."""
+
+    def __init__(self, program: CompiledProgram, task: Task) -> None:
+        self._program, self._task = program, task
+        self._phases = program._set_task(task)
+        self._x, steps, optimizer = np.ascontiguousarray(task.data.x), task.last - task.first, task.optimizer
+        self._results, self._scalars = np.zeros((steps, 1 + 2 * len(task.metrics))), np.ones((steps, 2), np.float32)
+        self._step = 0 if optimizer is None else optimizer.iterations + 1
+        if optimizer is not None:
+            self._scalars[:] = [optimizer.scalars(self._step + k) for k in range(steps)]
+
+    def set(self, start: int, stop: int) -> None:
+        """Have the table say that the next call runs steps ``start`` to ``stop`` - 1 of the task's."""
+        task, job, x = self._task, self._program._job, self._x
+        job.set(RESULTS=self._results[start:], SCALARS=self._scalars[start:])
+        batches, number = (task.first + start, task.first + stop), self._step and self._step + start
+        job.set_call(self._phases, batches, task.batch, len(x), number, address(x), address(task.order), 0)
+
+    def count(self, steps: int) -> None:
+        """Take note that so many steps more are done."""
+        if self._task.optimizer is not None:
+            self._task.optimizer.iterations += steps
+
+    def end(self) -> StepLogs:
+        """Return what the steps gave, all of them done."""
+        program, task, results = self._program, self._task, self._results
+        if task.optimizer is not None:
+            program.arena.version += 1
+            program._checked = program.arena.version  # the kernels have looked on
+        k, count = np.arange(task.first, task.last), len(task.metrics)
+        samples = np.minimum((k + 1) * task.batch, len(self._x)) - k * task.batch
+        return StepLogs(samples, results[:, 0], results[:, 1 : 1 + count], results[:, 1 + count :])
+
+
+def _call_many(programs: Sequence[CompiledProgram], threads: int) -> None:
+    """Run the job of each Program, by one thread, in one call of so many threads."""
+    for program in programs:
+        program._share(1)
+    team, functions = programs[0]._team, programs[0]._functions
+    jobs = job_list(functions["run"], [program._job.address for program in programs])
+    team.run(functions["run_many"], address(jobs), threads)
 
 
 def _guess(operations: float) -> float:

@@ -69,7 +69,7 @@ def _compiled(network: Network, arena: Arena, batch: int, kernels: str, seconds:
     try:
         if kernels == "auto" and (problem := native.problem()):
             return problem.rstrip(".")
-        return CompiledProgram(network, arena, batch, native.functions()["run"], team.team())
+        return CompiledProgram(network, arena, batch, native.functions(), team.team())
     except DeviceUnavailable as error:
         if kernels != "auto":
             raise

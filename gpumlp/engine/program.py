@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,20 @@ class StepLogs:
     def zeros(cls, steps: int, metrics: int) -> StepLogs:
         """Return the logs of ``steps`` steps, to be filled."""
         return cls(np.zeros(steps), np.zeros(steps), np.zeros((steps, metrics)), np.zeros((steps, metrics)))
+
+
+class Task(NamedTuple):
+    """The arguments of a Program's ``run``, in its order: what to run which steps on."""
+
+    data: Dataset
+    order: Array | None
+    batch: int
+    first: int
+    last: int
+    loss: Loss
+    metrics: list[Metric]
+    optimizer: Optimizer | None = None
+    slots: dict[str, Array] | None = None
 
 
 class LoopProgram:
@@ -82,6 +97,14 @@ class LoopProgram:
         """
         with self.backend.running(self._largest):
             return self._run_steps(data, order, batch, first, last, loss, metrics, optimizer, slots)
+
+    @staticmethod
+    def run_together(programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
+        """Run a task of equally many steps on each of several Programs; each gives what its ``run`` would.
+
+        Here one after the other, whatever Programs they are. A class that does better takes Programs of its own.
+        """
+        return [program.run(*task) for program, task in zip(programs, tasks, strict=True)]
 
     def _run_steps(
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],

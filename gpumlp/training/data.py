@@ -28,7 +28,7 @@ def on_gpu(value: object) -> bool:
     return where is not None and where()[0] in DLPACK_CUDA
 
 
-def _library(array: Any) -> Any:
+def library(array: Any) -> Any:
     """Return the library that computes with ``array``: NumPy, or CuPy for an array on a GPU."""
     return np if isinstance(array, np.ndarray) else sys.modules[type(array).__module__.partition(".")[0]]
 
@@ -51,7 +51,7 @@ def to_array(name: str, value: object) -> np.ndarray:
 
 def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return ``array`` of ``dtype``; a warning or an error, as `gpumlp.config` says, where NaN or Inf come out."""
-    xp, out = _library(array), array
+    xp, out = library(array), array
     if array.dtype != dtype or not array.flags.c_contiguous:
         with np.errstate(over="ignore", invalid="ignore"):
             out = xp.ascontiguousarray(array, dtype)
@@ -91,7 +91,7 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
         what = "one class number per sample" if loss.sparse else f"{width} values per sample, as the model's output has"
         raise ValueError(f"{name} has shape {array.shape}; the loss {loss.name} takes {what}.")
     if loss.sparse and flat.size:
-        xp = _library(flat)
+        xp = library(flat)
         with np.errstate(invalid="ignore"):
             wrong = ~((flat >= 0) & (flat < width) & (flat == xp.floor(flat)))
         if wrong.any():
@@ -111,7 +111,7 @@ def sample_weights(value: object, class_weight: dict[int, float] | None, y: np.n
         if not isinstance(class_weight, dict):
             raise TypeError(f"class_weight must be a dict of class number to weight; got {class_weight!r}.")
         labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
-        weights = _library(y).ones(len(y), y.dtype)
+        weights = library(y).ones(len(y), y.dtype)
         for label, weight in class_weight.items():
             if not all(isinstance(v, (int, float, np.number)) for v in (label, weight)):
                 raise TypeError(f"class_weight maps class numbers to weights; got {label!r}: {weight!r}.")
@@ -148,10 +148,13 @@ class Batches:
     """Which batches each epoch runs: Keras's rules for batch_size, steps and shuffle over n samples.
 
     ``batch_size = ceil(n / steps)`` when only steps are given, 32 when neither is. With steps given, an epoch goes on
-    where the last one ended, and warns when the data runs out before its steps are done.
+    where the last one ended, and warns when the data runs out before its steps are done. With ``rows`` [n] the samples
+    are those of the data's. Shuffles are drawn from the stream that is current now, whichever is then.
     """
 
-    def __init__(self, n: int, batch_size: int | None, steps: int | None, shuffle: bool) -> None:
+    def __init__(
+        self, n: int, batch_size: int | None, steps: int | None, shuffle: bool, rows: np.ndarray | None = None
+    ) -> None:
         if steps is not None:
             steps = whole_number("steps", steps)
         if batch_size is None:
@@ -160,13 +163,15 @@ class Batches:
         self.n, self.shuffle, self._asked = n, shuffle, steps
         self.total = math.ceil(n / self.batch_size)
         self.steps = steps or self.total
-        self._order: np.ndarray | None = None
+        self._rows, self._stream = rows, random.current()
+        self._order = rows
         self._seen = 0
 
     def epoch(self) -> tuple[np.ndarray | None, int, int]:
         """Return the sample order (None: as it stands) and the first and last + 1 batch of the next epoch."""
         if self._seen == 0 and self.shuffle:
-            self._order = random.generator().permutation(self.n)
+            order = self._stream.generator().permutation(self.n)
+            self._order = order if self._rows is None else self._rows[order]
         first, last = self._seen, min(self._seen + self.steps, self.total)
         if self._asked and last - first < self.steps:
             warnings.warn(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.program import StepLogs
+from gpumlp.engine.program import LoopProgram, StepLogs, Task
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
@@ -105,29 +105,62 @@ class Pace:
             first = stop
 
 
+@dataclass
+class Trainee:
+    """A model in training: its Program and its optimizer, on its data."""
+
+    program: Any
+    data: Dataset
+    batches: Batches
+    objective: Objective
+    optimizer: Optimizer
+    slots: dict[str, Any]
+
+    def begin_epoch(self) -> tuple[int, int]:
+        """Choose the epoch's batches; return the first, and the last + 1."""
+        self.averages = Averages(self.objective)
+        self._order, first, last = self.batches.epoch()
+        return first, last
+
+    def task(self, start: int, stop: int) -> Task:
+        """Return the training steps on batches ``start`` to ``stop`` - 1."""
+        size, (loss, metrics) = self.batches.batch_size, (self.objective.loss, self.objective.metrics)
+        return Task(self.data, self._order, size, start, stop, loss, metrics, self.optimizer, self.slots)
+
+
+def mean(logs: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of several models' logs, value by value."""
+    return {name: sum(each[name] for each in logs) / len(logs) for name in logs[0]}
+
+
 def fit(
-    program: Any, data: Dataset, batches: Batches, objective: Objective, optimizer: Optimizer, slots: dict[str, Any],
-    epochs: range, callbacks: Any, validate: Callable[[int], dict[str, float] | None],
+    trainees: Sequence[Trainee], epochs: range, callbacks: Any,
+    close: Callable[[int, list[dict[str, float]]], dict[str, float]],
 ) -> None:  # fmt: skip
-    """Train over ``epochs``. ``callbacks`` has the hooks, ``per_batch`` and ``stopped``; logs are dicts of float."""
-    loss, metrics, pace = objective.loss, objective.metrics, Pace(program.first_stretch)
+    """Train over ``epochs``: one model, or several, in steps of equally many batches.
+
+    ``callbacks`` has the hooks, ``per_batch`` and ``stopped``; logs are dicts of float, of several models the mean.
+    ``close`` takes an epoch's number and the trainees' logs, and returns the epoch's.
+    """
+    programs, kinds = [t.program for t in trainees], {type(t.program) for t in trainees}
+    run_together = kinds.pop().run_together if len(kinds) == 1 else LoopProgram.run_together
+    pace = Pace(programs[0].first_stretch)
     with deferred_interrupt() as check:
         callbacks.on_train_begin()
         logs: dict[str, float] = {}
         for epoch in epochs:
             callbacks.on_epoch_begin(epoch)
-            averages = Averages(objective)
-            order, first, last = batches.epoch()
+            ((first, last),) = {t.begin_epoch() for t in trainees}
             for start, stop in pace.stretches(first, last, callbacks.per_batch):
                 callbacks.on_train_batch_begin(start - first)
-                size = batches.batch_size
-                averages.add(program.run(data, order, size, start, stop, loss, metrics, optimizer, slots))
-                callbacks.on_train_batch_end(stop - first - 1, averages.result())
+                tasks = [t.task(start, stop) for t in trainees]
+                for trainee, gave in zip(trainees, run_together(programs, tasks), strict=True):
+                    trainee.averages.add(gave)
+                callbacks.on_train_batch_end(stop - first - 1, mean([t.averages.result() for t in trainees]))
                 check()
                 if callbacks.stopped:
                     break
-            logs = averages.result()
-            logs.update(validate(epoch) or {})
+            logs = close(epoch, [t.averages.result() for t in trainees])
             callbacks.on_epoch_end(epoch, logs)
             if callbacks.stopped:
                 break

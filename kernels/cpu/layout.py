@@ -60,6 +60,10 @@ SOME_ZEROS, RELU_ZEROS = 1, 2
 # ---- a metric --------------------------------------------------------------------------------------------------------
 METRIC_KIND, METRIC_WEIGHTED, METRIC_WORDS = range(3)
 
+# ---- a list of jobs --------------------------------------------------------------------------------------------------
+# How often a thread has asked for a job, 0 at first; how many there are; the address of the entry that runs one; theirs
+TAKEN, JOBS, RUN, JOBS_AT = range(4)
+
 # ---- names as numbers; the order of the first three is that of gpumlp/backends/device_backend.py ---------------------
 LINEAR, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, GELU, GELU_TANH, SILU, _, SOFTMAX = range(11)
 SQUARED, ABSOLUTE, HUBER, BINARY, BINARY_LOGITS, CATEGORICAL, CATEGORICAL_LOGITS = range(7)

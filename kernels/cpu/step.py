@@ -1,5 +1,7 @@
 """Training steps as one compiled call, run by several threads together: `run`. Its table of words: layout.py.
 
+`run_many` runs several such jobs in one call, each by one thread.
+
 Each thread takes some rows of the batch through the whole network, forward, loss and back: no layer waits for another
 thread. Then all meet, and each thread updates some rows of every weight array, from gradients that it sums over the
 batch right there; then all meet again. So a step has two barriers, whatever the network's depth; a prediction has none,
@@ -23,7 +25,7 @@ from .dense import (
 from .objectives import sample_loss, sample_metric
 from .rows import LOWEST, ONE, ZERO, activate, any_bad, apply_slope, clear, copy, drop, multiply, scale
 from .updates import adam, penalty, rmsprop, rmsprop_full, sgd, sgd_momentum
-from .vector import at, doubles, floats, flush_denormals, kernel, meet, restore_modes, words
+from .vector import arrive, at, call_entry, doubles, floats, flush_denormals, kernel, meet, restore_modes, words
 
 
 # ---- the way forward: rows ``first`` to ``last`` - 1 of the batch ----------------------------------------------------
@@ -373,4 +375,19 @@ def run(address, thread):
     return int32(0)
 
 
-ENTRIES = {"run": run}
+@kernel
+def run_many(address, thread):
+    """Run the jobs of the list at ``address``, which have THREADS 1, on as many threads as call this; return 0.
+
+    A thread that is done with a job takes the next that nobody has: jobs meet nowhere, so a slow thread holds up none
+    but its own. `run` is called by its address: by its name, all of it would be compiled once more, in three seconds.
+    """
+    jobs = words(address)
+    i = arrive(at(jobs, L.TAKEN))
+    while i < jobs[L.JOBS]:
+        call_entry(jobs[L.RUN], jobs[L.JOBS_AT + i], 0)
+        i = arrive(at(jobs, L.TAKEN))
+    return int32(0)
+
+
+ENTRIES = {"run": run, "run_many": run_many}

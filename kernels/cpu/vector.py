@@ -430,6 +430,17 @@ def call(typing, address):
     return types.void(types.int64), code
 
 
+@intrinsic
+def call_entry(typing, function, address, thread):
+    """Call an entry of the kernels, as C sees it, by its address."""
+
+    def code(context, builder, sig, args):
+        kind = ir.PointerType(ir.FunctionType(_I32, [_I64, _I64]))
+        return builder.call(builder.inttoptr(args[0], kind), args[1:])
+
+    return types.int32(types.int64, types.int64, types.int64), code
+
+
 @kernel
 def meet(barrier, threads, let_others):
     """Wait until all threads are here. ``barrier``: 16 words, zero at first; ``let_others``: a C function's address."""
