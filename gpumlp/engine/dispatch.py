@@ -31,15 +31,15 @@ def numpy_seconds(network: Network, batch: int, training: bool) -> float:
 def make_program(network: Network, arena: Arena, batch: int, kernels: str = "numpy", seconds: float = 0.0) -> Any:
     """Return a Program for the arena's backend, for at most ``batch`` samples.
 
-    On a GPU: graphs where its launches can be recorded. On the CPU: what ``kernels`` says, and for "auto" compiled
+    On a GPU: the whole-fit kernel, or graphs, where its launches can be recorded. On the CPU: what ``kernels`` says, and for "auto" compiled
     kernels from LONG ``seconds`` of NumPy on; where these cannot be had, NumPy, with a warning if there is a compiler.
     DeviceUnavailable where ``kernels`` asks for what cannot be had.
     """
     backend = arena.backend
     if getattr(backend, "records", False):
-        from gpumlp.engine.graph_program import GraphProgram  # not loaded for those who compute on a CPU
+        from gpumlp.engine.fit_program import FitProgram  # not loaded for those who compute on a CPU
 
-        return GraphProgram(network, arena, backend, batch)
+        return FitProgram(network, arena, backend, batch)
     program = None if backend.name != "numpy" else _compiled(network, arena, batch, kernels, seconds)
     return program if not isinstance(program, str | None) else _looping(network, arena, batch, program)
 

@@ -8,6 +8,7 @@ step's learning rate, and comes back with the losses; several models can be trai
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ class _Launcher:
     def _words(self) -> int:
         return MEMBER_POINTERS * self._backend.runtime.pointer_words + MEMBER_NUMBERS
 
-    def run(self, programs: list[Any], tasks: list[Task], parts: list[Part], rates: np.ndarray, first: int) -> Array:
+    def run(self, programs: Sequence[Any], tasks: Sequence[Task], parts: list[Part], rates: np.ndarray, first: int) -> Array:
         """Run the steps of ``rates[models, steps, 2]``; return what was logged, [models, steps, series and columns]."""
         plan, runtime, models = self.plan, self._backend.runtime, self.models
         steps, length = rates.shape[1], rates.shape[1] * plan.series + 1
@@ -125,8 +126,8 @@ class FitProgram(GraphProgram):
         """See `LoopProgram.run`."""
         return self.run_together([self], [Task(*task)])[0]
 
-    @classmethod
-    def run_together(cls, programs: list[Any], tasks: list[Task]) -> list[StepLogs]:
+    @staticmethod
+    def run_together(programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
         """Run the steps of several models in one launch where that can be; see `LoopProgram.run_together`."""
         choice = programs[0]._choose(programs, tasks)
         if choice.launcher is None:
@@ -136,7 +137,7 @@ class FitProgram(GraphProgram):
         except KernelError as error:  # nothing has changed: a launch that fails writes nothing back
             for program in programs:
                 program._give_up(str(error))
-            return cls.run_together(programs, tasks)
+            return FitProgram.run_together(programs, tasks)
 
     def _give_up(self, why: str) -> None:
         self._choices.clear()
@@ -144,7 +145,7 @@ class FitProgram(GraphProgram):
 
     _failed = "GPUMLP_FIT=graph"
 
-    def _choose(self, programs: list[Any], tasks: list[Task]) -> _Choice:
+    def _choose(self, programs: Sequence[Any], tasks: Sequence[Task]) -> _Choice:
         task = tasks[0]
         if task.optimizer is None or task.slots is None:
             return _Choice(None, "nothing is trained")
@@ -191,7 +192,7 @@ def _told(plan: Plan, models: int, tags: bool, machine: cost.Machine) -> str:
     )
 
 
-def _run(launcher: _Launcher, programs: list[Any], tasks: list[Task]) -> list[StepLogs]:
+def _run(launcher: _Launcher, programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
     """Run all steps of the tasks, which are as many each, in as few launches as can be."""
     logs = [StepLogs.zeros(task.last - task.first, len(task.metrics)) for task in tasks]
     steps, done = tasks[0].last - tasks[0].first, 0
