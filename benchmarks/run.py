@@ -51,7 +51,10 @@ def in_turns(suite: str, unit: str, per_second: float, repeats: int, only: Seque
         if only and workload.name not in only:
             continue
         seconds = timed(workload.name, {name: started(suite, name, workload.name) for name in here}, repeats)
-        each = {name: [s / (workload.steps * workload.members) * per_second for s in values] for name, values in seconds.items()}
+        each = {
+            name: [s / (workload.steps * workload.members) * per_second for s in values]
+            for name, values in seconds.items()
+        }
         for name, values in each.items():
             out.append(rows.row(suite, workload.name, name, unit, values, each[OURS], contenders[name][1]))
             show(out[-1])
