@@ -63,6 +63,7 @@ struct Exchange {
                 for (int j = 0; j < EACH; ++j)
                     if (TAGS && first + j * THREADS < COUNT) all = all && held[j].tag == tag;
             }
+            if (late) break;  // what is held is old, or nothing at all
 #pragma unroll
             for (int j = 0; j < EACH; ++j)
                 if (first + j * THREADS < COUNT) take(first + j * THREADS, held[j]);

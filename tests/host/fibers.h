@@ -69,6 +69,7 @@ struct Place;  // of a packet or a counter: packets.h
 struct Watch {
     Place *place;
     uint32 version;  // how often it had changed when the thread looked
+    uint64 history;  // the thread's before that
 };
 struct Fiber {
     void *sp = nullptr;

@@ -55,16 +55,20 @@ inline void run_live_blocks() {
     if (s.error.empty()) s.error = stuck();
 }
 
-// Run every block of a launch; what went wrong, or null. ``values[i]`` points to argument i; the same seed gives the same
-// schedule.
-template <class... A>
-const char *run(void (*kernel)(A...), void **values, const long long *shape, unsigned long long seed) {
-    static std::string message;
+// Make the kernel with its arguments, to which ``values`` point, what every thread runs.
+template <class... A> void bind(void (*kernel)(A...), void **values) {
     size_t i = 0;
-    std::tuple<A...> packed{*reinterpret_cast<std::remove_const_t<A> *>(values[i++])...};
+    static std::tuple<A...> packed;
+    packed = {*reinterpret_cast<std::remove_const_t<A> *>(values[i++])...};
     arguments<std::tuple<A...>> = &packed;
     kernel_of<A...> = kernel;
     s.body = [] { std::apply(kernel_of<A...>, *arguments<std::tuple<A...>>); };
+}
+// Run every block of a launch; what went wrong, or null. The same seed gives the same schedule.
+template <class... A>
+const char *run(void (*kernel)(A...), void **values, const long long *shape, unsigned long long seed) {
+    static std::string message;
+    bind(kernel, values);
     s.random = (seed + 1) * 0x9E3779B97F4A7C15ull | 1;
     begin(shape);
     std::vector<long long> order(s.grid_x * s.grid_y);
