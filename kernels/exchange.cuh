@@ -7,10 +7,11 @@
 //   TAGS      the tag is the step's number: whoever sees it has the values too. Nobody waits for more than it needs.
 //   otherwise a barrier of the group between publishing and collecting: one counter that only ever grows.
 //
-// Why two halves are enough: a block publishes in step t + 2 only after it has collected in step t + 1 from every block,
-// which that block published after its last collecting in step t. So what is overwritten has been read by all. (A step
-// has at least one exchange.) Numbers wrap: a tag is compared for equality with the one of two steps before at most, a
-// count by its signed distance.
+// Why two halves are enough: a block publishes in step t + 2 only after it has collected in step t + 1 from every
+// block, which that block published after its last collecting in step t. So what is overwritten has been read by all.
+// (A step has at least one exchange; and with TAGS every block has something to publish in every step, which all
+// collect: nobody waits for a block that is silent.) Numbers wrap: a tag is compared for equality with the one of two
+// steps before at most, a count by its signed distance.
 #pragma once
 #include "primitives.cuh"
 
@@ -38,9 +39,9 @@ struct Exchange {
             if (thread_index() == 0) add_release(arrivals, 0, 1);
         }
     }
-    // All threads of the block: call take(i, packet) once for each of the COUNT packets from place ``from`` on, as soon as
-    // they have come. False, in every thread, where they do not come within PATIENCE: then something is broken, and the
-    // kernel must end. What ``take`` writes is there for the block when this returns.
+    // All threads of the block: call take(i, packet) once for each of the COUNT packets from place ``from`` on, as soon
+    // as they have come. False, in every thread, where they do not come within PATIENCE: then something is broken, and
+    // the kernel must end. What ``take`` writes is there for the block when this returns.
     template <int COUNT, class Take> DEVICE bool collect(int from, Take take) const {
         bool late = false;
         if (TAGS) {

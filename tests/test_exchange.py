@@ -12,8 +12,8 @@ from host.runtime import Explorer, HostKernelError, HostRuntime
 from gpumlp import kernel_sources
 
 KERNEL = """
-// Every GROUP blocks are a group. Each block publishes OWN packets in each exchange and collects those of all; with AGAIN,
-// then once more those of its neighbour alone, into the same shared memory.
+// Every GROUP blocks are a group. Each block publishes OWN packets in each exchange and collects those of all; with
+// AGAIN, then once more those of its neighbour alone, into the same shared memory.
 KERNEL(probe)(Global<Packet> packets, Global<uint32> arrivals, Global<int> late, long long first, long long steps,
               long long leaver) {
     constexpr int COUNT = GROUP * OWN;
@@ -46,7 +46,7 @@ KERNEL(probe)(Global<Packet> packets, Global<uint32> arrivals, Global<int> late,
                 if (thread_index() == 0) late[block_index()] = 1;
                 return;
             }
-            if (AGAIN && values[OWN - 1] != state + neighbour * OWN + OWN - 1) host::fail("a wrong value of the neighbour");
+            if (AGAIN && values[OWN - 1] != state + neighbour * OWN + OWN - 1) host::fail("a wrong value");
             state = sum - 64 * (float)(int)(sum / 64);
         }
     }
@@ -83,7 +83,9 @@ class Probe:
 
 # tags or a barrier, blocks of a group, packets of a block, exchanges of a step, threads, groups
 SHAPES = [
-    (tags, *shape) for tags in (0, 1) for shape in ((2, 2, 2, 32, 1), (3, 1, 1, 1, 2), (4, 20, 2, 33, 1), (2, 70, 1, 33, 2))
+    (tags, *shape)
+    for tags in (0, 1)
+    for shape in ((2, 2, 2, 32, 1), (3, 1, 1, 1, 2), (4, 20, 2, 33, 1), (2, 70, 1, 33, 2))
 ]  # fmt: skip
 
 
@@ -118,7 +120,7 @@ BREAKS = {
     "tags: not compared": ("held[j].tag == tag", "true", (1, *TWO)),
     "tags: any later one will do": ("held[j].tag == tag", "held[j].tag + 2 >= tag", (1, *TWO)),
     "tags: the number of no step": ("tag = number;", "", (1, *TWO)),
-    "tags: only the last of a thread's packets": ("all = all && held[j].tag == tag", "all = held[j].tag == tag", (1, *WIDE)),
+    "tags: only a thread's last packet": ("all = all && held[j].tag == tag", "all = held[j].tag == tag", (1, *WIDE)),
     "tags: taken before the block is done": ("barrier();  // the block is done", "//", (1, *WIDE)),
     "step not begun": ("exchange.begin_step((uint32)step);", "", (0, *ONE)),
     "tags: step not begun": ("exchange.begin_step((uint32)step);", "", (1, *ONE)),
@@ -129,7 +131,7 @@ BREAKS = {
     "barrier: only one thread waits": ("if (any_thread(late)) return false;", "", (0, *TWO)),
     "what was taken is not waited for": ("return !any_thread(late);", "return !late;", (1, *WIDE)),
     "a packet too few": ("first < COUNT; first +=", "first + 1 < COUNT; first +=", (1, *SMALL)),
-    "a packet too many": ("if (first + j * THREADS < COUNT) held", "if (first + j * THREADS <= COUNT) held", (1, *SMALL)),
+    "a packet too many": ("THREADS < COUNT) held", "THREADS <= COUNT) held", (1, *SMALL)),
 }  # fmt: skip
 
 

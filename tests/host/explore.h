@@ -2,10 +2,11 @@
 //
 // Only two things that a block does concern another: a load of a packet or counter, and a store's landing. So a thread
 // runs on until its next load, and then there is a choice: which thread loads, or which store lands. A script holds the
-// choices; the launch is run again for every script, depth first. A state that was seen before is not gone on from: what
-// follows from it has been tried, or will be. A thread's state is what its loads have given it, as it has nothing else to
-// go by; so a digest of that, of the memory and of the stores on their way stands for the state. A thread that polls
-// sleeps until something lands where it looks (packets.h), so there are finitely many executions.
+// choices; the launch is run again for every script, depth first. A state that was seen before is not gone on from:
+// what follows from it has been tried, or will be. A thread's state is what its loads have given it, as it has nothing
+// else to go by; so a digest of that, of the memory and of the stores on their way stands for the state. A thread that
+// polls sleeps until something lands where it looks, and a round that found too little leaves no trace in its state
+// (packets.h): so there are finitely many executions, and a count of rounds must not decide anything in the kernel.
 #pragma once
 #include <unordered_set>
 
@@ -87,7 +88,8 @@ inline bool explored_turn() {
         }
     size_t i = 0;
     while (!may_land(i) || pick-- > 0) ++i;
-    exploration.trail += " store " + std::to_string(stores[i].number) + " of block " + std::to_string(stores[i].block) + " lands,";
+    const Store &store = stores[i];
+    exploration.trail += " store " + std::to_string(store.number) + " of block " + std::to_string(store.block) + ",";
     land(i);
     return true;
 }
@@ -100,10 +102,11 @@ template <class T> void take_snapshot(std::vector<Snapshot> &all, T &argument) {
     }
 }
 
-// Run a cooperative launch in every order. What went wrong in one of them, or null; ``found`` becomes executions, states
-// and whether these were all, which they are not where ``limit`` executions did not suffice.
+// Run a cooperative launch in every order. What went wrong in one of them, or null; ``found`` becomes executions,
+// states and whether these were all, which they are not where ``limit`` executions did not suffice.
 template <class... A>
-const char *explore(void (*kernel)(A...), void **values, const long long *shape, unsigned long long limit, long long *found) {
+const char *explore(void (*kernel)(A...), void **values, const long long *shape, unsigned long long limit,
+                    long long *found) {
     static std::string message;
     bind(kernel, values);
     std::vector<Snapshot> memory;

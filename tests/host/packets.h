@@ -1,8 +1,8 @@
 // What blocks of one launch hand each other: packets and counters, and how late the others may see them.
 //
 // A store goes into a list, and lands at a time that is drawn: in any order, but for two to one place. An addition with
-// release lands after all that it must come after. A load sees what has landed, and what is ordered before it within its
-// own block. Loads of one thread are in program order; a GPU may turn round two relaxed ones.
+// release lands after all that it must come after. A load sees what has landed, and what is ordered before it within
+// its own block. Loads of one thread are in program order; a GPU may turn round two relaxed ones.
 #pragma once
 #include "memory.h"
 
@@ -65,7 +65,7 @@ inline void land(size_t i) {
     s.idle_rounds = 0;
     for (auto &sleeper : store.place->sleepers) {
         Fiber &fiber = sleeper.block->fibers[sleeper.thread];
-        if (fiber.status == POLLING && fiber.ticket == sleeper.ticket) ++fiber.ticket, make_ready(*sleeper.block, sleeper.thread);
+        if (fiber.status == POLLING && fiber.ticket == sleeper.ticket) wake(*sleeper.block, sleeper.thread);
     }
     store.place->sleepers.clear();
 }
@@ -80,8 +80,9 @@ inline void land_in_turn(size_t i) {
 inline void issue(void *address, const Packet &packet, uint32 added, bool adds) {
     progress();
     Fiber &fiber = running();
-    Store store{&place_at(address, adds ? sizeof(uint32) : sizeof(Packet)), address, packet, added, adds, int(s.block->index), s.current,
-                s.block->epoch, fiber.stores++, {}};
+    Place &place = place_at(address, adds ? sizeof(uint32) : sizeof(Packet));
+    int block = int(s.block->index);
+    Store store{&place, address, packet, added, adds, block, s.current, s.block->epoch, fiber.stores++, {}};
     if (adds) {
         store.clock.join(s.block->clock);
         store.clock.join(fiber.acquired);
@@ -97,7 +98,7 @@ inline bool seen_here(const Store &store) {
 
 // Let others go on before a load. A thread that comes back to where it has looked before, without having done anything
 // else, is polling: it begins a new round, and sleeps first where nothing has landed at what the last round looked at.
-// What the last round gave it, it has forgotten (but for a count of rounds, which a script of explore.h does not decide).
+// What the last round gave it, it has forgotten (but for a count of rounds).
 template <class T> Place &look(Pointer<const T> p, long long index) {
     Place &place = place_at(p.inside(index, 1, false), sizeof(T));
     touch_between(reinterpret_cast<uintptr_t>(p.p + index), sizeof(T), false);
@@ -108,7 +109,8 @@ template <class T> Place &look(Pointer<const T> p, long long index) {
     bool sleeps = round < watched.size();
     for (size_t i = round; i < watched.size(); ++i) sleeps = sleeps && watched[i].version == watched[i].place->version;
     if (sleeps) {
-        long long size = (p.high - p.low) / (long long)sizeof(T), element = p.p + index - reinterpret_cast<const T *>(p.low);
+        long long size = (p.high - p.low) / (long long)sizeof(T);
+        long long element = p.p + index - reinterpret_cast<const T *>(p.low);
         fiber.status = POLLING;
         fiber.polled = "element " + std::to_string(element) + " of an array of " + std::to_string(size);
         for (size_t i = round; i < watched.size(); ++i)
@@ -147,7 +149,7 @@ inline bool turn() {
 
 }  // namespace host
 
-// ---- the primitives ------------------------------------------------------------------------------------------------
+// ---- the primitives -------------------------------------------------------------------------------------------------
 
 inline void store_packet(host::Pointer<Packet> p, long long index, Packet v) {
     Packet *at = p.inside(index, 1, true);
