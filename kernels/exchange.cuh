@@ -7,10 +7,11 @@
 //   TAGS      the tag is the step's number: whoever sees it has the values too. Nobody waits for more than it needs.
 //   otherwise a barrier of the group between publishing and collecting: one counter that only ever grows.
 //
-// Why two halves are enough: a block publishes in step t + 2 only after it has collected in step t + 1 from every block,
-// which that block published after its last collecting in step t. So what is overwritten has been read by all. (A step
-// has at least one exchange.) Numbers wrap: a tag is compared for equality with the one of two steps before at most, a
-// count by its signed distance.
+// Why two halves are enough: a block publishes in step t + 2 only after it has collected in step t + 1 from every
+// block, which that block published after its last collecting in step t. So what is overwritten has been read by all.
+// (A step has at least one exchange; and with TAGS every block has something to publish in every step, which all
+// collect: nobody waits for a block that is silent.) Numbers wrap: a tag is compared for equality with the one of two
+// steps before at most, a count by its signed distance.
 #pragma once
 #include "primitives.cuh"
 
@@ -32,8 +33,7 @@ struct Exchange {
     }
     // All threads of the block: what it had to publish in this exchange is published.
     DEVICE void sent() {
-        if (TAGS) barrier();
-        else arrive();
+        if (!TAGS) arrive();
     }
     // All threads of the block: call take(i, packet) once for each of the COUNT packets from place ``from`` on, as soon as
     // they have come; ``again``: of an exchange of this step that was collected before. False, in every thread, where they
@@ -58,6 +58,7 @@ struct Exchange {
                 for (int j = 0; j < EACH; ++j)
                     if (TAGS && first + j * THREADS < COUNT) all = all && held[j].tag == tag;
             }
+            if (late) break;  // what is held is old, or nothing at all
 #pragma unroll
             for (int j = 0; j < EACH; ++j)
                 if (first + j * THREADS < COUNT) take(first + j * THREADS, held[j]);

@@ -192,7 +192,7 @@ struct Block {
         if (L == LAST) log();
         if constexpr (L > 0 && !ALONE)
             if (RELOAD[l] && !collect<Y::INPUTS, Y::IN>(exchange, AT_FORWARD[l - 1], inputs<L>(l), true)) return false;
-        if (!HANDS_ON || Y::PENALISED) barrier();
+        if (!HANDS_ON || TAGS) barrier();  // what was read is updated now; arriving had a barrier
         if constexpr (Y::PENALISED) {
             penalties<L>(l);
             barrier();

@@ -189,7 +189,7 @@ def test_a_cooperative_launch_of_too_many_blocks_is_a_kernel_error(fake, runtime
     runtime = fake.module.CudaRuntime(0) if runtime == "cuda" else HostRuntime()
     take_rows(runtime, 0, True, blocks=8)
     take_rows(runtime, 0, False, blocks=9)
-    with pytest.raises(KernelError, match="COOPERATIVE_LAUNCH_TOO_LARGE|9 blocks cannot be resident on 8"):
+    with pytest.raises(KernelError, match=r"COOPERATIVE_LAUNCH_TOO_LARGE|9 blocks cannot be resident on 8"):
         take_rows(runtime, 0, True, blocks=9)
 
 

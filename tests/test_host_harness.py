@@ -117,7 +117,8 @@ OWN, THEIRS = "a[32 * block_index() + thread_index()]", "a[32 * (1 - block_index
 HAND_OVER = f"{OWN} = 1; {MEET} float v = {THEIRS};"
 # A thread hands a packet to the other block's, which tells what it saw of it.
 POST = "if (thread_index() == 0) store_packet(p, block_index(), Packet{1, 2, 3, 4});"
-LOOK = "if (thread_index() == 1) { Packet v = load_packet(p, 1 - block_index()); a[block_index()] = v.a + v.b + v.c + v.tag; }"
+SEEN = "Packet v = load_packet(p, 1 - block_index()); a[block_index()] = v.a + v.b + v.c + v.tag;"
+LOOK = f"if (thread_index() == 1) {{ {SEEN} }}"
 
 
 def together(body, seed=0, blocks=2, threads=32, shared=0, runtime=None, packets=8):
@@ -146,7 +147,7 @@ def test_blocks_hand_over_what_they_wrote():
         ("another wrote|another reads", HAND_OVER.replace(ARRIVE + " " + AWAIT, "")),
         ("another wrote|another reads", f"{HAND_OVER} {OWN} = v;"),
         ("another wrote|another reads", f"{POST} Packet v = p[1 - block_index()];"),
-        (r"deadlock: .*31 threads of block \d wait at a barrier; 1 threads of block \d wait for element 5 of an array of 8",
+        (r"deadlock: .*31 threads of block \d wait at a barrier; 1 threads of block \d wait for element 5 of an array",
          "if (thread_index() == 0) while (load_packet(p, 5).tag != 4) {} barrier();"),
         ("deadlock: 1 threads of block 0 wait for element 1 of an array of 2; and",
          "if (!thread_index() && !block_index()) { add_release(n, 0, 1); while (load_acquire(n, 1) < 1) {} }"),
@@ -178,7 +179,8 @@ def test_packets_come_late_and_whole():
 
 
 def test_two_stores_to_one_place_stay_in_order_and_two_places_do_not():
-    post = "if (thread_index() == 0 && block_index()) for (int i = 1; i < 4; ++i) store_packet(p, {}, Packet{{(float)i, 0, 0, 0}});"
+    stores = "for (int i = 1; i < 4; ++i) store_packet(p, {}, Packet{{(float)i, 0, 0, 0}});"
+    post = f"if (thread_index() == 0 && block_index()) {stores}"
     look = "if (thread_index() == 0 && !block_index()) for (int i = 0; i < 9; ++i) a[i] = load_packet(p, {}).a;"
     for seed in range(60):
         last = together(f"{post.format('0')} {look.format('0')}", seed)[:9]
@@ -189,9 +191,10 @@ def test_two_stores_to_one_place_stay_in_order_and_two_places_do_not():
 
 def test_a_thread_sees_its_own_packet_at_once_and_its_block_after_a_barrier():
     post = "if (thread_index() == 0) { store_packet(p, 0, Packet{7, 0, 0, 0}); a[0] = load_packet(p, 0).a; }"
+    look = "if (thread_index()) a[thread_index()] = load_packet(p, 0).a;"
     for seed in range(30):
         out = together(
-            f"if (block_index()) return; {post} barrier(); if (thread_index()) a[thread_index()] = load_packet(p, 0).a;",
+            f"if (block_index()) return; {post} barrier(); {look}",
             seed,
         )
         assert (out[:32] == 7).all()
@@ -219,7 +222,8 @@ def test_shared_memory_is_each_block_s_own_while_all_are_live():
 
 
 def test_any_thread_asks_all_of_the_block():
-    body = f"bool one = any_thread(thread_index() == 7 && block_index()), none = any_thread(false); {OWN} = one + 2 * none;"
+    ask = "bool one = any_thread(thread_index() == 7 && block_index()), none = any_thread(false);"
+    body = f"{ask} {OWN} = one + 2 * none;"
     for seed in range(10):
         out = together(body, seed)
         assert (out[:32] == 0).all() and (out[32:] == 1).all()

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from gpumlp.engine.fit_plan import Problem
+from gpumlp.engine.fit_layout import WARP, Cut, Layout, Problem
+
+PARAMETER_BYTES = 28  # that an update moves: weight, gradient and two slots read, three of them written
+OBJECTIVE = 900.0  # cycles for the loss, and for a step's beginning
+FLOPS, BYTES = 20e12, 2e12  # a second, of kernels as small as these networks', in a graph
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Machine:
     source: str
 
 
-# Estimates: a barrier is two trips to the second cache and an atomic addition, a tag one trip and half a poll; 64 bytes a
-# cycle for a multiprocessor. `make gpu` measures them (benchmarks/gpu/microbench.py).
+# A barrier is two trips to the second cache and an atomic addition, a tag one trip and half a poll; a multiprocessor
+# reads 64 bytes a cycle. `make gpu` measures them (benchmarks/gpu/microbench.py).
 ESTIMATED = Machine(1.7e9, 0.9e-6, 0.6e-6, 64 * 1.7e9, 1.3e-6, "estimated")
 MACHINES: dict[str, Machine] = {}  # by architecture (sm_90, ...), where they were measured
 
@@ -44,67 +47,61 @@ def tags_by_default(machine: Machine) -> bool:
 
 def graph_seconds(problem: Problem, machine: Machine) -> float:
     """Predict a step as a graph: a node for every operation, one after the other."""
-    dense = len(problem.stages)
-    nodes = 2 * dense + 3 + len(problem.metrics) + len([w for w in problem.network.weights if w.regularizer])
-    flops = 6 * problem.batch * sum(s.inputs * s.outputs for s in problem.stages)
+    penalised = sum(w.regularizer is not None for w in problem.network.weights)
+    nodes = 2 * len(problem.stages) + 3 + len(problem.metrics) + penalised
     parameters = sum(s.inputs * s.outputs for s in problem.stages)
-    return nodes * machine.node + flops / 20e12 + parameters * 28 / 2e12
+    work = 6 * problem.batch * parameters / FLOPS + PARAMETER_BYTES * parameters / BYTES
+    return nodes * machine.node + work
 
 
-def step_seconds(
-    problem: Problem, group: int, threads: int, most: int, tags: bool, reloads: int, ahead: bool, machine: Machine
-) -> float:
-    """Predict a step of the whole-fit kernel on ``group`` blocks of ``threads``."""
-    rows, stages = problem.batch, problem.stages
-    triples, last = -(-rows // 3), len(stages) - 1
-    wait = 0.0 if group == 1 else machine.tags if tags else machine.barrier
-    whole = group == 1 or stages[last].outputs <= 16
-    cycles, seconds = 900.0, 0.0  # the loss, and the step's beginning
+def step_seconds(cut: Cut, layout: Layout, tags: bool, machine: Machine) -> float:
+    """Predict a step of the whole-fit kernel."""
+    problem, rows = cut.problem, cut.problem.batch
+    wait = machine.tags if tags else machine.barrier
+    cycles, seconds = OBJECTIVE, 0.0
 
     def packets(width: int) -> float:  # up to eight of them are under way for each thread at a time
-        more = -(-triples * width // (8 * threads)) - 1
-        return 0.0 if group == 1 else 16 * triples * width / machine.link + more * machine.tags
+        count = cut.triples * width
+        return 16 * count / machine.link + (-(-count // (8 * cut.threads)) - 1) * machine.tags
 
-    if not ahead:  # two reads, one after the other: which sample, and the sample
-        seconds += 1.4e-6 + 4 * rows * stages[0].inputs / machine.link
-    for i, stage in enumerate(stages):
-        everything = i == last and whole
-        columns = stage.outputs if everything else -(-stage.outputs // group)
-        below = -(-stage.inputs // group) if i else 0
-        cycles += _products(triples, columns, -(-stage.inputs // 4), threads)
-        if not everything:
+    if not layout.ahead:  # two reads, one after the other: which sample, and the sample
+        seconds += 1.4e-6 + 4 * rows * problem.stages[0].inputs / machine.link
+    for i, (stage, (out, _)) in enumerate(zip(problem.stages, cut.exchanged, strict=True)):
+        cycles += _products(cut, cut.columns(i), stage.inputs)
+        if out:
             seconds += wait + packets(stage.outputs)
-        update = _update(rows, columns, stage.inputs + 1, threads, most)
+        update = _update(cut, cut.columns(i), stage.inputs + 1) + _update(cut, cut.rows(i), stage.outputs)
         if i:
-            cycles += _products(triples, below, -(-stage.outputs // 4), threads)
-            update += _update(rows, below, stage.outputs, threads, most)
-        hidden = wait if i > 1 else 0.0
-        seconds += max(update / machine.clock, hidden) + (packets(stage.inputs) if i > 1 else 0.0)
-    seconds += 0.5 * reloads * packets(max(s.inputs for s in stages))  # half of it behind an exchange
+            cycles += _products(cut, cut.rows(i), stage.outputs)
+        if i and cut.exchanged[i - 1][1]:  # the update hides behind the exchange of the gradient below
+            seconds += max(update / machine.clock, wait) + packets(stage.inputs)
+        else:
+            cycles += update
+        if layout.reloads[i]:  # half of it behind an exchange
+            seconds += 0.5 * packets(stage.inputs)
     return cycles / machine.clock + seconds
 
 
-def _products(triples: int, columns: int, quads: int, threads: int) -> float:
-    """Return the cycles of the sums of products of ``columns`` columns; see fit.cu."""
-    lanes = min(32, 1 << max(quads - 1, 0).bit_length())
-    groups = threads // lanes
-    tile = 4 if columns >= 4 and triples * -(-columns // 4) >= groups else min(columns, 2)
-    tiles, each = triples * -(-columns // tile), -(-quads // lanes)
-    warps = tiles * lanes / 32
-    steps = math.log2(lanes)
+def _products(cut: Cut, columns: int, inputs: int) -> float:
+    """Return the cycles of the sums of products over ``inputs``, for ``columns`` columns; see `products` in fit.cu."""
+    quads = -(-inputs // 4)
+    lanes = min(WARP, 1 << max(quads - 1, 0).bit_length())
+    groups = cut.threads // lanes
+    tile = 4 if columns >= 4 and cut.triples * -(-columns // 4) >= groups else min(columns, 2)
+    tiles, each, steps = cut.triples * -(-columns // tile), -(-quads // lanes), math.log2(lanes)
+    warps, rounds = tiles * lanes / WARP, -(-tiles // groups)
     reads = warps * each * (3 + tile) * 4  # of 128 bytes from shared memory, one a cycle
     alone = each * (15 + 13 * tile) + 6 * tile * steps + 60  # instructions of a warp, one a cycle at best
-    rounds = -(-tiles // groups)
     return max(reads, warps * alone / 4, rounds * alone) + rounds * (40 * each + 30 * steps + 100)
 
 
-def _update(rows: int, columns: int, lines: int, threads: int, most: int) -> float:
-    """Return the cycles of the gradients of ``columns`` columns, and their update."""
-    chunk = 4 if columns >= 3 and most == 4 else min(columns, 2)
-    if not chunk:
+def _update(cut: Cut, columns: int, lines: int) -> float:
+    """Return the cycles of the gradients of ``lines`` in each of ``columns`` columns, and of their update."""
+    if columns == 0:
         return 0.0
-    warps = -(-lines // 32) * -(-columns // chunk)
+    chunk, rows = cut.chunk(columns), cut.problem.batch
+    warps = -(-lines // WARP) * -(-columns // chunk)
     reads = 2 * warps * rows
     issued = warps * (rows * (2 + chunk) + 45 * chunk) / 4
-    rounds = -(-warps * 32 // threads)
+    rounds = -(-warps * WARP // cut.threads)
     return max(reads, issued) + rounds * (8 * rows + 60 + 40 * chunk)

@@ -31,9 +31,9 @@ def numpy_seconds(network: Network, batch: int, training: bool) -> float:
 def make_program(network: Network, arena: Arena, batch: int, kernels: str = "numpy", seconds: float = 0.0) -> Any:
     """Return a Program for the arena's backend, for at most ``batch`` samples.
 
-    On a GPU: the whole-fit kernel, or graphs, where its launches can be recorded. On the CPU: what ``kernels`` says, and for "auto" compiled
-    kernels from LONG ``seconds`` of NumPy on; where these cannot be had, NumPy, with a warning if there is a compiler.
-    DeviceUnavailable where ``kernels`` asks for what cannot be had.
+    On a GPU: the whole-fit kernel, or graphs, where launches can be recorded. On the CPU: what ``kernels`` says, and
+    for "auto" compiled kernels from LONG ``seconds`` of NumPy on; where these cannot be had, NumPy, with a warning if
+    there is a compiler. DeviceUnavailable where ``kernels`` asks for what cannot be had.
     """
     backend = arena.backend
     if getattr(backend, "records", False):

@@ -8,19 +8,21 @@ step's learning rate, and comes back with the losses; several models can be trai
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from gpumlp.backends.device_backend import loss_number
 from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.feed import Part
-from gpumlp.engine.fit_plan import Plan, Problem
+from gpumlp.engine.fit_plan import Plan
 from gpumlp.engine.graph_program import CAPACITY, PLANS, GraphProgram
 from gpumlp.engine.program import LoopProgram, StepLogs, Task
 from gpumlp.errors import KernelError
-from gpumlp.optimizers import SGD, Adam
+from gpumlp.optimizers import SGD, Adam, Optimizer
 
 Array = Any
 CHOICES = ("auto", "graph", "tags", "barrier")  # GPUMLP_FIT: who decides, or which way of training and of exchanging
@@ -43,7 +45,9 @@ class _Launcher:
     def _words(self) -> int:
         return MEMBER_POINTERS * self._backend.runtime.pointer_words + MEMBER_NUMBERS
 
-    def run(self, programs: Sequence[Any], tasks: Sequence[Task], parts: list[Part], rates: np.ndarray, first: int) -> Array:
+    def run(
+        self, programs: Sequence[Any], tasks: Sequence[Task], parts: Sequence[Part], rates: np.ndarray, first: int
+    ) -> Array:
         """Run the steps of ``rates[models, steps, 2]``; return what was logged, [models, steps, series and columns]."""
         plan, runtime, models = self.plan, self._backend.runtime, self.models
         steps, length = rates.shape[1], rates.shape[1] * plan.series + 1
@@ -85,8 +89,6 @@ class _Launcher:
 
 def _constants(task: Task) -> tuple[float, float, float, float]:
     """Return the optimizer's constants as the kernel takes them, and the loss's."""
-    from gpumlp.backends.device_backend import loss_number
-
     constant = loss_number(task.loss)[1]
     match task.optimizer:
         case Adam() as adam:
@@ -142,12 +144,15 @@ class FitProgram(GraphProgram):
         if together < count:  # the chip has room for so many at a time
             parts = [slice(i, i + together) for i in range(0, count, together)]
             return [logs for part in parts for logs in FitProgram.run_together(programs[part], tasks[part])]
+        logs, done = [StepLogs.zeros(task.last - task.first, len(task.metrics)) for task in tasks], 0
         try:
-            return _run(choice.launcher, programs, tasks)
-        except KernelError as error:  # a launch that fails writes nothing back: the steps are still to be done
-            for program in programs:
+            for steps in _launches(choice.launcher, programs, tasks, logs):
+                done += steps
+        except KernelError as error:  # a launch that fails writes nothing back: its steps are still to be done
+            for program, task, log in zip(programs, tasks, logs, strict=True):
                 program._give_up(str(error))
-            return FitProgram.run_together(programs, tasks)
+                log.put(done, GraphProgram.run(program, *task._replace(first=task.first + done)))
+        return logs
 
     def _give_up(self, why: str) -> None:
         self._choices.clear()
@@ -220,26 +225,33 @@ def _told(plan: Plan, models: int, tags: bool, machine: cost.Machine) -> str:
     )
 
 
-def _run(launcher: _Launcher, programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
-    """Run all steps of the tasks, which are as many each, in as few launches as can be."""
-    logs = [StepLogs.zeros(task.last - task.first, len(task.metrics)) for task in tasks]
-    steps, done = tasks[0].last - tasks[0].first, 0
-    feeds = [
-        p._feed.parts(t.data, t.order, t.batch, t.first, t.last) for p, t in zip(programs, tasks, strict=True)
-    ]
-    for parts in zip(*feeds, strict=True):
-        for start in range(0, parts[0].steps, CAPACITY):
-            count = min(CAPACITY, parts[0].steps - start)
-            rates = np.array(
-                [[t.optimizer.scalars(t.optimizer.iterations + k + 1) for k in range(count)] for t in tasks], np.float32
-            )  # type: ignore[union-attr]
-            logged = launcher.run(programs, tasks, list(parts), rates, parts[0].first + start)
-            for k, (task, part) in enumerate(zip(tasks, parts, strict=True)):
-                task.optimizer.iterations += count  # type: ignore[union-attr]
-                _read(launcher.plan, task, part, part.first + start, logged[k], logs[k], done)
-            done += count
-    assert done == steps
-    return logs
+def _launches(
+    launcher: _Launcher, programs: Sequence[Any], tasks: Sequence[Task], logs: list[StepLogs]
+) -> Iterator[int]:
+    """Run all steps of the tasks, which are as many each; yield how many each launch has run, and is logged of."""
+    done = 0
+    with ExitStack() as stack:
+        feeds = [p._feed.parts(t.data, t.order, t.batch, t.first, t.last) for p, t in zip(programs, tasks, strict=True)]
+        for feed in feeds:
+            stack.enter_context(closing(feed))  # at once where a launch fails: graphs will want the places of a stream
+        for parts in zip(*feeds, strict=True):
+            for start in range(0, parts[0].steps, CAPACITY):
+                count = min(CAPACITY, parts[0].steps - start)
+                rates = np.array([_rates(task.optimizer, count) for task in tasks], np.float32)
+                logged = launcher.run(programs, tasks, parts, rates, parts[0].first + start)
+                for k, (task, part) in enumerate(zip(tasks, parts, strict=True)):
+                    _read(launcher.plan, task, part, part.first + start, logged[k], logs[k], done)
+                for optimizer in (task.optimizer for task in tasks):
+                    assert optimizer is not None
+                    optimizer.iterations += count
+                done += count
+                yield count
+
+
+def _rates(optimizer: Optimizer | None, steps: int) -> list[tuple[float, float]]:
+    """Return the scalars of the next ``steps`` steps."""
+    assert optimizer is not None
+    return [optimizer.scalars(optimizer.iterations + k + 1) for k in range(steps)]
 
 
 def _read(plan: Plan, task: Task, part: Part, first: int, logged: np.ndarray, logs: StepLogs, done: int) -> None:

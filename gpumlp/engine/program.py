@@ -34,6 +34,11 @@ class StepLogs:
         """Return the logs of ``steps`` steps, to be filled."""
         return cls(np.zeros(steps), np.zeros(steps), np.zeros((steps, metrics)), np.zeros((steps, metrics)))
 
+    def put(self, first: int, others: StepLogs) -> None:
+        """Put the logs of the steps from ``first`` on in their places."""
+        for name, values in vars(others).items():
+            getattr(self, name)[first : first + len(values)] = values
+
 
 class Task(NamedTuple):
     """The arguments of a Program's ``run``, in its order: what to run which steps on."""

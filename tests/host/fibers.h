@@ -43,8 +43,8 @@ gpumlp_host_switch:
   ret
 )");
 
-// What is known of other threads' accesses: that they come before whatever is done now. A block's clock is its epoch, how
-// many barriers it has passed; a thread that releases tells besides what it did itself since then.
+// What is known of other threads' accesses: that they come before whatever is done now. A block's clock is its epoch,
+// how many barriers it has passed; a thread that releases tells besides what it did itself since then.
 struct Clock {
     std::vector<uint32> epochs;        // by block: all its threads' accesses in earlier epochs are known
     std::map<uint64, uint32> threads;  // by thread: its accesses before so many releases are known
@@ -69,6 +69,7 @@ struct Place;  // of a packet or a counter: packets.h
 struct Watch {
     Place *place;
     uint32 version;  // how often it had changed when the thread looked
+    uint64 history;  // the thread's before that
 };
 struct Fiber {
     void *sp = nullptr;
@@ -133,6 +134,10 @@ inline void make_ready(Block &block, int thread) {
     block.fibers[thread].status = READY;
     block.ready.push_back(thread);
 }
+inline void wake(Block &block, int thread) {
+    ++block.fibers[thread].ticket;
+    make_ready(block, thread);
+}
 // The thread did what others may wait for.
 inline void progress() {
     s.idle_rounds = 0;
@@ -184,11 +189,12 @@ inline void start(Block &block, long long index) {
     for (int t = 0; t < s.threads; ++t) start(block.fibers[t]), make_ready(block, t);
 }
 
-// ---- meetings within a block -----------------------------------------------------------------------------------------
+// ---- meetings within a block ----------------------------------------------------------------------------------------
 
 inline void meet() {
     Block &block = *s.block;
-    if (block.alive < s.threads) fail("a barrier that " + std::to_string(s.threads - block.alive) + " ended threads miss");
+    int ended = s.threads - block.alive;
+    if (ended) fail("a barrier that " + std::to_string(ended) + " ended threads miss");
     if (++block.waiting == s.threads) {
         block.waiting = 0;
         ++block.epoch;
@@ -206,7 +212,7 @@ inline void meet() {
     to_scheduler();
 }
 
-// ---- who goes next ---------------------------------------------------------------------------------------------------
+// ---- who goes next --------------------------------------------------------------------------------------------------
 
 inline void resume(Block &block, uint32 pick) {
     s.block = &block;
@@ -244,7 +250,7 @@ inline bool wake_pollers(int rounds) {
     if (++s.idle_rounds > rounds) return false;
     for (int b = 0; b < s.live; ++b)
         for (int t = 0; t < s.threads; ++t)
-            if (s.blocks[b].fibers[t].status == POLLING) ++s.blocks[b].fibers[t].ticket, make_ready(s.blocks[b], t), woken = true;
+            if (s.blocks[b].fibers[t].status == POLLING) wake(s.blocks[b], t), woken = true;
     return woken;
 }
 // What is wrong where nothing can happen any more and threads are left; empty where none are.
@@ -261,8 +267,8 @@ inline std::string stuck() {
             ++where[WORDS[fiber.status] + (fiber.status == POLLING ? " " + fiber.polled : "")];
         }
         for (auto &[words, count] : where)
-            all += (all.empty() ? "" : "; ") + std::to_string(count) + " threads of block " + std::to_string(block.index) +
-                   " wait " + words;
+            all += (all.empty() ? "" : "; ") + std::to_string(count) + " threads of block " +
+                   std::to_string(block.index) + " wait " + words;
     }
     return all.empty() ? all : "deadlock: " + all + "; and nothing that they wait for can come";
 }

@@ -7,7 +7,7 @@
 
 namespace host {
 
-// ---- races -----------------------------------------------------------------------------------------------------------
+// ---- races ----------------------------------------------------------------------------------------------------------
 
 constexpr int NOBODY = -1;  // a block that comes before no one: several at once, or an access that is no plain one
 struct Trace {
@@ -82,7 +82,8 @@ inline void touch(uintptr_t address, bool write) {
     const Trace &before = cell.read;
     if (before.launch == s.launch) {
         now.others = before.others;
-        if (before.block == now.block) now.many = before.epoch == now.epoch && (before.many || before.thread != s.current);
+        bool same = before.block == now.block;
+        if (same) now.many = before.epoch == now.epoch && (before.many || before.thread != s.current);
         else if (!s.cooperative) now.block = NOBODY;
         else if (!ordered(before)) keep(address, before), now.others = true;
     }
@@ -97,7 +98,7 @@ inline void touch_between(uintptr_t address, int size, bool write) {
     }
 }
 
-// ---- arrays ----------------------------------------------------------------------------------------------------------
+// ---- arrays ---------------------------------------------------------------------------------------------------------
 
 template <class T> struct Reference;
 

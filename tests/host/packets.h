@@ -1,8 +1,8 @@
 // What blocks of one launch hand each other: packets and counters, and how late the others may see them.
 //
 // A store goes into a list, and lands at a time that is drawn: in any order, but for two to one place. An addition with
-// release lands after all that it must come after. A load sees what has landed, and what is ordered before it within its
-// own block. Loads of one thread are in program order; a GPU may turn round two relaxed ones.
+// release lands after all that it must come after. A load sees what has landed, and what is ordered before it within
+// its own block. Loads of one thread are in program order; a GPU may turn round two relaxed ones.
 #pragma once
 #include "memory.h"
 
@@ -14,6 +14,7 @@ struct alignas(16) Packet {
 namespace host {
 
 struct Place {
+    size_t size = 0;     // bytes
     uint32 version = 0;  // how often something has landed
     Clock released;
     struct Sleeper { Block *block; int thread; uint32 ticket; };
@@ -32,6 +33,11 @@ struct Store {
 inline std::unordered_map<uintptr_t, Place> places;
 inline std::vector<Store> stores;  // on their way, in the order in which they were issued
 
+inline Place &place_at(const void *address, size_t size) {
+    Place &place = places[reinterpret_cast<uintptr_t>(address)];
+    place.size = size;
+    return place;
+}
 inline void forget_places() {
     stores.clear();
     for (auto &[address, place] : places) place.version = 0, place.released.clear(), place.sleepers.clear();
@@ -59,7 +65,7 @@ inline void land(size_t i) {
     s.idle_rounds = 0;
     for (auto &sleeper : store.place->sleepers) {
         Fiber &fiber = sleeper.block->fibers[sleeper.thread];
-        if (fiber.status == POLLING && fiber.ticket == sleeper.ticket) ++fiber.ticket, make_ready(*sleeper.block, sleeper.thread);
+        if (fiber.status == POLLING && fiber.ticket == sleeper.ticket) wake(*sleeper.block, sleeper.thread);
     }
     store.place->sleepers.clear();
 }
@@ -74,8 +80,9 @@ inline void land_in_turn(size_t i) {
 inline void issue(void *address, const Packet &packet, uint32 added, bool adds) {
     progress();
     Fiber &fiber = running();
-    Store store{&places[reinterpret_cast<uintptr_t>(address)], address, packet, added, adds, int(s.block->index), s.current,
-                s.block->epoch, fiber.stores++, {}};
+    Place &place = place_at(address, adds ? sizeof(uint32) : sizeof(Packet));
+    int block = int(s.block->index);
+    Store store{&place, address, packet, added, adds, block, s.current, s.block->epoch, fiber.stores++, {}};
     if (adds) {
         store.clock.join(s.block->clock);
         store.clock.join(fiber.acquired);
@@ -89,28 +96,33 @@ inline bool seen_here(const Store &store) {
     return store.block == s.block->index && (store.thread == s.current || store.epoch < s.block->epoch);
 }
 
-// Let others go on before a load. A thread that has looked there before, and would find all as it was, sleeps.
-inline Place &look(const void *address, long long element, long long size) {
-    Place &place = places[reinterpret_cast<uintptr_t>(address)];
+// Let others go on before a load. A thread that comes back to where it has looked before, without having done anything
+// else, is polling: it begins a new round, and sleeps first where nothing has landed at what the last round looked at.
+// What the last round gave it, it has forgotten (but for a count of rounds).
+template <class T> Place &look(Pointer<const T> p, long long index) {
+    Place &place = place_at(p.inside(index, 1, false), sizeof(T));
+    touch_between(reinterpret_cast<uintptr_t>(p.p + index), sizeof(T), false);
     Fiber &fiber = running();
-    Watch *again = nullptr;
-    bool same = true;
-    for (Watch &watch : fiber.watched) {
-        if (watch.place == &place) again = &watch;
-        same = same && watch.version == watch.place->version;
-    }
-    if (again && same) {
+    auto &watched = fiber.watched;
+    size_t round = 0;
+    while (round < watched.size() && watched[round].place != &place) ++round;
+    bool sleeps = round < watched.size();
+    for (size_t i = round; i < watched.size(); ++i) sleeps = sleeps && watched[i].version == watched[i].place->version;
+    if (sleeps) {
+        long long size = (p.high - p.low) / (long long)sizeof(T);
+        long long element = p.p + index - reinterpret_cast<const T *>(p.low);
         fiber.status = POLLING;
         fiber.polled = "element " + std::to_string(element) + " of an array of " + std::to_string(size);
-        for (Watch &watch : fiber.watched) watch.place->sleepers.push_back({s.block, s.current, fiber.ticket});
+        for (size_t i = round; i < watched.size(); ++i)
+            watched[i].place->sleepers.push_back({s.block, s.current, fiber.ticket});
     } else {
         make_ready(*s.block, s.current);
     }
+    if (round < watched.size()) fiber.history = watched[round].history, watched.resize(round);
     fiber.at_load = true;
     to_scheduler();
     fiber.at_load = false;
-    if (again) again->version = place.version;
-    else fiber.watched.push_back({&place, place.version});
+    watched.push_back({&place, place.version, fiber.history});
     return place;
 }
 inline void remember(uint64 value) {
@@ -137,7 +149,7 @@ inline bool turn() {
 
 }  // namespace host
 
-// ---- the primitives ------------------------------------------------------------------------------------------------
+// ---- the primitives -------------------------------------------------------------------------------------------------
 
 inline void store_packet(host::Pointer<Packet> p, long long index, Packet v) {
     Packet *at = p.inside(index, 1, true);
@@ -145,10 +157,8 @@ inline void store_packet(host::Pointer<Packet> p, long long index, Packet v) {
     host::issue(at, v, 0, false);
 }
 inline Packet load_packet(host::Pointer<const Packet> p, long long index) {
-    const Packet *at = p.inside(index, 1, false);
-    host::touch_between(reinterpret_cast<uintptr_t>(at), sizeof(Packet), false);
-    host::Place &place = host::look(at, index, (p.high - p.low) / (long long)sizeof(Packet));
-    Packet packet = *at;
+    host::Place &place = host::look(p, index);
+    Packet packet = p.p[index];
     for (const host::Store &store : host::stores)
         if (store.place == &place && host::seen_here(store)) packet = store.packet;
     uint64 words[2];
@@ -163,13 +173,11 @@ inline void add_release(host::Pointer<uint32> p, long long index, uint32 v) {
 }
 inline uint32 load_acquire(host::Pointer<const uint32> p, long long index) {
     using namespace host;
-    const uint32 *at = p.inside(index, 1, false);
-    touch_between(reinterpret_cast<uintptr_t>(at), sizeof(uint32), false);
-    Place &place = look(at, index, (p.high - p.low) / (long long)sizeof(uint32));
+    Place &place = look(p, index);
     for (size_t i = 0; i < stores.size();)
         if (stores[i].place == &place && seen_here(stores[i])) land_in_turn(i), i = 0;
         else ++i;
     running().acquired.join(place.released);
-    remember(*at);
-    return *at;
+    remember(p.p[index]);
+    return p.p[index];
 }

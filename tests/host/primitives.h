@@ -1,11 +1,11 @@
 // The host's twin of kernels/primitives.cuh: executes a kernel's source on a CPU, and is out to break it.
 //
-// Threads are fibers (fibers.h). Each runs until it meets a barrier or a shuffle; which goes next is drawn from a seeded
-// generator, and so is the order of blocks. Shared memory starts as NaN. Every access to an array is checked (memory.h):
-// against the bounds of the array that was passed (not of its allocation), for alignment, and for races: an element that
-// one thread wrote may not be touched by another before a barrier has parted them, nor by another block at all, but for
-// what a release and an acquire have ordered in a cooperative launch (packets.h). What goes wrong ends the launch with a
-// message that names block, thread, array and element. Asynchronous copies land only when waited for.
+// Threads are fibers (fibers.h). Each runs until it meets a barrier or a shuffle; which goes next is drawn from a
+// seeded generator, and so is the order of blocks. Shared memory starts as NaN. Every access to an array is checked
+// (memory.h): against the bounds of the array that was passed (not of its allocation), for alignment, and for races: an
+// element that one thread wrote may not be touched by another before a barrier has parted them, nor by another block at
+// all, but for what a release and an acquire have ordered in a cooperative launch (packets.h). What goes wrong ends the
+// launch with a message that names block, thread, array and element. Asynchronous copies land only when waited for.
 #pragma once
 #include <cmath>
 #include <cstdio>
@@ -29,7 +29,7 @@ inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z,
 
 namespace host {
 
-// ---- launching -----------------------------------------------------------------------------------------------------
+// ---- launching ------------------------------------------------------------------------------------------------------
 
 template <class Tuple> inline Tuple *arguments;
 template <class... A> inline void (*kernel_of)(A...);
@@ -57,16 +57,20 @@ inline void run_live_blocks() {
     if (s.error.empty()) s.error = stuck();
 }
 
-// Run every block of a launch; what went wrong, or null. ``values[i]`` points to argument i; the same seed gives the same
-// schedule.
-template <class... A>
-const char *run(void (*kernel)(A...), void **values, const long long *shape, unsigned long long seed) {
-    static std::string message;
+// Make the kernel with its arguments, to which ``values`` point, what every thread runs.
+template <class... A> void bind(void (*kernel)(A...), void **values) {
     size_t i = 0;
-    std::tuple<A...> packed{*reinterpret_cast<std::remove_const_t<A> *>(values[i++])...};
+    static std::tuple<A...> packed;
+    packed = {*reinterpret_cast<std::remove_const_t<A> *>(values[i++])...};
     arguments<std::tuple<A...>> = &packed;
     kernel_of<A...> = kernel;
     s.body = [] { std::apply(kernel_of<A...>, *arguments<std::tuple<A...>>); };
+}
+// Run every block of a launch; what went wrong, or null. The same seed gives the same schedule.
+template <class... A>
+const char *run(void (*kernel)(A...), void **values, const long long *shape, unsigned long long seed) {
+    static std::string message;
+    bind(kernel, values);
     s.random = (seed + 1) * 0x9E3779B97F4A7C15ull | 1;
     begin(shape);
     std::vector<long long> order(s.grid_x * s.grid_y);
@@ -86,7 +90,7 @@ template <class T> using Global = host::Pointer<T>;
 template <class T> using Shared = host::Pointer<T>;
 template <class T> using Array = host::Pointer<T>;
 
-// ---- the primitives ------------------------------------------------------------------------------------------------
+// ---- the primitives -------------------------------------------------------------------------------------------------
 
 inline int thread_index() { return host::s.current; }
 inline long long block_index() { return host::s.block->index % host::s.grid_x; }
@@ -138,8 +142,8 @@ inline void store4(host::Pointer<float> p, long long index, float4 v) {
 template <class T> host::Pointer<T> part(host::Pointer<T> p, long long offset, long long count) {
     auto start = reinterpret_cast<const char *>(p.p + offset), end = start + count * (long long)sizeof(T);
     if (count < 0 || start < p.low || end > p.high)
-        host::fail("a part of " + std::to_string(count) + " from element " + std::to_string(offset) + " of an array of " +
-                   std::to_string((p.high - p.low) / (long long)sizeof(T)));
+        host::fail("a part of " + std::to_string(count) + " from element " + std::to_string(offset) +
+                   " of an array of " + std::to_string((p.high - p.low) / (long long)sizeof(T)));
     return {p.p + offset, start, end};
 }
 

@@ -89,17 +89,25 @@ def poison(array: np.ndarray) -> None:
         array.reshape(-1).view(np.uint8).fill(0xFF)
 
 
-def compile_kernels(text: str, defines: Defines) -> ctypes.CDLL:
-    """Return the library of all kernels in ``text``, each behind a function run_NAME; cached by content."""
+RUN = ("primitives.h", "run", "unsigned long long seed", "seed")
+EXPLORE = ("explore.h", "explore", "unsigned long long limit, long long *found", "limit, found")
+
+
+def compile_kernels(text: str, defines: Defines, how: tuple[str, str, str, str] = RUN) -> ctypes.CDLL:
+    """Return the library of all kernels in ``text``, each behind a function run_NAME; cached by content.
+
+    ``how``: the header that has the function, its name, and its parameters beyond those of every launch.
+    """
     if shutil.which(COMPILER) is None:
         raise RuntimeError(
             f"the kernels cannot be run on this machine: there is no C++ compiler {COMPILER!r}. "
             "Install g++ (Debian: apt install g++), or name another in the variable CXX."
         )
     names = re.findall(r"KERNEL\((\w+)\)\(", text)
-    calls = "".join(
-        f'extern "C" const char *run_{n}(void **a, const long long *s, unsigned long long r) '
-        f"{{ return host::run({n}, a, s, r); }}\n"
+    header, function, parameters, passed = how
+    calls = f'#include "{header}"\n' + "".join(
+        f'extern "C" const char *{function}_{n}(void **values, const long long *shape, {parameters}) '
+        f"{{ return host::{function}({n}, values, shape, {passed}); }}\n"
         for n in names
     )
     settings = "".join(f"#define {k} {v}\n" for k, v in defines.items())
@@ -251,8 +259,11 @@ class HostRuntime:
         key = (file, tuple(sorted(defines.items())))
         if key not in self._libraries:
             text = kernel_sources.expanded(file)
-            self._libraries[key] = compile_kernels(self._mutate(file, text) if self._mutate else text, defines)
+            self._libraries[key] = self._compile(self._mutate(file, text) if self._mutate else text, defines)
         return self._libraries[key]
+
+    def _compile(self, text: str, defines: Defines) -> ctypes.CDLL:
+        return compile_kernels(text, defines)
 
     def _run(self, library: ctypes.CDLL, function: str, shape: Any, packed: list[Any], keep: Any) -> None:
         call = library["run_" + function]
@@ -283,3 +294,24 @@ class HostRuntime:
                 self._run(*job)
 
         return Recording(replay, len(jobs))
+
+
+class Explorer(HostRuntime):
+    """A runtime that runs every launch in all orders in which its blocks' loads and stores may come: see explore.h."""
+
+    limit = 10_000_000  # executions
+    executions = states = 0  # of the last launch
+
+    def _compile(self, text: str, defines: Defines) -> ctypes.CDLL:
+        return compile_kernels(text, defines, EXPLORE)
+
+    def _run(self, library: ctypes.CDLL, function: str, shape: Any, packed: list[Any], keep: Any) -> None:
+        call = library["explore_" + function]
+        call.restype = ctypes.c_char_p
+        pointers = (ctypes.c_void_p * len(packed))(*(ctypes.addressof(p) for p in packed))
+        found = (ctypes.c_longlong * 3)()
+        message = call(pointers, (ctypes.c_longlong * 5)(*shape), ctypes.c_ulonglong(self.limit), found)
+        self.executions, self.states, complete = found
+        if message:
+            raise HostKernelError(f"{function}: {message.decode()}")
+        assert complete, f"{function}: more than {self.limit} executions"
