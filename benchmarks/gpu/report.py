@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,13 @@ class Report:
         share = rows.significant(units.share(rate, ceiling))
         more = {"rate": rows.significant(rate), "rate_unit": rate_unit, "share": share, "note": note}
         return self.add(workload, contender, "us", microseconds, ours, packages, **more)
+
+    def tried(self, workload: str, contender: str, measure: Callable[[], list[float]], **more: Any) -> None:
+        """Add the row of the microseconds that ``measure`` returns; where it fails, why: others may well go."""
+        try:
+            self.add(workload, contender, "us", measure(), **more)
+        except Exception as error:
+            self.skip(workload, contender, first_line(error))
 
     def skip(self, workload: str, contender: str, why: str, unit: str = "us") -> None:
         """Add a row that says why there is no number."""
