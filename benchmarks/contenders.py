@@ -17,8 +17,8 @@ Turn = Callable[[], "float | None"]
 Contenders = dict[str, tuple[Callable[[Workload], Turn], tuple[str, ...]]]  # with the packages whose versions count
 
 
-def keras_model(workload: Workload, package: str) -> Any:
-    """Return the compiled model, in Keras or in gpumlp."""
+def keras_model(workload: Workload, package: str, member: int = 0) -> Any:
+    """Return the compiled model, in Keras or in gpumlp, with the first weights of a member."""
     from importlib import import_module
 
     layers, models, optimizers = (import_module(f"{package}.{name}") for name in ("layers", "models", "optimizers"))
@@ -29,7 +29,7 @@ def keras_model(workload: Workload, package: str) -> Any:
     model.add(layers.Dense(last, activation="softmax" if workload.classes else None))
     adam = optimizers.Adam(learning_rate=workload.learning_rate, epsilon=workload.epsilon)
     model.compile(optimizer=adam, loss="sparse_categorical_crossentropy" if workload.classes else "mse")
-    model.set_weights(workload.weights())
+    model.set_weights(workload.weights(member))
     return model
 
 
@@ -42,10 +42,10 @@ def _fitted(workload: Workload, model: Any) -> Turn:
     return turn
 
 
-def on_the_cpu(workload: Workload, kernels: str) -> Any:
+def on_the_cpu(workload: Workload, kernels: str, member: int = 0) -> Any:
     """Return gpumlp's compiled model, with these kernels on the CPU; RuntimeError where it would take others."""
     os.environ["GPUMLP_DEVICE"], os.environ["GPUMLP_KERNELS"] = "cpu", kernels
-    model = keras_model(workload, "gpumlp")
+    model = keras_model(workload, "gpumlp", member)
     if model.device.kernels != kernels:
         raise RuntimeError(f"gpumlp was asked for its {kernels} kernels, and would run with {model.device.kernels}.")
     return model
@@ -73,11 +73,11 @@ def keras_tensorflow(workload: Workload) -> Turn:
     return _fitted(workload, keras_model(workload, "keras"))
 
 
-def jax_weights(workload: Workload) -> list[tuple[Any, Any]]:
+def jax_weights(workload: Workload, member: int = 0) -> list[tuple[Any, Any]]:
     """Return the first weights as JAX's arrays: a pair of w[I, O] and b[O] a layer."""
     import jax.numpy as jnp
 
-    flat = [jnp.asarray(w) for w in workload.weights()]
+    flat = [jnp.asarray(w) for w in workload.weights(member)]
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
@@ -88,6 +88,15 @@ def jax_network(params: list[tuple[Any, Any]], x: Any) -> Any:
     for w, b in params[:-1]:
         x = jax.nn.relu(x @ w + b)
     return x @ params[-1][0] + params[-1][1]
+
+
+def jax_state(workload: Workload, member: int = 0) -> tuple[Any, Any, Any, Any]:
+    """Return what a JAX step changes, as it is at first: weights, Adam's moments, and the number of steps done."""
+    import jax
+    import jax.numpy as jnp
+
+    params = jax_weights(workload, member)
+    return params, *(jax.tree_util.tree_map(jnp.zeros_like, params) for _ in range(2)), jnp.float32(0)
 
 
 def jax_parts(workload: Workload) -> tuple[Any, Any, Any, Any]:
@@ -117,12 +126,7 @@ def jax_parts(workload: Workload) -> tuple[Any, Any, Any, Any]:
         params = tree(lambda p, m, v: p - alpha * m / (jnp.sqrt(v) + epsilon), params, m, v)
         return (params, m, v, t), value
 
-    params = jax_weights(workload)
-
-    def zeros():
-        return jax.tree_util.tree_map(jnp.zeros_like, params)
-
-    return step, (params, zeros(), zeros(), jnp.float32(0)), x, y
+    return step, jax_state(workload), x, y
 
 
 def jax_scan(workload: Workload) -> Turn:
@@ -140,11 +144,11 @@ def jax_scan(workload: Workload) -> Turn:
     return turn
 
 
-def torch_network(workload: Workload, device: str) -> Any:
-    """Return PyTorch's network with the first weights, on ``device``; of class scores, the scores."""
+def torch_network(workload: Workload, device: str, member: int = 0) -> Any:
+    """Return PyTorch's network with the first weights of a member, on ``device``; of class scores, the scores."""
     import torch
 
-    arrays = [torch.from_numpy(w) for w in workload.weights()]
+    arrays = [torch.from_numpy(w) for w in workload.weights(member)]
     stack: list[torch.nn.Module] = []
     for i in range(len(workload.sizes) - 1):
         linear = torch.nn.Linear(workload.sizes[i], workload.sizes[i + 1], device=device)

@@ -39,7 +39,7 @@ def installed(packages: Sequence[str]) -> bool:
 
 
 def in_turns(suite: str, unit: str, per_second: float, repeats: int, only: Sequence[str] = ()) -> list[rows.Row]:
-    """Measure a suite's workloads, or only those named; a step or a call takes so many units of 1/per_second s."""
+    """Measure a suite's workloads, or only those named; a member's step takes so many units of 1/per_second s."""
     contenders, workloads = SUITES[suite]
     here = [name for name, (_, packages) in contenders.items() if installed(packages)]
     if missing := [name for name in contenders if name not in here]:
@@ -51,7 +51,10 @@ def in_turns(suite: str, unit: str, per_second: float, repeats: int, only: Seque
         if only and workload.name not in only:
             continue
         seconds = timed(workload.name, {name: started(suite, name, workload.name) for name in here}, repeats)
-        each = {name: [s / workload.steps * per_second for s in values] for name, values in seconds.items()}
+        each = {
+            name: [s / (workload.steps * workload.members) * per_second for s in values]
+            for name, values in seconds.items()
+        }
         for name, values in each.items():
             out.append(rows.row(suite, workload.name, name, unit, values, each[OURS], contenders[name][1]))
             show(out[-1])
@@ -196,6 +199,7 @@ BENCHMARKS = {
     "script": article,
     "step": steps,
     "predict": partial(in_turns, "predict", "us per call", 1e6),
+    "ensemble": partial(in_turns, "ensemble", "us per step of one model", 1e6),
 }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contenders import CONTENDERS, Contenders
+from ensembles import ENSEMBLERS
 from gpu_contenders import GPU_CONTENDERS
 from predictors import PREDICTORS
-from workloads import GPU_STEPS, PREDICTIONS, STEPS, Workload
+from workloads import ENSEMBLES, GPU_STEPS, PREDICTIONS, STEPS, Workload
 
 SUITES: dict[str, tuple[Contenders, dict[str, Workload]]] = {
     "step": (CONTENDERS, STEPS),
     "predict": (PREDICTORS, PREDICTIONS),
+    "ensemble": (ENSEMBLERS, ENSEMBLES),
     "gpu step": (GPU_CONTENDERS, GPU_STEPS),
 }

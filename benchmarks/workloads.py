@@ -12,7 +12,8 @@ import numpy as np
 class Workload:
     """A relu network trained with Adam (Keras's defaults) on ``steps`` batches, ``epochs`` times a turn.
 
-    Where it only predicts, a step is a call with one batch.
+    Where it only predicts, a step is a call with one batch. Of ``members`` models each has its own first weights, and
+    all have the same batches.
 
     ``classes``: softmax cross-entropy over the last layer, from class numbers; otherwise mean squared error.
     """
@@ -25,6 +26,7 @@ class Workload:
     epochs: int = 1
     learning_rate: float = 1e-3
     epsilon: float = 1e-7
+    members: int = 1
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Return x[steps * batch, F] and y[steps * batch, O] float32 (or class numbers [steps * batch] int32)."""
@@ -35,9 +37,9 @@ class Workload:
             return x, rng.integers(0, self.sizes[-1], n, np.int32)
         return x, np.sin(x[:, :1] * np.arange(1, self.sizes[-1] + 1, dtype=np.float32))
 
-    def weights(self) -> list[np.ndarray]:
+    def weights(self, member: int = 0) -> list[np.ndarray]:
         """Return kernel[I, O] and bias[O] of every layer, Glorot uniform and zeros."""
-        rng = np.random.default_rng(1)
+        rng = np.random.default_rng(1 + member)
         arrays: list[np.ndarray] = []
         for fan_in, fan_out in pairwise(self.sizes):
             limit = np.sqrt(6 / (fan_in + fan_out))
@@ -66,6 +68,10 @@ POLICY = Workload("16-64-64-1, batch 64", (16, 64, 64, 1), 64, 2000)
 
 STEPS = _named(ARTICLE, CLASSIFIER, SQUARE, POLICY)
 PREDICTIONS = _named(replace(ARTICLE, name="1-256x7-1, one row", batch=1, steps=2000))
+ENSEMBLES = _named(
+    replace(ARTICLE, name="8 of 1-256x7-1, batch 20", steps=100, members=8),
+    replace(POLICY, name="16 of 16-64-64-1, batch 64", steps=500, members=16),
+)
 
 # The wide network's gradients are so small that Adam's epsilon would count, and that is where PyTorch's form of it
 # differs from Keras's; and at the usual rate its second loss would be astronomical. A step costs the same either way.

@@ -29,7 +29,7 @@ def test_ours_comes_first_and_a_suite_has_steps_of_its_own():
     from run import OURS
     from suites import SUITES
 
-    assert all(next(iter(SUITES[suite][0])) == OURS for suite in ("step", "predict"))
+    assert all(next(iter(SUITES[suite][0])) == OURS for suite in ("step", "predict", "ensemble"))
     assert SUITES["step"][1][POLICY].steps == 2000 and SUITES["gpu step"][1][POLICY].steps == 100
     assert all(name == w.name for _, workloads in SUITES.values() for name, w in workloads.items())
 
@@ -40,7 +40,7 @@ def test_other_kernels_than_asked_for_are_not_timed(monkeypatch):
     for name in ("GPUMLP_DEVICE", "GPUMLP_KERNELS"):
         monkeypatch.setenv(name, "")
     model = SimpleNamespace(device=SimpleNamespace(kernels="numpy"))
-    monkeypatch.setattr(contenders, "keras_model", lambda workload, package: model)
+    monkeypatch.setattr(contenders, "keras_model", lambda workload, package, member: model)
     assert contenders.on_the_cpu(None, "numpy") is model and os.environ["GPUMLP_KERNELS"] == "numpy"
     with pytest.raises(RuntimeError, match="asked for its numba kernels, and would run with numpy"):
         contenders.on_the_cpu(None, "numba")
@@ -80,6 +80,29 @@ def test_predictions_are_verified_before_they_are_timed(spoilt, words):
     turn = calls(workload, predict, context)
     assert turn() is None
     assert [x.shape for x in seen] == [(1, 3)] * 8 and contexts == [0, 4]
+
+
+def test_an_ensemble_does_what_its_members_do_one_after_the_other(monkeypatch):
+    import ensembles
+    from workloads import Workload
+
+    for name in ("GPUMLP_DEVICE", "GPUMLP_KERNELS"):
+        monkeypatch.setenv(name, "")
+    workload = Workload("small", (3, 5, 1), batch=4, steps=6, members=3)
+    together, in_turn = ensembles.gpumlp_together(workload), ensembles.gpumlp_in_turn(workload)
+    first = [together(), in_turn()]
+    assert first[0] == first[1] != together() == in_turn()
+    assert len({workload.weights(k)[0].tobytes() for k in range(3)}) == 3
+
+
+def test_times_are_those_of_one_member(monkeypatch):
+    import run
+
+    monkeypatch.setattr(run, "installed", lambda packages: set(packages) <= {"gpumlp", "numpy", "numba"})
+    monkeypatch.setattr(run, "PAUSE", 0.0)
+    monkeypatch.setattr(run, "started", lambda suite, contender, workload: Fake([9, 9, 8 * 100 * 3e-6], 1.0))
+    rows = run.BENCHMARKS["ensemble"](1, ["8 of 1-256x7-1, batch 20"])
+    assert [r.median for r in rows] == pytest.approx([3.0, 3.0])
 
 
 def test_a_peer_predicts_in_a_process_of_its_own():
