@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from workloads import Workload
 
 from gpumlp import layers, losses, metrics, optimizers
-from gpumlp.engine import fit_plan
+from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.arena import Arena
 from gpumlp.engine.network import describe
 
@@ -47,10 +48,27 @@ class Training:
         arena = Arena(network.weights, np.dtype("float32"))
         return fit_plan.problem_of(network, arena, self.batch, loss, counted, self.optimizer, targets, False)
 
-    def plan(self, chip: Chip, tags: bool) -> fit_plan.Plan | str:
-        """Return how a GPU would train it, or why it cannot."""
+    def plan(self, chip: Any, tags: bool, models: int = 1) -> fit_plan.Plan | str:
+        """Return how a GPU (a `Chip`, a runtime) would train so many of it, or why it cannot."""
         problem = self.problem()
-        return problem if isinstance(problem, str) else fit_plan.best_plan(problem, chip, tags)
+        return problem if isinstance(problem, str) else fit_plan.best_plan(problem, chip, tags, models)
+
+    def predicted(self, chip: Any, mode: str, whole: bool) -> float | None:
+        """Return the seconds a step that gpumlp predicts: of the ``whole``-fit kernel by ``mode``, or as a graph."""
+        problem = self.problem()
+        if isinstance(problem, str):
+            return None
+        if not whole:
+            return cost.graph_seconds(problem, cost.machine(chip))
+        plan = self.plan(chip, cost.tags_by_default(chip) if mode == "auto" else mode == "tags")
+        return None if isinstance(plan, str) else plan.predicted
+
+
+def of(workload: Workload) -> Training:
+    """Return a benchmark's workload as the whole-fit kernel knows it."""
+    adam = optimizers.Adam(workload.learning_rate, epsilon=workload.epsilon)
+    how = ("sparse_categorical_crossentropy", "softmax") if workload.classes else ("mse", None)
+    return Training(workload.name, workload.sizes, workload.batch, *how, optimizer=adam)
 
 
 # One GPU for each architecture: most of its shared memory, and how many multiprocessors to cut the work for.

@@ -102,7 +102,7 @@ def numbers(page: str) -> dict[tuple[str, str], list[int]]:
     return {(kernel, variant): [int(n.replace(",", "")) for n in rest] for kernel, variant, *rest in cells[1:]}
 
 
-# ---- the whole-fit kernel, which is compiled for one network -----------------------------------------------------------
+# ---- the whole-fit kernel, which is compiled for one network ---------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,9 @@ def fits_table(found: list[Fit]) -> str:
         "",
         "## The whole-fit kernel",
         "",
-        f"It is compiled for one network, as its plan lays it out on a GPU. A step's code should stay within {CACHE >> 10} KB,",
-        "what a multiprocessor keeps of instructions; the code here is all of the kernel's, which at the launch's begin and",
-        "end loads and saves besides. Local memory: bytes a thread of stack, spill stores and spill loads.",
+        f"It is compiled for one network, as its plan lays it out on a GPU. A step's code should stay within {CACHE >> 10}",
+        "KB, what a multiprocessor keeps of instructions; the code here is all of the kernel's, which loads and saves",
+        "besides. Local memory: bytes a thread of stack, spill stores and spill loads.",
         "",
         "| network | architecture | exchange by | blocks x threads | shared | registers | local | code |",
         "|---|---|---|---:|---:|---:|---:|---:|",

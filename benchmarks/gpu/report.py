@@ -77,15 +77,19 @@ def line(r: rows.RateRow) -> str:
         text += f"  {r.rate:.4g} {r.rate_unit}"
     if r.share == r.share:
         text += f"  {100 * r.share:.0f}% of ceiling"
+    if r.predicted == r.predicted:
+        text += f"  (predicted: {r.predicted:.4g})"
     if r.ratio == r.ratio:
         text += f"  {r.ratio:.2f}x [{r.ratio_low:.2f}, {r.ratio_high:.2f}]"
     return f"{text}  {r.note}".rstrip()
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """Return the command line of a part: ``--output FILE``, where its rows go."""
+def arguments(description: str | None, limit: float | None = None) -> argparse.Namespace:
+    """Return a part's command line: ``--output FILE``, where its rows go, and, where it has a ``limit``, ``--seconds``."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--output", type=Path, help="CSV file of the rows (default: they are only printed)")
+    if limit is not None:
+        parser.add_argument("--seconds", type=float, default=limit, help=f"what to be done within (default: {limit:g})")
     return parser.parse_args()
 
 
