@@ -118,11 +118,10 @@ def torch_in_turn(workload: Workload) -> Turn:
         if graph is None:
             prepare()
         total.zero_()
-        with torch.no_grad():
-            for member in kept:
-                torch._foreach_copy_(own, member)
-                graph.replay()
-                torch._foreach_copy_(member, own)
+        for member in kept:
+            torch._foreach_copy_(own, member)
+            graph.replay()
+            torch._foreach_copy_(member, own)
         return float(total) / len(batches) / workload.members
 
     return turn

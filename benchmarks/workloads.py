@@ -74,8 +74,8 @@ ENSEMBLES = _named(
 )
 
 # The most telling first, for what does not fit into the time is left out. The wide network's gradients are so small
-# that Adam's epsilon would count, and that is where PyTorch's form of it differs from Keras's; and at the usual rate its
-# second loss would be astronomical. A step costs the same either way.
+# that Adam's epsilon would count, and that is where PyTorch's form of it differs from Keras's; and at the usual rate
+# its second loss would be astronomical. A step costs the same either way.
 GPU_STEPS = _named(
     replace(ARTICLE, steps=100, epochs=5),
     replace(POLICY, steps=100, epochs=5),

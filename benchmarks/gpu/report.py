@@ -85,7 +85,7 @@ def line(r: rows.RateRow) -> str:
 
 
 def arguments(description: str | None, limit: float | None = None) -> argparse.Namespace:
-    """Return a part's command line: ``--output FILE``, where its rows go, and, where it has a ``limit``, ``--seconds``."""
+    """Return a part's command line: ``--output FILE`` for its rows, and, where it has a ``limit``, ``--seconds``."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--output", type=Path, help="CSV file of the rows (default: they are only printed)")
     if limit is not None:
