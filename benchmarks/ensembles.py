@@ -7,6 +7,7 @@ library there are the ways to do it that its documentation has, and the fastest 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -66,12 +67,10 @@ def jax_threads(workload: Workload) -> Turn:
     """A jitted ``lax.scan`` a member, called by as many Python threads as there are processors: JAX lets them run."""
     import jax
 
-    from gpumlp.backends.team import processors
-
     step, _, x, y = jax_parts(workload)
     states = [jax_state(workload, k) for k in range(workload.members)]
     epoch = jax.jit(lambda state, x, y: jax.lax.scan(step, state, (x, y)), donate_argnums=0)
-    pool = ThreadPoolExecutor(processors())
+    pool = ThreadPoolExecutor(os.cpu_count())
 
     def one(k: int) -> float:
         states[k], losses = epoch(states[k], x, y)

@@ -17,14 +17,14 @@
 struct Exchange {
     Global<Packet> packets;   // [2, ``half``]: zeros before the first launch
     Global<uint32> arrivals;  // [1]: zero before the first launch
-    long long half;
+    int half;
     uint32 tag;      // the step's number, from 1, counted over all launches
     uint32 awaited;  // the count at which all blocks have arrived at the last exchange
-    long long base;  // where the step's half begins
+    int base;        // where the step's half begins
 
     DEVICE void begin_step(uint32 number) {
         tag = number;
-        base = (number & 1) * half;
+        base = (int)(number & 1) * half;
     }
     // Hand out a packet; ``at`` is its place in the half.
     DEVICE void publish(int at, float a, float b, float c) const {
@@ -42,9 +42,11 @@ struct Exchange {
     template <int COUNT, class Take> DEVICE bool collect(int from, bool again, Take take) const {
         if (TAGS || again) barrier();  // the block is done with what ``take`` overwrites
         else if (!all_arrived()) return false;
-        constexpr int EACH = 4;  // a thread's loads that are under way at once: one by one, each would take a latency
+        // A thread's loads are under way all at once: one by one, each would take a latency.
+        constexpr int ROUNDS = (COUNT + 8 * THREADS - 1) / (8 * THREADS);
+        constexpr int EACH = (COUNT + ROUNDS * THREADS - 1) / (ROUNDS * THREADS);
         bool late = false;
-        for (int first = thread_index(); first < COUNT; first += EACH * THREADS) {
+        for (int round = 0, first = thread_index(); round < ROUNDS; ++round, first += EACH * THREADS) {
             Packet held[EACH];
             bool all = false;
             for (int polls = 0; !all && !late; late = ++polls > PATIENCE) {

@@ -72,11 +72,11 @@ template <int N> DEVICE void load_some(Array<const float> p, int index, float (&
     }
 }
 
-// The widest tile of columns with which the block's groups of lanes all have one; else single columns.
+// How many columns a group of lanes sums at a time. Each value of a that is read serves so many: two columns take five
+// reads for six sums, where one takes four for three; four only where there is work for all groups then, too.
 DEVICE constexpr int tile_columns(int columns, int groups) {
-    for (int n = 4; n > 1; n /= 2)
-        if (n <= columns && TRIPLES * divide_up(columns, n) >= groups) return n;
-    return TRIPLES * columns > groups && columns > 1 ? 2 : 1;
+    if (columns >= 4 && TRIPLES * divide_up(columns, 4) >= groups) return 4;
+    return columns >= 2 ? 2 : 1;
 }
 
 // finish(t, c, s0, s1, s2) for samples 3 t, 3 t + 1, 3 t + 2 and each own column c: s = sum over k of a[b, k] w[c, k]

@@ -3,6 +3,27 @@
 // ``l`` is a layer; template argument L is the first one of its run, which has the same sizes.
 #pragma once
 
+// Rows are summed in whole quads: what is beyond their columns must be zeros.
+DEVICE void clear_padding(Shared<float> a, int columns, int ld) {
+    int more = ld - columns;
+    for (int e = thread_index(); e < BATCH * more; e += THREADS) a[e / more * ld + columns + e % more] = 0.0f;
+}
+
+// Collect the packets of COLUMNS columns of B samples into to[B, LD].
+template <int COLUMNS, int LD> CALLED bool collect(Exchange exchange, int from, Shared<float> to, bool again) {
+    if (LD > COLUMNS) {
+        barrier();
+        clear_padding(to, COLUMNS, LD);
+    }
+    auto take = [&](int i, const Packet &p) {
+        int t = i / COLUMNS, at = 3 * t * LD + i % COLUMNS;
+        to[at] = p.a;
+        if (3 * t + 1 < BATCH) to[at + LD] = p.b;
+        if (3 * t + 2 < BATCH) to[at + 2 * LD] = p.c;
+    };
+    return exchange.collect<TRIPLES * COLUMNS>(from, again, take);
+}
+
 struct Block {
     Global<const Member> m;  // read where it is needed: its words would fill registers
     Shared<float> memory;
@@ -62,27 +83,6 @@ struct Block {
             else w[r] = m[0].weights ? m[0].weights[from] : 1.0f;
         }
     }
-    // Rows are summed in whole quads: what is beyond their columns must be zeros.
-    DEVICE void clear_padding(Shared<float> a, int columns, int ld) const {
-        int more = ld - columns;
-        for (int e = thread_index(); e < BATCH * more; e += THREADS) a[e / more * ld + columns + e % more] = 0.0f;
-    }
-    // Collect the packets of COLUMNS columns of B samples into to[B, LD].
-    template <int COLUMNS, int LD> DEVICE bool collect(int from, Shared<float> to, bool again) const {
-        constexpr int PACKETS_OF = TRIPLES * COLUMNS;
-        if (LD > COLUMNS) {
-            barrier();
-            clear_padding(to, COLUMNS, LD);
-        }
-        auto take = [&](int i, const Packet &p) {
-            int t = i / COLUMNS, at = 3 * t * LD + i % COLUMNS;
-            to[at] = p.a;
-            if (3 * t + 1 < BATCH) to[at + LD] = p.b;
-            if (3 * t + 2 < BATCH) to[at + 2 * LD] = p.c;
-        };
-        return exchange.collect<PACKETS_OF>(from, again, take);
-    }
-
     // ---- forward -----------------------------------------------------------------------------------------------------
     template <int R> DEVICE bool forward_from() {
         for (int l = FIRST[R]; l < FIRST[R] + COUNT[R]; ++l)
@@ -108,7 +108,7 @@ struct Block {
         products<Y::COLUMNS, Y::IN / 4>(inputs<L>(l), Y::IN, weights, Y::COLUMN, own<L>(), finish);
         if (Y::EXCHANGED) exchange.sent();
         if (L == 0 && step + 1 < steps) fetch(step + 1);
-        if constexpr (Y::EXCHANGED) return collect<Y::OUTPUTS, Y::OUT>(AT_FORWARD[l], outputs<L>(l), false);
+        if constexpr (Y::EXCHANGED) return collect<Y::OUTPUTS, Y::OUT>(exchange, AT_FORWARD[l], outputs<L>(l), false);
         if (L < LAST && Y::OUT > Y::OUTPUTS) clear_padding(outputs<L>(l), Y::OUTPUTS, Y::OUT);
         barrier();
         return true;
@@ -191,14 +191,14 @@ struct Block {
         }
         if (L == LAST) log();
         if constexpr (L > 0 && !ALONE)
-            if (RELOAD[l] && !collect<Y::INPUTS, Y::IN>(AT_FORWARD[l - 1], inputs<L>(l), true)) return false;
+            if (RELOAD[l] && !collect<Y::INPUTS, Y::IN>(exchange, AT_FORWARD[l - 1], inputs<L>(l), true)) return false;
         if (!HANDS_ON || Y::PENALISED) barrier();
         if constexpr (Y::PENALISED) {
             penalties<L>(l);
             barrier();
         }
         update_one<L, COUNT[R]>(l, states);
-        if constexpr (HANDS_ON) return collect<Y::INPUTS, Y::IN>(AT_BACKWARD[l - 1], delta<L - 1>(l - 1), false);
+        if constexpr (HANDS_ON) return collect<Y::INPUTS, Y::IN>(exchange, AT_BACKWARD[l - 1], delta<L - 1>(l - 1), false);
         barrier();
         return true;
     }
@@ -334,6 +334,7 @@ struct Block {
             if (SLOTS > 0) state[0] = m[0].slot_1[at];
             if constexpr (SLOTS > 1) state[1] = m[0].slot_2[at];
         });
+        barrier();  // else the loads of all layers would be under way at once, each with a register to go to
         if constexpr (L < LAST) load<L + 1>(states);
     }
     template <int L> DEVICE void save(States<0> &states) const {

@@ -19,6 +19,7 @@
 #endif
 #define KERNEL(name) extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) name
 #define DEVICE __device__ __forceinline__
+#define CALLED static __device__ __noinline__  // a function that stands once, and whose registers are free for its caller
 #define CONSTANT static __constant__ const
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]  // as many as the launch asked for

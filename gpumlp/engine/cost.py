@@ -60,8 +60,9 @@ def step_seconds(problem: Problem, group: int, threads: int, tags: bool, reloads
     whole = group == 1 or stages[last].outputs <= 16
     cycles, seconds = 900.0, 0.0  # the loss, and the step's beginning
 
-    def packets(width: int) -> float:
-        return 0.0 if group == 1 else 16 * triples * width / machine.link
+    def packets(width: int) -> float:  # up to eight of them are under way for each thread at a time
+        more = -(-triples * width // (8 * threads)) - 1
+        return 0.0 if group == 1 else 16 * triples * width / machine.link + more * machine.tags
 
     for i, stage in enumerate(stages):
         everything = i == last and whole
@@ -84,15 +85,14 @@ def _products(triples: int, columns: int, quads: int, threads: int) -> float:
     """Return the cycles of the sums of products of ``columns`` columns; see fit.cu."""
     lanes = min(32, 1 << max(quads - 1, 0).bit_length())
     groups = threads // lanes
-    tile = next((n for n in (4, 2) if n <= columns and triples * -(-columns // n) >= groups), 0)
-    tile = tile or (2 if triples * columns > groups and columns > 1 else 1)
+    tile = 4 if columns >= 4 and triples * -(-columns // 4) >= groups else min(columns, 2)
     tiles, each = triples * -(-columns // tile), -(-quads // lanes)
     warps = tiles * lanes / 32
     steps = math.log2(lanes)
     reads = warps * each * (3 + tile) * 4  # of 128 bytes from shared memory, one a cycle
-    issued = warps * (each * (15 + 13 * tile) + 6 * tile * steps + 60) / 4
+    alone = each * (15 + 13 * tile) + 6 * tile * steps + 60  # instructions of a warp, one a cycle at best
     rounds = -(-tiles // groups)
-    return max(reads, issued) + rounds * (40 * each + 30 * steps + 150)
+    return max(reads, warps * alone / 4, rounds * alone) + rounds * (40 * each + 30 * steps + 100)
 
 
 def _update(rows: int, columns: int, lines: int, threads: int) -> float:

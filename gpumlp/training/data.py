@@ -148,8 +148,8 @@ class Batches:
     """Which batches each epoch runs: Keras's rules for batch_size, steps and shuffle over n samples.
 
     ``batch_size = ceil(n / steps)`` when only steps are given, 32 when neither is. With steps given, an epoch goes on
-    where the last one ended, and warns when the data runs out before its steps are done. With ``rows`` [n] the samples
-    are those of the data's. Shuffles are drawn from the stream that is current now, whichever is then.
+    where the last one ended, and warns when the data runs out before its steps are done. ``rows`` [n] says which
+    of the data's samples are meant, None all. Shuffles are drawn from the stream that is current at the construction.
     """
 
     def __init__(

@@ -15,6 +15,7 @@
 
 #define KERNEL(name) static void name
 #define DEVICE inline
+#define CALLED static
 #define CONSTANT static const
 #define SHARED(type, name, count)         \
     static host::Storage name##_storage; \
