@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import fit_cases
 from contenders import Contenders, Turn, jax_parts, keras_model, torch_adam, torch_fused, torch_parts
 from workloads import Workload
 
@@ -61,6 +60,8 @@ class OurFit:
     """
 
     def __init__(self, workload: Workload, mode: str, on_host: bool = False) -> None:
+        import fit_cases  # which imports gpumlp: peers' processes hold one library only
+
         os.environ["GPUMLP_DEVICE"], os.environ["GPUMLP_FIT"] = "cuda", mode
         self._mode, self._training = mode, fit_cases.of(workload)
         self._model = keras_model(workload, "gpumlp")

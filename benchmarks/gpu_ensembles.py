@@ -19,7 +19,7 @@ class OurEnsemble:
     """gpumlp's Ensemble as a turn, which also tells how it trained."""
 
     def __init__(self, workload: Workload) -> None:
-        os.environ["GPUMLP_DEVICE"] = "cuda"
+        os.environ["GPUMLP_DEVICE"], os.environ["GPUMLP_FIT"] = "cuda", "auto"
         import gpumlp
 
         self._ensemble = gpumlp.Ensemble(lambda k: keras_model(workload, "gpumlp", k), workload.members)
