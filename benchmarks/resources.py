@@ -82,7 +82,7 @@ def table(found: list[Use]) -> str:
     lines = [
         "# What the kernels take",
         "",
-        "Registers a thread, by architecture, and bytes of shared memory a block; of these none spills to local memory.",
+        "Registers a thread by architecture, bytes of shared memory a block; none of these spills to local memory.",
         f"Written by `benchmarks/resources.py` from the assembler's report ({compiler}).",
         "",
         "| kernel | variant | " + " | ".join(archs) + " | shared |",

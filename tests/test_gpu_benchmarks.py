@@ -4,10 +4,11 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from host.runtime import HostRuntime
+from host.runtime import HostRuntime, aligned_copy
 
 from gpumlp import devices
 
@@ -170,6 +171,79 @@ def test_every_value_of_an_exchange_arrives(scripts, way, blocks):
     words = (packets, arrivals, failures, rounds)
     runtime.launch("exchange.cuh", "barriers", defines, (blocks, 1), words, cooperative=True)
     assert arrivals[0] == rounds * blocks and not failures[0]
+
+
+class HostCupy:
+    """What the microbenchmarks ask of CuPy; its arrays are the host kernels', its clock counts launches."""
+
+    class Array(np.ndarray):
+        def get(self):
+            return np.array(self)
+
+    uint32 = np.uint32
+    launches = 0
+
+    def __init__(self, multiprocessors):
+        attributes = {"MultiProcessorCount": multiprocessors}
+        outer = self
+
+        class Event:
+            def record(self):
+                self.time = outer.launches
+
+            def synchronize(self): ...
+
+        self.cuda = SimpleNamespace(
+            Device=lambda: SimpleNamespace(attributes=attributes), Event=Event,
+            get_elapsed_time=lambda begin, end: float(end.time - begin.time),
+        )  # fmt: skip
+
+    def asarray(self, values):
+        return aligned_copy(np.asarray(values)).view(self.Array)
+
+    def zeros(self, shape, dtype):
+        return self.asarray(np.zeros(shape, dtype))
+
+
+def test_the_exchanges_are_measured_and_a_broken_one_is_not(scripts, monkeypatch):
+    import exchanges
+    import measure
+    from report import Report
+
+    cupy = HostCupy(multiprocessors=4)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr("environment.gpu", lambda: "a GPU")
+    for name, value in {"WITHIN": 3, "CHECKED": 3, "REPEATS": 1}.items():
+        monkeypatch.setattr(measure, name, value)
+    monkeypatch.setattr(exchanges, "THREADS", 32)
+    monkeypatch.setattr(exchanges, "SIZES", {"20 x 2": 14, "20 x 1": 7})
+    broken = False
+
+    class Kernels:
+        def __init__(self, text):
+            text = text.replace("+ 1.0f", "+ 2.0f") if broken else text
+            self.runtime = HostRuntime(mutate=lambda file, _: text)
+
+        def function(self, name):
+            return name
+
+        def launch(self, name, blocks, threads, words, cooperative):
+            assert cooperative and threads == 32
+            cupy.launches += 1
+            words = tuple(int(w) if isinstance(w, np.integer) else w for w in words)
+            self.runtime.launch("exchange.cuh", name, {"THREADS": threads}, (blocks, 1), words, cooperative=True)
+
+    monkeypatch.setattr(exchanges, "Kernels", Kernels)
+    out = Report(None, "micro")
+    exchanges.measured(None, out)
+    assert len(out.rows) == 2 * 2 * 2 + 2  # sizes, ways, 2 and 4 blocks; barriers
+    assert not [r.note for r in out.rows if r.median != r.median]
+    broken = True
+    out = Report(None, "micro")
+    exchanges.measured(None, out)
+    assert {r.note for r in out.rows if r.workload.startswith("exchange")} == {
+        "skipped: RuntimeError: values were lost or late"
+    }
 
 
 def micro_rows(clock=1.98, barrier=0.9, tags=0.5, link=0.1, blocks=(2, 64, 128)):
