@@ -40,10 +40,10 @@ struct Block {
         return at_most(Layer<L>::ROWS, Layer<L>::INPUTS - rank * Layer<L>::ROWS);
     }
     DEVICE Shared<float> array(int at, int count) const { return part(memory, at, count); }
-    // x, [B, IN]; of layer 0 twice, as the next step's batch is fetched while this one's is in use
+    // x, [B, IN]; of layer 0 twice where there is room: the next step's batch is fetched while this one's is in use
     template <int L> DEVICE Shared<float> inputs(int l, int of_step) const {
         constexpr int COUNT = BATCH * Layer<L>::IN;
-        return array(AT_INPUTS[l] + (L == 0 ? (of_step & 1) * COUNT : 0), COUNT);
+        return array(AT_INPUTS[l] + (L == 0 && AHEAD ? (of_step & 1) * COUNT : 0), COUNT);
     }
     template <int L> DEVICE Shared<float> inputs(int l) const { return inputs<L>(l, step); }
     template <int L> DEVICE Shared<float> outputs(int l) const {  // y, where it is whole
@@ -107,7 +107,7 @@ struct Block {
         };
         products<Y::COLUMNS, Y::IN / 4>(inputs<L>(l), Y::IN, weights, Y::COLUMN, own<L>(), finish);
         if (Y::EXCHANGED) exchange.sent();
-        if (L == 0 && step + 1 < steps) fetch(step + 1);
+        if (L == 0 && AHEAD && step + 1 < steps) fetch(step + 1);
         if constexpr (Y::EXCHANGED) return collect<Y::OUTPUTS, Y::OUT>(exchange, AT_FORWARD[l], outputs<L>(l), false);
         if (L < LAST && Y::OUT > Y::OUTPUTS) clear_padding(outputs<L>(l), Y::OUTPUTS, Y::OUT);
         barrier();
@@ -260,7 +260,7 @@ struct Block {
         if (u < Y::COLUMN_UNITS) {
             int k = u % Y::LINES, c = u / Y::LINES * Y::CHUNK;
             bool bias = HAS_BIAS[L] && k == Y::INPUTS, trains = TRAIN[L] & (bias ? 2 : 1);
-            int x = AT_INPUTS[L] + (L == 0 ? (step & 1) * BATCH * Y::IN : 0);
+            int x = AT_INPUTS[L] + (L == 0 && AHEAD ? (step & 1) * BATCH * Y::IN : 0);
             return {trains, bias, AT_OWN_DELTA[L] + c, Y::SLICE, x + (bias ? 0 : k), Y::IN,
                     AT_COLUMNS[L] + c * Y::COLUMN + (bias ? Y::IN : k), Y::COLUMN, own<L>() - c};
         }
@@ -354,7 +354,7 @@ struct Block {
         exchange = Exchange{m[0].packets, m[0].arrivals, PACKETS, 0, (uint32)m[0].awaited, 0};
         load<0>(states);
         if (WIDTH[0] < Layer<0>::IN)
-            for (int half = 0; half < 2; ++half) clear_padding(inputs<0>(0, half), WIDTH[0], Layer<0>::IN);
+            for (int half = 0; half <= AHEAD; ++half) clear_padding(inputs<0>(0, half), WIDTH[0], Layer<0>::IN);
         fetch(0);
         barrier();
         bool well = true;
@@ -367,6 +367,10 @@ struct Block {
             objective();
             well = backward_from<RUNS - 1>(states);
             ++step;
+            if (!AHEAD && well && step < steps) {
+                fetch(step);
+                barrier();
+            }
         }
         if (well && !ALONE) {  // what is written now has been read by all
             exchange.arrive();

@@ -38,8 +38,9 @@ DEVICE constexpr int lanes_for(int count) {
     while (lanes < count && lanes < 32) lanes *= 2;
     return lanes;
 }
-// How many of ``count`` neighbouring columns a thread takes at a time.
-DEVICE constexpr int chunk_for(int count) { return count >= 3 ? 4 : count; }
+// How many of ``count`` neighbouring columns a thread takes at a time: more of them share what is read, fewer are dealt
+// out more evenly, so that less state has its place in registers.
+DEVICE constexpr int chunk_for(int count) { return count >= 3 && MOST_AT_ONCE == 4 ? 4 : at_most(count, 2); }
 
 constexpr int LAST = LAYERS - 1;
 constexpr bool ALONE = GROUP == 1;  // one block has the whole network: nothing is exchanged

@@ -37,10 +37,9 @@ def machine(runtime: Any) -> Machine:
     return MACHINES.get(getattr(runtime, "arch", ""), ESTIMATED)
 
 
-def tags_by_default(runtime: Any) -> bool:
-    """Return whether tags are the faster exchange on a runtime's GPU."""
-    found = machine(runtime)
-    return found.tags <= found.barrier
+def tags_by_default(machine: Machine) -> bool:
+    """Return whether tags are the faster exchange."""
+    return machine.tags <= machine.barrier
 
 
 def graph_seconds(problem: Problem, machine: Machine) -> float:
@@ -52,7 +51,9 @@ def graph_seconds(problem: Problem, machine: Machine) -> float:
     return nodes * machine.node + flops / 20e12 + parameters * 28 / 2e12
 
 
-def step_seconds(problem: Problem, group: int, threads: int, tags: bool, reloads: int, machine: Machine) -> float:
+def step_seconds(
+    problem: Problem, group: int, threads: int, most: int, tags: bool, reloads: int, ahead: bool, machine: Machine
+) -> float:
     """Predict a step of the whole-fit kernel on ``group`` blocks of ``threads``."""
     rows, stages = problem.batch, problem.stages
     triples, last = -(-rows // 3), len(stages) - 1
@@ -64,6 +65,8 @@ def step_seconds(problem: Problem, group: int, threads: int, tags: bool, reloads
         more = -(-triples * width // (8 * threads)) - 1
         return 0.0 if group == 1 else 16 * triples * width / machine.link + more * machine.tags
 
+    if not ahead:  # two reads, one after the other: which sample, and the sample
+        seconds += 1.4e-6 + 4 * rows * stages[0].inputs / machine.link
     for i, stage in enumerate(stages):
         everything = i == last and whole
         columns = stage.outputs if everything else -(-stage.outputs // group)
@@ -71,10 +74,10 @@ def step_seconds(problem: Problem, group: int, threads: int, tags: bool, reloads
         cycles += _products(triples, columns, -(-stage.inputs // 4), threads)
         if not everything:
             seconds += wait + packets(stage.outputs)
-        update = _update(rows, columns, stage.inputs + 1, threads)
+        update = _update(rows, columns, stage.inputs + 1, threads, most)
         if i:
             cycles += _products(triples, below, -(-stage.outputs // 4), threads)
-            update += _update(rows, below, stage.outputs, threads)
+            update += _update(rows, below, stage.outputs, threads, most)
         hidden = wait if i > 1 else 0.0
         seconds += max(update / machine.clock, hidden) + (packets(stage.inputs) if i > 1 else 0.0)
     seconds += 0.5 * reloads * packets(max(s.inputs for s in stages))  # half of it behind an exchange
@@ -95,9 +98,9 @@ def _products(triples: int, columns: int, quads: int, threads: int) -> float:
     return max(reads, warps * alone / 4, rounds * alone) + rounds * (40 * each + 30 * steps + 100)
 
 
-def _update(rows: int, columns: int, lines: int, threads: int) -> float:
+def _update(rows: int, columns: int, lines: int, threads: int, most: int) -> float:
     """Return the cycles of the gradients of ``columns`` columns, and their update."""
-    chunk = 4 if columns >= 3 else columns
+    chunk = 4 if columns >= 3 and most == 4 else min(columns, 2)
     if not chunk:
         return 0.0
     warps = -(-lines // 32) * -(-columns // chunk)

@@ -79,10 +79,14 @@ class Feed:
 
     def part_steps(self, data: Dataset, batch: int, first: int, last: int) -> list[int]:
         """Return how many steps each part will have."""
-        if self._runtime is None or self._make_resident(data):
+        if self.is_resident(data):
             return [last - first]
         steps = self._stage_steps(data, batch, first, last)
         return [min(steps, last - start) for start in range(first, last, steps)]
+
+    def is_resident(self, data: Dataset) -> bool:
+        """Whether ``data`` is where the backend computes, or can be brought there as a whole."""
+        return self._runtime is None or self._make_resident(data)
 
     def _stage_steps(self, data: Dataset, batch: int, first: int, last: int) -> int:
         row = sum(a.nbytes for a in data.arrays) // len(data)

@@ -114,8 +114,8 @@ def best_plan(problem: Problem, runtime: Any, tags: bool, models: int = 1) -> Pl
     best, least = None, 0.0
     for group in _groups(problem, runtime.multiprocessors):
         at_once = runtime.multiprocessors // group
-        for threads in _threads(problem, group):
-            plan = _plan(problem, group, threads, tags, runtime.shared_bytes, machine)
+        for most, threads in _threads(problem, group):
+            plan = _plan(problem, group, threads, most, tags, runtime.shared_bytes, machine)
             if plan is not None:
                 seconds = plan.predicted * -(-models // at_once)
                 if best is None or seconds < least:
@@ -134,11 +134,17 @@ def _groups(problem: Problem, multiprocessors: int) -> list[int]:
     return sorted(g for g in found | {1} if g <= multiprocessors)
 
 
-def _threads(problem: Problem, group: int) -> list[int]:
-    """Return the sizes of a block to try: those among which the largest update is dealt out evenly."""
-    units = max(_units(stage, i, problem, group) for i, stage in enumerate(problem.stages))
-    sizes = {-(-units // (each * WARP)) * WARP for each in range(1, 9)} | {128, 256, 512}
-    return sorted(s for s in sizes if 2 * WARP <= s <= 1024)
+def _threads(problem: Problem, group: int) -> list[tuple[int, int]]:
+    """Return what to try: how many columns a thread updates at once, and among how many threads.
+
+    The sizes of a block are those among which the largest update is dealt out evenly.
+    """
+    found: list[tuple[int, int]] = []
+    for most in (2, 4):
+        units = max(_units(stage, i, problem, group, most) for i, stage in enumerate(problem.stages))
+        sizes = {-(-units // (each * WARP)) * WARP for each in range(1, 9)} | {128, 256, 512}
+        found += [(most, size) for size in sorted(sizes) if 2 * WARP <= size <= 1024]
+    return found
 
 
 def _whole(problem: Problem, group: int) -> bool:
@@ -152,24 +158,25 @@ def _columns(problem: Problem, i: int, group: int) -> int:
     return problem.stages[i].outputs if whole else -(-problem.stages[i].outputs // group)
 
 
-def _chunk(count: int) -> int:
-    return 4 if count >= 3 else count
+def _chunk(count: int, most: int) -> int:
+    return 4 if count >= 3 and most == 4 else min(count, 2)
 
 
-def _units(stage: Stage, i: int, problem: Problem, group: int) -> int:
+def _units(stage: Stage, i: int, problem: Problem, group: int, most: int) -> int:
     """Return into how many units a layer's update is cut: fit_layout.cuh has the same."""
     columns, rows = _columns(problem, i, group), -(-stage.inputs // group) if i else 0
     lines = stage.inputs + (stage.bias is not None)
-    return lines * -(-columns // _chunk(columns)) + (stage.outputs * -(-rows // _chunk(rows)) if rows else 0)
+    below = stage.outputs * -(-rows // _chunk(rows, most)) if rows else 0
+    return lines * -(-columns // _chunk(columns, most)) + below
 
 
-def _state_registers(problem: Problem, group: int, threads: int) -> int:
+def _state_registers(problem: Problem, group: int, threads: int, most: int) -> int:
     """Return how many registers a thread needs for the optimizer's state."""
     slots, total = len(problem.optimizer.slots), 0
     for i, stage in enumerate(problem.stages):
         rows = -(-stage.inputs // group) if i else 0
-        wide = max(_chunk(_columns(problem, i, group)), _chunk(rows))
-        total += -(-_units(stage, i, problem, group) // threads) * wide * slots
+        wide = max(_chunk(_columns(problem, i, group), most), _chunk(rows, most))
+        total += -(-_units(stage, i, problem, group, most) // threads) * wide * slots
     return total
 
 
@@ -181,7 +188,7 @@ def _up(count: int) -> int:
 class _Layout:
     """Places in shared memory, in floats, as fit_layout.cuh names them."""
 
-    def __init__(self, problem: Problem, group: int, room: int, series: int) -> None:
+    def __init__(self, problem: Problem, group: int, room: int, series: int, ahead: bool) -> None:
         self.size = 0
         batch, stages = problem.batch, problem.stages
         last, alone = len(stages) - 1, group == 1
@@ -195,7 +202,7 @@ class _Layout:
         ]
         self.rows = [0] + [self._take(-(-stages[i].inputs // group) * outs[i]) for i in range(1, len(stages))]
         self.z = [self._take(batch * slices[i]) if s.needs_input else 0 for i, s in enumerate(stages)]
-        self.inputs = [self._take(2 * batch * ins[0])] + [0] * last
+        self.inputs = [self._take((1 + ahead) * batch * ins[0])] + [0] * last
         self._place_gradients(batch, outs, slices, alone, whole)
         if alone:  # its own outputs are all there are
             self.inputs[1:] = [self._take(batch * n) for n in ins[1:]]
@@ -241,14 +248,19 @@ class _Layout:
         self.reloads = [int(i in passing and i != passing[-1]) for i in range(len(ins))]
 
 
-def _plan(problem: Problem, group: int, threads: int, tags: bool, shared: int, machine: cost.Machine) -> Plan | None:
+def _plan(
+    problem: Problem, group: int, threads: int, most: int, tags: bool, shared: int, machine: cost.Machine
+) -> Plan | None:
     """Return the plan of these sizes, or None where it does not fit."""
-    if _state_registers(problem, group, threads) > min(255, REGISTERS // (-(-threads // 128) * 128)) - WORKING:
+    if _state_registers(problem, group, threads, most) > min(255, REGISTERS // (-(-threads // 128) * 128)) - WORKING:
         return None
     weighted = [int(problem.weighted and m.weighted) for m in problem.metrics]
     series = 1 + len(weighted) + sum(weighted)
-    layout = _Layout(problem, group, shared // 4, series)
-    if 4 * layout.size > shared:
+    for ahead in (True, False):  # the next batch fetched while one is in use, if there is room for both
+        layout = _Layout(problem, group, shared // 4, series, ahead)
+        if 4 * layout.size <= shared:
+            break
+    else:
         return None
     stages, last = problem.stages, len(problem.stages) - 1
     triples, half, exchanges = -(-problem.batch // 3), 0, 0
@@ -281,7 +293,7 @@ def _plan(problem: Problem, group: int, threads: int, tags: bool, shared: int, m
     runs = _runs(lists, last)
     momentum = isinstance(optimizer, SGD) and bool(optimizer.slots)
     defines: dict[str, int | str] = {
-        "THREADS": threads, "RESIDENT": 1, "GROUP": group, "BATCH": problem.batch, "LAYERS": len(stages), "TAGS": int(tags),
+        "THREADS": threads, "RESIDENT": 1, "MOST_AT_ONCE": most, "GROUP": group, "BATCH": problem.batch, "LAYERS": len(stages), "TAGS": int(tags),
         "PATIENCE": PATIENCE, "LAST_IS_WHOLE": int(_whole(problem, group)),
         "LOSS": loss_number(problem.loss)[0], "SPARSE": int(problem.loss.sparse), "TARGETS": problem.targets,
         "SOFTMAX": int(isinstance(stages[-1].activation, Softmax)), "WEIGHTED": int(problem.weighted),
@@ -289,11 +301,11 @@ def _plan(problem: Problem, group: int, threads: int, tags: bool, shared: int, m
         "OPTIMIZER": 2 if isinstance(optimizer, Adam) else int(momentum),
         "NESTEROV": int(isinstance(optimizer, SGD) and optimizer.nesterov),
         "RUNS": len(runs), "RUN_FIRST": ", ".join(str(r[0]) for r in runs),
-        "RUN_COUNT": ", ".join(str(len(r)) for r in runs), "PACKETS": half, "PREDICTIONS_AT": layout.predictions, "TARGETS_AT": layout.targets,
+        "RUN_COUNT": ", ".join(str(len(r)) for r in runs), "PACKETS": half, "AHEAD": int(ahead), "PREDICTIONS_AT": layout.predictions, "TARGETS_AT": layout.targets,
         "WEIGHTS_AT": layout.weights, "LOGS_AT": layout.logs,
         **{name: ", ".join(map(_literal, values)) for name, values in lists.items()},
     }  # fmt: skip
-    seconds = cost.step_seconds(problem, group, threads, tags, sum(layout.reloads), machine)
+    seconds = cost.step_seconds(problem, group, threads, most, tags, sum(layout.reloads), ahead, machine)
     return Plan(group, threads, 4 * layout.size, defines, half, exchanges, series, columns, seconds)
 
 

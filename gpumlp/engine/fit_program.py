@@ -17,8 +17,8 @@ import numpy as np
 from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.feed import Part
 from gpumlp.engine.fit_plan import Plan, Problem
-from gpumlp.engine.graph_program import CAPACITY, GraphProgram
-from gpumlp.engine.program import StepLogs, Task
+from gpumlp.engine.graph_program import CAPACITY, PLANS, GraphProgram
+from gpumlp.engine.program import LoopProgram, StepLogs, Task
 from gpumlp.errors import KernelError
 from gpumlp.optimizers import SGD, Adam
 
@@ -111,15 +111,16 @@ class FitProgram(GraphProgram):
         super().__init__(network, arena, backend, batch)
         self._choices: dict[Any, _Choice] = {}
         self._last: _Choice | None = None
-        self.mode = os.environ.get("GPUMLP_FIT", "auto")
-        if self.mode not in CHOICES:
-            raise ValueError(f"GPUMLP_FIT must be one of {', '.join(CHOICES)}; got {self.mode!r}.")
+        self._mode = os.environ.get("GPUMLP_FIT", "auto")
+        if self._mode not in CHOICES:
+            raise ValueError(f"GPUMLP_FIT must be one of {', '.join(CHOICES)}; got {self._mode!r}.")
+        self._graphs_only = "GPUMLP_FIT=graph" if self._mode == "graph" else ""
 
     def describe(self) -> str:
         if self._last is None:
             return super().describe()
         if self._last.launcher is None:
-            return f"{super().describe()}; not the whole-fit kernel, as {self._last.why}"
+            return f"{super().describe()}; not the whole-fit kernel: {self._last.why}"
         return self._last.why
 
     def run(self, *task: Any) -> StepLogs:
@@ -129,40 +130,53 @@ class FitProgram(GraphProgram):
     @staticmethod
     def run_together(programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
         """Run the steps of several models in one launch where that can be; see `LoopProgram.run_together`."""
-        choice = programs[0]._choose(programs, tasks)
+        first, count = programs[0], len(programs)
+        if count > 1 and not _alike(programs, tasks):
+            return LoopProgram.run_together(programs, tasks)
+        choice = first._choose(tasks[0], count)
+        for program in programs:
+            program._last = choice
         if choice.launcher is None:
             return [GraphProgram.run(program, *task) for program, task in zip(programs, tasks, strict=True)]
+        together = choice.launcher.models
+        if together < count:  # the chip has room for so many at a time
+            parts = [slice(i, i + together) for i in range(0, count, together)]
+            return [logs for part in parts for logs in FitProgram.run_together(programs[part], tasks[part])]
         try:
             return _run(choice.launcher, programs, tasks)
-        except KernelError as error:  # nothing has changed: a launch that fails writes nothing back
+        except KernelError as error:  # a launch that fails writes nothing back: the steps are still to be done
             for program in programs:
                 program._give_up(str(error))
             return FitProgram.run_together(programs, tasks)
 
     def _give_up(self, why: str) -> None:
         self._choices.clear()
-        self.mode, self._failed = "graph", why
+        self._graphs_only = why
 
-    _failed = "GPUMLP_FIT=graph"
+    def _key(self, task: Task) -> Any:
+        """Return all that a launch is compiled for."""
+        assert task.data.y is not None and task.optimizer is not None
+        config = {**task.optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
+        penalties = [spec.regularizer for spec in self.network.weights]
+        data = task.data.weights is not None, task.data.y.shape[1]
+        return (
+            task.batch, task.loss, *task.metrics, *config.items(), *data, self.network.trainable,
+            *fit_plan.stages_of(self.network), *penalties,
+        )  # fmt: skip
 
-    def _choose(self, programs: Sequence[Any], tasks: Sequence[Task]) -> _Choice:
-        task = tasks[0]
+    def _choose(self, task: Task, models: int) -> _Choice:
         if task.optimizer is None or task.slots is None:
             return _Choice(None, "nothing is trained")
-        assert task.data.y is not None
-        config = {**task.optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
-        key = (
-            len(programs), task.batch, task.loss, *task.metrics, *config.items(), task.data.weights is not None,
-            task.data.y.shape[1],
-        )  # fmt: skip
+        key = models, self._key(task)
         if key not in self._choices:
-            self._choices[key] = self._decide(task, len(programs))
-        self._last = self._choices[key]
-        return self._last
+            if len(self._choices) >= PLANS:
+                del self._choices[next(iter(self._choices))]
+            self._choices[key] = self._decide(task, models)
+        return self._choices[key]
 
     def _decide(self, task: Task, models: int) -> _Choice:
-        if self.mode == "graph":
-            return _Choice(None, self._failed)
+        if self._graphs_only:
+            return _Choice(None, self._graphs_only)
         assert task.optimizer is not None and task.data.y is not None
         problem = fit_plan.problem_of(
             self.network, self.arena, task.batch, task.loss, task.metrics, task.optimizer, task.data.y.shape[1],
@@ -172,14 +186,28 @@ class FitProgram(GraphProgram):
             return _Choice(None, problem)
         runtime = self.backend.runtime
         machine = cost.machine(runtime)
-        tags = cost.tags_by_default(runtime) if self.mode == "auto" else self.mode == "tags"
+        tags = cost.tags_by_default(machine) if self._mode == "auto" else self._mode == "tags"
         plan = fit_plan.best_plan(problem, runtime, tags, models)
         if isinstance(plan, str):
             return _Choice(None, plan)
-        graph = cost.graph_seconds(problem, machine)
-        if self.mode == "auto" and graph < plan.predicted:
-            return _Choice(None, f"a step would take {plan.predicted * 1e6:.1f} us, and {graph * 1e6:.1f} us as a graph")
-        return _Choice(_Launcher(self.backend, plan, models), _told(plan, models, tags, machine))
+        together = models if plan.group == 1 else min(models, runtime.multiprocessors // plan.group)
+        graph, rounds = cost.graph_seconds(problem, machine), -(-models // together)
+        if self._mode == "auto" and graph * models < plan.predicted * rounds:
+            return _Choice(
+                None, f"a step is predicted to take {plan.predicted * 1e6:.1f} us, and {graph * 1e6:.1f} us as a graph"
+            )
+        return _Choice(_Launcher(self.backend, plan, together), _told(plan, together, tags, machine))
+
+
+def _alike(programs: Sequence[Any], tasks: Sequence[Task]) -> bool:
+    """Whether one launch can run all: the same kernel, and every model's data on the device."""
+    if any(task.optimizer is None for task in tasks):
+        return False
+    first = programs[0]._key(tasks[0])
+    return all(
+        program._key(task) == first and program._feed.is_resident(task.data)
+        for program, task in zip(programs, tasks, strict=True)
+    )
 
 
 def _told(plan: Plan, models: int, tags: bool, machine: cost.Machine) -> str:
