@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,15 +54,20 @@ class Training:
         problem = self.problem()
         return problem if isinstance(problem, str) else fit_plan.best_plan(problem, chip, tags, models)
 
-    def predicted(self, chip: Any, mode: str, whole: bool) -> float | None:
-        """Return the seconds a step that gpumlp predicts: of the ``whole``-fit kernel by ``mode``, or as a graph."""
-        problem = self.problem()
+    @functools.cache  # noqa: B019, there are a few
+    def predicted(self, chip: Any, mode: str, whole: bool, models: int = 1) -> float | None:
+        """Return the seconds that gpumlp predicts for a step of all models.
+
+        Of the ``whole``-fit kernel by ``mode`` (GPUMLP_FIT's), as many models at once as have room; or as graphs.
+        """
+        problem, machine = self.problem(), cost.machine(chip)
         if isinstance(problem, str):
             return None
         if not whole:
-            return cost.graph_seconds(problem, cost.machine(chip))
-        plan = self.plan(chip, cost.tags_by_default(chip) if mode == "auto" else mode == "tags")
-        return None if isinstance(plan, str) else plan.predicted
+            return models * cost.graph_seconds(problem, machine)
+        tags = cost.tags_by_default(machine) if mode == "auto" else mode == "tags"
+        plan = fit_plan.best_plan(problem, chip, tags, models)
+        return None if isinstance(plan, str) else plan.predicted * -(-models // (chip.multiprocessors // plan.group))
 
 
 def of(workload: Workload) -> Training:

@@ -73,7 +73,6 @@ class OurFit:
         if not on_host:
             x, y = self._runtime.xp.asarray(x), self._runtime.xp.asarray(y)
         self._turn = _fitted(workload, self._model, x, y)
-        self._predicted: dict[bool, float | None] = {}
 
     def __call__(self) -> float | None:
         return self._turn()
@@ -84,9 +83,7 @@ class OurFit:
         whole = program.startswith("whole-fit kernel")
         if self._mode in ("tags", "barrier") and not whole:
             raise RuntimeError(program)
-        if whole not in self._predicted:
-            self._predicted[whole] = self._training.predicted(self._runtime, self._mode, whole)
-        return {"program": program, "predicted": self._predicted[whole]}
+        return {"program": program, "predicted": self._training.predicted(self._runtime, self._mode, whole)}
 
 
 def gpumlp_by(mode: str) -> Callable[[Workload], Turn]:

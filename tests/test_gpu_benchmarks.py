@@ -330,7 +330,10 @@ def test_an_ensembles_turn_is_the_mean_of_its_members(host_gpu):
     x, y = workload.data()
     alone = [gpu_contenders.keras_model(workload, "gpumlp", k) for k in range(2)]
     losses = [m.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"][0] for m in alone]
-    assert turn() == pytest.approx(np.mean(losses)) and "2 members" in turn.told()["program"]
+    assert turn() == pytest.approx(np.mean(losses))
+    told = turn.told()
+    assert "2 members, each whole-fit" in told["program"]
+    assert f"predicted {told['predicted'] * 1e6:.1f} us" in told["program"], "both at once take a step's time"
 
 
 def test_what_the_sanitizer_looks_at_runs_on_the_host(host_gpu):
