@@ -337,9 +337,9 @@ def test_an_ensembles_turn_is_the_mean_of_its_members(host_gpu):
 
 
 def test_what_the_sanitizer_looks_at_runs_on_the_host(host_gpu):
-    import whole_fits
+    import sanitized
 
-    whole_fits.main()
+    sanitized.whole_fits()
 
 
 def test_contests_need_agreement_and_report_who_is_out(scripts, monkeypatch, tmp_path):

@@ -1,11 +1,13 @@
-"""A short fit by the whole-fit kernel, with its blocks' exchange by tags and by a barrier: what the sanitizer looks at.
+"""What the sanitizer looks at: short whole fits with either exchange, and small cases of ``python -m gpumlp check``.
 
-The losses of both must be the same to the bit. The sanitizer slows a kernel a hundredfold, so there are few steps.
+The losses of both fits must be the same to the bit. The sanitizer slows a kernel a hundredfold, so there are few steps.
+All stands in one process, as most of the sanitizer's time is a process's start.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
 import environment  # noqa: F401, its paths come before the package
 import numpy as np
@@ -30,11 +32,14 @@ def losses(exchange: str) -> list[float]:
     return history["loss"]
 
 
-def main() -> None:
-    """Run both."""
+def whole_fits() -> None:
+    """Run both fits."""
     if losses("tags") != losses("barrier"):
         raise RuntimeError("tags and barrier differ")
 
 
 if __name__ == "__main__":
-    main()
+    from gpumlp import cli
+
+    whole_fits()
+    sys.exit(cli.main(["check", "--small", "--kernels", "cuda"]))
