@@ -16,6 +16,8 @@ import numpy as np
 from contenders import Contenders, Turn, jax_parts, jax_state, on_the_cpu, torch_adam, torch_network, torch_parts
 from workloads import Workload
 
+Stacked = Callable[[Any, Any], Any]  # fills the gradients of stacked weights from x, y, and returns each member's loss
+
 
 def gpumlp_together(workload: Workload) -> Turn:
     """gpumlp's Ensemble, with its compiled kernels."""
@@ -77,8 +79,8 @@ def jax_threads(workload: Workload) -> Turn:
     return lambda: float(np.mean(list(pool.map(one, range(workload.members)))))
 
 
-def _torch_stacked(workload: Workload, params: list[Any], backward: Callable[[Any, Any], Any]) -> Turn:
-    """Return the turn in which ``backward(x, y)`` fills the gradients of stacked ``params``, and returns the losses."""
+def _torch_stacked(workload: Workload, params: list[Any], backward: Stacked) -> Turn:
+    """Return the turn of stacked ``params``."""
     import torch
 
     _, _, batches = torch_parts(workload, "cpu")
@@ -94,13 +96,13 @@ def _torch_stacked(workload: Workload, params: list[Any], backward: Callable[[An
     return turn
 
 
-def torch_vmap(workload: Workload) -> Turn:
-    """PyTorch's ``torch.func``: ``vmap`` of ``grad_and_value`` over stacked weights, and its fused Adam over these."""
+def vmap_parts(workload: Workload, device: str) -> tuple[list[Any], Stacked]:
+    """Return the stacked weights and the backward pass of ``torch.func``: ``vmap`` of ``grad_and_value``."""
     import torch
     from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
-    net, loss, _ = torch_parts(workload, "cpu")
-    stacked, _ = stack_module_state([torch_network(workload, "cpu", k) for k in range(workload.members)])
+    net, loss, _ = torch_parts(workload, device)
+    stacked, _ = stack_module_state([torch_network(workload, device, k) for k in range(workload.members)])
     params = {name: value.detach() for name, value in stacked.items()}
 
     def objective(params: Any, x: Any, y: Any) -> Any:
@@ -115,15 +117,20 @@ def torch_vmap(workload: Workload) -> Turn:
         return values
 
     torch.set_grad_enabled(False)  # vmap's functions take gradients of their own
-    return _torch_stacked(workload, list(params.values()), backward)
+    return list(params.values()), backward
 
 
-def torch_baddbmm(workload: Workload) -> Turn:
-    """PyTorch with stacked weights, layer by layer as ``baddbmm``: by hand, what ``vmap`` does, and its fused Adam."""
+def torch_vmap(workload: Workload) -> Turn:
+    """PyTorch's ``vmap`` over stacked weights, and its fused Adam over these."""
+    return _torch_stacked(workload, *vmap_parts(workload, "cpu"))
+
+
+def baddbmm_parts(workload: Workload, device: str) -> tuple[list[Any], Stacked]:
+    """Return the stacked weights, and the backward pass by hand, layer by layer as ``baddbmm``: what ``vmap`` does."""
     import torch
 
     weights = zip(*(workload.weights(k) for k in range(workload.members)), strict=True)
-    params = [torch.from_numpy(np.stack(each)).requires_grad_() for each in weights]
+    params = [torch.from_numpy(np.stack(each)).to(device).requires_grad_() for each in weights]
 
     def backward(x: Any, y: Any) -> Any:
         for p in params:
@@ -135,7 +142,12 @@ def torch_baddbmm(workload: Workload) -> Turn:
         values.sum().backward()
         return values.detach()
 
-    return _torch_stacked(workload, params, backward)
+    return params, backward
+
+
+def torch_baddbmm(workload: Workload) -> Turn:
+    """PyTorch with stacked weights, layer by layer as ``baddbmm``, and its fused Adam."""
+    return _torch_stacked(workload, *baddbmm_parts(workload, "cpu"))
 
 
 def torch_in_turn(workload: Workload) -> Turn:

@@ -6,14 +6,16 @@ loss of its first epoch. What compiles or captures does so in the first turn, wh
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
-from contenders import Contenders, Turn, jax_parts, jax_scan, keras_model, torch_adam, torch_fused, torch_parts
+from contenders import Contenders, Turn, jax_parts, keras_model, torch_adam, torch_fused, torch_parts
 from workloads import Workload
 
 
-def _repeated(workload: Workload, epoch: Turn) -> Turn:
+def repeated(workload: Workload, epoch: Turn) -> Turn:
     """Return the turn of all epochs from that of one."""
 
     def turn() -> float | None:
@@ -33,7 +35,8 @@ def _fitted(workload: Workload, model: Any, x: Any, y: Any) -> Turn:
     return turn
 
 
-def _exact_torch() -> None:
+def exact_torch() -> None:
+    """Have PyTorch compute in float32; RuntimeError without a GPU."""
     import torch
 
     if not torch.cuda.is_available():
@@ -41,7 +44,8 @@ def _exact_torch() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def _exact_jax() -> None:
+def exact_jax() -> None:
+    """Have JAX compute in float32; RuntimeError without a GPU."""
     import jax
 
     if jax.default_backend() == "cpu":
@@ -49,85 +53,141 @@ def _exact_jax() -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
 
 
-def gpumlp_cuda(workload: Workload) -> Turn:
-    """gpumlp's fit on the GPU: all epochs in one call."""
-    os.environ["GPUMLP_DEVICE"] = "cuda"
-    import cupy
+class OurFit:
+    """gpumlp's fit as a turn, which also tells how it trained and what that was predicted to take.
 
-    model = keras_model(workload, "gpumlp")
-    x, y = (cupy.asarray(a) for a in workload.data())
+    ``mode`` is GPUMLP_FIT's: who decides, or how to train. RuntimeError, with the reason, where that cannot be.
+    """
 
-    return _fitted(workload, model, x, y)
+    def __init__(self, workload: Workload, mode: str, on_host: bool = False) -> None:
+        import fit_cases  # which imports gpumlp: peers' processes hold one library only
+
+        os.environ["GPUMLP_DEVICE"], os.environ["GPUMLP_FIT"] = "cuda", mode
+        self._mode, self._training = mode, fit_cases.of(workload)
+        self._model = keras_model(workload, "gpumlp")
+        self._runtime = self._model.device.backend().runtime
+        plan = self._training.plan(self._runtime, mode == "tags")
+        if mode in ("tags", "barrier") and isinstance(plan, str):
+            raise RuntimeError(f"no whole-fit kernel: {plan}")
+        x, y = workload.data()
+        if not on_host:
+            x, y = self._runtime.xp.asarray(x), self._runtime.xp.asarray(y)
+        self._turn = _fitted(workload, self._model, x, y)
+
+    def __call__(self) -> float | None:
+        return self._turn()
+
+    def told(self) -> dict[str, Any]:
+        """Return the Program in words, and the seconds a step that were predicted for it, where there is a model."""
+        program = self._model.program
+        whole = program.startswith("whole-fit kernel")
+        if self._mode in ("tags", "barrier") and not whole:
+            raise RuntimeError(program)
+        return {"program": program, "predicted": self._training.predicted(self._runtime, self._mode, whole)}
+
+
+def gpumlp_by(mode: str) -> Callable[[Workload], Turn]:
+    """Return the contender that is gpumlp's fit on the GPU by this GPUMLP_FIT: all epochs in one call."""
+    return functools.partial(OurFit, mode=mode)
+
+
+def gpumlp_from_host(workload: Workload) -> Turn:
+    """gpumlp's fit as a user calls it: from NumPy's arrays."""
+    return OurFit(workload, "auto", on_host=True)
 
 
 def gpumlp_numba(workload: Workload) -> Turn:
-    """The same with the Numba kernels."""
-    os.environ["GPUMLP_KERNELS"] = "numba"
-    return gpumlp_cuda(workload)
+    """gpumlp's fit with its Numba kernels."""
+    import cupy
+
+    os.environ["GPUMLP_DEVICE"], os.environ["GPUMLP_KERNELS"] = "cuda", "numba"
+    x, y = (cupy.asarray(a) for a in workload.data())
+    return _fitted(workload, keras_model(workload, "gpumlp"), x, y)
 
 
 def torch_eager(workload: Workload) -> Turn:
     """PyTorch eager with its fused Adam."""
-    _exact_torch()
-    return _repeated(workload, torch_fused(workload, "cuda"))
+    exact_torch()
+    return repeated(workload, torch_fused(workload, "cuda"))
 
 
-def torch_graph(workload: Workload) -> Turn:
-    """PyTorch's whole step (forward, backward, capturable fused Adam) as one CUDA graph, replayed per batch."""
+def torch_captured(steps: Callable[[], None], warm: Callable[[], None], params: list[Any], optimizer: Any) -> Any:
+    """Return the CUDA graph of ``steps``; weights and Adam's moments are afterwards as they were before.
+
+    ``warm``, a step of the same kind, is taken a few times beside the default stream first, as the documentation asks.
+    """
     import torch
 
-    _exact_torch()
+    first = [p.detach().clone() for p in params]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            warm()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        steps()
+    with torch.no_grad():
+        for p, w in zip(params, first, strict=True):
+            p.copy_(w)
+            for state in optimizer.state[p].values():
+                state.zero_()
+    return graph
+
+
+def _torch_graph(workload: Workload, whole: bool) -> Turn:
+    """Return the turn of PyTorch's steps as CUDA graphs: of a step, or of the ``whole`` epoch, its batches in place."""
+    import torch
+
+    exact_torch()
     net, loss, batches = torch_parts(workload, "cuda")
     optimizer = torch_adam(workload, net, capturable=True)
     x, y = (torch.clone(a) for a in batches[0])
-    total = torch.zeros((), device="cuda")
+    total = x.new_zeros(())
 
-    def step() -> None:
+    def step(x: Any, y: Any) -> None:
+        optimizer.zero_grad(set_to_none=True)
         value = loss(net(x), y)
         value.backward()
         optimizer.step()
         total.add_(value.detach())
 
-    def captured() -> torch.cuda.CUDAGraph:
-        first = [p.detach().clone() for p in net.parameters()]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # as the documentation asks: a few steps beside the default stream come first
-            for _ in range(3):
-                optimizer.zero_grad(set_to_none=True)
-                step()
-        torch.cuda.current_stream().wait_stream(side)
-        optimizer.zero_grad(set_to_none=True)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            step()
-        with torch.no_grad():  # those steps must not count: weights and moments are as they were
-            for p, w in zip(net.parameters(), first, strict=True):
-                p.copy_(w)
-                for state in optimizer.state[p].values():
-                    state.zero_()
-        return graph
+    def steps() -> None:
+        for pair in batches if whole else [(x, y)]:
+            step(*pair)
 
     graph: torch.cuda.CUDAGraph | None = None
 
     def epoch() -> float:
         nonlocal graph
-        graph = graph or captured()
+        graph = graph or torch_captured(steps, lambda: step(x, y), list(net.parameters()), optimizer)
         total.zero_()
-        for xb, yb in batches:
-            x.copy_(xb)
-            y.copy_(yb)
+        for xb, yb in batches[:1] if whole else batches:
+            if not whole:
+                x.copy_(xb)
+                y.copy_(yb)
             graph.replay()
         return float(total) / len(batches)
 
-    return _repeated(workload, epoch)
+    return repeated(workload, epoch)
+
+
+def torch_graph(workload: Workload) -> Turn:
+    """PyTorch's whole step (forward, backward, capturable fused Adam) as one CUDA graph, replayed per batch."""
+    return _torch_graph(workload, whole=False)
+
+
+def torch_epoch(workload: Workload) -> Turn:
+    """PyTorch's whole epoch as one CUDA graph: nothing is left to the host but the mean loss."""
+    return _torch_graph(workload, whole=True)
 
 
 def torch_compiled(workload: Workload) -> Turn:
     """PyTorch's compiled forward and backward (mode "reduce-overhead": in CUDA graphs), fused Adam."""
     import torch
 
-    _exact_torch()
+    exact_torch()
     net, loss, batches = torch_parts(workload, "cuda")
     optimizer = torch_adam(workload, net)
     forward = torch.compile(lambda x, y: loss(net(x), y), mode="reduce-overhead")
@@ -143,12 +203,12 @@ def torch_compiled(workload: Workload) -> Turn:
             total += value.detach()  # before the next step, which overwrites it
         return float(total) / len(batches)
 
-    return _repeated(workload, epoch)
+    return repeated(workload, epoch)
 
 
 def jax_steps(workload: Workload) -> Turn:
     """JAX's jitted step, called per batch, state donated."""
-    _exact_jax()
+    exact_jax()
     import jax
     import jax.numpy as jnp
 
@@ -164,19 +224,33 @@ def jax_steps(workload: Workload) -> Turn:
             losses.append(value)
         return float(jnp.stack(losses).mean())
 
-    return _repeated(workload, epoch)
+    return repeated(workload, epoch)
 
 
 def jax_scanned(workload: Workload) -> Turn:
-    """JAX's ``lax.scan`` of the step over an epoch, one compiled call."""
-    _exact_jax()
-    return _repeated(workload, jax_scan(workload))
+    """JAX's ``lax.scan`` of the step over an epoch, and of that over all epochs: one compiled call, state donated."""
+    exact_jax()
+    import jax
+
+    step, state, x, y = jax_parts(workload)
+
+    def epochs(state: Any, x: Any, y: Any) -> Any:
+        return jax.lax.scan(lambda s, _: jax.lax.scan(step, s, (x, y)), state, length=workload.epochs)
+
+    compiled = jax.jit(epochs, donate_argnums=0)
+
+    def turn() -> float:
+        nonlocal state
+        state, losses = compiled(state, x, y)
+        return float(losses[0].mean())
+
+    return turn
 
 
 def keras_on_jax(workload: Workload) -> Turn:
     """Keras's fit, compiled by JAX, from arrays on the device."""
     os.environ["KERAS_BACKEND"] = "jax"
-    _exact_jax()
+    exact_jax()
     import jax.numpy as jnp
 
     model = keras_model(workload, "keras")
@@ -185,13 +259,26 @@ def keras_on_jax(workload: Workload) -> Turn:
     return _fitted(workload, model, x, y)
 
 
-GPU_CONTENDERS: Contenders = {  # ours first; the slow starters last
-    "gpumlp, CUDA": (gpumlp_cuda, ("gpumlp", "cupy")),
-    "PyTorch eager, fused Adam": (torch_eager, ("torch",)),
+# Ours first: "gpumlp" chooses by itself, and the others' ratios refer to it.
+GPU_CONTENDERS: Contenders = {
+    "gpumlp": (gpumlp_by("auto"), ("gpumlp", "cupy")),
+    "gpumlp, whole fit by tags": (gpumlp_by("tags"), ("gpumlp", "cupy")),
+    "gpumlp, whole fit by a barrier": (gpumlp_by("barrier"), ("gpumlp", "cupy")),
+    "gpumlp, graphs": (gpumlp_by("graph"), ("gpumlp", "cupy")),
     "PyTorch, CUDA graph of the step": (torch_graph, ("torch",)),
-    "JAX, jitted step": (jax_steps, ("jax",)),
+    "PyTorch, CUDA graph of the epoch": (torch_epoch, ("torch",)),
     "JAX, lax.scan on the GPU": (jax_scanned, ("jax",)),
     "Keras on JAX, GPU": (keras_on_jax, ("keras", "jax")),
+    "PyTorch eager, fused Adam": (torch_eager, ("torch",)),
+    "JAX, jitted step": (jax_steps, ("jax",)),
     "gpumlp, Numba": (gpumlp_numba, ("gpumlp", "numba")),
     "PyTorch, torch.compile": (torch_compiled, ("torch",)),
+}
+SLOW = ("gpumlp, Numba", "PyTorch, torch.compile")  # to start, and known not to be the fastest: on one workload only
+GPU_FITTERS: Contenders = {
+    "gpumlp": (gpumlp_from_host, ("gpumlp", "cupy")),
+    "PyTorch, CUDA graph of the step": (torch_graph, ("torch",)),
+    "PyTorch, CUDA graph of the epoch": (torch_epoch, ("torch",)),
+    "JAX, lax.scan on the GPU": (jax_scanned, ("jax",)),
+    "Keras on JAX, GPU": (keras_on_jax, ("keras", "jax")),
 }

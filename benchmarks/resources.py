@@ -1,24 +1,28 @@
 """What every kernel takes on every architecture, from the assembler's report: ``python benchmarks/resources.py``.
 
-Compiles each variant with NVRTC (no GPU, no driver) and writes kernels/RESOURCES.md. Exits with 1 where a kernel keeps
-anything in local memory: a spilled register is a trip to memory in an inner loop.
+Compiles each variant with NVRTC (no GPU, no driver), and the whole-fit kernel for some networks where they would be
+trained, and writes kernels/RESOURCES.md. Exits with 1 where a kernel keeps anything in local memory: a spilled register
+is a trip to memory in an inner loop.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import struct
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cuda.core  # noqa: F401, here and not by two threads at once, which it does not bear
+import fit_cases
 
 from gpumlp.backends.compiler import compile_text, text_of, versions
 from gpumlp.backends.cuda_backend import TILES, variants
 
+CACHE = 128 << 10  # bytes of instructions that a multiprocessor keeps: a step's code should fit
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90a", "sm_100", "sm_120")
 TABLE = Path(__file__).parents[1] / "kernels" / "RESOURCES.md"
 ENTRY = re.compile(
@@ -78,7 +82,7 @@ def table(found: list[Use]) -> str:
     lines = [
         "# What the kernels take",
         "",
-        "Registers a thread, by architecture, and bytes of shared memory a block; nothing is spilled to local memory.",
+        "Registers a thread by architecture, bytes of shared memory a block; none of these spills to local memory.",
         f"Written by `benchmarks/resources.py` from the assembler's report ({compiler}).",
         "",
         "| kernel | variant | " + " | ".join(archs) + " | shared |",
@@ -93,8 +97,91 @@ def table(found: list[Use]) -> str:
 
 def numbers(page: str) -> dict[tuple[str, str], list[int]]:
     """Return what a page says of each (kernel, variant): registers by architecture, then bytes of shared memory."""
-    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    first = page.partition("\n## ")[0]
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in first.splitlines() if line.startswith("| ")]
     return {(kernel, variant): [int(n.replace(",", "")) for n in rest] for kernel, variant, *rest in cells[1:]}
+
+
+# ---- the whole-fit kernel, which is compiled for one network ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The whole-fit kernel of a network on a GPU: its launch, and what it takes; ``why`` there is none otherwise.
+
+    ``shared`` is what the launch asks for, ``code`` the bytes of instructions, loading and saving included.
+    """
+
+    network: str
+    arch: str
+    exchange: str
+    launch: str = ""
+    shared: int = 0
+    registers: int = 0
+    local: int = 0
+    code: int = 0
+    why: str = ""
+
+
+def planned(case: tuple[fit_cases.Training, str, bool]) -> tuple[Fit, dict[str, int | str]]:
+    """Return how a case would be launched, and what the compiler would be told; nothing is compiled."""
+    training, arch, tags = case
+    plan = training.plan(fit_cases.CHIPS[arch], tags)
+    words = training.name, arch, "tags" if tags else "barrier"
+    if isinstance(plan, str):
+        return Fit(*words, why=plan), {}
+    return Fit(*words, f"{plan.group} x {plan.threads}", plan.shared), plan.defines
+
+
+def measured(case: tuple[fit_cases.Training, str, bool]) -> Fit:
+    """Compile a case."""
+    fit, defines = planned(case)
+    if fit.why:
+        return fit
+    code, report = compile_text(text_of("fit.cu", defines), fit.arch, "fit.cu", report=True)
+    found = ENTRY.search(report)
+    if found is None:
+        raise RuntimeError(f"the assembler's report of fit.cu for {fit.arch} says nothing of it:\n{report}")
+    local = sum(int(found[name]) for name in ("stack", "stores", "loads"))
+    return replace(fit, registers=int(found["registers"]), local=local, code=section_bytes(code, ".text.fit"))
+
+
+def section_bytes(elf: bytes, name: str) -> int:
+    """Return the size of a section of machine code (ELF, 64 bits); KeyError where it has none of that name."""
+    (headers,) = struct.unpack_from("<Q", elf, 40)
+    size, count, names = struct.unpack_from("<HHH", elf, 58)
+    sections = [struct.unpack_from("<IIQQQQ", elf, headers + i * size) for i in range(count)]
+    strings = sections[names][4]
+    for where, _, _, _, _, length in sections:
+        if elf[strings + where :].partition(b"\0")[0] == name.encode():
+            return length
+    raise KeyError(name)
+
+
+def fits_table(found: list[Fit]) -> str:
+    """Return the page's part on the whole-fit kernel: a line a case."""
+    lines = [
+        "",
+        "## The whole-fit kernel",
+        "",
+        "It is compiled for one network, as its plan lays it out on a GPU. A step's code should stay within",
+        f"{CACHE >> 10} KB, what a multiprocessor keeps of instructions; the code here is all of the kernel's, which",
+        "loads and saves besides. Local memory: bytes a thread of stack, spill stores and spill loads.",
+        "",
+        "| network | architecture | exchange by | blocks x threads | shared | registers | local | code |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for f in found:
+        numbers = "| | | | |" if f.why else f"{f.shared:,} | {f.registers} | {f.local} | {f.code:,} |"
+        lines.append(f"| {f.network} | {f.arch} | {f.exchange} | {f.launch or f.why} | {numbers}")
+    return "\n".join(lines) + "\n"
+
+
+def launches(page: str) -> list[tuple[str, ...]]:
+    """Return what a page says of the whole-fit kernel's launches, up to their shared memory."""
+    second = page.partition("\n## ")[2]
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in second.splitlines() if line.startswith("| ")]
+    return [tuple(line[:5]) for line in cells[1:]]
 
 
 def main() -> int:
@@ -103,12 +190,15 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=TABLE, help="where the table goes")
     output = parser.parse_args().output
     found = list(all_uses())
-    spilled = [u for u in found if u.local]
-    for u in spilled:
-        print(f"{u.kernel} ({u.variant}) on {u.arch} keeps {u.local} bytes in local memory", file=sys.stderr)
-    output.write_text(table(found), encoding="utf-8")
+    with ThreadPoolExecutor() as pool:
+        fits = list(pool.map(measured, fit_cases.CASES))
+    spilled = [(f"{u.kernel} ({u.variant})", u) for u in found if u.local]
+    spilled += [(f"fit ({f.network}, {f.exchange})", f) for f in fits if f.local]  # type: ignore[misc]
+    for name, use in spilled:
+        print(f"{name} on {use.arch} keeps {use.local} bytes in local memory", file=sys.stderr)
+    output.write_text(table(found) + fits_table(fits), encoding="utf-8")
     each = len(found) // len(ARCHITECTURES)
-    print(f"{each} kernels compiled for each of {len(ARCHITECTURES)} architectures; the table is {output}")
+    print(f"{each} kernels for each of {len(ARCHITECTURES)} architectures, fit.cu for {len(fits)} cases: {output}")
     return 1 if spilled else 0
 
 

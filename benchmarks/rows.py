@@ -49,14 +49,15 @@ class RateRow(Row):
     """A Row of which it is known how much work it was. In a GPU's benchmark ``machine`` names the GPU and its driver.
 
     ``rate`` is what the median time amounts to, in ``rate_unit``, and ``share`` what part that is of the ceiling
-    measured in the same run (NaN, empty in the file, where there is none). ``note``: what was chosen, or why there is
-    no number.
+    measured in the same run; ``predicted`` is no measurement, but what gpumlp's model of a GPU made of it, in the row's
+    unit (NaN, empty in the file, where there is none). ``note``: what was chosen, or why there is no number.
     """
 
     rate: float = math.nan
     rate_unit: str = ""
     share: float = math.nan
     note: str = ""
+    predicted: float = math.nan
 
 
 def significant(value: float) -> float:
@@ -151,7 +152,7 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 
 def read(path: Path) -> list[Row]:
     """Return the rows of ``path``: of a GPU where they have its columns."""
-    numbers = {"median", "low", "high", "ratio", "ratio_low", "ratio_high", "rate", "share"}
+    numbers = {"median", "low", "high", "ratio", "ratio_low", "ratio_high", "rate", "share", "predicted"}
 
     def value(name: str, text: str) -> Any:
         if name in numbers:

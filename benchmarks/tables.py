@@ -14,6 +14,16 @@ from pathlib import Path
 import rows
 
 README = Path(__file__).parents[1] / "README.md"
+# What is said before a table that may not be there yet, and so comes and goes with it.
+HEADS = {
+    "gpu_training": (
+        'On a GPU, `make gpu`: float32, TF32 off for all; the losses of first epochs compared before timing. "gpumlp" '
+        "is what it takes by itself. Predicted is what gpumlp's model of a GPU (`gpumlp/engine/cost.py`) says of the "
+        "same step; it chooses by that."
+    ),
+    "gpu_ensemble": "Many models at once on a GPU, each with first weights of its own, all with the same batches:",
+}
+NOT_YET = "Not measured yet.\n"
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -62,25 +72,35 @@ def table(found: list[rows.Row]) -> str:
 
 
 def rate_table(found: list[rows.Row]) -> str:
-    """Return a Markdown table of rows with rates, a line each: with the rate and the share of the ceiling."""
-    heads = ["", "", "median [lowest, highest]", "rate", "of the ceiling", "ratio"]
-    lines = ["| " + " | ".join(heads) + " |", "|---|---|---:|---:|---:|---:|"]
+    """Return a Markdown table of rows with rates, a line each. A column that no row has anything for is left out.
+
+    What was skipped says so in its file. A prediction is marked as such wherever it stands.
+    """
+    measured = [r for r in found if isinstance(r, rows.RateRow) and r.median == r.median]
+    columns = {
+        "measured, median [lowest, highest]": [f"{spread(r.median, r.low, r.high)} {r.unit}" for r in measured],
+        "predicted, not measured": [shown(r.predicted, f"{number(r.predicted)} {r.unit}") for r in measured],
+        "rate": [shown(r.rate, f"{number(r.rate)} {r.rate_unit}") for r in measured],
+        "of the ceiling": [shown(r.share, f"{100 * r.share:.0f}%") for r in measured],
+        "ratio": [shown(r.ratio, f"{r.ratio:.2f} [{r.ratio_low:.2f}, {r.ratio_high:.2f}]") for r in measured],
+    }
+    columns = {head: cells for head, cells in columns.items() if any(cells)}
+    lines = ["| | | " + " | ".join(columns) + " |", "|---|---|" + "---:|" * len(columns)]
     before = ""
-    for r in found:
-        if not isinstance(r, rows.RateRow) or r.median != r.median:  # what was skipped says so in its file
-            continue
-        rate = f"{r.rate:.3g} {r.rate_unit}" if r.rate == r.rate else ""
-        share = f"{100 * r.share:.0f}%" if r.share == r.share else ""
-        ratio = f"{r.ratio:.2f} [{r.ratio_low:.2f}, {r.ratio_high:.2f}]" if r.ratio == r.ratio else ""
-        time = f"{spread(r.median, r.low, r.high)} {r.unit}"
+    for r, *cells in zip(measured, *columns.values(), strict=True):
         workload, before = ("" if r.workload == before else r.workload), r.workload
-        lines.append(f"| {workload} | {r.contender} | {time} | {rate} | {share} | {ratio} |")
+        lines.append(f"| {workload} | {r.contender} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def shown(value: float, words: str) -> str:
+    """Return the words for a value, none where there is no value."""
+    return words if value == value else ""
 
 
 def source(name: str, found: list[rows.Row]) -> str:
     """Return the line under a table: what was measured, where, when and with which versions."""
-    versions = dict.fromkeys(v for r in found for v in r.versions.split("; "))
+    versions = dict.fromkeys(v for r in found for v in r.versions.split("; ") if r.repeats)
     r, counts = found[0], sorted({r.repeats for r in found if r.repeats}) or [0]
     rounds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return (
@@ -91,15 +111,20 @@ def source(name: str, found: list[rows.Row]) -> str:
 
 
 def filled(text: str) -> str:
-    """Return ``text`` with every marked table made anew from its rows; without rows it says so."""
+    """Return ``text`` with every marked table made anew from its rows.
+
+    Without rows it says so; where HEADS has words for a table, these and it are left out together.
+    """
 
     def fill(match: re.Match[str]) -> str:
         path = rows.RESULTS / f"{match[2]}.csv"
-        if not path.exists():
-            return f"{match[1]}Not measured yet.\n{match[3]}"
-        found = rows.read(path)
+        found = rows.read(path) if path.exists() else []
+        found = [r for r in found if r.ratio == r.ratio]  # others, as a first turn, stand beside nothing
+        if not found:
+            return f"{match[1]}{'' if match[2] in HEADS else NOT_YET}{match[3]}"
         made = rate_table(found) if isinstance(found[0], rows.RateRow) else table(found)
-        return f"{match[1]}{made}\n\n{source(match[2], found)}\n{match[3]}"
+        head = f"{HEADS[match[2]]}\n\n" if match[2] in HEADS else ""
+        return f"{match[1]}{head}{made}\n\n{source(match[2], found)}\n{match[3]}"
 
     return MARKED.sub(fill, text)
 

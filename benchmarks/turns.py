@@ -30,14 +30,18 @@ class Worker:
 
     def ready(self, patience: float = PATIENCE) -> None:
         """Wait for the start; RuntimeError where it fails."""
-        self._answer(patience)
+        self.answer(patience)
 
     def turn(self, patience: float = PATIENCE) -> dict[str, Any]:
-        """Ask for one turn; return its seconds and its loss. RuntimeError where it fails."""
-        self.process.stdin.write(b"\n")  # type: ignore[union-attr]
-        return self._answer(patience)
+        """Ask for one turn; return its seconds, its loss and what else it tells. RuntimeError where it fails."""
+        self.ask()
+        return self.answer(patience)
 
-    def _answer(self, patience: float) -> dict[str, Any]:
+    def ask(self) -> None:
+        """Ask for one turn, and do not wait for it."""
+        self.process.stdin.write(b"\n")  # type: ignore[union-attr]
+
+    def answer(self, patience: float = PATIENCE) -> dict[str, Any]:
         """Return the next line of answers; RuntimeError for a failure, an end, or none within the patience."""
         deadline = time.monotonic() + patience
         output = self.process.stdout

@@ -1,7 +1,8 @@
 """One contender in a process of its own: a line in asks for one turn, a line out gives its seconds and its loss.
 
-``python worker.py SUITE CONTENDER WORKLOAD``; the first line out is {"ready": true}. A failure is a line too, the last
-one: {"failed": why}. Whatever the library prints goes to stderr.
+``python worker.py SUITE CONTENDER WORKLOAD``; the first line out is {"ready": true}. What a turn's ``told`` returns,
+where it has one, is in the line too. A failure is a line, the last one: {"failed": why}. Whatever the library prints
+goes to stderr.
 """
 
 import json
@@ -29,7 +30,8 @@ def main() -> None:
         for _ in sys.stdin:
             began = time.perf_counter()
             loss = turn()
-            answer(seconds=time.perf_counter() - began, loss=loss)
+            seconds = time.perf_counter() - began
+            answer(seconds=seconds, loss=loss, **getattr(turn, "told", dict)())
     except Exception as error:
         answer(failed=f"{type(error).__name__}: {error}")
         raise

@@ -73,11 +73,24 @@ ENSEMBLES = _named(
     replace(POLICY, name="16 of 16-64-64-1, batch 64", steps=500, members=16),
 )
 
-# The wide network's gradients are so small that Adam's epsilon would count, and that is where PyTorch's form of it
-# differs from Keras's; and at the usual rate its second loss would be astronomical. A step costs the same either way.
+# The most telling first, for what does not fit into the time is left out. The wide network's gradients are so small
+# that Adam's epsilon would count, and that is where PyTorch's form of it differs from Keras's; and at the usual rate
+# its second loss would be astronomical. A step costs the same either way.
 GPU_STEPS = _named(
     replace(ARTICLE, steps=100, epochs=5),
+    replace(POLICY, steps=100, epochs=5),
+    Workload("1-32-32-1, batch 32", (1, 32, 32, 1), 32, 100, epochs=5),
     replace(CLASSIFIER, steps=100, epochs=5),
     Workload("4096x8, batch 8192", (4096,) * 9, 8192, 2, epochs=2, learning_rate=1e-5, epsilon=1e-12),
-    replace(POLICY, steps=100, epochs=5),
 )
+GPU_FITS = _named(replace(ARTICLE, name="1-256x7-1, batch 20: a fit of 10 x 10 steps", steps=10, epochs=10))
+# As many steps as a turn of the slowest, one model after the other, can take.
+GPU_ENSEMBLES = _named(
+    *(
+        replace(base, name=f"{members} of {base.name}", steps=steps, members=members)
+        for base, members, steps in (
+            (ARTICLE, 8, 100), (POLICY, 256, 50), (ARTICLE, 64, 25), (POLICY, 16, 200), (ARTICLE, 132, 25),
+            (POLICY, 1056, 20),
+        )
+    )
+)  # fmt: skip

@@ -4,8 +4,11 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from host.runtime import HostRuntime, aligned_copy
 
 from gpumlp import devices
 
@@ -41,14 +44,14 @@ def test_rates_and_shares(scripts):
 
 
 @pytest.mark.skipif(devices.has_driver(), reason="this machine may have a GPU: make gpu is its test")
-@pytest.mark.parametrize("script", ["run", "microbench", "kernels", "training", "sanitize"])
+@pytest.mark.parametrize("script", ["run", "microbench", "kernels", "training", "ensemble", "sanitize"])
 def test_without_a_gpu_everything_is_skipped(script, tmp_path):
     output = {"run": ["--output", str(tmp_path / "out")], "sanitize": []}.get(script, ["--output", str(tmp_path / "o")])
     done = subprocess.run(
         [sys.executable, str(GPU / f"{script}.py"), *output], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("skipped: there is no NVIDIA driver") == (6 if script == "run" else 1)
+    assert done.stdout.count("skipped: there is no NVIDIA driver") == (7 if script == "run" else 1)
     assert not list(tmp_path.iterdir()), "results of an earlier run must stay"
 
 
@@ -70,7 +73,18 @@ def test_the_parts_fit_into_ten_minutes_and_eight_files(scripts):
     import run
 
     assert sum(part.seconds for part in run.PARTS) < 600
-    assert len({part.file for part in run.PARTS}) + 2 <= 8  # gpu_machine.txt and gpu_summary.txt are the runner's own
+    assert len({part.file for part in run.PARTS}) + 1 <= 8  # gpu_summary.txt is the runner's own
+
+
+def test_a_part_may_use_what_earlier_ones_left(scripts, tmp_path):
+    import run
+
+    code = "import sys, pathlib; pathlib.Path(sys.argv[2]).write_text(sys.argv[4])"  # --output FILE --seconds N
+    part = run.Part("elastic", ("-c", code), 30, "said.csv", elastic=True)
+    run.run(part, tmp_path, spare=25.0)
+    assert (tmp_path / "said.csv").read_text() == f"{30 + 25 - run.GRACE:.0f}"
+    hangs = run.Part("slow", ("-c", "import time; time.sleep(60)"), 1.0, "slow.txt")
+    assert "ended after 1 s" in run.run(hangs, tmp_path, spare=25.0).verdict, "only what is told its time has more"
 
 
 def test_rows_of_a_gpu_survive_their_file_and_make_a_table(scripts, tmp_path):
@@ -123,12 +137,267 @@ def test_a_contender_that_fails_says_why(scripts):
 @pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_90", "sm_100"])
 def test_the_microbenchmarks_compile(scripts, arch):
     pytest.importorskip("cuda.bindings.nvrtc", reason="the CUDA bindings with NVRTC are not installed")
+    import exchanges
     import launcher
 
-    try:
-        code = launcher.compiled(launcher.SOURCE.read_text(), arch)
-    except RuntimeError as error:
-        if "does not compile" in str(error):
-            raise
-        pytest.skip(f"NVRTC cannot be used here: {error}")
-    assert code.startswith(b"\x7fELF")
+    for text in (launcher.SOURCE.read_text(), *(exchanges.text(tags, 112) for tags in exchanges.WAYS.values())):
+        try:
+            code = launcher.compiled(text, arch)
+        except RuntimeError as error:
+            if "does not compile" in str(error):
+                raise
+            pytest.skip(f"NVRTC cannot be used here: {error}")
+        assert code.startswith(b"\x7fELF")
+
+
+# ---- the whole-fit kernel: what it waits for, and what is predicted of it -------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["barrier", "tags"])
+@pytest.mark.parametrize("blocks", [1, 3, 8])
+def test_every_value_of_an_exchange_arrives(scripts, way, blocks):
+    import exchanges
+
+    runtime = HostRuntime(seed=blocks, mutate=lambda file, text: text + exchanges.SOURCE.read_text())
+    count, rounds = 50, 4
+    defines = exchanges.defines(exchanges.WAYS[way], count) | {"THREADS": 32}
+    packets, arrivals = runtime.zeros((2 * count, 4), np.uint32), runtime.zeros(1, np.uint32)
+    values, failures = runtime.zeros(3 * count, np.float32), runtime.zeros(1, np.uint32)
+    values[:] = start = np.arange(3 * count, dtype=np.float32)
+    words = (packets, arrivals, values, failures, rounds)
+    runtime.launch("exchange.cuh", "rounds", defines, (blocks, 1), words, cooperative=True)
+    assert np.array_equal(values, start + rounds) and not failures[0]
+    arrivals[:] = 0
+    words = (packets, arrivals, failures, rounds)
+    runtime.launch("exchange.cuh", "barriers", defines, (blocks, 1), words, cooperative=True)
+    assert arrivals[0] == rounds * blocks and not failures[0]
+
+
+class HostCupy:
+    """What the microbenchmarks ask of CuPy; its arrays are the host kernels', its clock counts launches."""
+
+    class Array(np.ndarray):
+        def get(self):
+            return np.array(self)
+
+    uint32 = np.uint32
+    launches = 0
+
+    def __init__(self, multiprocessors):
+        attributes = {"MultiProcessorCount": multiprocessors}
+        outer = self
+
+        class Event:
+            def record(self):
+                self.time = outer.launches
+
+            def synchronize(self): ...
+
+        self.cuda = SimpleNamespace(
+            Device=lambda: SimpleNamespace(attributes=attributes), Event=Event,
+            get_elapsed_time=lambda begin, end: float(end.time - begin.time),
+        )  # fmt: skip
+
+    def asarray(self, values):
+        return aligned_copy(np.asarray(values)).view(self.Array)
+
+    def zeros(self, shape, dtype):
+        return self.asarray(np.zeros(shape, dtype))
+
+
+def test_the_exchanges_are_measured_and_a_broken_one_is_not(scripts, monkeypatch):
+    import exchanges
+    import measure
+    from report import Report
+
+    cupy = HostCupy(multiprocessors=4)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr("environment.gpu", lambda: "a GPU")
+    for name, value in {"WITHIN": 3, "CHECKED": 3, "REPEATS": 1}.items():
+        monkeypatch.setattr(measure, name, value)
+    monkeypatch.setattr(exchanges, "THREADS", 32)
+    monkeypatch.setattr(exchanges, "SIZES", {"20 x 2": 14, "20 x 1": 7})
+    broken = False
+
+    class Kernels:
+        def __init__(self, text):
+            text = text.replace("+ 1.0f", "+ 2.0f") if broken else text
+            self.runtime = HostRuntime(mutate=lambda file, _: text)
+
+        def function(self, name):
+            return name
+
+        def launch(self, name, blocks, threads, words, cooperative):
+            assert cooperative and threads == 32
+            cupy.launches += 1
+            words = tuple(int(w) if isinstance(w, np.integer) else w for w in words)
+            self.runtime.launch("exchange.cuh", name, {"THREADS": threads}, (blocks, 1), words, cooperative=True)
+
+    monkeypatch.setattr(exchanges, "Kernels", Kernels)
+    out = Report(None, "micro")
+    exchanges.measured(None, out)
+    assert len(out.rows) == 2 * 2 * 2 + 2  # sizes, ways, 2 and 4 blocks; barriers
+    assert not [r.note for r in out.rows if r.median != r.median]
+    broken = True
+    out = Report(None, "micro")
+    exchanges.measured(None, out)
+    assert {r.note for r in out.rows if r.workload.startswith("exchange")} == {
+        "skipped: RuntimeError: values were lost or late"
+    }
+
+
+def micro_rows(clock=1.98, barrier=0.9, tags=0.5, link=0.1, blocks=(2, 64, 128)):
+    """Rows as a GPU of these constants would give: microseconds, and bytes a nanosecond."""
+    import constants
+    import exchanges
+    import rows
+
+    def row(workload, contender, value, **more):
+        return rows.gpu_row("micro", workload, contender, "us", [value], [], (), "a GPU; driver 1", **more)
+
+    found = [row(constants.CLOCK, "a spinning thread", 5.0, rate=clock, rate_unit="GHz", note="sm_90")]
+    found.append(row(constants.NODE[0].format(1000), constants.NODE[1], 1.25))
+    for number in blocks:
+        for size, packets in exchanges.SIZES.items():
+            for way, wait in (("barrier", barrier), ("tags", tags)):
+                value = (wait + 16 * packets / (link * 1e6)) * number / 64
+                found.append(row(exchanges.workload(size, number), way, value))
+    return found
+
+
+def test_constants_of_the_cost_model_come_out_of_rows(scripts):
+    import constants
+
+    from gpumlp.engine import cost
+
+    line = constants.line(micro_rows())
+    made = eval("{" + line.partition("#")[0] + "}", {"Machine": cost.Machine})["sm_90"]  # as it is pasted
+    assert (made.clock, made.node, made.source) == (1.98e9, 1.25e-6, "measured")
+    assert made.barrier == pytest.approx(0.9e-6, rel=1e-2) and made.tags == pytest.approx(0.5e-6, rel=1e-2)
+    assert made.link == pytest.approx(0.1e12, rel=1e-2)
+    assert "a GPU; 64 blocks" in line
+    assert "2 blocks" in constants.line(micro_rows(blocks=(2,)))
+    assert constants.line(micro_rows(clock=math.nan)).startswith("no constants")
+    assert constants.line(micro_rows(link=-0.1)).startswith("no constants"), "the larger exchange was faster"
+    assert constants.line([]).startswith("no constants")
+
+
+@pytest.fixture
+def host_gpu(scripts, as_gpu, monkeypatch):
+    """The contenders of a GPU on the host's, whose arrays are the host's too."""
+    monkeypatch.setenv("GPUMLP_DEVICE", "cuda")  # a contender sets them for its process
+    monkeypatch.setenv("GPUMLP_FIT", "auto")
+    return as_gpu(HostRuntime())
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [("auto", "whole-fit"), ("tags", "by tags"), ("barrier", "by a barrier"), ("graph", "CUDA graphs")],
+)
+def test_each_way_of_training_takes_the_same_turns_and_tells_what_was_predicted(host_gpu, mode, said):
+    import gpu_contenders
+    from workloads import Workload
+
+    workload = Workload("small", (3, 64, 64, 2), 8, 2, epochs=2)
+    turn = gpu_contenders.gpumlp_by(mode)(workload)
+    loss, told = turn(), turn.told()
+    model = gpu_contenders.keras_model(workload, "gpumlp")
+    model.compile("adam", "mse", device="cpu")
+    x, y = workload.data()
+    assert loss == pytest.approx(model.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"][0], rel=1e-5)
+    assert said in told["program"] and 0 < told["predicted"] < 1e-3
+    if mode != "graph":
+        assert f"predicted {told['predicted'] * 1e6:.1f} us" in told["program"]
+
+
+def test_a_way_of_training_that_cannot_be_says_why(host_gpu):
+    import gpu_contenders
+    from workloads import Workload
+
+    wide = Workload("wide", (3, 2000, 2000, 2), 8, 1)
+    for mode in ("tags", "barrier"):
+        with pytest.raises(RuntimeError, match="do not fit on the chip"):
+            gpu_contenders.gpumlp_by(mode)(wide)
+
+
+def test_an_ensembles_turn_is_the_mean_of_its_members(host_gpu):
+    import gpu_contenders
+    import gpu_ensembles
+    from workloads import Workload
+
+    workload = Workload("small", (3, 16, 2), 8, 2, members=2)
+    turn = gpu_ensembles.OurEnsemble(workload)
+    x, y = workload.data()
+    alone = [gpu_contenders.keras_model(workload, "gpumlp", k) for k in range(2)]
+    losses = [m.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"][0] for m in alone]
+    assert turn() == pytest.approx(np.mean(losses))
+    told = turn.told()
+    assert "2 members, each whole-fit" in told["program"]
+    assert f"predicted {told['predicted'] * 1e6:.1f} us" in told["program"], "both at once take a step's time"
+
+
+def test_what_the_sanitizer_looks_at_runs_on_the_host(host_gpu):
+    import sanitized
+
+    sanitized.whole_fits()
+
+
+def test_contests_need_agreement_and_report_who_is_out(scripts, monkeypatch, tmp_path):
+    import contest
+    import rows
+    import run
+    import tables
+    from report import Report
+    from workloads import Workload
+
+    class Stand:
+        def __init__(self, suite, name, workload):
+            self.contender, self.n = name, 0
+
+        def ready(self, patience):
+            if self.contender == "late":
+                raise RuntimeError("no answer within 60 s")
+
+        def ask(self): ...
+
+        def answer(self, patience):
+            self.n += 1
+            more = {"program": "whole-fit", "predicted": 2e-6} if self.contender == "gpumlp" else {}
+            return {"seconds": 1e-5 * self.n, "loss": 9.0 if self.contender == "wrong" else 1.0, **more}
+
+        def turn(self, patience):
+            return self.answer(patience)
+
+        def close(self, patience): ...
+
+    names = ("gpumlp", "peer", "wrong", "late", "slow", "absent")
+    packages = {"absent": ("no_such_package",)}
+    suite = {name: (None, packages.get(name, ("numpy",))) for name in names}
+    workload = Workload("w", (1, 2, 1), 4, 5, epochs=2)
+    monkeypatch.setitem(contest.SUITES, "stand", (suite, {"w": workload}))
+    monkeypatch.setattr(contest, "Worker", Stand)
+    monkeypatch.setattr("environment.gpu", lambda: "a GPU")
+    out = Report(tmp_path / "gpu_training.csv", "training")
+    contest.Contest("stand", "us per step", 1e6, lambda w: w.steps * w.epochs).measure(workload, out, 1.0, {"slow"})
+    found = rows.read(tmp_path / "gpu_training.csv")
+    ours, peer = (next(r for r in found if (r.contender, r.workload) == (n, "w")) for n in ("gpumlp", "peer"))
+    assert (ours.predicted, ours.note, ours.repeats) == (2.0, "whole-fit", contest.ROUNDS)
+    assert peer.ratio == 1.0 and math.isnan(peer.predicted)
+    why = {r.contender: r.note for r in found if r.median != r.median}
+    assert "not the same work" in why["wrong"] and "no answer" in why["late"] and "not installed" in why["absent"]
+    assert "slow" not in {r.contender for r in found}
+    assert "(predicted 2)" in "\n".join(run.against_peers([r for r in found if r.median == r.median]))
+    monkeypatch.setattr(rows, "RESULTS", tmp_path)
+    text = tables.filled("<!-- table gpu_training -->\n<!-- end -->\n<!-- table gpu_ensemble -->\nold\n<!-- end -->\n")
+    assert "| predicted, not measured |" in text and "| 2 us per step |" in text and "first turns" not in text
+    assert text.endswith("<!-- table gpu_ensemble -->\n<!-- end -->\n"), "where there are no rows there are no words"
+
+
+def test_resources_of_the_whole_fit_kernel_are_those_of_its_plans(scripts):
+    pytest.importorskip("cuda.core", reason="cuda.core is not installed")
+    import fit_cases
+    import resources
+
+    fits = [resources.planned(case)[0] for case in fit_cases.CASES]
+    page = (ROOT / "kernels" / "RESOURCES.md").read_text()
+    assert resources.launches(page) == resources.launches("\n" + resources.fits_table(fits)), "run make resources"

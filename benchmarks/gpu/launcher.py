@@ -19,13 +19,13 @@ def compiled(source: str, arch: str) -> bytes:
     """Return the cubin of ``source`` for ``arch``, such as "sm_90"; RuntimeError with the compiler's words."""
     from cuda.bindings import nvrtc
 
-    program = _checked(nvrtc, nvrtc.nvrtcCreateProgram(source.encode(), b"microbench.cu", 0, [], []))[0]
+    program = _checked(nvrtc, nvrtc.nvrtcCreateProgram(source.encode(), b"kernels", 0, [], []))[0]
     options = [f"--gpu-architecture={arch}".encode(), b"--std=c++17"]
     status = nvrtc.nvrtcCompileProgram(program, len(options), options)[0]
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         log = b" " * _checked(nvrtc, nvrtc.nvrtcGetProgramLogSize(program))[0]
         nvrtc.nvrtcGetProgramLog(program, log)
-        raise RuntimeError(f"microbench.cu does not compile for {arch}:\n{log.decode()}")
+        raise RuntimeError(f"a microbenchmark does not compile for {arch}:\n{log.decode()}")
     code = b" " * _checked(nvrtc, nvrtc.nvrtcGetCUBINSize(program))[0]
     _checked(nvrtc, nvrtc.nvrtcGetCUBIN(program, code))
     nvrtc.nvrtcDestroyProgram(program)
@@ -56,16 +56,16 @@ def packed(arguments: Sequence[Any]) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 class Kernels:
-    """The kernels of microbench.cu on the current GPU."""
+    """The kernels of a source, of microbench.cu where none is given, on the current GPU."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str | None = None) -> None:
         import cupy
         from cuda.bindings import driver
 
         self._driver, self._cupy = driver, cupy
         cupy.zeros(1)  # makes the device's context the current one
         self.capability = int(cupy.cuda.Device().compute_capability)
-        self.code = compiled(SOURCE.read_text(), f"sm_{self.capability}")
+        self.code = compiled(source or SOURCE.read_text(), f"sm_{self.capability}")
         self._module = _checked(driver, driver.cuModuleLoadData(self.code))[0]
 
     def function(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Device time of contenders, side by side: L2 flushed, the host ahead of the device, contenders taking turns."""
+"""Device time: of contenders, side by side, L2 flushed, the host ahead of the device; of rounds within a launch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ LEAST, MOST = 5, 30  # rounds
 SMALLEST_FLUSH = 64 << 20  # bytes, where the driver does not tell the size of L2
 NORMALS = (1 << 24) - 3  # drawn once; no power of two, so that rows of a larger matrix are not repeated as rows
 STRIDE = 1_000_003  # between the places where arrays of different seeds begin
+WITHIN, CHECKED, REPEATS = 2000, 64, 9  # rounds within a timed launch, and within one that is verified; timed launches
 
 
 @functools.cache
@@ -95,3 +96,39 @@ class Timer:
                 times[name].append(self._cupy.cuda.get_elapsed_time(*pair) * 1e3)
             number += 1
         return times
+
+
+def per_round(launch: Callable[[int], None], reset: Callable[[], None]) -> list[float]:
+    """Return microseconds a round of a kernel that repeats its work, from several launches."""
+    import cupy
+
+    times = []
+    for repeat in range(REPEATS + 1):
+        reset()
+        begin, end = cupy.cuda.Event(), cupy.cuda.Event()
+        begin.record()
+        launch(WITHIN)
+        end.record()
+        end.synchronize()
+        if repeat:  # the first one warms up
+            times.append(cupy.cuda.get_elapsed_time(begin, end) * 1e3 / WITHIN)
+    return times
+
+
+def checked_rounds(run: Callable[[int, Any, Any], None], reset: Callable[[], None], count: int) -> list[float]:
+    """Return microseconds a round of ``run(rounds, values[count], failures)``; RuntimeError where it is not right.
+
+    Every round must add 1 to every value.
+    """
+    import cupy
+
+    start = np.random.default_rng(0).integers(0, 1000, count).astype(np.float32)
+    values, failures = cupy.asarray(start), cupy.zeros(1, cupy.uint32)
+    reset()
+    run(CHECKED, values, failures)
+    if int(failures[0]) or not np.array_equal(values.get(), start + CHECKED):
+        raise RuntimeError("values were lost or late")
+    times = per_round(lambda rounds: run(rounds, values, failures), reset)
+    if int(failures[0]):
+        raise RuntimeError("blocks waited in vain")
+    return times

@@ -1,5 +1,5 @@
-// What it costs to make blocks wait for each other, and to hand 20 KB of activations around: the numbers that decide
-// between many launches, a graph, and one kernel that stays on the chip.
+// What else could make blocks wait for each other and hand 20 KB of activations around than kernels/exchange.cuh, which
+// exchange.cu measures: a barrier of flags, and clusters.
 //
 // Each kernel repeats its exchange ``rounds`` times, so that the launch vanishes in the mean. Whatever waits gives up
 // after PATIENCE polls and reports it in failures[0], as a benchmark that hangs says nothing. No headers: NVRTC has none.
@@ -15,7 +15,7 @@ typedef unsigned long long uint64;
 constexpr int EXCHANGED = 5120;
 constexpr int PATIENCE = 1 << 22;          // polls of device memory; one takes some 0.7 us, so seconds
 constexpr int CLUSTER_PATIENCE = 1 << 14;  // polls of an mbarrier, which sleep in hardware for a while
-static_assert(EXCHANGED % (2 * THREADS) == 0, "every thread polls the same number of 16-byte packets");
+static_assert(EXCHANGED % 64 == 0, "up to 16 blocks of a cluster have equally many quads each");
 
 extern "C" __global__ void empty() {}
 
@@ -30,11 +30,20 @@ extern "C" __global__ void spin(long long nanoseconds) {
     while (now - begin < nanoseconds);
 }
 
-// ---- grid barriers: one block per multiprocessor or fewer, launched cooperatively ----------------------------------
-
-__device__ __forceinline__ void add_release(uint32 *p, uint32 v) {
-    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+// How many nanoseconds so many cycles take: out[0], one thread.
+extern "C" __global__ void ticks(long long cycles, long long *out) {
+    long long begin, end, start = clock64();
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(begin)::"memory");
+    while (clock64() - start < cycles)
+        ;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(end)::"memory");
+    out[0] = end - begin;
 }
+
+// ---- a barrier over the grid: one block per multiprocessor or fewer, launched cooperatively ------------------------
+//
+// A flag per block, 128 bytes apart, and thread t of every block waits for block t's: no atomics, no line that all write.
+
 __device__ __forceinline__ void store_release(uint32 *p, uint32 v) {
     asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }
@@ -43,41 +52,23 @@ __device__ __forceinline__ uint32 load_acquire(const uint32 *p) {
     asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
     return v;
 }
-__device__ __forceinline__ bool came(const uint32 *p, uint32 target) {
-    int polls = 0;
-    while (load_acquire(p) < target)
-        if (++polls > PATIENCE) return false;
-    return true;
-}
 
-// One counter that only ever grows: nothing is reset, and a block that is late finds it beyond its target.
-__device__ __forceinline__ bool counter_barrier(uint32 *state, uint32 round) {
-    bool all = true;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        add_release(state, 1);
-        all = came(state, round * gridDim.x);
-    }
-    return __syncthreads_and(all);
-}
-
-// A flag per block, 128 bytes apart, and thread t of every block waits for block t's: no atomics, no line that all write.
 __device__ __forceinline__ bool flags_barrier(uint32 *state, uint32 round) {
     bool all = true;
     __syncthreads();
     if (threadIdx.x == 0) store_release(state + 32 * blockIdx.x, round);
-    if (threadIdx.x < gridDim.x) all = came(state + 32 * threadIdx.x, round);
+    if (threadIdx.x < gridDim.x)
+        for (int polls = 0; all && load_acquire(state + 32 * threadIdx.x) < round;) all = ++polls < PATIENCE;
     return __syncthreads_and(all);
 }
 
 // state: zeros. With ``mail`` (2 x blocks words), every round's word of the right neighbour must have come: a check of the
 // barrier, and not part of what is timed. Two halves, as a block is at most one round ahead of another.
-extern "C" __global__ void grid_barrier(uint32 *state, uint32 *mail, uint32 *failures, int rounds, int flags) {
+extern "C" __global__ void grid_barrier(uint32 *state, uint32 *mail, uint32 *failures, int rounds) {
     for (uint32 round = 1; round <= (uint32)rounds; ++round) {
         uint32 *half = mail + (round & 1) * gridDim.x;
         if (mail && threadIdx.x == 0) half[blockIdx.x] = round;
-        bool all = flags ? flags_barrier(state, round) : counter_barrier(state, round);
-        if (!all) {  // the others will lose patience too: this block does not come back
+        if (!flags_barrier(state, round)) {  // the others will lose patience too: this block does not come back
             if (threadIdx.x == 0) atomicAdd(failures, 1u);
             return;
         }
@@ -86,92 +77,6 @@ extern "C" __global__ void grid_barrier(uint32 *state, uint32 *mail, uint32 *fai
             if (got != round) atomicAdd(failures, 1u);
         }
     }
-}
-
-// ---- exchange with flags in the data --------------------------------------------------------------------------------
-//
-// Block b owns EXCHANGED / blocks values. Each round it publishes them, tagged with the round's number, and every block
-// collects all values into its shared memory: a packet whose tag is right has come, and nothing else need be waited for.
-// Two halves: a block publishes round r only after it has every packet of r - 1, and so after every block has read r - 2.
-// values[EXCHANGED] in and out; each round adds 1 to every value, so the end result tells whether all came.
-
-// Packets of 8 bytes {value, tag}: an aligned 8-byte access is one access to memory.
-struct Packets8 {
-    static constexpr int VALUES = 1;
-    uint64 data;
-    __device__ void load(const uint64 *half, int i) {
-        asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(data) : "l"(half + i) : "memory");
-    }
-    __device__ bool tagged(uint32 round) const { return (uint32)(data >> 32) == round; }
-    __device__ void unpack(float *values, int i) const { values[i] = __uint_as_float((uint32)data); }
-    __device__ static void publish(uint64 *half, int i, const float *values, uint32 round) {
-        uint64 packet = (uint64)round << 32 | __float_as_uint(values[i]);
-        asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(half + i), "l"(packet) : "memory");
-    }
-};
-
-// Two such packets in one 16-byte access, each half with a tag of its own, as only 8 bytes are promised to come together.
-struct Packets16 {
-    static constexpr int VALUES = 2;
-    uint32 a, tag_a, b, tag_b;
-    __device__ void load(const uint64 *half, int i) {
-        asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(a), "=r"(tag_a), "=r"(b), "=r"(tag_b)
-                     : "l"(half + 2 * i)
-                     : "memory");
-    }
-    __device__ bool tagged(uint32 round) const { return tag_a == round && tag_b == round; }
-    __device__ void unpack(float *values, int i) const {
-        *(float2 *)(values + 2 * i) = make_float2(__uint_as_float(a), __uint_as_float(b));
-    }
-    __device__ static void publish(uint64 *half, int i, const float *values, uint32 round) {
-        asm volatile("st.volatile.global.v4.u32 [%0], {%1, %3, %2, %3};" ::"l"(half + 2 * i),
-                     "r"(__float_as_uint(values[2 * i])), "r"(__float_as_uint(values[2 * i + 1])), "r"(round)
-                     : "memory");
-    }
-};
-
-template <class Packets>
-__device__ __forceinline__ void exchange(uint64 *packets, float *values, uint32 *failures, int rounds) {
-    constexpr int COUNT = EXCHANGED / Packets::VALUES, EACH = COUNT / THREADS;
-    __shared__ __align__(16) float gathered[EXCHANGED];
-    int share = COUNT / gridDim.x, mine = share * blockIdx.x;
-    for (int i = threadIdx.x; i < EXCHANGED; i += THREADS) gathered[i] = values[i];
-    __syncthreads();
-    for (uint32 round = 1; round <= (uint32)rounds; ++round) {
-        uint64 *half = packets + (round & 1) * EXCHANGED;
-        for (int i = threadIdx.x; i < share; i += THREADS) {
-            for (int j = 0; j < Packets::VALUES; ++j) gathered[(mine + i) * Packets::VALUES + j] += 1.0f;
-            Packets::publish(half, mine + i, gathered, round);
-        }
-        __syncthreads();  // what was published is read from ``gathered``; it is overwritten below
-        Packets held[EACH];
-        int polls = 0;
-        bool all;
-        do {  // all of a thread's loads are under way at once: one after the other would take EACH latencies
-            all = true;
-#pragma unroll
-            for (int j = 0; j < EACH; ++j) held[j].load(half, threadIdx.x + j * THREADS);
-#pragma unroll
-            for (int j = 0; j < EACH; ++j) all = all && held[j].tagged(round);
-        } while (!all && ++polls < PATIENCE);
-        if (!all) atomicAdd(failures, 1u);
-#pragma unroll
-        for (int j = 0; j < EACH; ++j) held[j].unpack(gathered, threadIdx.x + j * THREADS);
-        if (__syncthreads_or(!all)) return;
-    }
-    if (blockIdx.x == 0)
-        for (int i = threadIdx.x; i < EXCHANGED; i += THREADS) values[i] = gathered[i];
-}
-
-// packets: 2 x EXCHANGED words of zeros
-extern "C" __global__ void __launch_bounds__(THREADS) exchange_8(uint64 *packets, float *values, uint32 *failures,
-                                                                 int rounds) {
-    exchange<Packets8>(packets, values, failures, rounds);
-}
-extern "C" __global__ void __launch_bounds__(THREADS) exchange_16(uint64 *packets, float *values, uint32 *failures,
-                                                                  int rounds) {
-    exchange<Packets16>(packets, values, failures, rounds);
 }
 
 // ---- clusters: Hopper and later ---------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Latencies that decide a design: barriers and exchanges between blocks, graph nodes, launches from Python.
 
 All in microseconds; the ceilings come first, in the same file. Each kernel's answer is checked before it is timed: a
-barrier that lets a block pass, or an exchange that loses a value, is reported as failed and not timed.
+barrier that lets a block pass, or an exchange that loses a value, is reported as failed and not timed. The last line
+is what they make of gpumlp's model of a step's cost (constants.py).
 """
 
 from __future__ import annotations
@@ -13,56 +14,49 @@ from collections.abc import Callable
 from typing import Any
 
 import ceilings
+import constants
 import environment  # noqa: F401, its paths and settings come before the libraries
+import exchanges
 import numpy as np
 import report
+import rows
 from launcher import Kernels, Launcher
-from measure import Timer
+from measure import CHECKED, REPEATS, Timer, checked_rounds, per_round
 from report import Report
 
 THREADS, EXCHANGED = 512, 5120  # as in microbench.cu
-ROUNDS, CHECKED, REPEATS = 2000, 64, 9
+CYCLES = 10_000_000  # some 6 ms
 NODES = 1000
 BATCH = 200  # launches between two waits, well below what a stream can queue
 
 
-def per_round(launch: Callable[[int], None], reset: Callable[[], None]) -> list[float]:
-    """Return microseconds a round of a kernel that repeats its work, from several launches."""
+def clock(timer: Timer, out: Report) -> None:
+    """Report how fast a multiprocessor runs while it spins."""
     import cupy
 
+    kernels, nanoseconds = timer.kernels, cupy.zeros(1, cupy.int64)
     times = []
-    for repeat in range(REPEATS + 1):
-        reset()
-        begin, end = cupy.cuda.Event(), cupy.cuda.Event()
-        begin.record()
-        launch(ROUNDS)
-        end.record()
-        end.synchronize()
-        if repeat:  # the first one warms up
-            times.append(cupy.cuda.get_elapsed_time(begin, end) * 1e3 / ROUNDS)
-    return times
+    for _ in range(REPEATS):
+        kernels.launch(kernels.function("ticks"), 1, 1, [np.int64(CYCLES), nanoseconds])
+        times.append(int(nanoseconds[0]) / 1e3)
+    rate = rows.significant(CYCLES / statistics.median(times) / 1e3)
+    out.add(
+        constants.CLOCK, "a spinning thread", "us", times, rate=rate, rate_unit="GHz", note=f"sm_{kernels.capability}"
+    )
 
 
-def tried(out: Report, workload: str, contender: str, measure: Callable[[], list[float]], **more: Any) -> None:
-    """Report what ``measure`` returns; where it fails, why."""
-    try:
-        out.add(workload, contender, "us", measure(), **more)
-    except Exception as error:  # one of many: the others may well run
-        out.skip(workload, contender, report.first_line(error))
-
-
-def grid_barriers(timer: Timer, out: Report) -> None:
-    """Report barriers over all blocks of a cooperative launch."""
+def flags_barriers(timer: Timer, out: Report) -> None:
+    """Report another barrier over all blocks of a cooperative launch than the one of exchange.cuh."""
     import cupy
 
     multiprocessors = cupy.cuda.Device().attributes["MultiProcessorCount"]
-    for blocks in sorted({16, 32, 64, multiprocessors}):
-        for flags, name in enumerate(("own, one counter", "own, a flag per block")):
-            measure = functools.partial(grid_barrier, timer.kernels, blocks, flags)
-            tried(out, f"grid barrier, {blocks} blocks", name, measure)
+    for blocks in exchanges.BLOCKS:
+        if blocks <= multiprocessors:
+            measure = functools.partial(flags_barrier, timer.kernels, blocks)
+            out.tried(f"barrier, {blocks} blocks", "a flag per block", measure)
 
 
-def grid_barrier(kernels: Kernels, blocks: int, flags: int) -> list[float]:
+def flags_barrier(kernels: Kernels, blocks: int) -> list[float]:
     """Return microseconds per barrier; RuntimeError where one let a block pass too early."""
     import cupy
 
@@ -71,8 +65,8 @@ def grid_barrier(kernels: Kernels, blocks: int, flags: int) -> list[float]:
     mail = cupy.zeros(2 * blocks, cupy.uint32)
 
     def run(rounds: int, mail: Any = None) -> None:
-        words = [state, mail, failures, np.int32(rounds), np.int32(flags)]
-        kernels.launch(function, blocks, THREADS, words, cooperative=True)
+        words = [state, mail, failures, np.int32(rounds)]
+        kernels.launch(function, blocks, exchanges.THREADS, words, cooperative=True)
 
     run(CHECKED, mail)
     if int(failures[0]):
@@ -81,22 +75,6 @@ def grid_barrier(kernels: Kernels, blocks: int, flags: int) -> list[float]:
     if int(failures[0]):
         raise RuntimeError("blocks waited in vain")
     return times
-
-
-def exchanges(timer: Timer, out: Report) -> None:
-    """Report 20 KB of values that go from their owners to every block, with flags in the data."""
-    import cupy
-
-    packets = cupy.zeros(2 * EXCHANGED, cupy.uint64)
-
-    def run(name: str, blocks: int, rounds: int, values: Any, failures: Any) -> None:
-        words = [packets, values, failures, np.int32(rounds)]
-        timer.kernels.launch(timer.kernels.function(name), blocks, THREADS, words, cooperative=True)
-
-    for blocks in (16, 32, 64):
-        for size in (8, 16):
-            measure = checked_exchange(functools.partial(run, f"exchange_{size}", blocks), lambda: packets.fill(0))
-            tried(out, f"exchange of 20 KB, {blocks} blocks", f"packets of {size} bytes", measure)
 
 
 def clusters(timer: Timer, out: Report) -> None:
@@ -114,33 +92,16 @@ def clusters(timer: Timer, out: Report) -> None:
             kernels.allow_large_clusters(function)
         kernels.launch(function, blocks, THREADS, [values, failures, np.int32(rounds)], cluster=blocks)
 
+    def nothing() -> None: ...
+
     for blocks in (2, 4, 8, 16):
         for name, (workload, contender) in names.items():
             if kernels.capability < 90:
                 why = f"clusters need compute capability 9.0; this GPU has {kernels.capability / 10:.1f}"
                 out.skip(f"{workload} of {blocks}", contender, why)
             else:
-                measure = checked_exchange(functools.partial(run, name, blocks), lambda: None)
-                tried(out, f"{workload} of {blocks}", contender, measure)
-
-
-def checked_exchange(run: Callable[[int, Any, Any], None], reset: Callable[[], None]) -> Callable[[], list[float]]:
-    """Return a measurement of an exchange, whose every round must have added 1 to every value."""
-    import cupy
-
-    def measure() -> list[float]:
-        start = np.random.default_rng(0).integers(0, 1000, EXCHANGED).astype(np.float32)
-        values, failures = cupy.asarray(start), cupy.zeros(1, cupy.uint32)
-        reset()
-        run(CHECKED, values, failures)
-        if int(failures[0]) or not np.array_equal(values.get(), start + CHECKED):
-            raise RuntimeError("values were lost or late")
-        times = per_round(lambda rounds: run(rounds, values, failures), reset)
-        if int(failures[0]):
-            raise RuntimeError("blocks waited in vain")
-        return times
-
-    return measure
+                measure = functools.partial(checked_rounds, functools.partial(run, name, blocks), nothing, EXCHANGED)
+                out.tried(f"{workload} of {blocks}", contender, measure)
 
 
 def graph_nodes(timer: Timer, out: Report) -> None:
@@ -174,9 +135,9 @@ def graph_nodes(timer: Timer, out: Report) -> None:
             graph = stream.end_capture()
             return measure(lambda: graph.launch(stream=stream))
 
-    tried(out, f"empty kernel, 1 of {NODES}", "node of a graph", in_graph)
+    out.tried(constants.NODE[0].format(NODES), constants.NODE[1], in_graph)
     title = "launches in a row, the host's cost included"
-    tried(out, f"empty kernel, 1 of {NODES}", title, lambda: measure(launches))
+    out.tried(constants.NODE[0].format(NODES), title, lambda: measure(launches))
 
 
 def sixteen_arguments() -> list[Any]:
@@ -196,7 +157,7 @@ def launch_costs(timer: Timer, out: Report) -> None:
         "Numba": (numba_launch, ("numba",)),
     }
     for name, (make, packages) in makers.items():
-        tried(out, "launch, 16 arguments, host", name, lambda make=make: host_times(make()), packages=packages)
+        out.tried("launch, 16 arguments, host", name, lambda make=make: host_times(make()), packages=packages)
 
 
 def host_times(launch: Callable[[], None]) -> list[float]:
@@ -261,15 +222,13 @@ def main() -> None:
     report.need_gpu()
     timer = Timer()
     out = Report(chosen.output, "micro")
-    groups = (ceilings.measured, grid_barriers, exchanges, clusters, graph_nodes, launch_costs)
+    groups = (ceilings.measured, clock, exchanges.measured, flags_barriers, clusters, graph_nodes, launch_costs)
     for group in groups:
         try:
             group(timer, out)
         except Exception as error:
-            out.skip(group.__name__.replace("_", " "), "all", report.first_line(error))
-    fast = [r.median for r in out.rows if r.workload.startswith("exchange") and r.median == r.median]
-    if fast:
-        print(f"fastest exchange of 20 KB: {min(fast):.3g} us; median of all: {statistics.median(fast):.3g} us")
+            out.skip(f"{group.__module__}.{group.__name__}", "all", report.first_line(error))
+    print(constants.line(out.rows), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,13 @@ class Report:
         more = {"rate": rows.significant(rate), "rate_unit": rate_unit, "share": share, "note": note}
         return self.add(workload, contender, "us", microseconds, ours, packages, **more)
 
+    def tried(self, workload: str, contender: str, measure: Callable[[], list[float]], **more: Any) -> None:
+        """Add the row of the microseconds that ``measure`` returns; where it fails, why: others may well go."""
+        try:
+            self.add(workload, contender, "us", measure(), **more)
+        except Exception as error:
+            self.skip(workload, contender, first_line(error))
+
     def skip(self, workload: str, contender: str, why: str, unit: str = "us") -> None:
         """Add a row that says why there is no number."""
         self.add(workload, contender, unit, (), note=f"skipped: {first_line(why)}")
@@ -70,15 +77,19 @@ def line(r: rows.RateRow) -> str:
         text += f"  {r.rate:.4g} {r.rate_unit}"
     if r.share == r.share:
         text += f"  {100 * r.share:.0f}% of ceiling"
+    if r.predicted == r.predicted:
+        text += f"  (predicted: {r.predicted:.4g})"
     if r.ratio == r.ratio:
         text += f"  {r.ratio:.2f}x [{r.ratio_low:.2f}, {r.ratio_high:.2f}]"
     return f"{text}  {r.note}".rstrip()
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """Return the command line of a part: ``--output FILE``, where its rows go."""
+def arguments(description: str | None, limit: float | None = None) -> argparse.Namespace:
+    """Return a part's command line: ``--output FILE`` for its rows, and, where it has a ``limit``, ``--seconds``."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--output", type=Path, help="CSV file of the rows (default: they are only printed)")
+    if limit is not None:
+        parser.add_argument("--seconds", type=float, default=limit, help=f"what to be done within (default: {limit:g})")
     return parser.parse_args()
 
 

@@ -1,9 +1,10 @@
 """Everything worth doing on a machine with a GPU, in under ten minutes: ``benchmarks/gpu/run.py --output FOLDER``.
 
-The tests that need a GPU, each kernel against NumPy, ceilings and microbenchmarks, kernels beside their peers, training
-beside its peers, the sanitizer: each part in a process of its own, with a time limit; what a part has written stays
-when it fails or is ended. The exit status is 1 where tests, check or sanitizer did not pass. Without a GPU every part
-is skipped, nothing is written, and the status is 0.
+The tests that need a GPU, each kernel against NumPy, ceilings and microbenchmarks, the sanitizer, training beside its
+peers, ensembles beside theirs, kernels beside theirs: each part in a process of its own, with a time limit. What a part
+has written stays when it fails or is ended, and what it leaves of its time, later ones may use. The exit status is 1
+where tests, check or sanitizer did not pass. Without a GPU every part is skipped, nothing is written, and the status
+is 0.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import constants
 import environment
 import limited
 import rows
@@ -27,7 +29,7 @@ OURS = "gpumlp"
 class Part:
     """A command; ``file`` takes its words, or, where it ends in .csv, the rows that it writes there itself.
 
-    ``gate``: whether its failure is the whole run's.
+    ``gate``: whether its failure is the whole run's. ``elastic``: whether it is told its seconds, and uses them.
     """
 
     name: str
@@ -35,15 +37,18 @@ class Part:
     seconds: float
     file: str
     gate: bool = False
+    elastic: bool = False
 
 
+GRACE = 10.0  # seconds before its limit, at which an elastic part should be done
 PARTS = (
-    Part("tests", ("-m", "pytest", "tests", "-m", "gpu", "-q", "-p", "no:cacheprovider"), 80, "gpu_tests.txt", True),
-    Part("check", ("-m", "gpumlp", "check"), 60, "gpu_check.txt", True),
+    Part("tests", ("-m", "pytest", "tests", "-m", "gpu", "-q", "-p", "no:cacheprovider"), 85, "gpu_tests.txt", True),
+    Part("check", ("-m", "gpumlp", "check"), 45, "gpu_check.txt", True),
     Part("micro", (str(HERE / "microbench.py"),), 45, "gpu_micro.csv"),
-    Part("kernels", (str(HERE / "kernels.py"),), 115, "gpu_kernels.csv"),
-    Part("training", (str(HERE / "training.py"),), 205, "gpu_training.csv"),
-    Part("sanitizer", (str(HERE / "sanitize.py"),), 65, "gpu_sanitizer.txt", True),
+    Part("sanitizer", (str(HERE / "sanitize.py"),), 75, "gpu_sanitizer.txt", True),
+    Part("training", (str(HERE / "training.py"),), 170, "gpu_training.csv", elastic=True),
+    Part("ensemble", (str(HERE / "ensemble.py"),), 100, "gpu_ensemble.csv", elastic=True),
+    Part("kernels", (str(HERE / "kernels.py"),), 65, "gpu_kernels.csv", elastic=True),
 )
 
 
@@ -57,8 +62,8 @@ class Outcome:
     passed: bool = True
 
 
-def run(part: Part, folder: Path) -> Outcome:
-    """Run a part and judge it."""
+def run(part: Part, folder: Path, spare: float = 0.0) -> Outcome:
+    """Run a part and judge it; an elastic one has ``spare`` seconds more."""
     print(f"==== {part.name}", flush=True)
     path = folder / part.file
     command = [sys.executable, "-u", *part.command]
@@ -66,13 +71,16 @@ def run(part: Part, folder: Path) -> Outcome:
     if rows_only:
         path.unlink(missing_ok=True)  # an earlier run's rows are not this one's
         command += ["--output", str(path)]
+    limit = part.seconds + (spare if part.elastic else 0.0)
+    if part.elastic:
+        command += ["--seconds", f"{limit - GRACE:.0f}"]
     began = time.perf_counter()
-    status, said = limited.run(command, part.seconds, log=None if rows_only else path, folder=environment.ROOT)
+    status, said = limited.run(command, limit, log=None if rows_only else path, folder=environment.ROOT)
     seconds = time.perf_counter() - began
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     last = first_line(lines[-1]) if lines else "it said nothing"
     if status is None:
-        return Outcome(part.name, f"ended after {part.seconds:.0f} s; kept what it had", seconds, False)
+        return Outcome(part.name, f"ended after {limit:.0f} s; kept what it had", seconds, False)
     if status:
         return Outcome(part.name, f"failed with status {status}: {last}", seconds, False)
     if rows_only and path.exists():
@@ -85,10 +93,13 @@ def summary(outcomes: list[Outcome], folder: Path | None) -> str:
     lines = [f"{'part':<10} {'seconds':>7}  verdict"]
     lines += [f"{o.name:<10} {o.seconds:>7.1f}  {o.verdict}" for o in outcomes]
     if folder is not None:
-        for name, show in (("gpu_micro", ceilings), ("gpu_kernels", against_cublas), ("gpu_training", against_peers)):
-            path = folder / f"{name}.csv"
+        shows = {"micro": ceilings, "training": against_peers, "ensemble": against_peers, "kernels": against_cublas}
+        for name, show in shows.items():
+            path = folder / f"gpu_{name}.csv"
             found = [r for r in rows.read(path) if isinstance(r, rows.RateRow)] if path.exists() else []
             lines += show([r for r in found if r.median == r.median])
+            if name == "micro" and found:
+                lines.append(constants.line([*found]))
     return "\n".join(lines) + "\n"
 
 
@@ -125,8 +136,14 @@ def against_peers(found: list[rows.RateRow]) -> list[str]:
     lines = []
     for workload, unit in dict.fromkeys((r.workload, r.unit) for r in found):
         here = sorted((r for r in found if (r.workload, r.unit) == (workload, unit)), key=lambda r: r.median)
-        lines.append(f"{workload}, {unit}: " + ", ".join(f"{r.contender} {r.median:.4g}" for r in here))
+        lines.append(f"{workload}, {unit}: " + ", ".join(map(in_words, here)))
     return lines
+
+
+def in_words(r: rows.RateRow) -> str:
+    """Return a row's contender and time, and what was predicted, if anything was."""
+    guess = f" (predicted {r.predicted:.4g})" if r.predicted == r.predicted else ""
+    return f"{r.contender} {r.median:.4g}{guess}"
 
 
 def main() -> int:
@@ -144,15 +161,17 @@ def main() -> int:
     folder = chosen.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     description = environment.description()
-    (folder / "gpu_machine.txt").write_text(description, encoding="utf-8")
     print(description, end="", flush=True)
-    outcomes = []
+    outcomes: list[Outcome] = []
+    spare = 0.0
     for part in parts:
         try:
-            outcomes.append(run(part, folder))
+            outcomes.append(run(part, folder, spare))
         except Exception as error:  # the runner's own trouble with one part must not lose the others
             outcomes.append(Outcome(part.name, first_line(error), 0.0, False))
-        (folder / "gpu_summary.txt").write_text(summary(outcomes, folder), encoding="utf-8")
+        spare = max(spare + part.seconds - outcomes[-1].seconds, 0.0)
+        told = f"{description}\n{summary(outcomes, folder)}"
+        (folder / "gpu_summary.txt").write_text(told, encoding="utf-8")
     print(f"==== summary\n{summary(outcomes, folder)}", end="", flush=True)
     gates = {p.name for p in parts if p.gate}
     return 0 if all(o.passed for o in outcomes if o.name in gates) else 1
