@@ -113,7 +113,7 @@ class FitProgram(GraphProgram):
         super().__init__(network, arena, backend, batch)
         self._choices: dict[Any, _Choice] = {}
         self._last: _Choice | None = None
-        self._mode = os.environ.get("GPUMLP_FIT", "auto")
+        self._mode = os.environ.get("GPUMLP_FIT") or "auto"
         if self._mode not in CHOICES:
             raise ValueError(f"GPUMLP_FIT must be one of {', '.join(CHOICES)}; got {self._mode!r}.")
         self._graphs_only = "GPUMLP_FIT=graph" if self._mode == "graph" else ""
