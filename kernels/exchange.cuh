@@ -8,8 +8,8 @@
 //   otherwise a barrier of the group between publishing and collecting: one counter that only ever grows.
 //
 // Why two halves are enough: a block publishes in step t + 2 only after it has collected in step t + 1 from every block,
-// which that block published after its last collecting in step t. So what is overwritten has been read by all. (A step
-// has at least one exchange.) Numbers wrap: a tag is compared for equality with the one of two steps before at most, a
+// which that block published after its last collecting in step t. So what is overwritten has been read by all. (Every
+// block must publish something in every step: fit_plan.py sees to it.) Numbers wrap: a tag is compared for equality with the one of two steps before at most, a
 // count by its signed distance.
 #pragma once
 #include "primitives.cuh"

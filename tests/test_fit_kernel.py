@@ -7,11 +7,12 @@ import pytest
 from host.runtime import HostRuntime
 from whole_fit import Case, Dense, assert_same_bits, by_kernel, by_numpy, force, launches_of, state, train
 
-from gpumlp import layers, losses, optimizers, regularizers
+from gpumlp import Ensemble, layers, losses, models, optimizers, random, regularizers
 from gpumlp.activations import Gelu
-from gpumlp.engine import fit_program
+from gpumlp.engine import fit_plan, fit_program
 from gpumlp.optimizers import schedules
 from gpumlp.training import loop
+from gpumlp.utils import set_random_seed
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def whole_epochs(monkeypatch):
 
 # ---- against float64 -------------------------------------------------------------------------------------------------
 
-# Every activation, loss, optimizer, penalty, exchange, group and awkward size is in one of these at least; 50 steps each.
+# Every activation, loss, optimizer, penalty, exchange, group and awkward size is in one of these at least, for 50 steps.
 # Batches of 7, 3, 20 and 2 of which the last has one sample; layers narrower than the group; last layers of up to 16
 # outputs, which every block computes, and of more, which are exchanged.
 CASES = {
@@ -95,7 +96,7 @@ CASES = {
 
 
 def assert_as_near(truths, plains, gots):
-    """Errors over several runs together: at most twice those of float32 NumPy, beyond the rounding of what is stored."""
+    """Errors over several runs together: at most twice those of float32 NumPy, but for the last bits."""
     for name in truths[0]:
         truth, plain, got = (np.concatenate([r[name].ravel() for r in runs]) for runs in (truths, plains, gots))
         finite = np.isfinite(plain)
@@ -201,8 +202,8 @@ def test_inputs_that_are_collected_again_change_no_bit(gpu, monkeypatch, exchang
     assert_same_bits([once, by_kernel(small)])
 
 
-# The smallest that has everything: a batch of one sample, inputs that are collected again, a layer of fewer columns than
-# blocks, a wide last one.
+# The smallest that has everything: a batch of one sample, inputs that are collected again, a layer of fewer columns
+# than blocks, a wide last one.
 TINY = Case(
     lambda: [Dense(3, "tanh"), Dense(2, "gelu"), Dense(17)], features=1, samples=5, batch=2, epochs=1, group=3,
     threads=32, shared=1360,
@@ -231,3 +232,97 @@ def test_a_thousand_schedules_give_the_same_bits(as_gpu, monkeypatch, exchange):
         model.optimizer.iterations = 3
         runs.append(train(case, model))
     assert_same_bits(runs)
+
+
+def test_a_block_that_falls_behind_finds_what_it_needs(as_gpu, monkeypatch):
+    """Also where the widest layer is the last, which is not exchanged: nobody would wait for a block of no columns."""
+    case = Case(lambda: [Dense(3, "tanh"), Dense(16)], samples=20, batch=2, epochs=1, threads=32)
+    runtime = as_gpu(HostRuntime())
+    groups = fit_plan._groups
+    force(monkeypatch, case)
+    monkeypatch.setattr(fit_plan, "_groups", lambda problem, most: groups(problem, most)[-1:])
+    runs = []
+    for seed in range(20):
+        runtime.seed = seed
+        runs.append(by_kernel(case))
+    assert_same_bits(runs)
+
+
+# ---- ensembles -------------------------------------------------------------------------------------------------------
+
+
+def member(rate=lambda k: 0.01, l2=lambda k: 0.01, beta=lambda k: 0.9, **how):
+    """Return how member k is built, and the case that it is a variation of."""
+    case = replace(COMMON, metrics=("mae",), weighted_metrics=(), weighted=False, **how)
+
+    def build(k):
+        stack = [Dense(5, "tanh", kernel_regularizer=regularizers.L1L2(l2=l2(k))), Dense(6, "gelu"), Dense(20)]
+        model = models.Sequential([layers.Input((3,)), *stack])
+        model.compile(optimizers.Adam(rate(k), beta_1=beta(k)), "mse", list(case.metrics), device="cuda")
+        return model
+
+    return build, case
+
+
+def alone(build, seed, fit):
+    set_random_seed(seed)
+    model = build(seed)
+    x, y, how = fit(model)
+    model.fit(x, y, batch_size=4, verbose=0, **how)
+    return state(model), model.history.history
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_members_in_one_launch_are_the_models_alone(gpu, monkeypatch, shuffle, bootstrap):
+    rates = (0.01, schedules.ExponentialDecay(0.03, 2, 0.9), 0.002)
+    build, case = member(rate=lambda k: rates[k], group=2, exchange="barrier")
+    force(monkeypatch, case)
+    x, y, _ = case.data(0)
+    together = Ensemble(build, 3)
+    launched = launches_of(gpu)
+    together.fit(x, y, batch_size=4, epochs=3, verbose=0, shuffle=shuffle, bootstrap=bootstrap)
+    assert launched == [("fit", 6)] * 3 and "3 models at once" in together.program
+    force(monkeypatch, replace(case, group=3, exchange="tags"))  # another plan than the ensemble's
+    for k, trained in enumerate(together.members):
+
+        def fit(model):
+            rows = random.generator().integers(9, size=9) if bootstrap else slice(None)
+            return x[rows], y[rows], {"epochs": 3, "shuffle": shuffle}
+
+        found, history = alone(build, k, fit)
+        assert_same_bits([state(trained), found])
+        assert trained.history.history == history
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"l2": lambda k: 0.1 * k}, {"beta": lambda k: 0.5 + 0.1 * k}],
+    ids=["penalties", "constants of the optimizer"],
+)
+def test_members_that_differ_in_what_a_launch_has_once(gpu, monkeypatch, how):
+    build, case = member(**how)
+    force(monkeypatch, case)
+    x, y, _ = case.data(0)
+    together = Ensemble(build, 3)
+    launched = launches_of(gpu)
+    together.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    assert launched == [("fit", 1)] * 6
+    for k, trained in enumerate(together.members):
+        found, history = alone(build, k, lambda model: (x, y, {"epochs": 2}))
+        assert_same_bits([state(trained), found])
+        assert trained.history.history == history
+
+
+def test_an_ensemble_s_plan_is_chosen_for_all_of_its_members(gpu, monkeypatch):
+    build, case = member()
+    monkeypatch.setenv("GPUMLP_FIT", "tags")
+    x, y, _ = case.data(0)
+    together = Ensemble(build, 5)
+    launched = launches_of(gpu)
+    for _ in range(2):  # what it is compiled for, it has
+        together.fit(x, y, batch_size=4, epochs=2, verbose=0, sample_weight=np.ones(9))
+    assert len(launched) == 4 and set(launched) == {("fit", 5 * together.members[0]._program._last.launcher.plan.group)}
+    model = together.members[2]
+    model.fit(x, y, batch_size=4, epochs=1, verbose=0)  # and goes on alone
+    assert model.optimizer.iterations == 15 and together.members[1].optimizer.iterations == 12

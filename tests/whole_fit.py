@@ -1,4 +1,4 @@
-"""What the tests of the whole-fit kernel share: networks to train, plans that are forced, and all that training leaves."""
+"""What the tests of the whole-fit kernel share: networks to train, plans to force, and what training leaves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Dense = layers.Dense
 
 @dataclass(frozen=True)
 class Case:
-    """A network and its training; ``group``, ``threads``, ``exchange`` and ``shared`` bytes say how the kernel does it."""
+    """A network and its training, and how the kernel is to do it: from ``group`` on."""
 
     stack: Callable[[], list[Any]]
     features: int = 3

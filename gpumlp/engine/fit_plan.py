@@ -126,10 +126,15 @@ def best_plan(problem: Problem, runtime: Any, tags: bool, models: int = 1) -> Pl
 
 
 def _groups(problem: Problem, multiprocessors: int) -> list[int]:
-    """Return the numbers of blocks to try: those that cut the widest exchanged layer differently, few per doubling."""
+    """Return the numbers of blocks to try: those that cut the widest exchanged layer differently, few per doubling.
+
+    So each block has columns of that layer. It must: nobody waits for one that publishes nothing, and by tags the
+    others could overwrite what it still needs (exchange.cuh).
+    """
     if len(problem.stages) == 1:
         return [1]
-    widest = max(s.outputs for s in problem.stages)
+    exchanged = problem.stages[:-1] if _whole(problem, 2) else problem.stages
+    widest = max(s.outputs for s in exchanged)
     found = {-(-widest // columns) for columns in range(1, widest + 1) if columns <= 4 or columns & (columns - 1) == 0}
     return sorted(g for g in found | {1} if g <= multiprocessors)
 
