@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,15 +130,26 @@ class FitProgram(GraphProgram):
     @staticmethod
     def run_together(programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
         """Run the steps of several models in one launch where that can be; see `LoopProgram.run_together`."""
+        if len({program._key(task) for program, task in zip(programs, tasks, strict=True)}) > 1:
+            # a launch has one set of constants
+            return [program.run(*task) for program, task in zip(programs, tasks, strict=True)]
         choice = programs[0]._choose(programs, tasks)
         if choice.launcher is None:
             return [GraphProgram.run(program, *task) for program, task in zip(programs, tasks, strict=True)]
+        logs = [StepLogs.zeros(task.last - task.first, len(task.metrics)) for task in tasks]
+        before = tasks[0].optimizer.iterations  # type: ignore[union-attr]
         try:
-            return _run(choice.launcher, programs, tasks)
-        except KernelError as error:  # nothing has changed: a launch that fails writes nothing back
+            _run(choice.launcher, programs, tasks, logs)
+            return logs
+        except KernelError as error:  # a launch that fails writes nothing back; those before it have trained
             for program in programs:
                 program._give_up(str(error))
-            return FitProgram.run_together(programs, tasks)
+        done = tasks[0].optimizer.iterations - before  # type: ignore[union-attr]
+        rest = FitProgram.run_together(programs, [task._replace(first=task.first + done) for task in tasks])
+        for log, more in zip(logs, rest, strict=True):
+            for values, last in zip(vars(log).values(), vars(more).values(), strict=True):
+                values[done:] = last
+        return logs
 
     def _give_up(self, why: str) -> None:
         self._choices.clear()
@@ -150,15 +162,22 @@ class FitProgram(GraphProgram):
         if task.optimizer is None or task.slots is None:
             return _Choice(None, "nothing is trained")
         assert task.data.y is not None
-        config = {**task.optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
-        key = (
-            len(programs), task.batch, task.loss, *task.metrics, *config.items(), task.data.weights is not None,
-            task.data.y.shape[1],
-        )  # fmt: skip
+        key = len(programs), self._key(task)
         if key not in self._choices:
             self._choices[key] = self._decide(task, len(programs))
         self._last = self._choices[key]
         return self._last
+
+    def _key(self, task: Task) -> Any:
+        """Return what is built into a kernel or constant in a launch, beyond what all models of one shape share."""
+        if task.optimizer is None:
+            return None
+        assert task.data.y is not None
+        config = {**task.optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
+        return (
+            task.batch, task.loss, *task.metrics, *config.items(), task.data.weights is not None,
+            task.data.y.shape[1], *(spec.regularizer for spec in self.network.weights),
+        )  # fmt: skip
 
     def _decide(self, task: Task, models: int) -> _Choice:
         if self.mode == "graph":
@@ -192,26 +211,32 @@ def _told(plan: Plan, models: int, tags: bool, machine: cost.Machine) -> str:
     )
 
 
-def _run(launcher: _Launcher, programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
-    """Run all steps of the tasks, which are as many each, in as few launches as can be."""
-    logs = [StepLogs.zeros(task.last - task.first, len(task.metrics)) for task in tasks]
-    steps, done = tasks[0].last - tasks[0].first, 0
-    feeds = [
-        p._feed.parts(t.data, t.order, t.batch, t.first, t.last) for p, t in zip(programs, tasks, strict=True)
-    ]
+def _run(launcher: _Launcher, programs: Sequence[Any], tasks: Sequence[Task], logs: Sequence[StepLogs]) -> None:
+    """Run all steps of the tasks, which are as many each, in as few launches as can be; the optimizers count them."""
+    with ExitStack() as streams:
+        feeds = [
+            p._feed.parts(t.data, t.order, t.batch, t.first, t.last) for p, t in zip(programs, tasks, strict=True)
+        ]
+        for feed in feeds:  # what is on its way has landed before others use the same memory
+            streams.callback(feed.close)
+        _run_parts(launcher, programs, tasks, logs, feeds)
+
+
+def _run_parts(
+    launcher: _Launcher, programs: Sequence[Any], tasks: Sequence[Task], logs: Sequence[StepLogs], feeds: list[Any]
+) -> None:
+    done = 0
     for parts in zip(*feeds, strict=True):
         for start in range(0, parts[0].steps, CAPACITY):
             count = min(CAPACITY, parts[0].steps - start)
-            rates = np.array(
-                [[t.optimizer.scalars(t.optimizer.iterations + k + 1) for k in range(count)] for t in tasks], np.float32
-            )  # type: ignore[union-attr]
+            optimizers: list[Any] = [t.optimizer for t in tasks]
+            rates = np.array([[o.scalars(o.iterations + k + 1) for k in range(count)] for o in optimizers], np.float32)
             logged = launcher.run(programs, tasks, list(parts), rates, parts[0].first + start)
             for k, (task, part) in enumerate(zip(tasks, parts, strict=True)):
                 task.optimizer.iterations += count  # type: ignore[union-attr]
                 _read(launcher.plan, task, part, part.first + start, logged[k], logs[k], done)
             done += count
-    assert done == steps
-    return logs
+    assert done == tasks[0].last - tasks[0].first
 
 
 def _read(plan: Plan, task: Task, part: Part, first: int, logged: np.ndarray, logs: StepLogs, done: int) -> None:
