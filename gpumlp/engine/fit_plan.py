@@ -14,7 +14,7 @@ from gpumlp.activations import Activation, Linear, Softmax
 from gpumlp.backends.device_backend import activation_number, loss_number, metric_number
 from gpumlp.engine import cost
 from gpumlp.engine.arena import Arena
-from gpumlp.engine.network import ActivationOp, DenseOp, DropoutOp, Network
+from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import SGD, Adam, Optimizer
@@ -88,8 +88,10 @@ def stages_of(network: Network) -> tuple[Stage, ...] | str:
                 stages[-1] = replace(stages[-1], activation=op.activation)
             case ActivationOp():
                 return "it has an Activation layer that does not follow a linear Dense"
-            case _:
-                return f"it has a {type(op).__name__.removesuffix('Op')} layer"
+            case DropoutOp():
+                return "it has a Dropout layer"
+            case AffineOp():
+                return "it has a Rescaling layer"
     if any(isinstance(s.activation, Softmax) for s in stages[:-1]):
         return "it has a softmax before its last layer"
     return tuple(stages) or "it has no Dense layer"
