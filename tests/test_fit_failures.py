@@ -1,4 +1,4 @@
-"""What the whole-fit kernel leaves to graphs, and why; launches that fail; data that is streamed; kernels broken on purpose."""
+"""What the whole-fit kernel leaves to graphs, and why; launches that fail; data that is streamed."""
 
 import os
 import signal
@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from host.runtime import HostKernelError, HostRuntime
+from host.runtime import HostRuntime
 from whole_fit import Case, Dense, assert_same_bits, by_kernel, by_numpy, force, launches_of, state, train
 
-from gpumlp import callbacks, layers, losses, optimizers, regularizers
+from gpumlp import callbacks, layers, optimizers
 from gpumlp.engine import feed, fit_plan, fit_program
 from gpumlp.errors import KernelError
 from gpumlp.training import loop
@@ -28,7 +28,7 @@ def assert_near(got, expected):
         np.testing.assert_allclose(got[name], value, rtol=2e-4, atol=1e-6, err_msg=name)
 
 
-# ---- what it does not do -----------------------------------------------------------------------------------------------
+# ---- what it does not do ---------------------------------------------------------------------------------------------
 
 UNSUPPORTED = {
     "it has a Dropout layer": {"stack": lambda: [Dense(5, "relu"), layers.Dropout(0.2, seed=3), Dense(2)]},
@@ -81,7 +81,7 @@ def test_graph_is_what_was_asked_for(gpu, monkeypatch):
     assert "as GPUMLP_FIT=graph" in model.program
 
 
-# ---- launches that fail ------------------------------------------------------------------------------------------------
+# ---- launches that fail ----------------------------------------------------------------------------------------------
 
 
 def failing(at):

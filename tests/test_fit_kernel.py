@@ -21,9 +21,11 @@ def whole_epochs(monkeypatch):
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 1000.0)
 
 
+BOTH = regularizers.L1L2(0.01, 0.02)
+
 # ---- against float64 -------------------------------------------------------------------------------------------------
 
-# Every activation, loss, optimizer, penalty, exchange, group and awkward size is in one of these at least, for 50 steps.
+# Every activation, loss, optimizer, penalty, exchange and awkward size is in one of these at least, for 50 steps.
 # Batches of 7, 3, 20 and 2 of which the last has one sample; layers narrower than the group; last layers of up to 16
 # outputs, which every block computes, and of more, which are exchanged.
 CASES = {
@@ -60,14 +62,14 @@ CASES = {
         lambda: [
             Dense(33, "relu", trainable=False, kernel_regularizer="l2"), Dense(17, "tanh", use_bias=False),
             Dense(20, "sigmoid", bias_regularizer="l2"), Dense(5, trainable=False, bias_regularizer="l1"),
-            Dense(2, bias_regularizer="l1_l2", use_bias=True),
+            Dense(2, bias_regularizer=BOTH, use_bias=True),
         ], samples=29, epochs=10, group=5, threads=32, optimizer=lambda: optimizers.Adam(0.01),
     ),
     "little shared memory, by tags": Case(
         lambda: [Dense(17, "tanh") for _ in range(5)] + [Dense(2)], samples=41, batch=20, epochs=17, shared=18_500,
     ),
     "little shared memory, by a barrier, both penalties": Case(
-        lambda: [Dense(17, "sigmoid", kernel_regularizer="l1_l2") for _ in range(4)] + [Dense(18)], samples=41,
+        lambda: [Dense(17, "sigmoid", kernel_regularizer=BOTH) for _ in range(4)] + [Dense(18)], samples=41,
         batch=20, epochs=17, shared=24_000, exchange="barrier", optimizer=lambda: optimizers.SGD(0.1),
     ),
     "one sample a batch, a schedule": Case(
@@ -149,7 +151,7 @@ def test_what_is_not_a_number_in_the_data_is_none_where_numpy_has_none(gpu, monk
 
 COMMON = Case(
     lambda: [
-        Dense(5, "tanh", kernel_regularizer="l1_l2"), Dense(6, "gelu"), Dense(20, "sigmoid", bias_regularizer="l2"),
+        Dense(5, "tanh", kernel_regularizer=BOTH), Dense(6, "gelu"), Dense(20, "sigmoid", bias_regularizer="l2"),
     ], samples=9, batch=4, group=1, threads=32, weighted=True, metrics=("mae",), weighted_metrics=("mse",),
 )  # fmt: skip
 PLANS = [

@@ -1,12 +1,13 @@
 """Plans of the whole-fit kernel: what stands where, that it fits, and that a prediction is a time."""
 
+import itertools
 import subprocess
 
 import numpy as np
 import pytest
+from host.runtime import COMPILER, HERE, HostRuntime
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from host.runtime import COMPILER, HERE, HostRuntime
 
 from gpumlp import kernel_sources, layers, losses, metrics, optimizers
 from gpumlp.backends.cuda_backend import CudaBackend
@@ -100,7 +101,7 @@ def arrays_of(made, plan):
         made_at = back(i + 1, 0) if not last else 2 * n
         if group > 1 and (i or last):  # what is collected comes a little later than what is computed
             yield "delta", i, places["DELTA_AT"][i], batch * outs, (made_at + 2 * (not last), back(i, 1))
-        if group > 1 and not (last and whole) or group == 1:
+        if group == 1 or not (last and whole):
             yield "own delta", i, places["OWN_DELTA_AT"][i], batch * up(columns), (made_at, back(i, 1))
 
 
@@ -141,7 +142,7 @@ def test_inputs_come_again_where_there_is_little_room_and_then_nothing_fits(widt
         assert max(seen) == len(widths) - 3 and 0 in seen  # all but the first, which is kept, and the last
 
 
-# ---- what fit_layout.cuh has too ---------------------------------------------------------------------------------------
+# ---- what fit_layout.cuh has too -------------------------------------------------------------------------------------
 
 PROBE = """
 #include "fit_layout.cuh"
@@ -179,7 +180,7 @@ def test_the_kernel_s_own_sizes_are_the_plan_s(tmp_path, widths, group, threads)
     assert registers == fit_plan._state_registers(made, group, threads)
 
 
-# ---- runs, packets, registers ------------------------------------------------------------------------------------------
+# ---- runs, packets, registers ----------------------------------------------------------------------------------------
 
 
 def test_layers_that_are_alike_and_lie_on_alike_ones_share_their_code():
@@ -228,7 +229,7 @@ def test_a_plan_is_one_that_a_gpu_can_launch(made):
             triples = -(-made.batch // 3)
             ends = sorted((at, at + triples * n) for at, n in zip(places, exchanged + passed_back, strict=True))
             assert ends[0][0] == 0 and ends[-1][1] == plan.half
-            assert all(stop == start for (_, stop), (start, _) in zip(ends, ends[1:], strict=False))
+            assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(ends))
 
 
 def test_the_best_plan_is_the_fastest_one_that_fits():
@@ -268,7 +269,7 @@ def test_predictions_grow_with_the_work():
         ([layers.Activation("linear")], "it has no Dense layer"),
         ([layers.Rescaling(2.0), layers.Dense(2)], "it has a Rescaling layer"),
         ([layers.Dense(2), layers.Dropout(0.1)], "it has a Dropout layer"),
-        ([layers.Dense(2, "tanh"), layers.Activation("relu")], "it has an Activation layer that does not follow a linear"),
+        ([layers.Dense(2, "tanh"), layers.Activation("relu")], "it has an Activation layer that does not follow"),
         ([layers.Dense(2), layers.Activation("softmax"), layers.Dense(2)], "it has a softmax before its last layer"),
     ],
 )  # fmt: skip
@@ -279,7 +280,8 @@ def test_what_is_no_network_for_the_kernel(stack, why):
 def test_activation_layers_become_their_dense_layer_s():
     stack = [
         layers.Activation("linear"), layers.Dropout(0), layers.Dense(4), layers.Dropout(0), layers.Activation("linear"),
-        layers.Activation("gelu"), layers.Dense(5, "tanh", use_bias=False), layers.Dense(3), layers.Activation("softmax"),
+        layers.Activation("gelu"), layers.Dense(5, "tanh", use_bias=False), layers.Dense(3),
+        layers.Activation("softmax"),
     ]  # fmt: skip
     stages = fit_plan.stages_of(describe(stack, (3,)))
     assert [(s.inputs, s.outputs, s.activation.name, s.kernel, s.bias) for s in stages] == [
