@@ -59,7 +59,7 @@ BREAKS = {
     "padding of gradients": ("alone", "if (ALONE && Y::IN > Y::INPUTS) clear", "if (false) clear"),
     "no barrier after a layer": ("alone", f"{END}---- the loss", "return true;\n }\n // "),
     "no barrier after the loss": ("tags", f"{LOSS_END}  if", "(LAST), O, Y::OUT); if"),
-    "no barrier before sums": ("tags", "        barrier();\n        for (int s = thread", "        for (int s = thread"),
+    "no barrier before sums": ("tags", "barrier();\n        for (int s = thread", "for (int s = thread"),
     "dead rows have a loss": ("narrow", "end = r < rows ? O : 0;\n            Shared", "end = O; Shared"),
     "every block writes losses": ("tags", "        if (rank != LOGGER) return;", ""),
     # backward
