@@ -16,7 +16,7 @@ from gpumlp.backends.runtime import Defines
 from gpumlp.engine import cost
 from gpumlp.engine.arena import Arena
 from gpumlp.engine.fit_layout import WARP, Cut, Layout, Problem, Stage
-from gpumlp.engine.network import ActivationOp, DenseOp, DropoutOp, Network
+from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import SGD, Adam, Optimizer
@@ -58,8 +58,10 @@ def stages_of(network: Network) -> tuple[Stage, ...] | str:
                 stages[-1] = replace(stages[-1], activation=op.activation)
             case ActivationOp():
                 return "it has an Activation layer that does not follow a linear Dense"
-            case _:
-                return f"it has a {type(op).__name__.removesuffix('Op')} layer"
+            case DropoutOp():
+                return "it has a Dropout layer"
+            case AffineOp():
+                return "it has a Rescaling layer"
     if any(isinstance(s.activation, Softmax) for s in stages[:-1]):
         return "it has a softmax before its last layer"
     return tuple(stages) or "it has no Dense layer"
