@@ -35,6 +35,10 @@ CASES = {
         optimizer=lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True),
         metrics=("accuracy", "mae"), weighted_metrics=("acc", "mse"),
     ),
+    "one wide layer": Case(
+        lambda: [Dense(33, "softmax", kernel_regularizer="l2")], features=17, samples=22, epochs=13, group=3,
+        loss="categorical_crossentropy", targets="one hot", most=2,
+    ),
     "two layers, one feature, one output": Case(
         lambda: [Dense(20, "relu"), Dense(1)], features=1, samples=29, epochs=10, metrics=("mae",),
     ),
@@ -63,10 +67,10 @@ CASES = {
             Dense(33, "relu", trainable=False, kernel_regularizer="l2"), Dense(17, "tanh", use_bias=False),
             Dense(20, "sigmoid", bias_regularizer="l2"), Dense(5, trainable=False, bias_regularizer="l1"),
             Dense(2, bias_regularizer=BOTH, use_bias=True),
-        ], samples=29, epochs=10, group=5, threads=32, optimizer=lambda: optimizers.Adam(0.01),
+        ], samples=29, epochs=10, group=5, threads=32, most=2, optimizer=lambda: optimizers.Adam(0.01),
     ),
     "little shared memory, by tags": Case(
-        lambda: [Dense(17, "tanh") for _ in range(5)] + [Dense(2)], samples=41, batch=20, epochs=17, shared=18_500,
+        lambda: [Dense(17, "tanh") for _ in range(5)] + [Dense(2)], samples=41, batch=20, epochs=17, shared=18_500, most=2,
     ),
     "little shared memory, by a barrier, both penalties": Case(
         lambda: [Dense(17, "sigmoid", kernel_regularizer=BOTH) for _ in range(4)] + [Dense(18)], samples=41,
@@ -155,17 +159,17 @@ COMMON = Case(
     ], samples=9, batch=4, group=1, threads=32, weighted=True, metrics=("mae",), weighted_metrics=("mse",),
 )  # fmt: skip
 PLANS = [
-    (1, 32, "tags"), (1, 96, "tags"), (2, 64, "tags"), (2, 32, "barrier"), (3, 32, "tags"), (3, 96, "barrier"),
-    (5, 32, "tags"), (5, 64, "barrier"),
+    (1, 32, 4, "tags"), (1, 96, 2, "tags"), (2, 64, 4, "tags"), (2, 32, 2, "barrier"), (3, 32, 2, "tags"),
+    (3, 96, 4, "barrier"), (5, 32, 4, "tags"), (5, 64, 2, "barrier"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("group", "threads", "exchange"), PLANS)
-def test_no_bit_depends_on_the_plan_or_on_the_launches(gpu, monkeypatch, group, threads, exchange):
+@pytest.mark.parametrize(("group", "threads", "most", "exchange"), PLANS)
+def test_no_bit_depends_on_the_plan_or_on_the_launches(gpu, monkeypatch, group, threads, most, exchange):
     force(monkeypatch, COMMON)
     plain, shuffled = by_kernel(COMMON, epochs=4), by_kernel(COMMON, epochs=4, shuffle=True)
     assert not np.array_equal(plain["weights"], shuffled["weights"])
-    case = replace(COMMON, group=group, threads=threads, exchange=exchange)
+    case = replace(COMMON, group=group, threads=threads, most=most, exchange=exchange)
     force(monkeypatch, case)
     launched = launches_of(gpu)
     for seed in range(3):
