@@ -70,7 +70,8 @@ CASES = {
         ], samples=29, epochs=10, group=5, threads=32, most=2, optimizer=lambda: optimizers.Adam(0.01),
     ),
     "too little shared memory to fetch ahead, by tags": Case(
-        lambda: [Dense(17, "tanh") for _ in range(5)] + [Dense(2)], samples=41, batch=20, epochs=17, shared=18_200, most=2,
+        lambda: [Dense(17, "tanh") for _ in range(5)] + [Dense(2)], samples=41, batch=20, epochs=17, shared=18_200,
+        most=2,
     ),
     "little shared memory, by a barrier, both penalties": Case(
         lambda: [Dense(17, "sigmoid", kernel_regularizer=BOTH) for _ in range(4)] + [Dense(18)], samples=41,
