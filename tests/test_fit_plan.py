@@ -13,6 +13,7 @@ from gpumlp import kernel_sources, layers, losses, metrics, optimizers
 from gpumlp.backends.cuda_backend import CudaBackend
 from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.arena import Arena
+from gpumlp.engine.fit_layout import Cut
 from gpumlp.engine.network import describe
 
 BACKEND = CudaBackend(HostRuntime())
@@ -38,12 +39,17 @@ PROBLEMS = st.builds(
 )  # fmt: skip
 
 
+def plan_of(made, group, threads, most=4, tags=True, shared=SHARED):
+    """Return the plan of these sizes, or None."""
+    return fit_plan._plan(Cut(made, group, threads, most), tags, shared, cost.ESTIMATED)
+
+
 def plans(made, tags=True, shared=SHARED):
     """Return all plans among which the best is chosen."""
     found = [
-        fit_plan._plan(made, group, threads, tags, shared, cost.ESTIMATED)
+        plan_of(made, group, threads, most, tags, shared)
         for group in fit_plan._groups(made, 132)
-        for threads in fit_plan._threads(made, group)
+        for most, threads in fit_plan._threads(made, group)
     ]
     return [plan for plan in found if plan is not None]
 
@@ -90,7 +96,7 @@ def arrays_of(made, plan):
         if stage.needs_input:
             yield "z", i, places["Z_AT"][i], batch * up(columns), ever
         if not i:
-            yield "inputs", 0, places["INPUTS_AT"][0], 2 * batch * ins, ever
+            yield "inputs", 0, places["INPUTS_AT"][0], (1 + plan.defines["AHEAD"]) * batch * ins, ever
         elif places["RELOADS"][i]:
             yield "inputs", i, places["INPUTS_AT"][i], batch * ins, (2 * i - 1, 2 * i)
             yield "inputs again", i, places["INPUTS_AT"][i], batch * ins, (back(i, 1), back(i, 1))
@@ -129,10 +135,10 @@ def test_nothing_in_shared_memory_overlaps_what_is_in_use(made):
 def test_inputs_come_again_where_there_is_little_room_and_then_nothing_fits(widths):
     made = problem(widths)
     for group in (2, 3, 5):
-        roomy = fit_plan._plan(made, group, 128, True, SHARED, cost.ESTIMATED)
+        roomy = plan_of(made, group, 128)
         assert not any(numbers(roomy, "RELOADS"))
         seen, shared = set(), roomy.shared
-        while (plan := fit_plan._plan(made, group, 128, True, shared, cost.ESTIMATED)) is not None:
+        while (plan := plan_of(made, group, 128, shared=shared)) is not None:
             assert plan.shared <= shared
             assert_sound(made, plan)
             reloads = numbers(plan, "RELOADS")
@@ -157,10 +163,11 @@ int main() { tell<0>(); }
 SHAPES = [((3, 5, 6, 17), 3, 32), ((1, 20, 1), 5, 64), ((17, 33, 65, 31, 20), 2, 128), ((4, 1, 2, 3), 1, 96)]
 
 
+@pytest.mark.parametrize("most", [2, 4])
 @pytest.mark.parametrize(("widths", "group", "threads"), SHAPES)
-def test_the_kernel_s_own_sizes_are_the_plan_s(tmp_path, widths, group, threads):
+def test_the_kernel_s_own_sizes_are_the_plan_s(tmp_path, widths, group, threads, most):
     made = problem(widths, kinds=("gelu", "tanh"))
-    plan = fit_plan._plan(made, group, threads, True, SHARED, cost.ESTIMATED)
+    plan, cut = plan_of(made, group, threads, most), Cut(made, group, threads, most)
     settings = "".join(f"#define {name} {value}\n" for name, value in plan.defines.items())
     enums = '#include "activations.cuh"\nenum Optimizer { SGD, MOMENTUM, ADAM };\n'
     source = tmp_path / "probe.cpp"
@@ -171,13 +178,13 @@ def test_the_kernel_s_own_sizes_are_the_plan_s(tmp_path, widths, group, threads)
     rows = np.array(told, int).reshape(-1, 6)
     registers = 0
     for i, (columns, units, each, wide, exchanged, whole) in enumerate(rows.tolist()):
-        assert columns == fit_plan._columns(made, i, group)
-        assert units == fit_plan._units(made.stages[i], i, made, group)
+        assert columns == cut.columns(i)
+        assert units == cut.units(i)
         assert each == -(-units // threads)
         registers += each * wide * 2
         assert whole == (i == len(rows) - 1 and bool(plan.defines["LAST_IS_WHOLE"]))
         assert exchanged == (group > 1 and not whole)
-    assert registers == fit_plan._state_registers(made, group, threads)
+    assert registers == cut.state_registers
 
 
 # ---- runs, packets, registers ----------------------------------------------------------------------------------------
@@ -186,7 +193,7 @@ def test_the_kernel_s_own_sizes_are_the_plan_s(tmp_path, widths, group, threads)
 def test_layers_that_are_alike_and_lie_on_alike_ones_share_their_code():
     def runs(stack):
         made = problem((3, 2), stack=stack)
-        plan = fit_plan._plan(made, 2, 64, True, SHARED, cost.ESTIMATED)
+        plan = plan_of(made, min(2, len(stack)), 64)  # a layer alone has nothing to exchange
         return list(zip(numbers(plan, "RUN_FIRST"), numbers(plan, "RUN_COUNT"), strict=True))
 
     def alike(count, **how):
@@ -214,7 +221,7 @@ def test_a_plan_is_one_that_a_gpu_can_launch(made):
         for plan in plans(made, tags)[::2]:
             assert 1 <= plan.group <= 132 and 64 <= plan.threads <= 1024 and plan.threads % 32 == 0
             assert np.isfinite(plan.predicted) and plan.predicted > 0
-            registers = fit_plan._state_registers(made, plan.group, plan.threads)
+            registers = Cut(made, plan.group, plan.threads, plan.defines["MOST_AT_ONCE"]).state_registers
             assert (registers + fit_plan.WORKING) * plan.threads <= fit_plan.REGISTERS and registers < 255
             whole = plan.defines["LAST_IS_WHOLE"]
             exchanged = [s.outputs for s in (stages[:-1] if whole else stages)]
@@ -246,16 +253,15 @@ def test_the_best_plan_is_the_fastest_one_that_fits():
 
 
 def test_predictions_grow_with_the_work():
-    def seconds(widths, batch=20, group=4, threads=256, tags=True, reloads=0):
-        made = problem(widths, batch)
-        return cost.step_seconds(made, group, threads, tags, reloads, cost.ESTIMATED)
+    def seconds(widths, batch=20, tags=True, shared=SHARED):
+        return plan_of(problem(widths, batch), 4, 256, tags=tags, shared=shared).predicted
 
     base = seconds((8, 64, 64, 64, 4))
     for widths in ((8, 64, 64, 64, 64, 4), (8, 64, 128, 64, 4), (64, 64, 64, 64, 4)):
         assert seconds(widths) > base
     assert seconds((8, 64, 64, 64, 4), batch=60) > base
     assert seconds((8, 64, 64, 64, 4), tags=False) > base  # a barrier costs more than a tag
-    assert seconds((8, 64, 64, 64, 4), reloads=2) > base
+    assert seconds((8, 64, 64, 64, 4), shared=45000) > base  # inputs come again
     graphs = [cost.graph_seconds(problem(w), cost.ESTIMATED) for w in ((8, 64, 4), (8, 64, 64, 4), (8, 2048, 2048, 4))]
     assert 0 < graphs[0] < graphs[1] < graphs[2]
 

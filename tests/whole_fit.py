@@ -36,6 +36,7 @@ class Case:
     rates: tuple[float, ...] = ()  # assigned after each epoch
     group: int = 2
     threads: int = 64
+    most: int = 4
     exchange: str = "tags"
     shared: int | None = None
 
@@ -67,7 +68,7 @@ class Case:
 def force(monkeypatch, case: Case) -> None:
     """Let plans be of this group and these threads, and exchange so."""
     monkeypatch.setattr(fit_plan, "_groups", lambda problem, multiprocessors: [case.group])
-    monkeypatch.setattr(fit_plan, "_threads", lambda problem, group: [case.threads])
+    monkeypatch.setattr(fit_plan, "_threads", lambda problem, group: [(case.most, case.threads)])
     monkeypatch.setenv("GPUMLP_FIT", case.exchange)
 
 

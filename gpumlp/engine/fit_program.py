@@ -156,7 +156,7 @@ class FitProgram(GraphProgram):
 
     def _give_up(self, why: str) -> None:
         self._choices.clear()
-        self._graphs_only = why
+        self._graphs_only, self._last = why, _Choice(None, why)
 
     def _key(self, task: Task) -> Any:
         """Return all that a launch is compiled for."""
