@@ -21,12 +21,13 @@ GROUP = Case(
     ], samples=19, batch=4, group=3, threads=32, weighted=True, metrics=("mae",), weighted_metrics=("mse",),
     optimizer=lambda: optimizers.Adam(0.01),
 )  # fmt: skip
-TAGS = replace(GROUP, shared=3096)  # too little for the inputs of layers 1 and 2
+TAGS = replace(GROUP, shared=3096)  # too little to keep the inputs of layers 1 and 2; late: nor those of two batches
 NARROW = replace(
     GROUP, stack=lambda: [Dense(33, "tanh"), Dense(6, "silu", kernel_regularizer="l2")], group=2, batch=7, samples=36
 )
 NETS = {
     "tags": TAGS, "barrier": replace(TAGS, exchange="barrier"), "alone": replace(GROUP, group=1, threads=64),
+    "late": replace(GROUP, shared=3048, most=2),
     "narrow": NARROW, "deep": replace(GROUP, stack=lambda: [*(Dense(9, "tanh") for _ in range(6)), Dense(2)]),
 }  # fmt: skip
 LOSS_END = "(LAST), O, Y::OUT);\n        barrier();\n      "
@@ -34,8 +35,8 @@ END = "        barrier();\n        return true;\n    }\n\n    // "
 
 BREAKS = {
     # exchange
-    "one half of the packets": ("barrier", "base = (number & 1) * half;", "base = 0;"),
-    "no barrier where packets are sent": ("tags", "if (TAGS) barrier();\n        else arrive", "if (!TAGS) arrive"),
+    "one half of the packets": ("barrier", "base = (int)(number & 1) * half;", "base = 0;"),
+    "no barrier where packets are sent": ("tags", "if (!HANDS_ON || TAGS) barrier();", "if (!HANDS_ON) barrier();"),
     "no barrier before taking": ("tags", "if (TAGS || again) barrier();", "if (TAGS || again) {}"),
     "no barrier after": ("tags", "return !any_thread(late);\n    }\n\n    // A", "return !late; } // A"),
     "tags are not looked at": ("tags", "held[j].tag == tag;", "true;"),
@@ -45,15 +46,17 @@ BREAKS = {
     "packets in another block's place": ("tags", "t * Y::OUTPUTS + first<L>() + c", "t * Y::OUTPUTS + c"),
     "packets of rows beyond the batch": ("tags", "if (3 * t + 2 < BATCH) to", "to"),
     # a batch
-    "one buffer for x": ("tags", "(L == 0 ? (of_step & 1) * COUNT : 0)", "0"),
+    "one buffer for x": ("tags", "(L == 0 && AHEAD ? (of_step & 1) * COUNT : 0)", "0"),
     "one buffer for the targets": ("tags", "TARGETS_AT + (of_step & 1) * BATCH * TARGETS", "TARGETS_AT"),
-    "one half's padding": ("tags", "half < 2; ++half) clear", "half < 1; ++half) clear"),
+    "one half's padding": ("tags", "half <= AHEAD; ++half) clear", "half < 1; ++half) clear"),
     "the last batch is not fetched": ("tags", "step + 1 < steps) fetch", "step + 2 < steps) fetch"),
+    "no barrier after a late one": ("late", "fetch(step);\n                barrier();", "fetch(step);"),
+    "a late one is not fetched": ("late", "fetch(step);\n                barrier();", "barrier();"),
     "no barrier after the first": ("alone", "        fetch(0);\n        barrier();", "        fetch(0);"),
     # forward, loss
     "a column beyond": ("narrow", "at_most(c + j, N - 1) * ldw", "(c + j) * ldw"),
     "no bias": ("alone", "HAS_BIAS[L] ? weights[c * Y::COLUMN + Y::IN] : 0.0f", "0.0f"),
-    "padding of what was collected": ("tags", "            clear_padding(to, COLUMNS, LD);", ""),
+    "padding of what was collected": ("tags", "clear_padding(to, COLUMNS, LD);", ""),
     "padding of outputs": ("alone", "if (L < LAST && Y::OUT > Y::OUTPUTS) clear", "if (false) clear"),
     "padding of the loss": ("tags", "if (Y::OUT > O) clear_padding(delta", "if (false) clear_padding(delta"),
     "padding of gradients": ("alone", "if (ALONE && Y::IN > Y::INPUTS) clear", "if (false) clear"),
@@ -64,14 +67,14 @@ BREAKS = {
     "every block writes losses": ("tags", "        if (rank != LOGGER) return;", ""),
     # backward
     "inputs are not collected again": ("tags", "if (RELOAD[l] && !collect", "if (false && !collect"),
-    "no barrier before the update": ("deep", "if (!HANDS_ON || Y::PENALISED) barrier();", ""),
+    "no barrier before the update": ("deep", "if (!HANDS_ON || TAGS) barrier();", "if (HANDS_ON) barrier();"),
     "no barrier after penalties": ("narrow", "penalties<L>(l);\n            barrier();", "penalties<L>(l);"),
     "no barrier after the way back": ("narrow", f"{END}The gradient", "return true;\n }\n // "),
     "a row below too many": ("tags", "Layer<L>::INPUTS - rank * Layer<L>::ROWS", "Layer<L>::INPUTS"),
     "every block writes penalties": ("narrow", "        if (Y::WHOLE && rank != 0) return;", ""),
     # update, load and save
     "dead rows train": ("tags", "for (int b = 0; b < rows; ++b)", "for (int b = 0; b < BATCH; ++b)"),
-    "the other batch's x": ("tags", "(L == 0 ? (step & 1) *", "(L == 0 ? (1 - (step & 1)) *"),
+    "the other batch's x": ("tags", "&& AHEAD ? (step & 1) *", "&& AHEAD ? (1 - (step & 1)) *"),
     "one of two copies": ("tags", "return {u < Y::ROW_UNITS, false,", "return {false, false,"),
     "the gradient of the layer below": ("alone", "AT_DELTA[L] + o, Y::OUT", "AT_DELTA[BELOW] + o, Y::OUT"),
     "columns beyond the block's own": ("tags", "if (j >= u.count) continue;\n                float w", "float w"),

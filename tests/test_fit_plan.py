@@ -13,7 +13,7 @@ from gpumlp import kernel_sources, layers, losses, metrics, optimizers
 from gpumlp.backends.cuda_backend import CudaBackend
 from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.arena import Arena
-from gpumlp.engine.fit_layout import Cut
+from gpumlp.engine.fit_layout import Cut, Layout
 from gpumlp.engine.network import describe
 
 BACKEND = CudaBackend(HostRuntime())
@@ -39,15 +39,18 @@ PROBLEMS = st.builds(
 )  # fmt: skip
 
 
-def plan_of(made, group, threads, most=4, tags=True, shared=SHARED):
-    """Return the plan of these sizes, or None."""
+def planned(made, group, threads, most=4, tags=True, shared=SHARED):
     return fit_plan._plan(Cut(made, group, threads, most), tags, shared, cost.ESTIMATED)
+
+
+def cut_of(made, plan):
+    return Cut(made, plan.group, plan.threads, plan.defines["MOST_AT_ONCE"])
 
 
 def plans(made, tags=True, shared=SHARED):
     """Return all plans among which the best is chosen."""
     found = [
-        plan_of(made, group, threads, most, tags, shared)
+        planned(made, group, threads, most, tags, shared)
         for group in fit_plan._groups(made, 132)
         for most, threads in fit_plan._threads(made, group)
     ]
@@ -135,10 +138,10 @@ def test_nothing_in_shared_memory_overlaps_what_is_in_use(made):
 def test_inputs_come_again_where_there_is_little_room_and_then_nothing_fits(widths):
     made = problem(widths)
     for group in (2, 3, 5):
-        roomy = plan_of(made, group, 128)
+        roomy = planned(made, group, 128)
         assert not any(numbers(roomy, "RELOADS"))
         seen, shared = set(), roomy.shared
-        while (plan := plan_of(made, group, 128, shared=shared)) is not None:
+        while (plan := planned(made, group, 128, shared=shared)) is not None:
             assert plan.shared <= shared
             assert_sound(made, plan)
             reloads = numbers(plan, "RELOADS")
@@ -160,14 +163,14 @@ template <int L> void tell() {
 }
 int main() { tell<0>(); }
 """
-SHAPES = [((3, 5, 6, 17), 3, 32), ((1, 20, 1), 5, 64), ((17, 33, 65, 31, 20), 2, 128), ((4, 1, 2, 3), 1, 96)]
+SHAPES = [((3, 5, 6, 17), 3, 32, 4), ((17, 33, 65, 31, 20), 2, 128, 2), ((4, 1, 2, 3), 1, 96, 4)]
 
 
-@pytest.mark.parametrize("most", [2, 4])
-@pytest.mark.parametrize(("widths", "group", "threads"), SHAPES)
+@pytest.mark.parametrize(("widths", "group", "threads", "most"), SHAPES)
 def test_the_kernel_s_own_sizes_are_the_plan_s(tmp_path, widths, group, threads, most):
     made = problem(widths, kinds=("gelu", "tanh"))
-    plan, cut = plan_of(made, group, threads, most), Cut(made, group, threads, most)
+    cut = Cut(made, group, threads, most)
+    plan = fit_plan._plan(cut, True, SHARED, cost.ESTIMATED)
     settings = "".join(f"#define {name} {value}\n" for name, value in plan.defines.items())
     enums = '#include "activations.cuh"\nenum Optimizer { SGD, MOMENTUM, ADAM };\n'
     source = tmp_path / "probe.cpp"
@@ -183,7 +186,7 @@ def test_the_kernel_s_own_sizes_are_the_plan_s(tmp_path, widths, group, threads,
         assert each == -(-units // threads)
         registers += each * wide * 2
         assert whole == (i == len(rows) - 1 and bool(plan.defines["LAST_IS_WHOLE"]))
-        assert exchanged == (group > 1 and not whole)
+        assert exchanged == cut.exchanged[i][0] == (group > 1 and not whole)
     assert registers == cut.state_registers
 
 
@@ -193,7 +196,7 @@ def test_the_kernel_s_own_sizes_are_the_plan_s(tmp_path, widths, group, threads,
 def test_layers_that_are_alike_and_lie_on_alike_ones_share_their_code():
     def runs(stack):
         made = problem((3, 2), stack=stack)
-        plan = plan_of(made, min(2, len(stack)), 64)  # a layer alone has nothing to exchange
+        plan = planned(made, 1 + (len(stack) > 1), 64)
         return list(zip(numbers(plan, "RUN_FIRST"), numbers(plan, "RUN_COUNT"), strict=True))
 
     def alike(count, **how):
@@ -221,7 +224,7 @@ def test_a_plan_is_one_that_a_gpu_can_launch(made):
         for plan in plans(made, tags)[::2]:
             assert 1 <= plan.group <= 132 and 64 <= plan.threads <= 1024 and plan.threads % 32 == 0
             assert np.isfinite(plan.predicted) and plan.predicted > 0
-            registers = Cut(made, plan.group, plan.threads, plan.defines["MOST_AT_ONCE"]).state_registers
+            registers = cut_of(made, plan).state_registers
             assert (registers + fit_plan.WORKING) * plan.threads <= fit_plan.REGISTERS and registers < 255
             whole = plan.defines["LAST_IS_WHOLE"]
             exchanged = [s.outputs for s in (stages[:-1] if whole else stages)]
@@ -253,15 +256,20 @@ def test_the_best_plan_is_the_fastest_one_that_fits():
 
 
 def test_predictions_grow_with_the_work():
-    def seconds(widths, batch=20, tags=True, shared=SHARED):
-        return plan_of(problem(widths, batch), 4, 256, tags=tags, shared=shared).predicted
+    def seconds(widths, batch=20, group=4, threads=256, tags=True, room=10**6, reloads=0, ahead=True):
+        made = problem(widths, batch)
+        cut = Cut(made, group, threads, 4)
+        layout = Layout(cut, room, ahead)
+        assert sum(layout.reloads) == reloads
+        return cost.step_seconds(cut, layout, tags, cost.ESTIMATED)
 
     base = seconds((8, 64, 64, 64, 4))
     for widths in ((8, 64, 64, 64, 64, 4), (8, 64, 128, 64, 4), (64, 64, 64, 64, 4)):
         assert seconds(widths) > base
     assert seconds((8, 64, 64, 64, 4), batch=60) > base
     assert seconds((8, 64, 64, 64, 4), tags=False) > base  # a barrier costs more than a tag
-    assert seconds((8, 64, 64, 64, 4), shared=45000) > base  # inputs come again
+    assert seconds((8, 64, 64, 64, 4), room=0, reloads=2) > base
+    assert seconds((8, 64, 64, 64, 4), ahead=False) > base
     graphs = [cost.graph_seconds(problem(w), cost.ESTIMATED) for w in ((8, 64, 4), (8, 64, 64, 4), (8, 2048, 2048, 4))]
     assert 0 < graphs[0] < graphs[1] < graphs[2]
 

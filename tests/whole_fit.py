@@ -36,7 +36,7 @@ class Case:
     rates: tuple[float, ...] = ()  # assigned after each epoch
     group: int = 2
     threads: int = 64
-    most: int = 4
+    most: int = 4  # columns that a thread updates at once
     exchange: str = "tags"
     shared: int | None = None
 
