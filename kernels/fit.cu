@@ -53,6 +53,9 @@ DEVICE Update update_of(float scalar_1, float scalar_2, float a, float b, float 
 #endif
 }
 
+// The network's Rescaling, where it begins with one.
+DEVICE float rescaled(float x) { return RESCALES ? multiply_add(x, SCALE, OFFSET) : x; }
+
 DEVICE float dot4(float4 a, float4 b, float sum) {
     sum = multiply_add(a.x, b.x, sum);
     sum = multiply_add(a.y, b.y, sum);

@@ -78,7 +78,7 @@ struct Block {
         for (int e = thread_index(); e < live(of_step) * LINE; e += THREADS) {
             int r = e / LINE, c = e % LINE;
             long long from = m[0].order ? m[0].order[start + r] : start + r;
-            if (c < F) x[r * Layer<0>::IN + c] = m[0].x[from * F + c];
+            if (c < F) x[r * Layer<0>::IN + c] = rescaled(m[0].x[from * F + c]);
             else if (c < F + TARGETS) y[r * TARGETS + c - F] = m[0].y[from * TARGETS + c - F];
             else w[r] = m[0].weights ? m[0].weights[from] : 1.0f;
         }

@@ -1,4 +1,7 @@
-"""Whole models through the CUDA Program: against NumPy over whole runs, in graphs, streamed, from device arrays."""
+"""Whole models through the Program of graphs: against NumPy over whole runs, streamed, from device arrays.
+
+The same through the whole-fit kernel: test_fit_kernel.py.
+"""
 
 import numpy as np
 import pytest
@@ -8,6 +11,11 @@ from gpumlp import callbacks, devices, errors, layers, models, optimizers
 from gpumlp.engine import feed, graph_program
 from gpumlp.errors import DeviceMemoryError, KernelError
 from gpumlp.utils import set_random_seed
+
+
+@pytest.fixture(autouse=True)
+def by_graphs(monkeypatch):
+    monkeypatch.setenv("GPUMLP_FIT", "graph")
 
 
 def data(n=57, features=3, outputs=2, seed=0):

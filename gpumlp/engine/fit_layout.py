@@ -156,7 +156,7 @@ class Layout:
             return
         self.own = [self._take(batch * n) for n in slices[:-1]]
         self.own.append(self.predictions if whole else self._take(batch * slices[last]))
-        self.delta = [self._take(batch * max(outs[1:] or outs))] * (last + 1)
+        self.delta = [self._take(batch * max(outs[1:] or outs))] * (last + 1)  # of the lowest of several: its own alone
         self.own_delta = self._in_turn(batch * max(slices), last + 1)
         if whole:
             self.own_delta[last] = self.delta[last]

@@ -60,8 +60,10 @@ def stages_of(network: Network) -> tuple[Stage, ...] | str:
                 return "it has an Activation layer that does not follow a linear Dense"
             case DropoutOp():
                 return "it has a Dropout layer"
+            case AffineOp() if op is network.ops[0]:
+                continue  # which is done where a batch is fetched
             case AffineOp():
-                return "it has a Rescaling layer"
+                return "it has a Rescaling layer after the first layer"
     if any(isinstance(s.activation, Softmax) for s in stages[:-1]):
         return "it has a softmax before its last layer"
     return tuple(stages) or "it has no Dense layer"
@@ -145,11 +147,14 @@ def _plan(cut: Cut, tags: bool, shared: int, machine: cost.Machine) -> Plan | No
     )  # fmt: skip
 
 
-def _constants(problem: Problem) -> dict[str, int]:
+def _constants(problem: Problem) -> dict[str, int | str]:
     """Return the kernel's single constants that do not depend on how the network is cut."""
     optimizer, loss, weighted = problem.optimizer, problem.loss, int(problem.weighted)
     momentum = isinstance(optimizer, SGD) and bool(optimizer.slots)
+    first = problem.network.ops[0]
+    scale, offset = (float(first.scale), float(first.offset)) if isinstance(first, AffineOp) else (1.0, 0.0)
     return {
+        "RESCALES": int(isinstance(first, AffineOp)), "SCALE": _literal(scale), "OFFSET": _literal(offset),
         "LAYERS": len(problem.stages), "BATCH": problem.batch, "TARGETS": problem.targets, "WEIGHTED": weighted,
         "LOSS": loss_number(loss)[0], "SPARSE": int(loss.sparse), "SERIES": problem.series,
         "SOFTMAX": int(isinstance(problem.stages[-1].activation, Softmax)), "METRIC_COUNT": len(problem.metrics),

@@ -166,7 +166,7 @@ class FitProgram(GraphProgram):
         data = task.data.weights is not None, task.data.y.shape[1]
         return (
             task.batch, task.loss, *task.metrics, *config.items(), *data, self.network.trainable,
-            *fit_plan.stages_of(self.network), *penalties,
+            *fit_plan.stages_of(self.network), *penalties, self.network.ops[0],
         )  # fmt: skip
 
     def _choose(self, task: Task, models: int) -> _Choice:
