@@ -32,7 +32,9 @@ def assert_near(got, expected):
 
 UNSUPPORTED = {
     "it has a Dropout layer": {"stack": lambda: [Dense(5, "relu"), layers.Dropout(0.2, seed=3), Dense(2)]},
-    "it has a Rescaling layer": {"stack": lambda: [layers.Rescaling(0.5), Dense(2)]},
+    "it has a Rescaling layer after the first layer": {
+        "stack": lambda: [layers.Rescaling(0.5), Dense(5, "relu"), layers.Rescaling(0.5), Dense(2)]
+    },
     "it has a softmax before its last layer": {"stack": lambda: [Dense(5, "softmax"), Dense(2)]},
     "it has an Activation layer that does not follow a linear Dense": {
         "stack": lambda: [layers.Activation("tanh"), Dense(2)]

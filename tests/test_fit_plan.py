@@ -281,7 +281,7 @@ def test_predictions_grow_with_the_work():
     ("stack", "why"),
     [
         ([layers.Activation("linear")], "it has no Dense layer"),
-        ([layers.Rescaling(2.0), layers.Dense(2)], "it has a Rescaling layer"),
+        ([layers.Rescaling(2.0), layers.Rescaling(2.0), layers.Dense(2)], "it has a Rescaling layer after the first"),
         ([layers.Dense(2), layers.Dropout(0.1)], "it has a Dropout layer"),
         ([layers.Dense(2, "tanh"), layers.Activation("relu")], "it has an Activation layer that does not follow"),
         ([layers.Dense(2), layers.Activation("softmax"), layers.Dense(2)], "it has a softmax before its last layer"),
