@@ -40,7 +40,8 @@ CASES = {
         loss="categorical_crossentropy", targets="one hot", most=2,
     ),
     "a rescaling, two layers, one feature, one output": Case(
-        lambda: [layers.Rescaling(0.4, 0.1), Dense(20, "relu"), Dense(1)], features=1, samples=29, epochs=10, metrics=("mae",),
+        lambda: [layers.Rescaling(0.4, 0.1), Dense(20, "relu"), Dense(1)], features=1, samples=29, epochs=10,
+        metrics=("mae",),
     ),
     "a wide last layer, mae, momentum": Case(
         lambda: [Dense(33, "tanh"), Dense(65, "sigmoid"), Dense(17)], samples=7, batch=3, epochs=17, loss="mae",
