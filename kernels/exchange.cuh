@@ -78,4 +78,20 @@ struct Exchange {
             for (int polls = 0; !late && (int)(load_acquire(arrivals, 0) - awaited) < 0;) late = ++polls > PATIENCE;
         return !any_thread(late);
     }
+    // The last meeting of a launch: true in all blocks, or in none. A block that has given up says so, by a number that no
+    // count of blocks makes up for; so nobody need lose patience here, and what one block does all do.
+    DEVICE void give_up() const {
+        if (thread_index() == 0) add_release(arrivals, 0, 1 << 20);
+    }
+    DEVICE bool all_are_well() {
+        arrive();
+        bool well = true;
+        if (thread_index() == 0) {
+            uint32 count;
+            do count = load_acquire(arrivals, 0);
+            while ((int)(count - awaited) < 0);
+            well = count == awaited;
+        }
+        return !any_thread(!well);
+    }
 };

@@ -27,7 +27,7 @@ struct Member {
     Global<const long long> order;      // order[i]: the row that stands i-th in this epoch; null: as it stands
     Global<const float> scalars;        // [steps, 2]: what the optimizer needs at each step
     Global<double> results;             // [steps, SERIES]: sums over the batch of loss, metrics (and their divisors);
-                                        // then, where all went well, number + steps
+                                        // then, where all went well, -0.5 - number - steps: no sum is that
     Global<float> penalties;            // [steps, PENALTIES]: each column's, or null
     Global<float> params, slot_1, slot_2;
     Global<Packet> packets;

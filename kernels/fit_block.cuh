@@ -372,12 +372,13 @@ struct Block {
                 barrier();
             }
         }
-        if (well && !ALONE) {  // what is written now has been read by all
-            exchange.arrive();
-            well = exchange.all_arrived();
+        if (!well) {
+            exchange.give_up();
+            return;
         }
-        if (!well) return;  // the model is as it was before the launch
-        save<0>(states);
-        if (rank == LOGGER && thread_index() == 0) m[0].results[(long long)steps * SERIES] = (double)(m[0].number + steps);
+        if (!ALONE && !exchange.all_are_well()) return;  // the model is as it was before the launch
+        save<0>(states);  // what is written has been read by all
+        if (rank == LOGGER && thread_index() == 0)
+            m[0].results[(long long)steps * SERIES] = -0.5 - (double)(m[0].number + steps);
     }
 };

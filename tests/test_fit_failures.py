@@ -168,6 +168,19 @@ def test_a_block_that_waits_in_vain_leaves_everything_as_it_was(as_gpu, monkeypa
         assert launched[0] == ("fit", 2)
 
 
+def test_all_blocks_save_or_none(as_gpu, monkeypatch):
+    """With hardly any patience some launches fail, at any place: what was saved by some is never left half done."""
+    monkeypatch.setattr(fit_plan, "PATIENCE", 2)
+    force(monkeypatch, replace(PLAIN, group=3))
+    right, ways = by_numpy(PLAIN, "float32"), set()
+    for seed in range(60):
+        as_gpu(HostRuntime(seed))
+        model = PLAIN.build("cuda")
+        assert_near(train(PLAIN, model), right)
+        ways.add("in vain" in model.program)
+    assert ways == {False, True}
+
+
 def test_ctrl_c_ends_between_two_launches(gpu, monkeypatch):
     force(monkeypatch, PLAIN)
     runs = []
