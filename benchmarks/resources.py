@@ -142,7 +142,8 @@ def measured(case: tuple[fit_cases.Training, str, bool]) -> Fit:
     found = ENTRY.search(report)
     if found is None:
         raise RuntimeError(f"the assembler's report of fit.cu for {fit.arch} says nothing of it:\n{report}")
-    local = sum(int(found[name]) for name in ("stack", "stores", "loads"))
+    # also of the functions that it calls
+    local = sum(map(int, re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", report)))
     return replace(fit, registers=int(found["registers"]), local=local, code=section_bytes(code, ".text.fit"))
 
 

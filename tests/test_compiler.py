@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,16 @@ def test_every_kernel_compiles_for_every_architecture_and_spills_nothing(resourc
             assert shared == said[kernel][-1], f"{kernel}: run make resources"
             # NVRTC does not always give the same code for the same text: four registers more were seen once
             assert np.allclose(registers, said[kernel][:-1], rtol=0, atol=8), f"{kernel}: run make resources"
+
+
+def test_the_whole_fit_kernel_compiles_for_every_architecture_and_spills_nothing(resources):
+    import fit_cases
+
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(resources.measured, fit_cases.CASES))
+    compiled = [fit for fit in found if not fit.why]
+    assert {fit.arch for fit in compiled} == {arch.rstrip("a") for arch in resources.ARCHITECTURES}
+    assert not [fit for fit in compiled if fit.local]
 
 
 def test_what_is_launched_is_what_is_compiled(as_gpu, monkeypatch):
