@@ -184,6 +184,10 @@ def test_no_bit_depends_on_the_plan_or_on_the_launches(gpu, monkeypatch, group, 
         launched.clear()
         assert_same_bits([plain, by_kernel(case, epochs=4)])
         assert launched == [("fit", group)] * 4 * (3 if capacity == 1 else 2)
+    monkeypatch.setattr(fit_program, "LOG_BYTES", 1)  # no room for the logs of more than one
+    launched.clear()
+    assert_same_bits([plain, by_kernel(case, epochs=4)])
+    assert len(launched) == 12
 
 
 @pytest.mark.parametrize("exchange", ["tags", "barrier"])

@@ -26,6 +26,7 @@ from gpumlp.optimizers import SGD, Adam, Optimizer
 
 Array = Any
 CHOICES = ("auto", "graph", "tags", "barrier")  # GPUMLP_FIT: who decides, or which way of training and of exchanging
+LOG_BYTES = 64 << 20  # for rates and logs of a launch: with penalties, each column of each model has one at every step
 MEMBER_POINTERS, MEMBER_NUMBERS = 12, 4  # of the struct Member in fit.cu
 
 
@@ -35,10 +36,11 @@ class _Launcher:
     def __init__(self, backend: Any, plan: Plan, models: int) -> None:
         self.plan, self.models, self._backend = plan, models, backend
         zeros = backend.zeros
+        self.capacity = min(CAPACITY, max(1, LOG_BYTES // (models * (8 + 8 * plan.series + 4 * plan.columns))))
         self.packets, self.arrivals = zeros((models, 2 * plan.half, 4), np.uint32), zeros((models, 1), np.uint32)
-        self.control = zeros(models * (self._words + CAPACITY), np.int64)
-        self.results = zeros(models * (CAPACITY * plan.series + 1), np.float64)
-        self.penalties = zeros(models * CAPACITY * plan.columns, np.float32) if plan.columns else None
+        self.control = zeros(models * (self._words + self.capacity), np.int64)
+        self.results = zeros(models * (self.capacity * plan.series + 1), np.float64)
+        self.penalties = zeros(models * self.capacity * plan.columns, np.float32) if plan.columns else None
         self.number, self.awaited = 1, 0
 
     @property
@@ -201,7 +203,8 @@ class FitProgram(GraphProgram):
             return _Choice(
                 None, f"a step is predicted to take {plan.predicted * 1e6:.1f} us, and {graph * 1e6:.1f} us as a graph"
             )
-        return _Choice(_Launcher(self.backend, plan, together), _told(plan, together, tags, machine))
+        launcher = _Launcher(self.backend, plan, together)
+        return _Choice(launcher, _told(launcher, tags, machine))
 
 
 def _alike(programs: Sequence[Any], tasks: Sequence[Task]) -> bool:
@@ -215,11 +218,12 @@ def _alike(programs: Sequence[Any], tasks: Sequence[Task]) -> bool:
     )
 
 
-def _told(plan: Plan, models: int, tags: bool, machine: cost.Machine) -> str:
+def _told(launcher: _Launcher, tags: bool, machine: cost.Machine) -> str:
+    plan, models, capacity = launcher.plan, launcher.models, launcher.capacity
     blocks = f"{plan.group} block{'s' if plan.group > 1 else ''} of {plan.threads} threads"
     exchange = "" if plan.group == 1 else f", exchange by {'tags' if tags else 'a barrier'}"
     return (
-        f"whole-fit kernel: up to {CAPACITY} steps in one launch on {blocks}{exchange}"
+        f"whole-fit kernel: up to {capacity} steps in one launch on {blocks}{exchange}"
         f"{f'; {models} models at once' if models > 1 else ''}; "
         f"predicted {plan.predicted * 1e6:.1f} us a step ({machine.source} constants)"
     )
@@ -235,8 +239,8 @@ def _launches(
         for feed in feeds:
             stack.enter_context(closing(feed))  # at once where a launch fails: graphs will want the places of a stream
         for parts in zip(*feeds, strict=True):
-            for start in range(0, parts[0].steps, CAPACITY):
-                count = min(CAPACITY, parts[0].steps - start)
+            for start in range(0, parts[0].steps, launcher.capacity):
+                count = min(launcher.capacity, parts[0].steps - start)
                 rates = np.array([_rates(task.optimizer, count) for task in tasks], np.float32)
                 logged = launcher.run(programs, tasks, parts, rates, parts[0].first + start)
                 for k, (task, part) in enumerate(zip(tasks, parts, strict=True)):
