@@ -83,6 +83,7 @@ struct Block {
             else w[r] = m[0].weights ? m[0].weights[from] : 1.0f;
         }
     }
+
     // ---- forward -----------------------------------------------------------------------------------------------------
     template <int R> DEVICE bool forward_from() {
         for (int l = FIRST[R]; l < FIRST[R] + COUNT[R]; ++l)

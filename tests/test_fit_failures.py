@@ -9,7 +9,7 @@ import pytest
 from host.runtime import HostRuntime
 from whole_fit import Case, Dense, assert_same_bits, by_kernel, by_numpy, force, launches_of, state, train
 
-from gpumlp import callbacks, layers, optimizers
+from gpumlp import Ensemble, callbacks, layers, optimizers
 from gpumlp.engine import feed, fit_plan, fit_program
 from gpumlp.errors import KernelError
 from gpumlp.training import loop
@@ -121,7 +121,6 @@ def test_steps_of_a_launch_that_fails_are_done_by_graphs_once(as_gpu, monkeypatc
 
 
 def test_members_of_an_ensemble_go_on_from_where_a_launch_failed(as_gpu, monkeypatch):
-    from gpumlp import Ensemble
 
     force(monkeypatch, PLAIN)
     monkeypatch.setattr(fit_program, "CAPACITY", 2)
@@ -166,6 +165,30 @@ def test_a_block_that_waits_in_vain_leaves_everything_as_it_was(as_gpu, monkeypa
         whole = by_numpy(case, "float32", epochs=2)
         assert_near({name: second[name] for name in there}, {name: whole[name] for name in there})
         assert launched[0] == ("fit", 2)
+
+
+def test_a_model_that_fails_beside_others_is_the_only_one_whose_steps_are_done_again(as_gpu, monkeypatch):
+    """The groups of a launch do not wait for each other: what one has trained must not be trained once more."""
+    monkeypatch.setattr(fit_plan, "PATIENCE", 50)
+    force(monkeypatch, PLAIN)
+    store = "store_packet(packets, base + at"
+    broken = f"if (tag < 5 || block_index() / GROUP != 1) {store}"  # the second model's packets, from its fifth step on
+    x, y, _ = PLAIN.data(0)
+    trained = []
+    for fails in (True, False):
+        as_gpu(HostRuntime(mutate=lambda file, text, new=broken if fails else store: text.replace(store, new)))
+        together = Ensemble(lambda: PLAIN.build("cuda"), 3)
+        histories = together.fit(x, y, batch_size=PLAIN.batch, epochs=3, verbose=0)
+        assert ("in vain" in together.program) == fails
+        assert len({m.optimizer.iterations for m in together.members}) == 1
+        trained.append(
+            [
+                {**state(m), "loss": np.array(h.history["loss"])}
+                for m, h in zip(together.members, histories, strict=True)
+            ]
+        )
+    for failed, right in zip(*trained, strict=True):
+        assert_near(failed, right)
 
 
 def test_all_blocks_save_or_none(as_gpu, monkeypatch):

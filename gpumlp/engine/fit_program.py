@@ -8,7 +8,7 @@ step's learning rate, and comes back with the losses; several models can be trai
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
@@ -49,8 +49,12 @@ class _Launcher:
 
     def run(
         self, programs: Sequence[Any], tasks: Sequence[Task], parts: Sequence[Part], rates: np.ndarray, first: int
-    ) -> Array:
-        """Run the steps of ``rates[models, steps, 2]``; return what was logged, [models, steps, series and columns]."""
+    ) -> tuple[Array, Array]:
+        """Run the steps of ``rates[models, steps, 2]``.
+
+        Return what was logged, [models, steps, series and columns], and whether each model is well: one whose blocks
+        waited for each other in vain is as it was before.
+        """
         plan, runtime, models = self.plan, self._backend.runtime, self.models
         steps, length = rates.shape[1], rates.shape[1] * plan.series + 1
         scalars = self.control[models * self._words :][: models * steps]
@@ -74,13 +78,11 @@ class _Launcher:
         )  # fmt: skip
         self._count(steps)
         logged = self._backend.to_host(results)
-        if (logged[:, -1] != -0.5 - self.number).any():
-            raise KernelError("blocks of the whole-fit kernel waited for others in vain")
-        logged = logged[:, :-1].reshape(models, steps, plan.series)
-        if penalties is None:
-            return logged
-        columns = self._backend.to_host(penalties).reshape(models, steps, plan.columns)
-        return np.concatenate([logged, columns], axis=2)
+        well, logged = logged[:, -1] == -0.5 - self.number, logged[:, :-1].reshape(models, steps, plan.series)
+        if penalties is not None:
+            columns = self._backend.to_host(penalties).reshape(models, steps, plan.columns)
+            logged = np.concatenate([logged, columns], axis=2)
+        return logged, well
 
     def _count(self, steps: int) -> None:
         plan = self.plan
@@ -102,10 +104,14 @@ def _constants(task: Task) -> tuple[float, float, float, float]:
 
 @dataclass(frozen=True)
 class _Choice:
-    """What was decided for some steps: a launcher, or why there is none."""
+    """What was decided for the steps of some models: how many a launch trains, or why there is none (``together`` 0).
 
-    launcher: _Launcher | None
+    There is a launcher where one launch has room for all.
+    """
+
     why: str
+    together: int = 0
+    launcher: _Launcher | None = None
 
 
 class FitProgram(GraphProgram):
@@ -119,11 +125,13 @@ class FitProgram(GraphProgram):
         if self._mode not in CHOICES:
             raise ValueError(f"GPUMLP_FIT must be one of {', '.join(CHOICES)}; got {self._mode!r}.")
         self._graphs_only = "GPUMLP_FIT=graph" if self._mode == "graph" else ""
+        penalties = [spec.regularizer for spec in network.weights]
+        self._built_in = (network.trainable, *fit_plan.stages_of(network), *penalties, *network.ops[:1])
 
     def describe(self) -> str:
         if self._last is None:
             return super().describe()
-        if self._last.launcher is None:
+        if self._last.together == 0:
             return f"{super().describe()}; not the whole-fit kernel: {self._last.why}"
         return self._last.why
 
@@ -140,40 +148,35 @@ class FitProgram(GraphProgram):
         choice = first._choose(tasks[0], count)
         for program in programs:
             program._last = choice
-        if choice.launcher is None:
+        if choice.together == 0:
             return [GraphProgram.run(program, *task) for program, task in zip(programs, tasks, strict=True)]
-        together = choice.launcher.models
-        if together < count:  # the chip has room for so many at a time
-            parts = [slice(i, i + together) for i in range(0, count, together)]
+        if choice.launcher is None:
+            parts = [slice(i, i + choice.together) for i in range(0, count, choice.together)]
             return [logs for part in parts for logs in FitProgram.run_together(programs[part], tasks[part])]
-        logs, done = [StepLogs.zeros(task.last - task.first, len(task.metrics)) for task in tasks], 0
+        logs, done = [StepLogs.zeros(task.last - task.first, len(task.metrics)) for task in tasks], [0] * count
         try:
-            for steps in _launches(choice.launcher, programs, tasks, logs):
-                done += steps
-        except KernelError as error:  # a launch that fails writes nothing back: its steps are still to be done
-            for program, task, log in zip(programs, tasks, logs, strict=True):
+            _launch_all(choice.launcher, programs, tasks, logs, done)
+        except KernelError as error:  # a model that a launch fails on is as it was: its steps are still to be done
+            for k, (program, task) in enumerate(zip(programs, tasks, strict=True)):
                 program._give_up(str(error))
-                log.put(done, GraphProgram.run(program, *task._replace(first=task.first + done)))
+                if task.first + done[k] < task.last:
+                    logs[k].put(done[k], GraphProgram.run(program, *task._replace(first=task.first + done[k])))
         return logs
 
     def _give_up(self, why: str) -> None:
         self._choices.clear()
-        self._graphs_only, self._last = why, _Choice(None, why)
+        self._graphs_only, self._last = why, _Choice(why)
 
     def _key(self, task: Task) -> Any:
         """Return all that a launch is compiled for."""
         assert task.data.y is not None and task.optimizer is not None
         config = {**task.optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
-        penalties = [spec.regularizer for spec in self.network.weights]
         data = task.data.weights is not None, task.data.y.shape[1]
-        return (
-            task.batch, task.loss, *task.metrics, *config.items(), *data, self.network.trainable,
-            *fit_plan.stages_of(self.network), *penalties, self.network.ops[0],
-        )  # fmt: skip
+        return task.batch, task.loss, *task.metrics, *config.items(), *data, *self._built_in
 
     def _choose(self, task: Task, models: int) -> _Choice:
         if task.optimizer is None or task.slots is None:
-            return _Choice(None, "nothing is trained")
+            return _Choice("nothing is trained")
         key = models, self._key(task)
         if key not in self._choices:
             if len(self._choices) >= PLANS:
@@ -183,28 +186,30 @@ class FitProgram(GraphProgram):
 
     def _decide(self, task: Task, models: int) -> _Choice:
         if self._graphs_only:
-            return _Choice(None, self._graphs_only)
+            return _Choice(self._graphs_only)
         assert task.optimizer is not None and task.data.y is not None
         problem = fit_plan.problem_of(
             self.network, self.arena, task.batch, task.loss, task.metrics, task.optimizer, task.data.y.shape[1],
             task.data.weights is not None,
         )  # fmt: skip
         if isinstance(problem, str):
-            return _Choice(None, problem)
+            return _Choice(problem)
         runtime = self.backend.runtime
         machine = cost.machine(runtime)
         tags = cost.tags_by_default(machine) if self._mode == "auto" else self._mode == "tags"
         plan = fit_plan.best_plan(problem, runtime, tags, models)
         if isinstance(plan, str):
-            return _Choice(None, plan)
+            return _Choice(plan)
         together = models if plan.group == 1 else min(models, runtime.multiprocessors // plan.group)
         graph, rounds = cost.graph_seconds(problem, machine), -(-models // together)
         if self._mode == "auto" and graph * models < plan.predicted * rounds:
             return _Choice(
-                None, f"a step is predicted to take {plan.predicted * 1e6:.1f} us, and {graph * 1e6:.1f} us as a graph"
+                f"a step is predicted to take {plan.predicted * 1e6:.1f} us, and {graph * 1e6:.1f} us as a graph"
             )
+        if together < models:
+            return _Choice("", together)  # whose own choices have a plan, and launchers
         launcher = _Launcher(self.backend, plan, together)
-        return _Choice(launcher, _told(launcher, tags, machine))
+        return _Choice(_told(launcher, tags, machine), together, launcher)
 
 
 def _alike(programs: Sequence[Any], tasks: Sequence[Task]) -> bool:
@@ -229,11 +234,13 @@ def _told(launcher: _Launcher, tags: bool, machine: cost.Machine) -> str:
     )
 
 
-def _launches(
-    launcher: _Launcher, programs: Sequence[Any], tasks: Sequence[Task], logs: list[StepLogs]
-) -> Iterator[int]:
-    """Run all steps of the tasks, which are as many each; yield how many each launch has run, and is logged of."""
-    done = 0
+def _launch_all(
+    launcher: _Launcher, programs: Sequence[Any], tasks: Sequence[Task], logs: list[StepLogs], done: list[int]
+) -> None:
+    """Run all steps of the tasks, which are as many each; count in ``done`` which of each have run and are logged.
+
+    KernelError where a launch fails, for some models or for all.
+    """
     with ExitStack() as stack:
         feeds = [p._feed.parts(t.data, t.order, t.batch, t.first, t.last) for p, t in zip(programs, tasks, strict=True)]
         for feed in feeds:
@@ -242,14 +249,13 @@ def _launches(
             for start in range(0, parts[0].steps, launcher.capacity):
                 count = min(launcher.capacity, parts[0].steps - start)
                 rates = np.array([_rates(task.optimizer, count) for task in tasks], np.float32)
-                logged = launcher.run(programs, tasks, parts, rates, parts[0].first + start)
-                for k, (task, part) in enumerate(zip(tasks, parts, strict=True)):
-                    _read(launcher.plan, task, part, part.first + start, logged[k], logs[k], done)
-                for optimizer in (task.optimizer for task in tasks):
-                    assert optimizer is not None
-                    optimizer.iterations += count
-                done += count
-                yield count
+                logged, well = launcher.run(programs, tasks, parts, rates, parts[0].first + start)
+                for k in np.flatnonzero(well).tolist():
+                    _read(launcher.plan, tasks[k], parts[k], parts[k].first + start, logged[k], logs[k], done[k])
+                    tasks[k].optimizer.iterations += count  # type: ignore[union-attr]
+                    done[k] += count
+                if not well.all():
+                    raise KernelError("blocks of the whole-fit kernel waited for others in vain")
 
 
 def _rates(optimizer: Optimizer | None, steps: int) -> list[tuple[float, float]]:
