@@ -179,24 +179,26 @@ def torch_adam(workload: Workload, net: Any, **options: Any) -> Any:
     )  # fmt: skip
 
 
+def torch_step(net: Any, adam: Any, loss: Any) -> Callable[[Any, Any], Any]:
+    """Return a step of training, from x and y to the loss before it, without a wait."""
+
+    def step(x: Any, y: Any) -> Any:
+        adam.zero_grad(set_to_none=True)
+        value = loss(net(x), y)
+        value.backward()
+        adam.step()
+        return value.detach()
+
+    return step
+
+
 def torch_fused(workload: Workload, device: str = "cpu") -> Turn:
     """PyTorch eager with its fused Adam."""
     import torch
 
     net, loss, batches = torch_parts(workload, device)
-    optimizer = torch_adam(workload, net)
-
-    def turn() -> float:
-        values = []
-        for xb, yb in batches:
-            optimizer.zero_grad(set_to_none=True)
-            value = loss(net(xb), yb)
-            value.backward()
-            optimizer.step()
-            values.append(value.detach())
-        return float(torch.stack(values).mean())
-
-    return turn
+    step = torch_step(net, torch_adam(workload, net), loss)
+    return lambda: float(torch.stack([step(*batch) for batch in batches]).mean())
 
 
 def scikit_learn(workload: Workload) -> Turn:

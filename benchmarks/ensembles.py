@@ -13,7 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from contenders import Contenders, Turn, jax_parts, jax_state, on_the_cpu, torch_adam, torch_network, torch_parts
+from contenders import (
+    Contenders,
+    Turn,
+    jax_parts,
+    jax_state,
+    on_the_cpu,
+    torch_adam,
+    torch_network,
+    torch_parts,
+    torch_step,
+)
 from workloads import Workload
 
 Stacked = Callable[[Any, Any], Any]  # fills the gradients of stacked weights from x, y, and returns each member's loss
@@ -156,20 +166,8 @@ def torch_in_turn(workload: Workload) -> Turn:
 
     _, loss, batches = torch_parts(workload, "cpu")
     nets = [torch_network(workload, "cpu", k) for k in range(workload.members)]
-    adams = [torch_adam(workload, net) for net in nets]
-
-    def turn() -> float:
-        values = []
-        for net, adam in zip(nets, adams, strict=True):
-            for xb, yb in batches:
-                adam.zero_grad(set_to_none=True)
-                value = loss(net(xb), yb)
-                value.backward()
-                adam.step()
-                values.append(value.detach())
-        return float(torch.stack(values).mean())
-
-    return turn
+    steps = [torch_step(net, torch_adam(workload, net), loss) for net in nets]
+    return lambda: float(torch.stack([step(*batch) for step in steps for batch in batches]).mean())
 
 
 ENSEMBLERS: Contenders = {  # ours first

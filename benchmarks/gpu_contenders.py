@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from contenders import Contenders, Turn, jax_parts, keras_model, torch_adam, torch_fused, torch_parts
+from contenders import Contenders, Turn, jax_parts, keras_model, torch_adam, torch_fused, torch_parts, torch_step
 from workloads import Workload
 
 
@@ -146,16 +146,11 @@ def _torch_graph(workload: Workload, whole: bool) -> Turn:
     x, y = (torch.clone(a) for a in batches[0])
     total = x.new_zeros(())
 
-    def step(x: Any, y: Any) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        value = loss(net(x), y)
-        value.backward()
-        optimizer.step()
-        total.add_(value.detach())
+    step = torch_step(net, optimizer, loss)
 
     def steps() -> None:
         for pair in batches if whole else [(x, y)]:
-            step(*pair)
+            total.add_(step(*pair))
 
     graph: torch.cuda.CUDAGraph | None = None
 

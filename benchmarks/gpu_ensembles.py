@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 import numpy as np
-from contenders import Contenders, Turn, keras_model, torch_adam, torch_network, torch_parts
+from contenders import Contenders, Turn, keras_model, torch_adam, torch_network, torch_parts, torch_step
 from ensembles import Stacked, baddbmm_parts, jax_vmap, vmap_parts
 from gpu_contenders import exact_jax, exact_torch, torch_captured
 from workloads import Workload
@@ -97,16 +97,11 @@ def torch_in_turn(workload: Workload) -> Turn:
     params, total = list(net.parameters()), batches[0][0].new_zeros(())
     weights = [[p.detach() for p in torch_network(workload, "cuda", k).parameters()] for k in range(workload.members)]
 
-    def step(x: Any, y: Any) -> None:
-        adam.zero_grad(set_to_none=True)
-        value = loss(net(x), y)
-        value.backward()
-        adam.step()
-        total.add_(value.detach())
+    step = torch_step(net, adam, loss)
 
     def steps() -> None:
         for pair in batches:
-            step(*pair)
+            total.add_(step(*pair))
 
     graph: torch.cuda.CUDAGraph | None = None
     own: list[Any] = []  # what the graph works on: weights, moments, numbers of steps
