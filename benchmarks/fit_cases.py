@@ -6,12 +6,11 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from workloads import Workload
 
 from gpumlp import layers, losses, metrics, optimizers
 from gpumlp.engine import cost, fit_plan
-from gpumlp.engine.arena import Arena
+from gpumlp.engine.arena import alone
 from gpumlp.engine.network import describe
 
 
@@ -46,7 +45,7 @@ class Training:
         loss = losses.get(self.loss)
         targets = 1 if loss.sparse else last
         counted = [metrics.get(m, loss, targets, last, False) for m in self.metrics]
-        arena = Arena(network.weights, np.dtype("float32"))
+        arena = alone(network.weights, "float32")
         return fit_plan.problem_of(network, arena, self.batch, loss, counted, self.optimizer, targets, False)
 
     def plan(self, chip: Any, tags: bool, models: int = 1) -> fit_plan.Plan | str:

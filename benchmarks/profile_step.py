@@ -197,7 +197,7 @@ def seconds_of(part: Part, program: Any, x: np.ndarray, batch: int, batches: int
     job, names = program._job, layout()
     before = {name: job.get(name) for name in ("OPS", "OPS_AT", "X_WIDTH")}
     job.set(OPS=part.count, OPS_AT=before["OPS_AT"] + part.first * names.OP_WORDS, X_WIDTH=part.width)
-    job.set_call(part.phases, (0, batches), batch, batches * batch, 1, address(x), 0, 0)
+    job.set_call(part.phases, (0, batches), batch, batches * batch, 1, address("X", x), 0, 0)
     began = time.perf_counter()
     program._call(threads)
     seconds = time.perf_counter() - began
@@ -255,8 +255,8 @@ def profiles(workload: Workload, repeats: int, counts: Sequence[int]) -> list[li
     """Return the operations of a compiled step with each number of threads, after a pass over the workload."""
     model = on_the_cpu(workload, "numba")
     model.fit(*workload.data(), batch_size=workload.batch, shuffle=False, verbose=0)  # which fills the table in, too
-    raw = rounds(model._program, workload, repeats, counts)
-    return [operations_of(model._program, workload, threads, raw[threads]) for threads in counts]
+    raw = rounds(model._runner.last, workload, repeats, counts)
+    return [operations_of(model._runner.last, workload, threads, raw[threads]) for threads in counts]
 
 
 def rows_of(title: str, operations: Sequence[Operation], peak: Peaks) -> list[rows.Row]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
+from gpumlp.engine.gate import apart
 from gpumlp.layers import whole_number
 from gpumlp.training.progress import Progress
 
-Logs = dict[str, float] | None
+Logs = dict[str, Any] | None
+Hook = Callable[..., None] | None
 _BATCH_HOOKS = [f"on_{mode}batch_{end}" for mode in ("", "train_", "test_", "predict_") for end in ("begin", "end")]
 
 
@@ -51,22 +55,51 @@ class Callback:
 
     @property
     def wants_batches(self) -> bool:
-        """Whether a batch hook is overridden, so that every batch has to come back to Python."""
-        return any(getattr(type(self), hook) is not getattr(Callback, hook) for hook in _BATCH_HOOKS)
+        """Whether there is a batch hook, the class's own or the object's: then batches have to come back to Python."""
+        kind = type(self)
+        return any(hook in vars(self) or getattr(kind, hook) is not getattr(Callback, hook) for hook in _BATCH_HOOKS)
+
+
+@dataclass
+class Record:
+    """What a `History` shows: ``history`` (lists of float by name), ``epoch`` and ``params``."""
+
+    history: dict[str, list[float]] = field(default_factory=dict)
+    epoch: list[int] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 class History(Callback):
-    """What ``fit`` returns: ``history`` (lists of float by name), ``epoch`` and ``params``."""
+    """What ``fit`` returns: ``history`` (lists of float by name), ``epoch`` and ``params``.
 
-    def __init__(self) -> None:
-        self.history: dict[str, list[float]] = {}
-        self.epoch: list[int] = []
-        self.params = {}
+    It has the model, and the model has the `Record` alone: a model that nobody else has is freed at once.
+    """
+
+    def __init__(self, record: Record | None = None) -> None:
+        self.record = Record() if record is None else record
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The values of each epoch by name."""
+        return self.record.history
+
+    @property
+    def epoch(self) -> list[int]:
+        """The numbers of the epochs, from 0."""
+        return self.record.epoch
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        self.params = self.record.params = params
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        self.epoch.append(epoch)
-        for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(float(value))
+        values = {name: float(value) for name, value in (logs or {}).items()}
+
+        def append() -> None:
+            self.epoch.append(epoch)
+            for name, value in values.items():
+                self.history.setdefault(name, []).append(value)
+
+        apart(append)  # Ctrl-C leaves an epoch in the history, or not
 
 
 class ProgbarLogger(Callback):
@@ -123,27 +156,35 @@ class ProgbarLogger(Callback):
         self._begin()
 
     def on_predict_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self._update(batch, logs)
+        self._update(batch, None)
 
     def on_predict_end(self, logs: Logs = None) -> None:
         self._finish(logs)
 
 
 class LambdaCallback(Callback):
-    """Hooks given as functions."""
+    """Hooks given as functions. What is no hook is kept as an attribute; a warning where its name is close to one."""
 
-    def __init__(self, **hooks: Callable[..., None] | None) -> None:
+    def __init__(
+        self,
+        on_epoch_begin: Hook = None,
+        on_epoch_end: Hook = None,
+        on_train_begin: Hook = None,
+        on_train_end: Hook = None,
+        on_train_batch_begin: Hook = None,
+        on_train_batch_end: Hook = None,
+        **kwargs: Any,
+    ) -> None:
+        own = {name: value for name, value in locals().items() if name.startswith("on_")}
         known = [h for h in dir(Callback) if h.startswith("on_")]
-        for name, function in hooks.items():
-            if name not in known:
-                raise TypeError(f"LambdaCallback knows no hook {name!r}. Known: {', '.join(known)}.")
+        for name, function in {**own, **kwargs}.items():
+            if name not in known and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.8)):
+                warnings.warn(
+                    f"LambdaCallback knows no hook {name!r}, and will not call it. Did you mean {near[0]!r}?",
+                    stacklevel=2,
+                )
             if function is not None:
                 setattr(self, name, function)
-        self._hooks = hooks
-
-    @property
-    def wants_batches(self) -> bool:
-        return any(self._hooks.get(hook) for hook in _BATCH_HOOKS)
 
 
 class EarlyStopping(Callback):
@@ -199,7 +240,9 @@ class EarlyStopping(Callback):
             self.stopped_epoch, self.model.stop_training = epoch, True
 
     def _better(self, value: float, than: float | None) -> bool:
-        return than is None or self._sign * value < self._sign * than - self.min_delta
+        if than is None:
+            return value == value  # NaN is better than nothing else
+        return self._sign * value < self._sign * than - self.min_delta
 
     def on_train_end(self, logs: Logs = None) -> None:
         if self.stopped_epoch and self.verbose:
@@ -211,15 +254,24 @@ class EarlyStopping(Callback):
 
 
 class CallbackList:
-    """All callbacks of one ``fit`` as one, with what the loop asks: ``per_batch``, ``stopped``, ``nobody`` is there."""
+    """All callbacks of one ``fit`` as one, with what the loop asks: ``per_batch``, ``stopped``, ``nobody`` is there.
 
-    def __init__(self, callbacks: Iterable[Callback], model: Any, params: dict[str, Any]) -> None:
-        self._all, self._model = list(callbacks), model
-        for callback in self._all:
+    ``history`` comes last, and has an epoch also where one of the others raises at its end: its steps are done.
+    """
+
+    def __init__(
+        self, callbacks: Iterable[Callback], model: Any, params: dict[str, Any], history: History | None = None
+    ) -> None:
+        self._all, self._model, self._history = list(callbacks), model, history
+        for callback in [*self._all, *([] if history is None else [history])]:
             callback.set_model(model)
             callback.set_params(params)
-        self.per_batch = any(c.wants_batches for c in self._all)
         self.nobody = not self._all
+
+    @property
+    def per_batch(self) -> bool:
+        """Whether somebody looks at every batch, by now: hooks may be set while a model trains."""
+        return any(c.wants_batches for c in self._all)
 
     @property
     def stopped(self) -> bool:
@@ -233,8 +285,12 @@ class CallbackList:
         expected = 2 if "epoch" in hook or "batch" in hook else 1  # (index, logs) or (logs), always all of them
 
         def call(*arguments: Any) -> None:
-            arguments += (None,) * (expected - len(arguments))
-            for callback in self._all:
-                getattr(callback, hook)(*arguments)
+            arguments += ({},) * (expected - len(arguments))
+            try:
+                for callback in self._all:
+                    getattr(callback, hook)(*arguments)
+            finally:
+                if self._history is not None:
+                    getattr(self._history, hook)(*arguments)
 
         return call

@@ -76,8 +76,10 @@ class Ensemble:
         self.samples: list[np.ndarray] | None = None
         self.stop_training = False
         _check_alike(self.members, None)
-        for what, own in (("model", self.members), ("optimizer", [m.optimizer for m in self.members])):
-            if len({id(each) for each in own}) < count:
+        parts = [layer for member in self.members for layer in member.layers]
+        optimizers = [member.optimizer for member in self.members]
+        for what, own in (("model", self.members), ("optimizer", optimizers), ("layer", parts)):
+            if len({id(each) for each in own}) < len(own):
                 raise ValueError(f"Members share one {what}: build must make a new one each time it is called.")
 
     @property
@@ -117,7 +119,9 @@ class Ensemble:
         """
         epochs, level = whole_number("epochs", epochs), verbosity(verbose)
         first = self.members[0]
-        train, shape = first._prepare(x, y, sample_weight, None, first._need_compiled("fit")[0])
+        for member in self.members:
+            loss, _ = member._need_compiled("fit", training=True)
+        train, shape = first._dataset(x, y, sample_weight, None, loss)
         _check_alike(self.members, shape)
         batches = data.Batches(len(train), batch_size, steps_per_epoch, bool(shuffle))  # raises before anybody draws
         samples: list[np.ndarray] = []
@@ -209,7 +213,7 @@ def _outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
     }  # fmt: skip
     if known is None or not model.layers:
         return outline
-    network = model._network or describe(model._layers, known)
+    network = model._runner.network or describe(model._layers, known)
     for i, op in enumerate(network.ops):
         outline[f"operation {i}"] = replace(op, rate=0.0, key=0) if isinstance(op, DropoutOp) else op
     for i, spec in enumerate(network.weights):

@@ -1,16 +1,25 @@
-"""Layers: plain descriptions. What they compute stands in the engine and the backends."""
+"""Layers: descriptions that own their weights. What they compute stands in the engine and the backends.
+
+A layer's weights are made when the shape of its samples is known. They are arrays of its own until something is
+computed; then they stand in an arena (`gpumlp.engine.arena`), together with those of the other layers. Either way they
+are the layer's: a model that takes a layer from another one takes its weights with it, and trains them for both.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+import threading
+import weakref
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from gpumlp import activations, initializers, random, regularizers
+from gpumlp import activations, config, initializers, random, regularizers
+from gpumlp.attributes import Attributes
 
 Shape = tuple[int, ...]
 _names: Counter[str] = Counter()
@@ -40,6 +49,30 @@ def whole_number(name: str, value: object, low: int = 1) -> int:
     return int(value)
 
 
+def without_batch(value: object) -> object:
+    """Return a shape without its first size, the batch, as Keras's ``build`` takes it; ValueError for that alone."""
+    if isinstance(value, (tuple, list)):
+        if len(value) < 2:
+            raise ValueError(
+                f"the input shape must have the batch first and then the shape of a sample, such as (None, 4); got "
+                f"{value!r}."
+            )
+        return tuple(value[1:])
+    return value
+
+
+def checked_weights(weights: object, shapes: Sequence[Shape]) -> list[np.ndarray]:
+    """Return ``weights`` as arrays of ``shapes``; TypeError or ValueError where they are not."""
+    if not isinstance(weights, (list, tuple)):
+        raise TypeError(f"set_weights takes a list of arrays, as get_weights returns; got {weights!r}.")
+    arrays = [np.asarray(w) for w in weights]
+    if wrong := [a.dtype for a in arrays if a.dtype.kind not in "biuf"]:
+        raise TypeError(f"each weight array must be of numbers; got dtype {wrong[0]}.")
+    if [a.shape for a in arrays] != list(shapes):
+        raise ValueError(f"set_weights expects arrays of shapes {list(shapes)}; got {[a.shape for a in arrays]}.")
+    return arrays
+
+
 def feature_shape(value: object) -> Shape:
     """Return the shape of one sample from an ``input_shape``; a single int counts as (int,)."""
     sizes = (value,) if isinstance(value, (int, np.integer)) else value
@@ -48,7 +81,47 @@ def feature_shape(value: object) -> Shape:
     return tuple(whole_number("each size of the input shape", s) for s in sizes)
 
 
-class Layer:
+class Home(Protocol):
+    """Where weights stand that are no arrays of the layer's own: see `gpumlp.engine.arena.Home`."""
+
+    @property
+    def shapes(self) -> list[Shape]: ...
+
+    def read(self, layer: Layer) -> list[np.ndarray]: ...
+
+    def write(self, layer: Layer, arrays: Sequence[Any]) -> None: ...
+
+
+class Snapshot:
+    """Weights as they were at one moment, for a model that is pickled or copied: all its layers are of that moment.
+
+    It counts for the thread that made it, as long as the pickle keeps it: it is part of the model's state, and becomes
+    None there.
+    """
+
+    _of_threads = threading.local()
+
+    def __init__(self, weights: dict[int, list[np.ndarray]]) -> None:
+        self._weights = weights  # by the id of a layer
+        self._of_threads.newest = weakref.ref(self)
+
+    def __reduce__(self) -> Any:
+        return type(None), ()
+
+    @classmethod
+    def weights_of(cls, layer: Layer) -> list[np.ndarray] | None:
+        """Return the layer's weights of that moment; None where there is none."""
+        newest = getattr(cls._of_threads, "newest", lambda: None)()
+        return None if newest is None else newest._weights.get(id(layer))
+
+
+class Changes:
+    """How often an attribute of any layer was set: whoever has read them asks whether they are still the same."""
+
+    count = 0
+
+
+class Layer(Attributes):
     """Base of all layers.
 
     Parameters
@@ -60,6 +133,21 @@ class Layer:
     trainable : bool
         Read by ``Sequential.compile``: a frozen layer's weights are not updated.
     """
+
+    unread: ClassVar = {
+        "kernel": "Use layer.set_weights([kernel, bias]).",
+        "bias": "Use layer.set_weights([kernel, bias]).",
+        "dtype": "The dtype is the model's: Sequential(layers, dtype=...).",
+        "dtype_policy": "The dtype is the model's: Sequential(layers, dtype=...).",
+        "kernel_constraint": "Constraints are not there yet.",
+        "bias_constraint": "Constraints are not there yet.",
+        "activity_regularizer": "Use kernel_regularizer or bias_regularizer.",
+        "supports_masking": "There are no masks.",
+        "stateful": "No layer has a state beside its weights.",
+        "autocast": "There is one dtype in a model.",
+    }
+    held: list[np.ndarray] | Home | None = None  # the weights, or where they stand; None before they are made
+    samples: Shape | None = None  # the shape of a sample that they were made for
 
     def __init__(
         self,
@@ -80,13 +168,76 @@ class Layer:
             raise TypeError(f"name must be a string; got {name!r}.")
         self.name = name
 
-    def weights(self, shape: Shape) -> list[WeightSpec]:
-        """Return the weight arrays for samples of ``shape``."""
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name not in ("held", "samples"):
+            Changes.count += 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the layer with its weights as arrays of its own."""
+        return self.__dict__ | {"held": Snapshot.weights_of(self) or (self.get_weights() if self.built else None)}
+
+    # ---- what it is --------------------------------------------------------------------------------------------------
+
+    def specs(self, shape: Shape) -> list[WeightSpec]:
+        """Return what weight arrays there are for samples of ``shape``."""
         return []
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape of one output sample for samples of ``shape``; ValueError where it does not fit."""
         return shape
+
+    # ---- its weights -------------------------------------------------------------------------------------------------
+
+    @property
+    def built(self) -> bool:
+        """Whether the weights are there."""
+        return self.held is not None
+
+    @property
+    def weight_shapes(self) -> list[Shape]:
+        """The shapes of the weight arrays; none before they are there."""
+        held = self.held or []
+        return [a.shape for a in held] if isinstance(held, list) else held.shapes
+
+    def build(self, input_shape: object) -> None:
+        """Make the weights, float32 as `gpumlp.config` says, for ``input_shape`` = (batch or None, *sample)."""
+        shape = feature_shape(without_batch(input_shape))
+        self.output_shape(shape)
+        self.check_weights(self.specs(shape))
+        if not self.built:
+            self.held, self.samples = self.initial(shape, config.float_type()), shape
+
+    def initial(self, shape: Shape, dtype: np.dtype) -> list[np.ndarray]:
+        """Return new weights for samples of ``shape``."""
+        return [spec.initializer(spec.shape, dtype) for spec in self.specs(shape)]
+
+    def check_weights(self, specs: Sequence[WeightSpec]) -> None:
+        """Raise ValueError where there are weights, and others than ``specs`` say."""
+        if self.built and (expected := [spec.shape for spec in specs]) != self.weight_shapes:
+            raise ValueError(
+                f"Layer {self.name!r} has weights of shapes {self.weight_shapes}, made for samples of shape "
+                f"{self.samples}; here they would have to be {expected}. Use a new layer."
+            )
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Return copies of the weight arrays, kernel then bias; an empty list before they are there."""
+        held = self.held or []
+        return [a.copy() for a in held] if isinstance(held, list) else held.read(self)
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set all weight arrays, in the order of `get_weights`; ValueError, and no change, where a shape differs."""
+        arrays = checked_weights(weights, self.weight_shapes)
+        if isinstance(self.held, list):
+            self.held = [np.array(a, old.dtype) for a, old in zip(arrays, self.held, strict=True)]
+        elif self.held is not None:
+            self.held.write(self, arrays)
+
+    def count_params(self) -> int:
+        """Return the number of weights; ValueError before they are there."""
+        if not self.built:
+            raise ValueError(f"Layer {self.name!r} has no weights yet: they are made when the input shape is known.")
+        return sum(math.prod(shape) for shape in self.weight_shapes)
 
 
 class Input(Layer):
@@ -115,7 +266,9 @@ class Dense(Layer):
         bias_regularizer: object = None,
         **kwargs: Any,
     ) -> None:
-        self.units = whole_number("units", units)
+        if isinstance(units, bool) or not isinstance(units, (int, np.integer)) or units < 1:
+            raise ValueError(f"units must be a positive integer; got units={units!r}.")
+        self.units = int(units)
         self.activation = activations.get(activation)
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -124,7 +277,7 @@ class Dense(Layer):
         self.bias_regularizer = regularizers.get(bias_regularizer)
         super().__init__(**kwargs)
 
-    def weights(self, shape: Shape) -> list[WeightSpec]:
+    def specs(self, shape: Shape) -> list[WeightSpec]:
         kernel = WeightSpec("kernel", (shape[0], self.units), self.kernel_initializer, self.kernel_regularizer)
         bias = WeightSpec("bias", (self.units,), self.bias_initializer, self.bias_regularizer)
         return [kernel, bias] if self.use_bias else [kernel]

@@ -7,9 +7,17 @@ host, in double precision.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+import re
+import weakref
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
 
 from gpumlp import schedules
+from gpumlp.attributes import Attributes
 from gpumlp.naming import look_up
 from gpumlp.schedules import LearningRateSchedule
 
@@ -27,16 +35,139 @@ def _number(name: str, value: object, low: float, high: float = math.inf) -> flo
     return number
 
 
-class Optimizer:
-    """What all optimizers share: the learning rate, decoupled weight decay, the count of steps."""
+_names: Counter[str] = Counter()
 
-    name: ClassVar[str]
+
+def reset_names() -> None:
+    """Start the numbering of automatic names again."""
+    _names.clear()
+
+
+class Layout(Protocol):
+    """Where the weights stand that an optimizer has state for: see `gpumlp.engine.arena.Stretches`."""
+
+    backend: Any
+    offsets: list[int]
+    size: int
+
+    def zeros(self) -> Array: ...
+
+    def get(self, flat: Array) -> list[np.ndarray]: ...
+
+    def set(self, arrays: Sequence[Any], flat: Array) -> None: ...
+
+
+@dataclass
+class _State:
+    """State arrays by name, laid out like the weights, which are those of ``layers``."""
+
+    slots: dict[str, Array]
+    layout: Layout
+    layers: list[weakref.ref[Any]]
+
+
+class Optimizer(Attributes):
+    """What all optimizers share: the learning rate, decoupled weight decay, the count of steps and the state arrays.
+
+    The count and the state belong together, and to one model's weights: they go on, start anew, or are refused
+    together. An optimizer with which another model is compiled starts anew there; the model that had it before has to
+    be compiled again before it trains. ``name`` is made from the class's name and a number when None.
+    """
+
+    unread: ClassVar = {
+        "lr": "Use learning_rate.",
+        "decay": "Use a schedule as learning_rate, or weight_decay.",
+        "iterations": "The steps are counted along with the state; a new optimizer begins at 0.",
+        "amsgrad": "It is not there yet.",
+        **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"), "Clipping of gradients is not there yet."),
+        **dict.fromkeys(
+            ("use_ema", "ema_momentum", "ema_overwrite_frequency"), "Averages of weights are not there yet."
+        ),
+        "loss_scale_factor": "Losses are not scaled.",
+        "gradient_accumulation_steps": "Use a larger batch_size.",
+        "jit_compile": "GPUMLP_KERNELS chooses the kernels.",
+    }
     slots: tuple[str, ...] = ()  # the state arrays kept beside the parameters, all starting at zero
 
-    def __init__(self, learning_rate: LearningRate, weight_decay: float | None = None) -> None:
-        self.iterations = 0
+    def __init__(self, learning_rate: LearningRate, weight_decay: float | None = None, name: str | None = None) -> None:
+        if name is None:
+            base = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z]|W$)", "_", type(self).__name__).lower()
+            name = f"{base}_{_names[base]}" if _names[base] else base
+            _names[base] += 1
+        self.name = str(name)
+        self._iterations = 0
+        self._state: _State | None = None
+        self._kept: dict[str, list[np.ndarray]] | None = None  # the state of an optimizer that was unpickled
+        self._owner: weakref.ref[Any] | None = None
         self.learning_rate = learning_rate
         self.weight_decay = None if weight_decay is None else _number("weight_decay", weight_decay, 0.0)
+
+    # ---- whose it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def iterations(self) -> int:
+        """How many steps the state has in it."""
+        return self._iterations
+
+    def count(self, steps: int) -> None:
+        """Take note of ``steps`` that a Program has done."""
+        self._iterations += steps
+
+    def start_anew(self) -> None:
+        """Forget all steps."""
+        self._iterations, self._state, self._kept = 0, None, None
+
+    def belong_to(self, model: Any) -> None:
+        """Be the optimizer of ``model`` from now on: anew, unless it was already."""
+        if self._owner is None or self._owner() is not model:
+            self.start_anew()
+            self._owner = weakref.ref(model)
+
+    def belongs_to(self, model: Any) -> bool:
+        """Whether ``model`` was the last one to be compiled with it."""
+        return self._owner is not None and self._owner() is model
+
+    def slots_for(self, layout: Layout, layers: Sequence[Any]) -> dict[str, Array]:
+        """Return the state arrays for the weights of ``layers``, laid out as these are; the caller holds their gate.
+
+        State of the same layers that stood elsewhere is brought along; for other layers everything starts anew.
+        """
+        state = self._state
+        if state is not None and (
+            tuple(state.slots) != self.slots
+            or len(state.layers) != len(layers)
+            or any(ref() is not layer for ref, layer in zip(state.layers, layers, strict=True))
+        ):
+            self.start_anew()
+            state = None
+        if state is not None and (
+            state.layout is layout or (state.layout.backend, state.layout.offsets) == (layout.backend, layout.offsets)
+        ):
+            return state.slots
+        kept = self.saved() or {}
+        slots = {name: layout.zeros() for name in self.slots}
+        for name, arrays in kept.items():
+            if name in slots and len(arrays) == len(layout.offsets):
+                layout.set(arrays, slots[name])
+        self._state, self._kept = _State(slots, layout, [weakref.ref(layer) for layer in layers]), None
+        return slots
+
+    def saved(self) -> dict[str, list[np.ndarray]] | None:
+        """Return copies of the state, by name an array for each weight array; the caller holds their gate."""
+        if self._state is None:
+            return self._kept
+        return {name: self._state.layout.get(slot) for name, slot in self._state.slots.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the optimizer with its state, as a model's; by itself it has none that anybody could go on with."""
+        return self.__dict__ | {"_state": None, "_owner": None, "_iterations": 0, "_kept": None}
+
+    def go_on(self, model: Any, iterations: int, kept: dict[str, list[np.ndarray]] | None) -> None:
+        """Be the optimizer of a model's copy, unless it is somebody's, with the steps and the state that it had."""
+        if self._owner is None:
+            self._owner, self._iterations, self._kept = weakref.ref(model), iterations, kept
+
+    # ---- the step ----------------------------------------------------------------------------------------------------
 
     @property
     def learning_rate(self) -> float:
@@ -59,6 +190,11 @@ class Optimizer:
     def _rate(self, step: int) -> float:
         return self._learning_rate_of(step)
 
+    def coming(self, steps: int) -> np.ndarray:
+        """Return the `scalars` of the next ``steps`` steps, [steps, 2] in double."""
+        first = self.iterations + 1
+        return np.array([self.scalars(first + k) for k in range(steps)], np.float64).reshape(steps, 2)
+
     def update(
         self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any = None
     ) -> None:
@@ -74,16 +210,20 @@ class Optimizer:
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        """Return the hyperparameters by their Keras names."""
-        hidden = {"iterations"}
-        own = {k.lstrip("_"): v for k, v in vars(self).items() if k not in hidden}
-        return {"name": self.name, **own}
+        """Return the hyperparameters by their Keras names: what the constructor takes."""
+        code = type(self).__init__.__code__
+        names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+        config = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return config | {"name": self.name, "learning_rate": self._learning_rate}
+
+    def constants(self) -> dict[str, Any]:
+        """Return what is the same at every step of a run: the kind and its hyperparameters, without the rates."""
+        rest = {k: v for k, v in self.get_config().items() if k not in ("name", "learning_rate", "weight_decay")}
+        return {"kind": type(self).__name__, **rest}
 
 
 class SGD(Optimizer):
     """w -= lr g; with momentum: u = momentum u - lr g, w += u (nesterov: w += momentum u - lr g)."""
-
-    name = "SGD"
 
     def __init__(
         self,
@@ -109,7 +249,6 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Kingma & Ba 2014 in the "epsilon hat" form that Keras uses (the end of the paper's section 2)."""
 
-    name = "adam"
     slots = ("m", "v")
 
     def __init__(
@@ -138,8 +277,6 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2017): w -= lr * weight_decay * w before the step."""
 
-    name = "adamw"
-
     def __init__(
         self,
         learning_rate: LearningRate = 0.001,
@@ -148,13 +285,13 @@ class AdamW(Adam):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
     ) -> None:
+        if weight_decay is None:
+            raise ValueError("weight_decay must be a number; got None. Adam is the optimizer without one.")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay)
 
 
 class RMSprop(Optimizer):
     """v = rho v + (1 - rho) g^2; w -= lr g / sqrt(v + epsilon), with optional momentum and centring (Hinton 2012)."""
-
-    name = "rmsprop"
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from numba.cuda.simulator.kernelapi import Dim3
 from gpumlp import activations, check, devices, kernel_sources, layers, losses, metrics, models, optimizers
 from gpumlp.backends.numba_backend import NumbaBackend
 from gpumlp.backends.numpy_backend import NumpyBackend
-from gpumlp.engine.arena import Arena
+from gpumlp.engine.arena import alone
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import describe
 from gpumlp.engine.program import LoopProgram
@@ -171,7 +171,7 @@ def test_a_whole_model_learns_as_with_numpy():
     loss = losses.SparseCategoricalCrossentropy(from_logits=True)
     results = []
     for on, dtype in ((NUMBA, np.float32), (NumpyBackend(), np.float64)):
-        arena = Arena(list(network.weights), np.dtype(dtype), on)
+        arena = alone(network.weights, dtype, on)
         arena.set(start)
         program, optimizer = LoopProgram(network, arena, on, 7), optimizers.Adam(0.01)
         slots = {name: arena.zeros() for name in optimizer.slots}

@@ -341,7 +341,6 @@ class StopAtOnce(callbacks.Callback):
 def test_many_short_jobs_of_one_model_are_a_long_one(kernels, monkeypatch):
     kernels("auto")
     monkeypatch.setattr(dispatch, "LONG", 0.02)
-    monkeypatch.setattr(models, "LONG", 0.02)
     x, y = data()
     model = build()
     programs = []
@@ -357,12 +356,10 @@ def test_the_optimizer_s_state_goes_over_to_the_compiled_program(kernels, monkey
     for name in ("numpy", "auto"):
         kernels(name)
         monkeypatch.setattr(dispatch, "LONG", 1.0)
-        monkeypatch.setattr(models, "LONG", 1.0)
         model = build()
         model.fit(x, y, epochs=3, verbose=0)
         assert "numpy" in model.program
-        monkeypatch.setattr(dispatch, "LONG", 0.0)
-        monkeypatch.setattr(models, "LONG", model._asked + 1e-9)
+        monkeypatch.setattr(dispatch, "LONG", model._runner._asked[True] + 1e-9)
         model.fit(x, y, epochs=3, verbose=0)
         assert (model.program.startswith("compiled")) == (name == "auto")
         found.append(flat(model))

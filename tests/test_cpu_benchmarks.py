@@ -262,5 +262,5 @@ def test_a_step_is_timed_part_by_part_and_trains_nothing(monkeypatch):
         assert made_rows[-1].ratio == 1 and made_rows[-1].median > 0 and all(type(r) is rows.RateRow for r in made_rows)
     for a, b in zip(profiled.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    job = profiled._program._job
+    job = profiled._runner.last._job
     assert (job.get("OPS"), job.get("OPS_AT"), job.get("X_WIDTH")) == (3, profile_step.layout().JOB_WORDS, 3)

@@ -18,7 +18,7 @@ from gpumlp.backends.compiled_backend import CompiledBackend
 from gpumlp.backends.disk_cache import DiskCache
 from gpumlp.backends.team import Team
 from gpumlp.engine import compiled_program
-from gpumlp.engine.arena import Arena
+from gpumlp.engine.arena import alone
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import describe
 from gpumlp.engine.program import Task
@@ -214,7 +214,7 @@ def train(functions, monkeypatch):
     def run(threads, spoil=lambda x, y: None, together=1):
         rng = np.random.default_rng(5)
         network = describe([layers.Dense(140, "relu"), layers.Dense(3)], (7,))
-        arenas = [Arena(list(network.weights), np.dtype("float32")) for _ in range(together)]
+        arenas = [alone(network.weights, "float32") for _ in range(together)]
         for arena in arenas:
             arena.set([check.normal(rng, *spec.shape) / 4 for spec in network.weights])
         crew = Team(threads)

@@ -16,6 +16,8 @@ from gpumlp.engine import compiled_program
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import Task
 from gpumlp.optimizers import schedules
+from gpumlp.training import loop
+from gpumlp.training.data import Batches
 from gpumlp.utils import set_random_seed
 
 TEAMS = {}
@@ -99,7 +101,7 @@ def alone(build, k, seed, *fits, given=()):
 
 def state(model):
     """Return all that training changes, to be compared bit for bit."""
-    arrays = [model._arena.params, *(model._slots or {}).values()] if model.built else []
+    arrays = model.get_weights() + [a for slot in (model.optimizer.saved() or {}).values() for a in slot]
     history = model.history and (model.history.history, model.history.epoch, model.history.params)
     return [a.tobytes() for a in arrays], model.optimizer.iterations, history
 
@@ -164,7 +166,7 @@ def test_members_with_programs_of_different_kinds_are_trained_together(kernels, 
     expected = [state(alone(plain, 0, 0, *fits)), state(ensemble.members[2])]
     kernels("auto")
     mixed = gpumlp.Ensemble(plain, 3)
-    mixed.members[1]._asked = 1e9  # seconds of work, as if it had been trained for long
+    mixed.members[1]._runner._asked[True] = 1e9  # seconds of work, as if it had been trained for long
     mixed.fit(*data(), verbose=0, **fits[0])
     assert "numpy" in mixed.members[0].program and mixed.members[1].program.startswith("compiled")
     mixed.fit(*data(), verbose=0, **fits[1])
@@ -323,10 +325,10 @@ def test_ctrl_c_ends_after_the_steps_under_way(kernels, name):
     ensemble = gpumlp.Ensemble(build, 3)
     with pytest.raises(KeyboardInterrupt):
         ensemble.fit(*data(), batch_size=57, epochs=10**4, verbose=0)  # an epoch is a step
-    assert [member.optimizer.iterations for member in ensemble.members] == [41] * 3
+    assert [member.optimizer.iterations for member in ensemble.members] == [40] * 3
     for k, member in enumerate(ensemble.members):
         assert member.history.epoch == list(range(40))
-        expected = alone(lambda: plain(optimizer=optimizers.Adam(0.01)), k, k, {"batch_size": 57, "epochs": 41})
+        expected = alone(lambda: plain(optimizer=optimizers.Adam(0.01)), k, k, {"batch_size": 57, "epochs": 40})
         assert state(member)[0] == state(expected)[0]
         assert member.history.history["loss"] == expected.history.history["loss"][:40]
 
@@ -432,7 +434,9 @@ def test_programs_take_tasks_that_differ_in_all_but_the_number_of_steps(kernels)
         for k, (n, batch, first) in enumerate([(40, 8, 1), (57, 20, 0), (30, 7, 2)]):
             model = alone(plain, k, k)
             x, y = data(n, seed=k)
-            program, slots = model._trainer((3,), batch, 10**9)
+            weights = model._runner.place()
+            program = model._runner.program_for(batch, 1e9)
+            slots = model.optimizer.slots_for(weights, model._runner.owners)
             order = np.random.default_rng(k).permutation(n) if k else None
             programs.append(program)
             metrics = [gpumlp.metrics.MeanAbsoluteError()] * k
@@ -453,13 +457,13 @@ def test_threads_that_share_members_do_not_wait_for_each_other_for_ever(kernels)
     kernels("numba")
     members = [alone(plain, k, k) for k in range(3)]
     x, y = data()
-    trainers = [member._trainer((3,), 20, 10**9) for member in members]
 
     def run(order):
         for _ in range(100):
-            tasks = [Task(Dataset(x, y), None, 20, 0, 3, members[i]._loss, [], members[i].optimizer, trainers[i][1])
-                     for i in order]  # fmt: skip
-            compiled_program.CompiledProgram.run_together([trainers[i][0] for i in order], tasks)
+            trainees = [members[i]._trainee(Dataset(x, y), (3,), Batches(57, 20, None, False), 1) for i in order]
+            for trainee in trainees:
+                trainee.begin_epoch()
+            loop.train(trainees, 0, 3)
 
     workers = [threading.Thread(target=run, args=(order,), daemon=True) for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0])]
     for worker in workers:

@@ -104,7 +104,7 @@ def trained(net, runtime, as_gpu, monkeypatch):
     model = case.build("cuda")
     found = train(case, model)
     whole = model.program.startswith("whole-fit kernel")
-    return (found, model._program._last.launcher.plan.defines) if whole else (None, None)
+    return (found, model._runner.last._last.launcher.plan.defines) if whole else (None, None)
 
 
 @pytest.fixture(scope="module")

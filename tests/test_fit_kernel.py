@@ -230,9 +230,9 @@ def test_a_thousand_schedules_give_the_same_bits(as_gpu, monkeypatch, exchange, 
     force(monkeypatch, case)
     model = case.build("cuda")
     train(case, model)  # so that there are tags of earlier launches
-    launcher = model._program._last.launcher
+    launcher = model._runner.last._last.launcher
     assert "1" in launcher.plan.defines["RELOADS"] and launcher.plan.defines["AHEAD"] == ahead
-    arrays = [model._arena.params, *model._slots.values(), launcher.packets, launcher.arrivals]
+    arrays = [model._runner.weights.params, *model.optimizer._state.slots.values(), launcher.packets, launcher.arrivals]
     before = [np.array(a) for a in arrays]
     counts = launcher.number, launcher.awaited
     runs = []
@@ -241,7 +241,7 @@ def test_a_thousand_schedules_give_the_same_bits(as_gpu, monkeypatch, exchange, 
         for array, values in zip(arrays, before, strict=True):
             array[...] = values
         launcher.number, launcher.awaited = counts
-        model.optimizer.iterations = 3
+        model.optimizer._iterations = 3
         runs.append(train(case, model))
     assert_same_bits(runs)
 
@@ -334,7 +334,9 @@ def test_an_ensemble_s_plan_is_chosen_for_all_of_its_members(gpu, monkeypatch):
     launched = launches_of(gpu)
     for _ in range(2):  # what it is compiled for, it has
         together.fit(x, y, batch_size=4, epochs=2, verbose=0, sample_weight=np.ones(9))
-    assert len(launched) == 4 and set(launched) == {("fit", 5 * together.members[0]._program._last.launcher.plan.group)}
+    assert len(launched) == 4 and set(launched) == {
+        ("fit", 5 * together.members[0]._runner.last._last.launcher.plan.group)
+    }
     model = together.members[2]
     model.fit(x, y, batch_size=4, epochs=1, verbose=0)  # and goes on alone
     assert model.optimizer.iterations == 15 and together.members[1].optimizer.iterations == 12

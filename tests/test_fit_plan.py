@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gpumlp import kernel_sources, layers, losses, metrics, optimizers
 from gpumlp.backends.cuda_backend import CudaBackend
 from gpumlp.engine import cost, fit_plan
-from gpumlp.engine.arena import Arena
+from gpumlp.engine.arena import alone
 from gpumlp.engine.fit_layout import Cut, Layout
 from gpumlp.engine.network import describe
 
@@ -25,7 +25,7 @@ def problem(widths, batch=20, optimizer=None, kinds=("tanh",), weighted=False, n
     """Return the Problem of dense layers from ``widths[0]`` features on; activations take turns."""
     made = stack or [layers.Dense(n, kinds[i % len(kinds)]) for i, n in enumerate(widths[1:])]
     network, loss = describe(made, (widths[0],)), losses.get("mse")
-    arena = Arena(list(network.weights), np.dtype(np.float32), BACKEND)
+    arena = alone(network.weights, "float32", BACKEND)
     found = [metrics.get(name, loss, widths[-1], widths[-1], weighted) for name in named]
     made = fit_plan.problem_of(network, arena, batch, loss, found, optimizer or optimizers.Adam(), widths[-1], weighted)
     return made

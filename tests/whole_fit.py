@@ -100,10 +100,13 @@ def train(case: Case, model: models.Sequential, seed: int = 0, **how: Any) -> di
 def state(model: models.Sequential) -> dict[str, np.ndarray]:
     """Return the weights and the optimizer's state, flat."""
     slots = {
-        name: np.concatenate([v.ravel() for v in model._arena.views(model._backend.to_host(slot))])
-        for name, slot in (model._slots or {}).items()
+        name: np.concatenate([array.ravel() for array in arrays])
+        for name, arrays in (model.optimizer.saved() or {}).items()
     }
-    return {"weights": np.concatenate([w.ravel() for w in model.get_weights()]), **slots}
+    weights = (
+        model.get_weights() if model._runner.weights is None else model._runner.weights.get()
+    )  # inside the gate too
+    return {"weights": np.concatenate([w.ravel() for w in weights]), **slots}
 
 
 def by_numpy(case: Case, dtype: str, seed: int = 0, **how: Any) -> dict[str, np.ndarray]:

@@ -137,6 +137,15 @@ class CudaRuntime:
             array.set(pinned, stream=self._copies)
             return self._copies.record(cupy.cuda.Event(disable_timing=True))
 
+    def carried(self, work: Any) -> Any:
+        stream = cupy.cuda.get_current_stream()
+
+        def there() -> Any:
+            with self.current(), stream:
+                return work()
+
+        return there
+
     def mark(self) -> Any:
         with self.current():
             return cupy.cuda.get_current_stream().record(cupy.cuda.Event(disable_timing=True))

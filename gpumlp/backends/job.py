@@ -45,9 +45,37 @@ def padded(columns: int) -> int:
     return distance + line if distance % 256 == 0 else distance
 
 
-def address(array: Any) -> int:
-    """Return where an array starts; 0 for None."""
-    return 0 if array is None else array.__array_interface__["data"][0]
+# What kernels only read; and what is of another type than float32.
+READ = {"X", "ORDER", "Y", "SAMPLE_WEIGHTS", "SCALARS", "SHARES", "IDENTITY"}
+KINDS = {
+    **dict.fromkeys(("ORDER", "LISTS", "SHARES", "IDENTITY", "BARRIER", "jobs"), np.dtype(np.int64)),
+    **dict.fromkeys(("RESULTS", "PENALTIES"), np.dtype(np.float64)),
+}
+FLOAT = np.dtype(np.float32)
+
+
+def address(name: str, array: Any, size: int = 0) -> int:
+    """Return where the array of a field starts, for machine code; 0 for None.
+
+    The one gate to it: ValueError unless the array is of the field's type, contiguous, aligned, writeable where kernels
+    write, and of at least ``size`` elements. Whoever asks keeps it alive as long as kernels may use it.
+    """
+    if array is None:
+        return 0
+    flags = array.flags
+    fine = flags.c_contiguous and flags.aligned and (flags.writeable or name in READ)
+    if not fine or array.dtype != KINDS.get(name, FLOAT) or array.size < size:
+        raise ValueError(
+            f"{name} of a compiled step must be a contiguous, aligned{'' if name in READ else ', writeable'} array of "
+            f"at least {size} {KINDS.get(name, FLOAT)}; got {array.size} {array.dtype}, contiguous: "
+            f"{flags.c_contiguous}, aligned: {flags.aligned}, writeable: {flags.writeable}."
+        )
+    return array.__array_interface__["data"][0]
+
+
+def readable(name: str, array: Any) -> Any:
+    """Return ``array`` as kernels can read it: itself where it is contiguous, aligned and of the field's type."""
+    return None if array is None else np.require(array, KINDS.get(name, FLOAT), ["C", "A"])
 
 
 def bits(value: float) -> int:
@@ -68,7 +96,7 @@ class Record:
             if isinstance(value, float):
                 self._words[place] = bits(value)
             elif value is None or isinstance(value, np.ndarray):
-                self._words[place] = address(value)
+                self._words[place] = address(name, value)
                 self._kept[place] = value
             else:
                 self._words[place] = value if value < 1 << 63 else value - (1 << 64)
@@ -90,7 +118,7 @@ class Job(Record):
         self.metrics = [Record(self._words, self._kept, metrics_at + i * names.METRIC_WORDS) for i in range(metrics)]
         self.set(OPS=operations, OPS_AT=ops_at, METRICS=metrics, METRICS_AT=metrics_at)
         self.set(BARRIER=aligned_zeros((16,), np.int64))
-        self.address, self._memory = address(self._words), memoryview(self._words.data).cast("B")
+        self.address, self._memory = address("jobs", self._words), memoryview(self._words.data).cast("B")
 
     def set_call(
         self, phases: int, batches: tuple[int, int], batch: int, samples: int, step: int, *addresses: int
@@ -133,10 +161,10 @@ class Job(Record):
             kind, order = names.ADAM, ["m", "v", ""]
         elif isinstance(optimizer, RMSprop):
             kind, order = names.RMSPROP, ["v", "momentum", "mean"]
-        first = address(params)
+        first = address("PARAMS", params)
         for i, name in enumerate(order):
             array = slots.get(name)
-            self.set(**{f"SLOT_{i + 1}": 0 if array is None else (address(array) - first) // 4})
+            self.set(**{f"SLOT_{i + 1}": 0 if array is None else (address(name, array, params.size) - first) // 4})
         self._kept[-1] = slots
         self.set(
             OPTIMIZER=kind,

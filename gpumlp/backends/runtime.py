@@ -22,6 +22,8 @@ A runtime has
 - ``last``: the name of what was launched last, for errors that come later; ``step_by_step``: whether every launch is
   waited for, so that they name the right one (GPUMLP_SYNC=1), and nothing is recorded;
 - ``synchronize()``: waits for everything; KernelError where something went wrong on the device;
+- ``carried(work)``: a function that calls ``work`` on another thread as it would be called on this one, where a library
+  has a current device and a current stream;
 - ``current()``: a context manager under which the device is the array library's current one, and what goes wrong there
   is a DeviceMemoryError or a KernelError.
 

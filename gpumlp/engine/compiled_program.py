@@ -9,20 +9,18 @@ Several Programs run in one call too, each by one thread: then no thread waits f
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 
 import numpy as np
 
-from gpumlp.backends.job import Job, Record, address, function_fields, job_list, layout, padded
+from gpumlp.backends.job import Job, Record, address, function_fields, job_list, layout, padded, readable
 from gpumlp.backends.numpy_backend import aligned_zeros
 from gpumlp.backends.team import Function, Team, let_others
-from gpumlp.engine.arena import Arena
+from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network, Op
-from gpumlp.engine.program import StepLogs, Task
+from gpumlp.engine.program import StepLogs, Task, rates_of
 from gpumlp.layers import WeightSpec
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -92,23 +90,22 @@ class Pace:
 class CompiledProgram:
     """Steps of one network, with preallocated memory for at most ``batch`` samples.
 
-    Python threads that share one take turns: it has one table, and kernels write where that says.
+    It has one table, and kernels write where that says: one caller at a time, who is inside the model's gate.
     """
 
     def __init__(
-        self, network: Network, arena: Arena, batch: int, functions: Mapping[str, Function], team: Team
+        self, network: Network, arena: Stretches, batch: int, functions: Mapping[str, Function], team: Team
     ) -> None:
         self.network, self.arena, self.batch = network, arena, batch
         self._functions, self._team = functions, team
         self._work = 2 * network.products
-        self._lock = threading.RLock()
         self._paces: dict[tuple[bool, int, int], Pace] = {}
         self._pace, self._together = self._pace_for(batch, True), 1  # of the last steps, and how many ran them together
         self.first_stretch = max(1, int(TRIAL / _guess(3 * self._work * batch)))  # steps before anything is known
         self._values = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
         self._deltas = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
         self._few = [aligned_zeros((FEW, n), arena.dtype) for n in (network.sizes[0], network.sizes[-1])]
-        self._few_addresses = [address(array) for array in self._few]
+        self._few_addresses = [address("PREDICTIONS", array) for array in self._few]
         self._job = self._made(0)
         self._checked = -1  # the arena's version whose weights were looked at for NaN and Inf
 
@@ -194,33 +191,30 @@ class CompiledProgram:
 
     def run(
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
-        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None,
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: Array | None = None,
     ) -> StepLogs:  # fmt: skip
         """See `LoopProgram.run`."""
-        task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots)
+        task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
         return self.run_together([self], [task])[0]
 
     @staticmethod
     def run_together(programs: Sequence[CompiledProgram], tasks: Sequence[Task]) -> list[StepLogs]:
         """See `LoopProgram.run_together`; one Program by itself has all threads in each of its steps."""
-        with ExitStack() as held:
-            for program in sorted(programs, key=id):  # all take locks in one order, or two could wait for each other
-                held.enter_context(program._lock)
-            runs = [_Run(program, task) for program, task in zip(programs, tasks, strict=True)]
-            lead, count = programs[0], len(programs)
-            pace = lead._pace_for(tasks[0].batch, tasks[0].optimizer is not None, count)
-            for program in programs:
-                program._pace, program._together = pace, count
-            for start, stop, threads in pace.pieces(0, tasks[0].last - tasks[0].first):
-                for run in runs:
-                    run.set(start, stop)
-                if count == 1:
-                    lead._call(threads)
-                else:
-                    _call_many(programs, threads)
-                for run in runs:  # here, as a signal's handler may end the loop
-                    run.count(stop - start)
-            return [run.end() for run in runs]
+        runs = [_Run(program, task) for program, task in zip(programs, tasks, strict=True)]
+        lead, count = programs[0], len(programs)
+        pace = lead._pace_for(tasks[0].batch, tasks[0].optimizer is not None, count)
+        for program in programs:
+            program._pace, program._together = pace, count
+        for start, stop, threads in pace.pieces(0, tasks[0].last - tasks[0].first):
+            for run in runs:
+                run.set(start, stop)
+            if count == 1:
+                lead._call(threads)
+            else:
+                _call_many(programs, threads)
+            for run in runs:
+                run.count(stop - start)
+        return [run.end() for run in runs]
 
     def _call(self, threads: int) -> None:
         self._share(threads)
@@ -239,7 +233,7 @@ class CompiledProgram:
         names, count, data = layout(), len(task.metrics), task.data
         if count != len(self._job.metrics):
             self._job, self._checked = self._made(count), -1
-        job, y = self._job, np.ascontiguousarray(data.y)
+        job, y = self._job, readable("Y", data.y)
         if job.get("BATCH_Y") == 0 or job.get("Y_WIDTH") != y.shape[1]:
             job.set(BATCH_Y=aligned_zeros((self.batch, y.shape[1]), np.float32), Y_WIDTH=y.shape[1])
         job.set_loss(task.loss)
@@ -250,7 +244,7 @@ class CompiledProgram:
             job.set_optimizer(task.optimizer, self.arena.params, task.slots)
         elif any(op.get("PENALTIES") for op in job.operations):
             phases |= names.PENALIZE
-        job.set(Y=y, SAMPLE_WEIGHTS=None if data.weights is None else np.ascontiguousarray(data.weights))
+        job.set(Y=y, SAMPLE_WEIGHTS=readable("SAMPLE_WEIGHTS", data.weights))
         job.set(GRADIENTS_BAD=0)
         self._look_at_weights()
         return phases
@@ -263,18 +257,14 @@ class CompiledProgram:
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
         """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
-        with self._lock:
-            self._predict(x, out, batch)
-
-    def _predict(self, x: Array, out: Array, batch: int) -> None:
         count = len(x)
         few = count <= len(self._few[0])
         if few:  # copying them is quicker than asking NumPy where they are
             self._few[0][:count] = x
             source, target = self._few_addresses
         else:
-            x = np.ascontiguousarray(x)
-            source, target = address(x), address(out)
+            x = readable("X", x)
+            source, target = address("X", x), address("PREDICTIONS", out, count * self.network.sizes[-1])
         self._look_at_weights()
         self._job.set_call(layout().FORWARD, (0, -(-count // batch)), batch, count, 0, source, 0, target)
         self._call(1 if few else self._threads_for(min(batch, count), self._work * count / PREDICTING))
@@ -288,29 +278,33 @@ class _Run:
     def __init__(self, program: CompiledProgram, task: Task) -> None:
         self._program, self._task = program, task
         self._phases = program._set_task(task)
-        self._x, steps, optimizer = np.ascontiguousarray(task.data.x), task.last - task.first, task.optimizer
-        self._results, self._scalars = np.zeros((steps, 1 + 2 * len(task.metrics))), np.ones((steps, 2), np.float32)
-        self._step = 0 if optimizer is None else optimizer.iterations + 1
-        if optimizer is not None:
-            self._scalars[:] = [optimizer.scalars(self._step + k) for k in range(steps)]
+        self._x, self._order = readable("X", task.data.x), readable("ORDER", task.order)
+        steps, rates = task.last - task.first, rates_of(task)
+        self._results = np.zeros((steps, 1 + 2 * len(task.metrics)))
+        self._scalars = np.ones((steps, 2), np.float32) if rates is None else rates.astype(np.float32)
+        self._step = 0 if task.optimizer is None else task.optimizer.iterations + 1
+        self._addresses = (
+            address("X", self._x, len(self._x) * program.network.sizes[0]),
+            address("ORDER", self._order, len(self._x)), 0,
+        )  # fmt: skip
 
     def set(self, start: int, stop: int) -> None:
         """Have the table say that the next call runs steps ``start`` to ``stop`` - 1 of the task's."""
-        task, job, x = self._task, self._program._job, self._x
+        task, job = self._task, self._program._job
         job.set(RESULTS=self._results[start:], SCALARS=self._scalars[start:])
         batches, number = (task.first + start, task.first + stop), self._step and self._step + start
-        job.set_call(self._phases, batches, task.batch, len(x), number, address(x), address(task.order), 0)
+        job.set_call(self._phases, batches, task.batch, len(self._x), number, *self._addresses)
 
     def count(self, steps: int) -> None:
         """Take note that so many steps more are done."""
         if self._task.optimizer is not None:
-            self._task.optimizer.iterations += steps
+            self._task.optimizer.count(steps)
+            self._program.arena.version += 1
 
     def end(self) -> StepLogs:
         """Return what the steps gave, all of them done."""
         program, task, results = self._program, self._task, self._results
         if task.optimizer is not None:
-            program.arena.version += 1
             program._checked = program.arena.version  # the kernels have looked on
         k, count = np.arange(task.first, task.last), len(task.metrics)
         samples = np.minimum((k + 1) * task.batch, len(self._x)) - k * task.batch
@@ -323,7 +317,7 @@ def _call_many(programs: Sequence[CompiledProgram], threads: int) -> None:
         program._share(1)
     team, functions = programs[0]._team, programs[0]._functions
     jobs = job_list(functions["run"], [program._job.address for program in programs])
-    team.run(functions["run_many"], address(jobs), threads)
+    team.run(functions["run_many"], address("jobs", jobs), threads)
 
 
 def _guess(operations: float) -> float:

@@ -8,9 +8,10 @@ program takes the same kernels every time, and so computes the same bits.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-from gpumlp.engine.arena import Arena
+from gpumlp.engine.arena import Stretches
 from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram
 from gpumlp.errors import DeviceUnavailable, warn_once
@@ -28,7 +29,7 @@ def numpy_seconds(network: Network, batch: int, training: bool) -> float:
     return STEP + 2 * OPERATION * len(network.ops) + 3 * NUMBER * numbers + PARAMETER * network.parameters
 
 
-def make_program(network: Network, arena: Arena, batch: int, kernels: str = "numpy", seconds: float = 0.0) -> Any:
+def make_program(network: Network, arena: Stretches, batch: int, kernels: str = "numpy", seconds: float = 0.0) -> Any:
     """Return a Program for the arena's backend, for at most ``batch`` samples.
 
     On a GPU: the whole-fit kernel, or graphs, where launches can be recorded. On the CPU: what ``kernels`` says, and
@@ -44,25 +45,42 @@ def make_program(network: Network, arena: Arena, batch: int, kernels: str = "num
     return program if not isinstance(program, str | None) else _looping(network, arena, batch, program)
 
 
-def _looping(network: Network, arena: Arena, batch: int, why: str | None) -> LoopProgram:
+def _looping(network: Network, arena: Stretches, batch: int, why: str | None) -> LoopProgram:
     program = LoopProgram(network, arena, arena.backend, batch)
     program.why = why or ""
     return program
 
 
-def _compiled(network: Network, arena: Arena, batch: int, kernels: str, seconds: float) -> Any:
-    """Return the Program of compiled steps, or in words why it is not to be."""
+def prepare(network: Network, dtype: Any, backend: Any, kernels: str, seconds: float) -> None:
+    """Have the compiled kernels ready, where `make_program` would wait for them: it is called while others wait."""
+    if backend.name == "numpy" and _why_not(network, dtype, kernels, seconds) is None:
+        from gpumlp.backends import native
+
+        with contextlib.suppress(DeviceUnavailable):  # which is for `make_program` to say
+            if kernels != "auto" or not native.problem():
+                native.functions()
+
+
+def _why_not(network: Network, dtype: Any, kernels: str, seconds: float) -> str | None:
+    """Return why compiled kernels are not for this, in words; None where they are."""
     if kernels == "numpy":
         return "GPUMLP_KERNELS=numpy"
     if not network.ops:
         return "there is nothing to compute"
-    if arena.dtype != "float32":
-        return f"compiled kernels compute in float32, the model in {arena.dtype}"
+    if dtype != "float32":
+        return f"compiled kernels compute in float32, the model in {dtype}"
     if kernels == "auto" and seconds < LONG:
         return (
             f"the work asked for takes NumPy about {seconds:.1g} s, and from {LONG:g} s on kernels are compiled "
             "(GPUMLP_KERNELS=numba compiles them for any)"
         )
+    return None
+
+
+def _compiled(network: Network, arena: Stretches, batch: int, kernels: str, seconds: float) -> Any:
+    """Return the Program of compiled steps, or in words why it is not to be."""
+    if why := _why_not(network, arena.dtype, kernels, seconds):
+        return why
     from gpumlp.backends import native, team
     from gpumlp.engine.compiled_program import CompiledProgram
 

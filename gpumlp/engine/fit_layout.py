@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gpumlp.activations import Activation
-from gpumlp.engine.arena import Arena
+from gpumlp.engine.arena import Stretches
 from gpumlp.engine.network import Network
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -40,7 +40,7 @@ class Problem:
     """What is to be trained, as far as the kernel is compiled for it."""
 
     stages: tuple[Stage, ...]
-    arena: Arena
+    arena: Stretches
     network: Network
     batch: int
     loss: Loss

@@ -14,7 +14,7 @@ from gpumlp.activations import Linear, Softmax
 from gpumlp.backends.device_backend import activation_number, loss_number, metric_number
 from gpumlp.backends.runtime import Defines
 from gpumlp.engine import cost
-from gpumlp.engine.arena import Arena
+from gpumlp.engine.arena import Stretches
 from gpumlp.engine.fit_layout import WARP, Cut, Layout, Problem, Stage
 from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network
 from gpumlp.losses import Loss
@@ -70,15 +70,15 @@ def stages_of(network: Network) -> tuple[Stage, ...] | str:
 
 
 def problem_of(
-    network: Network, arena: Arena, batch: int, loss: Loss, metrics: list[Metric], optimizer: Optimizer, targets: int,
-    weighted: bool,
+    network: Network, arena: Stretches, batch: int, loss: Loss, metrics: list[Metric], optimizer: Optimizer,
+    targets: int, weighted: bool,
 ) -> Problem | str:  # fmt: skip
     """Return what is to be trained, or why the kernel cannot."""
     stages = stages_of(network)
     if isinstance(stages, str):
         return stages
     if not isinstance(optimizer, Adam | SGD):
-        return f"its optimizer is {optimizer.name}"
+        return f"its optimizer is {type(optimizer).__name__}"
     return Problem(stages, arena, network, batch, loss, tuple(metrics), optimizer, targets, weighted)
 
 

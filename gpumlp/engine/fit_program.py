@@ -20,9 +20,9 @@ from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.feed import Part
 from gpumlp.engine.fit_plan import Plan
 from gpumlp.engine.graph_program import CAPACITY, PLANS, GraphProgram
-from gpumlp.engine.program import LoopProgram, StepLogs, Task
+from gpumlp.engine.program import LoopProgram, StepLogs, Task, rates_of
 from gpumlp.errors import KernelError
-from gpumlp.optimizers import SGD, Adam, Optimizer
+from gpumlp.optimizers import SGD, Adam
 
 Array = Any
 CHOICES = ("auto", "graph", "tags", "barrier")  # GPUMLP_FIT: who decides, or which way of training and of exchanging
@@ -143,6 +143,7 @@ class FitProgram(GraphProgram):
     def run_together(programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
         """Run the steps of several models in one launch where that can be; see `LoopProgram.run_together`."""
         first, count = programs[0], len(programs)
+        tasks = [task._replace(scalars=rates_of(task)) for task in tasks]
         if count > 1 and not _alike(programs, tasks):
             return LoopProgram.run_together(programs, tasks)
         choice = first._choose(tasks[0], count)
@@ -160,7 +161,7 @@ class FitProgram(GraphProgram):
             for k, (program, task) in enumerate(zip(programs, tasks, strict=True)):
                 program._give_up(str(error))
                 if task.first + done[k] < task.last:
-                    logs[k].put(done[k], GraphProgram.run(program, *task._replace(first=task.first + done[k])))
+                    logs[k].put(done[k], GraphProgram.run(program, *_rest(task, done[k])))
         return logs
 
     def _give_up(self, why: str) -> None:
@@ -170,7 +171,7 @@ class FitProgram(GraphProgram):
     def _key(self, task: Task) -> Any:
         """Return all that a launch is compiled for."""
         assert task.data.y is not None and task.optimizer is not None
-        config = {**task.optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
+        config = task.optimizer.constants()
         data = task.data.weights is not None, task.data.y.shape[1]
         return task.batch, task.loss, *task.metrics, *config.items(), *data, *self._built_in
 
@@ -212,6 +213,12 @@ class FitProgram(GraphProgram):
         return _Choice(_told(launcher, tags, machine), together, launcher)
 
 
+def _rest(task: Task, done: int) -> Task:
+    """Return a task without its first ``done`` steps."""
+    assert task.scalars is not None
+    return task._replace(first=task.first + done, scalars=task.scalars[done:])
+
+
 def _alike(programs: Sequence[Any], tasks: Sequence[Task]) -> bool:
     """Whether one launch can run all: the same kernel, and every model's data on the device."""
     if any(task.optimizer is None for task in tasks):
@@ -248,20 +255,16 @@ def _launch_all(
         for parts in zip(*feeds, strict=True):
             for start in range(0, parts[0].steps, launcher.capacity):
                 count = min(launcher.capacity, parts[0].steps - start)
-                rates = np.array([_rates(task.optimizer, count) for task in tasks], np.float32)
+                now = slice(done[0], done[0] + count)  # they are as far as each other: a failure ends this
+                rates = np.stack([rates_of(task)[now] for task in tasks]).astype(np.float32)  # type: ignore[index]
                 logged, well = launcher.run(programs, tasks, parts, rates, parts[0].first + start)
                 for k in np.flatnonzero(well).tolist():
                     _read(launcher.plan, tasks[k], parts[k], parts[k].first + start, logged[k], logs[k], done[k])
-                    tasks[k].optimizer.iterations += count  # type: ignore[union-attr]
+                    tasks[k].optimizer.count(count)  # type: ignore[union-attr]
+                    programs[k].arena.version += 1
                     done[k] += count
                 if not well.all():
                     raise KernelError("blocks of the whole-fit kernel waited for others in vain")
-
-
-def _rates(optimizer: Optimizer | None, steps: int) -> list[tuple[float, float]]:
-    """Return the scalars of the next ``steps`` steps."""
-    assert optimizer is not None
-    return [optimizer.scalars(optimizer.iterations + k + 1) for k in range(steps)]
 
 
 def _read(plan: Plan, task: Task, part: Part, first: int, logged: np.ndarray, logs: StepLogs, done: int) -> None:

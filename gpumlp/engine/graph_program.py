@@ -17,7 +17,7 @@ import numpy as np
 from gpumlp.backends.device_backend import PENALTY_PARTS
 from gpumlp.backends.runtime import Recording
 from gpumlp.engine.feed import Dataset, Part
-from gpumlp.engine.program import LoopProgram, StepLogs
+from gpumlp.engine.program import LoopProgram, StepLogs, Task, rates_of
 from gpumlp.errors import KernelError
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -70,9 +70,10 @@ class GraphProgram(LoopProgram):
 
     def run(
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
-        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None,
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: np.ndarray | None = None,
     ) -> StepLogs:  # fmt: skip
         """See `LoopProgram.run`."""
+        scalars = rates_of(Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars))
         assert data.y is not None
         if self._failure is None:
             plan = self._plan(batch, loss, metrics, optimizer, slots, data.weights is not None, data.y.shape[1])
@@ -81,14 +82,15 @@ class GraphProgram(LoopProgram):
             except KernelError as error:
                 self._failure = str(error)
         if self._failure is not None:
-            return super().run(data, order, batch, first, last, loss, metrics, optimizer, slots)
+            return super().run(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
         logs = StepLogs.zeros(last - first, len(metrics))
         for start in range(first, last, CAPACITY):
             stop = min(start + CAPACITY, last)
             k = np.arange(start, stop)
             rows = np.minimum((k + 1) * batch, len(data)) - k * batch
             parts = self._feed.parts(data, order, batch, start, stop)
-            self._replay(plan, optimizer, parts, stop - start)
+            rates = np.zeros((stop - start, 2)) if scalars is None else scalars[start - first : stop - first]
+            self._replay(plan, optimizer, parts, rates.astype(np.float32))
             self._read(plan, logs, slice(start - first, stop - first), rows)
         return logs
 
@@ -99,7 +101,7 @@ class GraphProgram(LoopProgram):
         slots: dict[str, Array] | None, weighted: bool, targets: int,
     ) -> _Plan:  # fmt: skip
         # all that a launch holds as a constant; the rates are read on the device at every step
-        config = {} if optimizer is None else {**optimizer.get_config(), "learning_rate": 0, "weight_decay": 0}
+        config = {} if optimizer is None else optimizer.constants()
         key = (batch, loss, *metrics, *config.items(), id(slots), weighted, targets)
         plan = self._plans.pop(key, None)
         if plan is None:
@@ -162,13 +164,10 @@ class GraphProgram(LoopProgram):
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
-    def _replay(self, plan: _Plan, optimizer: Optimizer | None, parts: Iterator[Part], steps: int) -> None:
-        """Run ``steps`` steps, at most CAPACITY, on the samples of ``parts``."""
+    def _replay(self, plan: _Plan, optimizer: Optimizer | None, parts: Iterator[Part], scalars: np.ndarray) -> None:
+        """Run a step for each of ``scalars[steps, 2]``, at most CAPACITY, on the samples of ``parts``."""
         done = 0
-        scalars = np.zeros((steps, 2), np.float32)
         iteration = 0 if optimizer is None else optimizer.iterations
-        if optimizer is not None:
-            scalars[:] = [optimizer.scalars(iteration + k + 1) for k in range(steps)]
         for part in parts:
             # the device counts on through a run's parts: batch part.first must be the one of step ``done``
             numbers = (part.first - done, plan.batch, len(part.data), iteration, plan.results.shape[1])
@@ -179,7 +178,8 @@ class GraphProgram(LoopProgram):
                 self._recording(plan, length).replay()
             done += part.steps
         if optimizer is not None:
-            optimizer.iterations = iteration + steps
+            optimizer.count(len(scalars))
+            self.arena.version += 1
 
     def _read(self, plan: _Plan, logs: StepLogs, where: slice, rows: np.ndarray) -> None:
         """Fetch the sums of a run's steps, of ``rows`` samples each, into ``logs``."""

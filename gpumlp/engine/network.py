@@ -80,7 +80,7 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
     shape = input_shape
     for layer in stack:
         before, shape = shape, layer.output_shape(shape)
-        own = layer.weights(before)
+        own = layer.specs(before)
         match layer:
             case layers.Dense():
                 kernel = len(specs)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpumlp.activations import linear
-from gpumlp.engine.arena import Arena
+from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network
 from gpumlp.losses import Loss
@@ -52,6 +52,14 @@ class Task(NamedTuple):
     metrics: list[Metric]
     optimizer: Optimizer | None = None
     slots: dict[str, Array] | None = None
+    scalars: np.ndarray | None = None  # [last - first, 2], float64: what `Optimizer.scalars` gives for each step
+
+
+def rates_of(task: Task) -> np.ndarray | None:
+    """Return the scalars of each step of a task, [steps, 2] in double; None where nothing is trained."""
+    if task.optimizer is None or task.scalars is not None:
+        return task.scalars
+    return task.optimizer.coming(task.last - task.first)
 
 
 class LoopProgram:
@@ -60,7 +68,7 @@ class LoopProgram:
     first_stretch = 1  # how many steps to run before anything is known of how long they take
     why = ""  # why this Program, where another one could have been
 
-    def __init__(self, network: Network, arena: Arena, backend: Any, batch: int) -> None:
+    def __init__(self, network: Network, arena: Stretches, backend: Any, batch: int) -> None:
         self.network, self.arena, self.backend, self.batch = network, arena, backend, batch
         self._feed = Feed(backend)
         self.grads = arena.zeros()
@@ -94,14 +102,15 @@ class LoopProgram:
 
     def run(
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
-        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None,
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: np.ndarray | None = None,
     ) -> StepLogs:  # fmt: skip
         """Run batches ``first`` to ``last`` - 1 of ``data`` in ``order`` (None: as it stands).
 
         With an ``optimizer`` they are training steps; without, only losses and metrics are computed.
         """
+        task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
         with self.backend.running(self._largest):
-            return self._run_steps(data, order, batch, first, last, loss, metrics, optimizer, slots)
+            return self._run_steps(task)
 
     @staticmethod
     def run_together(programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
@@ -111,19 +120,18 @@ class LoopProgram:
         """
         return [program.run(*task) for program, task in zip(programs, tasks, strict=True)]
 
-    def _run_steps(
-        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
-        optimizer: Optimizer | None, slots: dict[str, Array] | None,
-    ) -> StepLogs:  # fmt: skip
-        logs, k = StepLogs.zeros(last - first, len(metrics)), 0
-        for part in self._feed.parts(data, order, batch, first, last):
+    def _run_steps(self, task: Task) -> StepLogs:
+        data, optimizer, metrics, batch = task.data, task.optimizer, task.metrics, task.batch
+        logs, k = StepLogs.zeros(task.last - task.first, len(metrics)), 0
+        scalars = rates_of(task)
+        for part in self._feed.parts(data, task.order, batch, task.first, task.last):
             for i in range(part.first, part.first + part.steps):
                 x, y, w = self._gather(part, i * batch, min((i + 1) * batch, len(part.data)))
                 logs.samples[k] = len(x)
                 step = optimizer.iterations + 1 if optimizer is not None else None
                 pred = self._forward(x, step)
                 delta = self._delta(pred)
-                value = self.backend.loss(loss, y, pred, w, delta)
+                value = self.backend.loss(task.loss, y, pred, w, delta)
                 for j, metric in enumerate(metrics):
                     logs.totals[k, j], logs.counts[k, j] = self.backend.metric(metric, y, pred, w)
                 if optimizer is not None:
@@ -132,10 +140,11 @@ class LoopProgram:
                     grad = self._grad_views[j] if optimizer is not None else None
                     value += self.backend.penalty(regularizer, self.arena.weights[j], grad)
                 logs.losses[k] = value
-                if optimizer is not None and slots is not None:
-                    assert step is not None
-                    self._update(optimizer, slots, step)
-                    optimizer.iterations = step
+                if optimizer is not None and task.slots is not None:
+                    assert step is not None and scalars is not None
+                    self._update(optimizer, task.slots, step, tuple(scalars[k].tolist()))
+                    optimizer.count(1)
+                    self.arena.version += 1
                 k += 1
         return logs
 

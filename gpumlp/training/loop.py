@@ -1,23 +1,24 @@
-"""The loop over epochs and batches. It knows a Program and callbacks by their methods, and nothing of models."""
+"""The loop over epochs and batches. It knows a Runner and callbacks by their methods, and nothing of models."""
 
 from __future__ import annotations
 
-import signal
-import threading
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import LoopProgram, StepLogs, Task
+from gpumlp.engine.runner import Runner, together
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 from gpumlp.training.data import Batches
 
-CHUNK_SECONDS = 0.1  # how long a Program runs before the loop looks at Ctrl-C and the progress display
+CHUNK_SECONDS = 0.1  # how long a Program runs before others may use the model, and the display is refreshed
 
 
 @dataclass
@@ -26,6 +27,11 @@ class Objective:
 
     loss: Loss
     metrics: list[Metric]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of what is reported, in the order in which it was asked for."""
+        return ["loss", *(metric.name for metric in self.metrics)]
 
 
 class Averages:
@@ -47,43 +53,11 @@ class Averages:
                 self._counts[i] += count
 
     def result(self, prefix: str = "") -> dict[str, float]:
-        """Return the averages by name."""
+        """Return the averages by name, in the order of the alphabet, as Keras has them."""
         logs = {prefix + "loss": self._loss / self._samples if self._samples else 0.0}
         for name, total, count in zip(self._names, self._totals, self._counts, strict=True):
             logs[prefix + name] = total / count if count else 0.0
-        return logs
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back to the next call of the yielded function, so that no update is cut in half.
-
-    A second Ctrl-C acts at once. Outside the main thread, where Python delivers no signals, it does nothing.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    pressed = False
-    previous = signal.getsignal(signal.SIGINT)
-    if previous is not signal.default_int_handler:  # somebody handles it already: theirs to decide
-        yield lambda: None
-        return
-
-    def handler(number: int, frame: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    def check() -> None:
-        if pressed:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, previous)
+        return dict(sorted(logs.items()))
 
 
 class Pace:
@@ -107,14 +81,28 @@ class Pace:
 
 @dataclass
 class Trainee:
-    """A model in training: its Program and its optimizer, on its data."""
+    """A model in training: what computes for it, and its optimizer, on its data.
 
-    program: Any
+    ``seconds``: of the work that was asked for when training began, which decides by what kernels all of it runs.
+    """
+
+    runner: Runner
     data: Dataset
     batches: Batches
     objective: Objective
     optimizer: Optimizer
-    slots: dict[str, Any]
+    seconds: float
+    most: int = 0  # samples, at least, for which there is to be room
+
+    def __post_init__(self) -> None:
+        assert self.runner.network is not None
+        self._sizes = self.runner.network.sizes
+
+    def program(self) -> Any:
+        """Return the Program; the caller holds the gate. RuntimeError where the layers are others by now."""
+        if self.runner.network is None or self.runner.network.sizes != self._sizes:
+            raise RuntimeError("The model's layers were changed while it was training: compile it and call fit again.")
+        return self.runner.program_for(max(self.batches.batch_size, self.most), self.seconds)
 
     def begin_epoch(self) -> tuple[int, int]:
         """Choose the epoch's batches; return the first, and the last + 1."""
@@ -122,10 +110,39 @@ class Trainee:
         self._order, first, last = self.batches.epoch()
         return first, last
 
-    def task(self, start: int, stop: int) -> Task:
-        """Return the training steps on batches ``start`` to ``stop`` - 1."""
+    def task(self, start: int, stop: int, scalars: np.ndarray) -> Task:
+        """Return the training steps on batches ``start`` to ``stop`` - 1; the caller holds the gate."""
         size, (loss, metrics) = self.batches.batch_size, (self.objective.loss, self.objective.metrics)
-        return Task(self.data, self._order, size, start, stop, loss, metrics, self.optimizer, self.slots)
+        assert self.runner.weights is not None
+        slots = self.optimizer.slots_for(self.runner.weights, self.runner.owners)
+        return Task(self.data, self._order, size, start, stop, loss, metrics, self.optimizer, slots, scalars)
+
+
+def first_stretch(trainees: Sequence[Trainee]) -> int:
+    """Return how many steps to run before anything is known of how long they take; Programs are made, where they lack.
+
+    So bad settings, or a device that is full, raise before a callback has run.
+    """
+    return together([t.runner for t in trainees], lambda: [t.program() for t in trainees])[0].first_stretch
+
+
+def train(trainees: Sequence[Trainee], start: int, stop: int) -> list[StepLogs]:
+    """Run batches ``start`` to ``stop`` - 1 of each; nobody else computes with their weights meanwhile."""
+    while True:  # rates come from schedules, which may be a user's: they are asked before the gate
+        counts = [t.optimizer.iterations for t in trainees]
+        scalars = [t.optimizer.coming(stop - start) for t in trainees]
+
+        def steps(counts: list[int] = counts, scalars: list[np.ndarray] = scalars) -> list[StepLogs] | None:
+            programs = [t.program() for t in trainees]
+            tasks = [t.task(start, stop, rates) for t, rates in zip(trainees, scalars, strict=True)]
+            if [t.optimizer.iterations for t in trainees] != counts:
+                return None  # another thread has trained, or the state has started anew
+            kinds = {type(program) for program in programs}
+            run_together = kinds.pop().run_together if len(kinds) == 1 else LoopProgram.run_together
+            return run_together(programs, tasks)
+
+        if (logs := together([t.runner for t in trainees], steps)) is not None:
+            return logs
 
 
 def mean(logs: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -140,56 +157,72 @@ def fit(
     """Train over ``epochs``: one model, or several, in steps of equally many batches.
 
     ``callbacks`` has the hooks, ``per_batch`` and ``stopped``; logs are dicts of float, of several models the mean.
-    ``close`` takes an epoch's number and the trainees' logs, and returns the epoch's.
+    ``close`` takes an epoch's number and the trainees' logs, and returns the epoch's. Ctrl-C, and whatever else a
+    signal's handler raises, ends it between two steps.
     """
-    programs, kinds = [t.program for t in trainees], {type(t.program) for t in trainees}
-    run_together = kinds.pop().run_together if len(kinds) == 1 else LoopProgram.run_together
-    pace = Pace(programs[0].first_stretch)
-    with deferred_interrupt() as check:
-        callbacks.on_train_begin()
-        logs: dict[str, float] = {}
-        for epoch in epochs:
-            callbacks.on_epoch_begin(epoch)
-            ((first, last),) = {t.begin_epoch() for t in trainees}
-            for start, stop in pace.stretches(first, last, callbacks.per_batch):
-                callbacks.on_train_batch_begin(start - first)
-                tasks = [t.task(start, stop) for t in trainees]
-                for trainee, gave in zip(trainees, run_together(programs, tasks), strict=True):
-                    trainee.averages.add(gave)
-                callbacks.on_train_batch_end(stop - first - 1, mean([t.averages.result() for t in trainees]))
-                check()
-                if callbacks.stopped:
-                    break
-            logs = close(epoch, [t.averages.result() for t in trainees])
-            callbacks.on_epoch_end(epoch, logs)
+    pace = Pace(first_stretch(trainees))
+    callbacks.on_train_begin()
+    logs: dict[str, float] = {}
+    for epoch in epochs:
+        callbacks.on_epoch_begin(epoch)
+        ((first, last),) = {t.begin_epoch() for t in trainees}
+        for start, stop in pace.stretches(first, last, callbacks.per_batch):
+            callbacks.on_train_batch_begin(start - first)
+            for trainee, gave in zip(trainees, train(trainees, start, stop), strict=True):
+                trainee.averages.add(gave)
+            callbacks.on_train_batch_end(stop - first - 1, mean([t.averages.result() for t in trainees]))
             if callbacks.stopped:
                 break
-        callbacks.on_train_end(logs)
+        logs = close(epoch, [t.averages.result() for t in trainees])
+        callbacks.on_epoch_end(epoch, logs)
+        if callbacks.stopped:
+            break
+    callbacks.on_train_end(logs)
 
 
-def evaluate(program: Any, data: Dataset, batches: Batches, objective: Objective, callbacks: Any) -> dict[str, float]:
-    """Return the loss and the metrics over ``data``, in inference mode."""
-    averages = Averages(objective)
+def evaluate(
+    runner: Runner, data: Dataset, batches: Batches, objective: Objective, seconds: float, callbacks: Any
+) -> dict[str, float]:
+    """Return the loss and the metrics over the first batches of ``data``, in inference mode."""
+    averages, size = Averages(objective), batches.batch_size
     callbacks.on_test_begin()
     order, first, last = batches.epoch()
-    for start, stop in Pace(program.first_stretch).stretches(first, last, callbacks.per_batch):
+
+    def steps(start: int, stop: int) -> StepLogs:
+        program = runner.program_for(size, seconds)
+        return program.run(data, order, size, start, stop, objective.loss, objective.metrics)
+
+    pace = Pace(together([runner], lambda: runner.program_for(size, seconds)).first_stretch)
+    for start, stop in pace.stretches(first, last, callbacks.per_batch):
         callbacks.on_test_batch_begin(start - first)
-        averages.add(program.run(data, order, batches.batch_size, start, stop, objective.loss, objective.metrics))
+        averages.add(together([runner], functools.partial(steps, start, stop)))
         callbacks.on_test_batch_end(stop - first - 1, averages.result())
     logs = averages.result()
     callbacks.on_test_end(logs)
     return logs
 
 
-def predict(program: Any, x: Any, out: Any, batch: int, callbacks: Any) -> None:
-    """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
-    if callbacks.nobody and len(x) <= batch:  # the shortest way for the smallest predictions
-        program.predict(x, out, batch)
+def predict(runner: Runner, x: Any, out: Any, batch: int, seconds: float, callbacks: Any) -> None:
+    """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time.
+
+    A handler that raises may come between the steps: what it leaves unfinished is ``out``.
+    """
+    piece, change = runner.predicting(batch), runner.runtime is not None
+
+    def steps(rows: slice) -> int:
+        program = runner.program_for(piece, seconds)
+        program.predict(x[rows], out[rows], piece)
+        return program.first_stretch
+
+    if callbacks.nobody and len(x) <= batch and len(x) <= piece:  # the shortest way for the smallest predictions
+        together([runner], lambda: steps(slice(0, len(x))), change)
         return
     callbacks.on_predict_begin()
-    for start, stop in Pace(program.first_stretch).stretches(0, -(-len(x) // batch), callbacks.per_batch):
-        callbacks.on_predict_batch_begin(start)
-        rows = slice(start * batch, stop * batch)
-        program.predict(x[rows], out[rows], batch)
-        callbacks.on_predict_batch_end(stop - 1)
+    step = batch if callbacks.per_batch else piece  # of a batch that is larger than a piece, a piece is a stretch
+    pace = Pace(1)
+    for start, stop in pace.stretches(0, -(-len(x) // step), callbacks.per_batch):
+        callbacks.on_predict_batch_begin(start * step // batch)
+        rows = slice(start * step, min(stop * step, len(x)))
+        together([runner], functools.partial(steps, rows))
+        callbacks.on_predict_batch_end(-(-rows.stop // batch) - 1, {"outputs": out[rows]})
     callbacks.on_predict_end()

@@ -220,6 +220,9 @@ class HostRuntime:
         start = array.ctypes.data
         return start, start, start + array.nbytes
 
+    def carried(self, work: Any) -> Any:
+        return work
+
     def synchronize(self) -> None: ...
 
     def launch(

@@ -1,0 +1,246 @@
+"""One caller at a time: what computes with a model's weights goes through a gate, whichever Program does it.
+
+Everything that shares an arena shares its gate: predictions and evaluations from several threads, beside training, on
+one model or on several that have a layer in common. It is held for a stretch of steps at most, and never while code of
+the user's runs: callbacks, schedules, generators.
+
+What may wait for what, from the left to the right and never back:
+
+    a caller -> the worker -> the layout of arenas -> gates, by their numbers -> a team's threads
+    a fork   ------------->   the layout of arenas -> gates, by their numbers
+
+A signal's handler runs on the main thread between any two instructions of it, and may raise there. So a stretch that
+changes something runs on another thread, the worker, when the main thread asks for it: a handler finds the stretch
+whole, waits for it like any other caller if it uses the model itself, and if it raises, the stretch ends before the
+exception goes on. What only reads (the prediction of some rows) runs where it is asked for; a handler that finds its
+own thread inside is refused with words.
+
+A fork waits until no stretch runs, so that the child has weights of whole steps, and locks that nobody holds.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import os
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+PATIENCE = 0.2  # seconds that a caller who was the last one inside lets those who wait go first
+MOMENT = 5e-5
+
+_numbers = itertools.count()
+_gates: weakref.WeakSet[Gate] = weakref.WeakSet()
+_registry = threading.Lock()
+
+
+class Gate:
+    """Who is inside, and who waits. Its lock knows the thread that holds it in one indivisible step, as a flag beside
+    a plain lock would not: a handler may come between the two."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.number = next(_numbers)
+        self.waiting: set[int] = set()  # threads; that it is exact matters to nobody's numbers
+        self.last = 0
+        with _registry:
+            _gates.add(self)
+
+    def __reduce__(self) -> Any:
+        return Gate, ()  # a copy of what is behind it has a gate of its own
+
+    def is_mine(self) -> bool:
+        """Whether this thread is inside."""
+        return self.lock._is_owned()  # type: ignore[attr-defined]
+
+    def enter(self, me: int) -> None:
+        """Wait, and go inside; whoever was there last lets others go first, as a lock by itself does not see to."""
+        if self.waiting and self.last == me:
+            until = time.monotonic() + PATIENCE
+            while self.waiting and self.last == me and time.monotonic() < until:
+                time.sleep(MOMENT)
+        if not self.lock.acquire(blocking=False):
+            self.waiting.add(me)
+            self.lock.acquire()
+            self.waiting.discard(me)
+        self.last = me
+
+    def leave(self, me: int) -> None:
+        """Go out, if inside; an exception may have come between any two steps of `enter`."""
+        self.waiting.discard(me)
+        if self.is_mine():
+            self.lock.release()
+
+
+def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
+    """Return ``work()``, done inside all of ``gates``.
+
+    RuntimeError where this thread is inside one of them already: a signal's handler that uses a model in the middle of
+    what the model does.
+    """
+    if any(gate.is_mine() for gate in gates):
+        raise RuntimeError(
+            "The model is used in the middle of what it does for this same thread: by a signal's handler, or by a "
+            "finalizer. Let the handler set a flag, and use the model where the program looks at the flag, such as in "
+            "a callback; or use it in another thread."
+        )
+    me = threading.get_ident()
+    ordered = sorted(gates, key=_number) if len(gates) > 1 else gates  # all in one order: nobody waits in a circle
+    try:
+        for gate in ordered:
+            gate.enter(me)
+        return work()
+    finally:
+        for gate in ordered:
+            gate.leave(me)
+
+
+def _number(gate: Gate) -> int:
+    return gate.number
+
+
+# ---- the worker ------------------------------------------------------------------------------------------------------
+
+
+class _Job:
+    """What the main thread waits for. ``claim`` is taken once: by the worker, or by a caller who gives up before."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work, self.context = work, contextvars.copy_context()  # NumPy's error state, the random stream
+        self.claim, self.done = threading.Lock(), threading.Lock()
+        self.done.acquire()
+        self.finished = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Do the work, unless the caller has given it up."""
+        if self.claim.acquire(blocking=False):
+            try:
+                self.result = self.context.run(self.work)
+            except BaseException as error:
+                self.error = error
+            self.finished = True
+        self.done.release()
+
+    def wait(self) -> None:
+        """Wait for the end; an exception of a handler's goes on when the work has ended, or will never begin."""
+        try:
+            self.done.acquire()
+        except BaseException:
+            while not self.claim.acquire(blocking=False) and not self.finished:
+                try:
+                    self.done.acquire()
+                    break
+                except BaseException:  # the work uses the caller's memory: only its end ends the wait
+                    continue
+            raise
+
+
+class _NoThread(Exception):
+    """The system gives no more threads."""
+
+
+class _Worker:
+    """The thread that works for the main thread, started when it is first needed."""
+
+    def __init__(self) -> None:
+        self.jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self.started = False
+        self.open: set[_Job] = set()
+
+    def do(self, work: Callable[[], Any]) -> Any:
+        if not self.started:
+            try:
+                threading.Thread(target=_serve, args=(self.jobs,), daemon=True, name="gpumlp-worker").start()
+            except RuntimeError as error:  # no more threads, or none any more: the interpreter is ending
+                raise _NoThread from error
+            self.started = True
+        job = _Job(work)
+        self.open.add(job)
+        try:
+            self.jobs.put(job)
+            job.wait()
+            if job.error is not None:
+                raise job.error
+            return job.result
+        finally:
+            self.open.discard(job)
+            job.error = job.result = None  # the error's frames have the job: a circle
+
+    def forked(self) -> None:
+        """End the waiting for what nobody will do any more: the child of a fork has no worker."""
+        for job in self.open:
+            if not job.finished:
+                job.error = RuntimeError(
+                    "The process was forked inside a call of the model, by a signal's handler, and this is the child: "
+                    "the call's end is in the parent. Call the model anew here."
+                )
+                job.finished = True
+            if job.done.locked():
+                job.done.release()
+
+
+def _serve(jobs: queue.SimpleQueue[_Job]) -> None:
+    while True:
+        job = jobs.get()
+        job.run()
+        del job  # what it refers to is not to wait for the next one
+
+
+_worker = _Worker()
+
+
+def apart(work: Callable[[], Result]) -> Result:
+    """Return ``work()``, done where no handler of a signal can come between its steps.
+
+    Python runs handlers on the main thread alone, so that is on the worker when the main thread asks. Where no thread
+    can be started it is done here.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    try:
+        return _worker.do(work)
+    except _NoThread:
+        return work()
+
+
+# ---- forks -----------------------------------------------------------------------------------------------------------
+
+_held: list[Gate] = []
+
+
+def _before_fork() -> None:
+    _registry.acquire()  # no gate is made from now on
+    for gate in sorted(_gates, key=_number):
+        if not gate.is_mine():
+            gate.lock.acquire()
+            _held.append(gate)
+
+
+def _after_in_parent() -> None:
+    while _held:
+        gate = _held.pop()
+        gate.lock.release()
+    _registry.release()
+
+
+def _after_in_child() -> None:
+    global _registry, _worker
+    _held.clear()
+    _registry = threading.Lock()
+    for gate in _gates:
+        gate.lock = threading.RLock()  # one that a thread of the parent held, if waiting for it was broken off
+        gate.waiting.clear()
+    left, _worker = _worker, _Worker()
+    left.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

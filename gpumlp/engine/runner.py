@@ -1,0 +1,226 @@
+"""What computes for one model: where its weights stand, on which device, and by which Program its steps run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from gpumlp import devices
+from gpumlp.devices import Device
+from gpumlp.engine import dispatch
+from gpumlp.engine.arena import Arena, Stretches, check_dtype, homes_of, lay_out
+from gpumlp.engine.gate import apart, hold
+from gpumlp.engine.network import Network, describe
+from gpumlp.layers import Changes, Input, Layer, Shape
+
+Result = TypeVar("Result")
+HOST_BYTES, DEVICE_BYTES = 32 << 20, 256 << 20  # of activations, at most, that a prediction keeps at a time
+
+
+class Runner:
+    """Computes for one model. Everything that does goes through `together`, which holds the gate."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = dtype
+        self.stack: list[Layer] = []
+        self.network: Network | None = None
+        self.device: Device | None = None  # None: where the weights are, or as the environment says
+        self.weights: Stretches | None = None
+        self.last: Any = None  # the Program that ran last
+        self._programs: dict[bool, Any] = {}  # for short work and for long, where that makes a difference
+        self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile
+        self._read = -1  # Changes.count when the layers were read
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is no address, thread, or machine code: a copy makes its own."""
+        return self.__dict__ | {
+            "weights": None,
+            "last": None,
+            "_programs": {},
+            "_asked": dict(self._asked),
+            "_read": -1,
+        }
+
+    # ---- the layers --------------------------------------------------------------------------------------------------
+
+    @property
+    def owners(self) -> list[Layer]:
+        """The layers that have weights, in order."""
+        return [layer for layer in self.stack if layer.held]
+
+    def take(self, stack: list[Layer], shape: Shape | None, trainable: bool) -> None:
+        """Compute with ``stack`` on samples of ``shape`` from now on; weights that are not there yet are made.
+
+        ValueError where it does not fit, before anything is changed.
+        """
+        network = None if shape is None else self.read(stack, shape, trainable)
+        check_dtype(stack, self.dtype)
+        made: list[tuple[Layer, Shape, list[np.ndarray]]] = []
+        if network is not None:
+            at = network.input_shape
+            for layer in stack:
+                if not layer.built:
+                    made.append((layer, at, layer.initial(at, self.dtype)))
+                at = layer.output_shape(at)
+        for layer, at, weights in made:
+            layer.held, layer.samples = weights, at
+        if self.weights is not None:
+            self.weights.arena.users.discard(self)
+        self.stack, self.network, self.weights, self._programs = stack, network, None, {}
+        self._read = Changes.count
+
+    @staticmethod
+    def read(stack: list[Layer], shape: Shape, trainable: bool) -> Network | None:
+        """Return the Network of ``stack`` as its layers are now; None where nothing but an Input is there."""
+        network = describe(stack, shape)
+        at = shape
+        for layer in stack:
+            layer.check_weights(layer.specs(at))
+            at = layer.output_shape(at)
+        if all(isinstance(layer, Input) for layer in stack):
+            return None
+        return network if trainable else replace(network, trainable=(False,) * len(network.trainable))
+
+    def reread(self) -> None:
+        """Read the layers again if one has changed since; what trains is as `take` or `freeze` found it."""
+        if self._read == Changes.count or self.network is None:
+            return
+        count = Changes.count
+        found = self.read(self.stack, self.network.input_shape, True)
+        if found is not None and (found := replace(found, trainable=self.network.trainable)) != self.network:
+            self.network, self._programs = found, {}
+        self._read = count
+
+    def freeze(self, trainable: bool) -> None:
+        """Read anew which weights train: all or none of the layers' that do, as ``trainable`` says."""
+        self._asked, self._programs, self.last = {True: 0.0, False: 0.0}, {}, None
+        if self.network is not None:
+            self.network = self.read(self.stack, self.network.input_shape, trainable)
+            self._read = Changes.count
+
+    # ---- the device --------------------------------------------------------------------------------------------------
+
+    def resolved(self) -> Device:
+        """Return the device: the one that was chosen, that of the weights, or the environment's."""
+        if self.device is not None:
+            return self.device
+        for arena in self._arenas():
+            if arena.device is not None:
+                return arena.device
+        return devices.resolve(None, self.dtype.name)
+
+    def check_device(self, device: Device) -> None:
+        """Raise ValueError where models that share layers with this one compute elsewhere."""
+        for arena in self._arenas():
+            for other in list(arena.users):
+                chosen = None if other is self else other.device
+                if chosen is not None and not _alike(chosen, device):
+                    raise ValueError(
+                        f"The model shares layers with one that computes on {_named(chosen)}, and was to compute on "
+                        f"{_named(device)}: layers are on one device. Compile both with the same device=."
+                    )
+
+    def _arenas(self) -> set[Arena]:
+        return {home.arena for home in homes_of(self.owners)}
+
+    def choose(self, device: Device) -> None:
+        """Compute on ``device`` from now on: the weights move when something is computed."""
+        self.device = device
+        if self.weights is not None and not _alike(self.weights.arena.device, device):
+            self.weights = None
+
+    def place(self) -> Stretches:
+        """Return where the weights are, once they are where the model computes."""
+        self.reread()
+        if self.weights is None or self.weights.arena.moved:
+            device = self.resolved()
+            self.check_device(device)
+            kept = [a.backend for a in self._arenas() if _alike(a.device, device)]
+            weights = lay_out(self.owners, self.dtype, kept[0] if kept else device.backend())
+            weights.arena.device = device
+            weights.arena.users.add(self)
+            self.weights, self._programs = weights, {}
+        return self.weights
+
+    @property
+    def backend(self) -> Any:
+        """What computes, on the device."""
+        return self.place().backend
+
+    @property
+    def runtime(self) -> Any:
+        """The runtime of the model's GPU; None on the CPU."""
+        return getattr(self.backend, "runtime", None)
+
+    # ---- the Program -------------------------------------------------------------------------------------------------
+
+    def ask(self, batch: int, steps: int, training: bool) -> float:
+        """Take note of work that is asked for; return of how much since compile, in seconds of NumPy.
+
+        Predictions beside training do not change by what kernels it runs. Kernels that are to be compiled are compiled
+        here, before anybody has to wait for the model.
+        """
+        self.place()
+        assert self.network is not None
+        kernels, asked = self.resolved().kernels, self._asked
+        if kernels == "auto" and asked[training] < dispatch.LONG:
+            asked[training] += steps * dispatch.numpy_seconds(self.network, batch, training)
+        seconds = asked[True] if training else asked[True] + asked[False]
+        dispatch.prepare(self.network, self.dtype, self.backend, kernels, seconds)
+        return seconds
+
+    def program_for(self, batch: int, seconds: float) -> Any:
+        """Return a Program for ``batch`` samples, as is right for ``seconds`` of NumPy; the caller holds the gate."""
+        assert self.network is not None and self.weights is not None
+        kernels = self.resolved().kernels
+        long = kernels == "auto" and seconds >= dispatch.LONG
+        program = self._programs.get(long)
+        if program is None or program.batch < batch:
+            most = max(batch, 0 if program is None else program.batch)
+            program = self._programs[long] = None  # its memory is free before the new one asks for more
+            if long and self._asked[True] >= dispatch.LONG:
+                self._programs.pop(False, None)
+            program = dispatch.make_program(self.network, self.weights, most, kernels, seconds)
+            self._programs[long] = program
+        self.last = program
+        return program
+
+    def predicting(self, batch: int) -> int:
+        """Return how many samples of a batch to predict at a time: they need their activations, and no more."""
+        assert self.network is not None
+        most = HOST_BYTES if self.runtime is None else DEVICE_BYTES
+        return max(1, min(batch, most // (self.dtype.itemsize * sum(self.network.sizes))))
+
+
+def together(runners: Sequence[Runner], work: Callable[[], Result], change: bool = True) -> Result:
+    """Return ``work()``, done while nobody else computes with the weights of any of ``runners``.
+
+    With ``change`` no handler of a signal comes between its steps.
+    """
+    while True:
+        arenas = {runner.place().arena for runner in runners}
+
+        def inside(arenas: set[Arena] = arenas) -> tuple[Result] | None:
+            return None if any(arena.moved for arena in arenas) else (work(),)
+
+        gates = tuple(arena.gate for arena in arenas)
+        if change:
+            runtime = runners[0].runtime
+            there = inside if runtime is None else runtime.carried(inside)
+            done = apart(lambda gates=gates, there=there: hold(gates, there))  # type: ignore[misc]
+        else:
+            done = hold(gates, inside)
+        if done is not None:
+            return done[0]
+
+
+def _alike(one: Device | None, other: Device) -> bool:
+    """Whether weights for one device can stay where they are for the other: on the CPU, or for the same kernels."""
+    return one is not None and one.name == other.name and (one.name == "cpu" or one.kernels == other.kernels)
+
+
+def _named(device: Device) -> str:
+    return device.name if device.name == "cpu" else f"{device.name} with the {device.kernels} kernels"

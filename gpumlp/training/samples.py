@@ -1,0 +1,92 @@
+"""What a person passes to a model becomes a Dataset where it computes, or an error before anything has changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from gpumlp import metrics
+from gpumlp.engine.feed import Dataset
+from gpumlp.engine.network import Network, describe
+from gpumlp.engine.runner import Runner
+from gpumlp.layers import Layer, Shape
+from gpumlp.losses import Loss
+from gpumlp.training import data
+from gpumlp.training.loop import Objective
+
+
+def on_device(runner: Runner) -> Any:
+    """Return a context in which libraries that have a current device have the model's."""
+    return nullcontext() if runner.runtime is None else runner.runtime.current()
+
+
+def adopted(runner: Runner, value: object) -> Any:
+    """Return an array that is on the model's GPU uncopied, as the model takes it; other values as they are."""
+    if isinstance(value, np.ndarray) and not data.on_gpu(value):
+        return value
+    if runner.runtime is None and data.on_gpu(value):
+        raise TypeError(
+            f"The data is on a GPU, and the model computes on the CPU ({runner.resolved().reason}). "
+            "Copy it to the host (cupy.asnumpy), or compile the model with device='cuda'."
+        )
+    found = None if runner.runtime is None else runner.runtime.adopt(value)
+    return value if found is None else found
+
+
+def on_host(runner: Runner, value: object) -> Any:
+    """Return an array that is on the model's GPU as NumPy's; other values as they are."""
+    return runner.backend.to_host(adopted(runner, value)) if data.on_gpu(value) else value
+
+
+def features(runner: Runner, x: object, shape: Shape | None, name: str = "x") -> tuple[Any, Shape]:
+    """Return x as [n, F] where the model computes, and the shape of one sample."""
+    with on_device(runner):
+        return data.features(name, adopted(runner, x), shape, runner.dtype)
+
+
+def dataset(
+    runner: Runner, stack: Sequence[Layer], shape: Shape | None, given: tuple[object, object, object],
+    class_weight: Any, loss: Loss, prefix: str = "",
+) -> tuple[Dataset, Shape]:  # fmt: skip
+    """Return ``given`` = (x, y, sample weights) as a Dataset for ``stack``, and the shape of one sample.
+
+    ``shape``: what the model takes; None: what comes.
+    """
+    if given[1] is None:
+        raise ValueError(f"{prefix}y is missing: training and evaluation need targets.")
+    with on_device(runner):
+        x, y, weight = (adopted(runner, value) for value in given)
+        found, got = data.features(f"{prefix}x", x, shape, runner.dtype)
+        data.same_length(**{f"{prefix}x": found, f"{prefix}y": data.to_array(f"{prefix}y", y)})
+        network = runner.network or describe(list(stack), got)
+        targets = data.targets(f"{prefix}y", y, math.prod(network.output_shape), loss, runner.dtype)
+        return Dataset(found, targets, data.sample_weights(weight, class_weight, targets, loss)), got
+
+
+def objective(
+    runner: Runner, network: Network, loss: Loss, asked: Sequence[tuple[object, bool]], held: Dataset
+) -> Objective:
+    """Return the loss and the metrics ``asked`` for, each with whether it is weighted, for data like ``held``.
+
+    A weighted one that is also there without weights is named ``weighted_...``, as in Keras.
+    """
+    assert held.y is not None
+    given, width = held.y.shape[1], math.prod(network.output_shape)
+    found = [metrics.get(m, loss, given, width, weighted) for m, weighted in asked]
+    plain = {metric.name for metric in found if not metric.weighted}
+    for i, metric in enumerate(found):
+        if metric.weighted and metric.name in plain:
+            found[i] = type(metric)("weighted_" + metric.name, True)
+    if runner.runtime is not None:
+        for metric in found:  # NumPy repeats a single number for every output; the GPU's kernels would read past it
+            takes = 1 if isinstance(metric, metrics.SparseCategoricalAccuracy) else width
+            if given != takes:
+                raise ValueError(
+                    f"The metric {metric.name!r} takes targets of {takes} per sample on a GPU; y has {given}. "
+                    "Choose another metric, or device='cpu'."
+                )
+    return Objective(loss, found)
