@@ -34,6 +34,7 @@ Result = TypeVar("Result")
 
 PATIENCE = 0.2  # seconds that a caller who was the last one inside lets those who wait go first
 MOMENT = 5e-5
+DEEPEST = 20  # handlers within handlers that wait for the worker
 
 _numbers = itertools.count()
 _gates: weakref.WeakSet[Gate] = weakref.WeakSet()
@@ -162,6 +163,11 @@ class _Worker:
             except RuntimeError as error:  # no more threads, or none any more: the interpreter is ending
                 raise _NoThread from error
             self.started = True
+        if len(self.open) >= DEEPEST:
+            raise RuntimeError(
+                f"{DEEPEST} calls of models wait within each other: a signal comes again before its handler has used "
+                "the model. Let the handler set a flag, or come less often."
+            )
         job = _Job(work)
         self.open.add(job)
         try:
@@ -217,11 +223,20 @@ _held: list[Gate] = []
 
 
 def _before_fork() -> None:
-    _registry.acquire()  # no gate is made from now on
-    for gate in sorted(_gates, key=_number):
-        if not gate.is_mine():
-            gate.lock.acquire()
-            _held.append(gate)
+    """Hold every gate. One may be made meanwhile, by a thread inside another: so the registry is closed at the end."""
+    seen: set[Gate] = set()
+    while True:
+        with _registry:
+            new = sorted(set(_gates) - seen, key=_number)  # a later gate has a higher number
+        for gate in new:
+            if not gate.is_mine():
+                gate.lock.acquire()
+                _held.append(gate)
+        seen.update(new)
+        _registry.acquire()
+        if seen.issuperset(_gates):
+            return
+        _registry.release()
 
 
 def _after_in_parent() -> None:

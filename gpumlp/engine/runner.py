@@ -188,6 +188,11 @@ class Runner:
         self.last = program
         return program
 
+    def in_seconds(self, seconds: float, batch: int) -> int:
+        """Return how many batches are predicted in about so long, before anything is known of how long they take."""
+        assert self.network is not None
+        return max(1, int(seconds / dispatch.numpy_seconds(self.network, batch, False)))
+
     def predicting(self, batch: int) -> int:
         """Return how many samples of a batch to predict at a time: they need their activations, and no more."""
         assert self.network is not None

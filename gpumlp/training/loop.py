@@ -183,7 +183,10 @@ def fit(
 def evaluate(
     runner: Runner, data: Dataset, batches: Batches, objective: Objective, seconds: float, callbacks: Any
 ) -> dict[str, float]:
-    """Return the loss and the metrics over the first batches of ``data``, in inference mode."""
+    """Return the loss and the metrics over the first batches of ``data``, in inference mode.
+
+    What takes no longer than a stretch is of one moment, also while another thread trains.
+    """
     averages, size = Averages(objective), batches.batch_size
     callbacks.on_test_begin()
     order, first, last = batches.epoch()
@@ -192,7 +195,8 @@ def evaluate(
         program = runner.program_for(size, seconds)
         return program.run(data, order, size, start, stop, objective.loss, objective.metrics)
 
-    pace = Pace(together([runner], lambda: runner.program_for(size, seconds)).first_stretch)
+    first_one = together([runner], lambda: runner.program_for(size, seconds)).first_stretch
+    pace = Pace(max(first_one, runner.in_seconds(CHUNK_SECONDS, size)))
     for start, stop in pace.stretches(first, last, callbacks.per_batch):
         callbacks.on_test_batch_begin(start - first)
         averages.add(together([runner], functools.partial(steps, start, stop)))
@@ -219,7 +223,7 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, seconds: float, callba
         return
     callbacks.on_predict_begin()
     step = batch if callbacks.per_batch else piece  # of a batch that is larger than a piece, a piece is a stretch
-    pace = Pace(1)
+    pace = Pace(runner.in_seconds(CHUNK_SECONDS, step))
     for start, stop in pace.stretches(0, -(-len(x) // step), callbacks.per_batch):
         callbacks.on_predict_batch_begin(start * step // batch)
         rows = slice(start * step, min(stop * step, len(x)))
