@@ -20,13 +20,12 @@ from pathlib import Path
 
 Function = Callable[[int, int], int]
 MOST = 512  # threads: each has memory of its own in every job's table, and more than processors only wait
-PENDING, RUNNING, DROPPED = range(3)
 
 
 class _Job:
     def __init__(self, function: Function, address: int, threads: int) -> None:
         self.function, self.address, self.threads = function, address, threads
-        self.state, self.done = PENDING, threading.Event()
+        self.taken, self.done = threading.Lock(), threading.Event()  # taken once: by who runs it, or drops it
         self.problem: BaseException | None = None  # what the function raised
 
     def work(self, thread: int) -> None:
@@ -51,7 +50,7 @@ class Team:
     def forget(self) -> None:
         """Take it that no thread has been started: a fork has none of its parent's."""
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        self._lock, self._leading = threading.RLock(), threading.Lock()  # a signal's handler may ask in between
+        self._starting, self._leading = threading.RLock(), threading.Lock()  # a signal's handler may also start some
         self._calls: list[queue.SimpleQueue[tuple[_Job, int]]] = []
         self._back: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._led = False
@@ -81,10 +80,8 @@ class Team:
             self._jobs.put(job)
             job.done.wait()
         except BaseException:
-            with self._lock:
-                if job.state == PENDING:
-                    job.state = DROPPED
-            while job.state == RUNNING and not job.done.is_set():
+            dropped = job.taken.acquire(blocking=False)
+            while not dropped and not job.done.is_set():
                 try:
                     job.done.wait()
                 except BaseException:  # it uses the caller's memory: only its end ends the wait
@@ -95,7 +92,7 @@ class Team:
 
     def _start(self, threads: int) -> None:
         """Start what is missing of so many threads; RuntimeError where the system gives no more."""
-        with self._lock:
+        with self._starting:
             if not self._led:
                 threading.Thread(target=self._lead, daemon=True, name="gpumlp-0").start()
                 self._led = True
@@ -112,10 +109,8 @@ class Team:
                 self._lead_job(job)
 
     def _lead_job(self, job: _Job) -> None:
-        with self._lock:
-            if job.state == DROPPED:
-                return
-            job.state = RUNNING
+        if not job.taken.acquire(blocking=False):
+            return
         helpers = self._calls[: job.threads - 1]
         for thread, calls in enumerate(helpers, 1):
             calls.put((job, thread))
