@@ -1,5 +1,7 @@
 """Threads that the system does not give, and numbers of threads that make no sense."""
 
+import os
+import signal
 import threading
 
 import numpy as np
@@ -47,6 +49,21 @@ def test_a_job_has_as_many_threads_as_could_be_started(given, threads, there):
             parts(crew, 4)
     given(9)  # later there is room again
     assert crew.available(4) == 4 and parts(crew, 4) == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root becomes another user, with a limit")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_user_who_may_have_no_more_processes_has_one_thread():
+    import resource
+
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # which ends it where it hangs
+        os.setuid(65534)
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        crew = team.Team(4)
+        os._exit(0 if crew.available(4) == 1 and parts(crew, 1) == [0] else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_no_more_threads_are_started_than_a_job_has(given):
