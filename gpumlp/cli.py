@@ -184,7 +184,7 @@ def smoke_compile() -> str:
     seconds = time.perf_counter() - began
     return (
         f"{compiler.versions().split(';')[0].removeprefix('nvrtc ')}, compiles a kernel in {seconds:.2f} s "
-        f"(kept in {disk_cache.default_folder() or 'no place: there is no home'}, if that can be written)"
+        f"(kept {disk_cache.DiskCache().where()})"
     )
 
 

@@ -1,7 +1,7 @@
-"""Compiling without a GPU: every kernel for every architecture, and a cache on disk that survives what disks do."""
+"""Compiling without a GPU: every kernel for every architecture, and what of it is kept on disk."""
 
-import subprocess
-import sys
+import struct
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 from host.runtime import HostRuntime
 
 from gpumlp import activations, check, layers, models
-from gpumlp.backends import compiler, disk_cache
+from gpumlp.backends import compiler
 from gpumlp.backends.cuda_backend import TILES, CudaBackend, variants
 from gpumlp.backends.disk_cache import DiskCache
 
@@ -91,7 +91,9 @@ def test_a_kernel_that_does_not_compile_is_an_error_with_the_compiler_s_words():
 
 def test_an_entry_is_compiled_once_and_by_all_that_matters(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(compiler, "compile_text", lambda *a: calls.append(a) or (b"code" + bytes([len(calls)]), ""))
+    monkeypatch.setattr(
+        compiler, "compile_text", lambda *a: calls.append(a) or (cubin("take", f"number_{len(calls)}"), "")
+    )
     cache, defines = DiskCache(tmp_path), {"THREADS": 256, "VECTOR": 0}
     first = compiler.compiled("take.cu", defines, "sm_90", cache)
     assert compiler.compiled("take.cu", defines, "sm_90", DiskCache(tmp_path)) == first and len(calls) == 1
@@ -104,55 +106,72 @@ def test_an_entry_is_compiled_once_and_by_all_that_matters(tmp_path, monkeypatch
     assert len(calls) == 5
 
 
-@pytest.mark.parametrize("tear", [lambda b: b[:-1], lambda b: b"", lambda b: b[:10], lambda b: b[:40] + b"x" + b[41:]])
-def test_a_torn_entry_is_made_anew(tmp_path, tear):
-    cache = DiskCache(tmp_path)
-    assert cache.put("key", bytes(range(100)))
-    cache.path("key").write_bytes(tear(cache.path("key").read_bytes()))
-    assert cache.get("key") is None
-    assert cache.put("key", b"again") and cache.get("key") == b"again"
-    assert not list(tmp_path.glob("*.tmp"))
+SOURCE = "KERNEL(take)(int n) {\n}\nKERNEL(give)(int n) {\n}\n"
+PTX = b".version 8.0\n.visible .entry take(\n.visible .entry give(\n"
 
 
-def test_a_folder_that_cannot_be_written_is_no_hindrance(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    cache = DiskCache(tmp_path / "file" / "folder")
-    assert not cache.put("key", b"code") and cache.get("key") is None
-
-    def full(*paths):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(disk_cache.os, "replace", full)
-    cache = DiskCache(tmp_path)
-    assert not cache.put("key", b"code") and cache.get("key") is None and not list(tmp_path.glob("*.tmp"))
-
-
-def test_processes_share_a_cache(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from gpumlp.backends.disk_cache import DiskCache\n"
-        "cache, content = DiskCache(Path(sys.argv[1])), bytes(200_000)\n"
-        "for _ in range(40):\n"
-        "    cache.put('key', content); got = cache.get('key'); assert got is None or got == content\n"
-        "assert cache.get('key') == content"
-    )
-    running = [subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=ROOT) for _ in range(3)]
-    assert [p.wait() for p in running] == [0, 0, 0]
+def cubin(*defines):
+    """Return the head of an object file, a table of symbols, one of strings: what of machine code is looked at."""
+    strings = b"\0" + b"".join(name.encode() + b"\0" for name in defines)
+    entries = [struct.pack("<IBBHQQ", 0, 0, 0, 0, 0, 0)]
+    entries += [struct.pack("<IBBHQQ", strings.index(name.encode()), 0x12, 16, 1, 0, 0) for name in defines]
+    table = b"".join(entries)
+    sections = struct.pack("<IIQQQQII", 0, 2, 0, 0, 64, len(table), 1, 0)
+    sections += struct.pack("<IIQQQQII", 0, 3, 0, 0, 64 + len(table), len(strings), 0, 0)
+    head = b"\x7fELF\2\1" + bytes(34) + struct.pack("<Q", 64 + len(table) + len(strings)) + bytes(10)
+    return (head + struct.pack("<HHH", 48, 2, 0)).ljust(64, b"\0") + table + strings + sections
 
 
-def test_a_user_without_a_home_has_no_cache(monkeypatch):
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
-
-    for name in ("GPUMLP_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(disk_cache.Path, "home", homeless)
-    cache = DiskCache()
-    assert cache.folder is None and not cache.put("key", b"code") and cache.get("key") is None
+def test_machine_code_has_the_kernels_of_its_text():
+    code, _ = compiler.compile_text(text := compiler.text_of("step.cu", {"THREADS": 256, "VECTOR": 0}), "sm_90")
+    assert compiler.lacking(code, text) == []
+    assert compiler.lacking(code, SOURCE) == ["give", "take"]
+    assert compiler.lacking(cubin("take", "give"), SOURCE) == compiler.lacking(PTX, SOURCE) == []
+    assert compiler.lacking(cubin("take", "gives"), SOURCE) == compiler.lacking(PTX[:-10], SOURCE) == ["give"]
 
 
-def test_the_folder_is_the_user_s_choice(monkeypatch, tmp_path):
-    monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path))
-    assert disk_cache.default_folder() == tmp_path
-    monkeypatch.delenv("GPUMLP_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert disk_cache.default_folder() == tmp_path / "gpumlp"
+@pytest.mark.parametrize(
+    "spoilt", [b"", b"hello", b"hello\n" + cubin("take"), cubin("take")[:-70], cubin("give"), b"\xff"]
+)
+def test_what_is_no_machine_code_is_made_anew_and_not_kept(tmp_path, monkeypatch, spoilt):
+    """Also where its digest is right."""
+    calls, cache, defines = [], DiskCache(tmp_path), {"THREADS": 256, "VECTOR": 0}
+    monkeypatch.setattr(compiler, "compile_text", lambda *a: (calls.append(a), (made, ""))[1])
+    made = cubin("take")
+    compiler.compiled("take.cu", defines, "sm_90", cache)
+    (entry,) = tmp_path.iterdir()
+    keys, peek = [], DiskCache.peek
+    monkeypatch.setattr(DiskCache, "peek", lambda self, key: (keys.append(key), peek(self, key))[1])
+    compiler.compiled("take.cu", defines, "sm_90", cache)
+    assert len(calls) == 1 and cache.put(keys[0], spoilt)
+    for _ in range(2):
+        assert compiler.compiled("take.cu", defines, "sm_90", cache) == made
+    assert len(calls) == 2
+    entry.unlink()
+    made = spoilt
+    with pytest.raises(RuntimeError, match="something without take"):
+        compiler.compiled("take.cu", defines, "sm_90", cache)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+@pytest.mark.parametrize("threads", [0, 1, 2, 9])
+def test_files_are_compiled_side_by_side_on_as_many_threads_as_there_are(monkeypatch, count, threads):
+    left, start = [None] * threads, threading.Thread.start
+
+    def some(thread):
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", some)
+    assert compiler.side_by_side(lambda n: bytes([n]), range(count)) == [bytes([n]) for n in range(count)]
+
+
+def test_what_does_not_compile_beside_others_is_told():
+    def make(n):
+        raise RuntimeError(f"number {n}")
+
+    with pytest.raises(RuntimeError, match="number 0"):
+        compiler.side_by_side(make, range(3))

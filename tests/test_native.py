@@ -2,21 +2,21 @@
 where they need more than the C library.
 """
 
+import contextlib
 import importlib
-import json
+import io
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gpumlp.backends import native
+from gpumlp import errors
+from gpumlp.backends import disk_cache, native
 from gpumlp.backends.disk_cache import DiskCache
 from gpumlp.errors import DeviceUnavailable
 
@@ -154,14 +154,18 @@ ENTRIES = {{"run": run}}
 """
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A package of kernels."""
-    place = tmp_path / "kernels"
+def written(place):
+    """Return the folder, with the small package in it."""
     place.mkdir()
     (place / "pointers.py").write_text(POINTERS)
     (place / "kernels.py").write_text(ENTRIES)
     return place
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A package of kernels."""
+    return written(tmp_path / "kernels")
 
 
 @pytest.fixture
@@ -211,45 +215,6 @@ def test_the_next_process_needs_no_numba(folder, tmp_path):
     assert (done.stdout, done.stderr) == ("['numba']\n", "")
 
 
-def test_compiling_is_left_to_another_process(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # a user's, who looks for a bug in kernels of their own
-    code = (
-        "import sys; from pathlib import Path; from test_native import DiskCache, hold, native\n"
-        "hold(native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2]))))\n"
-        "print('numba' in sys.modules)"
-    )
-    arguments = [sys.executable, "-W", "error", "-c", code, folder, tmp_path / "cache"]
-    done = subprocess.run(arguments, cwd=ROOT / "tests", capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("False\n", "")
-
-
-def test_what_is_printed_while_compiling_is_no_part_of_the_object(folder):
-    (folder / "kernels.py").write_text(f"print('hello')\nimport os\nos.system('echo hello')\n{ENTRIES}")
-    assert json.loads(native.compile_apart(folder).partition(b"\n")[0]) == [
-        ["total", "roots", "clears", "meets"],
-        ["memset"],
-    ]
-
-
-def test_what_another_process_refuses_is_told_here(folder):
-    (folder / "kernels.py").write_text(HELPERS.format(line="assert thread < 4, 'four'"))
-    with pytest.raises(DeviceUnavailable, match=r"^A CPU kernel can raise .*AssertionError: four in run [^\n]*\Z"):
-        native.compile_apart(folder)
-
-
-def test_another_process_that_crashes_is_told_here(folder):
-    (folder / "kernels.py").write_text("import os, sys\nprint('no memory', file=sys.stderr, flush=True)\nos.abort()")
-    with pytest.raises(DeviceUnavailable, match=r"ended with status -?\d+: no memory"):
-        native.compile_apart(folder)
-
-
-@pytest.mark.parametrize("program", [None, "", "blender", "/nowhere/python3"])
-def test_where_python_cannot_be_started_it_compiles_here(folder, monkeypatch, program):
-    monkeypatch.setattr(sys, "executable", program)
-    monkeypatch.setattr(native, "compile_package", lambda folder: b"here")
-    assert native.compile_apart(folder) == b"here"
-
-
 def test_other_sources_are_another_object(folder, tmp_path, compilations, monkeypatch):
     cache = DiskCache(tmp_path / "cache")
     before = (folder / "kernels.py").stat()
@@ -283,11 +248,14 @@ def test_a_torn_object_is_made_anew(folder, tmp_path, compilations, tear):
     assert len(compilations) == 2
 
 
-def test_without_a_place_for_the_cache_it_works(folder, tmp_path, compilations):
+def test_without_a_place_for_the_cache_it_works(folder, tmp_path, compilations, monkeypatch):
     (tmp_path / "file").write_text("")
-    for _ in range(2):
-        hold(native.load(folder, DiskCache(tmp_path / "file" / "folder")))
-    assert len(compilations) == 2
+    monkeypatch.setattr(disk_cache, "spare_folder", lambda: None)
+    monkeypatch.setattr(errors, "_said", set())
+    with pytest.warns(UserWarning, match="every process compiles anew") as said:
+        for _ in range(2):
+            hold(native.load(folder, DiskCache(tmp_path / "file" / "folder")))
+    assert len(compilations) == 2 and len(said) == 1
 
 
 def test_an_interrupt_leaves_nothing_half_made(folder, tmp_path, compilations, monkeypatch):
@@ -303,22 +271,70 @@ def test_an_interrupt_leaves_nothing_half_made(folder, tmp_path, compilations, m
     hold(native.load(folder, cache))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C goes to processes differently on Windows")
-def test_ctrl_c_ends_compiling(folder, tmp_path):
-    begun, cache = tmp_path / "begun", tmp_path / "cache"
-    (folder / "kernels.py").write_text(f"import os, time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(60)")
-    code = (
-        "import sys; from pathlib import Path; from test_native import DiskCache, native\n"
-        "native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2])))"
-    )
-    arguments = [sys.executable, "-c", code, folder, cache]
-    with subprocess.Popen(arguments, cwd=ROOT / "tests", stderr=subprocess.PIPE, start_new_session=True) as running:
-        while not begun.exists():
-            time.sleep(0.01)
-            assert running.poll() is None
-        os.killpg(running.pid, signal.SIGINT)
-        assert running.communicate(timeout=30)[1].endswith(b"KeyboardInterrupt\n")
-    assert not cache.exists()
+# ---- what is loaded, and what is kept --------------------------------------------------------------------------------
+
+
+SPOILT = {
+    "printed before it": lambda head, code: b"hello\n" + head + b"\n" + code,
+    "no list of entries": lambda head, code: b"7\n" + code,
+    "other entries": lambda head, code: head.replace(b"total", b"sums") + b"\n" + code,
+    "no entries": lambda head, code: b"[]\n" + code,
+    "torn": lambda head, code: head + b"\n" + code[: len(code) // 2],
+    "no object": lambda head, code: head + b"\nmachine code",
+    "nothing": lambda head, code: b"",
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_is_no_object_is_not_loaded_though_its_digest_is_right_but_made_anew(folder, tmp_path, compilations, name):
+    cache, key = DiskCache(tmp_path / "cache"), native.key_of(folder)
+    head, _, code = native.compile_package(folder).partition(b"\n")
+    spoilt = SPOILT[name](head, code)
+    with pytest.raises(DeviceUnavailable, match="CPU kernels"):
+        native.link(spoilt)
+    assert cache.put(key, spoilt)
+    for _ in range(2):
+        hold(native.load(folder, cache))
+    assert compilations == [folder] and cache.get(key) != spoilt
+
+
+def test_an_object_with_a_symbol_of_its_own_to_look_for_is_not_loaded(folder, monkeypatch):
+    content = native.compile_package(folder)
+    monkeypatch.setattr(native, "ALLOWED", set())
+    with pytest.raises(DeviceUnavailable, match="lack memset"):
+        native.link(content)
+
+
+def test_what_cannot_be_loaded_is_not_kept_and_auto_trains_with_numpy(own, monkeypatch):
+    from gpumlp import layers, models
+    from gpumlp.engine import dispatch
+
+    monkeypatch.setattr(native, "compile_apart", lambda folder: b"hello")
+    monkeypatch.setattr(dispatch, "LONG", 0.0)
+    monkeypatch.setattr(errors, "_said", set())
+    monkeypatch.delenv("GPUMLP_KERNELS", raising=False)
+    model = models.Sequential([layers.Dense(1, input_shape=(2,))])
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="trains with NumPy, which is slower: These are no compiled CPU kernels"):
+        model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, verbose=0)
+    assert DiskCache().peek(native.key_of(own)) is None
+
+
+def test_a_system_without_room_for_another_process_is_told_as_kernels_that_cannot_be_had(own, monkeypatch):
+    def full(folder):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(native, "compile_apart", full)
+    with pytest.raises(DeviceUnavailable, match="Too many open files"):
+        native.functions()
+
+
+@pytest.mark.parametrize("stream", [None, object(), io.StringIO()])
+def test_a_standard_error_of_any_kind_does_not_hinder_compiling(folder, tmp_path, compilations, monkeypatch, stream):
+    if isinstance(stream, io.StringIO):
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    hold(native.load(folder, DiskCache(tmp_path / "cache")))
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
@@ -331,14 +347,12 @@ def test_what_needs_more_than_the_c_library_is_refused(folder, line):
         native.compile_package(folder)
 
 
-def test_a_symbol_that_this_system_lacks_is_told_before_it_is_fatal(folder, tmp_path):
-    cache = DiskCache(tmp_path)
-    head, _, code = native.compile_package(folder).partition(b"\n")
-    entries, needs = json.loads(head)
-    assert needs == ["memset"]
-    cache.put(native.key_of(folder), json.dumps([entries, [*needs, "no_such_function"]]).encode() + b"\n" + code)
-    with pytest.raises(DeviceUnavailable, match="no_such_function"):
-        native.load(folder, cache)
+def test_a_symbol_that_this_system_lacks_is_told_before_it_is_fatal(folder, monkeypatch):
+    content = native.compile_package(folder)
+    assert disk_cache.symbols(content.partition(b"\n")[2])[1] == {"memset"}
+    monkeypatch.setattr(native._llvm(), "address_of_symbol", lambda name: None)
+    with pytest.raises(DeviceUnavailable, match="need memset, which is not in this process"):
+        native.link(content)
 
 
 @pytest.mark.parametrize("triple", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "arm64-apple-darwin"])
@@ -357,12 +371,17 @@ def test_symbols_are_found_in_the_object_files_of_every_system(triple):
         "define float @entry() {\n  call void @other()\n  %x = load float, ptr @data\n"
         "  %y = call float @inside(float %x)\n  ret float %y\n}\n"
     )
-    assert native.undefined_symbols(machine.emit_object(module)) == ["data", "expf", "other"]
+    code = machine.emit_object(module)
+    assert disk_cache.symbols(code) == ({"entry"}, {"data", "expf", "other"})
+    for end in range(8, 400, 7):
+        with contextlib.suppress(ValueError):  # and nothing else
+            disk_cache.symbols(code[:end])
 
 
-def test_an_unknown_kind_of_object_file_is_refused():
-    with pytest.raises(DeviceUnavailable, match="no object files"):
-        native.undefined_symbols(b"\x7fELF\1\1")
+@pytest.mark.parametrize("code", [b"", b"\x7fELF\1\1", b"\x7fELF\2\1", b"\xcf\xfa\xed\xfe", b"MZ"])
+def test_an_unknown_kind_of_object_file_is_refused(code):
+    with pytest.raises(ValueError, match="object file"):
+        disk_cache.symbols(code)
 
 
 # ---- the functions of this process -----------------------------------------------------------------------------------
@@ -450,3 +469,20 @@ def test_two_threads_are_in_kernels_at_once(own, compilations):
     for thread in threads:
         thread.join()
     assert met == [1, 1]
+
+
+def test_an_interrupt_of_one_who_compiles_lets_the_next_try_again(own, monkeypatch):
+    calls = []
+
+    def interrupted_once(folder):
+        calls.append(folder)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return native.compile_package(folder)
+
+    monkeypatch.setattr(native, "compile_apart", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        native.functions()
+    assert native.problem() is None
+    hold(native.functions())
+    assert len(calls) == 2

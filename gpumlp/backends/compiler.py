@@ -7,13 +7,20 @@ key is that text, the options, the architecture and the versions.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
+from typing import TypeVar
 
 from gpumlp import kernel_sources
-from gpumlp.backends.disk_cache import DiskCache
+from gpumlp.backends.disk_cache import DiskCache, symbols
 from gpumlp.backends.runtime import Defines
 from gpumlp.errors import DeviceUnavailable
+
+One = TypeVar("One")
 
 OLDEST = 75  # compute capability times ten: Turing. Older ones lack what the kernels' tiles are made for, and testers
 # No fast math: division, square root and denormals as IEEE 754 has them, which is what the CPU computes.
@@ -78,7 +85,29 @@ def compiled(file: str, defines: Defines, arch: str, cache: DiskCache) -> bytes:
     text = text_of(file, defines)
     key = "\0".join([text, arch, str(OPTIONS), versions()])
     code = cache.get(key)
-    if code is None:
+    if code is None or lacking(code, text):
         code, _ = compile_text(text, arch, file)
+        if kernels := lacking(code, text):
+            raise RuntimeError(f"NVRTC compiled {file} for {arch} to something without {', '.join(kernels)}.")
         cache.put(key, code)
     return code
+
+
+def side_by_side(make: Callable[[One], bytes], wanted: Sequence[One]) -> list[bytes]:
+    """Return ``make`` of each, several at once as far as the system gives threads."""
+    with ThreadPoolExecutor() as pool:
+        begun = []
+        with contextlib.suppress(RuntimeError):  # no further thread: those that are there, and this one, do it
+            for one in wanted[1:]:
+                begun.append(pool.submit(make, one))
+        own = [make(one) for one in (*wanted[:1], *wanted[1 + len(begun) :])]
+        return [*own[:1], *(other.result() for other in begun), *own[1:]]
+
+
+def lacking(code: bytes, text: str) -> list[str]:
+    """Return which kernels of a text its machine code, or its PTX, does not have: all where it is neither."""
+    try:
+        has = symbols(code)[0] if code.startswith(b"\x7fELF") else set(re.findall(r"\.entry\s+(\w+)", code.decode()))
+    except ValueError:
+        has = set()
+    return sorted(set(re.findall(r"^KERNEL\((\w+)\)", text, flags=re.MULTILINE)) - has)

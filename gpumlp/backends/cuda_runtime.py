@@ -9,7 +9,6 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +17,7 @@ import cupyx
 import numpy as np
 from cuda.core import Device, LaunchConfig, ObjectCode, Stream, launch
 
-from gpumlp.backends.compiler import compiled, target
+from gpumlp.backends.compiler import compiled, side_by_side, target
 from gpumlp.backends.disk_cache import DiskCache
 from gpumlp.backends.runtime import Defines, Recording
 from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
@@ -235,8 +234,7 @@ class CudaRuntime:
     def _compile(self, wanted: list[tuple[str, Defines]]) -> list[bytes]:
         """Return the machine code of kernel files; several are compiled side by side, which NVRTC allows."""
         try:
-            with ThreadPoolExecutor() as pool:
-                codes = list(pool.map(lambda one: compiled(one[0], one[1], self.arch, self._cache), wanted))
+            codes = side_by_side(lambda one: compiled(one[0], one[1], self.arch, self._cache), wanted)
         except RuntimeError as error:
             raise KernelError(str(error)) from error
         for (file, defines), code in zip(wanted, codes, strict=True):

@@ -18,7 +18,6 @@ import json
 import os
 import pickle
 import re
-import struct
 import sys
 import threading
 import warnings
@@ -29,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from gpumlp import kernel_sources
-from gpumlp.backends.disk_cache import DiskCache
+from gpumlp.backends.disk_cache import DiskCache, opened, sealed, symbols
 from gpumlp.errors import DeviceUnavailable
 
 Function = Callable[[int, int], int]
@@ -42,7 +41,7 @@ INSTALL = "Install gpumlp with its compiler: pip install 'gpumlp[jit]'."
 ALLOWED = {"memcpy", "memmove", "memset"}
 # A kernel that can raise calls this, which nothing defines: so it is refused.
 RAISES = "an_exception"
-REFUSED = 3  # the status of a process that says on its standard error what is wrong with the kernels
+MADE, REFUSED = "kernels", "why there are none"  # what a process that compiles hands over
 MODULE = """
 target triple = "{triple}"
 target datalayout = "{layout}"
@@ -68,7 +67,10 @@ returned:
 }}
 """
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # of who compiles or loads; a signal's handler that asks meanwhile does it for itself
+# A fork waits for who has this: LLVM's binding and LLVM itself have locks, which would stay locked in the child. It is
+# never held while another process compiles.
+_no_fork = threading.RLock()
 _engines: list[Any] = []  # they own the machine code, which may be running as long as the process
 
 
@@ -112,16 +114,31 @@ def _outcome() -> Mapping[str, Function] | DeviceUnavailable:
         return load(kernel_sources.folder() / "cpu", DiskCache())
     except DeviceUnavailable as error:
         return error
+    except OSError as error:  # no more processes, no more files; kernels that are not there or cannot be read
+        return DeviceUnavailable(f"The CPU kernels cannot be compiled or loaded: {error}")
 
 
 def state() -> str:
     """Return, in words, whether the kernels are compiled already."""
     cache = DiskCache()
-    if cache.folder is None:
-        return "compiled anew by each process: there is no folder for caches"
-    if cache.get(key_of(kernel_sources.folder() / "cpu")) is None:
-        return f"not yet: the first long fit waits some seconds for them; then they are kept in {cache.folder}"
-    return f"kept in {cache.folder}"
+    if cache.peek(key_of(kernel_sources.folder() / "cpu")) is None:
+        return f"not yet: the first long fit waits some seconds for them; then they are kept {cache.where()}"
+    return f"kept {cache.where()}"
+
+
+def _after_fork() -> None:
+    """Take it that nobody compiles or loads: a fork has no other thread of its parent's, but the locks as they were."""
+    global _lock, _no_fork
+    _lock, _no_fork = threading.RLock(), threading.RLock()
+
+
+def _let_go() -> None:
+    with contextlib.suppress(RuntimeError):  # a signal's handler raised, and so nobody waited
+        _no_fork.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lambda: _no_fork.acquire(), after_in_parent=_let_go, after_in_child=_after_fork)
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
@@ -129,35 +146,63 @@ def state() -> str:
 
 def load(folder: Path, cache: DiskCache) -> Mapping[str, Function]:
     """Return the entries of a kernel package, from the cache or compiled; DeviceUnavailable where that cannot be."""
+    with _no_fork:
+        try:
+            _llvm().check_jit_execution()
+        except OSError as error:
+            raise DeviceUnavailable(f"This system runs no code that was compiled at run time: {error}.") from error
     key = key_of(folder)
-    content = cache.get(key)
-    if content is None:
-        if sys.stderr is not None and sys.stderr.isatty():
+    kept = cache.get(key)
+    if kept is not None:
+        with contextlib.suppress(DeviceUnavailable):  # what is not as it should be is made anew
+            return link(kept)
+    with contextlib.suppress(Exception):  # a word that nobody can read
+        if sys.stderr.isatty():
             print("gpumlp compiles its CPU kernels, once on this machine: some seconds.", file=sys.stderr, flush=True)
-        content = compile_apart(folder)
-        cache.put(key, content)
-    return link(content)
+    content = compile_apart(folder)
+    functions = link(content)  # what cannot be loaded is not kept
+    cache.put(key, content)
+    return functions
 
 
 def link(content: bytes) -> Mapping[str, Function]:
-    """Return the entries of what `compile_package` made."""
-    head, _, code = content.partition(b"\n")
-    entries, needs = json.loads(head)
-    llvm = _llvm()
-    try:
-        llvm.check_jit_execution()
-    except OSError as error:
-        raise DeviceUnavailable(f"This system runs no code that was compiled at run time: {error}.") from error
-    # llvmlite's own memory manager (lmm) keeps the parts of an object together: see _target_machine
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(), use_lmm=True)
-    for name in needs:
-        if llvm.address_of_symbol(name) is None:
-            raise DeviceUnavailable(f"The compiled CPU kernels need {name}, which is not in this process.")
-    engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
-    engine.finalize_object()
+    """Return the entries of what `compile_package` made; DeviceUnavailable where that cannot be loaded."""
+    entries, code = _checked(content)
+    with _no_fork:
+        llvm = _llvm()
+        # llvmlite's own memory manager (lmm) keeps the parts of an object together: see _target_machine
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(), use_lmm=True)
+        for name in symbols(code)[1]:
+            if llvm.address_of_symbol(name) is None:
+                raise DeviceUnavailable(f"The compiled CPU kernels need {name}, which is not in this process.")
+        try:
+            engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
+            engine.finalize_object()
+            addresses = {name: engine.get_function_address(PREFIX + name) for name in entries}
+        except RuntimeError as error:
+            raise DeviceUnavailable(f"LLVM cannot load the compiled CPU kernels: {error}") from error
+    if not all(addresses.values()):
+        raise DeviceUnavailable("LLVM does not find the entries of the compiled CPU kernels.")
     _engines.append(engine)
     prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
-    return {name: prototype(engine.get_function_address(PREFIX + name)) for name in entries}
+    return {name: prototype(address) for name, address in addresses.items()}
+
+
+def _checked(content: bytes) -> tuple[list[str], bytes]:
+    """Return the entries' names and the object file of what `compile_package` made.
+
+    DeviceUnavailable for anything else: LLVM ends the process where an object file needs what is not there.
+    """
+    head, _, code = content.partition(b"\n")
+    try:
+        entries: list[str] = json.loads(head)
+        defined, needs = symbols(code)
+        lacking = ({PREFIX + name for name in entries} - defined) | (needs - ALLOWED)
+    except (ValueError, TypeError) as error:
+        raise DeviceUnavailable(f"These are no compiled CPU kernels: {error}.") from error
+    if lacking or not entries:
+        raise DeviceUnavailable(f"The compiled CPU kernels lack {', '.join(sorted(lacking)) or 'all entries'}.")
+    return entries, code
 
 
 def key_of(folder: Path) -> str:
@@ -184,22 +229,24 @@ def _spec(package: str) -> ModuleSpec | None:
 
 def _llvm() -> Any:
     """Return LLVM's binding, ready for this machine."""
-    try:
-        llvm: Any = importlib.import_module("llvmlite.binding")
-    except Exception as error:  # not installed, or its library cannot be loaded: each in its own way
-        raise DeviceUnavailable(
-            f"The compiled CPU kernels need llvmlite, which cannot be imported ({type(error).__name__}: {error}). "
-            + INSTALL
-        ) from error
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
+    with _no_fork:
+        try:
+            llvm: Any = importlib.import_module("llvmlite.binding")
+        except Exception as error:  # not installed, or its library cannot be loaded: each in its own way
+            raise DeviceUnavailable(
+                f"The compiled CPU kernels need llvmlite, which cannot be imported ({type(error).__name__}: {error}). "
+                + INSTALL
+            ) from error
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
     return llvm
 
 
 def _host() -> tuple[str, str, str]:
     """Return what machine code is made for: triple, processor, features."""
-    llvm = _llvm()
-    return llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    with _no_fork:
+        llvm = _llvm()
+        return llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 def _target_machine() -> Any:
@@ -226,44 +273,80 @@ def compile_apart(folder: Path) -> bytes:
     takes half the time, and what comes out is as fast. But it is a setting of the whole process, like those that a user
     may have made for kernels of their own. And where LLVM gives up on an object, it takes the process along: so it is
     also loaded there first.
-    """
-    import subprocess  # 3 ms, which a process that finds the object in the cache saves
 
+    Nobody else has a say there: Python reads no variables and runs no sitecustomize. Ctrl-C does not reach the process;
+    whoever waits for it is interrupted, and ends it.
+    """
+    call = [sys.executable, "-I", "-S", "-X", f"utf8={sys.flags.utf8_mode}", "-c", _program(folder)]
     settings = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     settings |= {"NUMBA_OPT": "0", "NUMBA_DISABLE_INTEL_SVML": "1"}  # Intel's library may not be called: see ALLOWED
-    path = [os.path.abspath(place) for place in sys.path]
-    code = f"import sys; sys.path[:] = {path!r}; from gpumlp.backends import native; native.main({str(folder)!r})"
     try:
         if "python" not in Path(sys.executable or "").name.lower():
             raise OSError("Python is part of another program, which may understand such a call in its own way")
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=settings, stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
+        child = _started(call, settings)
     except OSError:
-        return compile_package(folder)
-    if done.returncode == 0:
-        return done.stdout
-    said = done.stderr.decode(errors="replace").strip()
-    if done.returncode == REFUSED:
-        raise DeviceUnavailable(said)
-    raise DeviceUnavailable(f"Compiling the CPU kernels ended with status {done.returncode}: {said}")
+        with _no_fork:  # Numba's lock is of the same kind
+            return compile_package(folder)
+    with child:
+        try:
+            said, result = child.communicate()
+        except BaseException:
+            child.kill()
+            raise
+    content, why = opened(MADE, result), opened(REFUSED, result)
+    if content is not None:
+        return content
+    if why is not None:
+        raise DeviceUnavailable(why.decode())
+    words = said.decode(errors="replace").strip()
+    raise DeviceUnavailable(f"Compiling the CPU kernels ended with status {child.returncode}: {words}")
+
+
+def _program(folder: Path) -> str:
+    """Return the Python program, in ASCII, that compiles a package and finds all that can be imported here."""
+    path = [*(os.path.abspath(place) for place in sys.path), str(Path(__file__).resolve().parents[2])]
+    return (
+        f"import sys; sys.path[:] = {path!a}; sys.dont_write_bytecode = {sys.dont_write_bytecode!a}; "
+        f"sys.pycache_prefix = {sys.pycache_prefix!a}; from gpumlp.backends import native; native.main({str(folder)!a})"
+    )
+
+
+def _started(call: list[str], settings: dict[str, str]) -> Any:
+    """Return a process (Popen) that has been started; what comes from it as its result takes the place of its stderr.
+
+    The result travels through a pipe of its own, which the process has as its standard input, where nobody prints. A
+    fork in between would also hold the pipe's other end, and only with the fork's end would all have been read.
+    """
+    import subprocess  # 3 ms, which a process that finds the object in the cache saves
+
+    with _no_fork:
+        read, write = os.pipe()
+        with open(write, "wb") as theirs, contextlib.ExitStack() as failed:
+            ours = failed.enter_context(open(read, "rb"))
+            child = subprocess.Popen(
+                call, env=settings, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+            child.stderr = ours
+            failed.pop_all()
+    return child
 
 
 def main(folder: str) -> None:
-    """Write what `compile_package` returns to the standard output, or why there is nothing to the standard error."""
-    with open(os.dup(1), "wb") as out:
-        os.dup2(2, 1)  # what else is printed on the way is no object file
+    """Write what `compile_package` returns, or why there is nothing, to what is the standard input: see `_started`."""
+    with open(os.dup(0), "wb") as out:
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)  # what is started on the way does not hold the pipe
         try:
             content = compile_package(Path(folder))
             link(content)
-            out.write(content)
+            out.write(sealed(MADE, content))
         except DeviceUnavailable as error:
-            print(error, file=sys.stderr)
-            sys.exit(REFUSED)
+            out.write(sealed(REFUSED, str(error).encode(errors="backslashreplace")))
 
 
 def compile_package(folder: Path) -> bytes:
-    """Return a kernel package as the names of its entries, the symbols that it needs, and an object file.
+    """Return a kernel package as a line with the names of its entries (JSON), and an object file.
 
     DeviceUnavailable without Numba, where Numba does not compile it, and where it needs more than the C library.
     """
@@ -280,14 +363,14 @@ def compile_package(folder: Path) -> bytes:
             with package(folder) as files:
                 entries = {k: f for file in files.values() for k, f in getattr(file, "ENTRIES", {}).items()}
                 parts = {name: _intermediate(numba, entry) for name, entry in entries.items()}
-            code, needs = _object_file(parts)
+            code = _object_file(parts)
         except DeviceUnavailable:
             raise
         except Exception as error:  # Numba's compiler has many types of its own, and other versions have others
             raise DeviceUnavailable(
                 f"Numba {numba.__version__} could not compile the CPU kernels ({type(error).__name__}): {error}"
             ) from error
-    return json.dumps([list(parts), needs]).encode() + b"\n" + code
+    return json.dumps(list(parts)).encode() + b"\n" + code
 
 
 @contextlib.contextmanager
@@ -334,17 +417,17 @@ def _intermediate(numba: Any, entry: Any) -> tuple[str, str]:
     return entry.overloads[signature.args].fndesc.llvm_func_name, entry.inspect_llvm(signature.args)
 
 
-def _object_file(parts: dict[str, tuple[str, str]]) -> tuple[bytes, list[str]]:
-    """Return the object file of entries from `_intermediate`, and what it needs of the C library."""
+def _object_file(parts: dict[str, tuple[str, str]]) -> bytes:
+    """Return the object file of entries from `_intermediate`."""
     llvm, machine = _llvm(), _target_machine()
     head = MODULE.format(triple=machine.triple, layout=machine.target_data, raises=RAISES)
-    symbols = {PREFIX + name: kernel for name, (kernel, _) in parts.items()}
-    calls = [ENTRY.format(symbol=symbol, kernel=kernel, raises=RAISES) for symbol, kernel in symbols.items()]
+    entries = {PREFIX + name: kernel for name, (kernel, _) in parts.items()}
+    calls = [ENTRY.format(symbol=symbol, kernel=kernel, raises=RAISES) for symbol, kernel in entries.items()]
     module = llvm.parse_assembly(head + "".join(calls))
     for _, code in parts.values():
         module.link_in(llvm.parse_assembly(code))
     for value in (*module.functions, *module.global_variables):
-        if not value.is_declaration and value.name not in symbols:
+        if not value.is_declaration and value.name not in entries:
             value.linkage = "internal"
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3)
@@ -353,15 +436,15 @@ def _object_file(parts: dict[str, tuple[str, str]]) -> tuple[bytes, list[str]]:
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
     code = machine.emit_object(module)
-    needs = undefined_symbols(code)
-    if foreign := sorted(set(needs) - ALLOWED - {RAISES}):
+    needs = symbols(code)[1]
+    if foreign := sorted(needs - ALLOWED - {RAISES}):
         raise DeviceUnavailable(
             f"The CPU kernels need {', '.join(foreign)}, and may use nothing but the processor's instructions: no "
             "Python objects, no arrays that Numba makes, no strings, no mathematics of the C library."
         )
     if RAISES in needs:
         raise DeviceUnavailable(f"A CPU kernel can raise an exception, which nobody could catch: {_raised(module)}.")
-    return code, needs
+    return code
 
 
 def _raised(module: Any) -> str:
@@ -375,31 +458,3 @@ def _raised(module: Any) -> str:
                 where = f" in {place[0]} ({Path(place[1]).name}:{place[2]})" if place else ""
                 found.append(f"{kind.__name__}: {', '.join(map(str, arguments or ()))}{where}")
     return "; ".join(sorted(found)) or "Numba does not say which"
-
-
-def undefined_symbols(code: bytes) -> list[str]:
-    """Return the names that an object file refers to and does not define, sorted.
-
-    ELF (System V ABI, "Object Files") and Mach-O (mach-o/loader.h, mach-o/nlist.h), both of 64 bits and little-endian:
-    what LLVM's engine loads, also on Windows.
-    """
-    if code.startswith(b"\x7fELF\2\1"):
-        (start,), (size, count) = struct.unpack_from("<Q", code, 0x28), struct.unpack_from("<HH", code, 0x3A)
-        sections = [struct.unpack_from("<IIQQQQII", code, start + i * size) for i in range(count)]
-        for _, kind, _, _, at, length, strings, _ in sections:
-            if kind == 2:  # SHT_SYMTAB
-                entries = struct.iter_unpack("<IBBHQQ", code[at : at + length])
-                names = [sections[strings][4] + name for name, _, _, section, _, _ in entries if name and section == 0]
-                return sorted(code[n : code.index(0, n)].decode() for n in names)
-        return []
-    if code.startswith(b"\xcf\xfa\xed\xfe"):
-        at = 32
-        for _ in range(*struct.unpack_from("<I", code, 16)):
-            command, length, symbols, count, strings = struct.unpack_from("<5I", code, at)
-            if command == 2:  # LC_SYMTAB
-                entries = struct.iter_unpack("<IBBHQ", code[symbols : symbols + 16 * count])
-                names = [strings + name for name, kind, _, _, _ in entries if kind & 0xEF == 1]  # external, nowhere
-                return sorted(code[n : code.index(0, n)].decode().removeprefix("_") for n in names)
-            at += length
-        return []
-    raise DeviceUnavailable("LLVM makes no object files here whose symbols are known to be there.")

@@ -7,6 +7,7 @@ signal's handler that raises) finds a job that has not begun, and is dropped, or
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -18,13 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 Function = Callable[[int, int], int]
-PENDING, RUNNING, DROPPED = range(3)
+MOST = 512  # threads: each has memory of its own in every job's table, and more than processors only wait
 
 
 class _Job:
     def __init__(self, function: Function, address: int, threads: int) -> None:
         self.function, self.address, self.threads = function, address, threads
-        self.state, self.done = PENDING, threading.Event()
+        self.taken, self.done = threading.Lock(), threading.Event()  # taken once: by who runs it, or drops it
         self.problem: BaseException | None = None  # what the function raised
 
     def work(self, thread: int) -> None:
@@ -49,29 +50,38 @@ class Team:
     def forget(self) -> None:
         """Take it that no thread has been started: a fork has none of its parent's."""
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._calls: list[queue.SimpleQueue[_Job]] = []
+        self._starting, self._leading = threading.RLock(), threading.Lock()  # a signal's handler may also start some
+        self._calls: list[queue.SimpleQueue[tuple[_Job, int]]] = []
         self._back: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._started = False
+        self._led = False
+
+    def available(self, threads: int) -> int:
+        """Return how many threads there are for a job, of ``threads``: fewer where the system gives no more now.
+
+        They are started for this. A job is shared out among so many, as each must do its part.
+        """
+        if threads > 1:
+            with contextlib.suppress(RuntimeError):  # can't start new thread
+                self._start(min(threads, self.size))
+        return max(1, min(threads, self.size, self._led * (1 + len(self._calls))))
 
     def run(self, function: Function, address: int, threads: int) -> None:
-        """Run ``function(address, thread)`` on ``threads`` threads; back when all are done.
+        """Run ``function(address, thread)`` on ``threads`` threads, which are `available`; back when all are done.
 
-        RuntimeError where the system gives no more threads.
+        RuntimeError, before anything is run, where there are not so many.
         """
         if threads == 1:
             function(address, 0)
             return
-        self._start()
+        if (there := self.available(threads)) < threads:
+            raise RuntimeError(f"can't start {threads} threads: there are {there}, of at most {self.size}.")
         job = _Job(function, address, threads)
         try:
             self._jobs.put(job)
             job.done.wait()
         except BaseException:
-            with self._lock:
-                if job.state == PENDING:
-                    job.state = DROPPED
-            while job.state == RUNNING and not job.done.is_set():
+            dropped = job.taken.acquire(blocking=False)
+            while not dropped and not job.done.is_set():
                 try:
                     job.done.wait()
                 except BaseException:  # it uses the caller's memory: only its end ends the wait
@@ -80,52 +90,58 @@ class Team:
         if job.problem is not None:
             raise job.problem
 
-    def _start(self) -> None:
-        with self._lock:
-            while len(self._calls) < self.size - 1:  # those that are there already wait for the others
-                calls: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-                number = len(self._calls) + 1
-                threading.Thread(
-                    target=self._follow, args=(calls, number), daemon=True, name=f"gpumlp-{number}"
-                ).start()
-                self._calls.append(calls)
-            if not self._started:
+    def _start(self, threads: int) -> None:
+        """Start what is missing of so many threads; RuntimeError where the system gives no more."""
+        with self._starting:
+            if not self._led:
                 threading.Thread(target=self._lead, daemon=True, name="gpumlp-0").start()
-                self._started = True
+                self._led = True
+            while len(self._calls) < threads - 1:  # those that are there already wait for the others
+                calls: queue.SimpleQueue[tuple[_Job, int]] = queue.SimpleQueue()
+                name = f"gpumlp-{len(self._calls) + 1}"
+                threading.Thread(target=self._follow, args=(calls,), daemon=True, name=name).start()
+                self._calls.append(calls)
 
     def _lead(self) -> None:
         while True:
             job = self._jobs.get()
-            with self._lock:
-                if job.state == DROPPED:
-                    continue
-                job.state = RUNNING
-            helpers = self._calls[: job.threads - 1]
-            for calls in helpers:
-                calls.put(job)
-            job.work(0)
-            for _ in helpers:
-                self._back.get()
-            job.done.set()
+            with self._leading:  # an interrupt right after a thread's start leaves it uncounted: a second leader
+                self._lead_job(job)
 
-    def _follow(self, calls: queue.SimpleQueue[_Job], thread: int) -> None:
+    def _lead_job(self, job: _Job) -> None:
+        if not job.taken.acquire(blocking=False):
+            return
+        helpers = self._calls[: job.threads - 1]
+        for thread, calls in enumerate(helpers, 1):
+            calls.put((job, thread))
+        job.work(0)
+        for _ in helpers:
+            self._back.get()
+        job.done.set()
+
+    def _follow(self, calls: queue.SimpleQueue[tuple[_Job, int]]) -> None:
         while True:
-            job = calls.get()
+            job, thread = calls.get()
             job.work(thread)
             self._back.put(None)
 
 
 def processors() -> int:
-    """Return how many threads to use: GPUMLP_THREADS, or the processors that this process may run on.
+    """Return how many threads to use: GPUMLP_THREADS, or the processors that this process may run on, up to MOST.
 
-    ValueError for a GPUMLP_THREADS that is no whole number from 1 up.
+    ValueError for a GPUMLP_THREADS that is no whole number from 1 to MOST.
     """
     if own := os.environ.get("GPUMLP_THREADS"):
-        if not own.isdecimal() or int(own) < 1:
-            raise ValueError(f"GPUMLP_THREADS must be a whole number >= 1; got {own!r}.")
-        return int(own)
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(available, _quota()))
+        digits = own.lstrip("0")
+        if not own.isdecimal() or not digits or len(digits) > len(str(MOST)) or int(digits) > MOST:
+            raise ValueError(f"GPUMLP_THREADS must be a whole number from 1 to {MOST}; got {_short(own)}.")
+        return int(digits)
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(there, _quota(), MOST))
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) < 40 else text[:40] + "...")
 
 
 def _quota() -> int:

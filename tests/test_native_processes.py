@@ -1,0 +1,291 @@
+"""Compiling beside everything else that goes on: a process that compiles, forks, signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_native import ENTRIES, HELPERS, hold, written
+
+from gpumlp.backends import native
+from gpumlp.backends.disk_cache import DiskCache
+from gpumlp.errors import DeviceUnavailable
+
+ROOT = Path(__file__).parents[1]
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and forks are those of POSIX")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A package of kernels."""
+    return written(tmp_path / "kernels")
+
+
+# ---- the process that compiles ---------------------------------------------------------------------------------------
+
+
+def test_compiling_is_left_to_another_process(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # a user's, who looks for a bug in kernels of their own
+    code = (
+        "import sys; from pathlib import Path; from test_native import DiskCache, hold, native\n"
+        "hold(native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2]))))\n"
+        "print('numba' in sys.modules)"
+    )
+    arguments = [sys.executable, "-W", "error", "-c", code, folder, tmp_path / "cache"]
+    done = subprocess.run(arguments, cwd=ROOT / "tests", capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_what_is_printed_while_compiling_is_no_part_of_the_object(folder):
+    (folder / "kernels.py").write_text(f"print('hello')\nimport os\nos.system('echo hello')\n{ENTRIES}")
+    assert list(native.link(native.compile_apart(folder))) == ["total", "roots", "clears", "meets"]
+
+
+def test_what_another_process_refuses_is_told_here(folder):
+    (folder / "kernels.py").write_text(HELPERS.format(line="assert thread < 4, 'four'"))
+    with pytest.raises(DeviceUnavailable, match=r"^A CPU kernel can raise .*AssertionError: four in run [^\n]*\Z"):
+        native.compile_apart(folder)
+
+
+def test_another_process_that_crashes_is_told_here(folder):
+    (folder / "kernels.py").write_text("import os, sys\nprint('no memory', file=sys.stderr, flush=True)\nos.abort()")
+    with pytest.raises(DeviceUnavailable, match=r"ended with status -?\d+: no memory"):
+        native.compile_apart(folder)
+
+
+@pytest.mark.parametrize("program", [None, "", "blender", "/nowhere/python3"])
+def test_where_python_cannot_be_started_it_compiles_here(folder, monkeypatch, program):
+    monkeypatch.setattr(sys, "executable", program)
+    monkeypatch.setattr(native, "compile_package", lambda folder: b"here")
+    assert native.compile_apart(folder) == b"here"
+
+
+@posix
+def test_ctrl_c_ends_compiling(folder, tmp_path):
+    """The process that compiles is ended with it: it holds a lock for as long as it lives."""
+    import fcntl
+
+    begun, ended, cache = tmp_path / "begun", tmp_path / "ended", tmp_path / "cache"
+    (folder / "kernels.py").write_text(
+        f"import fcntl, time\nfile = open({str(tmp_path / 'alive')!r}, 'w')\nfcntl.flock(file, fcntl.LOCK_EX)\n"
+        f"open({str(begun)!r}, 'w').close()\ntime.sleep(60)\nopen({str(ended)!r}, 'w').close()"
+    )
+    code = (
+        "import sys; from pathlib import Path; from test_native import DiskCache, native\n"
+        "native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2])))"
+    )
+    arguments = [sys.executable, "-c", code, folder, cache]
+    with subprocess.Popen(arguments, cwd=ROOT / "tests", stderr=subprocess.PIPE, start_new_session=True) as running:
+        while not begun.exists():
+            time.sleep(0.01)
+            assert running.poll() is None
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.communicate(timeout=30)[1].endswith(b"KeyboardInterrupt\n")
+    with open(tmp_path / "alive", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    assert not ended.exists() and not cache.exists()
+
+
+# ---- nobody has a say in the process that compiles -------------------------------------------------------------------
+
+
+def test_what_python_prints_when_it_starts_is_no_part_of_the_object(folder, tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("print('hello from the site')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    cache = DiskCache(tmp_path / "cache")
+    hold(native.load(folder, cache))
+    hold(native.link(cache.get(native.key_of(folder))))
+
+
+@posix
+def test_a_python_that_prints_by_itself_compiles(folder, tmp_path, monkeypatch):
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\necho hello\n{sys.executable} "$@"\necho done')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    hold(native.link(native.compile_apart(folder)))
+
+
+def test_variables_of_python_do_not_disturb_compiling(folder, monkeypatch):
+    for name in ("HOME", "PATH", "STARTUP", "INSPECT", "OPTIMIZE", "VERBOSE", "WARNINGS", "PROFILEIMPORTTIME", "DEBUG"):
+        monkeypatch.setenv(f"PYTHON{name}", "/nowhere" if name in ("HOME", "PATH", "STARTUP") else "1")
+    hold(native.link(native.compile_apart(folder)))
+
+
+def test_half_a_result_is_not_taken(folder, monkeypatch):
+    monkeypatch.setattr(native, "_program", lambda folder: "import os; os.write(0, b'half'); print('then it ended')")
+    with pytest.raises(DeviceUnavailable, match="ended with status 0: then it ended"):
+        native.compile_apart(folder)
+
+
+# ---- forks and signals: a time limit ends what hangs -----------------------------------------------------------------
+
+ALONE = """
+import os, signal, sys, threading
+from pathlib import Path
+from test_native import DiskCache, hold, native
+
+native.kernel_sources.folder = lambda: Path(sys.argv[1])
+compile_apart = native.compile_apart
+
+
+def child(work):
+    number = os.fork()
+    if number == 0:
+        signal.alarm(100)
+        try:
+            work()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    return number
+
+
+def ended_well(number):
+    assert os.waitpid(number, 0)[1] == 0
+"""
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """A function that runs a script in a process of its own, the small package in the place of kernels/cpu."""
+    written(tmp_path / "cpu")
+    monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path / "cache"))
+
+    def run(code):
+        arguments = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", ALONE + code, tmp_path]
+        done = subprocess.run(
+            arguments, cwd=ROOT / "tests", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+            check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+
+    return run
+
+
+@posix
+def test_a_fork_while_another_thread_compiles_does_not_wait_and_compiles_for_itself(alone):
+    alone("""
+compiles, go = threading.Event(), threading.Event()
+
+
+def waiting(folder):
+    compiles.set()
+    go.wait()
+    return compile_apart(folder)
+
+
+native.compile_apart = waiting
+other = threading.Thread(target=lambda: hold(native.functions()))
+other.start()
+compiles.wait()
+assert native._lock.acquire(blocking=False) is False
+native.compile_apart = compile_apart
+number = child(lambda: hold(native.functions()))
+ended_well(number)  # before the parent has compiled
+go.set()
+other.join()
+hold(native.functions())
+""")
+
+
+@posix
+def test_a_fork_waits_for_a_thread_that_links(alone):
+    alone("""
+go, inside, left, target_machine = threading.Event(), threading.Event(), [], native._target_machine
+
+
+def slow():
+    inside.set()
+    go.wait()
+    left.append(True)
+    return target_machine()
+
+
+native.functions()  # kept
+native._outcome.cache_clear()
+native._target_machine = slow
+other = threading.Thread(target=native.functions)
+other.start()
+inside.wait()
+threading.Timer(0.2, go.set).start()
+
+
+def work():
+    assert left  # so the fork was made when that was over
+    hold(native.functions())
+
+
+ended_well(child(work))
+other.join()
+""")
+
+
+@posix
+def test_a_fork_while_the_compiling_process_is_started_does_not_hold_its_pipe(alone):
+    alone("""
+import subprocess
+asked, forks, numbers, Popen = threading.Event(), [], [], subprocess.Popen
+hanging = os.pipe()  # the fork reads from it until the parent ends it
+
+
+def beside(*arguments, **more):
+    subprocess.Popen = Popen
+    os.register_at_fork(before=asked.set)
+    forks.append(threading.Thread(target=lambda: numbers.append(child(lambda: os.read(hanging[0], 1)))))
+    forks[0].start()
+    asked.wait()
+    forks[0].join(0.2)  # where forks do not wait for this, it has been made
+    return Popen(*arguments, **more)
+
+
+subprocess.Popen = beside
+hold(native.functions())
+forks[0].join()
+os.write(hanging[1], b"x")
+ended_well(numbers[0])
+""")
+
+
+@posix
+def test_a_fork_in_the_thread_that_compiles_goes_on(alone):
+    alone("""
+numbers = []
+
+
+def forks(folder):
+    native.compile_apart = compile_apart
+    numbers.append(child(lambda: hold(native.functions())))
+    return compile_apart(folder)
+
+
+native.compile_apart = forks
+hold(native.functions())
+ended_well(numbers[0])
+with native._no_fork:
+    ended_well(child(lambda: hold(native.functions())))
+""")
+
+
+@posix
+def test_a_signal_s_handler_that_asks_while_its_thread_compiles_does_not_hang(alone):
+    alone("""
+found = []
+signal.signal(signal.SIGUSR1, lambda *_: found.append(native.functions()))
+
+
+def signalled(folder):
+    native.compile_apart = compile_apart
+    signal.raise_signal(signal.SIGUSR1)
+    return compile_apart(folder)
+
+
+native.compile_apart = signalled
+hold(native.functions())
+hold(found[0])
+""")
