@@ -324,6 +324,8 @@ class Batched:
         return 2
 
     def __getitem__(self, index):
+        if index >= 2:
+            raise IndexError(index)
         return np.ones((4, 2)), np.ones(4)
 
 
