@@ -137,7 +137,7 @@ def test_the_log_file_of_a_killed_job_has_its_finished_epochs(tmp_path):
     )
     for verbose in (1, 2):
         with open(tmp_path / "log", "wb") as log:
-            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
             done = subprocess.run(
                 [sys.executable, "-c", code.format(verbose)], stdout=log, env=environment, timeout=120
             )
