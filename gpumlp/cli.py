@@ -18,6 +18,7 @@ import numpy as np
 import gpumlp
 from gpumlp import callbacks, devices, layers, models
 from gpumlp.errors import DeviceUnavailable
+from gpumlp.training.progress import say
 from gpumlp.utils import set_random_seed
 
 # (name, steps per epoch, epochs, whether the best epoch's weights are kept): the article's two settings, and one that
@@ -48,9 +49,7 @@ def demo(folder: Path) -> int:
     x = np.arange(0, 20, 0.1)
     test_x = x + 0.05
     curves = {}
-    print(
-        f"{'setting':<8} {'steps x epochs':>14} {'device':>6} {'parameters':>10} {'seconds':>8} {'MSE(x + 0.05)':>13}"
-    )
+    say(f"{'setting':<8} {'steps x epochs':>14} {'device':>6} {'parameters':>10} {'seconds':>8} {'MSE(x + 0.05)':>13}")
     for name, steps, epochs, best in SETTINGS:
         set_random_seed(0)
         model = article_model()
@@ -64,7 +63,7 @@ def demo(folder: Path) -> int:
         prediction = model.predict(test_x, verbose=0)
         error = float(np.mean((prediction[:, 0] - np.sin(test_x)) ** 2))
         trained = f"{steps} steps x {epochs} epochs" + (", best epoch" if best else "")
-        print(
+        say(
             f"{name:<8} {f'{steps} x {epochs}':>14} {model.device.name:>6} {model.count_params():>10,} {seconds:>8.2f} "
             f"{error:>13.2e}"
         )
@@ -78,7 +77,7 @@ def demo(folder: Path) -> int:
     axes.set_xscale("log")  # the short settings would be a dot beside the long one
     axes.figure.savefig(folder / "loss.png", dpi=120)
     pyplot.close(axes.figure)
-    print(f"plots: {', '.join(str(p) for p in sorted(folder.glob('*.png')))}")
+    say(f"plots: {', '.join(str(p) for p in sorted(folder.glob('*.png')))}")
     return 0
 
 
@@ -111,7 +110,7 @@ def info() -> int:
         "device": device,
     }
     for name, value in rows.items():
-        print(f"{name:<13} {value}")
+        say(f"{name:<13} {value}")
     return 0
 
 
@@ -197,10 +196,10 @@ def check(device: str | None, kernels: Sequence[str], small: bool) -> int:
         raise DeviceUnavailable(f"The cuda kernels need a GPU; the device is cpu ({chosen.reason}).")
     if "numpy" in kernels and chosen.name != "cpu":
         raise DeviceUnavailable(f"NumPy computes on the CPU; the device is {chosen.name} ({chosen.reason}).")
-    print(f"device {chosen.name} ({chosen.reason}); held against NumPy in float64")
+    say(f"device {chosen.name} ({chosen.reason}); held against NumPy in float64")
     families = list(implementations(chosen, kernels))
     if chosen.name == "cpu":
-        print("The GPU's kernels are not checked here; the tests run them.")
+        say("The GPU's kernels are not checked here; the tests run them.")
     failed = False
 
     def results() -> Iterator[Any]:
@@ -216,7 +215,7 @@ def check(device: str | None, kernels: Sequence[str], small: bool) -> int:
                 yield result
 
     for line in checks.table(results()):
-        print(line, flush=True)
+        say(line)
     return 1 if failed else 0
 
 
@@ -233,7 +232,7 @@ def implementations(device: devices.Device, kernels: Sequence[str]) -> Iterator[
         except DeviceUnavailable as error:
             if kernels:
                 raise
-            print(f"{family}: left out. {error}")
+            say(f"{family}: left out. {error}")
             continue
         yield family, backend, None
         for tile in TILES if family == "cuda" else ():
@@ -256,7 +255,7 @@ def cpu_implementations(kernels: Sequence[str]) -> Iterator[tuple[str, Any, str 
         except DeviceUnavailable as error:
             if kernels:
                 raise
-            print(f"numba: left out. {error}")
+            say(f"numba: left out. {error}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -288,5 +287,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except OSError as error:  # no such place, no permission, full disk
-        print(f"The plots cannot be written to {chosen.output}: {error}. Choose another --output.", file=sys.stderr)
+        where = (
+            f"The plots cannot be written to {chosen.output}" if chosen.command == "demo" else "No more can be written"
+        )
+        hint = " Choose another --output." if chosen.command == "demo" else ""
+        print(f"{where}: {error}.{hint}", file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ from gpumlp.training import progress
 ROOT = Path(cli.__file__).parents[1]
 SCRIPT = """
 import numpy as np
-from gpumlp import layers, models
+from gpumlp import callbacks, layers, models
+from gpumlp.training import progress
+progress.REFRESH_SECONDS = 0.0
 model = models.Sequential([layers.Dense(4, input_shape=(1,)), layers.Dense(1)])
 model.compile(loss="mse", metrics=["mae"])
 x = np.linspace(0, 1, 60)
@@ -24,7 +27,9 @@ model.fit(x, x, batch_size=10, epochs=2, validation_split=0.5{arguments})
 model.evaluate(x, x{arguments})
 model.predict(x{arguments})
 """
-LINE = r"{0}/{0} ━{{20}} 0s \d+[mu]s/step"
+TIME = r"\d+s \d+(ms|us|s)/step"
+LINE = r"{0}/{0} ━{{20}} " + TIME
+EVERY_BATCH = ", callbacks=callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)"
 
 
 def environment(**more):
@@ -49,7 +54,8 @@ def test_into_a_file_go_plain_lines():
 
 def test_verbose_2_is_one_line_an_epoch_and_0_is_silent():
     lines = piped(", verbose=2").splitlines()
-    assert lines[0] == "Epoch 1/2" and re.match(r"3/3 - 0s - \d+[mu]s/step - loss: ", lines[1])
+    values = r" - loss: [\d.e-]+ - mae: [\d.e-]+ - val_loss: [\d.e-]+ - val_mae: [\d.e-]+"
+    assert lines[0] == "Epoch 1/2" and re.fullmatch(r"3/3 - \d+s - \d+(ms|us|s)/step" + values, lines[1])
     assert piped(", verbose=0") == ""
 
 
@@ -57,11 +63,14 @@ def test_an_encoding_without_box_characters_gets_ascii():
     assert "3/3 " + "=" * 20 in piped(PYTHONIOENCODING="ascii")
 
 
-def test_on_a_terminal_the_line_is_rewritten_in_place():
-    pty = pytest.importorskip("pty")
+def on_a_terminal(arguments="", size=None, **more):
+    """Return what the script sends to a terminal of ``size`` (rows, columns); None: one that does not know its own."""
+    pty, termios, fcntl = (pytest.importorskip(m) for m in ("pty", "termios", "fcntl"))
     main, terminal = pty.openpty()
-    code = SCRIPT.format(arguments="").replace("60", "60_000").replace("batch_size=10", "batch_size=4")
-    with subprocess.Popen([sys.executable, "-c", code], stdout=terminal, env=environment(COLUMNS="100")) as child:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", *(size or (0, 0)), 0, 0))
+    variables = {k: v for k, v in environment(**more).items() if k not in ("COLUMNS", "LINES")}
+    command = [sys.executable, "-c", SCRIPT.format(arguments=arguments)]
+    with subprocess.Popen(command, stdout=terminal, env=variables) as child:
         os.close(terminal)
         received = b""
         while True:
@@ -74,13 +83,26 @@ def test_on_a_terminal_the_line_is_rewritten_in_place():
             received += part
         assert child.wait(120) == 0
     os.close(main)
-    rows = received.decode().replace("\r\n", "\n").split("\n")
-    frames = rows[1].split("\r")[1:]
+    return received.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize(("size", "columns"), [((24, 80), 80), ((24, 40), 40), (None, 80), ((24, 9), 9)])
+def test_on_a_terminal_the_line_is_rewritten_in_place_and_does_not_wrap_before_it_is_whole(size, columns):
+    rows = on_a_terminal(EVERY_BATCH, size).split("\n")
     assert rows[0] == "Epoch 1/2" and rows[2] == "Epoch 2/2"
-    assert len(frames) > 2 and all(len(frame) < 100 for frame in frames[:-1])
-    assert "╺" in frames[0] and frames[-1].startswith("7500/7500 " + "━" * 20)
-    done = [int(frame.split("/")[0]) for frame in frames]
-    assert done == sorted(done)
+    *frames, last = rows[1].split("\r")[1:]
+    assert [frame[:4] for frame in frames] == ["1/3 ", "2/3 ", "3/3 "]
+    assert all(len(frame) == columns - 1 or "mae" in frame for frame in frames)
+    assert all(len(frame) < columns for frame in frames)
+    bar = ("━" * 6 + "╺" + "─" * 13)[: columns - 5]
+    assert frames[0].startswith("1/3 " + bar)
+    assert last.startswith("3/3 " + "━" * 20) and re.search(r" - val_mae: [\d.e-]+ *$", last)
+
+
+def test_on_a_terminal_in_ascii_the_line_is_rewritten_too():
+    rows = on_a_terminal(EVERY_BATCH, (24, 80), PYTHONIOENCODING="ascii").split("\n")
+    frames = rows[1].split("\r")[1:]
+    assert frames[0].startswith("1/3 " + "=" * 6 + "-" * 14) and frames[-1].startswith("3/3 " + "=" * 20)
 
 
 def test_in_a_notebook_the_line_is_rewritten_too(monkeypatch):
@@ -99,7 +121,7 @@ def test_in_a_notebook_the_line_is_rewritten_too(monkeypatch):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.5123, "0.5123"), (12.0, "12.0000"), (1e-3, "1.0000e-03"), (-2e-7, "-2.0000e-07"), (0, "0.0000")],
+    [(0.5123, "0.5123"), (12.0, "12.0000"), (1e-3, "1.0000e-03"), (-2e-7, "-2.0000e-07"), (0, "0.0000e+00")],
 )
 def test_numbers_are_shown_as_keras_shows_them(value, text):
     assert progress.number(value) == text

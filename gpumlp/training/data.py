@@ -1,10 +1,19 @@
-"""What a person passes becomes arrays that a Program takes, or an error before anything has changed."""
+"""What a person passes becomes arrays that a Program takes, or an error before anything has changed.
+
+What comes out of `features`, `targets` and `sample_weights` is of the model's dtype, C-contiguous, aligned and of the
+machine's byte order: compiled code goes by addresses and asks nothing. An array that is all of this already is used as
+it is, memory-mapped and read-only ones too; any other is copied once.
+"""
 
 from __future__ import annotations
 
 import math
+import numbers
+import reprlib
 import sys
 import warnings
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,20 +21,35 @@ import numpy as np
 from gpumlp import config, random
 from gpumlp.errors import caller_level
 from gpumlp.layers import Shape, whole_number
-from gpumlp.losses import Loss
+from gpumlp.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss
 
 DEFAULT_BATCH = 32
 DLPACK_CUDA = (2, 13)  # DLPack's numbers for CUDA memory and for CUDA's managed memory
+PIECE = 1 << 18  # elements that a check looks at at a time: it needs no more memory for it, whatever the data's size
+ROUNDING = 1e-6  # how far beside [0, 1] a probability may lie that was scaled in floating point
+TEXT = "Encode text as numbers first: numpy.unique(values, return_inverse=True) gives class numbers."
+TIME = "Pass times as numbers, such as (times - times.min()) / numpy.timedelta64(1, 's')."
+ENCODE = {  # by NumPy's letter for the kind of a dtype
+    "U": TEXT, "S": TEXT, "T": TEXT, "M": TIME, "m": TIME,
+    "c": "Pass real and imaginary parts as features of their own: numpy.concatenate([z.real, z.imag], axis=-1).",
+    "V": "Convert it first: numpy.lib.recfunctions.structured_to_unstructured(a) for named fields, a.astype('float32') "
+         "for another library's number types.",
+}  # fmt: skip
 
 
 def on_gpu(value: object) -> bool:
-    """Whether ``value`` is an array in a GPU's memory."""
+    """Whether ``value`` is an array in a GPU's memory; TypeError for a tensor that records gradients."""
     if type(value) is np.ndarray:
         return False
+    if getattr(value, "requires_grad", False) is True:  # it gives nobody its memory, and says so in its own words
+        raise TypeError("A tensor that requires gradients cannot be used as data: pass tensor.detach().")
     if getattr(value, "__cuda_array_interface__", None) is not None:
         return True
     where = None if isinstance(value, np.ndarray) else getattr(value, "__dlpack_device__", None)
-    return where is not None and where()[0] in DLPACK_CUDA
+    try:
+        return where is not None and where()[0] in DLPACK_CUDA
+    except Exception:  # a device that DLPack has no number for: whatever it is, it is not CUDA's
+        return False
 
 
 def library(array: Any) -> Any:
@@ -36,28 +60,146 @@ def library(array: Any) -> Any:
 def to_array(name: str, value: object) -> np.ndarray:
     """Return ``value`` as a numeric array with at least one axis; TypeError or ValueError naming ``name``.
 
-    An array on a GPU stays there.
+    Arrays of any library, lists and data frames of numbers are taken; None in a list, and what pandas and polars hold
+    for missing, becomes NaN. An array on a GPU stays there, and no array is copied.
     """
-    try:
-        array: Any = value if on_gpu(value) else np.asarray(value)
-    except ValueError as error:  # NumPy's own words for ragged lists are about shapes, not about data
-        raise ValueError(f"{name} must be a rectangular array of numbers; rows differ in length ({error}).") from None
-    if array.dtype == object or array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be an array of numbers; got dtype {array.dtype}. Encode it as numbers first.")
+    array: Any = value
+    if not on_gpu(value):
+        _refuse(name, value)
+        is_frame = all(hasattr(type(value), has) for has in ("columns", "dtypes", "to_numpy"))
+        array = _from_frame(name, value) if is_frame else _from_array(name, value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be an array of numbers; got dtype {array.dtype}. {ENCODE[array.dtype.kind]}")
     if array.ndim == 0:
         raise ValueError(f"{name} must have one row per sample; got the single number {array}.")
     return array
 
 
-def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return ``array`` of ``dtype``; a warning or an error, as `gpumlp.config` says, where NaN or Inf come out."""
-    xp, out = library(array), array
-    if array.dtype != dtype or not array.flags.c_contiguous:
-        with np.errstate(over="ignore", invalid="ignore"):
-            out = xp.ascontiguousarray(array, dtype)
-    if config.nonfinite() == "ignore" or xp.isfinite(out).all():
+def _refuse(name: str, value: Any) -> None:
+    """Raise for what NumPy would make something of, but not what was meant."""
+    kind, own = type(value).__name__, name.split()[-1]  # "x" of "validation x"
+    if value is None:
+        raise ValueError(f"{name} is missing: pass an array of numbers, one row per sample.")
+    if hasattr(value, "nnz") and (hasattr(value, "toarray") or hasattr(value, "todense")):
+        how = "toarray" if hasattr(value, "toarray") else "todense"
+        raise TypeError(
+            f"{name} is sparse, a {kind} of shape {value.shape}; dense arrays are taken: pass {own}.{how}()."
+        )
+    if _has_holes(value):
+        raise ValueError(
+            f"{name} has masked values. Fill them, as {own}.filled(0.0) does, or leave their rows out of all arrays; "
+            "what stands beneath a mask is no data."
+        )
+    if isinstance(value, Mapping):
+        raise TypeError(f"{name} must be one array; got a {kind}. Pass numpy.column_stack(list({own}.values())).")
+    if not _holds_its_values(value) and any(hasattr(value, way) for way in ("__iter__", "__next__", "__getitem__")):
+        raise TypeError(
+            f"{name} must be an array; got a {kind}. Generators, data loaders and other iterables are not taken. "
+            "Collect the batches first (of an endless generator those of one epoch, by itertools.islice): "
+            "xs, ys = zip(*batches); fit(numpy.concatenate(xs), numpy.concatenate(ys))."
+        )
+
+
+def _holds_its_values(value: object) -> bool:
+    """Whether ``value`` is an array or a list in some library's sense, and does not make its items when asked."""
+    ways = "__array__", "__array_interface__", "__array_struct__", "__dlpack__"
+    if isinstance(value, (Sequence, deque)) or any(hasattr(value, way) for way in ways):
+        return True
+    try:
+        return memoryview(value) is not None  # type: ignore[arg-type]
+    except TypeError:
+        return False
+
+
+def _has_holes(value: object) -> bool:
+    """Whether ``value`` is a masked array with something masked, or a list with one in it, however deep."""
+    ma = sys.modules.get("numpy.ma")  # NumPy imports it when it is first used
+    if ma is None:
+        return False
+    if isinstance(value, ma.MaskedArray):
+        return value.dtype.names is None and bool(ma.is_masked(value))
+    if not isinstance(value, (list, tuple)):
+        return False
+    kinds = set(map(type, value))  # most lists are of numbers: one look at their types is enough
+    return any(issubclass(k, (list, tuple, ma.MaskedArray)) for k in kinds) and any(map(_has_holes, value))
+
+
+def _from_array(name: str, value: Any) -> np.ndarray:
+    """Return anything but a data frame as NumPy's array; objects that are all numbers become float64."""
+    dtype = getattr(value, "dtype", None)
+    if getattr(dtype, "kind", None) == "O" and not isinstance(dtype, np.dtype):  # pandas' own: NumPy would see values
+        raise TypeError(f"{name} must be an array of numbers; got dtype {dtype}. Encode it as numbers first.")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        if isinstance(value, (list, tuple)) and isinstance(error, ValueError):
+            raise ValueError(
+                f"{name} must be a rectangular array of numbers; rows differ in length ({error})."
+            ) from None
+        raise TypeError(f"{name} cannot be read as an array of numbers: {error}") from error
+    return _from_objects(name, array) if array.dtype.kind == "O" else array
+
+
+def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
+    """Return an array of Python objects as float64, None and pandas.NA as NaN; TypeError naming the first other."""
+    kinds = set(map(type, array.flat))
+    missing = {k for k in kinds if k is type(None) or k.__name__ == "NAType"}
+    real = {k for k in kinds if issubclass(k, np.bool_ | numbers.Real) or k.__name__ == "Decimal"}
+    if wrong := kinds - missing - real or (missing if not real else set()):
+        i, found = next((i, v) for i, v in enumerate(array.flat) if type(v) in wrong)
+        where = f" in row {i // (array.size // len(array))}" if array.ndim else ""
+        advice = "numpy.stack makes rows one array" if isinstance(found, list | np.ndarray) else "Encode it first"
+        raise TypeError(
+            f"{name} must be an array of numbers; got dtype object, with {reprlib.repr(found)}{where}. {advice}."
+        )
+    try:
+        flat = [math.nan if type(v) in missing else float(v) for v in array.flat]
+    except OverflowError as error:
+        raise ValueError(f"{name} has a number that no floating-point type holds: {error}.") from None
+    return np.array(flat, np.float64).reshape(array.shape)
+
+
+def _from_frame(name: str, frame: Any) -> np.ndarray:
+    """Return a data frame of pandas or polars, column by column; TypeError naming the columns that are no numbers."""
+    kinds = list(frame.dtypes)
+    if kinds and isinstance(kinds[0], np.dtype) and kinds[0].kind in "biuf" and all(k == kinds[0] for k in kinds):
+        return np.asarray(frame.to_numpy())  # not copied, where the frame holds one array
+    columns = frame.items() if hasattr(frame, "items") else [(c.name, c) for c in frame.iter_columns()]
+    arrays, wrong = [], []
+    for (label, column), kind in zip(columns, kinds, strict=True):
+        try:
+            arrays.append(to_array(f"column {label!r}", column))
+        except TypeError:
+            wrong.append(f"{label!r} ({kind})")
+    if wrong:
+        raise TypeError(
+            f"{name} has columns that are no numbers: {', '.join(wrong)}. One-hot encode text and categories "
+            "(get_dummies in pandas, to_dummies in polars), turn times into seconds, or leave the columns out."
+        )
+    return np.column_stack(arrays) if arrays else np.empty((len(frame), 0))
+
+
+def _first_row(array: Any, wrong: Callable[[Any], Any]) -> int | None:
+    """Return the first row with an element of which ``wrong`` holds, or None; in pieces, never over the whole."""
+    rows = max(1, PIECE // max(1, math.prod(array.shape[1:])))
+    for start in range(0, len(array), rows):
+        found = wrong(array[start : start + rows])
+        if found.any():
+            return start + int(found.reshape(len(found), -1).any(axis=1).argmax())
+    return None
+
+
+def _converted(name: str, array: Any, dtype: np.dtype) -> Any:
+    """Return ``array`` as a Program takes it, of ``dtype``; where NaN or Inf come out, as `gpumlp.config` says."""
+    xp, out, flags = library(array), array, array.flags
+    if array.dtype != dtype or not flags.c_contiguous or not getattr(flags, "aligned", True):  # CuPy's always are
+        with np.errstate(all="ignore"):
+            out = xp.array(array, dtype, order="C")
+    if config.nonfinite() == "ignore":
         return out
-    row = int(xp.flatnonzero(~xp.isfinite(out.reshape(len(out), -1)).all(axis=1))[0])
+    row = _first_row(out, lambda piece: ~xp.isfinite(piece))
+    if row is None:
+        return out
     what = "NaN or Inf" if not xp.isfinite(array[row]).all() else f"a number too large for {dtype}"
     message = f"{name} has {what}, first in row {row}: the loss and the weights will become NaN. Remove such rows."
     if config.nonfinite() == "error":
@@ -79,28 +221,68 @@ def features(name: str, value: object, shape: Shape | None, dtype: np.dtype) -> 
         raise ValueError(
             f"{name} has shape {array.shape}, samples of shape {got}; the model takes samples of shape {shape}."
         )
-    return _converted(name, array.reshape(len(array), -1), dtype), got
+    return _converted(name, array, dtype).reshape(len(array), -1), got
 
 
 def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -> np.ndarray:
-    """Return y as [n, width] of ``dtype``, or [n, 1] class numbers for a sparse loss; never broadcast."""
-    array = to_array(name, value)
-    flat = array.reshape(len(array), -1) if array.size else array.reshape(len(array), 1)
-    expected = 1 if loss.sparse else width
-    if flat.shape[1] != expected:
+    """Return y as [n, width] of ``dtype``, or [n, 1] class numbers for a sparse loss; never broadcast.
+
+    ValueError where the shape or a class number does not fit; a warning where a binary cross-entropy is asked of what
+    is no probability.
+    """
+    array: Any = to_array(name, value)
+    given, expected = math.prod(array.shape[1:]), 1 if loss.sparse else width
+    if given != expected:
         what = "one class number per sample" if loss.sparse else f"{width} values per sample, as the model's output has"
-        raise ValueError(f"{name} has shape {array.shape}; the loss {loss.name} takes {what}.")
-    if loss.sparse and flat.size:
-        xp = library(flat)
-        with np.errstate(invalid="ignore"):
-            wrong = ~((flat >= 0) & (flat < width) & (flat == xp.floor(flat)))
-        if wrong.any():
-            row = int(xp.flatnonzero(wrong)[0])
+        hint = ""
+        if loss.sparse and given == width:
+            hint = " One-hot targets go with the loss categorical_crossentropy; y.argmax(axis=1) makes class numbers."
+        elif isinstance(loss, CategoricalCrossentropy) and given == 1:
+            hint = (
+                " Class numbers go with the loss sparse_categorical_crossentropy; utils.to_categorical(y) is one-hot."
+            )
+        raise ValueError(f"{name} has shape {array.shape}; the loss {loss.name} takes {what}.{hint}")
+    xp = library(array)
+    if loss.sparse:  # before the conversion, which rounds
+        row = _first_row(array, lambda t: ~((t >= 0) & (t < width) & (t == xp.floor(t))))
+        if row is not None:
             raise ValueError(
-                f"{name} must hold class numbers 0 to {width - 1}; got {flat[row, 0]} in row {row}. "
+                f"{name} must hold class numbers 0 to {width - 1}; got {array[row].reshape(-1)[0]} in row {row}. "
                 "The model's last layer needs one unit per class."
             )
-    return _converted(name, flat, dtype)
+    out = _converted(name, array, dtype).reshape(len(array), given)
+    if isinstance(loss, BinaryCrossentropy):
+        row = _first_row(out, lambda t: (t < -ROUNDING) | (t > 1 + ROUNDING))
+        if row is not None:
+            warnings.warn(
+                f"{name} must lie in 0 to 1 for the loss {loss.name}, which has no least value otherwise; row {row} "
+                f"has {out[row].min()} to {out[row].max()}. Labels -1 and 1 become (y + 1) / 2; several classes need "
+                "a categorical cross-entropy and one unit per class.",
+                stacklevel=caller_level(),
+            )
+    return out
+
+
+def check_objective(activation: str | None, width: int, loss: Loss) -> None:
+    """Warn where a model cannot learn, whatever the data: a last layer and a loss that give a constant together.
+
+    ``activation`` is the name of the last one before the loss, None where something else comes last; ``width`` the
+    number of outputs.
+    """
+    categorical, binary = isinstance(loss, CategoricalCrossentropy), isinstance(loss, BinaryCrossentropy)
+    problem = None
+    if width == 1 and activation in ("softmax", "log_softmax"):
+        problem = f"{activation} over a single unit is constant. Use activation='sigmoid' for two classes"
+    elif width == 1 and categorical:
+        problem = f"{loss.name} over a single unit is constant. Use 'sigmoid' and loss='binary_crossentropy'"
+    elif (categorical or binary) and activation == "linear" and not getattr(loss, "from_logits", True):
+        fitting = "sigmoid" if binary else "softmax"
+        problem = (
+            f"{loss.name} takes probabilities, and the last layer gives any numbers. Use activation={fitting!r}, or "
+            f"{type(loss).__name__}(from_logits=True)"
+        )
+    if problem:
+        warnings.warn(f"The model may not learn: {problem}.", stacklevel=caller_level())
 
 
 def sample_weights(value: object, class_weight: dict[int, float] | None, y: np.ndarray, loss: Loss) -> Any:
@@ -122,7 +304,7 @@ def sample_weights(value: object, class_weight: dict[int, float] | None, y: np.n
     array = to_array("sample_weight", value)
     if array.shape not in ((len(y),), (len(y), 1)):
         raise ValueError(f"sample_weight must have shape ({len(y)},), one per sample; got {array.shape}.")
-    return _converted("sample_weight", array.reshape(-1), y.dtype)
+    return _converted("sample_weight", array, y.dtype).reshape(-1)
 
 
 def same_length(**arrays: np.ndarray | None) -> None:

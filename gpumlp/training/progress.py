@@ -1,4 +1,8 @@
-"""The progress display: Keras's line, updated in place on a terminal or in a notebook, plain lines elsewhere."""
+"""What is shown: text on whatever standard output is, and the progress display on it.
+
+The display is Keras's line, updated in place on a terminal or in a notebook; elsewhere it is one line for each epoch,
+written out at once.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,35 @@ import time
 
 WIDTH = 20
 REFRESH_SECONDS = 0.1
+PLAIN = str.maketrans("━╺─┃│┏┳┓┡╇┩├┼┤└┴┘", "=--||++++++++++++")  # what stands for lines and boxes in ASCII
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Write ``text`` to standard output, as it is at this moment, and out of its buffers.
+
+    Where the encoding lacks lines and boxes they become ASCII, and where it lacks letters too those become "?". Any
+    object with a ``write`` will do, and None takes nothing, as under pythonw. Raises what writing raises.
+    """
+    stream = sys.stdout
+    if stream is None:
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    plain = text.translate(PLAIN)
+    for written in (text, plain, plain.encode("ascii", "replace").decode()):  # all of one length: tables stay tables
+        try:
+            written.encode(encoding)  # a stream that puts "?" for what it lacks would not say so
+            stream.write(written + end)
+            break
+        except UnicodeEncodeError:  # also out of an object that says nothing of the encoding beneath it
+            continue
+    flush = getattr(stream, "flush", None)
+    if flush is not None:
+        flush()
 
 
 def number(value: float) -> str:
     """Return a number as Keras shows it: four decimals, or scientific up to 1e-3."""
-    return f"{value:.4f}" if abs(value) > 1e-3 or value == 0 else f"{value:.4e}"
+    return f"{value:.4f}" if abs(value) > 1e-3 else f"{value:.4e}"
 
 
 def duration(seconds: float) -> str:
@@ -24,58 +52,57 @@ def duration(seconds: float) -> str:
 
 def updates_in_place() -> bool:
     """Whether standard output can rewrite a line: a terminal, or a notebook's cell."""
-    return sys.stdout.isatty() or "ipykernel" in sys.modules
+    try:
+        return "ipykernel" in sys.modules or sys.stdout.isatty()
+    except (AttributeError, ValueError):  # no stream at all, one that has only what print needs, or a closed one
+        return False
 
 
 class Progress:
     """The line of one epoch, one evaluation or one prediction.
 
-    ``verbose`` 1 shows a bar while it runs, 2 one line when it is done. ``title`` stands on a line above.
+    ``verbose`` 1 shows a bar while it runs, 2 one line when it is done. ``title`` stands on a line above. What cannot
+    be written is not shown: a full disk or a reader that has gone must not cost the training.
     """
 
     def __init__(self, steps: int, verbose: int, title: str = "") -> None:
         self._steps, self._verbose = steps, verbose
-        self._live = verbose == 1 and updates_in_place()
         self._began = self._shown = time.perf_counter()
         self._length = 0
+        self._lost = False
         if title:
-            print(title, flush=self._live)
+            self._say(title)
 
     def update(self, done: int, logs: dict[str, float]) -> None:
         """Show ``done`` steps, unless the last line is fresh."""
         now = time.perf_counter()
-        if self._live and now - self._shown >= REFRESH_SECONDS:
-            self._shown = now
-            self._write(self._line(done, logs, (now - self._began) / done * (self._steps - done)), "")
+        if self._verbose != 1 or now - self._shown < REFRESH_SECONDS or not updates_in_place():
+            return
+        self._shown = now
+        line = self._line(done, logs, (now - self._began) / done * (self._steps - done))
+        line = line[: (shutil.get_terminal_size().columns or 80) - 1]  # a line that wraps could not be rewritten
+        self._say("\r" + line.ljust(self._length), "")
+        self._length = len(line)
 
     def finish(self, done: int, logs: dict[str, float]) -> None:
         """Show the finished epoch."""
-        self._write(self._line(done, logs, time.perf_counter() - self._began), "\n")
+        line = self._line(done, logs, time.perf_counter() - self._began)
+        self._say("\r" + line.ljust(self._length) if self._verbose == 1 and updates_in_place() else line)
 
     def _line(self, done: int, logs: dict[str, float], seconds: float) -> str:
         per_step = (time.perf_counter() - self._began) / max(done, 1)
         values = "".join(f" - {name}: {number(value)}" for name, value in logs.items())
+        count = f"{done:>{len(str(self._steps))}}/{self._steps}"
         if self._verbose == 2:
-            return f"{done}/{self._steps} - {seconds:.0f}s - {duration(per_step)}/step{values}"
+            return f"{count} - {seconds:.0f}s - {duration(per_step)}/step{values}"
         full = WIDTH * min(done, self._steps) // self._steps
         bar = "━" * full + ("╺" + "─" * (WIDTH - full - 1) if full < WIDTH else "")
-        if not _can_print(bar):
-            bar = "=" * full + "-" * (WIDTH - full)
-        return f"{done:>{len(str(self._steps))}}/{self._steps} {bar} {seconds:.0f}s {duration(per_step)}/step{values}"
+        return f"{count} {bar} {seconds:.0f}s {duration(per_step)}/step{values}"
 
-    def _write(self, line: str, end: str) -> None:
-        if self._live:
-            if not end:  # a line that wraps could not be rewritten
-                line = line[: shutil.get_terminal_size().columns - 1]
-            print("\r" + line.ljust(self._length), end=end, flush=True)
-            self._length = len(line)
-        else:
-            print(line, end=end)
-
-
-def _can_print(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+    def _say(self, text: str, end: str = "\n") -> None:
+        if self._lost:
+            return
+        try:
+            say(text, end)
+        except Exception:  # whatever a stream of anybody's raises; the next epoch tries again
+            self._lost = True
