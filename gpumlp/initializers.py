@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from gpumlp import random
-from gpumlp.naming import look_up
+from gpumlp.naming import neutral, number, resolve, settle
 
 # standard deviation of a unit normal cut off at two standard deviations
 _TRUNCATED_STD = 0.87962566103423978
@@ -30,6 +30,9 @@ class Constant(Initializer):
 
     name = "constant"
     value: float = 0.0
+
+    def __post_init__(self) -> None:
+        settle(self, value=number("value", self.value))
 
     def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
         return np.full(shape, self.value, dtype)  # type: ignore[call-overload]
@@ -60,8 +63,17 @@ class _Scaled(Initializer):
     """Zero-mean random numbers of variance ``scale / fan``; drawn in float64, the same for every dtype."""
 
     seed: int | None = None
+    input_axes: object = None
+    output_axes: object = None
     scale: ClassVar[float] = 1.0
     average: ClassVar[bool] = False  # fan is the mean of fan-in and fan-out, otherwise fan-in
+
+    def __post_init__(self) -> None:
+        neutral(type(self).__name__, input_axes=(self.input_axes, None), output_axes=(self.output_axes, None))
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer))):
+            raise ValueError(f"seed must be a whole number or None; got {self.seed!r}.")
+        if self.seed is not None and self.seed < 0:
+            raise ValueError(f"seed must be >= 0; got {self.seed!r}.")
 
     def variance(self, shape: tuple[int, ...]) -> float:
         inputs, outputs = (shape[0], shape[-1]) if shape else (1, 1)
@@ -123,12 +135,13 @@ class HeNormal(_Scaled):
 KNOWN: dict[str, type[Initializer]] = {
     c.name: c for c in (Zeros, Ones, Constant, GlorotUniform, GlorotNormal, HeUniform, HeNormal)
 }
+zeros, ones, constant = Zeros, Ones, Constant
+glorot_uniform, glorot_normal, he_uniform, he_normal = GlorotUniform, GlorotNormal, HeUniform, HeNormal
 
 
 def get(identifier: object) -> Initializer:
-    """Return the initializer for a name or an `Initializer`; ValueError or TypeError otherwise."""
-    if isinstance(identifier, Initializer):
-        return identifier
-    if isinstance(identifier, str):
-        return look_up("initializer", identifier, KNOWN)()
-    raise TypeError(f"initializer must be a name such as 'glorot_uniform' or an Initializer; got {identifier!r}.")
+    """Return the initializer for a name, a class or instance of `Initializer`, or a config dict.
+
+    ValueError or TypeError for anything else.
+    """
+    return resolve("initializer", identifier, KNOWN, Initializer)

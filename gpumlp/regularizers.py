@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gpumlp.naming import look_up
+from gpumlp.naming import number, resolve, settle
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,7 @@ class L1L2:
     l2: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("l1", "l2"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-                raise ValueError(f"{name} must be a finite number >= 0; got {value!r}.")
+        settle(self, l1=number("l1", self.l1, 0.0), l2=number("l2", self.l2, 0.0))
 
     def penalty(self, xp: Any, w: Any, dw: Any | None, scratch: Any) -> float:
         """Return the penalty of ``w`` and add its gradient to ``dw`` unless that is None."""
@@ -55,9 +52,7 @@ KNOWN = {"l1": L1, "l2": L2, "l1_l2": L1L2}
 
 
 def get(identifier: object) -> L1L2 | None:
-    """Return the regularizer for a name, an `L1L2` or None; ValueError or TypeError otherwise."""
-    if identifier is None or isinstance(identifier, L1L2):
-        return identifier
-    if isinstance(identifier, str):
-        return look_up("regularizer", identifier, KNOWN)()
-    raise TypeError(f"regularizer must be 'l1', 'l2', 'l1_l2' or one of gpumlp.regularizers; got {identifier!r}.")
+    """Return the regularizer for a name, an `L1L2`, a class, a config dict or None; ValueError or TypeError else."""
+    if identifier is L1 or identifier is L2:  # functions here, classes in Keras
+        return identifier()
+    return None if identifier is None else resolve("regularizer", identifier, KNOWN, L1L2)
