@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from gpumlp import random
+from gpumlp import config, random
 from gpumlp.naming import neutral, number, resolve, settle
 
 # standard deviation of a unit normal cut off at two standard deviations
@@ -16,11 +16,16 @@ _TRUNCATED_STD = 0.87962566103423978
 
 
 class Initializer:
-    """Calling one with a shape and a dtype gives a new array."""
+    """Calling one with a shape and a dtype, the default type for None, gives a new array."""
 
     name: ClassVar[str]
 
-    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: object = None) -> np.ndarray:
+        wanted: Any = config.floatx() if dtype is None else dtype
+        return self.values(tuple(shape)).astype(wanted, copy=False)
+
+    def values(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a new array of float64."""
         raise NotImplementedError
 
 
@@ -34,8 +39,8 @@ class Constant(Initializer):
     def __post_init__(self) -> None:
         settle(self, value=number("value", self.value))
 
-    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
-        return np.full(shape, self.value, dtype)  # type: ignore[call-overload]
+    def values(self, shape: tuple[int, ...]) -> np.ndarray:
+        return np.full(shape, self.value)
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ class Zeros(Initializer):
 
     name = "zeros"
 
-    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
-        return np.zeros(shape, dtype)  # type: ignore[call-overload]
+    def values(self, shape: tuple[int, ...]) -> np.ndarray:
+        return np.zeros(shape)
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class Ones(Initializer):
 
     name = "ones"
 
-    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
-        return np.ones(shape, dtype)  # type: ignore[call-overload]
+    def values(self, shape: tuple[int, ...]) -> np.ndarray:
+        return np.ones(shape)
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,16 @@ class _Scaled(Initializer):
         fan = (inputs + outputs) / 2 if self.average else inputs
         return self.scale / max(1.0, fan)
 
-    def _uniform(self, shape: tuple[int, ...], dtype: object) -> np.ndarray:
+    def _uniform(self, shape: tuple[int, ...]) -> np.ndarray:
         limit = math.sqrt(3.0 * self.variance(shape))
-        return random.generator(self.seed).uniform(-limit, limit, shape).astype(dtype)  # type: ignore[call-overload]
+        return random.generator(self.seed).uniform(-limit, limit, shape)
 
-    def _normal(self, shape: tuple[int, ...], dtype: object) -> np.ndarray:
+    def _normal(self, shape: tuple[int, ...]) -> np.ndarray:
         source = random.generator(self.seed)
         values = source.standard_normal(shape)
         while (far := np.abs(values) > 2.0).any():  # drawn again, as Keras does: normal, truncated at 2 sigma
             values[far] = source.standard_normal(int(far.sum()))
-        return (values * math.sqrt(self.variance(shape)) / _TRUNCATED_STD).astype(dtype)  # type: ignore[call-overload]
+        return values * math.sqrt(self.variance(shape)) / _TRUNCATED_STD
 
 
 class GlorotUniform(_Scaled):
@@ -98,8 +103,8 @@ class GlorotUniform(_Scaled):
     name = "glorot_uniform"
     average = True
 
-    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
-        return self._uniform(shape, dtype)
+    def values(self, shape: tuple[int, ...]) -> np.ndarray:
+        return self._uniform(shape)
 
 
 class GlorotNormal(_Scaled):
@@ -108,8 +113,8 @@ class GlorotNormal(_Scaled):
     name = "glorot_normal"
     average = True
 
-    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
-        return self._normal(shape, dtype)
+    def values(self, shape: tuple[int, ...]) -> np.ndarray:
+        return self._normal(shape)
 
 
 class HeUniform(_Scaled):
@@ -118,8 +123,8 @@ class HeUniform(_Scaled):
     name = "he_uniform"
     scale = 2.0
 
-    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
-        return self._uniform(shape, dtype)
+    def values(self, shape: tuple[int, ...]) -> np.ndarray:
+        return self._uniform(shape)
 
 
 class HeNormal(_Scaled):
@@ -128,8 +133,8 @@ class HeNormal(_Scaled):
     name = "he_normal"
     scale = 2.0
 
-    def __call__(self, shape: tuple[int, ...], dtype: object = "float32") -> np.ndarray:
-        return self._normal(shape, dtype)
+    def values(self, shape: tuple[int, ...]) -> np.ndarray:
+        return self._normal(shape)
 
 
 KNOWN: dict[str, type[Initializer]] = {

@@ -10,7 +10,7 @@ import math
 from typing import Any, ClassVar
 
 from gpumlp import schedules
-from gpumlp.naming import look_up
+from gpumlp.naming import look_up, neutral
 from gpumlp.schedules import LearningRateSchedule
 
 Array = Any
@@ -118,8 +118,10 @@ class Adam(Optimizer):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
+        amsgrad: bool = False,
         weight_decay: float | None = None,
     ) -> None:
+        neutral("Adam", amsgrad=(amsgrad, False))
         super().__init__(learning_rate, weight_decay)
         self.beta_1 = _number("beta_1", beta_1, 0.0, 1.0)
         self.beta_2 = _number("beta_2", beta_2, 0.0, 1.0)
@@ -147,8 +149,9 @@ class AdamW(Adam):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
+        amsgrad: bool = False,
     ) -> None:
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay)
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay)
 
 
 class RMSprop(Optimizer):
