@@ -53,6 +53,7 @@ KNOWN = {"l1": L1, "l2": L2, "l1_l2": L1L2}
 
 def get(identifier: object) -> L1L2 | None:
     """Return the regularizer for a name, an `L1L2`, a class, a config dict or None; ValueError or TypeError else."""
-    if identifier is L1 or identifier is L2:  # functions here, classes in Keras
-        return identifier()
+    for kind in (L1, L2, L1L2):  # the first two are functions here, classes in Keras
+        if identifier is kind:
+            return kind()
     return None if identifier is None else resolve("regularizer", identifier, KNOWN, L1L2)
