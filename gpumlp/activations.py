@@ -20,7 +20,7 @@ import numpy as np
 
 from gpumlp import config
 from gpumlp.erf import erf
-from gpumlp.naming import OWN, flag, neutral, number, resolve, settle
+from gpumlp.naming import OWN, flag, number, resolve, settle
 
 Array = Any
 Scratch = Callable[..., Any]
@@ -89,9 +89,13 @@ class Relu(Activation):
     def __call__(
         self, x: object, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
     ) -> Any:
-        """Return `Activation.__call__`; with a ``negative_slope``, of leaky_relu. There is no other form of it."""
-        neutral("relu", max_value=(max_value, None), threshold=(float(threshold), 0.0))
-        return LeakyRelu(negative_slope)(x) if negative_slope else super().__call__(x)
+        """Return x above ``threshold``, at most ``max_value``, and negative_slope * (x - threshold) below it."""
+        slope, start = number("negative_slope", negative_slope), number("threshold", threshold)
+        most = math.inf if max_value is None else number("max_value", max_value, 0.0)
+        z = config.floats("x", x)
+        with np.errstate(all="ignore"):
+            below = slope * (z - start) if slope else np.where(np.isnan(z), z, 0.0)  # no 0 * -inf
+            return np.where(z > start, np.minimum(z, most), below).astype(z.dtype)[()]
 
     def forward(self, xp: Any, z: Array, y: Array, scratch: Scratch) -> None:
         xp.maximum(z, 0.0, out=y)
@@ -229,14 +233,19 @@ class Softmax(Activation):
     name = "softmax"
     rowwise = True
 
-    def __call__(self, x: object, axis: int = -1) -> Any:
-        """Return `Activation.__call__`, over another ``axis`` where one is given."""
+    def __call__(self, x: object, axis: int | tuple[int, ...] = -1) -> Any:
+        """Return `Activation.__call__`, over another ``axis``, or over several together, where they are given."""
         if axis == -1:
             return super().__call__(x)
         array = config.floats("x", x)
-        if not isinstance(axis, int) or not -array.ndim <= axis < array.ndim:
-            raise ValueError(f"axis must be one of x's {array.ndim} axes; got {axis!r}.")
-        return np.moveaxis(super().__call__(np.moveaxis(array, axis, -1)), -1, axis)
+        axes = axis if isinstance(axis, tuple) else (axis,)
+        good = all(isinstance(a, int) and -array.ndim <= a < array.ndim for a in axes)
+        if not axes or not good or len({a % array.ndim for a in axes}) < len(axes):
+            raise ValueError(f"axis must be one, or several, of x's {array.ndim} axes; got {axis!r}.")
+        last = tuple(range(-len(axes), 0))
+        moved = np.moveaxis(array, axes, last)
+        rows = moved.reshape(*moved.shape[: -len(axes)], math.prod(moved.shape[-len(axes) :]))
+        return np.moveaxis(super().__call__(rows).reshape(moved.shape), last, axes)
 
     def forward(self, xp: Any, z: Array, y: Array, scratch: Scratch) -> None:
         row = scratch(0, (z.shape[0], 1), z.dtype)

@@ -31,13 +31,18 @@ class Initializer:
 
 @dataclass(frozen=True)
 class Constant(Initializer):
-    """Every element is ``value``."""
+    """Every element is ``value``, or is the one of an array that stretches to the shape asked for."""
 
     name = "constant"
     value: float = 0.0
 
     def __post_init__(self) -> None:
-        settle(self, value=number("value", self.value))
+        if np.ndim(self.value):
+            if not np.isfinite(array := config.floats("value", self.value, "float64")).all():
+                raise ValueError(f"value must be of finite numbers; got {self.value!r}.")
+            settle(self, value=array)
+        else:
+            settle(self, value=number("value", self.value))
 
     def values(self, shape: tuple[int, ...]) -> np.ndarray:
         return np.full(shape, self.value)

@@ -113,6 +113,8 @@ class Input(Layer):
             config.float_type(dtype)
         if batch_size is not None:
             whole_number("batch_size", batch_size)
+        if batch_shape is not None and batch_size is not None:
+            raise ValueError("You cannot pass both `batch_size` and `batch_shape`: the latter has the batch's size.")
         if batch_shape is not None:
             if shape is not None or not isinstance(batch_shape, (tuple, list)):
                 raise ValueError(f"Give shape, or a tuple as batch_shape; got {shape!r} and {batch_shape!r}.")

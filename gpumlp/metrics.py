@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from gpumlp import config
 from gpumlp.losses import Loss
 from gpumlp.naming import flag, look_up, neutral, number, resolve, settle
 
@@ -19,19 +20,19 @@ class Metric:
     ----------
     name : str, optional
         In the history; the class's own when None.
-    dtype : None
-        A metric is computed in the model's type.
+    dtype : {"float32", "float64"}, optional
+        Without effect: a metric is computed in the model's type.
     weighted : bool
         Whether the sample weights count; ``compile`` says so.
     """
 
     name: str = None  # type: ignore[assignment]  # the class's own takes its place
-    dtype: None = None
+    dtype: str | None = None
     weighted: bool = field(default=False, kw_only=True)
     default_name: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        neutral(type(self).__name__, dtype=(self.dtype, None))
+        config.float_type(self.dtype)
         if not isinstance(self.name, (str, type(None))):
             raise ValueError(f"name must be a string; got {self.name!r}.")
         settle(self, name=self.name or self.default_name, weighted=flag("weighted", self.weighted))
@@ -123,11 +124,11 @@ _CLASSES: tuple[type[Metric], ...] = (
     SparseCategoricalAccuracy,
 )
 ACCURACY = ("accuracy", "acc")  # which one, the loss and the shapes say
-KNOWN: dict[str, type[Metric]] = {
+KNOWN: dict[str, type[Metric] | None] = {
     **{c.default_name: c for c in _CLASSES},
     "mse": MeanSquaredError,
     "mae": MeanAbsoluteError,
-    **dict.fromkeys(ACCURACY, Metric),
+    **dict.fromkeys(ACCURACY),
 }
 
 
@@ -148,7 +149,7 @@ def get(
     if not isinstance(identifier, str):
         return replace(resolve("metric", identifier, KNOWN, Metric), weighted=weighted)
     found = look_up("metric", identifier, KNOWN)
-    if found is Metric:
+    if found is None:
         if loss is None:
             raise ValueError(f"What {identifier!r} means depends on a model; name one of {', '.join(_ACCURACIES)}.")
         found = _ACCURACIES[
@@ -159,4 +160,4 @@ def get(
     return found(identifier, weighted=weighted)
 
 
-_ACCURACIES = {name: kind for name, kind in KNOWN.items() if "_accuracy" in name}
+_ACCURACIES = {name: kind for name, kind in KNOWN.items() if kind is not None and "_accuracy" in name}

@@ -52,8 +52,9 @@ def resolve(kind: str, identifier: object, known: Mapping[str, Any], base: type,
     """
     if isinstance(identifier, base):
         return identifier
-    if isinstance(identifier, type) and issubclass(identifier, base) and identifier is not base:
-        return identifier()
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        if identifier is not base or base in known.values():
+            return identifier()
     config: Mapping[str, Any] = {}
     name = identifier
     if isinstance(identifier, Mapping):

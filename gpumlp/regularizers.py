@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gpumlp.naming import number, resolve, settle
@@ -37,23 +37,26 @@ class L1L2:
         return total
 
 
-def L1(l1: float = 0.01) -> L1L2:
-    """Return the penalty l1 * sum |w|."""
-    return L1L2(l1=l1)
+@dataclass(frozen=True)
+class L1(L1L2):
+    """The penalty l1 * sum |w|."""
+
+    l1: float = 0.01
+    l2: float = field(default=0.0, init=False)
 
 
-def L2(l2: float = 0.01) -> L1L2:
-    """Return the penalty l2 * sum w^2."""
-    return L1L2(l2=l2)
+@dataclass(frozen=True)
+class L2(L1L2):
+    """The penalty l2 * sum w^2."""
+
+    l1: float = field(default=0.0, init=False)
+    l2: float = 0.01
 
 
 l1, l2, l1_l2 = L1, L2, L1L2
-KNOWN = {"l1": L1, "l2": L2, "l1_l2": L1L2}
+KNOWN: dict[str, type[L1L2]] = {"l1": L1, "l2": L2, "l1_l2": L1L2}
 
 
 def get(identifier: object) -> L1L2 | None:
     """Return the regularizer for a name, an `L1L2`, a class, a config dict or None; ValueError or TypeError else."""
-    for kind in (L1, L2, L1L2):  # the first two are functions here, classes in Keras
-        if identifier is kind:
-            return kind()
     return None if identifier is None else resolve("regularizer", identifier, KNOWN, L1L2)
