@@ -4,6 +4,8 @@ Each is written once over an array namespace ``xp`` (NumPy or CuPy). ``forward``
 ``z``; ``backward`` turns the gradient ``dy`` into ``dz`` in place. Gradients come from the retained OUTPUT ``y`` where
 that is possible, so that no pre-activation and no mask is stored; ``retains_input`` marks the ones that need ``z``.
 ``scratch(i, shape, dtype)`` gives work array number i. Kernels of other backends read ``name`` and the constants.
+
+Every value and slope holds for every number: far out it is the limit, also at infinity; NaN gives NaN.
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gpumlp import config
 from gpumlp.erf import erf
-from gpumlp.naming import look_up
+from gpumlp.naming import OWN, flag, number, resolve, settle
 
 Array = Any
 Scratch = Callable[..., Any]
+# Farther out sigmoid and the normal distribution's CDF are 0 or 1 in every floating-point type, so a product with z may
+# take FAR for z: no inf * 0, and no square that overflows.
+FAR = 1000.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Activation:
 
     name: ClassVar[str] = ""
     retains_input: ClassVar[bool] = False
+    rowwise: ClassVar[bool] = False  # over the elements of a row, not of each by itself
 
     def forward(self, xp: Any, z: Array, y: Array, scratch: Scratch) -> None:
         """Write f(z) into ``y``; ``y`` may be ``z`` itself unless ``retains_input``."""
@@ -38,14 +45,21 @@ class Activation:
         """Overwrite ``dy`` with dz = dy * f'(z)."""
         raise NotImplementedError
 
-    def __call__(self, x: object) -> np.ndarray:
-        """Return f(x) of an array, as Keras's functions do."""
-        z = np.asarray(x)
-        if not np.issubdtype(z.dtype, np.floating):
-            z = z.astype(np.float32)
-        y = np.empty_like(z)
-        self.forward(np, z.copy(), y, lambda i, shape, dtype: np.empty(shape, dtype))
-        return y
+    def __call__(self, x: object) -> Any:
+        """Return f(x) of a number or an array of any shape, lists too, in x's shape; softmax goes over the last axis.
+
+        float64 stays, everything else becomes the default floating-point type. Constants that a function of Keras takes
+        after x can be given here, too, in its order.
+        """
+        z = config.floats("x", x)
+        if z.ndim == 0 and self.rowwise:
+            raise ValueError(f"{self.name} goes over the last axis: x must have one; got the number {z}.")
+        rows = z.reshape(math.prod(z.shape[:-1]), *z.shape[-1:]) if z.ndim else z.reshape(1, 1)
+        y = np.empty(rows.shape, z.dtype)
+        if z.size:
+            with np.errstate(all="ignore"):  # what overflows is infinite
+                self.forward(np, rows.copy(), y, lambda i, shape, dtype: np.empty(shape, dtype))
+        return y.reshape(z.shape)[()]
 
     def get_config(self) -> dict[str, Any]:
         """Return the constants by their Keras names."""
@@ -72,6 +86,17 @@ class Relu(Activation):
 
     name = "relu"
 
+    def __call__(
+        self, x: object, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
+    ) -> Any:
+        """Return x above ``threshold``, at most ``max_value``, and negative_slope * (x - threshold) below it."""
+        slope, start = number("negative_slope", negative_slope), number("threshold", threshold)
+        most = math.inf if max_value is None else number("max_value", max_value, 0.0)
+        z = config.floats("x", x)
+        with np.errstate(all="ignore"):
+            below = slope * (z - start) if slope else np.where(np.isnan(z), z, 0.0)  # no 0 * -inf
+            return np.where(z > start, np.minimum(z, most), below).astype(z.dtype)[()]
+
     def forward(self, xp: Any, z: Array, y: Array, scratch: Scratch) -> None:
         xp.maximum(z, 0.0, out=y)
 
@@ -81,6 +106,12 @@ class Relu(Activation):
         xp.multiply(dy, mask, out=dy)
 
 
+def _positive(xp: Any, y: Array, out: Array) -> None:
+    """Write 1 where y > 0, else 0, NaN for NaN: factors that choose, where a sum with 1 - slope would lose the 1."""
+    xp.sign(y, out=out)
+    xp.maximum(out, 0.0, out=out)
+
+
 @dataclass(frozen=True)
 class LeakyRelu(Activation):
     """f(z) = z for z > 0, negative_slope * z otherwise."""
@@ -88,9 +119,12 @@ class LeakyRelu(Activation):
     name = "leaky_relu"
     negative_slope: float = 0.2
 
-    def __post_init__(self) -> None:
-        if not self.negative_slope >= 0:  # the sign of y must tell the sign of z
-            raise ValueError(f"negative_slope must be >= 0; got {self.negative_slope!r}.")
+    def __post_init__(self) -> None:  # the sign of y must tell the sign of z
+        settle(self, negative_slope=number("negative_slope", self.negative_slope, 0.0))
+
+    def __call__(self, x: object, negative_slope: float | None = None) -> Any:
+        """Return `Activation.__call__`, with another ``negative_slope`` where one is given."""
+        return super().__call__(x) if negative_slope is None else LeakyRelu(negative_slope)(x)
 
     def forward(self, xp: Any, z: Array, y: Array, scratch: Scratch) -> None:
         negative = scratch(0, z.shape, z.dtype)
@@ -100,10 +134,11 @@ class LeakyRelu(Activation):
         xp.add(y, negative, out=y)
 
     def backward(self, xp: Any, dy: Array, y: Array, z: Array | None, scratch: Scratch) -> None:
-        slope = scratch(0, dy.shape, dy.dtype)
-        xp.greater(y, 0.0, out=slope)
-        xp.multiply(slope, 1.0 - self.negative_slope, out=slope)
-        xp.add(slope, self.negative_slope, out=slope)
+        slope, positive = scratch(0, dy.shape, dy.dtype), scratch(1, dy.shape, dy.dtype)
+        _positive(xp, y, positive)
+        xp.subtract(1.0, positive, out=slope)
+        xp.multiply(slope, self.negative_slope, out=slope)
+        xp.add(slope, positive, out=slope)
         xp.multiply(dy, slope, out=dy)
 
 
@@ -115,8 +150,11 @@ class Elu(Activation):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.alpha >= 0:
-            raise ValueError(f"alpha must be >= 0; got {self.alpha!r}.")
+        settle(self, alpha=number("alpha", self.alpha, 0.0))
+
+    def __call__(self, x: object, alpha: float | None = None) -> Any:
+        """Return `Activation.__call__`, with another ``alpha`` where one is given."""
+        return super().__call__(x) if alpha is None else Elu(alpha)(x)
 
     def forward(self, xp: Any, z: Array, y: Array, scratch: Scratch) -> None:
         negative = scratch(0, z.shape, z.dtype)
@@ -128,12 +166,13 @@ class Elu(Activation):
 
     def backward(self, xp: Any, dy: Array, y: Array, z: Array | None, scratch: Scratch) -> None:
         # f' = 1 above zero, f + alpha below it. With alpha = 0 the sign of y no longer tells, but both give 0 there.
-        slope, positive = scratch(0, dy.shape, dy.dtype), scratch(1, dy.shape, dy.dtype)
-        xp.greater(y, 0.0, out=positive)
+        slope, positive, negative = (scratch(i, dy.shape, dy.dtype) for i in range(3))
+        _positive(xp, y, positive)
+        xp.subtract(1.0, positive, out=negative)
         xp.minimum(y, 0.0, out=slope)
-        xp.multiply(positive, 1.0 - self.alpha, out=positive)
-        xp.add(slope, positive, out=slope)
         xp.add(slope, self.alpha, out=slope)
+        xp.multiply(slope, negative, out=slope)
+        xp.add(slope, positive, out=slope)
         xp.multiply(dy, slope, out=dy)
 
 
@@ -154,11 +193,15 @@ class Tanh(Activation):
 
 
 def _sigmoid(xp: Any, z: Array, out: Array) -> None:
-    # 0.5 + 0.5 tanh(z / 2): one pass through the transcendental, and no overflow at either end
-    xp.multiply(z, 0.5, out=out)
-    xp.tanh(out, out=out)
-    xp.multiply(out, 0.5, out=out)
-    xp.add(out, 0.5, out=out)
+    # By exp rather than tanh: 0.5 + 0.5 tanh would lose the small values, which a logarithm is taken of, or a product
+    # with a large z. exp may overflow to infinity for z < -88 (float32), which gives the right 0; the limit avoids the
+    # warning.
+    low = -math.log(float(np.finfo(z.dtype).max)) + 1.0
+    xp.maximum(z, low, out=out)
+    xp.negative(out, out=out)
+    xp.exp(out, out=out)
+    xp.add(out, 1.0, out=out)
+    xp.reciprocal(out, out=out)
 
 
 @dataclass(frozen=True)
@@ -168,14 +211,7 @@ class Sigmoid(Activation):
     name = "sigmoid"
 
     def forward(self, xp: Any, z: Array, y: Array, scratch: Scratch) -> None:
-        # By exp rather than tanh: 0.5 + 0.5 tanh would lose the small values that a logarithm is taken of. exp may
-        # overflow to infinity for z < -88 (float32), which gives the right 0; clipping avoids the warning.
-        low = -math.log(float(np.finfo(z.dtype).max)) + 1.0
-        xp.maximum(z, low, out=y)
-        xp.negative(y, out=y)
-        xp.exp(y, out=y)
-        xp.add(y, 1.0, out=y)
-        xp.reciprocal(y, out=y)
+        _sigmoid(xp, z, y)
 
     def backward(self, xp: Any, dy: Array, y: Array, z: Array | None, scratch: Scratch) -> None:
         slope = scratch(0, dy.shape, dy.dtype)
@@ -184,16 +220,38 @@ class Sigmoid(Activation):
         xp.multiply(dy, slope, out=dy)
 
 
+def bound(xp: Any, z: Array, out: Array) -> None:
+    """Write z, its infinities as the largest numbers: no difference is NaN, and no product with a target of 0."""
+    most = float(np.finfo(z.dtype).max)
+    xp.clip(z, -most, most, out=out)
+
+
 @dataclass(frozen=True)
 class Softmax(Activation):
     """f(z)_j = exp(z_j) / sum_k exp(z_k) over each row."""
 
     name = "softmax"
+    rowwise = True
+
+    def __call__(self, x: object, axis: int | tuple[int, ...] = -1) -> Any:
+        """Return `Activation.__call__`, over another ``axis``, or over several together, where they are given."""
+        if axis == -1:
+            return super().__call__(x)
+        array = config.floats("x", x)
+        axes = axis if isinstance(axis, tuple) else (axis,)
+        good = all(isinstance(a, int) and -array.ndim <= a < array.ndim for a in axes)
+        if not axes or not good or len({a % array.ndim for a in axes}) < len(axes):
+            raise ValueError(f"axis must be one, or several, of x's {array.ndim} axes; got {axis!r}.")
+        last = tuple(range(-len(axes), 0))
+        moved = np.moveaxis(array, axes, last)
+        rows = moved.reshape(*moved.shape[: -len(axes)], math.prod(moved.shape[-len(axes) :]))
+        return np.moveaxis(super().__call__(rows).reshape(moved.shape), last, axes)
 
     def forward(self, xp: Any, z: Array, y: Array, scratch: Scratch) -> None:
         row = scratch(0, (z.shape[0], 1), z.dtype)
-        xp.max(z, axis=1, keepdims=True, out=row)
-        xp.subtract(z, row, out=y)
+        bound(xp, z, y)
+        xp.max(y, axis=1, keepdims=True, out=row)
+        xp.subtract(y, row, out=y)
         xp.exp(y, out=y)
         xp.sum(y, axis=1, keepdims=True, out=row)
         xp.divide(y, row, out=y)
@@ -214,6 +272,13 @@ class Gelu(Activation):
     retains_input = True
     approximate: bool = False
 
+    def __post_init__(self) -> None:
+        settle(self, approximate=flag("approximate", self.approximate))
+
+    def __call__(self, x: object, approximate: bool | None = None) -> Any:
+        """Return `Activation.__call__`, in the form that ``approximate`` says where it is given."""
+        return super().__call__(x) if approximate is None else Activation.__call__(Gelu(approximate), x)
+
     def _cdf(self, xp: Any, z: Array, out: Array, scratch: Scratch, first: int) -> None:
         if self.approximate:  # 0.5 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))
             xp.multiply(z, z, out=out)
@@ -230,15 +295,20 @@ class Gelu(Activation):
         xp.add(out, 0.5, out=out)
 
     def forward(self, xp: Any, z: Array, y: Array, scratch: Scratch) -> None:
-        self._cdf(xp, z, y, scratch, 0)
-        xp.multiply(y, z, out=y)
+        near = scratch(0, z.shape, z.dtype)
+        xp.clip(z, -FAR, FAR, out=near)
+        self._cdf(xp, near, y, scratch, 1)
+        xp.maximum(z, -FAR, out=near)
+        xp.multiply(y, near, out=y)
 
     def backward(self, xp: Any, dy: Array, y: Array, z: Array | None, scratch: Scratch) -> None:
         assert z is not None
-        cdf, slope = scratch(0, z.shape, z.dtype), scratch(1, z.shape, z.dtype)
-        self._cdf(xp, z, cdf, scratch, 2)
+        cdf, slope, near = (scratch(i, z.shape, z.dtype) for i in range(3))
+        xp.clip(z, -FAR, FAR, out=near)
+        z = near
+        self._cdf(xp, z, cdf, scratch, 3)
         if self.approximate:  # cdf' = 2 cdf (1 - cdf) u',  u' = sqrt(2/pi) (1 + 3 * 0.044715 z^2)
-            factor = scratch(2, z.shape, z.dtype)
+            factor = scratch(3, z.shape, z.dtype)
             xp.multiply(z, z, out=slope)
             xp.multiply(slope, 3 * 0.044715, out=slope)
             xp.add(slope, 1.0, out=slope)
@@ -264,16 +334,21 @@ class Silu(Activation):
     retains_input = True
 
     def forward(self, xp: Any, z: Array, y: Array, scratch: Scratch) -> None:
-        _sigmoid(xp, z, y)
-        xp.multiply(y, z, out=y)
+        near = scratch(0, z.shape, z.dtype)
+        xp.maximum(z, -FAR, out=near)
+        _sigmoid(xp, near, y)
+        xp.multiply(y, near, out=y)
 
     def backward(self, xp: Any, dy: Array, y: Array, z: Array | None, scratch: Scratch) -> None:
         assert z is not None
-        s, slope = scratch(0, z.shape, z.dtype), scratch(1, z.shape, z.dtype)
-        _sigmoid(xp, z, s)
-        xp.subtract(z, y, out=slope)  # s' z + s = s (1 + z - z s) = s (1 + z - y)
+        s, slope, near = (scratch(i, z.shape, z.dtype) for i in range(3))
+        xp.clip(z, -FAR, FAR, out=near)
+        _sigmoid(xp, near, s)
+        xp.negative(near, out=slope)
+        _sigmoid(xp, slope, slope)  # 1 - s, without the difference's rounding, which z would magnify
+        xp.multiply(slope, near, out=slope)
         xp.add(slope, 1.0, out=slope)
-        xp.multiply(slope, s, out=slope)
+        xp.multiply(slope, s, out=slope)  # s' z + s = s (1 + z (1 - s))
         xp.multiply(dy, slope, out=dy)
 
 
@@ -288,7 +363,7 @@ KNOWN: Mapping[str, Activation] = {
 
 
 def get(identifier: object) -> Activation:
-    """Return the activation for a name, an `Activation`, or None (linear).
+    """Return the activation for a name, a class or instance of `Activation`, a config dict, or None (linear).
 
     Raises
     ------
@@ -297,13 +372,4 @@ def get(identifier: object) -> Activation:
     TypeError
         For anything else, a Python function included: the package could not differentiate it.
     """
-    if identifier is None:
-        return linear
-    if isinstance(identifier, Activation):
-        return identifier
-    if isinstance(identifier, str):
-        return look_up("activation", identifier, KNOWN)
-    raise TypeError(
-        f"activation must be a name such as 'relu' or one of gpumlp.activations; got {identifier!r}. "
-        "A function of your own has no gradient here."
-    )
+    return linear if identifier is None else resolve("activation", identifier, KNOWN, Activation, OWN)

@@ -10,7 +10,7 @@ from typing import Any
 
 from gpumlp.engine.gate import apart
 from gpumlp.layers import whole_number
-from gpumlp.training.progress import Progress
+from gpumlp.training.progress import Progress, say
 
 Logs = dict[str, Any] | None
 Hook = Callable[..., None] | None
@@ -246,10 +246,10 @@ class EarlyStopping(Callback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         if self.stopped_epoch and self.verbose:
-            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
             if self.verbose:
-                print(f"Restoring the weights of the best epoch: {self.best_epoch + 1}")
+                say(f"Restoring the weights of the best epoch: {self.best_epoch + 1}")
             self.model.set_weights(self.best_weights)
 
 

@@ -303,7 +303,7 @@ def loss_case(shape: tuple[int, int], loss: losses.Loss, kind: str, weighted: bo
 def metric_case(shape: tuple[int, int], kind: type[metrics.Metric], weighted: bool) -> Case:
     """Return a metric's total and divisor."""
     b, o = shape
-    metric = kind("", weighted)
+    metric = kind(weighted=weighted)
     sparse = kind is metrics.SparseCategoricalAccuracy
     real = "squared" in kind.default_name or "absolute" in kind.default_name
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 FLOAT_TYPES = ("float32", "float64")
@@ -27,10 +29,38 @@ def float_type(value: object = None) -> np.dtype:
     ValueError
         For anything but float32 and float64.
     """
-    name = _floatx if value is None else np.dtype(value).name  # type: ignore[call-overload]
+    try:
+        name = _floatx if value is None else np.dtype(value).name  # type: ignore[call-overload]
+    except TypeError:  # NumPy's word for a name that it does not know
+        name = ""
     if name not in FLOAT_TYPES:
         raise ValueError(f"dtype must be one of {', '.join(FLOAT_TYPES)}; got {value!r}.")
     return np.dtype(name)
+
+
+def floats(name: str, value: object, dtype: object = None) -> np.ndarray:
+    """Return ``value``, an array or nested lists of any shape, as an array of floating-point numbers.
+
+    Of ``dtype``; with None an array of float64 stays, and everything else becomes the default type.
+
+    Raises
+    ------
+    TypeError
+        If it holds anything but numbers, or hides some of them behind a mask.
+    ValueError
+        If it is ragged.
+    """
+    try:
+        array: Any = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers; rows differ in length ({error}).") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be an array of numbers; got {type(value).__name__} of dtype {array.dtype}.")
+    if hasattr(value, "mask") and hasattr(value, "filled"):
+        raise TypeError(f"{name} is a masked array, and a mask would be lost. Give {name}.filled(value) or weights.")
+    wide = dtype is None and array.dtype == np.float64 and hasattr(value, "dtype")
+    with np.errstate(over="ignore"):  # a number too large for the type is infinite in it
+        return array.astype(array.dtype if wide else float_type(dtype), copy=False)
 
 
 NONFINITE = ("warn", "error", "ignore")

@@ -20,6 +20,7 @@ import numpy as np
 
 from gpumlp import activations, config, initializers, random, regularizers
 from gpumlp.attributes import Attributes
+from gpumlp.naming import neutral
 
 Shape = tuple[int, ...]
 _names: Counter[str] = Counter()
@@ -151,6 +152,7 @@ class Layer(Attributes):
 
     def __init__(
         self,
+        *,
         name: str | None = None,
         input_shape: object = None,
         input_dim: int | None = None,
@@ -241,9 +243,33 @@ class Layer(Attributes):
 
 
 class Input(Layer):
-    """The shape of one sample: ``Input(shape=(4,))`` or ``Input((4,))``."""
+    """The shape of one sample: ``Input(shape=(4,))`` or ``Input((4,))``.
 
-    def __init__(self, shape: object = None, name: str | None = None) -> None:
+    ``batch_shape`` is that with the batch's size before it. A batch's size binds nobody: models take any.
+    """
+
+    def __init__(
+        self,
+        shape: object = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        sparse: bool | None = None,
+        ragged: bool | None = None,
+        batch_shape: tuple[int | None, ...] | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        neutral("Input", sparse=(sparse or None, None), ragged=(ragged or None, None))
+        if dtype is not None:
+            config.float_type(dtype)
+        if batch_size is not None:
+            whole_number("batch_size", batch_size)
+        if batch_shape is not None and batch_size is not None:
+            raise ValueError("You cannot pass both `batch_size` and `batch_shape`: the latter has the batch's size.")
+        if batch_shape is not None:
+            if shape is not None or not isinstance(batch_shape, (tuple, list)):
+                raise ValueError(f"Give shape, or a tuple as batch_shape; got {shape!r} and {batch_shape!r}.")
+            shape = tuple(batch_shape[1:])
         if shape is None:
             raise ValueError("Input needs shape=, the shape of one sample, such as Input(shape=(1,)).")
         super().__init__(name=name, input_shape=shape)
@@ -302,7 +328,8 @@ class Activation(Layer):
 class Dropout(Layer):
     """In training, zero each element with probability ``rate`` and divide the others by 1 - rate."""
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, rate: float, noise_shape: object = None, seed: int | None = None, **kwargs: Any) -> None:
+        neutral("Dropout", noise_shape=(noise_shape, None))
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
             raise ValueError(f"rate must lie in [0, 1); got {rate!r}.")
         self.rate = float(rate)
@@ -312,6 +339,10 @@ class Dropout(Layer):
 
 class Flatten(Layer):
     """Samples of any shape become samples of one axis."""
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
+        neutral("Flatten", data_format=(None if data_format == "channels_last" else data_format, None))
+        super().__init__(**kwargs)
 
     def output_shape(self, shape: Shape) -> Shape:
         return (math.prod(shape),)

@@ -3,30 +3,60 @@
 A loss of predictions p[B, O] and targets t[B, O] (labels of shape (B, 1) for the sparse one) is a value per sample
 (a mean over the O outputs, except for the categorical ones); the batch's loss is sum(value * sample_weight) / B, as in
 Keras's ``sum_over_batch_size``: the divisor is B, not the sum of the weights.
+
+The fields of a loss are its arguments, in Keras's order. Called on arrays of any shape, it goes over their last axis.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from gpumlp.naming import look_up
+from gpumlp import config
+from gpumlp.activations import bound
+from gpumlp.naming import OWN, flag, neutral, number, resolve, settle
 
 Array = Any
 Scratch = Callable[..., Any]
 EPSILON = 1e-7  # Keras's fuzz factor: probabilities are clipped to [EPSILON, 1 - EPSILON] before the logarithm
+MEAN = "sum_over_batch_size"
+REDUCTIONS = (MEAN, "mean", "sum", "mean_with_sample_weight", "none", None)
 
 
-@dataclass(frozen=True)
 class Loss:
-    """A loss with its constants."""
+    """A loss with its constants.
 
-    name: ClassVar[str] = ""
+    Parameters
+    ----------
+    reduction : str or None
+        Of the values of the samples, where the loss is called on arrays: one of `REDUCTIONS`. A model takes their mean.
+    name : str
+    dtype : {"float32", "float64"}, optional
+        Of the arithmetic where the loss is called on arrays; with None float64 stays, anything else becomes the default
+        type. In a model that of the model counts.
+    """
+
+    name: str
+    reduction: str | None
+    dtype: str | None
     sparse: ClassVar[bool] = False  # targets are class numbers of shape (B, 1)
+    broadcasts: ClassVar[bool] = True  # called on arrays, as Keras's regression losses do and its others do not
+
+    def __post_init__(self) -> None:
+        if not any(
+            self.reduction is r or (isinstance(self.reduction, str) and self.reduction == r) for r in REDUCTIONS
+        ):
+            expected = ", ".join(map(repr, REDUCTIONS))
+            raise ValueError(f"Invalid value for argument `reduction`: expected {expected}; got {self.reduction!r}.")
+        if not isinstance(self.name, str):
+            raise ValueError(f"name must be a string; got {self.name!r}.")
+        if self.dtype is not None:
+            config.float_type(self.dtype)
 
     def per_sample(self, xp: Any, t: Array, p: Array, dp: Array, values: Array, scratch: Scratch) -> None:
         """Write the loss of each sample into ``values[B]`` and its gradient by ``p`` into ``dp[B, O]``."""
@@ -43,16 +73,90 @@ class Loss:
         xp.multiply(dp, 1.0 / rows, out=dp)
         return float(xp.sum(values)) / rows
 
-    def __call__(self, y_true: object, y_pred: object, sample_weight: object = None) -> float:
-        """Return the loss of arrays, as Keras's objects do."""
-        p = np.atleast_2d(np.asarray(y_pred, dtype=np.result_type(np.asarray(y_pred), np.float32)))
-        t = np.asarray(y_true, dtype=p.dtype).reshape((p.shape[0], -1))
-        w = None if sample_weight is None else np.asarray(sample_weight, dtype=p.dtype).reshape(-1)
-        return self.batch(np, t, p, w, np.empty_like(p), lambda i, shape, dtype: np.empty(shape, dtype))
+    def __call__(self, y_true: object, y_pred: object, sample_weight: object = None) -> Any:
+        """Return the loss of arrays of any shape, each a list or a number too, as Keras's objects do.
+
+        The last axis has a sample's outputs, so there is a value for each place of the others; these are multiplied
+        by ``sample_weight`` and reduced. Where two arrays differ by one axis, a last axis of size 1 comes or goes.
+
+        Returns
+        -------
+        A NumPy number, or an array with reduction None.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the shapes do not go together, or the values are no numbers.
+        """
+        p = config.floats("y_pred", y_pred, self.dtype)
+        t, p = _same_rank(config.floats("y_true", y_true, p.dtype), p)
+        if p.ndim == 0 and t.ndim == 0:
+            raise ValueError(f"{self.name} goes over the last axis: y_true and y_pred must have one; got two numbers.")
+        t, p = self._paired(t, p)
+        if p.shape[-1] == 0:
+            raise ValueError(f"{self.name} is a mean over outputs; y_pred of shape {p.shape} has none.")
+        values, rows = np.empty(p.shape[:-1], p.dtype), math.prod(p.shape[:-1])
+        flat = p.reshape(rows, p.shape[-1])
+        with np.errstate(all="ignore"):  # what overflows is infinite
+            self.per_sample(
+                np, t.reshape(rows, t.shape[-1]), flat, np.empty_like(flat), values.reshape(rows), _new_array
+            )
+            return _reduced(values, sample_weight, self.reduction)
+
+    def _paired(self, t: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return both in the same shape; ValueError where they do not go together."""
+        if not self.broadcasts:
+            if t.shape != p.shape:
+                raise ValueError(f"{self.name}: y_true and y_pred must have the same shape; got {t.shape}, {p.shape}.")
+            return t, p
+        shape = _common_shape(self.name, y_true=t, y_pred=p)
+        return np.broadcast_to(t, shape), np.broadcast_to(p, shape)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constants by their Keras names."""
-        return dataclasses.asdict(self)
+        """Return the arguments by their Keras names."""
+        fields: Any = dataclasses.fields(self)  # type: ignore[arg-type]  # of the subclasses, which are dataclasses
+        return {f.name: getattr(self, f.name) for f in fields if f.name != "dtype"}
+
+
+def _new_array(index: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.empty(shape, dtype)
+
+
+def _same_rank(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both of the same rank where one has a last axis of size 1 too many: (n, 1) to (n,), else taken away."""
+    if a.ndim == b.ndim + 1 and a.shape[-1] == 1:
+        return (a, b[:, None]) if b.ndim == 1 else (a[..., 0], b)
+    if b.ndim == a.ndim + 1 and b.shape[-1] == 1:
+        return (a[:, None], b) if a.ndim == 1 else (a, b[..., 0])
+    return a, b
+
+
+def _common_shape(name: str, **arrays: np.ndarray) -> tuple[int, ...]:
+    shapes = {key: a.shape for key, a in arrays.items()}
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
+        raise ValueError(f"{name}: the shapes do not go together: {listed}.") from None
+
+
+def _reduced(values: np.ndarray, sample_weight: object, reduction: str | None) -> Any:
+    """Return the values times their weights, reduced; a number or an empty vector as it is, as in Keras."""
+    divisor: Any = None
+    if sample_weight is not None:
+        weights = config.floats("sample_weight", sample_weight, values.dtype)
+        values, weights = _same_rank(values, weights)
+        _common_shape("sample_weight must have one weight per value", values=values, sample_weight=weights)
+        values = values * weights
+        divisor = weights.sum()
+    if reduction in (None, "none") or values.shape in ((), (0,)):
+        return values[()]
+    total = values.sum()
+    if reduction == "sum":
+        return total
+    if reduction != "mean_with_sample_weight" or divisor is None:
+        divisor = values.dtype.type(values.size)
+    return total / divisor if divisor else np.zeros_like(total)
 
 
 def _mean_of_rows(xp: Any, a: Array, values: Array) -> None:
@@ -64,7 +168,9 @@ def _mean_of_rows(xp: Any, a: Array, values: Array) -> None:
 class MeanSquaredError(Loss):
     """mean_o (p - t)^2."""
 
-    name = "mean_squared_error"
+    reduction: str | None = MEAN
+    name: str = "mean_squared_error"
+    dtype: str | None = None
 
     def per_sample(self, xp: Any, t: Array, p: Array, dp: Array, values: Array, scratch: Scratch) -> None:
         square = scratch(1, p.shape, p.dtype)
@@ -78,7 +184,9 @@ class MeanSquaredError(Loss):
 class MeanAbsoluteError(Loss):
     """mean_o |p - t|, with gradient 0 where p = t."""
 
-    name = "mean_absolute_error"
+    reduction: str | None = MEAN
+    name: str = "mean_absolute_error"
+    dtype: str | None = None
 
     def per_sample(self, xp: Any, t: Array, p: Array, dp: Array, values: Array, scratch: Scratch) -> None:
         error = scratch(1, p.shape, p.dtype)
@@ -93,12 +201,14 @@ class MeanAbsoluteError(Loss):
 class Huber(Loss):
     """mean_o of e^2 / 2 for |e| <= delta, delta |e| - delta^2 / 2 beyond (Huber 1964)."""
 
-    name = "huber"
     delta: float = 1.0
+    reduction: str | None = MEAN
+    name: str = "huber"
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.delta > 0:
-            raise ValueError(f"delta must be > 0; got {self.delta!r}.")
+        settle(self, delta=number("delta", self.delta, 0.0, above=True))
+        super().__post_init__()
 
     def per_sample(self, xp: Any, t: Array, p: Array, dp: Array, values: Array, scratch: Scratch) -> None:
         error = scratch(1, p.shape, p.dtype)
@@ -112,35 +222,38 @@ class Huber(Loss):
         xp.multiply(dp, 1.0 / p.shape[1], out=dp)
 
 
+class Crossentropy(Loss):
+    """What the cross-entropies share: their arguments, looked at."""
+
+    from_logits: bool
+    label_smoothing: float
+    axis: int
+    broadcasts = False
+
+    def __post_init__(self) -> None:
+        neutral(type(self).__name__, axis=(self.axis, -1))
+        smoothing = number("label_smoothing", self.label_smoothing, 0.0, 1.0)
+        settle(self, from_logits=flag("from_logits", self.from_logits), label_smoothing=smoothing)
+        super().__post_init__()
+
+
 def _log_softmax(xp: Any, z: Array, out: Array, softmax: Array, row: Array) -> None:
-    xp.max(z, axis=1, keepdims=True, out=row)
-    xp.subtract(z, row, out=out)
+    bound(xp, z, out)
+    xp.max(out, axis=1, keepdims=True, out=row)
+    xp.subtract(out, row, out=out)
     xp.exp(out, out=softmax)
     xp.sum(softmax, axis=1, keepdims=True, out=row)
     xp.divide(softmax, row, out=softmax)
     xp.log(row, out=row)
     xp.subtract(out, row, out=out)
+    bound(xp, out, out)
 
 
-@dataclass(frozen=True)
-class CategoricalCrossentropy(Loss):
-    """-sum_o t log p, with p first divided by its row's sum and clipped to [1e-7, 1 - 1e-7].
-
-    With ``from_logits``, p are logits and log softmax(p) takes the place of log p. ``label_smoothing`` s replaces t by
-    t (1 - s) + s / O. Where the clip is active the gradient is zero.
-    """
-
-    name = "categorical_crossentropy"
-    from_logits: bool = False
-    label_smoothing: float = 0.0
+class _Categorical(Crossentropy):
+    """-sum_o t log p of targets that `targets` makes [B, O]."""
 
     def targets(self, xp: Any, t: Array, p: Array, scratch: Scratch) -> Array:
-        if not self.label_smoothing:
-            return t
-        smooth = scratch(4, p.shape, p.dtype)
-        xp.multiply(t, 1.0 - self.label_smoothing, out=smooth)
-        xp.add(smooth, self.label_smoothing / p.shape[1], out=smooth)
-        return smooth
+        raise NotImplementedError
 
     def per_sample(self, xp: Any, t: Array, p: Array, dp: Array, values: Array, scratch: Scratch) -> None:
         t = self.targets(xp, t, p, scratch)
@@ -172,12 +285,59 @@ class CategoricalCrossentropy(Loss):
 
 
 @dataclass(frozen=True)
-class SparseCategoricalCrossentropy(CategoricalCrossentropy):
+class CategoricalCrossentropy(_Categorical):
+    """-sum_o t log p, with p first divided by its row's sum and clipped to [1e-7, 1 - 1e-7].
+
+    With ``from_logits``, p are logits and log softmax(p) takes the place of log p. ``label_smoothing`` s replaces t by
+    t (1 - s) + s / O. Where the clip is active the gradient is zero.
+    """
+
+    from_logits: bool = False
+    label_smoothing: float = 0.0
+    axis: int = -1
+    reduction: str | None = MEAN
+    name: str = "categorical_crossentropy"
+    dtype: str | None = None
+
+    def targets(self, xp: Any, t: Array, p: Array, scratch: Scratch) -> Array:
+        if not self.label_smoothing:
+            return t
+        smooth = scratch(4, p.shape, p.dtype)
+        xp.multiply(t, 1.0 - self.label_smoothing, out=smooth)
+        xp.add(smooth, self.label_smoothing / p.shape[1], out=smooth)
+        return smooth
+
+
+@dataclass(frozen=True)
+class SparseCategoricalCrossentropy(_Categorical):
     """Categorical cross-entropy of class numbers: t holds integers in [0, O), shape (B, 1)."""
 
-    name = "sparse_categorical_crossentropy"
     sparse = True
-    label_smoothing: float = dataclasses.field(default=0.0, init=False)
+    label_smoothing = 0.0
+    from_logits: bool = False
+    ignore_class: int | None = None
+    reduction: str | None = MEAN
+    axis: int = -1
+    name: str = "sparse_categorical_crossentropy"
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        neutral(type(self).__name__, ignore_class=(self.ignore_class, None))
+        super().__post_init__()
+
+    def _paired(self, t: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        labels = t[..., 0] if t.ndim == p.ndim and t.shape[-1] == 1 else t
+        if p.ndim == 0 or labels.shape != p.shape[:-1]:
+            raise ValueError(
+                f"{self.name}: y_true and y_pred must have the same shape up to y_pred's last axis, the classes; "
+                f"got {t.shape}, {p.shape}."
+            )
+        good = (labels >= 0) & (labels < p.shape[-1]) & (labels == np.floor(labels))
+        if not good.all():
+            raise ValueError(
+                f"{self.name}: y_true must hold class numbers 0 to {p.shape[-1] - 1}; got {labels[~good].flat[0]:g}."
+            )
+        return labels[..., None], p
 
     def targets(self, xp: Any, t: Array, p: Array, scratch: Scratch) -> Array:
         one_hot = scratch(4, p.shape, p.dtype)
@@ -188,15 +348,18 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
 
 
 @dataclass(frozen=True)
-class BinaryCrossentropy(Loss):
+class BinaryCrossentropy(Crossentropy):
     """mean_o of -(t log p + (1 - t) log(1 - p)), p clipped to [1e-7, 1 - 1e-7]; p are logits with ``from_logits``.
 
     ``label_smoothing`` s replaces t by t (1 - s) + s / 2. Where the clip is active the gradient is zero.
     """
 
-    name = "binary_crossentropy"
     from_logits: bool = False
     label_smoothing: float = 0.0
+    axis: int = -1
+    reduction: str | None = MEAN
+    name: str = "binary_crossentropy"
+    dtype: str | None = None
 
     def per_sample(self, xp: Any, t: Array, p: Array, dp: Array, values: Array, scratch: Scratch) -> None:
         a, b = scratch(1, p.shape, p.dtype), scratch(2, p.shape, p.dtype)
@@ -206,14 +369,16 @@ class BinaryCrossentropy(Loss):
             xp.add(smooth, 0.5 * self.label_smoothing, out=smooth)
             t = smooth
         if self.from_logits:  # max(z, 0) - z t + log(1 + exp(-|z|)), gradient sigmoid(z) - t
-            xp.absolute(p, out=a)
+            z = scratch(4, p.shape, p.dtype)
+            bound(xp, p, z)
+            xp.absolute(z, out=a)
             xp.negative(a, out=a)
             xp.exp(a, out=a)
             xp.log1p(a, out=a)
-            xp.maximum(p, 0.0, out=b)
+            xp.maximum(z, 0.0, out=b)
             xp.add(a, b, out=a)
-            xp.subtract(p, a, out=dp)  # p - softplus(p) = log sigmoid(p)
-            xp.multiply(p, t, out=b)
+            xp.subtract(z, a, out=dp)  # z - softplus(z) = log sigmoid(z)
+            xp.multiply(z, t, out=b)
             xp.exp(dp, out=dp)
             xp.subtract(dp, t, out=dp)
             xp.subtract(a, b, out=a)
@@ -246,7 +411,6 @@ _CLASSES: tuple[type[Loss], ...] = (
 )
 KNOWN: dict[str, type[Loss]] = {
     **{c.name: c for c in _CLASSES},
-    **{c.__name__: c for c in _CLASSES},
     "mse": MeanSquaredError,
     "mae": MeanAbsoluteError,
     "bce": BinaryCrossentropy,
@@ -254,7 +418,9 @@ KNOWN: dict[str, type[Loss]] = {
 
 
 def get(identifier: object) -> Loss:
-    """Return the loss for a name, a class or an instance.
+    """Return the loss that a model can be trained on, for a name, a class, an instance or a config dict.
+
+    It has the name that the kernels know it by, whatever it was called.
 
     Raises
     ------
@@ -262,11 +428,13 @@ def get(identifier: object) -> Loss:
         For an unknown name.
     TypeError
         For anything else, a Python function included: the package could not differentiate it.
+    NotImplementedError
+        For a reduction other than the mean over the batch.
     """
-    if isinstance(identifier, Loss):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Loss):
-        return identifier()
-    if isinstance(identifier, str):
-        return look_up("loss", identifier, KNOWN)()
-    raise TypeError(f"loss must be a name such as 'mse' or one of gpumlp.losses; got {identifier!r}.")
+    loss: Any = resolve("loss", identifier, KNOWN, Loss, OWN)
+    if loss.reduction not in (MEAN, "mean"):
+        raise NotImplementedError(
+            f"A model is trained on the mean over the batch; {loss.name} has reduction={loss.reduction!r}. "
+            f"Leave it at {MEAN!r} in compile; called on arrays, a loss has all of Keras's."
+        )
+    return loss if loss.name == type(loss).name else dataclasses.replace(loss, name=type(loss).name)

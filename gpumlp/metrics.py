@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from gpumlp import config
 from gpumlp.losses import Loss
-from gpumlp.naming import look_up
+from gpumlp.naming import flag, look_up, neutral, number, resolve, settle
 
 Array = Any
 
 
 @dataclass(frozen=True)
 class Metric:
-    """An average over samples. ``weighted`` ones use the sample weights."""
+    """An average over samples.
 
-    name: str = ""
-    weighted: bool = False
+    Parameters
+    ----------
+    name : str, optional
+        In the history; the class's own when None.
+    dtype : {"float32", "float64"}, optional
+        Without effect: a metric is computed in the model's type.
+    weighted : bool
+        Whether the sample weights count; ``compile`` says so.
+    """
+
+    name: str = None  # type: ignore[assignment]  # the class's own takes its place
+    dtype: str | None = None
+    weighted: bool = field(default=False, kw_only=True)
     default_name: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        if not self.name:
-            object.__setattr__(self, "name", self.default_name)
+        config.float_type(self.dtype)
+        if not isinstance(self.name, (str, type(None))):
+            raise ValueError(f"name must be a string; got {self.name!r}.")
+        settle(self, name=self.name or self.default_name, weighted=flag("weighted", self.weighted))
 
     def values(self, xp: Any, t: Array, p: Array, values: Array, scratch: Any) -> None:
         """Write the value of each sample of targets t and predictions p[B, O] into ``values[B]``."""
@@ -61,10 +75,16 @@ class MeanAbsoluteError(Metric):
         xp.mean(error, axis=1, out=values)
 
 
+@dataclass(frozen=True)
 class BinaryAccuracy(Metric):
-    """The share of outputs on the target's side of 0.5."""
+    """The share of outputs on the target's side of 0.5, the only ``threshold`` there is."""
 
     default_name = "binary_accuracy"
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        neutral(type(self).__name__, threshold=(number("threshold", self.threshold), 0.5))
+        super().__post_init__()
 
     def values(self, xp: Any, t: Array, p: Array, values: Array, scratch: Any) -> None:
         guess = scratch(1, p.shape, p.dtype)
@@ -103,30 +123,42 @@ _CLASSES: tuple[type[Metric], ...] = (
     CategoricalAccuracy,
     SparseCategoricalAccuracy,
 )
-_SHORT = {"mse": MeanSquaredError, "mae": MeanAbsoluteError}
+ACCURACY = ("accuracy", "acc")  # which one, the loss and the shapes say
 KNOWN: dict[str, type[Metric] | None] = {
     **{c.default_name: c for c in _CLASSES},
-    **{c.__name__: c for c in _CLASSES},
-    **_SHORT,
-    **dict.fromkeys(("accuracy", "acc"), Metric),
+    "mse": MeanSquaredError,
+    "mae": MeanAbsoluteError,
+    **dict.fromkeys(ACCURACY),
 }
 
 
-def get(identifier: object, loss: Loss, target_width: int, output_width: int, weighted: bool = False) -> Metric:
-    """Return the metric for a name or an object; its name in the history is the string given.
+def get(
+    identifier: object,
+    *,
+    loss: Loss | None = None,
+    target_width: int | None = None,
+    output_width: int | None = None,
+    weighted: bool = False,
+) -> Any:
+    """Return the metric for a name, a class, an instance or a config dict; None for None.
 
-    "accuracy" means binary accuracy for one output, sparse categorical accuracy for labels, categorical otherwise.
+    Its name in the history is the string given. "accuracy" means binary accuracy for one output, sparse categorical
+    accuracy for labels, categorical otherwise: with a model's loss and widths, else it is a ValueError.
     """
-    if isinstance(identifier, Metric):
-        return type(identifier)(identifier.name, weighted)
-    if isinstance(identifier, type) and issubclass(identifier, Metric):
-        return identifier("", weighted)
+    if identifier is None:
+        return None
     if not isinstance(identifier, str):
-        raise TypeError(f"a metric must be a name such as 'accuracy' or one of gpumlp.metrics; got {identifier!r}.")
+        return replace(resolve("metric", identifier, KNOWN, Metric), weighted=weighted)
     found = look_up("metric", identifier, KNOWN)
-    if found is Metric:
-        if output_width == 1:
-            found = BinaryAccuracy
-        else:
-            found = SparseCategoricalAccuracy if loss.sparse or target_width == 1 else CategoricalAccuracy
-    return found(identifier, weighted)
+    if found is None:
+        if loss is None:
+            raise ValueError(f"What {identifier!r} means depends on a model; name one of {', '.join(_ACCURACIES)}.")
+        found = _ACCURACIES[
+            "binary_accuracy" if output_width == 1
+            else "sparse_categorical_accuracy" if loss.sparse or target_width == 1
+            else "categorical_accuracy"
+        ]  # fmt: skip
+    return found(identifier, weighted=weighted)
+
+
+_ACCURACIES = {name: kind for name, kind in KNOWN.items() if kind is not None and "_accuracy" in name}

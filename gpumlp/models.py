@@ -16,7 +16,9 @@ from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network, describe
 from gpumlp.engine.runner import Runner, together
 from gpumlp.layers import Input, Layer, Shape, Snapshot, checked_weights, feature_shape, whole_number, without_batch
+from gpumlp.naming import neutral
 from gpumlp.training import data, loop, samples
+from gpumlp.training.progress import say
 
 
 class Sequential(Attributes):
@@ -217,11 +219,15 @@ class Sequential(Attributes):
         for layer in owners:
             layer.set_weights([next(rest) for _ in layer.weight_shapes])
 
-    def summary(self, print_fn: Any = None) -> None:
-        """Print a table of the layers, their output shapes and parameter counts."""
+    def summary(self, line_length: None = None, positions: None = None, print_fn: Any = None) -> None:
+        """Show a table of the layers, their output shapes and parameter counts; its columns are as wide as they need.
+
+        ``print_fn`` gets the text; the standard output when None.
+        """
         from gpumlp.summary import summarize
 
-        (print_fn or print)(summarize(self.name, self.layers, self._runner.network, self.dtype))
+        neutral("summary", line_length=(line_length, None), positions=(positions, None))
+        (print_fn or say)(summarize(self.name, self.layers, self._runner.network, self.dtype))
 
     # ---- compile ---------------------------------------------------------------------------------------------------
 
@@ -334,8 +340,8 @@ class Sequential(Attributes):
         """Return the model as the loop trains it, with room for ``most`` samples at least."""
         loss, optimizer = self._need_compiled("fit", training=True)
         objective = self._objective(loss, train, shape)
-        seconds = self._runner.ask(max(batches.batch_size, most), batches.steps * epochs, training=True)
-        return loop.Trainee(self._runner, train, batches, objective, optimizer, seconds, most)
+        choice = self._runner.ask(max(batches.batch_size, most), batches.steps * epochs, training=True)
+        return loop.Trainee(self._runner, train, batches, objective, optimizer, choice, most)
 
     def fit(
         self,
@@ -397,8 +403,8 @@ class Sequential(Attributes):
             (logs,) = averages
             if held_out is None or (epoch + 1) % validation_freq:
                 return logs
-            objective, seconds = trainee.objective, trainee.seconds
-            found = loop.evaluate(self._runner, held_out, val_batches(), objective, seconds, everything)
+            objective, choice = trainee.objective, trainee.choice
+            found = loop.evaluate(self._runner, held_out, val_batches(), objective, choice, everything)
             return logs | {"val_" + name: value for name, value in found.items()}
 
         loop.fit([trainee], range(initial_epoch, epochs), everything, close)
@@ -430,8 +436,8 @@ class Sequential(Attributes):
         batches = data.Batches(len(held_out), batch_size, steps, False)
         hooks = self._hooks(callbacks, verbose, batches.steps)
         objective = self._objective(loss, held_out, shape)
-        seconds = self._runner.ask(batches.batch_size, batches.steps, training=False)
-        logs = loop.evaluate(self._runner, held_out, batches, objective, seconds, hooks)
+        choice = self._runner.ask(batches.batch_size, batches.steps, training=False)
+        logs = loop.evaluate(self._runner, held_out, batches, objective, choice, hooks)
         return _result(logs, objective, return_dict)
 
     def predict(
@@ -451,8 +457,8 @@ class Sequential(Attributes):
         hooks = self._hooks(callbacks, verbose, batches.steps)
         make = runner.backend.empty if data.on_gpu(features) else np.empty
         out = make((len(features), network.sizes[-1]), self.dtype)
-        seconds = runner.ask(batches.batch_size, batches.steps, training=False)
-        loop.predict(runner, features, out, batches.batch_size, seconds, hooks)
+        choice = runner.ask(batches.batch_size, batches.steps, training=False)
+        loop.predict(runner, features, out, batches.batch_size, choice, hooks)
         return out if len(network.output_shape) == 1 else out.reshape((len(features), *network.output_shape))
 
     def _hooks(self, callbacks: Any, verbose: object, steps: int) -> CallbackList:
@@ -508,7 +514,7 @@ def _listed(value: Any) -> list[object]:
 
 
 def _check_metric(name: object, loss: losses.Loss, weighted: bool) -> None:
-    metrics.get(name, loss, 1, 1, weighted)
+    metrics.get(name, loss=loss, target_width=1, output_width=1, weighted=weighted)
 
 
 def verbosity(value: object) -> int:

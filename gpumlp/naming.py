@@ -1,10 +1,16 @@
-"""Look names up, and say what there is when a name is unknown."""
+"""What a person types: names are looked up, numbers looked at; the errors say what there is, or what is expected."""
 
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+
+OWN = " A function of your own has no gradient here."  # for `resolve`, of what is differentiated
 
 
 def unknown_name(kind: str, name: object, known: Mapping[str, Any]) -> ValueError:
@@ -14,15 +20,88 @@ def unknown_name(kind: str, name: object, known: Mapping[str, Any]) -> ValueErro
     return ValueError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(known))}.")
 
 
+def _squashed(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
 def look_up(kind: str, name: str, known: Mapping[str, Any]) -> Any:
-    """Return ``known[name]``, ignoring case.
+    """Return ``known[name]``, in any case, with or without underscores: "MeanSquaredError" is "mean_squared_error".
 
     Raises
     ------
     ValueError
         If the name is unknown.
     """
-    found = known.get(name, known.get(name.lower()))
-    if found is None:
-        raise unknown_name(kind, name, known)
-    return found
+    if name in known:
+        return known[name]
+    for other, found in known.items():
+        if _squashed(other) == _squashed(name):
+            return found
+    raise unknown_name(kind, name, known)
+
+
+def resolve(kind: str, identifier: object, known: Mapping[str, Any], base: type, note: str = "") -> Any:
+    """Return the instance of ``base`` meant by an instance, a class, a name, or a dict of class_name and config.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, and for values that a class does not take.
+    TypeError
+        For anything else; the message ends with ``note``.
+    """
+    if isinstance(identifier, base):
+        return identifier
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        if identifier is not base or base in known.values():
+            return identifier()
+    config: Mapping[str, Any] = {}
+    name = identifier
+    if isinstance(identifier, Mapping):
+        if not isinstance(name := identifier.get("class_name"), str):
+            raise ValueError(f"{kind}: a dict must have a name at 'class_name'; got {identifier!r}.")
+        config = identifier.get("config") or {}
+    if not isinstance(name, str):
+        raise TypeError(
+            f"{kind} must be a name ({', '.join(list(known)[:3])}, ...), or an object or class of "
+            f"{base.__module__}; got {identifier!r}.{note}"
+        )
+    found = look_up(kind, name, known)
+    if isinstance(found, base):
+        return type(found)(**config) if config else found
+    return found(**config)
+
+
+def number(name: str, value: object, low: float = -math.inf, high: float = math.inf, above: bool = False) -> float:
+    """Return ``value`` as a float; ValueError unless it is finite and in [low, high], with ``above`` in (low, high].
+
+    A bool or a string is no number.
+    """
+    bounds = f" {'>' if above else '>='} {low:g}" if low > -math.inf else ""
+    bounds += f" and <= {high:g}" if high < math.inf else ""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number{bounds}; got {value!r}.")
+    given = float(value)
+    if not low <= given <= high or (above and given == low):
+        raise ValueError(f"{name} must be a finite number{bounds}; got {value!r}.")
+    return given
+
+
+def neutral(owner: str, **given: tuple[object, object]) -> None:
+    """Refuse what Keras has and gpumlp has not: NotImplementedError unless each value is the neutral one beside it."""
+    for name, (value, accepted) in given.items():
+        if value is not accepted and (type(value) is not type(accepted) or value != accepted):
+            raise NotImplementedError(f"{owner} works with {name}={accepted!r} only; got {name}={value!r}.")
+
+
+def flag(name: str, value: object) -> bool:
+    """Return ``value`` as a bool; ValueError unless it is True or False, or the numbers 1 or 0."""
+    if not isinstance(value, (numbers.Integral, np.bool_)) or value not in (0, 1):
+        raise ValueError(f"{name} must be True or False; got {value!r}.")
+    return bool(value)
+
+
+def settle(frozen: object, **values: object) -> None:
+    """Put values, looked at, into the fields of a frozen dataclass under construction."""
+    for name, value in values.items():
+        object.__setattr__(frozen, name, value)

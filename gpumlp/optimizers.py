@@ -18,7 +18,7 @@ import numpy as np
 
 from gpumlp import schedules
 from gpumlp.attributes import Attributes
-from gpumlp.naming import look_up
+from gpumlp.naming import neutral, resolve
 from gpumlp.schedules import LearningRateSchedule
 
 Array = Any
@@ -231,8 +231,10 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
-        super().__init__(learning_rate, weight_decay)
+        super().__init__(learning_rate, weight_decay, name)
         self.momentum = _number("momentum", momentum, 0.0, 1.0 + 1e-12)
         self.nesterov = bool(nesterov)
 
@@ -257,9 +259,13 @@ class Adam(Optimizer):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
+        amsgrad: bool = False,
         weight_decay: float | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
-        super().__init__(learning_rate, weight_decay)
+        neutral("Adam", amsgrad=(amsgrad, False))
+        super().__init__(learning_rate, weight_decay, name)
         self.beta_1 = _number("beta_1", beta_1, 0.0, 1.0)
         self.beta_2 = _number("beta_2", beta_2, 0.0, 1.0)
         self.epsilon = _number("epsilon", epsilon, 0.0)
@@ -284,10 +290,13 @@ class AdamW(Adam):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        *,
+        name: str | None = None,
     ) -> None:
         if weight_decay is None:
             raise ValueError("weight_decay must be a number; got None. Adam is the optimizer without one.")
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay)
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay, name=name)
 
 
 class RMSprop(Optimizer):
@@ -301,8 +310,10 @@ class RMSprop(Optimizer):
         epsilon: float = 1e-7,
         centered: bool = False,
         weight_decay: float | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
-        super().__init__(learning_rate, weight_decay)
+        super().__init__(learning_rate, weight_decay, name)
         self.rho = _number("rho", rho, 0.0, 1.0)
         self.momentum = _number("momentum", momentum, 0.0, 1.0 + 1e-12)
         self.epsilon = _number("epsilon", epsilon, 0.0)
@@ -326,11 +337,5 @@ KNOWN: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "
 
 
 def get(identifier: object) -> Optimizer:
-    """Return the optimizer for a name (any case), a class or an instance; ValueError or TypeError otherwise."""
-    if isinstance(identifier, Optimizer):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
-        return identifier()  # type: ignore[call-arg]
-    if isinstance(identifier, str):
-        return look_up("optimizer", identifier, KNOWN)()
-    raise TypeError(f"optimizer must be a name such as 'adam' or one of gpumlp.optimizers; got {identifier!r}.")
+    """Return the optimizer for a name, a class, an instance or a config dict; ValueError or TypeError otherwise."""
+    return resolve("optimizer", identifier, KNOWN, Optimizer)

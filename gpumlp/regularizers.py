@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from gpumlp.naming import look_up
+from gpumlp.naming import number, resolve, settle
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,7 @@ class L1L2:
     l2: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("l1", "l2"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-                raise ValueError(f"{name} must be a finite number >= 0; got {value!r}.")
+        settle(self, l1=number("l1", self.l1, 0.0), l2=number("l2", self.l2, 0.0))
 
     def penalty(self, xp: Any, w: Any, dw: Any | None, scratch: Any) -> float:
         """Return the penalty of ``w`` and add its gradient to ``dw`` unless that is None."""
@@ -40,24 +37,26 @@ class L1L2:
         return total
 
 
-def L1(l1: float = 0.01) -> L1L2:
-    """Return the penalty l1 * sum |w|."""
-    return L1L2(l1=l1)
+@dataclass(frozen=True)
+class L1(L1L2):
+    """The penalty l1 * sum |w|."""
+
+    l1: float = 0.01
+    l2: float = field(default=0.0, init=False)
 
 
-def L2(l2: float = 0.01) -> L1L2:
-    """Return the penalty l2 * sum w^2."""
-    return L1L2(l2=l2)
+@dataclass(frozen=True)
+class L2(L1L2):
+    """The penalty l2 * sum w^2."""
+
+    l1: float = field(default=0.0, init=False)
+    l2: float = 0.01
 
 
 l1, l2, l1_l2 = L1, L2, L1L2
-KNOWN = {"l1": L1, "l2": L2, "l1_l2": L1L2}
+KNOWN: dict[str, type[L1L2]] = {"l1": L1, "l2": L2, "l1_l2": L1L2}
 
 
 def get(identifier: object) -> L1L2 | None:
-    """Return the regularizer for a name, an `L1L2` or None; ValueError or TypeError otherwise."""
-    if identifier is None or isinstance(identifier, L1L2):
-        return identifier
-    if isinstance(identifier, str):
-        return look_up("regularizer", identifier, KNOWN)()
-    raise TypeError(f"regularizer must be 'l1', 'l2', 'l1_l2' or one of gpumlp.regularizers; got {identifier!r}.")
+    """Return the regularizer for a name, an `L1L2`, a class, a config dict or None; ValueError or TypeError else."""
+    return None if identifier is None else resolve("regularizer", identifier, KNOWN, L1L2)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from gpumlp.naming import flag, number
+
 
 class LearningRateSchedule:
     """Base of schedules; an optimizer takes one in place of a learning rate."""
@@ -17,12 +19,17 @@ class ExponentialDecay(LearningRateSchedule):
     """initial_learning_rate * decay_rate^(step / decay_steps); with ``staircase``, of whole decay_steps only."""
 
     def __init__(
-        self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False
+        self,
+        initial_learning_rate: float,
+        decay_steps: int,
+        decay_rate: float,
+        staircase: bool = False,
+        name: str = "ExponentialDecay",
     ) -> None:
-        if not decay_steps > 0:
-            raise ValueError(f"decay_steps must be > 0; got {decay_steps!r}.")
-        self.initial_learning_rate, self.decay_rate = float(initial_learning_rate), float(decay_rate)
-        self.decay_steps, self.staircase = decay_steps, bool(staircase)
+        number("decay_steps", decay_steps, 0.0, above=True)
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate, 0.0)
+        self.decay_rate = number("decay_rate", decay_rate, 0.0)
+        self.decay_steps, self.staircase, self.name = decay_steps, flag("staircase", staircase), name
 
     def __call__(self, step: int) -> float:
         power = step / self.decay_steps

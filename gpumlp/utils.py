@@ -6,7 +6,7 @@ import random as python_random
 
 import numpy as np
 
-from gpumlp import random
+from gpumlp import config, random
 
 
 def set_random_seed(seed: int) -> None:
@@ -25,13 +25,21 @@ def set_random_seed(seed: int) -> None:
 
 
 def to_categorical(x: object, num_classes: int | None = None) -> np.ndarray:
-    """Return one-hot rows: integer labels of shape (n,) or (n, 1) become (n, num_classes), float32."""
-    labels = np.asarray(x)
-    if not np.issubdtype(labels.dtype, np.integer):
-        labels = labels.astype(np.int64)
-    if labels.ndim > 1 and labels.shape[-1] == 1:
-        labels = labels[..., 0]
-    classes = int(labels.max()) + 1 if num_classes is None else num_classes
+    """Return one-hot rows, float32: labels of any shape get an axis of ``num_classes`` more; a last axis of 1 goes.
+
+    ValueError or TypeError where they are no class numbers below ``num_classes`` (the largest label + 1 when None).
+    """
+    if isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer, type(None))):
+        raise ValueError(f"num_classes must be a whole number or None; got {num_classes!r}.")
+    given = config.floats("x", x, "float64")
+    if given.ndim > 1 and given.shape[-1] == 1:
+        given = given[..., 0]
+    if not given.size and num_classes is None:
+        raise ValueError("x has no labels: num_classes must be given.")
+    if not np.isfinite(given).all():
+        raise ValueError("x must hold class numbers; got NaN or Inf.")
+    labels = given.astype(np.int64)  # 1.7 is class 1, as in Keras
+    classes = int(labels.max()) + 1 if num_classes is None else int(num_classes)
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(f"labels must lie in [0, {classes}); got {labels.min()} to {labels.max()}.")
     return np.eye(classes, dtype=np.float32)[labels]

@@ -2,12 +2,11 @@
 //
 // Definitions: gpumlp/losses.py. ``c`` is huber's delta or the label smoothing.
 #pragma once
-#include "primitives.cuh"
+#include "activations.cuh"
 
 enum Loss { SQUARED, ABSOLUTE, HUBER, BINARY, BINARY_LOGITS, CATEGORICAL, CATEGORICAL_LOGITS };
 constexpr float FUZZ = 1e-7f;  // Keras clips probabilities to [FUZZ, 1 - FUZZ]
 
-DEVICE float clip(float v, float low, float high) { return v < low ? low : (v > high ? high : v); }  // keeps NaN
 
 // One output's share of the loss; its gradient into ``slope``.
 DEVICE float elementwise_loss(int kind, float t, float p, float c, float &slope) {
@@ -26,6 +25,7 @@ DEVICE float elementwise_loss(int kind, float t, float p, float c, float &slope)
     }
     t = t * (1.0f - c) + 0.5f * c;
     if (kind == BINARY_LOGITS) {
+        p = bounded(p);
         float softplus = log1pf(expf(-fabsf(p))) + (p < 0.0f ? 0.0f : p);
         slope = expf(p - softplus) - t;
         return softplus - p * t;
@@ -73,17 +73,17 @@ DEVICE float logits_loss(Array<float> dp, Array<const float> p, const Targets &t
         float v = p[c];
         top = v > top || v != v ? v : top;
     }
-    top = group_max(top, lanes);
+    top = bounded(group_max(top, lanes));
     for (int c = lane; c < end; c += lanes) {
-        sum += expf(p[c] - top);
+        sum += expf(bounded(p[c]) - top);
         weight += t.at(c);
     }
     sum = group_sum(sum, lanes);
     weight = group_sum(weight, lanes);
     float log_sum = logf(sum);
     for (int c = lane; c < end; c += lanes) {
-        float shifted = p[c] - top, target = t.at(c);
-        value -= target * (shifted - log_sum);
+        float shifted = bounded(p[c]) - top, target = t.at(c);
+        value -= target * bounded(shifted - log_sum);
         dp[c] = (expf(shifted) / sum * weight - target) * factor;
     }
     return group_sum(value, lanes);

@@ -25,7 +25,7 @@ TILE = 16
 PITCH = TILE + 1  # of a tile in shared memory: threads that walk down a column then meet different banks
 
 ZERO, HALF, ONE, TWO, THREE = float32(0.0), float32(0.5), float32(1.0), float32(2.0), float32(3.0)
-INFINITY = float32(math.inf)
+INFINITY, LARGEST, FAR = float32(math.inf), float32(3.4028235e38), float32(1000.0)  # FAR: see gpumlp/activations.py
 FUZZ, FUZZ_TOP = float32(1e-7), float32(1.0 - 1e-7)  # Keras clips probabilities to [1e-7, 1 - 1e-7]
 ROOT_HALF, DENSITY = float32(math.sqrt(0.5)), float32(1.0 / math.sqrt(2.0 * math.pi))
 GELU_SCALE, GELU_CUBE = float32(math.sqrt(2.0 / math.pi)), float32(0.044715)
@@ -37,6 +37,16 @@ SQUARED_ERROR, ABSOLUTE_ERROR, BINARY_ACCURACY, CATEGORICAL_ACCURACY, SPARSE_ACC
 
 
 # ---- activations: definitions and sources in gpumlp/activations.py ---------------------------------------------------
+@cuda.jit(device=True)
+def clip(v, low, high):
+    return low if v < low else (high if v > high else v)
+
+
+@cuda.jit(device=True)
+def bounded(z):  # see gpumlp/activations.py
+    return clip(z, -LARGEST, LARGEST)
+
+
 @cuda.jit(device=True)
 def sigmoid(z):
     """1 / (1 + exp(-z)), by an exponential that cannot overflow."""
@@ -68,11 +78,11 @@ def activate(kind, z, a, b):
     if kind == SIGMOID:
         return sigmoid(z)
     if kind == GELU:
-        return z * normal_cdf(z)
+        return clip(z, -FAR, INFINITY) * normal_cdf(clip(z, -FAR, FAR))
     if kind == GELU_TANH:
-        return z * gelu_tanh_cdf(z)
+        return clip(z, -FAR, INFINITY) * gelu_tanh_cdf(clip(z, -FAR, FAR))
     if kind == SILU:
-        return z * sigmoid(z)
+        return clip(z, -FAR, INFINITY) * sigmoid(z)
     if kind == AFFINE:
         return a * z + b
     return z
@@ -84,7 +94,7 @@ def slope_from_output(kind, y, a):
     if kind == RELU:
         return ONE if y > ZERO else (ZERO if y == y else y)
     if kind == LEAKY_RELU:
-        return ONE if y > ZERO else a
+        return ONE if y > ZERO else (a if y == y else y)
     if kind == ELU:
         return ONE if y > ZERO else y + a
     if kind == TANH:
@@ -97,13 +107,13 @@ def slope_from_output(kind, y, a):
 @cuda.jit(device=True)
 def slope_from_input(kind, z):
     """f'(z) of gelu, gelu_tanh and silu, which need z."""
+    z = clip(z, -FAR, FAR)
     if kind == GELU:
         return normal_cdf(z) + z * DENSITY * math.exp(-HALF * z * z)
     if kind == GELU_TANH:
         s = gelu_tanh_cdf(z)
         return s + z * TWO * s * (ONE - s) * GELU_SCALE * (ONE + THREE * GELU_CUBE * z * z)
-    s = sigmoid(z)
-    return s * (ONE + z - z * s)
+    return sigmoid(z) * (ONE + z * sigmoid(-z))  # silu: 1 - s would lose what a large z magnifies
 
 
 # ---- elementwise: arrays of ``count`` elements, flat -----------------------------------------------------------------
@@ -383,13 +393,12 @@ def softmax_forward(y, z, rows, columns):
     memory = cuda.shared.array(ROW_THREADS, float32)
     r, lane, lanes = row_of_group(), cuda.threadIdx.x, cuda.blockDim.x
     end = columns if r < rows else 0
-    top = row_max(z, r, end, memory)
-    total = ZERO
+    top, total = bounded(row_max(z, r, end, memory)), ZERO
     for c in range(lane, end, lanes):
-        total += math.exp(z[r, c] - top)
+        total += math.exp(bounded(z[r, c]) - top)
     total = group_sum(total, memory)
     for c in range(lane, end, lanes):
-        y[r, c] = math.exp(z[r, c] - top) / total
+        y[r, c] = math.exp(bounded(z[r, c]) - top) / total
 
 
 @cuda.jit
@@ -397,8 +406,7 @@ def softmax_backward(dy, y, rows, columns):
     """dy[r, :] = (dy - sum(dy y)) y, in place."""
     memory = cuda.shared.array(ROW_THREADS, float32)
     r, lane, lanes = row_of_group(), cuda.threadIdx.x, cuda.blockDim.x
-    end = columns if r < rows else 0
-    total = ZERO
+    end, total = columns if r < rows else 0, ZERO
     for c in range(lane, end, lanes):
         total += dy[r, c] * y[r, c]
     total = group_sum(total, memory)
@@ -432,11 +440,6 @@ def sign(v):
 
 
 @cuda.jit(device=True)
-def clip(v, low, high):
-    return low if v < low else (high if v > high else v)
-
-
-@cuda.jit(device=True)
 def elementwise_loss(kind, t, p, c):
     """One output's loss and its slope by p; ``c`` is huber's delta or the label smoothing."""
     error = p - t
@@ -449,6 +452,7 @@ def elementwise_loss(kind, t, p, c):
         return slope * (error - HALF * slope), slope
     t = t * (ONE - c) + HALF * c
     if kind == BINARY_LOGITS:
+        p = bounded(p)
         softplus = math.log1p(math.exp(-abs(p))) + (ZERO if p < ZERO else p)
         return softplus - p * t, math.exp(p - softplus) - t
     q = clip(p, FUZZ, FUZZ_TOP)
@@ -494,16 +498,16 @@ def probabilities_loss(dp, t, p, r, end, factor, sparse, smoothing, memory):
 def logits_loss(dp, t, p, r, end, factor, sparse, smoothing, memory):
     """The loss of one sample's logits: dp = softmax(p) sum(t) - t."""
     lane, lanes = cuda.threadIdx.x, cuda.blockDim.x
-    top = row_max(p, r, end, memory)
+    top = bounded(row_max(p, r, end, memory))
     total, weight, value = ZERO, ZERO, ZERO
     for c in range(lane, end, lanes):
-        total += math.exp(p[r, c] - top)
+        total += math.exp(bounded(p[r, c]) - top)
         weight += class_target(t, r, c, end, sparse, smoothing)
     total, weight = group_sum(total, memory), group_sum(weight, memory)
     log_total = math.log(total) if end > 0 else ZERO
     for c in range(lane, end, lanes):
-        shifted, target = p[r, c] - top, class_target(t, r, c, end, sparse, smoothing)
-        value -= target * (shifted - log_total)
+        shifted, target = bounded(p[r, c]) - top, class_target(t, r, c, end, sparse, smoothing)
+        value -= target * bounded(shifted - log_total)
         dp[r, c] = (math.exp(shifted) / total * weight - target) * factor
     return value
 

@@ -8,6 +8,7 @@ tight enough that Adam's epsilon at 1e-6 instead of 1e-7 fails in 29 of the 37 c
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import warnings
@@ -16,6 +17,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 
 import keras
 import numpy as np
+import parity_signatures
 
 import gpumlp
 from gpumlp import layers, losses, models, optimizers
@@ -64,6 +66,48 @@ def compare(name, theirs, ours, optimizer, loss, x, y, **fit):
     return good
 
 
+SHAPES = ((), (1,), (3,), (3, 1), (1, 3), (3, 3), (2, 3), (2, 3, 1), (2, 3, 4), (0, 3))
+LOSSES = (
+    ("MeanSquaredError", {}), ("MeanAbsoluteError", {}), ("Huber", {"delta": 0.2}), ("BinaryCrossentropy", {}),
+    ("BinaryCrossentropy", {"from_logits": True, "label_smoothing": 0.2}), ("CategoricalCrossentropy", {}),
+    ("CategoricalCrossentropy", {"from_logits": True, "label_smoothing": 0.1}), ("SparseCategoricalCrossentropy", {}),
+)  # fmt: skip
+
+
+def outcome(call):
+    """Return what a call gives as an array, or the error."""
+    try:
+        return np.asarray(call())
+    except (ValueError, TypeError, IndexError) as error:
+        return error
+
+
+def compare_on_arrays(name, constants, rng):
+    """Call a loss on arrays of all pairs of shapes; return whether gpumlp gives Keras's numbers, or words."""
+    wrong = []
+    for reduction, true, pred, weights in itertools.product(
+        ("sum_over_batch_size", "sum", None), SHAPES, SHAPES, (None, (), (1,), (3,), (2, 3), (3, 1))
+    ):
+        y = np.zeros(true, "i4") if "Sparse" in name else rng.uniform(0.1, 0.9, true).astype("f4")
+        given = (y, rng.uniform(0.1, 0.9, pred).astype("f4"), None if weights is None else rng.uniform(size=weights))
+        a, b = (
+            outcome(lambda m=m, r=reduction, g=given: getattr(m, name)(**constants, reduction=r)(*g))
+            for m in (keras.losses, losses)
+        )
+        same = (
+            difference(a, b) <= 1
+            if isinstance(a, np.ndarray) and isinstance(b, np.ndarray)
+            else isinstance(b, ValueError)
+        )
+        if not same or (isinstance(a, np.ndarray) and isinstance(b, Exception)):
+            wrong.append((reduction, true, pred, weights, str(b)))
+    print(
+        f"{'FAIL' if wrong else 'PASS'}  {name} {constants or ''} on arrays of every shape {wrong[:3] or ''}",
+        flush=True,
+    )
+    return not wrong
+
+
 def main() -> int:
     """Run every comparison; return 1 if one failed."""
     keras.utils.set_random_seed(1)
@@ -76,7 +120,7 @@ def main() -> int:
     binary = rng.integers(0, 2, n).astype("f4")
     weights = rng.uniform(0.2, 3, n).astype("f4")
     adam, mse = lambda o: o.Adam(), lambda _: "mse"
-    results = []
+    results = [compare_on_arrays(name, constants, rng) for name, constants in LOSSES]
 
     def run(name, network, optimizer, loss, target, **fit):
         fit = {"epochs": 5, "batch_size": 16} | fit
@@ -127,7 +171,7 @@ def main() -> int:
     run("l1", ([16, 16], 2, None, "tanh", "l1"), adam, mse, y)
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed: gpumlp {gpumlp.__version__} against "
           f"Keras {keras.__version__} on JAX, rtol {RTOL}, atol {ATOL}")  # fmt: skip
-    return 0 if all(results) else 1
+    return max(0 if all(results) else 1, parity_signatures.main())
 
 
 if __name__ == "__main__":

@@ -435,7 +435,7 @@ def test_programs_take_tasks_that_differ_in_all_but_the_number_of_steps(kernels)
             model = alone(plain, k, k)
             x, y = data(n, seed=k)
             weights = model._runner.place()
-            program = model._runner.program_for(batch, 1e9)
+            program = model._runner.program_for(batch, model._runner.ask(batch, 10**9, True))
             slots = model.optimizer.slots_for(weights, model._runner.owners)
             order = np.random.default_rng(k).permutation(n) if k else None
             programs.append(program)

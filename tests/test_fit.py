@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpumlp import callbacks, layers, models, optimizers
+from gpumlp.engine import dispatch
 from gpumlp.training.data import Batches
 from gpumlp.utils import set_random_seed, to_categorical
 
@@ -348,7 +349,7 @@ def test_dropout_in_training_only_and_different_every_step():
     model = models.Sequential([layers.Dropout(0.5, input_shape=(1000,))])
     ones = np.ones((1, 1000), np.float32)
     assert (model.predict(ones, verbose=0) == 1).all()
-    program = model._runner.program_for(1, 0.0)
+    program = model._runner.program_for(1, dispatch.Choice())
     first, second = (program._forward(ones, step).copy() for step in (1, 2))
     assert set(np.unique(first)) == {0.0, 2.0} and 400 < (first > 0).sum() < 600
     assert (first != second).any() and (program._forward(ones, 1) == first).all()

@@ -270,7 +270,7 @@ def member(rate=lambda k: 0.01, l2=lambda k: 0.01, beta=lambda k: 0.9, **how):
     def build(k):
         stack = [Dense(5, "tanh", kernel_regularizer=regularizers.L1L2(l2=l2(k))), Dense(6, "gelu"), Dense(20)]
         model = models.Sequential([layers.Input((3,)), *stack])
-        model.compile(optimizers.Adam(rate(k), beta_1=beta(k)), "mse", list(case.metrics), device="cuda")
+        model.compile(optimizers.Adam(rate(k), beta_1=beta(k)), "mse", metrics=list(case.metrics), device="cuda")
         return model
 
     return build, case

@@ -7,6 +7,7 @@ import pytest
 
 import gpumlp
 from gpumlp import activations, layers, losses, models, optimizers
+from gpumlp.engine import dispatch
 from gpumlp.engine.feed import Dataset
 from gpumlp.utils import set_random_seed
 
@@ -21,7 +22,7 @@ def small(loss="mse", activation="tanh", last="linear", outputs=3, dtype="float6
 def gradient(model, x, y, w=None):
     """The program's gradients, taken before any update."""
     model._runner.place()
-    program = model._runner.program_for(len(x), 0.0)
+    program = model._runner.program_for(len(x), dispatch.Choice())
     pred = program._forward(x, None)
     delta = np.empty_like(pred)
     value = program.backend.loss(model._loss, y, pred, w, delta)
@@ -89,7 +90,7 @@ def test_network_gradients_with_every_activation_layer_and_penalty(name):
     extra = (layers.Activation(name), layers.Rescaling(0.5, 0.1), layers.Dropout(0.5), layers.Flatten())
     model = small("mse", name, extra=extra, kernel_regularizer="l2", bias_regularizer="l1", bias_initializer="ones")
     model._runner.place()
-    program = model._runner.program_for(3, 0.0)
+    program = model._runner.program_for(3, dispatch.Choice())
     for mask in program._mask:  # inference-mode forward uses no mask: make backward's the identity
         if mask is not None:
             mask[...] = 1
@@ -301,7 +302,7 @@ def test_a_step_allocates_nothing_after_the_first():
     n = 40_000
     data = Dataset(rng.normal(size=(n, 4)).astype("f4"), rng.normal(size=(n, 3)).astype("f4"))
     weights = model._runner.place()
-    program = model._runner.program_for(n // 2, 0.0)
+    program = model._runner.program_for(n // 2, dispatch.Choice())
     slots = {name: weights.zeros() for name in model.optimizer.slots}
     order = np.arange(n)
 

@@ -146,7 +146,7 @@ def test_a_layer_with_weights_for_other_samples_is_refused():
 
 def test_models_of_two_dtypes_cannot_share_a_layer():
     layer = build().layers[0]
-    with pytest.raises(ValueError, match="float32 weights.*float64"):
+    with pytest.raises(ValueError, match=r"float32 weights.*float64"):
         models.Sequential([layers.Input((4,)), layer], dtype="float64")
 
 
@@ -158,7 +158,7 @@ def test_models_on_two_devices_cannot_share_a_layer(kernels, as_gpu, monkeypatch
     before = bits(model)
     other = models.Sequential([*model.layers[:-1], layers.Dense(2)])
     other.predict(X, verbose=0)  # follows
-    with pytest.raises(ValueError, match="shares layers with one that computes on cpu.*cuda:0.*same device"):
+    with pytest.raises(ValueError, match=r"shares layers with one that computes on cpu.*cuda:0.*same device"):
         other.compile("adam", "mse", device="cuda")
     assert bits(model) == before
     other.compile("adam", "mse", device="cpu")

@@ -129,7 +129,6 @@ def train(threads, monkeypatch):
     return np.concatenate([w.ravel() for w in model.get_weights()])
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="CompiledProgram does not ask the team how many there are")
 @pytest.mark.parametrize("threads", [0, 1, 2])
 def test_a_model_trains_to_the_same_bits_on_the_threads_that_there_are(given, monkeypatch, threads):
     monkeypatch.setenv("GPUMLP_KERNELS", "numba")

@@ -217,6 +217,7 @@ class CompiledProgram:
         return [run.end() for run in runs]
 
     def _call(self, threads: int) -> None:
+        threads = self._team.available(threads)
         self._share(threads)
         self._team.run(self._functions["run"], self._job.address, threads)
 
@@ -317,7 +318,7 @@ def _call_many(programs: Sequence[CompiledProgram], threads: int) -> None:
         program._share(1)
     team, functions = programs[0]._team, programs[0]._functions
     jobs = job_list(functions["run"], [program._job.address for program in programs])
-    team.run(functions["run_many"], address("jobs", jobs), threads)
+    team.run(functions["run_many"], address("jobs", jobs), team.available(threads))
 
 
 def _guess(operations: float) -> float:

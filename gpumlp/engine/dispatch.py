@@ -8,7 +8,8 @@ program takes the same kernels every time, and so computes the same bits.
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gpumlp.engine.arena import Stretches
@@ -29,40 +30,41 @@ def numpy_seconds(network: Network, batch: int, training: bool) -> float:
     return STEP + 2 * OPERATION * len(network.ops) + 3 * NUMBER * numbers + PARAMETER * network.parameters
 
 
-def make_program(network: Network, arena: Stretches, batch: int, kernels: str = "numpy", seconds: float = 0.0) -> Any:
-    """Return a Program for the arena's backend, for at most ``batch`` samples.
+@dataclass(frozen=True)
+class Choice:
+    """By what the steps of a network run on the CPU: compiled kernels, or NumPy, and why."""
 
-    On a GPU: the whole-fit kernel, or graphs, where launches can be recorded. On the CPU: what ``kernels`` says, and
-    for "auto" compiled kernels from LONG ``seconds`` of NumPy on; where these cannot be had, NumPy, with a warning if
-    there is a compiler. DeviceUnavailable where ``kernels`` asks for what cannot be had.
+    functions: Mapping[str, Any] | None = None
+    why: str = ""
+
+
+def choose(network: Network, dtype: Any, backend: Any, kernels: str, seconds: float) -> Choice:
+    """Return the Choice for ``seconds`` of NumPy: what ``kernels`` says, and for "auto" compiled kernels from LONG on.
+
+    Kernels that are not there yet are compiled here, which takes seconds: nobody may be kept waiting for it. Where they
+    cannot be had it is NumPy, with a warning if there is a compiler. DeviceUnavailable where ``kernels`` asks for what
+    cannot be had.
     """
-    backend = arena.backend
-    if getattr(backend, "records", False):
-        from gpumlp.engine.fit_program import FitProgram  # not loaded for those who compute on a CPU
+    if backend.name != "numpy":
+        return Choice()
+    if why := _why_not(network, dtype, kernels, seconds):
+        return Choice(why=why)
+    from gpumlp.backends import native, team
 
-        return FitProgram(network, arena, backend, batch)
-    program = None if backend.name != "numpy" else _compiled(network, arena, batch, kernels, seconds)
-    return program if not isinstance(program, str | None) else _looping(network, arena, batch, program)
-
-
-def _looping(network: Network, arena: Stretches, batch: int, why: str | None) -> LoopProgram:
-    program = LoopProgram(network, arena, arena.backend, batch)
-    program.why = why or ""
-    return program
-
-
-def prepare(network: Network, dtype: Any, backend: Any, kernels: str, seconds: float) -> None:
-    """Have the compiled kernels ready, where `make_program` would wait for them: it is called while others wait."""
-    if backend.name == "numpy" and _why_not(network, dtype, kernels, seconds) is None:
-        from gpumlp.backends import native
-
-        with contextlib.suppress(DeviceUnavailable):  # which is for `make_program` to say
-            if kernels != "auto" or not native.problem():
-                native.functions()
+    team.team()  # a bad GPUMLP_THREADS is told before anything is compiled
+    try:
+        if kernels == "auto" and (problem := native.problem()):
+            return Choice(why=problem.rstrip("."))
+        return Choice(native.functions())
+    except DeviceUnavailable as error:
+        if kernels != "auto":
+            raise
+        warn_once("no compiled kernels", f"gpumlp trains with NumPy, which is slower: {error}")
+        return Choice(why=str(error).rstrip("."))
 
 
-def _why_not(network: Network, dtype: Any, kernels: str, seconds: float) -> str | None:
-    """Return why compiled kernels are not for this, in words; None where they are."""
+def _why_not(network: Network, dtype: Any, kernels: str, seconds: float) -> str:
+    """Return why compiled kernels are not for this, in words; nothing where they are."""
     if kernels == "numpy":
         return "GPUMLP_KERNELS=numpy"
     if not network.ops:
@@ -74,22 +76,24 @@ def _why_not(network: Network, dtype: Any, kernels: str, seconds: float) -> str 
             f"the work asked for takes NumPy about {seconds:.1g} s, and from {LONG:g} s on kernels are compiled "
             "(GPUMLP_KERNELS=numba compiles them for any)"
         )
-    return None
+    return ""
 
 
-def _compiled(network: Network, arena: Stretches, batch: int, kernels: str, seconds: float) -> Any:
-    """Return the Program of compiled steps, or in words why it is not to be."""
-    if why := _why_not(network, arena.dtype, kernels, seconds):
-        return why
-    from gpumlp.backends import native, team
-    from gpumlp.engine.compiled_program import CompiledProgram
+def make_program(network: Network, arena: Stretches, batch: int, choice: Choice) -> Any:
+    """Return a Program for the arena's backend, for at most ``batch`` samples.
 
-    try:
-        if kernels == "auto" and (problem := native.problem()):
-            return problem.rstrip(".")
-        return CompiledProgram(network, arena, batch, native.functions(), team.team())
-    except DeviceUnavailable as error:
-        if kernels != "auto":
-            raise
-        warn_once("no compiled kernels", f"gpumlp trains with NumPy, which is slower: {error}")
-        return str(error).rstrip(".")
+    On a GPU the whole-fit kernel, or graphs, where launches can be recorded; on the CPU what ``choice`` says.
+    """
+    backend = arena.backend
+    if getattr(backend, "records", False):
+        from gpumlp.engine.fit_program import FitProgram  # not loaded for those who compute on a CPU
+
+        return FitProgram(network, arena, backend, batch)
+    if choice.functions is not None:
+        from gpumlp.backends import team
+        from gpumlp.engine.compiled_program import CompiledProgram
+
+        return CompiledProgram(network, arena, batch, choice.functions, team.team())
+    program = LoopProgram(network, arena, backend, batch)
+    program.why = choice.why
+    return program

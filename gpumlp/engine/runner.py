@@ -12,6 +12,7 @@ from gpumlp import devices
 from gpumlp.devices import Device
 from gpumlp.engine import dispatch
 from gpumlp.engine.arena import Arena, Stretches, check_dtype, homes_of, lay_out
+from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.gate import apart, hold
 from gpumlp.engine.network import Network, describe
 from gpumlp.layers import Changes, Input, Layer, Shape
@@ -157,11 +158,10 @@ class Runner:
 
     # ---- the Program -------------------------------------------------------------------------------------------------
 
-    def ask(self, batch: int, steps: int, training: bool) -> float:
-        """Take note of work that is asked for; return of how much since compile, in seconds of NumPy.
+    def ask(self, batch: int, steps: int, training: bool) -> Choice:
+        """Take note of work that is asked for, and return by what it is to run: that depends on all work since compile.
 
-        Predictions beside training do not change by what kernels it runs. Kernels that are to be compiled are compiled
-        here, before anybody has to wait for the model.
+        But predictions beside training do not change by what kernels it runs.
         """
         self.place()
         assert self.network is not None
@@ -169,22 +169,20 @@ class Runner:
         if kernels == "auto" and asked[training] < dispatch.LONG:
             asked[training] += steps * dispatch.numpy_seconds(self.network, batch, training)
         seconds = asked[True] if training else asked[True] + asked[False]
-        dispatch.prepare(self.network, self.dtype, self.backend, kernels, seconds)
-        return seconds
+        return dispatch.choose(self.network, self.dtype, self.backend, kernels, seconds)
 
-    def program_for(self, batch: int, seconds: float) -> Any:
-        """Return a Program for ``batch`` samples, as is right for ``seconds`` of NumPy; the caller holds the gate."""
+    def program_for(self, batch: int, choice: Choice) -> Any:
+        """Return a Program for ``batch`` samples; the caller holds the gate."""
         assert self.network is not None and self.weights is not None
-        kernels = self.resolved().kernels
-        long = kernels == "auto" and seconds >= dispatch.LONG
-        program = self._programs.get(long)
+        compiled = choice.functions is not None
+        program = self._programs.get(compiled)
         if program is None or program.batch < batch:
             most = max(batch, 0 if program is None else program.batch)
-            program = self._programs[long] = None  # its memory is free before the new one asks for more
-            if long and self._asked[True] >= dispatch.LONG:
-                self._programs.pop(False, None)
-            program = dispatch.make_program(self.network, self.weights, most, kernels, seconds)
-            self._programs[long] = program
+            program = self._programs[compiled] = None  # its memory is free before the new one asks for more
+            if compiled and self._asked[True] >= dispatch.LONG:
+                self._programs.pop(False, None)  # nobody will train by NumPy again
+            program = dispatch.make_program(self.network, self.weights, most, choice)
+            self._programs[compiled] = program
         self.last = program
         return program
 

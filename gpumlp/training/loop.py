@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import LoopProgram, StepLogs, Task
 from gpumlp.engine.runner import Runner, together
@@ -83,7 +84,7 @@ class Pace:
 class Trainee:
     """A model in training: what computes for it, and its optimizer, on its data.
 
-    ``seconds``: of the work that was asked for when training began, which decides by what kernels all of it runs.
+    ``choice``: by what kernels all of the training runs, which was decided when it began.
     """
 
     runner: Runner
@@ -91,7 +92,7 @@ class Trainee:
     batches: Batches
     objective: Objective
     optimizer: Optimizer
-    seconds: float
+    choice: Choice
     most: int = 0  # samples, at least, for which there is to be room
 
     def __post_init__(self) -> None:
@@ -102,7 +103,7 @@ class Trainee:
         """Return the Program; the caller holds the gate. RuntimeError where the layers are others by now."""
         if self.runner.network is None or self.runner.network.sizes != self._sizes:
             raise RuntimeError("The model's layers were changed while it was training: compile it and call fit again.")
-        return self.runner.program_for(max(self.batches.batch_size, self.most), self.seconds)
+        return self.runner.program_for(max(self.batches.batch_size, self.most), self.choice)
 
     def begin_epoch(self) -> tuple[int, int]:
         """Choose the epoch's batches; return the first, and the last + 1."""
@@ -181,7 +182,7 @@ def fit(
 
 
 def evaluate(
-    runner: Runner, data: Dataset, batches: Batches, objective: Objective, seconds: float, callbacks: Any
+    runner: Runner, data: Dataset, batches: Batches, objective: Objective, choice: Choice, callbacks: Any
 ) -> dict[str, float]:
     """Return the loss and the metrics over the first batches of ``data``, in inference mode.
 
@@ -192,10 +193,10 @@ def evaluate(
     order, first, last = batches.epoch()
 
     def steps(start: int, stop: int) -> StepLogs:
-        program = runner.program_for(size, seconds)
+        program = runner.program_for(size, choice)
         return program.run(data, order, size, start, stop, objective.loss, objective.metrics)
 
-    first_one = together([runner], lambda: runner.program_for(size, seconds)).first_stretch
+    first_one = together([runner], lambda: runner.program_for(size, choice)).first_stretch
     pace = Pace(max(first_one, runner.in_seconds(CHUNK_SECONDS, size)))
     for start, stop in pace.stretches(first, last, callbacks.per_batch):
         callbacks.on_test_batch_begin(start - first)
@@ -206,7 +207,7 @@ def evaluate(
     return logs
 
 
-def predict(runner: Runner, x: Any, out: Any, batch: int, seconds: float, callbacks: Any) -> None:
+def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callbacks: Any) -> None:
     """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time.
 
     A handler that raises may come between the steps: what it leaves unfinished is ``out``.
@@ -214,7 +215,7 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, seconds: float, callba
     piece, change = runner.predicting(batch), runner.runtime is not None
 
     def steps(rows: slice) -> int:
-        program = runner.program_for(piece, seconds)
+        program = runner.program_for(piece, choice)
         program.predict(x[rows], out[rows], piece)
         return program.first_stretch
 

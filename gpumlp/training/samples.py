@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,13 +57,14 @@ def dataset(
 
     ``shape``: what the model takes; None: what comes.
     """
-    if given[1] is None:
-        raise ValueError(f"{prefix}y is missing: training and evaluation need targets.")
     with on_device(runner):
         x, y, weight = (adopted(runner, value) for value in given)
         found, got = data.features(f"{prefix}x", x, shape, runner.dtype)
         data.same_length(**{f"{prefix}x": found, f"{prefix}y": data.to_array(f"{prefix}y", y)})
         network = runner.network or describe(list(stack), got)
+        if not prefix:
+            last = getattr(network.ops[-1], "activation", None) if network.ops else None
+            data.check_objective(getattr(last, "name", None), math.prod(network.output_shape), loss)
         targets = data.targets(f"{prefix}y", y, math.prod(network.output_shape), loss, runner.dtype)
         return Dataset(found, targets, data.sample_weights(weight, class_weight, targets, loss)), got
 
@@ -76,11 +78,13 @@ def objective(
     """
     assert held.y is not None
     given, width = held.y.shape[1], math.prod(network.output_shape)
-    found = [metrics.get(m, loss, given, width, weighted) for m, weighted in asked]
+    found = [
+        metrics.get(m, loss=loss, target_width=given, output_width=width, weighted=weighted) for m, weighted in asked
+    ]
     plain = {metric.name for metric in found if not metric.weighted}
     for i, metric in enumerate(found):
         if metric.weighted and metric.name in plain:
-            found[i] = type(metric)("weighted_" + metric.name, True)
+            found[i] = replace(metric, name="weighted_" + metric.name)
     if runner.runtime is not None:
         for metric in found:  # NumPy repeats a single number for every output; the GPU's kernels would read past it
             takes = 1 if isinstance(metric, metrics.SparseCategoricalAccuracy) else width

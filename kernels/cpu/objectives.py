@@ -19,7 +19,7 @@ from .layout import (
     SQUARED,
     SQUARED_ERROR,
 )  # fmt: skip
-from .rows import HALF, ONE, TWO, ZERO, largest
+from .rows import HALF, ONE, TWO, ZERO, bounded, clip, largest
 from .vector import kernel
 
 FUZZ, FUZZ_TOP = float32(1e-7), float32(1.0 - 1e-7)  # Keras clips probabilities to [1e-7, 1 - 1e-7]
@@ -29,11 +29,6 @@ FUZZ, FUZZ_TOP = float32(1e-7), float32(1.0 - 1e-7)  # Keras clips probabilities
 def sign(v):
     """-1, 0 or 1; NaN of NaN."""
     return ONE if v > ZERO else (-ONE if v < ZERO else v)
-
-
-@kernel
-def clip(v, low, high):
-    return low if v < low else (high if v > high else v)
 
 
 @kernel
@@ -49,6 +44,7 @@ def elementwise(loss, t, p, c):
         return slope * (error - HALF * slope), slope
     t = t * (ONE - c) + HALF * c
     if loss == BINARY_LOGITS:
+        p = bounded(p)
         softplus = log1p(exp(-abs(p))) + (ZERO if p < ZERO else p)
         return softplus - p * t, exp(p - softplus) - t
     q = clip(p, FUZZ, FUZZ_TOP)
@@ -89,14 +85,14 @@ def probabilities(dp, t, p, outputs, factor, sparse, smoothing):
 @kernel
 def logits(dp, t, p, outputs, factor, sparse, smoothing):
     """The loss of logits: dp = softmax(p) sum(t) - t."""
-    top, total, weight, value = largest(p, outputs), ZERO, ZERO, ZERO
+    top, total, weight, value = bounded(largest(p, outputs)), ZERO, ZERO, ZERO
     for c in range(outputs):
-        total += exp(p[c] - top)
+        total += exp(bounded(p[c]) - top)
         weight += class_target(t, c, outputs, sparse, smoothing)
     log_total = log(total)
     for c in range(outputs):
-        shifted, target = p[c] - top, class_target(t, c, outputs, sparse, smoothing)
-        value -= target * (shifted - log_total)
+        shifted, target = bounded(p[c]) - top, class_target(t, c, outputs, sparse, smoothing)
+        value -= target * bounded(shifted - log_total)
         dp[c] = (exp(shifted) / total * weight - target) * factor
     return value
 

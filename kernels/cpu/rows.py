@@ -8,7 +8,7 @@ import math
 
 from numba import float32, uint64
 
-from .elementary import erf, exp, exp_nonpositive, expm1, sigmoid, tanh
+from .elementary import INFINITY, erf, exp, exp_nonpositive, expm1, sigmoid, tanh
 from .layout import ELU, GELU, GELU_TANH, LEAKY_RELU, RELU, SIGMOID, SILU, SOFTMAX, TANH
 from .vector import at, kernel
 
@@ -16,6 +16,18 @@ ZERO, HALF, ONE, TWO, THREE = float32(0.0), float32(0.5), float32(1.0), float32(
 ROOT_HALF, DENSITY = float32(math.sqrt(0.5)), float32(1.0 / math.sqrt(2.0 * math.pi))
 GELU_SCALE, GELU_CUBE = float32(math.sqrt(2.0 / math.pi)), float32(0.044715)
 LARGEST, LOWEST = float32(3.4028235e38), float32(-math.inf)
+FAR = float32(1000.0)  # farther out sigmoid and CDF are 0 or 1: a product with z takes it, not inf * 0
+
+
+@kernel
+def clip(v, low, high):
+    return low if v < low else (high if v > high else v)
+
+
+@kernel
+def bounded(z):
+    """z, its infinities as the largest numbers: no difference is NaN, and no product with a target of 0."""
+    return clip(z, -LARGEST, LARGEST)
 
 
 @kernel
@@ -52,13 +64,13 @@ def activate(function, y, n, a):
             y[j] = sigmoid(y[j])
     elif function == GELU:
         for j in range(n):
-            y[j] = y[j] * normal_cdf(y[j])
+            y[j] = clip(y[j], -FAR, INFINITY) * normal_cdf(clip(y[j], -FAR, FAR))
     elif function == GELU_TANH:
         for j in range(n):
-            y[j] = y[j] * gelu_tanh_cdf(y[j])
+            y[j] = clip(y[j], -FAR, INFINITY) * gelu_tanh_cdf(clip(y[j], -FAR, FAR))
     elif function == SILU:
         for j in range(n):
-            y[j] = y[j] * sigmoid(y[j])
+            y[j] = clip(y[j], -FAR, INFINITY) * sigmoid(y[j])
     elif function == SOFTMAX:
         softmax(y, n)
 
@@ -75,9 +87,9 @@ def largest(z, n):
 @kernel
 def softmax(y, n):
     """y = exp(y - max) / sum."""
-    top, total = largest(y, n), ZERO
+    top, total = bounded(largest(y, n)), ZERO
     for j in range(n):
-        y[j] = exp_nonpositive(y[j] - top)
+        y[j] = exp_nonpositive(bounded(y[j]) - top)
     for j in range(n):
         total += y[j]
     for j in range(n):
@@ -93,7 +105,7 @@ def apply_slope(function, dy, y, z, n, a):
             dy[j] *= ONE if y[j] > ZERO else (ZERO if y[j] == y[j] else y[j])
     elif function == LEAKY_RELU:
         for j in range(n):
-            dy[j] *= ONE if y[j] > ZERO else a
+            dy[j] *= ONE if y[j] > ZERO else (a if y[j] == y[j] else y[j])
     elif function == ELU:
         for j in range(n):
             dy[j] *= ONE if y[j] > ZERO else y[j] + a
@@ -105,15 +117,17 @@ def apply_slope(function, dy, y, z, n, a):
             dy[j] *= (ONE - y[j]) * y[j]
     elif function == GELU:
         for j in range(n):
-            dy[j] *= normal_cdf(z[j]) + z[j] * DENSITY * exp(-HALF * z[j] * z[j])
+            near = clip(z[j], -FAR, FAR)
+            dy[j] *= normal_cdf(near) + near * DENSITY * exp(-HALF * near * near)
     elif function == GELU_TANH:
         for j in range(n):
-            s = gelu_tanh_cdf(z[j])
-            dy[j] *= s + z[j] * TWO * s * (ONE - s) * GELU_SCALE * (ONE + THREE * GELU_CUBE * z[j] * z[j])
+            near = clip(z[j], -FAR, FAR)
+            s = gelu_tanh_cdf(near)
+            dy[j] *= s + near * TWO * s * (ONE - s) * GELU_SCALE * (ONE + THREE * GELU_CUBE * near * near)
     elif function == SILU:
         for j in range(n):
-            s = sigmoid(z[j])
-            dy[j] *= s * (ONE + z[j] - z[j] * s)
+            near = clip(z[j], -FAR, FAR)
+            dy[j] *= sigmoid(near) * (ONE + near * sigmoid(-near))  # 1 - s would lose what a large z magnifies
     elif function == SOFTMAX:
         total = ZERO
         for j in range(n):
