@@ -130,18 +130,15 @@ class _Job:
             self.finished = True
         self.done.release()
 
-    def wait(self) -> None:
-        """Wait for the end; an exception of a handler's goes on when the work has ended, or will never begin."""
-        try:
-            self.done.acquire()
-        except BaseException:
-            while not self.claim.acquire(blocking=False) and not self.finished:
-                try:
+    def give_up(self) -> None:
+        """Have it that the work never begins, or wait for its end, whatever handlers raise meanwhile."""
+        while True:
+            try:
+                if not self.claim.acquire(blocking=False) and not self.finished:
                     self.done.acquire()
-                    break
-                except BaseException:  # the work uses the caller's memory: only its end ends the wait
-                    continue
-            raise
+                return
+            except BaseException:
+                continue
 
 
 class _NoThread(Exception):
@@ -171,8 +168,12 @@ class _Worker:
         job = _Job(work)
         self.open.add(job)
         try:
-            self.jobs.put(job)
-            job.wait()
+            try:
+                self.jobs.put(job)
+                job.done.acquire()
+            except BaseException:  # a handler's: it goes on when the caller's memory is not in use any more
+                job.give_up()
+                raise
             if job.error is not None:
                 raise job.error
             return job.result

@@ -1,0 +1,337 @@
+"""One model used from threads, handlers and forks: right numbers, the bits of training, and nobody waits for ever."""
+
+import os
+import signal
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import soak
+from host.runtime import HostRuntime
+
+from gpumlp import callbacks, layers, models, optimizers
+from gpumlp.engine import gate, runner
+from gpumlp.utils import set_random_seed
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(64, 30)).astype("f4")
+Y = np.sin(X[:, :1])
+
+
+@pytest.fixture(params=["numpy", "numba", "cuda"])
+def kernels(request, monkeypatch, as_gpu):
+    """A test by NumPy, by compiled kernels, and by the GPU's on the host."""
+    if request.param == "cuda":
+        as_gpu(HostRuntime())
+        monkeypatch.setenv("GPUMLP_DEVICE", "cuda")
+    else:
+        monkeypatch.setenv("GPUMLP_KERNELS", request.param)
+    return request.param
+
+
+def build(units=32, **how):
+    set_random_seed(0)
+    stack = [layers.Input((30,)), layers.Dense(units, "relu"), layers.Dense(units, "relu"), layers.Dense(1)]
+    model = models.Sequential(stack)
+    model.compile("adam", "mse", **how)
+    return model
+
+
+def bits(model):
+    return [w.tobytes() for w in model.get_weights()]
+
+
+def at_once(*jobs):
+    """Run all jobs, each in a thread of its own; what one raises is raised."""
+    errors, start = [], threading.Barrier(len(jobs))
+
+    def run(job):
+        try:
+            start.wait(600)
+            job()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(600)
+    assert not any(thread.is_alive() for thread in threads)
+    for error in errors:
+        raise error
+
+
+# ---- threads ---------------------------------------------------------------------------------------------------------
+
+
+def test_eight_threads_predict_what_each_gets_alone(kernels):
+    model, rounds = build(256 if kernels != "cuda" else 32), 40 if kernels != "cuda" else 3
+    inputs = [RNG.normal(size=(64, 30)).astype("f4") for _ in range(8)]
+    expected = [model.predict(x, verbose=0) for x in inputs]
+
+    def ask(x, right):
+        for _ in range(rounds):
+            assert np.array_equal(model.predict(x, verbose=0), right)
+
+    at_once(*[lambda x=x, right=right: ask(x, right) for x, right in zip(inputs, expected, strict=True)])
+
+
+@pytest.mark.parametrize("cold", [True, False])
+def test_fit_has_its_own_bits_beside_predictions_and_evaluations(kernels, cold):
+    found = []
+    for others in (0, 3):
+        model, done = build(), threading.Event()
+        if not cold:
+            model.fit(X, Y, verbose=0, shuffle=False)
+
+        def fit(model=model, done=done):
+            model.fit(X, Y, epochs=6, verbose=0, shuffle=False, validation_split=0.25)
+            done.set()
+
+        def use(model=model, done=done):
+            while not done.is_set():
+                assert np.isfinite(model.predict(X, verbose=0)).all()
+                assert np.isfinite(model.evaluate(X, Y, verbose=0))
+
+        at_once(fit, *[use] * others)
+        found.append((bits(model), model.optimizer.iterations))
+    assert found[0] == found[1]
+
+
+def test_two_fits_of_one_model_do_all_their_steps(kernels):
+    model = build()
+    at_once(*[lambda: model.fit(X, Y, epochs=10, batch_size=16, verbose=0)] * 2)
+    assert model.optimizer.iterations == 80 and all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_predictions_before_training_do_not_decide_by_what_it_runs(monkeypatch):
+    monkeypatch.setenv("GPUMLP_KERNELS", "auto")
+    model, other = build(), build()
+    monkeypatch.setattr("gpumlp.engine.dispatch.LONG", 1e-2)
+    for _ in range(40):
+        model.predict(X, verbose=0)
+    assert "compiled" in model.program
+    for each in (model, other):
+        each.fit(X, Y, batch_size=64, shuffle=False, verbose=0)
+        assert "numpy" in each.program
+    assert bits(model) == bits(other)
+
+
+def test_a_callback_may_wait_for_a_prediction_in_another_thread(kernels):
+    model, seen = build(), []
+
+    def wait(epoch, logs):
+        at_once(lambda: seen.append(model.predict(X, verbose=0)))
+
+    every = dict.fromkeys(("on_epoch_begin", "on_epoch_end", "on_train_begin", "on_train_end"), wait)
+    every["on_train_begin"] = every["on_train_end"] = lambda logs: wait(0, logs)
+    callback = callbacks.LambdaCallback(**every, on_train_batch_end=wait)
+    callback.on_test_batch_end = wait
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=callback, validation_data=(X, Y))
+    assert len(seen) == 14
+
+
+def test_a_schedule_may_wait_for_a_prediction_in_another_thread(kernels):
+    """Code of the user's never runs inside the gate."""
+    seen = []
+
+    class Waits(optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            if step == 1:
+                at_once(lambda: seen.append(model.predict(X, verbose=0)))
+            return 0.01
+
+    model = build()
+    model.compile(optimizers.SGD(Waits()), "mse")
+    model.fit(X, Y, verbose=0)
+    assert seen
+
+
+def test_a_prediction_waits_for_one_stretch_of_training_at_most(monkeypatch, kernels):
+    """Counted in stretches: the next one begins after those who wait have been inside."""
+    model, entered, waiting = build(), [], threading.Event()
+    hold = gate.hold
+
+    def noted(gates, work):
+        def inside():
+            entered.append(threading.current_thread().name)
+            if threading.current_thread().name == "fit":
+                waiting.set()
+                asks.wait(600)
+            return work()
+
+        return hold(gates, inside)
+
+    asks = threading.Event()
+    monkeypatch.setattr(runner, "hold", noted)
+    enter = gate.Gate.enter
+
+    def told(self, me):
+        if threading.current_thread().name == "predict":
+            threading.Timer(0.2, asks.set).start()  # when it is on its way
+        enter(self, me)
+
+    monkeypatch.setattr(gate.Gate, "enter", told)
+    monkeypatch.setattr(gate, "PATIENCE", 600.0)
+    fit = threading.Thread(target=lambda: model.fit(X, Y, epochs=3, batch_size=8, verbose=0), name="fit", daemon=True)
+    fit.start()
+    assert waiting.wait(600)
+
+    def predict():
+        model.predict(X, verbose=0)
+
+    other = threading.Thread(target=predict, name="predict", daemon=True)
+    other.start()
+    other.join(600), fit.join(600)
+    assert not other.is_alive() and not fit.is_alive()
+    assert entered.index("predict") <= 2
+
+
+# ---- handlers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that signal on this system")
+@pytest.mark.parametrize("kernels", ["numpy", "numba"], indirect=True)
+def test_a_handler_that_uses_the_model_gets_right_numbers_and_training_its_bits(kernels):
+    alone, model, seen = build(), build(), []
+    alone.fit(X, Y, epochs=400, batch_size=16, shuffle=False, verbose=0)
+
+    def handler(number, frame):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        seen.append((model.evaluate(X, Y, verbose=0), model.predict(X, verbose=0)))
+        signal.setitimer(signal.ITIMER_REAL, 0.005)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.005)
+        model.fit(X, Y, epochs=400, batch_size=16, shuffle=False, verbose=0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert bits(model) == bits(alone)
+    for loss, prediction in seen:
+        assert np.isfinite(loss) and np.isfinite(prediction).all()
+
+
+def test_a_model_used_inside_its_own_stretch_is_refused_with_words(monkeypatch, kernels):
+    """A handler that comes while its own thread is inside: here, where a thread has no worker."""
+    model = build()
+    model.predict(X, verbose=0)
+    program, errors = model._runner.last, []
+    predict = type(program).predict
+
+    def interrupted(self, *arguments):
+        for call in (lambda: model.predict(X, verbose=0), lambda: model.fit(X, Y, verbose=0)):
+            with pytest.raises(RuntimeError, match="in the middle of what it does.*set a flag"):
+                call()
+        errors.append(True)
+        predict(self, *arguments)
+
+    monkeypatch.setattr(type(program), "predict", interrupted)
+    at_once(lambda: model.predict(X, verbose=0))
+    assert errors == [True]
+
+
+# ---- forks -----------------------------------------------------------------------------------------------------------
+
+
+def child_of(work):
+    """Fork; return whether ``work`` was well in the child, which is ended if it hangs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forks beside threads
+        child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            if hasattr(signal, "SIGALRM"):
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(600)
+            status = 0 if work() else 2
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
+@pytest.mark.parametrize("kernels", ["numpy", "numba"], indirect=True)
+@pytest.mark.parametrize("same", [True, False])
+def test_the_child_of_a_fork_uses_a_model_while_another_thread_trains(kernels, same):
+    trained, done = build(), threading.Event()
+    model = trained if same else build()
+    model.predict(X, verbose=0)
+
+    def fit():
+        while not done.is_set():
+            trained.fit(X, Y, epochs=3, batch_size=16, verbose=0)
+
+    def use():
+        before = model.predict(X, verbose=0)
+        model.fit(X, Y, verbose=0)
+        return np.isfinite(before).all() and np.isfinite(model.evaluate(X, Y, verbose=0))
+
+    def forks():
+        try:
+            assert all(child_of(use) for _ in range(10))
+        finally:
+            done.set()
+
+    at_once(fit, forks)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
+@pytest.mark.parametrize("kernels", ["numpy", "numba"], indirect=True)
+def test_a_fork_in_a_handler_inside_a_call(kernels):
+    """The child of a fork that a handler makes has no worker: it goes on, or is told why not."""
+    model, found = build(), []
+
+    def handler(number, frame):
+        found.append(child_of(lambda: np.isfinite(model.predict(X, verbose=0)).all()))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        hook = callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: signal.setitimer(signal.ITIMER_REAL, 1e-4 * (epoch + 1))
+        )
+        model.fit(X, Y, epochs=20, batch_size=8, verbose=0, callbacks=hook)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert all(found)
+
+
+# ---- all of it -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("kernels", ["numpy", "numba"], indirect=True)
+def test_a_short_soak(kernels):
+    everybody = soak.Soak(forks=True, signals=True)
+    everybody.round()
+    assert not everybody.wrong, everybody.wrong[:5]
+    assert {"predict", "evaluate", "copy", "share", "train"} <= set(everybody.counts)
+
+
+def test_a_gate_lets_its_waiters_in_and_is_left_after_an_error():
+    one = gate.Gate()
+    with pytest.raises(ZeroDivisionError):
+        gate.hold((one,), lambda: 1 // 0)
+    assert gate.hold((one,), lambda: 5) == 5 and not one.is_mine()
+    with pytest.raises(RuntimeError, match="in the middle"):
+        gate.hold((one,), lambda: gate.hold((one,), lambda: 0))
+    assert not one.is_mine() and not one.waiting
+
+
+def test_gates_taken_in_any_order_do_not_lock_each_other_out():
+    gates = [gate.Gate() for _ in range(3)]
+    total = []
+
+    def work(order):
+        for _ in range(300):
+            gate.hold([gates[i] for i in order], lambda: total.append(1))
+
+    at_once(lambda: work([0, 1, 2]), lambda: work([2, 1, 0]), lambda: work([1, 0]))
+    assert len(total) == 900
+
+
