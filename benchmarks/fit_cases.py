@@ -44,7 +44,7 @@ class Training:
         network = describe([*stack, layers.Dense(last, self.last)], (self.sizes[0],))
         loss = losses.get(self.loss)
         targets = 1 if loss.sparse else last
-        counted = [metrics.get(m, loss, targets, last, False) for m in self.metrics]
+        counted = [metrics.get(m, loss=loss, target_width=targets, output_width=last) for m in self.metrics]
         arena = alone(network.weights, "float32")
         return fit_plan.problem_of(network, arena, self.batch, loss, counted, self.optimizer, targets, False)
 

@@ -32,7 +32,9 @@ class Attributes:
         kind = type(self).__name__
         if instead := self.unread.get(name):
             raise AttributeError(f"gpumlp does not read {name!r} of a {kind}: setting it would do nothing. {instead}")
-        setter = sys._getframe(2)
+        setter = sys._getframe(1)
+        while setter.f_code.co_name == "__setattr__" and setter.f_back is not None:
+            setter = setter.f_back
         if setter.f_code.co_name == "__init__" and setter.f_locals.get("self") is self:
             return  # its own constructor, which says what there is
         known = [n for n in {*self.__dict__, *dir(type(self))} if not n.startswith("_") and n.strip("0123456789") == n]

@@ -35,10 +35,6 @@ WHY = {
     "activations.leaky_relu(negative_slope)": "None stands for the object's own, 0.2 in this one",
     "activations.elu(alpha)": "None stands for the object's own, 1.0 in this one",
     "activations.gelu(approximate)": "None stands for the object's own, False in this one",
-    "metrics.get(loss)": "the model says by these what 'accuracy' means",
-    "metrics.get(target_width)": "the model says by these what 'accuracy' means",
-    "metrics.get(output_width)": "the model says by these what 'accuracy' means",
-    "metrics.get(weighted)": "the model says by these what 'accuracy' means",
 }  # fmt: skip
 
 

@@ -26,7 +26,10 @@ def problem(widths, batch=20, optimizer=None, kinds=("tanh",), weighted=False, n
     made = stack or [layers.Dense(n, kinds[i % len(kinds)]) for i, n in enumerate(widths[1:])]
     network, loss = describe(made, (widths[0],)), losses.get("mse")
     arena = alone(network.weights, "float32", BACKEND)
-    found = [metrics.get(name, loss, widths[-1], widths[-1], weighted) for name in named]
+    found = [
+        metrics.get(name, loss=loss, target_width=widths[-1], output_width=widths[-1], weighted=weighted)
+        for name in named
+    ]
     made = fit_plan.problem_of(network, arena, batch, loss, found, optimizer or optimizers.Adam(), widths[-1], weighted)
     return made
 

@@ -227,9 +227,9 @@ def test_a_metric_has_the_name_that_it_was_asked_for_by():
     assert [metrics.get(n).name for n in ("mse", "MeanSquaredError", "mae")] == ["mse", "MeanSquaredError", "mae"]
     assert metrics.get(None) is None
     mse = losses.get("mse")
-    assert isinstance(metrics.get("acc", mse, 1, 1), metrics.BinaryAccuracy)
-    assert isinstance(metrics.get("acc", mse, 1, 3), metrics.SparseCategoricalAccuracy)
-    assert isinstance(metrics.get("accuracy", mse, 3, 3), metrics.CategoricalAccuracy)
+    assert isinstance(metrics.get("acc", loss=mse, target_width=1, output_width=1), metrics.BinaryAccuracy)
+    assert isinstance(metrics.get("acc", loss=mse, target_width=1, output_width=3), metrics.SparseCategoricalAccuracy)
+    assert isinstance(metrics.get("accuracy", loss=mse, target_width=3, output_width=3), metrics.CategoricalAccuracy)
     with pytest.raises(ValueError, match="depends on a model; name one of binary_accuracy"):
         metrics.get("accuracy")
 

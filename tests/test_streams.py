@@ -183,7 +183,7 @@ def test_an_encoding_without_boxes_gets_the_table_and_the_bar_in_ascii(monkeypat
     raw, stream = encoded(encoding, errors, tee)
     model = build()
     monkeypatch.setattr(sys, "stdout", stream)
-    say(summarize("sequential", model.layers, model._network, model.dtype))
+    say(summarize("sequential", model.layers, model._runner.network, model.dtype))
     model.fit(X, X, epochs=1, verbose=1)
     lines = raw.getvalue().decode(encoding).splitlines()
     name = "schön" if encoding == "cp1252" else "sch?n"

@@ -224,7 +224,7 @@ def test_a_model_used_inside_its_own_stretch_is_refused_with_words(monkeypatch, 
 
     def interrupted(self, *arguments):
         for call in (lambda: model.predict(X, verbose=0), lambda: model.fit(X, Y, verbose=0)):
-            with pytest.raises(RuntimeError, match="in the middle of what it does.*set a flag"):
+            with pytest.raises(RuntimeError, match=r"in the middle of what it does.*set a flag"):
                 call()
         errors.append(True)
         predict(self, *arguments)
@@ -333,5 +333,3 @@ def test_gates_taken_in_any_order_do_not_lock_each_other_out():
 
     at_once(lambda: work([0, 1, 2]), lambda: work([2, 1, 0]), lambda: work([1, 0]))
     assert len(total) == 900
-
-

@@ -21,7 +21,7 @@ import numpy as np
 from gpumlp import config, random
 from gpumlp.errors import caller_level
 from gpumlp.layers import Shape, whole_number
-from gpumlp.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss
+from gpumlp.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
 
 DEFAULT_BATCH = 32
 DLPACK_CUDA = (2, 13)  # DLPack's numbers for CUDA memory and for CUDA's managed memory
@@ -269,7 +269,8 @@ def check_objective(activation: str | None, width: int, loss: Loss) -> None:
     ``activation`` is the name of the last one before the loss, None where something else comes last; ``width`` the
     number of outputs.
     """
-    categorical, binary = isinstance(loss, CategoricalCrossentropy), isinstance(loss, BinaryCrossentropy)
+    categorical = isinstance(loss, CategoricalCrossentropy | SparseCategoricalCrossentropy)
+    binary = isinstance(loss, BinaryCrossentropy)
     problem = None
     if width == 1 and activation in ("softmax", "log_softmax"):
         problem = f"{activation} over a single unit is constant. Use activation='sigmoid' for two classes"
