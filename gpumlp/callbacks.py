@@ -75,7 +75,7 @@ class History(Callback):
     It has the model, and the model has the `Record` alone: a model that nobody else has is freed at once.
     """
 
-    def __init__(self, record: Record | None = None) -> None:
+    def __init__(self, *, record: Record | None = None) -> None:
         self.record = Record() if record is None else record
 
     @property

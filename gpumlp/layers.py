@@ -8,10 +8,8 @@ are the layer's: a model that takes a layer from another one takes its weights w
 from __future__ import annotations
 
 import math
-import re
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -20,15 +18,10 @@ import numpy as np
 
 from gpumlp import activations, config, initializers, random, regularizers
 from gpumlp.attributes import Attributes
-from gpumlp.naming import neutral
+from gpumlp.naming import automatic, neutral
+from gpumlp.naming import reset_names as reset_names
 
 Shape = tuple[int, ...]
-_names: Counter[str] = Counter()
-
-
-def reset_names() -> None:
-    """Start the numbering of automatic names again."""
-    _names.clear()
 
 
 @dataclass(frozen=True)
@@ -162,10 +155,7 @@ class Layer(Attributes):
             input_shape = (input_dim,)
         self.input_shape = None if input_shape is None else feature_shape(input_shape)
         self.trainable = trainable
-        if name is None:
-            base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
-            name = f"{base}_{_names[base]}" if _names[base] else base
-            _names[base] += 1
+        name = automatic(type(self)) if name is None else name
         if not isinstance(name, str):
             raise TypeError(f"name must be a string; got {name!r}.")
         self.name = name

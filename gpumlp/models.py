@@ -300,7 +300,7 @@ class Sequential(Attributes):
             return None
         found = None if self._history is None else self._history()
         if found is None:  # the one that fit returned is gone, and with it what it had of the model
-            found = History(self._record)
+            found = History(record=self._record)
             found.set_model(self)
             found.params = self._record.params
             self._history = weakref.ref(found)

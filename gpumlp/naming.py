@@ -5,10 +5,30 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+_taken: Counter[str] = Counter()
+
+
+def automatic(kind: type) -> str:
+    """Return a name for a new object: its class's in snake case, with a number from the second one on, as Keras does.
+
+    "LayerNormalization" is "layer_normalization", "AdamW" is "adam_w", "SGD" is "sgd".
+    """
+    base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower()
+    _taken[base] += 1
+    return base if _taken[base] == 1 else f"{base}_{_taken[base] - 1}"
+
+
+def reset_names() -> None:
+    """Start the numbering of automatic names again."""
+    _taken.clear()
+
 
 OWN = " A function of your own has no gradient here."  # for `resolve`, of what is differentiated
 

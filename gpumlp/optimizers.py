@@ -7,9 +7,7 @@ host, in double precision.
 from __future__ import annotations
 
 import math
-import re
 import weakref
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -18,7 +16,7 @@ import numpy as np
 
 from gpumlp import schedules
 from gpumlp.attributes import Attributes
-from gpumlp.naming import neutral, resolve
+from gpumlp.naming import automatic, neutral, resolve
 from gpumlp.schedules import LearningRateSchedule
 
 Array = Any
@@ -33,14 +31,6 @@ def _number(name: str, value: object, low: float, high: float = math.inf) -> flo
     if not low <= number < high:
         raise ValueError(f"{name} must lie in [{low:g}, {high:g}); got {value!r}.")
     return number
-
-
-_names: Counter[str] = Counter()
-
-
-def reset_names() -> None:
-    """Start the numbering of automatic names again."""
-    _names.clear()
 
 
 class Layout(Protocol):
@@ -77,7 +67,6 @@ class Optimizer(Attributes):
     unread: ClassVar = {
         "lr": "Use learning_rate.",
         "decay": "Use a schedule as learning_rate, or weight_decay.",
-        "iterations": "The steps are counted along with the state; a new optimizer begins at 0.",
         "amsgrad": "It is not there yet.",
         **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"), "Clipping of gradients is not there yet."),
         **dict.fromkeys(
@@ -90,11 +79,7 @@ class Optimizer(Attributes):
     slots: tuple[str, ...] = ()  # the state arrays kept beside the parameters, all starting at zero
 
     def __init__(self, learning_rate: LearningRate, weight_decay: float | None = None, name: str | None = None) -> None:
-        if name is None:
-            base = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z]|W$)", "_", type(self).__name__).lower()
-            name = f"{base}_{_names[base]}" if _names[base] else base
-            _names[base] += 1
-        self.name = str(name)
+        self.name = automatic(type(self)) if name is None else str(name)
         self._iterations = 0
         self._state: _State | None = None
         self._kept: dict[str, list[np.ndarray]] | None = None  # the state of an optimizer that was unpickled
@@ -106,8 +91,17 @@ class Optimizer(Attributes):
 
     @property
     def iterations(self) -> int:
-        """How many steps the state has in it."""
+        """How many steps the state has in it; it can be set as long as there is no state. RuntimeError later."""
         return self._iterations
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        if self._state is not None or self._kept is not None:
+            raise RuntimeError(
+                "iterations are counted along with the optimizer's state, and there is one already: it cannot be set "
+                "alone. Use a new optimizer."
+            )
+        self._iterations = int(value)
 
     def count(self, steps: int) -> None:
         """Take note of ``steps`` that a Program has done."""

@@ -69,7 +69,9 @@ def test_what_is_read_can_be_set():
     found.layers[0].trainable = False
     found.stop_training = True
     found.name = "mine"
-    with pytest.raises(AttributeError):
-        found.optimizer.iterations = 3
+    found.optimizer.iterations = 3
     found.history = found.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+    assert found.optimizer.iterations == 4
+    with pytest.raises(RuntimeError, match="counted along with the optimizer's state"):
+        found.optimizer.iterations = 0
     assert found.history.epoch == [0]
