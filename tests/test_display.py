@@ -14,9 +14,14 @@ from gpumlp import cli, layers, models
 from gpumlp.training import progress
 
 ROOT = Path(cli.__file__).parents[1]
+# Time is what the script makes of it: it goes on by {tick} seconds with every look at the clock.
 SCRIPT = """
+import itertools, types
 import numpy as np
 from gpumlp import layers, models
+from gpumlp.training import loop, progress
+ticks = itertools.count()
+loop.time = progress.time = types.SimpleNamespace(perf_counter=lambda: next(ticks) * {tick})
 model = models.Sequential([layers.Dense(4, input_shape=(1,)), layers.Dense(1)])
 model.compile(loss="mse", metrics=["mae"])
 x = np.linspace(0, 1, 60)
@@ -32,8 +37,8 @@ def environment(**more):
 
 
 def piped(arguments="", **more):
-    command = [sys.executable, "-c", SCRIPT.format(arguments=arguments)]
-    done = subprocess.run(command, capture_output=True, env=environment(**more), timeout=120, check=True)
+    command = [sys.executable, "-c", SCRIPT.format(arguments=arguments, tick=1e-4)]
+    done = subprocess.run(command, capture_output=True, env=environment(**more), timeout=600, check=True)
     return done.stdout.decode(more.get("PYTHONIOENCODING", "utf-8"))
 
 
@@ -60,7 +65,7 @@ def test_an_encoding_without_box_characters_gets_ascii():
 def test_on_a_terminal_the_line_is_rewritten_in_place():
     pty = pytest.importorskip("pty")
     main, terminal = pty.openpty()
-    code = SCRIPT.format(arguments="").replace("60", "60_000").replace("batch_size=10", "batch_size=4")
+    code = SCRIPT.format(arguments="", tick=0.04).replace("60", "60_000").replace("batch_size=10", "batch_size=4")
     with subprocess.Popen([sys.executable, "-c", code], stdout=terminal, env=environment(COLUMNS="100")) as child:
         os.close(terminal)
         received = b""
@@ -72,7 +77,7 @@ def test_on_a_terminal_the_line_is_rewritten_in_place():
             if not part:
                 break
             received += part
-        assert child.wait(120) == 0
+        assert child.wait(600) == 0
     os.close(main)
     rows = received.decode().replace("\r\n", "\n").split("\n")
     frames = rows[1].split("\r")[1:]

@@ -197,9 +197,12 @@ def dot(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 
     Within `one_thread` the bits depend on the three sizes and the numbers alone.
     """
-    (rows, inner), columns = a.shape, b.shape[1]
-    number = cuts(rows, inner, columns)
-    if number == 1 or openblas() is None:
+    if a.size * b.shape[1] < 2 * BLOCK or openblas() is None:  # first, for a small network's sake
+        np.dot(a, b, out=out)
+        return
+    rows, columns = out.shape
+    number = cuts(rows, a.shape[1], columns)
+    if number == 1:
         np.dot(a, b, out=out)
         return
     edges = [max(rows, columns) * i // number for i in range(number + 1)]
