@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -49,6 +50,13 @@ def fitted(size, dtype="float32", steps=3):
 
 def all_fitted():
     return {f"{size}, {dtype}": fitted(size, dtype) for size in SIZES for dtype in ("float32", "float64")}
+
+
+def python(*arguments, **settings):
+    """Return what another process prints, read as JSON."""
+    env = os.environ | {"PYTHONPATH": str(Path(blas.__file__).parents[2])} | settings
+    done = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, timeout=PATIENCE, check=True)
+    return json.loads(done.stdout)
 
 
 @contextmanager
@@ -113,16 +121,14 @@ def test_a_fit_has_the_same_bits_beside_a_users_own_products(alone):
 def test_a_fit_has_the_same_bits_whatever_the_processors_and_threads(alone, settings):
     if "ONE_PROCESSOR" in settings and not hasattr(os, "sched_setaffinity"):
         pytest.skip("this system does not say on which processors a process runs")
-    found = subprocess.run(
-        [sys.executable, __file__], env=os.environ | settings, capture_output=True, timeout=PATIENCE, check=True
-    )
-    assert json.loads(found.stdout) == alone
+    assert python(__file__, **settings) == alone
 
 
 def test_where_a_product_is_cut_depends_on_its_sizes_alone():
-    assert blas.cuts(20, 256, 256) == blas.cuts(64, 300, 256) == blas.cuts(1, 10**9, 1) == 1
-    assert blas.cuts(1024, 1024, 1024) == 8 and blas.cuts(10**5, 4096, 4096) == blas.BLOCKS
-    assert blas.cuts(128, 784, 512) == blas.cuts(512, 784, 128) == 4
+    assert blas.grid(20, 256, 256) == blas.grid(64, 300, 256) == blas.grid(1, 10**9, 1) == (1, 1)
+    assert blas.grid(128, 784, 512) == (1, 2) and blas.grid(512, 784, 128) == (2, 1)
+    assert blas.grid(1024, 1024, 1024) == (2, 2) and blas.grid(4096, 1024, 1024) == (8, 2)
+    assert blas.grid(10**5, 4096, 4096) == (16, 1) and blas.grid(10**6, 300, 1) == (4, 1)
 
 
 @needs_openblas
@@ -136,7 +142,7 @@ def test_products_in_blocks_are_right_for_many_callers_at_once(two_helpers, dtyp
         bound = 4 * inner * np.finfo(dtype).eps * (abs(a) @ abs(b))
         for left, right in ((a, b), (np.asfortranarray(a), b), (a, np.asfortranarray(b)), (np.repeat(a, 2, 0)[::2], b)):
             out = np.full((rows, columns), np.nan, dtype)
-            blas.dot(left, right, out)
+            blas.dot((left, right, out))
             if not (abs(out - truth) <= bound).all():
                 wrong.append((rows, inner, columns))
 
@@ -144,7 +150,7 @@ def test_products_in_blocks_are_right_for_many_callers_at_once(two_helpers, dtyp
         return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
     sizes = [(600, 500, 257), (64, 300, 1024), (1023, 300, 65), (1, 4100, 4100), (4100, 4100, 1), (20, 30, 40)]
-    assert sum(blas.cuts(*each) > 1 for each in sizes) == 5
+    assert sum(blas.grid(*each) != (1, 1) for each in sizes) == 5
     callers = [threading.Thread(target=check, args=each) for each in sizes]
     for caller in callers:
         caller.start()
@@ -157,8 +163,8 @@ def test_products_in_blocks_are_right_for_many_callers_at_once(two_helpers, dtyp
 def test_overflow_is_silent_in_blocks_as_in_one(two_helpers):
     large = np.full((1024, 64), 1e30, np.float32)
     out = np.empty((1024, 1024), np.float32)
-    assert blas.cuts(1024, 64, 1024) > 1
-    blas.dot(large, large.T, out)
+    assert blas.grid(1024, 64, 1024) != (1, 1)
+    blas.dot((large, large.T, out))
     assert np.isinf(out).all()
 
 
@@ -188,14 +194,12 @@ def test_a_bad_number_of_threads_is_told_before_any_weight_changes(monkeypatch):
 def test_threads_are_started_by_the_first_large_product_not_by_small_ones_or_the_import():
     code = (
         "import threading, numpy as np, gpumlp; from gpumlp.backends import blas; n = [threading.active_count()]\n"
-        "for size in (256, 1024):\n"
-        "    a = np.ones((size, size), np.float32); blas.dot(a[:20], a, a[:20].copy()); blas.dot(a, a.T, a.copy())\n"
-        "    n.append(threading.active_count())\n"
+        "for rows in (20, 1024):\n"
+        "    a, w = np.ones((rows, 256), np.float32), np.ones((256, 256), np.float32)\n"
+        "    blas.dot((a, w, a.copy())); n.append(threading.active_count())\n"
         "print(n)"
     )
-    env = os.environ | {"GPUMLP_THREADS": "3"}
-    found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=PATIENCE, check=True)
-    assert json.loads(found.stdout) == [1, 3, 3] or json.loads(found.stdout) == [1, 1, 3]
+    assert python("-c", code, GPUMLP_THREADS="3") == [1, 1, 3]
 
 
 class Blocks:
@@ -339,7 +343,7 @@ def test_another_blas_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(blas, "helpers", None)
     a, out = np.ones((1024, 1024), np.float32), np.empty((1024, 1024), np.float32)
     with NumpyBackend().running():
-        blas.dot(a, a, out)
+        blas.dot((a, a, out))
     assert (out == 1024).all()
 
 

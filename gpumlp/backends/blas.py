@@ -4,8 +4,8 @@ OpenBLAS sums in another order with another number of threads, and the number is
 computes, or the processors that there are, would enter the result. Its threads also wait for each other in a loop,
 without leaving their cores: where somebody else needs a core for a moment, a product that takes microseconds takes
 milliseconds. So while anything of ours runs (`one_thread`), OpenBLAS has one thread, and a large product is cut into
-blocks of rows or columns (`dot`), each computed by one of a few threads of our own. Where the cuts are depends on the
-sizes, never on the threads: one thread gives the same bits, alone.
+blocks (`dot`), each computed by one of a few threads of our own. Where the cuts are depends on the sizes, never on the
+threads: one thread gives the same bits, alone.
 
 Another BLAS (MKL, Accelerate) is left as it is, with its own threads and its own rules for bits.
 """
@@ -19,7 +19,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -28,10 +27,11 @@ import numpy as np
 
 from gpumlp.backends.team import processors
 
-# A block has at least so many products of numbers, 0.15 ms in float32, beside which waking a thread counts little. It
-# is at least so wide, as BLAS repacks for every block what the blocks share: 3% at 128. More blocks than 16 would be
-# narrower than a large product needs; their number is a power of two, as that of processors mostly is.
-BLOCK, WIDTH, BLOCKS = 1 << 23, 128, 16
+# A block has at least BLOCK products of numbers, 0.15 ms in float32, beside which waking a thread counts little. BLAS
+# repacks for every block what blocks share: so none is narrower than WIDTH, and there are more than FEW, up to MANY,
+# only while they have LARGE products each. Always 16 made a step of width and batch 1024 2% slower on two processors.
+BLOCK, WIDTH = 1 << 23, 256
+FEW, LARGE, MANY = 4, 1 << 28, 16
 
 Product = tuple[np.ndarray, np.ndarray, np.ndarray]  # a, b and where a @ b goes
 
@@ -53,7 +53,7 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
 
 # ---- one thread of BLAS ----------------------------------------------------------------------------------------------
 
-_lock = threading.RLock()  # re-entrant for a signal's handler that computes, and the order of statements bears it
+_lock = threading.RLock()  # re-entrant for a signal's handler that computes; the order of statements bears it
 _holders: dict[object, int] = {}  # each computation's token, and the thread that it runs on
 _before: int | None = None  # the number to give back
 
@@ -186,31 +186,46 @@ class Helpers:
 helpers = Helpers()
 
 
-def cuts(rows: int, inner: int, columns: int) -> int:
-    """Return into how many blocks a product [rows, inner] @ [inner, columns] is cut, along the longer of its sides."""
-    most = min(rows * inner * columns // BLOCK, max(rows, columns) // WIDTH, BLOCKS)
-    return 1 << most.bit_length() - 1 if most else 1
+def grid(rows: int, inner: int, columns: int) -> tuple[int, int]:
+    """Return into how many parts the rows, and the columns, of a product [rows, inner] @ [inner, columns] are cut."""
+    down = across = 1
+    while (number := down * across) < MANY:
+        height, width = rows // down, columns // across
+        least = BLOCK if number < FEW else LARGE
+        if max(height, width) < 2 * WIDTH or height * inner * width < 2 * least:
+            break
+        if height >= width:
+            down *= 2
+        else:
+            across *= 2
+    return down, across
 
 
-def dot(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """Write a[M, K] @ b[K, N] into out[M, N], C-contiguous; float32 or float64, all the same.
+def dot(*products: Product) -> None:
+    """For each (a[M, K], b[K, N], out[M, N]) write a @ b into ``out``, C-contiguous; float32 or float64, all the same.
 
-    Within `one_thread` the bits depend on the three sizes and the numbers alone.
+    Products that do not need each other are best given together. Within `one_thread` their bits depend on their sizes
+    and numbers alone.
     """
-    if a.size * b.shape[1] < 2 * BLOCK or openblas() is None:  # first, for a small network's sake
-        np.dot(a, b, out=out)
-        return
-    rows, columns = out.shape
-    number = cuts(rows, a.shape[1], columns)
-    if number == 1:
-        np.dot(a, b, out=out)
-        return
-    edges = [max(rows, columns) * i // number for i in range(number + 1)]
-    parts = [slice(*edge) for edge in pairwise(edges)]
-    if rows >= columns:
-        helpers.compute([(a[part], b, out[part]) for part in parts])
+    large = False
+    for a, b, _ in products:
+        large = large or a.size * b.shape[1] >= 2 * BLOCK
+    if large and openblas() is not None:
+        helpers.compute([block for product in products for block in _blocks(*product)])
     else:
-        helpers.compute([(a, b[:, part], out[:, part]) for part in parts])
+        for a, b, out in products:
+            np.dot(a, b, out=out)
+
+
+def _blocks(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Iterator[Product]:
+    down, across = grid(a.shape[0], a.shape[1], b.shape[1])
+    for i in _parts(len(out), down):
+        for j in _parts(out.shape[1], across):
+            yield a[i], b[:, j], out[i, j]
+
+
+def _parts(size: int, number: int) -> list[slice]:
+    return [slice(size * i // number, size * (i + 1) // number) for i in range(number)]
 
 
 # ---- after a fork ----------------------------------------------------------------------------------------------------

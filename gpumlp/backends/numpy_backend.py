@@ -108,7 +108,7 @@ class NumpyBackend:
     ) -> None:
         """Write y[B, O] = activation(x[B, I] @ w[I, O] + b[O]), and the pre-activation into ``z`` if given."""
         pre = y if z is None else z
-        blas.dot(x, w, pre)
+        blas.dot((x, w, pre))
         if b is not None:
             np.add(pre, b, out=pre)
         activation.forward(np, pre, y, self.scratch)
@@ -121,11 +121,12 @@ class NumpyBackend:
         ``dy[B, O]`` is consumed: what it holds afterwards is not defined.
         """
         activation.backward(np, dy, y, z, self.scratch)
-        blas.dot(x.T, dy, dw)
+        if dx is None:
+            blas.dot((x.T, dy, dw))
+        else:
+            blas.dot((x.T, dy, dw), (dy, w.T, dx))
         if db is not None:
             np.add.reduce(dy, axis=0, out=db)
-        if dx is not None:
-            blas.dot(dy, w.T, dx)
 
     def loss(self, loss: Loss, target: Any, pred: Any, weights: Any | None, dpred: Any) -> float:
         """Return the batch's loss and write its gradient by ``pred`` into ``dpred``."""
