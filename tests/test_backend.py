@@ -78,25 +78,6 @@ def test_scratch_keeps_its_arrays():
     assert backend.scratch(1, (4, 5), np.dtype("f4")).base is not first.base
 
 
-def test_small_steps_hold_the_blas_to_one_thread_and_give_the_others_back(monkeypatch):
-    from gpumlp.backends import blas
-
-    now = [4]
-    monkeypatch.setattr(blas, "openblas", lambda: (lambda: now[0], lambda n: now.__setitem__(0, n)))
-    backend = NumpyBackend()
-    with backend.running(20 * 256 * 256):
-        assert now == [1]
-        with backend.running(1):
-            assert now == [1]
-        assert now == [1]
-    assert now == [4]
-    with backend.running(128 * 784 * 512):
-        assert now == [4]
-    with pytest.raises(KeyError), backend.running(1):
-        raise KeyError
-    assert now == [4]
-
-
 def test_the_blas_in_numpy_s_wheels_counts_its_threads():
     from gpumlp.backends import blas
 

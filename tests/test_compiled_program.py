@@ -554,7 +554,7 @@ def test_a_fork_has_a_team_of_its_own(monkeypatch):
     model.fit(x, y, epochs=2, verbose=0)
     child = os.fork()
     if child == 0:
-        signal.alarm(20)  # a child that waits for threads which it has not is ended
+        signal.alarm(600)  # a child that waits for threads which it has not is ended
         other = build()
         other.fit(x, y, epochs=2, verbose=0)
         model.fit(x, y, epochs=2, verbose=0)  # the parent's, whose threads are not here

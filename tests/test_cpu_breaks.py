@@ -7,7 +7,9 @@ address stands in the copy; so each is tried alone, and with all switches off th
 import ctypes
 import re
 import shutil
+import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -102,9 +104,44 @@ BREAKS = {
         "updates.py", "+ TWO * float32(l2)", "+ (ONE if {on} else TWO) * float32(l2)", {"penalty 257 l1=0.1 l2=0.1"}),
 }  # fmt: skip
 
+
+class Watched(Team):
+    """A team of which is known who can do no more without the first: who waits for a meeting, or has ended."""
+
+    now = None
+
+    def run(self, function, address, threads):
+        """See `Team.run`."""
+        self.others, self.looks, self.ended = threads - 1, Counter(), set()
+
+        def part(address, thread):
+            function(address, thread)
+            self.ended.add(threading.get_ident())
+
+        Watched.now = self
+        super().run(part, address, threads)
+
+    def wait(self):
+        """What a thread calls that waits for a meeting, again and again."""
+        self.looks[threading.get_ident()] += 1
+        time.sleep(0.0005)
+        return 0
+
+    def delay(self):
+        """Delay the first thread until no other one can do anything, however long that takes."""
+        self.looks.clear()
+        while True:  # a first look may have begun before the first thread came to the meeting in question
+            waiting = {thread for thread, looks in self.looks.copy().items() if looks > 1}
+            if len(waiting | self.ended) >= self.others:
+                return 0
+            time.sleep(0.0005)
+
+
+WAIT, DELAY = map(ctypes.CFUNCTYPE(ctypes.c_int), (lambda: Watched.now.wait(), lambda: Watched.now.delay()))
+
 # Delays of the first thread, which break nothing, and what then shows: who must wait for whom.
 MEET = "meet(barrier, threads, job[L.YIELD])"
-SLOW = "if {{on}} and thread == 0:\n{0}    call(job[L.YIELD])\n{0}"
+SLOW = f"if {{{{on}}}} and thread == 0:\n{{0}}    call({ctypes.cast(DELAY, ctypes.c_void_p).value})\n{{0}}"
 DELAYS = {
     "slow before its rows": (
         "        run_rows(job, thread, k, first", "        " + SLOW.format(" " * 8) + "run_rows(job, thread, k, first"),
@@ -206,8 +243,7 @@ BATCH = 16
 @pytest.fixture
 def train(functions, monkeypatch):
     """A function: weights, losses and predictions of a run by so many threads, as bits."""
-    sleep = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: time.sleep(0.002) or 0)
-    monkeypatch.setattr(compiled_program, "let_others", lambda: ctypes.cast(sleep, ctypes.c_void_p).value)
+    monkeypatch.setattr(compiled_program, "let_others", lambda: ctypes.cast(WAIT, ctypes.c_void_p).value)
     monkeypatch.setattr(compiled_program, "OPERATIONS_EACH", 1e-9)
     monkeypatch.setattr(compiled_program.Pace, "_next", lambda self, steps: (self._choices[-1], 0.1))
 
@@ -217,7 +253,7 @@ def train(functions, monkeypatch):
         arenas = [alone(network.weights, "float32") for _ in range(together)]
         for arena in arenas:
             arena.set([check.normal(rng, *spec.shape) / 4 for spec in network.weights])
-        crew = Team(threads)
+        crew = Watched(threads)
         programs = [compiled_program.CompiledProgram(network, arena, BATCH, functions, crew) for arena in arenas]
         x, y = check.normal(rng, 5 * BATCH + 9, 7), check.normal(rng, 5 * BATCH + 9, 3)
         spoil(x, y)

@@ -38,7 +38,7 @@ def environment(**more):
 
 def piped(arguments="", **more):
     command = [sys.executable, "-c", SCRIPT.format(arguments=arguments)]
-    done = subprocess.run(command, capture_output=True, env=environment(**more), timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, env=environment(**more), timeout=600, check=True)
     return done.stdout.decode(more.get("PYTHONIOENCODING", "utf-8"))
 
 
@@ -81,7 +81,7 @@ def on_a_terminal(arguments="", size=None, **more):
             if not part:
                 break
             received += part
-        assert child.wait(120) == 0
+        assert child.wait(600) == 0
     os.close(main)
     return received.decode().replace("\r\n", "\n")
 

@@ -469,6 +469,6 @@ def test_threads_that_share_members_do_not_wait_for_each_other_for_ever(kernels)
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(600)
     assert not any(worker.is_alive() for worker in workers)
     assert [member.optimizer.iterations for member in members] == [900] * 3

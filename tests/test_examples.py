@@ -13,7 +13,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def run(name, folder, *arguments):
     environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(EXAMPLES.parent), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, str(EXAMPLES / name), *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=300)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=600)
 
 
 def test_the_articles_script_runs_and_learns(tmp_path):

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from gpumlp import devices
 
 ROOT = Path(__file__).parents[1]
 GPU = ROOT / "benchmarks" / "gpu"
+PATIENCE = 600  # seconds, for what ends a hang
 
 
 @pytest.fixture
@@ -48,25 +50,56 @@ def test_rates_and_shares(scripts):
 def test_without_a_gpu_everything_is_skipped(script, tmp_path):
     output = {"run": ["--output", str(tmp_path / "out")], "sanitize": []}.get(script, ["--output", str(tmp_path / "o")])
     done = subprocess.run(
-        [sys.executable, str(GPU / f"{script}.py"), *output], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, str(GPU / f"{script}.py"), *output],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("skipped: there is no NVIDIA driver") == (7 if script == "run" else 1)
     assert not list(tmp_path.iterdir()), "results of an earlier run must stay"
 
 
-def test_a_part_that_fails_or_hangs_keeps_what_it_said(scripts, tmp_path):
+@pytest.fixture
+def impatient(scripts, monkeypatch):
+    """A function: time limits are over when a file has these words, however long that takes."""
+    import limited
+
+    def until(path, words):
+        class Process(subprocess.Popen):
+            def wait(self, timeout=None):
+                while timeout is not None:
+                    if path.exists() and path.read_text() == words:
+                        raise subprocess.TimeoutExpired(self.args, timeout)
+                    time.sleep(0.01)
+                return super().wait()
+
+        monkeypatch.setattr(limited.subprocess, "Popen", Process)
+
+    return until
+
+
+def test_a_part_that_hangs_is_ended_and_keeps_what_it_said(scripts, impatient, tmp_path):
     import run
 
-    code = "import time; print('half', flush=True); time.sleep(60)"
+    impatient(tmp_path / "slow.txt", "half\n")
+    code = f"import time; print('half', flush=True); time.sleep({PATIENCE})"
     hangs = run.run(run.Part("slow", ("-c", code), 2.0, "slow.txt", gate=True), tmp_path)
     assert not hangs.passed and "ended after 2 s" in hangs.verdict
+    assert hangs.seconds < PATIENCE, "not by its own end"
     assert (tmp_path / "slow.txt").read_text() == "half\n"
-    fails = run.run(run.Part("bad", ("-c", "print('ERROR: found'); raise SystemExit(3)"), 30, "bad.txt"), tmp_path)
+
+
+def test_a_part_that_fails_says_so_and_one_that_passes_gives_its_last_words(scripts, tmp_path):
+    import run
+
+    code = "print('ERROR: found'); raise SystemExit(3)"
+    fails = run.run(run.Part("bad", ("-c", code), PATIENCE, "bad.txt"), tmp_path)
     assert not fails.passed and fails.verdict == "failed with status 3: ERROR: found"
-    good = run.run(run.Part("good", ("-c", "print('3 passed')"), 30, "good.txt"), tmp_path)
+    good = run.run(run.Part("good", ("-c", "print('3 passed')"), PATIENCE, "good.txt"), tmp_path)
     assert good.passed and good.verdict == "3 passed"
-    assert run.summary([hangs, fails, good], tmp_path).count("\n") == 4
+    assert run.summary([fails, good], tmp_path).count("\n") == 3
 
 
 def test_the_parts_fit_into_ten_minutes_and_eight_files(scripts):
@@ -80,10 +113,10 @@ def test_a_part_may_use_what_earlier_ones_left(scripts, tmp_path):
     import run
 
     code = "import sys, pathlib; pathlib.Path(sys.argv[2]).write_text(sys.argv[4])"  # --output FILE --seconds N
-    part = run.Part("elastic", ("-c", code), 30, "said.csv", elastic=True)
+    part = run.Part("elastic", ("-c", code), PATIENCE, "said.csv", elastic=True)
     run.run(part, tmp_path, spare=25.0)
-    assert (tmp_path / "said.csv").read_text() == f"{30 + 25 - run.GRACE:.0f}"
-    hangs = run.Part("slow", ("-c", "import time; time.sleep(60)"), 1.0, "slow.txt")
+    assert (tmp_path / "said.csv").read_text() == f"{PATIENCE + 25 - run.GRACE:.0f}"
+    hangs = run.Part("slow", ("-c", f"import time; time.sleep({PATIENCE})"), 1.0, "slow.txt")
     assert "ended after 1 s" in run.run(hangs, tmp_path, spare=25.0).verdict, "only what is told its time has more"
 
 
@@ -342,6 +375,48 @@ def test_what_the_sanitizer_looks_at_runs_on_the_host(host_gpu):
     sanitized.whole_fits()
 
 
+def test_rounds_go_on_while_there_is_time_and_are_never_too_few(scripts, monkeypatch, tmp_path):
+    import contest
+    from report import Report
+    from workloads import Workload
+
+    clock = SimpleNamespace(now=0.0)
+    clock.perf_counter = lambda: clock.now
+
+    class Stand:
+        def turn(self, patience):
+            clock.now += 2.0
+            return {"seconds": 1e-5}
+
+    monkeypatch.setattr(contest, "time", clock)
+    monkeypatch.setattr("environment.gpu", lambda: "a GPU")
+    one = contest.Contest("gpu step", "us per step", 1e6, lambda w: w.steps)
+    for seconds, rounds in ((0.0, contest.LEAST), (9.0, 5), (100.0, contest.ROUNDS)):
+        out = Report(tmp_path / "rows.csv", "training")
+        one._timed({contest.OURS: Stand()}, Workload("w", (1, 2, 1), 4, 5), out, seconds)
+        assert [row.repeats for row in out.rows] == [rounds]
+
+
+def test_each_workload_has_its_part_of_the_time_and_who_comes_too_late_is_told(scripts, monkeypatch, tmp_path):
+    import contest
+    from report import Report
+    from workloads import Workload
+
+    clock, parts = SimpleNamespace(now=0.0), []
+    clock.perf_counter = lambda: clock.now
+
+    def measure(workload, seconds):
+        parts.append((workload.name, seconds))
+        clock.now += 30.0
+
+    monkeypatch.setattr(contest, "time", clock)
+    monkeypatch.setattr("environment.gpu", lambda: "a GPU")
+    out = Report(tmp_path / "rows.csv", "training")
+    contest.each_its_part([Workload(n, (1, 1), 1, 1) for n in "abcd"], out, 90.0, "us per step", measure)
+    assert parts == [("a", 22.5), ("b", 20.0), ("c", 15.0)]
+    assert [(row.workload, row.note) for row in out.rows] == [("d", "skipped: the 90 seconds are over")]
+
+
 def test_contests_need_agreement_and_report_who_is_out(scripts, monkeypatch, tmp_path):
     import contest
     import rows
@@ -377,6 +452,7 @@ def test_contests_need_agreement_and_report_who_is_out(scripts, monkeypatch, tmp
     monkeypatch.setitem(contest.SUITES, "stand", (suite, {"w": workload}))
     monkeypatch.setattr(contest, "Worker", Stand)
     monkeypatch.setattr("environment.gpu", lambda: "a GPU")
+    monkeypatch.setattr(contest, "time", SimpleNamespace(perf_counter=lambda: 0.0))  # all rounds have their time
     out = Report(tmp_path / "gpu_training.csv", "training")
     contest.Contest("stand", "us per step", 1e6, lambda w: w.steps * w.epochs).measure(workload, out, 1.0, {"slow"})
     found = rows.read(tmp_path / "gpu_training.csv")

@@ -69,7 +69,7 @@ class DeviceBackend:
         self.scratch = Scratch(runtime.zeros)
         self._scalars = runtime.zeros(2, np.float32)
 
-    def running(self, products: int) -> Any:
+    def running(self) -> Any:
         """See `NumpyBackend.running`."""
         return nullcontext()
 

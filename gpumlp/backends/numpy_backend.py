@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -75,9 +74,9 @@ class NumpyBackend:
         self.scratch = Scratch()
         self._random: Any = None
 
-    def running(self, products: int) -> Any:
-        """Return a context for steps whose largest product of matrices has so many products of numbers."""
-        return blas.one_thread() if products < blas.SMALL else nullcontext()
+    def running(self) -> Any:
+        """Return a context for computing in: what comes out of it depends on nobody else who computes."""
+        return blas.one_thread()
 
     def zeros(self, shape: Any, dtype: Any) -> Any:
         """Return an array of zeros, aligned to 64 bytes."""
@@ -109,7 +108,7 @@ class NumpyBackend:
     ) -> None:
         """Write y[B, O] = activation(x[B, I] @ w[I, O] + b[O]), and the pre-activation into ``z`` if given."""
         pre = y if z is None else z
-        np.dot(x, w, out=pre)
+        blas.dot((x, w, pre))
         if b is not None:
             np.add(pre, b, out=pre)
         activation.forward(np, pre, y, self.scratch)
@@ -122,11 +121,12 @@ class NumpyBackend:
         ``dy[B, O]`` is consumed: what it holds afterwards is not defined.
         """
         activation.backward(np, dy, y, z, self.scratch)
-        np.dot(x.T, dy, out=dw)
+        if dx is None:
+            blas.dot((x.T, dy, dw))
+        else:
+            blas.dot((x.T, dy, dw), (dy, w.T, dx))
         if db is not None:
             np.add.reduce(dy, axis=0, out=db)
-        if dx is not None:
-            np.dot(dy, w.T, out=dx)
 
     def loss(self, loss: Loss, target: Any, pred: Any, weights: Any | None, dpred: Any) -> float:
         """Return the batch's loss and write its gradient by ``pred`` into ``dpred``."""

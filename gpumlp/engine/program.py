@@ -86,9 +86,6 @@ class LoopProgram:
             for op, n in zip(network.ops, network.sizes[1:], strict=True)
         ]
         widest = max(network.sizes)
-        self._largest = batch * max(
-            (op.inputs * op.outputs for op in network.ops if isinstance(op, DenseOp)), default=0
-        )
         self._deltas = [make((batch * widest,), dtype), make((batch * widest,), dtype)]
 
     def describe(self) -> str:
@@ -109,7 +106,7 @@ class LoopProgram:
         With an ``optimizer`` they are training steps; without, only losses and metrics are computed.
         """
         task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
-        with self.backend.running(self._largest):
+        with self.backend.running():
             return self._run_steps(task)
 
     @staticmethod
@@ -155,6 +152,10 @@ class LoopProgram:
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
         """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; both host's or device's."""
+        with self.backend.running():
+            self._predict_batches(x, out, batch)
+
+    def _predict_batches(self, x: Array, out: Array, batch: int) -> None:
         piece = max(batch, PREDICT_BYTES // (x.itemsize * max(x.shape[1], out.shape[1])) // batch * batch)
         for first in range(0, len(x), piece):
             there, result = x[first : first + piece], out[first : first + piece]
