@@ -1,9 +1,22 @@
 """Fixtures: a GPU to run on, which is host execution here and the real one under the marker ``gpu``."""
 
+import signal
+
 import pytest
 from host.runtime import HostRuntime
 
 from gpumlp import devices
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_as_in_a_terminal():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests were started with it ignored, as in the background.
+
+    Child processes inherit that it is ignored, and not that it is handled.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -32,14 +32,6 @@ def kernels(request, monkeypatch):
     monkeypatch.setenv("GPUMLP_KERNELS", request.param)
 
 
-@pytest.fixture(autouse=True)
-def as_in_a_terminal():
-    """Ctrl-C raises, also where the tests were started with it ignored, as in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def build(**how):
     set_random_seed(0)
     model = models.Sequential([layers.Input((5,)), layers.Dense(33, "relu"), layers.Dense(17, "tanh"), layers.Dense(1)])
