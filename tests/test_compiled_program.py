@@ -436,12 +436,12 @@ def test_an_interrupt_waits_for_the_job_and_leaves_the_team_ready():
 
     def job(address, thread):
         began.set()
-        go.wait(20)
+        go.wait(600)
         calls.append(thread)
         return 0
 
     def press():
-        began.wait(20)
+        began.wait(600)
         os.kill(os.getpid(), signal.SIGINT)
         threading.Timer(0.2, go.set).start()
 

@@ -139,7 +139,7 @@ def test_the_log_file_of_a_killed_job_has_its_finished_epochs(tmp_path):
         with open(tmp_path / "log", "wb") as log:
             environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
             done = subprocess.run(
-                [sys.executable, "-c", code.format(verbose)], stdout=log, env=environment, timeout=120
+                [sys.executable, "-c", code.format(verbose)], stdout=log, env=environment, timeout=600
             )
         assert done.returncode == 9
         assert (tmp_path / "log").read_bytes().count(b"- loss: ") == 2

@@ -332,7 +332,10 @@ class Batches:
 
     ``batch_size = ceil(n / steps)`` when only steps are given, 32 when neither is. With steps given, an epoch goes on
     where the last one ended, and warns when the data runs out before its steps are done. ``rows`` [n] says which
-    of the data's samples are meant, None all. Shuffles are drawn from the stream that is current at the construction.
+    of the data's samples are meant, None all.
+
+    The first epoch draws one number from the stream that is current at the construction, and all shuffles come from
+    that: so they do not depend on who else draws meanwhile, such as a fit in another thread.
     """
 
     def __init__(
@@ -347,13 +350,16 @@ class Batches:
         self.total = math.ceil(n / self.batch_size)
         self.steps = steps or self.total
         self._rows, self._stream = rows, random.current()
+        self._shuffles: np.random.Generator | None = None
         self._order = rows
         self._seen = 0
 
     def epoch(self) -> tuple[np.ndarray | None, int, int]:
         """Return the sample order (None: as it stands) and the first and last + 1 batch of the next epoch."""
         if self._seen == 0 and self.shuffle:
-            order = self._stream.generator().permutation(self.n)
+            if self._shuffles is None:
+                self._shuffles = np.random.default_rng(self._stream.generator().integers(2**63))
+            order = self._shuffles.permutation(self.n)
             self._order = order if self._rows is None else self._rows[order]
         first, last = self._seen, min(self._seen + self.steps, self.total)
         if self._asked and last - first < self.steps:
