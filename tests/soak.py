@@ -123,7 +123,7 @@ class Soak:
         """Train once, with everybody at it."""
         model, done = build(), threading.Event()
         jobs = [self.predict, self.predict, self.evaluate, self.copy, self.share]
-        jobs += [self.fork] if self.forks else []
+        jobs += [self.fork, self.fork] if self.forks else []
 
         def use(job: Callable[[models.Sequential], None]) -> None:
             while True:

@@ -38,7 +38,7 @@ DEEPEST = 20  # handlers within handlers that wait for the worker
 
 _numbers = itertools.count()
 _gates: weakref.WeakSet[Gate] = weakref.WeakSet()
-_registry = threading.Lock()
+_registry = threading.RLock()  # a handler may make a gate while its thread makes one
 
 
 class Gate:
@@ -220,19 +220,27 @@ def apart(work: Callable[[], Result]) -> Result:
 
 # ---- forks -----------------------------------------------------------------------------------------------------------
 
-_held: list[Gate] = []
+class _Fork(threading.local):
+    """What a thread that forks holds: two may be about to."""
+
+    def __init__(self) -> None:
+        self.held: list[Gate] = []
+
+
+_fork = _Fork()
 
 
 def _before_fork() -> None:
     """Hold every gate. One may be made meanwhile, by a thread inside another: so the registry is closed at the end."""
     seen: set[Gate] = set()
+    _fork.held = []
     while True:
         with _registry:
             new = sorted(set(_gates) - seen, key=_number)  # a later gate has a higher number
         for gate in new:
             if not gate.is_mine():
                 gate.lock.acquire()
-                _held.append(gate)
+                _fork.held.append(gate)
         seen.update(new)
         _registry.acquire()
         if seen.issuperset(_gates):
@@ -241,16 +249,16 @@ def _before_fork() -> None:
 
 
 def _after_in_parent() -> None:
-    while _held:
-        gate = _held.pop()
+    for gate in _fork.held:
         gate.lock.release()
-    _registry.release()
+    _fork.held = []
+    if _registry._is_owned():  # type: ignore[attr-defined]  # unless a handler raised while this thread waited
+        _registry.release()
 
 
 def _after_in_child() -> None:
     global _registry, _worker
-    _held.clear()
-    _registry = threading.Lock()
+    _fork.held, _registry = [], threading.RLock()
     for gate in _gates:
         gate.lock = threading.RLock()  # one that a thread of the parent held, if waiting for it was broken off
         gate.waiting.clear()

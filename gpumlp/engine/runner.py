@@ -189,7 +189,7 @@ class Runner:
     def in_seconds(self, seconds: float, batch: int) -> int:
         """Return how many batches are predicted in about so long, before anything is known of how long they take."""
         assert self.network is not None
-        return max(1, int(seconds / dispatch.numpy_seconds(self.network, batch, False)))
+        return max(1, int(seconds / max(dispatch.numpy_seconds(self.network, batch, False), 1e-6)))
 
     def predicting(self, batch: int) -> int:
         """Return how many samples of a batch to predict at a time: they need their activations, and no more."""
