@@ -33,6 +33,18 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.filterwarnings(f"default::{kind}"))
 
 
+@pytest.fixture(params=["numpy", "numba", "cuda"])
+def family(request, monkeypatch, as_gpu):
+    """Every kernel family in turn: NumPy, the compiled kernels, and the GPU's on the host; returns its name."""
+    if request.param == "cuda":
+        as_gpu(HostRuntime())
+        monkeypatch.setenv("GPUMLP_DEVICE", "cuda")
+        monkeypatch.delenv("GPUMLP_KERNELS", raising=False)
+    else:
+        monkeypatch.setenv("GPUMLP_KERNELS", request.param)
+    return request.param
+
+
 @pytest.fixture(params=["host", pytest.param("cuda", marks=pytest.mark.gpu)])
 def runtime(request):
     """A runtime for the package's CUDA C++ kernels."""

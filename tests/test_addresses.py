@@ -5,7 +5,6 @@ import pickle
 
 import numpy as np
 import pytest
-from host.runtime import HostRuntime
 
 from gpumlp import layers, models, optimizers
 from gpumlp.backends.job import address, readable
@@ -16,13 +15,7 @@ X = RNG.normal(size=(48, 3)).astype("f4")
 Y = np.sin(X[:, :2])
 
 
-@pytest.fixture(params=["numpy", "numba", "cuda"], autouse=True)
-def kernels(request, monkeypatch, as_gpu):
-    if request.param == "cuda":
-        as_gpu(HostRuntime())
-        monkeypatch.setenv("GPUMLP_DEVICE", "cuda")
-    else:
-        monkeypatch.setenv("GPUMLP_KERNELS", request.param)
+pytestmark = pytest.mark.usefixtures("family")
 
 
 def trained(optimizer=optimizers.RMSprop):

@@ -19,16 +19,7 @@ X = RNG.normal(size=(60, 4)).astype("f4")
 Y = np.sin(X @ RNG.normal(size=(4, 2))).astype("f4")
 
 
-@pytest.fixture(params=["numpy", "numba", "cuda"], autouse=True)
-def kernels(request, monkeypatch, as_gpu):
-    """Every test by NumPy, by compiled kernels, and by the GPU's on the host."""
-    if request.param == "cuda":
-        as_gpu(HostRuntime())
-        monkeypatch.setenv("GPUMLP_DEVICE", "cuda")
-        monkeypatch.delenv("GPUMLP_KERNELS", raising=False)
-    else:
-        monkeypatch.setenv("GPUMLP_KERNELS", request.param)
-    return request.param
+pytestmark = pytest.mark.usefixtures("family")
 
 
 def build(*more, seed=0, optimizer="adam", **how):
@@ -150,7 +141,7 @@ def test_models_of_two_dtypes_cannot_share_a_layer():
         models.Sequential([layers.Input((4,)), layer], dtype="float64")
 
 
-def test_models_on_two_devices_cannot_share_a_layer(kernels, as_gpu, monkeypatch):
+def test_models_on_two_devices_cannot_share_a_layer(family, as_gpu, monkeypatch):
     as_gpu(HostRuntime())
     monkeypatch.setenv("GPUMLP_KERNELS", "auto")
     model = build(device="cpu")
@@ -193,7 +184,7 @@ def test_a_layer_is_pickled_with_its_own_weights_alone():
     assert [w.tobytes() for w in pickle.loads(data).get_weights()] == bits(model)[:2] and len(data) < 2000
 
 
-def test_a_model_is_pickled_as_it_is_at_one_moment(kernels):
+def test_a_model_is_pickled_as_it_is_at_one_moment(family):
     """Weights, state and steps of a copy made while another thread trains are those after some number of steps."""
     model = build(optimizer=optimizers.SGD(1e-3, momentum=0.9))
     running, stop = threading.Event(), []

@@ -8,7 +8,6 @@ import warnings
 import numpy as np
 import pytest
 import soak
-from host.runtime import HostRuntime
 
 from gpumlp import callbacks, layers, models, optimizers
 from gpumlp.engine import gate, runner
@@ -17,17 +16,6 @@ from gpumlp.utils import set_random_seed
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 30)).astype("f4")
 Y = np.sin(X[:, :1])
-
-
-@pytest.fixture(params=["numpy", "numba", "cuda"])
-def kernels(request, monkeypatch, as_gpu):
-    """A test by NumPy, by compiled kernels, and by the GPU's on the host."""
-    if request.param == "cuda":
-        as_gpu(HostRuntime())
-        monkeypatch.setenv("GPUMLP_DEVICE", "cuda")
-    else:
-        monkeypatch.setenv("GPUMLP_KERNELS", request.param)
-    return request.param
 
 
 def build(units=32, **how):
@@ -66,8 +54,8 @@ def at_once(*jobs):
 # ---- threads ---------------------------------------------------------------------------------------------------------
 
 
-def test_eight_threads_predict_what_each_gets_alone(kernels):
-    model, rounds = build(256 if kernels != "cuda" else 32), 40 if kernels != "cuda" else 3
+def test_eight_threads_predict_what_each_gets_alone(family):
+    model, rounds = build(256 if family != "cuda" else 32), 40 if family != "cuda" else 3
     inputs = [RNG.normal(size=(64, 30)).astype("f4") for _ in range(8)]
     expected = [model.predict(x, verbose=0) for x in inputs]
 
@@ -79,7 +67,7 @@ def test_eight_threads_predict_what_each_gets_alone(kernels):
 
 
 @pytest.mark.parametrize("cold", [True, False])
-def test_fit_has_its_own_bits_beside_predictions_and_evaluations(kernels, cold):
+def test_fit_has_its_own_bits_beside_predictions_and_evaluations(family, cold):
     found = []
     for others in (0, 3):
         model, done = build(), threading.Event()
@@ -100,7 +88,7 @@ def test_fit_has_its_own_bits_beside_predictions_and_evaluations(kernels, cold):
     assert found[0] == found[1]
 
 
-def test_two_fits_of_one_model_do_all_their_steps(kernels):
+def test_two_fits_of_one_model_do_all_their_steps(family):
     model = build()
     at_once(*[lambda: model.fit(X, Y, epochs=10, batch_size=16, verbose=0)] * 2)
     assert model.optimizer.iterations == 80 and all(np.isfinite(w).all() for w in model.get_weights())
@@ -119,7 +107,7 @@ def test_predictions_before_training_do_not_decide_by_what_it_runs(monkeypatch):
     assert bits(model) == bits(other)
 
 
-def test_a_callback_may_wait_for_a_prediction_in_another_thread(kernels):
+def test_a_callback_may_wait_for_a_prediction_in_another_thread(family):
     model, seen = build(), []
 
     def wait(epoch, logs):
@@ -133,7 +121,7 @@ def test_a_callback_may_wait_for_a_prediction_in_another_thread(kernels):
     assert len(seen) == 14
 
 
-def test_a_schedule_may_wait_for_a_prediction_in_another_thread(kernels):
+def test_a_schedule_may_wait_for_a_prediction_in_another_thread(family):
     """Code of the user's never runs inside the gate."""
     seen = []
 
@@ -149,7 +137,7 @@ def test_a_schedule_may_wait_for_a_prediction_in_another_thread(kernels):
     assert seen
 
 
-def test_a_prediction_waits_for_one_stretch_of_training_at_most(monkeypatch, kernels):
+def test_a_prediction_waits_for_one_stretch_of_training_at_most(monkeypatch, family):
     """Counted in stretches: the next one begins after those who wait have been inside."""
     model, entered, waiting = build(), [], threading.Event()
     hold = gate.hold
@@ -193,8 +181,8 @@ def test_a_prediction_waits_for_one_stretch_of_training_at_most(monkeypatch, ker
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that signal on this system")
-@pytest.mark.parametrize("kernels", ["numpy", "numba"], indirect=True)
-def test_a_handler_that_uses_the_model_gets_right_numbers_and_training_its_bits(kernels):
+@pytest.mark.parametrize("family", ["numpy", "numba"], indirect=True)
+def test_a_handler_that_uses_the_model_gets_right_numbers_and_training_its_bits(family):
     alone, model, seen = build(), build(), []
     alone.fit(X, Y, epochs=400, batch_size=16, shuffle=False, verbose=0)
 
@@ -215,7 +203,7 @@ def test_a_handler_that_uses_the_model_gets_right_numbers_and_training_its_bits(
         assert np.isfinite(loss) and np.isfinite(prediction).all()
 
 
-def test_a_model_used_inside_its_own_stretch_is_refused_with_words(monkeypatch, kernels):
+def test_a_model_used_inside_its_own_stretch_is_refused_with_words(monkeypatch, family):
     """A handler that comes while its own thread is inside: here, where a thread has no worker."""
     model = build()
     model.predict(X, verbose=0)
@@ -255,9 +243,9 @@ def child_of(work):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
-@pytest.mark.parametrize("kernels", ["numpy", "numba"], indirect=True)
+@pytest.mark.parametrize("family", ["numpy", "numba"], indirect=True)
 @pytest.mark.parametrize("same", [True, False])
-def test_the_child_of_a_fork_uses_a_model_while_another_thread_trains(kernels, same):
+def test_the_child_of_a_fork_uses_a_model_while_another_thread_trains(family, same):
     trained, done = build(), threading.Event()
     model = trained if same else build()
     model.predict(X, verbose=0)
@@ -281,8 +269,8 @@ def test_the_child_of_a_fork_uses_a_model_while_another_thread_trains(kernels, s
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
-@pytest.mark.parametrize("kernels", ["numpy", "numba"], indirect=True)
-def test_a_fork_in_a_handler_inside_a_call(kernels):
+@pytest.mark.parametrize("family", ["numpy", "numba"], indirect=True)
+def test_a_fork_in_a_handler_inside_a_call(family):
     """The child of a fork that a handler makes has no worker: it goes on, or is told why not."""
     model, found = build(), []
 
@@ -305,8 +293,8 @@ def test_a_fork_in_a_handler_inside_a_call(kernels):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("kernels", ["numpy", "numba"], indirect=True)
-def test_a_short_soak(kernels):
+@pytest.mark.parametrize("family", ["numpy", "numba"], indirect=True)
+def test_a_short_soak(family):
     everybody = soak.Soak(forks=True, signals=True)
     everybody.round()
     assert not everybody.wrong, everybody.wrong[:5]

@@ -220,6 +220,7 @@ def apart(work: Callable[[], Result]) -> Result:
 
 # ---- forks -----------------------------------------------------------------------------------------------------------
 
+
 class _Fork(threading.local):
     """What a thread that forks holds: two may be about to."""
 
