@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gpumlp import config
+from gpumlp.attributes import refuse_overrides
 from gpumlp.erf import erf
 from gpumlp.naming import OWN, flag, number, resolve, settle
 
@@ -372,4 +373,6 @@ def get(identifier: object) -> Activation:
     TypeError
         For anything else, a Python function included: the package could not differentiate it.
     """
-    return linear if identifier is None else resolve("activation", identifier, KNOWN, Activation, OWN)
+    found: Activation = linear if identifier is None else resolve("activation", identifier, KNOWN, Activation, OWN)
+    refuse_overrides(type(found), ("forward", "backward", "__call__"))
+    return found

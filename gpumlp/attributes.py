@@ -1,31 +1,36 @@
 """Attributes that are set on models, layers and optimizers: what is known is read, what nobody would read is refused.
 
 Python keeps whatever is set on an object, so a word that is misspelt, or that only Keras knows, would be silence: a
-model frozen by ``trainble = False`` would train. An attribute of a user's own is kept, pickled, and never read.
+model frozen by ``trainble = False`` would train. An attribute of a user's own is kept, pickled, and never read. And a
+value that a constructor would refuse is refused later, too: it is looked at whenever it is set.
 """
 
 from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 NEAR = 0.86  # of 1: how alike two names are that one is taken for the other misspelt
+DIGITS = "0123456789"
 
 
 class Attributes:
     """Base of what a person sets attributes on.
 
-    ``unread`` has the names that Keras knows and gpumlp does not read, each with what to use instead.
+    ``unread`` has the names that Keras knows and gpumlp does not read, each with what to use instead; ``checks`` the
+    functions by which values are looked at, from what is set to what is kept.
     """
 
     unread: ClassVar[Mapping[str, str]] = {}
+    checks: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and name not in self.__dict__ and not hasattr(type(self), name):
             self._refuse(name)
-        super().__setattr__(name, value)
+        check = self.checks.get(name)
+        super().__setattr__(name, value if check is None else check(value))
 
     def _refuse(self, name: str) -> None:
         """Raise AttributeError where ``name`` is known to Keras alone, or close to a name that is read."""
@@ -37,10 +42,39 @@ class Attributes:
             setter = setter.f_back
         if setter.f_code.co_name == "__init__" and setter.f_locals.get("self") is self:
             return  # its own constructor, which says what there is
-        known = [n for n in {*self.__dict__, *dir(type(self))} if not n.startswith("_") and n.strip("0123456789") == n]
-        if near := difflib.get_close_matches(name, known, n=1, cutoff=NEAR):
-            if name.strip("0123456789_") != near[0]:  # weights_2 is a name of its own
-                raise AttributeError(
-                    f"A {kind} has no attribute {name!r}, and setting it would do nothing. Did you mean {near[0]!r}? "
-                    "Choose a name less like it for an attribute of your own."
+        known = [n for n in {*self.__dict__, *dir(type(self)), *self.unread} if not n.startswith("_")]
+        if (meant := nearest(name, known)) is not None:
+            raise AttributeError(
+                f"A {kind} has no attribute {name!r}, and setting it would do nothing. Did you mean {meant!r}? "
+                "Choose a name less like it for an attribute of your own."
+            )
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return which of ``known`` a name is likely to mean; None for a name of its own, such as weights_2."""
+
+    def plain(text: str) -> str:
+        return text.replace("_", "").lower()
+
+    for other in sorted(known):
+        if plain(other) == plain(name):
+            return other
+        if other[-1] in DIGITS and plain(other).rstrip(DIGITS) == plain(name).rstrip(DIGITS):
+            return other  # beta_3
+    if name[-1] in DIGITS:
+        return None
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=NEAR)
+    return found[0] if found else None
+
+
+def refuse_overrides(kind: type, methods: Iterable[str], instead: str = "") -> None:
+    """Raise TypeError where a class of a user's own overrides one of ``methods``, which kernels would not call."""
+    for cls in kind.__mro__:
+        if cls.__module__.split(".")[0] == "gpumlp" or cls is object:
+            continue
+        for name in methods:
+            if name in vars(cls):
+                raise TypeError(
+                    f"{cls.__name__}.{name} would not be called: gpumlp computes by kernels of its own, and cannot run "
+                    f"methods of a user's class. {instead or 'Use what there is, with other constants.'}"
                 )

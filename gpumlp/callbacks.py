@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpumlp.engine.gate import apart
+from gpumlp.errors import caller_level
+from gpumlp.gate import apart
 from gpumlp.layers import whole_number
+from gpumlp.naming import flag, number
 from gpumlp.training.progress import Progress, say
 
 Logs = dict[str, Any] | None
@@ -92,6 +94,8 @@ class History(Callback):
         self.params = self.record.params = params
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if self.epoch and self.epoch[-1] == epoch:
+            return  # it is there: an exception came just behind
         values = {name: float(value) for name, value in (logs or {}).items()}
 
         def append() -> None:
@@ -183,6 +187,8 @@ class LambdaCallback(Callback):
                     f"LambdaCallback knows no hook {name!r}, and will not call it. Did you mean {near[0]!r}?",
                     stacklevel=2,
                 )
+            if name in known and not (function is None or callable(function)):
+                raise TypeError(f"{name} must be a function; got {function!r}.")
             if function is not None:
                 setattr(self, name, function)
 
@@ -207,9 +213,13 @@ class EarlyStopping(Callback):
     ) -> None:
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"mode must be 'auto', 'min' or 'max'; got {mode!r}.")
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor must be a name in the logs, such as 'val_loss'; got {monitor!r}.")
         self.monitor, self.patience, self.verbose = monitor, whole_number("patience", patience, 0), verbose
-        self.min_delta, self.baseline = abs(min_delta), baseline
-        self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
+        self.min_delta = abs(number("min_delta", min_delta))
+        self.baseline = None if baseline is None else number("baseline", baseline)
+        self.restore_best_weights = flag("restore_best_weights", restore_best_weights)
+        self.start_from_epoch = whole_number("start_from_epoch", start_from_epoch, 0)
         rising = mode == "max" or (mode == "auto" and any(word in monitor for word in ("acc", "auc")))
         self._sign = -1.0 if rising else 1.0
 
@@ -222,7 +232,9 @@ class EarlyStopping(Callback):
         value = (logs or {}).get(self.monitor)
         if value is None:
             names = ", ".join(logs or {})
-            warnings.warn(f"EarlyStopping watches {self.monitor!r}, which is not in the logs: {names}.", stacklevel=2)
+            warnings.warn(
+                f"EarlyStopping watches {self.monitor!r}, which is not in the logs: {names}.", stacklevel=caller_level()
+            )
             return
         if epoch < self.start_from_epoch:
             return
@@ -272,6 +284,11 @@ class CallbackList:
     def per_batch(self) -> bool:
         """Whether somebody looks at every batch, by now: hooks may be set while a model trains."""
         return any(c.wants_batches for c in self._all)
+
+    def record(self, epoch: int, logs: Logs) -> None:
+        """Have an epoch in the history, if it is not there: its steps are done, and an exception ends training."""
+        if self._history is not None:
+            self._history.on_epoch_end(epoch, logs)
 
     @property
     def stopped(self) -> bool:

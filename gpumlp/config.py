@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp.naming import unmasked
+
 FLOAT_TYPES = ("float32", "float64")
 _floatx = "float32"
 
@@ -46,18 +48,17 @@ def floats(name: str, value: object, dtype: object = None) -> np.ndarray:
     Raises
     ------
     TypeError
-        If it holds anything but numbers, or hides some of them behind a mask.
+        If it holds anything but numbers.
     ValueError
-        If it is ragged.
+        If it is ragged, or hides numbers behind a mask.
     """
+    unmasked(name, value)
     try:
         array: Any = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of numbers; rows differ in length ({error}).") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be an array of numbers; got {type(value).__name__} of dtype {array.dtype}.")
-    if hasattr(value, "mask") and hasattr(value, "filled"):
-        raise TypeError(f"{name} is a masked array, and a mask would be lost. Give {name}.filled(value) or weights.")
     wide = dtype is None and array.dtype == np.float64 and hasattr(value, "dtype")
     with np.errstate(over="ignore"):  # a number too large for the type is infinite in it
         return array.astype(array.dtype if wide else float_type(dtype), copy=False)

@@ -7,6 +7,7 @@ are the layer's: a model that takes a layer from another one takes its weights w
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 import weakref
@@ -18,7 +19,8 @@ import numpy as np
 
 from gpumlp import activations, config, initializers, random, regularizers
 from gpumlp.attributes import Attributes
-from gpumlp.naming import automatic, neutral
+from gpumlp.gate import apart, hold, layout
+from gpumlp.naming import automatic, flag, neutral, number, unmasked
 from gpumlp.naming import reset_names as reset_names
 
 Shape = tuple[int, ...]
@@ -59,7 +61,7 @@ def checked_weights(weights: object, shapes: Sequence[Shape]) -> list[np.ndarray
     """Return ``weights`` as arrays of ``shapes``; TypeError or ValueError where they are not."""
     if not isinstance(weights, (list, tuple)):
         raise TypeError(f"set_weights takes a list of arrays, as get_weights returns; got {weights!r}.")
-    arrays = [np.asarray(w) for w in weights]
+    arrays = [np.asarray(unmasked("a weight array", w)) for w in weights]
     if wrong := [a.dtype for a in arrays if a.dtype.kind not in "biuf"]:
         raise TypeError(f"each weight array must be of numbers; got dtype {wrong[0]}.")
     if [a.shape for a in arrays] != list(shapes):
@@ -73,6 +75,19 @@ def feature_shape(value: object) -> Shape:
     if not isinstance(sizes, (tuple, list)) or not sizes:
         raise TypeError(f"the input shape must be a tuple of sizes without the batch, such as (1,); got {value!r}.")
     return tuple(whole_number("each size of the input shape", s) for s in sizes)
+
+
+def _units(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"units must be a positive integer; got units={value!r}.")
+    return int(value)
+
+
+def _rate(value: object) -> float:
+    rate = number("rate", value, 0.0, 1.0)
+    if rate == 1.0:
+        raise ValueError("rate must lie in [0, 1); got 1: nothing would be left.")
+    return rate
 
 
 class Home(Protocol):
@@ -89,8 +104,8 @@ class Home(Protocol):
 class Snapshot:
     """Weights as they were at one moment, for a model that is pickled or copied: all its layers are of that moment.
 
-    It counts for the thread that made it, as long as the pickle keeps it: it is part of the model's state, and becomes
-    None there.
+    It counts for the thread that made it, until the pickle comes to it, as the last part of the model's state, where it
+    becomes None.
     """
 
     _of_threads = threading.local()
@@ -100,7 +115,13 @@ class Snapshot:
         self._of_threads.newest = weakref.ref(self)
 
     def __reduce__(self) -> Any:
+        self._weights = {}  # it is the last of a model's state: the layers are done
         return type(None), ()
+
+    @classmethod
+    def forget(cls) -> None:
+        """Take it that this thread pickles nothing now: it changes weights."""
+        cls._of_threads.newest = lambda: None
 
     @classmethod
     def weights_of(cls, layer: Layer) -> list[np.ndarray] | None:
@@ -139,7 +160,11 @@ class Layer(Attributes):
         "supports_masking": "There are no masks.",
         "stateful": "No layer has a state beside its weights.",
         "autocast": "There is one dtype in a model.",
+        "frozen": "Use trainable = False.",
+        "lora_rank": "There is no LoRA.",
+        **dict.fromkeys(("weights", "variables", "trainable_weights", "non_trainable_weights"), "Use set_weights."),
     }
+    checks: ClassVar = {"trainable": functools.partial(flag, "trainable")}
     held: list[np.ndarray] | Home | None = None  # the weights, or where they stand; None before they are made
     samples: Shape | None = None  # the shape of a sample that they were made for
 
@@ -197,12 +222,25 @@ class Layer(Attributes):
         shape = feature_shape(without_batch(input_shape))
         self.output_shape(shape)
         self.check_weights(self.specs(shape))
-        if not self.built:
-            self.held, self.samples = self.initial(shape, config.float_type()), shape
+
+        def make() -> None:
+            if not self.built:
+                self.held, self.samples = self.initial(shape, config.float_type()), shape
+
+        hold((layout,), make)
 
     def initial(self, shape: Shape, dtype: np.dtype) -> list[np.ndarray]:
         """Return new weights for samples of ``shape``."""
-        return [spec.initializer(spec.shape, dtype) for spec in self.specs(shape)]
+        made = []
+        for spec in self.specs(shape):
+            array = np.asarray(spec.initializer(spec.shape, dtype))
+            if array.shape != spec.shape or array.dtype.kind not in "biuf":
+                raise ValueError(
+                    f"{spec.name}_initializer of layer {self.name!r} must return numbers of shape {spec.shape}; got "
+                    f"{array.dtype} of shape {array.shape}."
+                )
+            made.append(np.ascontiguousarray(array, dtype))
+        return made
 
     def check_weights(self, specs: Sequence[WeightSpec]) -> None:
         """Raise ValueError where there are weights, and others than ``specs`` say."""
@@ -220,10 +258,15 @@ class Layer(Attributes):
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set all weight arrays, in the order of `get_weights`; ValueError, and no change, where a shape differs."""
         arrays = checked_weights(weights, self.weight_shapes)
-        if isinstance(self.held, list):
-            self.held = [np.array(a, old.dtype) for a, old in zip(arrays, self.held, strict=True)]
-        elif self.held is not None:
-            self.held.write(self, arrays)
+
+        def put() -> bool:
+            if isinstance(self.held, list):
+                self.held = [np.array(a, old.dtype) for a, old in zip(arrays, self.held, strict=True)]
+                return True
+            return self.held is None
+
+        if not apart(lambda: hold((layout,), put)):  # they may be moving to an arena just now
+            self.held.write(self, arrays)  # type: ignore[union-attr]
 
     def count_params(self) -> int:
         """Return the number of weights; ValueError before they are there."""
@@ -271,6 +314,12 @@ InputLayer = Input
 class Dense(Layer):
     """activation(x @ kernel + bias), kernel of shape (inputs, units)."""
 
+    checks: ClassVar = {
+        **Layer.checks, "units": _units, "activation": activations.get, "use_bias": functools.partial(flag, "use_bias"),
+        "kernel_initializer": initializers.get, "bias_initializer": initializers.get,
+        "kernel_regularizer": regularizers.get, "bias_regularizer": regularizers.get,
+    }  # fmt: skip
+
     def __init__(
         self,
         units: int,
@@ -282,15 +331,13 @@ class Dense(Layer):
         bias_regularizer: object = None,
         **kwargs: Any,
     ) -> None:
-        if isinstance(units, bool) or not isinstance(units, (int, np.integer)) or units < 1:
-            raise ValueError(f"units must be a positive integer; got units={units!r}.")
-        self.units = int(units)
-        self.activation = activations.get(activation)
-        self.use_bias = bool(use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.units = units
+        self.activation: Any = activation
+        self.use_bias = use_bias
+        self.kernel_initializer: Any = kernel_initializer
+        self.bias_initializer: Any = bias_initializer
+        self.kernel_regularizer: Any = kernel_regularizer
+        self.bias_regularizer: Any = bias_regularizer
         super().__init__(**kwargs)
 
     def specs(self, shape: Shape) -> list[WeightSpec]:
@@ -310,20 +357,29 @@ class Dense(Layer):
 class Activation(Layer):
     """An activation as a layer of its own."""
 
+    checks: ClassVar = {**Layer.checks, "activation": activations.get}
+
     def __init__(self, activation: object, **kwargs: Any) -> None:
-        self.activation = activations.get(activation)
+        self.activation: Any = activation
         super().__init__(**kwargs)
 
 
 class Dropout(Layer):
     """In training, zero each element with probability ``rate`` and divide the others by 1 - rate."""
 
+    checks: ClassVar = {**Layer.checks, "rate": _rate}
+    unread: ClassVar = {
+        **Layer.unread,
+        "p": "Use rate.",
+        **dict.fromkeys(("seed", "noise_shape"), "It is given when the layer is made."),
+    }
+
     def __init__(self, rate: float, noise_shape: object = None, seed: int | None = None, **kwargs: Any) -> None:
         neutral("Dropout", noise_shape=(noise_shape, None))
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-            raise ValueError(f"rate must lie in [0, 1); got {rate!r}.")
-        self.rate = float(rate)
-        self.key = random.key() if seed is None else whole_number("seed", seed, 0)
+        self.rate = rate
+        if seed is not None and whole_number("seed", seed, 0) >= 1 << 63:
+            raise ValueError(f"seed must be a whole number below 2**63; got {seed!r}.")
+        self.key = random.key() if seed is None else int(seed)
         super().__init__(**kwargs)
 
 
@@ -339,8 +395,12 @@ class Flatten(Layer):
 
 
 class Rescaling(Layer):
-    """x * scale + offset."""
+    """x * scale + offset, two numbers."""
+
+    checks: ClassVar = {
+        **Layer.checks, "scale": functools.partial(number, "scale"), "offset": functools.partial(number, "offset")
+    }  # fmt: skip
 
     def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any) -> None:
-        self.scale, self.offset = float(scale), float(offset)
+        self.scale, self.offset = scale, offset
         super().__init__(**kwargs)

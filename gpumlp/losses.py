@@ -19,6 +19,7 @@ import numpy as np
 
 from gpumlp import config
 from gpumlp.activations import bound
+from gpumlp.attributes import refuse_overrides
 from gpumlp.naming import OWN, flag, neutral, number, resolve, settle
 
 Array = Any
@@ -432,6 +433,7 @@ def get(identifier: object) -> Loss:
         For a reduction other than the mean over the batch.
     """
     loss: Any = resolve("loss", identifier, KNOWN, Loss, OWN)
+    refuse_overrides(type(loss), ("per_sample", "batch", "targets", "call", "__call__"))
     if loss.reduction not in (MEAN, "mean"):
         raise NotImplementedError(
             f"A model is trained on the mean over the batch; {loss.name} has reduction={loss.reduction!r}. "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from gpumlp import config
+from gpumlp.attributes import refuse_overrides
 from gpumlp.losses import Loss
 from gpumlp.naming import flag, look_up, neutral, number, resolve, settle
 
@@ -148,7 +149,9 @@ def get(
     if identifier is None:
         return None
     if not isinstance(identifier, str):
-        return replace(resolve("metric", identifier, KNOWN, Metric), weighted=weighted)
+        metric: Metric = resolve("metric", identifier, KNOWN, Metric)
+        refuse_overrides(type(metric), ("values", "update", "update_state", "result", "reset_state"))
+        return replace(metric, weighted=weighted)
     found = look_up("metric", identifier, KNOWN)
     if found is None:
         if loss is None:

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gpumlp import config, devices, losses, metrics, optimizers
-from gpumlp.attributes import Attributes
+from gpumlp.attributes import Attributes, refuse_overrides
 from gpumlp.callbacks import Callback, CallbackList, History, ProgbarLogger, Record
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network, describe
 from gpumlp.engine.runner import Runner, together
 from gpumlp.layers import Input, Layer, Shape, Snapshot, checked_weights, feature_shape, whole_number, without_batch
-from gpumlp.naming import neutral
+from gpumlp.naming import neutral, number
 from gpumlp.training import data, loop, samples
 from gpumlp.training.progress import say
 
@@ -38,8 +38,9 @@ class Sequential(Attributes):
     """
 
     unread: ClassVar = {
-        "lr": "Use model.optimizer.learning_rate.",
-        **dict.fromkeys(("loss", "metrics", "loss_weights"), "Call compile again."),
+        **dict.fromkeys(("lr", "learning_rate"), "Use model.optimizer.learning_rate."),
+        **dict.fromkeys(("loss", "metrics", "weighted_metrics", "loss_weights"), "Call compile again."),
+        **dict.fromkeys(("weights", "variables", "trainable_weights", "non_trainable_weights"), "Use set_weights."),
         **dict.fromkeys(("run_eagerly", "jit_compile"), "GPUMLP_KERNELS chooses the kernels."),
         **dict.fromkeys(("inputs", "outputs", "input_shape", "output_shape"), "Make a model with other layers."),
         "dtype_policy": "Sequential(layers, dtype=...) chooses.",
@@ -47,18 +48,22 @@ class Sequential(Attributes):
         "steps_per_execution": "As many steps as fit in a tenth of a second are run at a time.",
         "supports_masking": "There are no masks.",
         "distribute_strategy": "A model is on one device.",
-        **dict.fromkeys(("train_step", "test_step", "predict_step"), "Own steps are not there."),
+        **dict.fromkeys(
+            ("train_step", "test_step", "predict_step", "call", "compute_loss", "train_function"),
+            "Own steps are not there.",
+        ),
     }
 
     def __init__(
         self, layers: Iterable[Layer] | None = None, trainable: bool = True, name: str | None = None, *,
         dtype: str | None = None,
     ) -> None:  # fmt: skip
+        own = ("train_step", "test_step", "predict_step", "call", "__call__", "compute_loss", "make_train_function")
+        refuse_overrides(type(self), own, "Callbacks see every step; own steps are not there yet.")
         self.name = name or "sequential"
-        self.dtype = config.float_type(dtype)
         self.stop_training = False
         self._trainable = bool(trainable)
-        self._runner = Runner(self.dtype)
+        self._runner = Runner(config.float_type(dtype))
         self._layers: list[Layer] = []
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
@@ -66,6 +71,8 @@ class Sequential(Attributes):
         self._record: Record | None = None
         self._history: weakref.ref[History] | None = None
         stack: list[Layer] = []
+        if isinstance(layers, Layer):
+            raise TypeError(f"Sequential takes a list of layers: Sequential([layer]); got {layers!r} alone.")
         for layer in layers or ():
             stack = self._extended(stack, layer)
         self._restack(stack)
@@ -107,6 +114,11 @@ class Sequential(Attributes):
     def built(self) -> bool:
         """Whether the input shape is known and the weights exist."""
         return self._runner.network is not None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of weights and arithmetic, chosen when the model is made."""
+        return self._runner.dtype
 
     @property
     def trainable(self) -> bool:
@@ -176,17 +188,14 @@ class Sequential(Attributes):
                 f"The model has already been configured for samples of shape {known}; it cannot be built for {shape} "
                 "as well. (The first size of an input shape is the batch.)"
             )
-        if not self.built:
-            self._runner.take(self._layers, shape, self._trainable)
+        self._runner.build(shape, self._trainable)
 
     def _built_for(self, shape: Shape) -> Network:
         """Return the network, built for samples of ``shape`` if it was not."""
         if not self.built:
             if not self.layers:
                 raise ValueError("The model has no layers: add one first.")
-            self._runner.take(self._layers, shape, self._trainable)
-        assert self._runner.network is not None
-        return self._runner.network
+        return self._runner.build(shape, self._trainable)
 
     # ---- weights ---------------------------------------------------------------------------------------------------
 
@@ -268,7 +277,7 @@ class Sequential(Attributes):
         self._runner.check_device(new_device)
         self._runner.choose(new_device)
         self._runner.freeze(self._trainable)
-        new_optimizer.belong_to(self)
+        self._own(new_optimizer)
         self._optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
 
     @property
@@ -280,8 +289,16 @@ class Sequential(Attributes):
     @optimizer.setter
     def optimizer(self, value: object) -> None:
         found = optimizers.get(value)
-        found.belong_to(self)
+        self._own(found)
         self._optimizer = found
+
+    def _own(self, optimizer: optimizers.Optimizer) -> None:
+        """Make the optimizer this model's: not in the middle of a step of another one's."""
+        owner = optimizer.owner
+        if owner is None or owner is self or owner._runner.weights is None:
+            optimizer.belong_to(self)
+        else:
+            together([owner._runner], lambda: optimizer.belong_to(self))
 
     @property
     def device(self) -> devices.Device:
@@ -341,7 +358,7 @@ class Sequential(Attributes):
         loss, optimizer = self._need_compiled("fit", training=True)
         objective = self._objective(loss, train, shape)
         choice = self._runner.ask(max(batches.batch_size, most), batches.steps * epochs, training=True)
-        return loop.Trainee(self._runner, train, batches, objective, optimizer, choice, most)
+        return loop.Trainee(self, self._runner, train, batches, objective, optimizer, choice, most)
 
     def fit(
         self,
@@ -372,8 +389,9 @@ class Sequential(Attributes):
         validation_freq = whole_number("validation_freq", validation_freq)
         level = verbosity(verbose)
         hooks = _callback_list(callbacks)
-        if not isinstance(validation_split, (int, float)) or not 0.0 <= validation_split < 1.0:
-            raise ValueError(f"validation_split must lie in [0, 1); got {validation_split!r}.")
+        validation_split = number("validation_split", validation_split, 0.0, 1.0)
+        if validation_split == 1.0:
+            raise ValueError("validation_split must lie in [0, 1); got 1: nothing would be left to train on.")
         if validation_split and validation_data is None:
             x, y, sample_weight = (samples.adopted(self._runner, value) for value in (x, y, sample_weight))
             data.same_length(x=data.to_array("x", x), y=data.to_array("y", y))
@@ -399,15 +417,19 @@ class Sequential(Attributes):
         shown = [ProgbarLogger(level)] if level else []
         everything = CallbackList([*hooks, *shown], self, params, history)
 
+        def validates(epoch: int) -> bool:
+            return held_out is not None and (epoch + 1) % validation_freq == 0
+
         def close(epoch: int, averages: list[dict[str, float]]) -> dict[str, float]:
             (logs,) = averages
-            if held_out is None or (epoch + 1) % validation_freq:
+            if not validates(epoch):
                 return logs
+            assert held_out is not None
             objective, choice = trainee.objective, trainee.choice
             found = loop.evaluate(self._runner, held_out, val_batches(), objective, choice, everything)
             return logs | {"val_" + name: value for name, value in found.items()}
 
-        loop.fit([trainee], range(initial_epoch, epochs), everything, close)
+        loop.fit([trainee], range(initial_epoch, epochs), everything, close, validates)
         return history
 
     def _held_out(self, validation_data: Any, loss: losses.Loss, shape: Shape) -> Dataset:
@@ -479,7 +501,7 @@ class Sequential(Attributes):
         batch, shape = self._dataset(x, y, sample_weight, class_weight, loss)
         trainee = self._trainee(batch, shape, data.Batches(len(batch), len(batch), None, False), 1)
         first, last = trainee.begin_epoch()
-        trainee.averages.add(loop.train([trainee], first, last)[0])
+        loop.train([trainee], first, last)
         return _result(trainee.averages.result(), trainee.objective, return_dict)
 
     def test_on_batch(

@@ -6,7 +6,8 @@ import difflib
 import math
 import numbers
 import re
-from collections import Counter
+import sys
+from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,9 +100,12 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
     """
     bounds = f" {'>' if above else '>='} {low:g}" if low > -math.inf else ""
     bounds += f" and <= {high:g}" if high < math.inf else ""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+    try:
+        given = math.nan if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
+    except OverflowError:
+        given = math.inf
+    if not math.isfinite(given):
         raise ValueError(f"{name} must be a finite number{bounds}; got {value!r}.")
-    given = float(value)
     if not low <= given <= high or (above and given == low):
         raise ValueError(f"{name} must be a finite number{bounds}; got {value!r}.")
     return given
@@ -119,6 +123,29 @@ def flag(name: str, value: object) -> bool:
     if not isinstance(value, (numbers.Integral, np.bool_)) or value not in (0, 1):
         raise ValueError(f"{name} must be True or False; got {value!r}.")
     return bool(value)
+
+
+def unmasked(name: str, value: Any) -> Any:
+    """Return ``value``; ValueError for a masked array that has holes, which NumPy would fill with what is beneath."""
+    if has_holes(value):
+        raise ValueError(
+            f"{name} has masked values. Fill them, as {name.split()[-1]}.filled(0.0) does, or leave their rows out of "
+            "all arrays; what stands beneath a mask is no data."
+        )
+    return value
+
+
+def has_holes(value: object) -> bool:
+    """Whether ``value`` is a masked array with something masked, or a list with one in it, however deep."""
+    ma = sys.modules.get("numpy.ma")  # NumPy imports it when it is first used
+    if ma is None:
+        return False
+    if isinstance(value, ma.MaskedArray):
+        return value.dtype.names is None and bool(ma.is_masked(value))
+    if not isinstance(value, (list, tuple, deque)):
+        return False
+    kinds = set(map(type, value))  # most lists are of numbers: one look at their types is enough
+    return any(issubclass(k, (list, tuple, ma.MaskedArray)) for k in kinds) and any(map(has_holes, value))
 
 
 def settle(frozen: object, **values: object) -> None:

@@ -6,31 +6,38 @@ host, in double precision.
 
 from __future__ import annotations
 
+import functools
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from gpumlp import schedules
-from gpumlp.attributes import Attributes
-from gpumlp.naming import automatic, neutral, resolve
+from gpumlp.attributes import Attributes, refuse_overrides
+from gpumlp.naming import automatic, flag, neutral, number, resolve
 from gpumlp.schedules import LearningRateSchedule
 
 Array = Any
 LearningRate = float | LearningRateSchedule
 
 
-def _number(name: str, value: object, low: float, high: float = math.inf) -> float:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number; got {value!r}.") from None
-    if not low <= number < high:
-        raise ValueError(f"{name} must lie in [{low:g}, {high:g}); got {value!r}.")
-    return number
+def _within(name: str, low: float, high: float = math.inf, below: bool = False) -> Callable[[Any], float]:
+    """Return a function that returns a number in [low, high], or with ``below`` in [low, high), as a float."""
+
+    def check(value: Any) -> float:
+        found = number(name, value, low, high)
+        if below and found == high:
+            raise ValueError(f"{name} must be below {high:g}; got {value!r}.")
+        return found
+
+    return check
+
+
+def _decay(value: Any) -> float | None:
+    return None if value is None else number("weight_decay", value, 0.0)
 
 
 class Layout(Protocol):
@@ -76,6 +83,7 @@ class Optimizer(Attributes):
         "gradient_accumulation_steps": "Use a larger batch_size.",
         "jit_compile": "GPUMLP_KERNELS chooses the kernels.",
     }
+    checks: ClassVar = {"weight_decay": _decay}
     slots: tuple[str, ...] = ()  # the state arrays kept beside the parameters, all starting at zero
 
     def __init__(self, learning_rate: LearningRate, weight_decay: float | None = None, name: str | None = None) -> None:
@@ -85,7 +93,7 @@ class Optimizer(Attributes):
         self._kept: dict[str, list[np.ndarray]] | None = None  # the state of an optimizer that was unpickled
         self._owner: weakref.ref[Any] | None = None
         self.learning_rate = learning_rate
-        self.weight_decay = None if weight_decay is None else _number("weight_decay", weight_decay, 0.0)
+        self.weight_decay = weight_decay
 
     # ---- whose it is -------------------------------------------------------------------------------------------------
 
@@ -116,6 +124,11 @@ class Optimizer(Attributes):
         if self._owner is None or self._owner() is not model:
             self.start_anew()
             self._owner = weakref.ref(model)
+
+    @property
+    def owner(self) -> Any:
+        """The model that was last compiled with it, if that is still there."""
+        return None if self._owner is None else self._owner()
 
     def belongs_to(self, model: Any) -> bool:
         """Whether ``model`` was the last one to be compiled with it."""
@@ -170,12 +183,12 @@ class Optimizer(Attributes):
 
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
-        self._learning_rate = value if isinstance(value, LearningRateSchedule) else _number("learning_rate", value, 0.0)
+        self._learning_rate = value if isinstance(value, LearningRateSchedule) else number("learning_rate", value, 0.0)
 
     def _learning_rate_of(self, step: int) -> float:
         """Return the learning rate of step number ``step``, from 1."""
         rate = self._learning_rate
-        return rate if isinstance(rate, float) else _number("a schedule's learning rate", rate(step - 1), 0.0)
+        return rate if isinstance(rate, float) else number("a schedule's learning rate", rate(step - 1), 0.0)
 
     def scalars(self, step: int) -> tuple[float, float]:
         """Return what changes from step to step: the rate, and what the weights decay by (1: not at all)."""
@@ -219,6 +232,10 @@ class Optimizer(Attributes):
 class SGD(Optimizer):
     """w -= lr g; with momentum: u = momentum u - lr g, w += u (nesterov: w += momentum u - lr g)."""
 
+    checks: ClassVar = {
+        **Optimizer.checks, "momentum": _within("momentum", 0.0, 1.0), "nesterov": functools.partial(flag, "nesterov")
+    }  # fmt: skip
+
     def __init__(
         self,
         learning_rate: LearningRate = 0.01,
@@ -229,8 +246,8 @@ class SGD(Optimizer):
         name: str | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, name)
-        self.momentum = _number("momentum", momentum, 0.0, 1.0 + 1e-12)
-        self.nesterov = bool(nesterov)
+        self.momentum = momentum
+        self.nesterov = nesterov
 
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -245,6 +262,11 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Kingma & Ba 2014 in the "epsilon hat" form that Keras uses (the end of the paper's section 2)."""
 
+    checks: ClassVar = {
+        **Optimizer.checks, "epsilon": _within("epsilon", 0.0),
+        **{name: _within(name, 0.0, 1.0, below=True) for name in ("beta_1", "beta_2")},
+    }  # fmt: skip
+    unread: ClassVar = {**Optimizer.unread, "eps": "Use epsilon."}
     slots = ("m", "v")
 
     def __init__(
@@ -260,9 +282,9 @@ class Adam(Optimizer):
     ) -> None:
         neutral("Adam", amsgrad=(amsgrad, False))
         super().__init__(learning_rate, weight_decay, name)
-        self.beta_1 = _number("beta_1", beta_1, 0.0, 1.0)
-        self.beta_2 = _number("beta_2", beta_2, 0.0, 1.0)
-        self.epsilon = _number("epsilon", epsilon, 0.0)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
 
     def _rate(self, step: int) -> float:
         return self._learning_rate_of(step) * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
@@ -296,6 +318,11 @@ class AdamW(Adam):
 class RMSprop(Optimizer):
     """v = rho v + (1 - rho) g^2; w -= lr g / sqrt(v + epsilon), with optional momentum and centring (Hinton 2012)."""
 
+    checks: ClassVar = {
+        **Optimizer.checks, "rho": _within("rho", 0.0, 1.0, below=True), "momentum": _within("momentum", 0.0, 1.0),
+        "epsilon": _within("epsilon", 0.0), "centered": functools.partial(flag, "centered"),
+    }  # fmt: skip
+
     def __init__(
         self,
         learning_rate: LearningRate = 0.001,
@@ -308,10 +335,10 @@ class RMSprop(Optimizer):
         name: str | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay, name)
-        self.rho = _number("rho", rho, 0.0, 1.0)
-        self.momentum = _number("momentum", momentum, 0.0, 1.0 + 1e-12)
-        self.epsilon = _number("epsilon", epsilon, 0.0)
-        self.centered = bool(centered)
+        self.rho = rho
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.centered = centered
 
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -332,4 +359,6 @@ KNOWN: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "
 
 def get(identifier: object) -> Optimizer:
     """Return the optimizer for a name, a class, an instance or a config dict; ValueError or TypeError otherwise."""
-    return resolve("optimizer", identifier, KNOWN, Optimizer)
+    found: Optimizer = resolve("optimizer", identifier, KNOWN, Optimizer)
+    refuse_overrides(type(found), ("apply", "update", "scalars", "slots", "update_step", "apply_gradients"))
+    return found

@@ -21,10 +21,13 @@ def plot_history(history: Any, title: str = "Loss", axes: Any = None) -> Any:
     """Draw the losses of a History (or of its dict) over the epochs, on a logarithmic scale; return the axes."""
     curves = getattr(history, "history", history)
     axes = _axes(axes)
+    numbers = getattr(history, "epoch", None)
     for name, values in curves.items():
         if name.endswith("loss"):
-            axes.plot(range(1, len(values) + 1), values, label=name)
+            epochs = numbers if numbers and len(numbers) == len(values) else range(len(values))
+            axes.plot([epoch + 1 for epoch in epochs], values, label=name)
     axes.set(xlabel="epoch", ylabel="loss", yscale="log", title=title)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend()
     return axes

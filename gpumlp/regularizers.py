@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpumlp.attributes import refuse_overrides
 from gpumlp.naming import number, resolve, settle
 
 
@@ -59,4 +60,6 @@ KNOWN: dict[str, type[L1L2]] = {"l1": L1, "l2": L2, "l1_l2": L1L2}
 
 def get(identifier: object) -> L1L2 | None:
     """Return the regularizer for a name, an `L1L2`, a class, a config dict or None; ValueError or TypeError else."""
-    return None if identifier is None else resolve("regularizer", identifier, KNOWN, L1L2)
+    found: L1L2 | None = None if identifier is None else resolve("regularizer", identifier, KNOWN, L1L2)
+    refuse_overrides(type(found), ("penalty", "__call__"))
+    return found

@@ -42,4 +42,8 @@ def to_categorical(x: object, num_classes: int | None = None) -> np.ndarray:
     classes = int(labels.max()) + 1 if num_classes is None else int(num_classes)
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(f"labels must lie in [0, {classes}); got {labels.min()} to {labels.max()}.")
-    return np.eye(classes, dtype=np.float32)[labels]
+    if classes < 0:
+        raise ValueError(f"num_classes must be >= 0; got {num_classes!r}.")
+    rows = np.zeros((labels.size, classes), np.float32)
+    rows[np.arange(labels.size), labels.reshape(-1)] = 1.0
+    return rows.reshape(*labels.shape, classes)

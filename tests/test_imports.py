@@ -18,7 +18,7 @@ FLOORS = [
     {"backends", "devices"},
     {"layers", "metrics"},
     {"losses", "optimizers", "initializers", "regularizers", "activations"},
-    {"naming", "config", "random", "erf", "utils", "kernel_sources", "errors", "schedules", "attributes"},
+    {"naming", "config", "random", "erf", "utils", "kernel_sources", "errors", "schedules", "attributes", "gate"},
 ]
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpumlp import callbacks, layers, models, optimizers
-from gpumlp.engine import gate
+from gpumlp import callbacks, gate, layers, models, optimizers
 from gpumlp.training import loop
 from gpumlp.utils import set_random_seed
 

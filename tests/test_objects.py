@@ -108,7 +108,7 @@ def test_what_a_loss_cannot_take_is_said_in_words():
         (lambda: mse([[1], [1, 2]], [1]), "rectangular"),
         (lambda: mse(["a"], [1]), "array of numbers"),
         (lambda: mse(None, [1]), "array of numbers"),
-        (lambda: mse(np.ma.masked_less([1.0, -1.0], 0), [1.0, 1.0]), "mask would be lost"),
+        (lambda: mse(np.ma.masked_less([1.0, -1.0], 0), [1.0, 1.0]), "has masked values"),
         (lambda: sparse([0, 3], P), "class numbers 0 to 2; got 3"),
         (lambda: sparse([0, -1], P), "class numbers 0 to 2; got -1"),
         (lambda: sparse([0, 0.5], P), "class numbers 0 to 2; got 0.5"),

@@ -376,7 +376,7 @@ def test_a_fork_computes_the_same_bits_with_threads_of_its_own(alone, two_helper
         assert not blas._holders and count() == before
         assert threading.active_count() == 1
         assert fitted("columns") == alone["columns, float32"]
-        assert threading.active_count() == 3 and not blas._holders and count() == before
+        assert threading.active_count() == 4 and not blas._holders and count() == before
 
     with beside(lambda: fitted("small")):
         assert [in_a_fork(work) for _ in range(5)] == [0] * 5

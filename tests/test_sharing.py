@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import io
 import pickle
 import threading
 import weakref
@@ -349,6 +350,35 @@ def test_an_optimizer_alone_is_copied_without_anybody_s_state():
     for other in (copy.deepcopy(model.optimizer), pickle.loads(pickle.dumps(model.optimizer))):
         assert other.iterations == 0 and other.get_config() == model.optimizer.get_config()
     assert model.optimizer.iterations == 4
+
+
+def test_an_optimizer_that_is_taken_away_ends_the_fit_it_is_taken_from():
+    optimizer = optimizers.Adam()
+    first = build(optimizer=optimizer)
+    second = models.Sequential(first.layers)
+
+    def take(epoch, logs):
+        if epoch == 2:
+            second.compile(optimizer, "mse")
+
+    with pytest.raises(RuntimeError, match="compiled with this model's optimizer while it was training"):
+        first.fit(X, Y, epochs=5, verbose=0, callbacks=gpumlp.callbacks.LambdaCallback(on_epoch_end=take))
+    assert optimizer.iterations == 0
+    second.fit(X, Y, verbose=0)
+    assert optimizer.iterations == 2
+
+
+def test_a_layer_is_copied_as_it_is_also_while_an_earlier_pickle_is_kept():
+    model = trained()
+    pickler = pickle.Pickler(io.BytesIO())
+    pickler.dump(model)
+    model.mine = threading.Lock()
+    with pytest.raises(TypeError) as kept:  # which cannot be copied
+        copy.deepcopy(model)
+    model.fit(X, Y, verbose=0)
+    for layer in (copy.deepcopy(model.layers[0]), pickle.loads(pickle.dumps(model.layers[0]))):
+        assert [w.tobytes() for w in layer.get_weights()] == bits(model)[:2]
+    assert pickler and kept
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

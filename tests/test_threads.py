@@ -2,17 +2,21 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soak
 
-from gpumlp import callbacks, layers, models, optimizers
-from gpumlp.engine import gate, runner
+from gpumlp import callbacks, gate, layers, models, optimizers
+from gpumlp.engine import runner
 from gpumlp.utils import set_random_seed
 
+ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 30)).astype("f4")
 Y = np.sin(X[:, :1])
@@ -143,6 +147,9 @@ def test_a_prediction_waits_for_one_stretch_of_training_at_most(monkeypatch, fam
     hold = gate.hold
 
     def noted(gates, work):
+        if gate.layout in gates:
+            return hold(gates, work)
+
         def inside():
             entered.append(threading.current_thread().name)
             if threading.current_thread().name == "fit":
@@ -157,7 +164,7 @@ def test_a_prediction_waits_for_one_stretch_of_training_at_most(monkeypatch, fam
     enter = gate.Gate.enter
 
     def told(self, me):
-        if threading.current_thread().name == "predict":
+        if threading.current_thread().name == "predict" and self is not gate.layout:
             threading.Timer(0.2, asks.set).start()  # when it is on its way
         enter(self, me)
 
@@ -321,3 +328,108 @@ def test_gates_taken_in_any_order_do_not_lock_each_other_out():
 
     at_once(lambda: work([0, 1, 2]), lambda: work([2, 1, 0]), lambda: work([1, 0]))
     assert len(total) == 900
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that signal on this system")
+@pytest.mark.parametrize("family", ["numpy", "numba"], indirect=True)
+@pytest.mark.parametrize("over", ["predict", "get_weights"])
+def test_a_handler_that_comes_where_the_main_thread_is_inside_gets_numbers_or_is_refused(family, over):
+    """It must not wait for the worker, which would wait for the thread that the handler is on."""
+    model, calls = build(), []
+    model.fit(X, Y, verbose=0)
+
+    def handler(number, frame):
+        try:
+            model.evaluate(X, Y, verbose=0), model.train_on_batch(X, Y)
+            calls.append("right")
+        except RuntimeError as error:
+            assert "in the middle of what it does" in str(error)
+            calls.append("refused")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for _ in range(60):
+            count = len(calls)
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
+            while len(calls) == count:
+                model.predict(X[:2], verbose=0) if over == "predict" else model.get_weights()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(calls) >= 60
+
+
+def test_a_finalizer_at_the_interpreter_s_end_does_not_wait_for_a_thread_that_is_stopped():
+    code = """
+import numpy as np
+from gpumlp import layers, models
+class Watch:
+    def __init__(self):
+        self.model = models.Sequential([layers.Dense(2, input_shape=(1,)), layers.Dense(1)])
+        self.model.compile("adam", "mse")
+        self.model.fit(np.ones(9), np.ones(9), verbose=0)
+        self.x = np.ones(9)
+    def __del__(self):
+        try:
+            print("loss", self.model.evaluate(self.x, self.x, verbose=0))
+        except RuntimeError as error:
+            print("refused", error)
+watch = Watch()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0 and ("loss" in done.stdout or "refused" in done.stdout), done.stderr
+
+
+def test_weights_that_are_set_beside_the_first_computation_are_there_afterwards(family):
+    for _ in range(10):
+        model = build(200)
+        zeros = [np.zeros(w.shape) for w in model.get_weights()]
+        at_once(lambda m=model, z=zeros: m.set_weights(z), lambda m=model: m.predict(X, verbose=0))
+        assert not any(w.any() for w in model.get_weights())
+        assert not any(w.any() for layer in model.layers for w in layer.get_weights())
+
+
+def test_a_model_is_built_once_by_whichever_thread_comes_first(family):
+    for _ in range(10):
+        set_random_seed(0)
+        model = models.Sequential([layers.Dense(40, "relu"), layers.Dense(1)])
+        model.compile(optimizers.SGD(0.01), "mse")
+        losses = []
+
+        def fit(m=model, out=losses):
+            out.extend(m.fit(X, Y, epochs=4, batch_size=64, shuffle=False, verbose=0).history["loss"])
+
+        at_once(fit, lambda m=model: m.predict(X[:1], verbose=0))
+        set_random_seed(0)
+        alone = models.Sequential([layers.Input((30,)), layers.Dense(40, "relu"), layers.Dense(1)])
+        alone.compile(optimizers.SGD(0.01), "mse")
+        assert losses == alone.fit(X, Y, epochs=4, batch_size=64, shuffle=False, verbose=0).history["loss"]
+
+
+def test_layers_that_another_thread_changes_are_an_error_that_says_so(family):
+    model, done = build(), threading.Event()
+
+    def change():
+        for _ in range(30):
+            top = model.pop()
+            model.add(top)
+            model.pop()
+            model.add(layers.Dense(1))
+        done.set()
+
+    def use(call):
+        while not done.is_set():
+            try:
+                call()
+            except RuntimeError as error:
+                assert "layers were changed" in str(error)
+            except ValueError as error:  # the targets are not those of the layers that there are now
+                assert "y has" in str(error) or "samples" in str(error)
+
+    at_once(
+        change,
+        lambda: use(lambda: model.predict(X, verbose=0)),
+        lambda: use(lambda: model.evaluate(X, Y, verbose=0)),
+        lambda: use(lambda: model.fit(X, Y, verbose=0)),
+    )

@@ -241,7 +241,7 @@ def _after_fork() -> None:
         _let_go(token)
 
 
-# Nothing waits before a fork: a step that holds the lock is inside a gate (`gpumlp.engine.gate`), and for gates a fork
+# Nothing waits before a fork: a step that holds the lock is inside a gate (`gpumlp.gate`), and for gates a fork
 # waits by itself; a wait for this lock first, and then for the gate, would be a circle.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

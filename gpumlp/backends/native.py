@@ -30,6 +30,7 @@ from typing import Any
 from gpumlp import kernel_sources
 from gpumlp.backends.disk_cache import DiskCache, opened, sealed, symbols
 from gpumlp.errors import DeviceUnavailable
+from gpumlp.gate import apart
 
 Function = Callable[[int, int], int]
 
@@ -41,6 +42,7 @@ INSTALL = "Install gpumlp with its compiler: pip install 'gpumlp[jit]'."
 ALLOWED = {"memcpy", "memmove", "memset"}
 # A kernel that can raise calls this, which nothing defines: so it is refused.
 RAISES = "an_exception"
+COMPILING = 180  # seconds of a processor that compiling may take, which takes 10 to 20
 MADE, REFUSED = "kernels", "why there are none"  # what a process that compiles hands over
 MODULE = """
 target triple = "{triple}"
@@ -231,7 +233,8 @@ def _llvm() -> Any:
     """Return LLVM's binding, ready for this machine."""
     with _no_fork:
         try:
-            llvm: Any = importlib.import_module("llvmlite.binding")
+            # apart: what a signal's handler raises meanwhile is no trouble of the import's
+            llvm: Any = apart(lambda: importlib.import_module("llvmlite.binding"))
         except Exception as error:  # not installed, or its library cannot be loaded: each in its own way
             raise DeviceUnavailable(
                 f"The compiled CPU kernels need llvmlite, which cannot be imported ({type(error).__name__}: {error}). "
@@ -335,6 +338,10 @@ def _started(call: list[str], settings: dict[str, str]) -> Any:
 def main(folder: str) -> None:
     """Write what `compile_package` returns, or why there is nothing, to what is the standard input: see `_started`."""
     with open(os.dup(0), "wb") as out:
+        with contextlib.suppress(ImportError, ValueError, OSError):  # no such limits on this system
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_CPU, (COMPILING, COMPILING))  # one that spins ends, as does its waiting
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)  # what is started on the way does not hold the pipe
         try:

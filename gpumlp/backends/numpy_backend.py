@@ -8,7 +8,8 @@ arrays come from `Scratch`, so that after the first step nothing is allocated. `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,9 +75,15 @@ class NumpyBackend:
         self.scratch = Scratch()
         self._random: Any = None
 
-    def running(self) -> Any:
-        """Return a context for computing in: what comes out of it depends on nobody else who computes."""
-        return blas.one_thread()
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """A context for computing in: what comes out of it depends on nobody else who computes.
+
+        What overflows is infinite, in silence, as on every other device; a caller who has NumPy raise is heard.
+        """
+        quiet: Any = {kind: "ignore" for kind, does in np.geterr().items() if does == "warn"}
+        with blas.one_thread(), np.errstate(**quiet):
+            yield
 
     def zeros(self, shape: Any, dtype: Any) -> Any:
         """Return an array of zeros, aligned to 64 bytes."""

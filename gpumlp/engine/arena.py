@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpumlp.backends.numpy_backend import ALIGNMENT, NumpyBackend
-from gpumlp.engine.gate import Gate, apart, hold
+from gpumlp.gate import Gate, apart, hold
 from gpumlp.layers import Layer, Shape, WeightSpec
 
 Array = Any
@@ -177,9 +177,6 @@ def inside(layers: Sequence[Layer], work: Callable[[Stretches], Result]) -> Resu
             return found[0]
 
 
-_layout = Gate()  # of all arenas: whoever lays weights out anew holds it, and then the gates of what is moved
-
-
 def check_dtype(layers: Iterable[Layer], dtype: np.dtype) -> None:
     """Raise ValueError for layers that have weights of another dtype."""
     for layer in layers:
@@ -192,20 +189,14 @@ def check_dtype(layers: Iterable[Layer], dtype: np.dtype) -> None:
             )
 
 
-def lay_out(layers: Sequence[Layer], dtype: np.dtype, backend: Any) -> Stretches:
-    """Have the weights of ``layers`` stand in one arena of ``backend``, and return where.
+def lay_out(layers: list[Layer], dtype: np.dtype, backend: Any) -> Stretches:
+    """Have the weights of ``layers`` stand in one arena of ``backend``, and return where; the caller holds `layout`.
 
     Where they do already, nothing is done. Otherwise a new arena takes in theirs and all others of the arenas that they
-    stood in; ``backend`` None: where those are, or the host. ValueError for weights of another dtype.
+    stood in. ValueError for weights of another dtype.
     """
-    return apart(lambda: hold((_layout,), lambda: _laid_out(list(layers), dtype, backend)))
-
-
-def _laid_out(layers: list[Layer], dtype: np.dtype, backend: Any) -> Stretches:
     old = {home.arena for home in homes_of(layers)}
     check_dtype(layers, dtype)
-    if backend is None:
-        backend = next((arena.backend for arena in old), None) or NumpyBackend()
     if not layers:
         return Arena((), dtype, backend).whole()
     loose = any(home_of(layer) is None for layer in layers)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gpumlp import layers
 from gpumlp.activations import Activation
+from gpumlp.attributes import refuse_overrides
 from gpumlp.layers import Layer, Shape, WeightSpec
 
 
@@ -79,6 +80,7 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
     trainable: list[bool] = []
     shape = input_shape
     for layer in stack:
+        refuse_overrides(type(layer), ("output_shape", "specs", "call", "__call__", "initial"))
         before, shape = shape, layer.output_shape(shape)
         own = layer.specs(before)
         match layer:

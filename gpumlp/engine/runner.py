@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -13,9 +14,9 @@ from gpumlp.devices import Device
 from gpumlp.engine import dispatch
 from gpumlp.engine.arena import Arena, Stretches, check_dtype, homes_of, lay_out
 from gpumlp.engine.dispatch import Choice
-from gpumlp.engine.gate import apart, hold
 from gpumlp.engine.network import Network, describe
-from gpumlp.layers import Changes, Input, Layer, Shape
+from gpumlp.gate import apart, hold, layout
+from gpumlp.layers import Changes, Input, Layer, Shape, Snapshot
 
 Result = TypeVar("Result")
 HOST_BYTES, DEVICE_BYTES = 32 << 20, 256 << 20  # of activations, at most, that a prediction keeps at a time
@@ -55,8 +56,36 @@ class Runner:
     def take(self, stack: list[Layer], shape: Shape | None, trainable: bool) -> None:
         """Compute with ``stack`` on samples of ``shape`` from now on; weights that are not there yet are made.
 
-        ValueError where it does not fit, before anything is changed.
+        ValueError where it does not fit, before anything is changed. Other threads find the old stack or the new one.
         """
+
+        def change() -> None:
+            gates = {arena.gate for arena in self._arenas()}
+            hold(tuple(gates), functools.partial(self._take, stack, shape, trainable))
+
+        hold((layout,), change)
+
+    def build(self, shape: Shape, trainable: bool) -> Network:
+        """Return the network, built for samples of ``shape`` if another thread has not done so already."""
+
+        def make() -> None:
+            if self.network is None:
+                self._take(self.stack, shape, trainable)
+
+        if self.network is None:
+            hold((layout,), make)
+        return self.current()
+
+    def current(self, sizes: tuple[int, ...] | None = None) -> Network:
+        """Return the network; RuntimeError where it is not the one of ``sizes`` any more."""
+        if self.network is None or (sizes is not None and self.network.sizes != sizes):
+            raise RuntimeError(
+                "The model's layers were changed while it was training or computing, by a callback or another thread: "
+                "call it again (compile it first, to train)."
+            )
+        return self.network
+
+    def _take(self, stack: list[Layer], shape: Shape | None, trainable: bool) -> None:
         network = None if shape is None else self.read(stack, shape, trainable)
         check_dtype(stack, self.dtype)
         made: list[tuple[Layer, Shape, list[np.ndarray]]] = []
@@ -136,6 +165,12 @@ class Runner:
     def place(self) -> Stretches:
         """Return where the weights are, once they are where the model computes."""
         self.reread()
+        weights = self.weights
+        if weights is not None and not weights.arena.moved:
+            return weights
+        return apart(lambda: hold((layout,), self._place))  # where the layers are those of the network
+
+    def _place(self) -> Stretches:
         if self.weights is None or self.weights.arena.moved:
             device = self.resolved()
             self.check_device(device)
@@ -164,16 +199,17 @@ class Runner:
         But predictions beside training do not change by what kernels it runs.
         """
         self.place()
-        assert self.network is not None
+        network = self.current()
         kernels, asked = self.resolved().kernels, self._asked
         if kernels == "auto" and asked[training] < dispatch.LONG:
-            asked[training] += steps * dispatch.numpy_seconds(self.network, batch, training)
+            asked[training] += steps * dispatch.numpy_seconds(network, batch, training)
         seconds = asked[True] if training else asked[True] + asked[False]
-        return dispatch.choose(self.network, self.dtype, self.backend, kernels, seconds)
+        return dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
 
     def program_for(self, batch: int, choice: Choice) -> Any:
         """Return a Program for ``batch`` samples; the caller holds the gate."""
-        assert self.network is not None and self.weights is not None
+        network = self.current()
+        assert self.weights is not None
         compiled = choice.functions is not None
         program = self._programs.get(compiled)
         if program is None or program.batch < batch:
@@ -181,21 +217,19 @@ class Runner:
             program = self._programs[compiled] = None  # its memory is free before the new one asks for more
             if compiled and self._asked[True] >= dispatch.LONG:
                 self._programs.pop(False, None)  # nobody will train by NumPy again
-            program = dispatch.make_program(self.network, self.weights, most, choice)
+            program = dispatch.make_program(network, self.weights, most, choice)
             self._programs[compiled] = program
         self.last = program
         return program
 
     def in_seconds(self, seconds: float, batch: int) -> int:
         """Return how many batches are predicted in about so long, before anything is known of how long they take."""
-        assert self.network is not None
-        return max(1, int(seconds / max(dispatch.numpy_seconds(self.network, batch, False), 1e-6)))
+        return max(1, int(seconds / max(dispatch.numpy_seconds(self.current(), batch, False), 1e-6)))
 
     def predicting(self, batch: int) -> int:
         """Return how many samples of a batch to predict at a time: they need their activations, and no more."""
-        assert self.network is not None
         most = HOST_BYTES if self.runtime is None else DEVICE_BYTES
-        return max(1, min(batch, most // (self.dtype.itemsize * sum(self.network.sizes))))
+        return max(1, min(batch, most // (self.dtype.itemsize * sum(self.current().sizes))))
 
 
 def together(runners: Sequence[Runner], work: Callable[[], Result], change: bool = True) -> Result:
@@ -203,11 +237,14 @@ def together(runners: Sequence[Runner], work: Callable[[], Result], change: bool
 
     With ``change`` no handler of a signal comes between its steps.
     """
+    if change:
+        Snapshot.forget()
     while True:
         arenas = {runner.place().arena for runner in runners}
 
         def inside(arenas: set[Arena] = arenas) -> tuple[Result] | None:
-            return None if any(arena.moved for arena in arenas) else (work(),)
+            placed = [runner.weights and runner.weights.arena for runner in runners]  # by now
+            return (work(),) if all(arena in arenas and not arena.moved for arena in placed) else None
 
         gates = tuple(arena.gate for arena in arenas)
         if change:

@@ -22,12 +22,16 @@ from gpumlp import config, random
 from gpumlp.errors import caller_level
 from gpumlp.layers import Shape, whole_number
 from gpumlp.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
+from gpumlp.naming import unmasked
 
 DEFAULT_BATCH = 32
 DLPACK_CUDA = (2, 13)  # DLPack's numbers for CUDA memory and for CUDA's managed memory
 PIECE = 1 << 18  # elements that a check looks at at a time: it needs no more memory for it, whatever the data's size
 ROUNDING = 1e-6  # how far beside [0, 1] a probability may lie that was scaled in floating point
-TEXT = "Encode text as numbers first: numpy.unique(values, return_inverse=True) gives class numbers."
+TEXT = (
+    "Where the text spells numbers, astype(float) reads them; else encode it: numpy.unique(values, "
+    "return_inverse=True) gives class numbers."
+)
 TIME = "Pass times as numbers, such as (times - times.min()) / numpy.timedelta64(1, 's')."
 ENCODE = {  # by NumPy's letter for the kind of a dtype
     "U": TEXT, "S": TEXT, "T": TEXT, "M": TIME, "m": TIME,
@@ -85,11 +89,7 @@ def _refuse(name: str, value: Any) -> None:
         raise TypeError(
             f"{name} is sparse, a {kind} of shape {value.shape}; dense arrays are taken: pass {own}.{how}()."
         )
-    if _has_holes(value):
-        raise ValueError(
-            f"{name} has masked values. Fill them, as {own}.filled(0.0) does, or leave their rows out of all arrays; "
-            "what stands beneath a mask is no data."
-        )
+    unmasked(name, value)
     if isinstance(value, Mapping):
         raise TypeError(f"{name} must be one array; got a {kind}. Pass numpy.column_stack(list({own}.values())).")
     if not _holds_its_values(value) and any(hasattr(value, way) for way in ("__iter__", "__next__", "__getitem__")):
@@ -109,19 +109,6 @@ def _holds_its_values(value: object) -> bool:
         return memoryview(value) is not None  # type: ignore[arg-type]
     except TypeError:
         return False
-
-
-def _has_holes(value: object) -> bool:
-    """Whether ``value`` is a masked array with something masked, or a list with one in it, however deep."""
-    ma = sys.modules.get("numpy.ma")  # NumPy imports it when it is first used
-    if ma is None:
-        return False
-    if isinstance(value, ma.MaskedArray):
-        return value.dtype.names is None and bool(ma.is_masked(value))
-    if not isinstance(value, (list, tuple)):
-        return False
-    kinds = set(map(type, value))  # most lists are of numbers: one look at their types is enough
-    return any(issubclass(k, (list, tuple, ma.MaskedArray)) for k in kinds) and any(map(_has_holes, value))
 
 
 def _from_array(name: str, value: Any) -> np.ndarray:
@@ -263,6 +250,23 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
     return out
 
 
+def check_axes(name: str, value: object, outputs: Shape, loss: Loss) -> None:
+    """Raise ValueError where targets have as many numbers a sample as the model's output, and in another shape.
+
+    Samples of (n,) are also those of (n, 1). A categorical loss is one over the last axis, and there is but one.
+    """
+    categorical = isinstance(loss, CategoricalCrossentropy | SparseCategoricalCrossentropy)
+    if categorical and len(outputs) != 1:
+        raise ValueError(
+            f"The loss {loss.name} takes one row of classes per sample; the model's output has samples of shape "
+            f"{outputs}. Put a Flatten() on top."
+        )
+    shape = tuple(to_array(name, value).shape[1:])
+    if not loss.sparse and shape != outputs and not (math.prod(outputs) == 1 and shape in ((), (1,))):
+        if math.prod(shape) == math.prod(outputs):
+            raise ValueError(f"{name} has samples of shape {shape}; the model's output has samples of shape {outputs}.")
+
+
 def check_objective(activation: str | None, width: int, loss: Loss) -> None:
     """Warn where a model cannot learn, whatever the data: a last layer and a loss that give a constant together.
 
@@ -294,9 +298,14 @@ def sample_weights(value: object, class_weight: dict[int, float] | None, y: np.n
         if not isinstance(class_weight, dict):
             raise TypeError(f"class_weight must be a dict of class number to weight; got {class_weight!r}.")
         labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
+        row = _first_row(labels, lambda t: t != library(y).floor(t))
+        if row is not None:
+            raise ValueError(
+                f"class_weight needs class numbers in y; row {row} has {labels[row]}. Give sample_weight instead."
+            )
         weights = library(y).ones(len(y), y.dtype)
         for label, weight in class_weight.items():
-            if not all(isinstance(v, (int, float, np.number)) for v in (label, weight)):
+            if not all(isinstance(v, numbers.Real) and math.isfinite(v) for v in (label, weight)):
                 raise TypeError(f"class_weight maps class numbers to weights; got {label!r}: {weight!r}.")
             weights[labels == label] = weight
         return _converted("class_weight", weights, y.dtype)

@@ -84,9 +84,10 @@ class Pace:
 class Trainee:
     """A model in training: what computes for it, and its optimizer, on its data.
 
-    ``choice``: by what kernels all of the training runs, which was decided when it began.
+    ``model`` is the optimizer's. ``choice``: by what kernels all of the training runs, which was decided when it began.
     """
 
+    model: Any
     runner: Runner
     data: Dataset
     batches: Batches
@@ -96,19 +97,23 @@ class Trainee:
     most: int = 0  # samples, at least, for which there is to be room
 
     def __post_init__(self) -> None:
-        assert self.runner.network is not None
-        self._sizes = self.runner.network.sizes
+        self._sizes = self.runner.current().sizes
 
     def program(self) -> Any:
-        """Return the Program; the caller holds the gate. RuntimeError where the layers are others by now."""
-        if self.runner.network is None or self.runner.network.sizes != self._sizes:
-            raise RuntimeError("The model's layers were changed while it was training: compile it and call fit again.")
+        """Return the Program; the caller holds the gate. RuntimeError where layers or optimizer are others by now."""
+        self.runner.current(self._sizes)
+        if not self.optimizer.belongs_to(self.model):
+            raise RuntimeError(
+                "Another model was compiled with this model's optimizer while it was training, and its state is now "
+                "that model's. Compile this one again, with an optimizer of its own."
+            )
         return self.runner.program_for(max(self.batches.batch_size, self.most), self.choice)
 
     def begin_epoch(self) -> tuple[int, int]:
         """Choose the epoch's batches; return the first, and the last + 1."""
         self.averages = Averages(self.objective)
         self._order, first, last = self.batches.epoch()
+        self.done = first
         return first, last
 
     def task(self, start: int, stop: int, scalars: np.ndarray) -> Task:
@@ -127,23 +132,29 @@ def first_stretch(trainees: Sequence[Trainee]) -> int:
     return together([t.runner for t in trainees], lambda: [t.program() for t in trainees])[0].first_stretch
 
 
-def train(trainees: Sequence[Trainee], start: int, stop: int) -> list[StepLogs]:
-    """Run batches ``start`` to ``stop`` - 1 of each; nobody else computes with their weights meanwhile."""
+def train(trainees: Sequence[Trainee], start: int, stop: int) -> None:
+    """Run batches ``start`` to ``stop`` - 1 of each, and take in their logs: all of it or, after an exception, nothing.
+
+    Nobody else computes with their weights meanwhile.
+    """
     while True:  # rates come from schedules, which may be a user's: they are asked before the gate
         counts = [t.optimizer.iterations for t in trainees]
         scalars = [t.optimizer.coming(stop - start) for t in trainees]
 
-        def steps(counts: list[int] = counts, scalars: list[np.ndarray] = scalars) -> list[StepLogs] | None:
+        def steps(counts: list[int] = counts, scalars: list[np.ndarray] = scalars) -> bool:
             programs = [t.program() for t in trainees]
             tasks = [t.task(start, stop, rates) for t, rates in zip(trainees, scalars, strict=True)]
             if [t.optimizer.iterations for t in trainees] != counts:
-                return None  # another thread has trained, or the state has started anew
+                return False  # another thread has trained, or the state has started anew
             kinds = {type(program) for program in programs}
             run_together = kinds.pop().run_together if len(kinds) == 1 else LoopProgram.run_together
-            return run_together(programs, tasks)
+            for trainee, logs in zip(trainees, run_together(programs, tasks), strict=True):
+                trainee.averages.add(logs)
+                trainee.done = stop
+            return True
 
-        if (logs := together([t.runner for t in trainees], steps)) is not None:
-            return logs
+        if together([t.runner for t in trainees], steps):
+            return
 
 
 def mean(logs: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -154,28 +165,37 @@ def mean(logs: Sequence[dict[str, float]]) -> dict[str, float]:
 def fit(
     trainees: Sequence[Trainee], epochs: range, callbacks: Any,
     close: Callable[[int, list[dict[str, float]]], dict[str, float]],
+    validates: Callable[[int], bool] = lambda epoch: False,
 ) -> None:  # fmt: skip
     """Train over ``epochs``: one model, or several, in steps of equally many batches.
 
     ``callbacks`` has the hooks, ``per_batch`` and ``stopped``; logs are dicts of float, of several models the mean.
-    ``close`` takes an epoch's number and the trainees' logs, and returns the epoch's. Ctrl-C, and whatever else a
-    signal's handler raises, ends it between two steps.
+    ``close`` takes an epoch's number and the trainees' logs, and returns the epoch's; ``validates`` says whether it
+    also validates. Ctrl-C, and whatever else a signal's handler raises, ends it between two steps; an epoch whose
+    steps were all done, and validated where they are to be, is in the history.
     """
     pace = Pace(first_stretch(trainees))
     callbacks.on_train_begin()
-    logs: dict[str, float] = {}
+    logs: dict[str, float] | None = {}
     for epoch in epochs:
         callbacks.on_epoch_begin(epoch)
         ((first, last),) = {t.begin_epoch() for t in trainees}
-        for start, stop in pace.stretches(first, last, callbacks.per_batch):
-            callbacks.on_train_batch_begin(start - first)
-            for trainee, gave in zip(trainees, train(trainees, start, stop), strict=True):
-                trainee.averages.add(gave)
-            callbacks.on_train_batch_end(stop - first - 1, mean([t.averages.result() for t in trainees]))
-            if callbacks.stopped:
-                break
-        logs = close(epoch, [t.averages.result() for t in trainees])
-        callbacks.on_epoch_end(epoch, logs)
+        logs = None
+        try:
+            for start, stop in pace.stretches(first, last, callbacks.per_batch):
+                callbacks.on_train_batch_begin(start - first)
+                train(trainees, start, stop)
+                callbacks.on_train_batch_end(stop - first - 1, mean([t.averages.result() for t in trainees]))
+                if callbacks.stopped:
+                    break
+            logs = close(epoch, [t.averages.result() for t in trainees])
+            callbacks.on_epoch_end(epoch, logs)
+        except BaseException:
+            if logs is None and not validates(epoch) and all(t.done == last for t in trainees):
+                logs = close(epoch, [t.averages.result() for t in trainees])
+            if logs is not None:
+                callbacks.record(epoch, logs)  # weights and steps have it
+            raise
         if callbacks.stopped:
             break
     callbacks.on_train_end(logs)
@@ -191,8 +211,10 @@ def evaluate(
     averages, size = Averages(objective), batches.batch_size
     callbacks.on_test_begin()
     order, first, last = batches.epoch()
+    sizes = runner.current().sizes
 
     def steps(start: int, stop: int) -> StepLogs:
+        runner.current(sizes)
         program = runner.program_for(size, choice)
         return program.run(data, order, size, start, stop, objective.loss, objective.metrics)
 
@@ -213,8 +235,10 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
     A handler that raises may come between the steps: what it leaves unfinished is ``out``.
     """
     piece, change = runner.predicting(batch), runner.runtime is not None
+    sizes = (x.shape[1], *runner.current().sizes[1:-1], out.shape[1])
 
     def steps(rows: slice) -> int:
+        runner.current(sizes)
         program = runner.program_for(piece, choice)
         program.predict(x[rows], out[rows], piece)
         return program.first_stretch

@@ -65,6 +65,7 @@ def dataset(
         if not prefix:
             last = getattr(network.ops[-1], "activation", None) if network.ops else None
             data.check_objective(getattr(last, "name", None), math.prod(network.output_shape), loss)
+        data.check_axes(f"{prefix}y", y, network.output_shape, loss)
         targets = data.targets(f"{prefix}y", y, math.prod(network.output_shape), loss, runner.dtype)
         return Dataset(found, targets, data.sample_weights(weight, class_weight, targets, loss)), got
 
@@ -82,15 +83,30 @@ def objective(
         metrics.get(m, loss=loss, target_width=given, output_width=width, weighted=weighted) for m, weighted in asked
     ]
     plain = {metric.name for metric in found if not metric.weighted}
+    taken = {"loss"}
     for i, metric in enumerate(found):
-        if metric.weighted and metric.name in plain:
-            found[i] = replace(metric, name="weighted_" + metric.name)
-    if runner.runtime is not None:
-        for metric in found:  # NumPy repeats a single number for every output; the GPU's kernels would read past it
-            takes = 1 if isinstance(metric, metrics.SparseCategoricalAccuracy) else width
-            if given != takes:
-                raise ValueError(
-                    f"The metric {metric.name!r} takes targets of {takes} per sample on a GPU; y has {given}. "
-                    "Choose another metric, or device='cpu'."
-                )
+        name = "weighted_" + metric.name if metric.weighted and metric.name in plain else metric.name
+        if name == "loss":
+            raise ValueError("A metric cannot be named 'loss', which is the loss's name in the logs.")
+        number = 0
+        while (own := f"{name}_{number}" if number else name) in taken:
+            number += 1
+        taken.add(own)
+        found[i] = metric if own == metric.name else replace(metric, name=own)
+        _check_targets(metric, given, width, runner.runtime is not None)
     return Objective(loss, found)
+
+
+def _check_targets(metric: metrics.Metric, given: int, width: int, on_gpu: bool) -> None:
+    """Raise ValueError for targets of ``given`` numbers a sample that the metric of ``width`` outputs does not mean.
+
+    A single number is compared with every output by NumPy; the GPU's kernels would read past it.
+    """
+    classes = isinstance(metric, metrics.CategoricalAccuracy | metrics.SparseCategoricalAccuracy)
+    takes = 1 if isinstance(metric, metrics.SparseCategoricalAccuracy) else width
+    if given != takes and (classes or on_gpu):
+        what = "one class number" if takes == 1 else f"{takes} numbers"
+        raise ValueError(
+            f"The metric {metric.name!r} takes {what} per sample; y has {given}. Choose another metric"
+            + (", or device='cpu'." if on_gpu and not classes else "; 'accuracy' means the one that fits.")
+        )

@@ -24,6 +24,7 @@ import contextvars
 import itertools
 import os
 import queue
+import sys
 import threading
 import time
 import weakref
@@ -34,6 +35,11 @@ Result = TypeVar("Result")
 
 PATIENCE = 0.2  # seconds that a caller who was the last one inside lets those who wait go first
 MOMENT = 5e-5
+BUSY = (
+    "The model is used in the middle of what it does for this same thread: by a signal's handler, or by a finalizer. "
+    "Let the handler set a flag, and use the model where the program looks at the flag, such as in a callback; or use "
+    "it in another thread."
+)
 DEEPEST = 20  # handlers within handlers that wait for the worker
 
 _numbers = itertools.count()
@@ -61,12 +67,17 @@ class Gate:
         return self.lock._is_owned()  # type: ignore[attr-defined]
 
     def enter(self, me: int) -> None:
-        """Wait, and go inside; whoever was there last lets others go first, as a lock by itself does not see to."""
+        """Wait, and go inside; whoever was there last lets others go first, as a lock by itself does not see to.
+
+        RuntimeError where it would wait for ever: for a thread that the interpreter's end has stopped.
+        """
         if self.waiting and self.last == me:
             until = time.monotonic() + PATIENCE
             while self.waiting and self.last == me and time.monotonic() < until:
                 time.sleep(MOMENT)
         if not self.lock.acquire(blocking=False):
+            if sys.is_finalizing():
+                raise RuntimeError("The interpreter is ending, and another thread was computing with this model.")
             self.waiting.add(me)
             self.lock.acquire()
             self.waiting.discard(me)
@@ -79,6 +90,20 @@ class Gate:
             self.lock.release()
 
 
+class _Here(threading.local):
+    """What this thread is inside of, a call within another one: also where it forks."""
+
+    def __init__(self) -> None:
+        self.held: list[Collection[Gate]] = []
+
+    def is_inside(self) -> bool:
+        """Whether it holds any gate."""
+        return any(gate.is_mine() for gates in self.held for gate in gates)
+
+
+_here = _Here()
+
+
 def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
     """Return ``work()``, done inside all of ``gates``.
 
@@ -86,13 +111,10 @@ def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
     what the model does.
     """
     if any(gate.is_mine() for gate in gates):
-        raise RuntimeError(
-            "The model is used in the middle of what it does for this same thread: by a signal's handler, or by a "
-            "finalizer. Let the handler set a flag, and use the model where the program looks at the flag, such as in "
-            "a callback; or use it in another thread."
-        )
+        raise RuntimeError(BUSY)
     me = threading.get_ident()
     ordered = sorted(gates, key=_number) if len(gates) > 1 else gates  # all in one order: nobody waits in a circle
+    _here.held.append(ordered)
     try:
         for gate in ordered:
             gate.enter(me)
@@ -100,10 +122,16 @@ def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
     finally:
         for gate in ordered:
             gate.leave(me)
+        _here.held.pop()
 
 
 def _number(gate: Gate) -> int:
     return gate.number
+
+
+layout = (
+    Gate()
+)  # of all arenas: whoever makes weights, or lays them out anew, holds it, and then the gates of what is moved
 
 
 # ---- the worker ------------------------------------------------------------------------------------------------------
@@ -210,8 +238,10 @@ def apart(work: Callable[[], Result]) -> Result:
     Python runs handlers on the main thread alone, so that is on the worker when the main thread asks. Where no thread
     can be started it is done here.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return work()
+    if threading.current_thread() is not threading.main_thread() or sys.is_finalizing():
+        return work()  # the interpreter's end has stopped the worker
+    if _here.held and _here.is_inside():
+        raise RuntimeError(BUSY)  # the worker would wait for this thread, and this thread for the worker
     try:
         return _worker.do(work)
     except _NoThread:
@@ -221,27 +251,18 @@ def apart(work: Callable[[], Result]) -> Result:
 # ---- forks -----------------------------------------------------------------------------------------------------------
 
 
-class _Fork(threading.local):
-    """What a thread that forks holds: two may be about to."""
-
-    def __init__(self) -> None:
-        self.held: list[Gate] = []
-
-
-_fork = _Fork()
-
-
 def _before_fork() -> None:
     """Hold every gate. One may be made meanwhile, by a thread inside another: so the registry is closed at the end."""
     seen: set[Gate] = set()
-    _fork.held = []
+    held: list[Gate] = []
+    _here.held.append(held)
     while True:
         with _registry:
             new = sorted(set(_gates) - seen, key=_number)  # a later gate has a higher number
         for gate in new:
             if not gate.is_mine():
                 gate.lock.acquire()
-                _fork.held.append(gate)
+                held.append(gate)
         seen.update(new)
         _registry.acquire()
         if seen.issuperset(_gates):
@@ -250,16 +271,16 @@ def _before_fork() -> None:
 
 
 def _after_in_parent() -> None:
-    for gate in _fork.held:
+    for gate in _here.held.pop():
         gate.lock.release()
-    _fork.held = []
     if _registry._is_owned():  # type: ignore[attr-defined]  # unless a handler raised while this thread waited
         _registry.release()
 
 
 def _after_in_child() -> None:
     global _registry, _worker
-    _fork.held, _registry = [], threading.RLock()
+    _here.held.pop()
+    _registry = threading.RLock()
     for gate in _gates:
         gate.lock = threading.RLock()  # one that a thread of the parent held, if waiting for it was broken off
         gate.waiting.clear()
