@@ -271,8 +271,9 @@ def _before_fork() -> None:
 
 
 def _after_in_parent() -> None:
-    for gate in _here.held.pop():
+    for gate in _here.held[-1]:
         gate.lock.release()
+    _here.held.pop()  # not before: a handler is told that this thread is inside, as long as it is
     if _registry._is_owned():  # type: ignore[attr-defined]  # unless a handler raised while this thread waited
         _registry.release()
 

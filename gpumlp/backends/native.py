@@ -229,13 +229,18 @@ def _spec(package: str) -> ModuleSpec | None:
     return PathFinder.find_spec(package) or find_spec(package)
 
 
+def _imported() -> tuple[Any, Exception | None]:
+    try:
+        return importlib.import_module("llvmlite.binding"), None
+    except Exception as error:  # not installed, or its library cannot be loaded: each in its own way
+        return None, error
+
+
 def _llvm() -> Any:
     """Return LLVM's binding, ready for this machine."""
     with _no_fork:
-        try:
-            # apart: what a signal's handler raises meanwhile is no trouble of the import's
-            llvm: Any = apart(lambda: importlib.import_module("llvmlite.binding"))
-        except Exception as error:  # not installed, or its library cannot be loaded: each in its own way
+        llvm, error = apart(_imported)  # what a signal's handler raises meanwhile is no trouble of the import's
+        if error is not None:
             raise DeviceUnavailable(
                 f"The compiled CPU kernels need llvmlite, which cannot be imported ({type(error).__name__}: {error}). "
                 + INSTALL
