@@ -110,8 +110,9 @@ def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
     RuntimeError where this thread is inside one of them already: a signal's handler that uses a model in the middle of
     what the model does.
     """
-    if any(gate.is_mine() for gate in gates):
-        raise RuntimeError(BUSY)
+    for gate in gates:
+        if gate.is_mine():
+            raise RuntimeError(BUSY)
     me = threading.get_ident()
     ordered = sorted(gates, key=_number) if len(gates) > 1 else gates  # all in one order: nobody waits in a circle
     _here.held.append(ordered)

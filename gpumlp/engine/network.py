@@ -62,6 +62,11 @@ class Network:
     trainable: tuple[bool, ...]
 
     @functools.cached_property
+    def numbers(self) -> int:
+        """How many numbers a sample is on its way: of all activations."""
+        return sum(self.sizes)
+
+    @functools.cached_property
     def products(self) -> int:
         """How many products of numbers a sample takes on its way forward: the elements of all kernels."""
         return sum(op.inputs * op.outputs for op in self.ops if isinstance(op, DenseOp))

@@ -33,6 +33,7 @@ class Runner:
         self.weights: Stretches | None = None
         self.last: Any = None  # the Program that ran last
         self._programs: dict[bool, Any] = {}  # for short work and for long, where that makes a difference
+        self._choices: dict[tuple[str, bool], Choice] = {}
         self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile
         self._read = -1  # Changes.count when the layers were read
 
@@ -42,6 +43,7 @@ class Runner:
             "weights": None,
             "last": None,
             "_programs": {},
+            "_choices": {},
             "_asked": dict(self._asked),
             "_read": -1,
         }
@@ -99,7 +101,7 @@ class Runner:
             layer.held, layer.samples = weights, at
         if self.weights is not None:
             self.weights.arena.users.discard(self)
-        self.stack, self.network, self.weights, self._programs = stack, network, None, {}
+        self.stack, self.network, self.weights, self._programs, self._choices = stack, network, None, {}, {}
         self._read = Changes.count
 
     @staticmethod
@@ -121,12 +123,12 @@ class Runner:
         count = Changes.count
         found = self.read(self.stack, self.network.input_shape, True)
         if found is not None and (found := replace(found, trainable=self.network.trainable)) != self.network:
-            self.network, self._programs = found, {}
+            self.network, self._programs, self._choices = found, {}, {}
         self._read = count
 
     def freeze(self, trainable: bool) -> None:
         """Read anew which weights train: all or none of the layers' that do, as ``trainable`` says."""
-        self._asked, self._programs, self.last = {True: 0.0, False: 0.0}, {}, None
+        self._asked, self._programs, self._choices, self.last = {True: 0.0, False: 0.0}, {}, {}, None
         if self.network is not None:
             self.network = self.read(self.stack, self.network.input_shape, trainable)
             self._read = Changes.count
@@ -178,7 +180,7 @@ class Runner:
             weights = lay_out(self.owners, self.dtype, kept[0] if kept else device.backend())
             weights.arena.device = device
             weights.arena.users.add(self)
-            self.weights, self._programs = weights, {}
+            self.weights, self._programs, self._choices = weights, {}, {}
         return self.weights
 
     @property
@@ -189,7 +191,7 @@ class Runner:
     @property
     def runtime(self) -> Any:
         """The runtime of the model's GPU; None on the CPU."""
-        return getattr(self.backend, "runtime", None)
+        return getattr((self.weights or self.place()).backend, "runtime", None)
 
     # ---- the Program -------------------------------------------------------------------------------------------------
 
@@ -204,7 +206,10 @@ class Runner:
         if kernels == "auto" and asked[training] < dispatch.LONG:
             asked[training] += steps * dispatch.numpy_seconds(network, batch, training)
         seconds = asked[True] if training else asked[True] + asked[False]
-        return dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
+        kind = kernels, kernels == "auto" and seconds >= dispatch.LONG
+        if kind not in self._choices:
+            self._choices[kind] = dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
+        return self._choices[kind]
 
     def program_for(self, batch: int, choice: Choice) -> Any:
         """Return a Program for ``batch`` samples; the caller holds the gate."""
@@ -229,7 +234,7 @@ class Runner:
     def predicting(self, batch: int) -> int:
         """Return how many samples of a batch to predict at a time: they need their activations, and no more."""
         most = HOST_BYTES if self.runtime is None else DEVICE_BYTES
-        return max(1, min(batch, most // (self.dtype.itemsize * sum(self.current().sizes))))
+        return max(1, min(batch, most // (self.dtype.itemsize * self.current().numbers)))
 
 
 def together(runners: Sequence[Runner], work: Callable[[], Result], change: bool = True) -> Result:
@@ -240,13 +245,15 @@ def together(runners: Sequence[Runner], work: Callable[[], Result], change: bool
     if change:
         Snapshot.forget()
     while True:
-        arenas = {runner.place().arena for runner in runners}
+        placed = [runner.place() for runner in runners]
 
-        def inside(arenas: set[Arena] = arenas) -> tuple[Result] | None:
-            placed = [runner.weights and runner.weights.arena for runner in runners]  # by now
-            return (work(),) if all(arena in arenas and not arena.moved for arena in placed) else None
+        def inside(placed: list[Stretches] = placed) -> tuple[Result] | None:
+            for runner, weights in zip(runners, placed, strict=True):
+                if runner.weights is not weights or weights.arena.moved:  # by now
+                    return None
+            return (work(),)
 
-        gates = tuple(arena.gate for arena in arenas)
+        gates = tuple({weights.arena.gate for weights in placed})
         if change:
             runtime = runners[0].runtime
             there = inside if runtime is None else runtime.carried(inside)

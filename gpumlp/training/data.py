@@ -68,7 +68,9 @@ def to_array(name: str, value: object) -> np.ndarray:
     for missing, becomes NaN. An array on a GPU stays there, and no array is copied.
     """
     array: Any = value
-    if not on_gpu(value):
+    if type(value) is np.ndarray and value.dtype.kind in "biuf":  # the usual case, and the quickest
+        pass
+    elif not on_gpu(value):
         _refuse(name, value)
         is_frame = all(hasattr(type(value), has) for has in ("columns", "dtypes", "to_numpy"))
         array = _from_frame(name, value) if is_frame else _from_array(name, value)
@@ -169,6 +171,8 @@ def _from_frame(name: str, frame: Any) -> np.ndarray:
 def _first_row(array: Any, wrong: Callable[[Any], Any]) -> int | None:
     """Return the first row with an element of which ``wrong`` holds, or None; in pieces, never over the whole."""
     rows = max(1, PIECE // max(1, math.prod(array.shape[1:])))
+    if len(array) <= rows and not wrong(array).any():
+        return None
     for start in range(0, len(array), rows):
         found = wrong(array[start : start + rows])
         if found.any():

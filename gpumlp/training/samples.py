@@ -19,10 +19,12 @@ from gpumlp.losses import Loss
 from gpumlp.training import data
 from gpumlp.training.loop import Objective
 
+NOWHERE = nullcontext()
+
 
 def on_device(runner: Runner) -> Any:
     """Return a context in which libraries that have a current device have the model's."""
-    return nullcontext() if runner.runtime is None else runner.runtime.current()
+    return NOWHERE if runner.runtime is None else runner.runtime.current()
 
 
 def adopted(runner: Runner, value: object) -> Any:
