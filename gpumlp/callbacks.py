@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpumlp.errors import caller_level
-from gpumlp.gate import apart
+from gpumlp.gate import whole
 from gpumlp.layers import whole_number
 from gpumlp.naming import flag, number
 from gpumlp.training.progress import Progress, say
@@ -103,7 +103,7 @@ class History(Callback):
             for name, value in values.items():
                 self.history.setdefault(name, []).append(value)
 
-        apart(append)  # Ctrl-C leaves an epoch in the history, or not
+        whole(append)  # Ctrl-C leaves an epoch in the history, or not
 
 
 class ProgbarLogger(Callback):

@@ -222,7 +222,7 @@ class Sequential(Attributes):
         owners = self._runner.owners
         arrays = checked_weights(weights, [shape for layer in owners for shape in layer.weight_shapes])
         if self._runner.weights is not None:
-            together([self._runner], lambda: self._runner.place().set(arrays))
+            together([self._runner], lambda: self._runner.place().set(arrays), brief=True)
             return
         rest = iter(arrays)
         for layer in owners:

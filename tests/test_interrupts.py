@@ -233,6 +233,33 @@ def test_work_that_has_not_begun_is_given_up_and_work_that_has_is_waited_for():
     assert gate.apart(lambda: 3) == 3
 
 
+def test_a_handler_that_comes_in_the_middle_of_brief_work_is_called_at_its_end():
+    seen = []
+
+    def limit(number, frame):
+        seen.append("handler")
+        raise Ended
+
+    before = signal.signal(signal.SIGALRM, limit)
+
+    def work():
+        os.kill(os.getpid(), signal.SIGALRM)
+        seen.append("work")
+        return 3
+
+    try:
+        with pytest.raises(Ended):
+            gate.whole(work)
+        assert seen == ["work", "handler"] and signal.getsignal(signal.SIGALRM) is limit
+        assert gate.whole(lambda: 4) == 4
+        with pytest.raises(ZeroDivisionError):
+            gate.whole(lambda: 1 // 0)
+        assert signal.getsignal(signal.SIGALRM) is limit
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_an_error_of_the_work_is_the_caller_s():
     with pytest.raises(ZeroDivisionError):
         gate.apart(lambda: 1 // 0)

@@ -15,7 +15,7 @@ from gpumlp.engine import dispatch
 from gpumlp.engine.arena import Arena, Stretches, check_dtype, homes_of, lay_out
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.network import Network, describe
-from gpumlp.gate import apart, hold, layout
+from gpumlp.gate import apart, hold, layout, whole
 from gpumlp.layers import Changes, Input, Layer, Shape, Snapshot
 
 Result = TypeVar("Result")
@@ -227,9 +227,9 @@ class Runner:
         self.last = program
         return program
 
-    def in_seconds(self, seconds: float, batch: int) -> int:
-        """Return how many batches are predicted in about so long, before anything is known of how long they take."""
-        return max(1, int(seconds / max(dispatch.numpy_seconds(self.current(), batch, False), 1e-6)))
+    def in_seconds(self, seconds: float, batch: int, training: bool = False) -> int:
+        """Return how many batches take about so long, before anything is known of how long they take: one at least."""
+        return max(1, int(seconds / max(dispatch.numpy_seconds(self.current(), batch, training), 1e-6)))
 
     def predicting(self, batch: int) -> int:
         """Return how many samples of a batch to predict at a time: they need their activations, and no more."""
@@ -237,10 +237,10 @@ class Runner:
         return max(1, min(batch, most // (self.dtype.itemsize * self.current().numbers)))
 
 
-def together(runners: Sequence[Runner], work: Callable[[], Result], change: bool = True) -> Result:
+def together(runners: Sequence[Runner], work: Callable[[], Result], change: bool = True, brief: bool = False) -> Result:
     """Return ``work()``, done while nobody else computes with the weights of any of ``runners``.
 
-    With ``change`` no handler of a signal comes between its steps.
+    With ``change`` no handler of a signal comes between its steps; ``brief``: they take some milliseconds at most.
     """
     if change:
         Snapshot.forget()
@@ -254,7 +254,9 @@ def together(runners: Sequence[Runner], work: Callable[[], Result], change: bool
             return (work(),)
 
         gates = tuple({weights.arena.gate for weights in placed})
-        if change:
+        if change and brief:
+            done = whole(lambda gates=gates, inside=inside: hold(gates, inside))  # type: ignore[misc]
+        elif change:
             runtime = runners[0].runtime
             there = inside if runtime is None else runtime.carried(inside)
             done = apart(lambda gates=gates, there=there: hold(gates, there))  # type: ignore[misc]

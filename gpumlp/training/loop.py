@@ -19,6 +19,7 @@ from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 from gpumlp.training.data import Batches
 
+BRIEF = 0.002  # seconds of NumPy, by the estimate, up to which waking another thread is not worth it
 CHUNK_SECONDS = 0.1  # how long a Program runs before others may use the model, and the display is refreshed
 
 
@@ -129,7 +130,8 @@ def first_stretch(trainees: Sequence[Trainee]) -> int:
 
     So bad settings, or a device that is full, raise before a callback has run.
     """
-    return together([t.runner for t in trainees], lambda: [t.program() for t in trainees])[0].first_stretch
+    runners = [t.runner for t in trainees]
+    return together(runners, lambda: [t.program() for t in trainees], brief=True)[0].first_stretch
 
 
 def train(trainees: Sequence[Trainee], start: int, stop: int) -> None:
@@ -137,6 +139,8 @@ def train(trainees: Sequence[Trainee], start: int, stop: int) -> None:
 
     Nobody else computes with their weights meanwhile.
     """
+    size = trainees[0].batches.batch_size
+    brief = (stop - start) * len(trainees) <= trainees[0].runner.in_seconds(BRIEF, size, training=True)
     while True:  # rates come from schedules, which may be a user's: they are asked before the gate
         counts = [t.optimizer.iterations for t in trainees]
         scalars = [t.optimizer.coming(stop - start) for t in trainees]
@@ -153,7 +157,7 @@ def train(trainees: Sequence[Trainee], start: int, stop: int) -> None:
                 trainee.done = stop
             return True
 
-        if together([t.runner for t in trainees], steps):
+        if together([t.runner for t in trainees], steps, brief=brief):
             return
 
 
@@ -218,11 +222,12 @@ def evaluate(
         program = runner.program_for(size, choice)
         return program.run(data, order, size, start, stop, objective.loss, objective.metrics)
 
-    first_one = together([runner], lambda: runner.program_for(size, choice)).first_stretch
+    first_one = together([runner], lambda: runner.program_for(size, choice), brief=True).first_stretch
     pace = Pace(max(first_one, runner.in_seconds(CHUNK_SECONDS, size)))
     for start, stop in pace.stretches(first, last, callbacks.per_batch):
         callbacks.on_test_batch_begin(start - first)
-        averages.add(together([runner], functools.partial(steps, start, stop)))
+        brief = stop - start <= runner.in_seconds(BRIEF, size)
+        averages.add(together([runner], functools.partial(steps, start, stop), brief=brief))
         callbacks.on_test_batch_end(stop - first - 1, averages.result())
     logs = averages.result()
     callbacks.on_test_end(logs)
