@@ -100,6 +100,8 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
     """
     bounds = f" {'>' if above else '>='} {low:g}" if low > -math.inf else ""
     bounds += f" and <= {high:g}" if high < math.inf else ""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
     try:
         given = math.nan if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
     except OverflowError:
