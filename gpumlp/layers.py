@@ -377,8 +377,8 @@ class Dropout(Layer):
     def __init__(self, rate: float, noise_shape: object = None, seed: int | None = None, **kwargs: Any) -> None:
         neutral("Dropout", noise_shape=(noise_shape, None))
         self.rate = rate
-        if seed is not None and whole_number("seed", seed, 0) >= 1 << 63:
-            raise ValueError(f"seed must be a whole number below 2**63; got {seed!r}.")
+        if seed is not None and whole_number("seed", seed, 0) >= 1 << 64:
+            raise ValueError(f"seed must be a whole number below 2**64; got {seed!r}.")
         self.key = random.key() if seed is None else int(seed)
         super().__init__(**kwargs)
 

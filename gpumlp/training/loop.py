@@ -240,7 +240,9 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
     A handler that raises may come between the steps: what it leaves unfinished is ``out``.
     """
     piece, change = runner.predicting(batch), runner.runtime is not None
-    sizes = (x.shape[1], *runner.current().sizes[1:-1], out.shape[1])
+    sizes = runner.current().sizes
+    if (sizes[0], sizes[-1]) != (x.shape[1], out.shape[1]):
+        runner.current(())  # other layers since x and out were made
 
     def steps(rows: slice) -> int:
         runner.current(sizes)
