@@ -119,14 +119,19 @@ def cpu_rows() -> dict[str, str]:
     from gpumlp.backends import native, team
     from gpumlp.engine.dispatch import LONG
 
-    rule = f"auto: NumPy for work that takes it less than about {LONG:g} s, compiled kernels for more"
+    missing = native.problem()
+    rule = (
+        "auto: NumPy, as there is nothing to compile kernels with"
+        if missing
+        else (f"auto: NumPy for work that takes it less than about {LONG:g} s, compiled kernels for more")
+    )
     asked = os.environ.get("GPUMLP_KERNELS") or "auto"
     said = {"numpy": "NumPy, from GPUMLP_KERNELS", "numba": "compiled, from GPUMLP_KERNELS"}.get(asked, rule)
     try:
         threads = f"up to {team.processors()} (GPUMLP_THREADS)"
     except ValueError as error:
         threads = f"none: {error}"
-    return {"cpu kernels": said, "compiled": native.problem() or native.state(), "cpu threads": threads}
+    return {"cpu kernels": said, "compiled": missing or native.state(), "cpu threads": threads}
 
 
 def version(package: str) -> str:

@@ -28,7 +28,7 @@ def plot_history(history: Any, title: str = "Loss", axes: Any = None) -> Any:
             axes.plot([epoch + 1 for epoch in epochs], values, label=name)
     axes.set(xlabel="epoch", ylabel="loss", yscale="log", title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
+    axes.grid(alpha=0.3, which="both")
     axes.legend()
     return axes
 

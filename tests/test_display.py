@@ -145,6 +145,9 @@ def test_plots_return_their_axes_and_show_what_was_given(figures):
     axes = plot_history(history)
     assert [line.get_label() for line in axes.lines] == ["loss", "val_loss"]
     assert list(axes.lines[0].get_ydata()) == history.history["loss"]
+    assert list(axes.lines[0].get_xdata()) == [1, 2, 3]
+    later = model.fit(x, x, epochs=9, initial_epoch=7, verbose=0)
+    assert list(plot_history(later).lines[0].get_xdata()) == [8, 9]
     axes = plot_prediction(x, np.sin(x), model.predict(x, verbose=0), title="what was trained")
     assert axes.get_title() == "what was trained" and axes.get_xlabel() and axes.get_ylabel()
     assert [line.get_label() for line in axes.lines] == ["truth", "prediction"]
