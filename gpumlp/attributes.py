@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 NEAR = 0.86  # of 1: how alike two names are that one is taken for the other misspelt
 DIGITS = "0123456789"
@@ -48,6 +48,29 @@ class Attributes:
                 f"A {kind} has no attribute {name!r}, and setting it would do nothing. Did you mean {meant!r}? "
                 "Choose a name less like it for an attribute of your own."
             )
+
+
+class _Once:
+    """A property that is computed when it is first asked for, and kept.
+
+    functools.cached_property of Python 3.11 and older has a lock, one for all objects: a fork beside a thread that asks
+    leaves it locked in the child for ever.
+    """
+
+    def __init__(self, compute: Callable[[Any], Any]) -> None:
+        self._compute, self.__doc__, self._name = compute, compute.__doc__, compute.__name__
+
+    def __get__(self, thing: Any, owner: type | None = None) -> Any:
+        if thing is None:
+            return self
+        value = thing.__dict__[self._name] = self._compute(thing)  # which is found before this, the next time
+        return value
+
+
+if TYPE_CHECKING:
+    from functools import cached_property as once
+else:
+    once = _Once
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

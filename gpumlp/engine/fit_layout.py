@@ -6,9 +6,9 @@ kernels/fit_layout.cuh derives the same sizes from the same numbers, and takes t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from gpumlp.activations import Activation
+from gpumlp.attributes import once
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.network import Network
 from gpumlp.losses import Loss
@@ -95,7 +95,7 @@ class Cut:
         below = stage.outputs * -(-rows // self.chunk(rows)) if rows else 0
         return lines * -(-columns // self.chunk(columns)) + below
 
-    @cached_property
+    @once
     def state_registers(self) -> int:
         """How many registers of a thread hold optimizer state."""
         total = 0
@@ -104,14 +104,14 @@ class Cut:
             total += -(-self.units(i) // self.threads) * wide
         return total * len(self.problem.optimizer.slots)
 
-    @cached_property
+    @once
     def exchanged(self) -> list[tuple[bool, bool]]:
         """For each layer, whether its outputs are exchanged, and whether the gradients by them are."""
         last, several = self.problem.last, self.group > 1
         whole = self.problem.is_whole(self.group)
         return [(several and not (i == last and whole), several and 0 < i < last) for i in range(last + 1)]
 
-    @cached_property
+    @once
     def is_complete(self) -> bool:
         """Whether every block owns columns of the widest layer: nobody would wait for one that never sends anything."""
         widest = max(

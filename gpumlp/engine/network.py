@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
 from gpumlp import layers
 from gpumlp.activations import Activation
-from gpumlp.attributes import refuse_overrides
+from gpumlp.attributes import once, refuse_overrides
 from gpumlp.layers import Layer, Shape, WeightSpec
 
 
@@ -61,17 +60,17 @@ class Network:
     weights: tuple[WeightSpec, ...]
     trainable: tuple[bool, ...]
 
-    @functools.cached_property
+    @once
     def numbers(self) -> int:
         """How many numbers a sample is on its way: of all activations."""
         return sum(self.sizes)
 
-    @functools.cached_property
+    @once
     def products(self) -> int:
         """How many products of numbers a sample takes on its way forward: the elements of all kernels."""
         return sum(op.inputs * op.outputs for op in self.ops if isinstance(op, DenseOp))
 
-    @functools.cached_property
+    @once
     def parameters(self) -> int:
         """How many weights there are."""
         return sum(math.prod(spec.shape) for spec in self.weights)
