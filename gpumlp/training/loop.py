@@ -81,6 +81,15 @@ class Pace:
             first = stop
 
 
+def sizes_for(runner: Runner, data: Dataset, loss: Loss) -> tuple[int, ...]:
+    """Return the sizes of the network that ``data`` was made for; RuntimeError where the layers are others since."""
+    sizes = runner.current().sizes
+    assert data.y is not None
+    if (sizes[0], 1 if loss.sparse else sizes[-1]) != (data.x.shape[1], data.y.shape[1]):
+        runner.current(())
+    return sizes
+
+
 @dataclass
 class Trainee:
     """A model in training: what computes for it, and its optimizer, on its data.
@@ -98,7 +107,7 @@ class Trainee:
     most: int = 0  # samples, at least, for which there is to be room
 
     def __post_init__(self) -> None:
-        self._sizes = self.runner.current().sizes
+        self._sizes = sizes_for(self.runner, self.data, self.objective.loss)
 
     def program(self) -> Any:
         """Return the Program; the caller holds the gate. RuntimeError where layers or optimizer are others by now."""
@@ -215,7 +224,7 @@ def evaluate(
     averages, size = Averages(objective), batches.batch_size
     callbacks.on_test_begin()
     order, first, last = batches.epoch()
-    sizes = runner.current().sizes
+    sizes = sizes_for(runner, data, objective.loss)
 
     def steps(start: int, stop: int) -> StepLogs:
         runner.current(sizes)
