@@ -244,7 +244,7 @@ def apart(work: Callable[[], Result]) -> Result:
     """
     if threading.current_thread() is not threading.main_thread() or sys.is_finalizing():
         return work()  # the interpreter's end has stopped the worker
-    if _here.held and _here.is_inside():
+    if _registry._is_owned() or (_here.held and _here.is_inside()):  # type: ignore[attr-defined]
         raise RuntimeError(BUSY)  # the worker would wait for this thread, and this thread for the worker
     try:
         return _worker.do(work)
@@ -312,11 +312,11 @@ def _before_fork() -> None:
 
 
 def _after_in_parent() -> None:
+    if _registry._is_owned():  # type: ignore[attr-defined]  # unless a handler raised while this thread waited
+        _registry.release()
     for gate in _here.held[-1]:
         gate.lock.release()
     _here.held.pop()  # not before: a handler is told that this thread is inside, as long as it is
-    if _registry._is_owned():  # type: ignore[attr-defined]  # unless a handler raised while this thread waited
-        _registry.release()
 
 
 def _after_in_child() -> None:

@@ -81,7 +81,8 @@ def test_a_handler_that_raises_ends_fit_between_two_steps(repeat):
         signal.signal(signal.SIGALRM, before)
     assert model.history.epoch == list(range(len(model.history.epoch)))
     assert {len(values) for values in model.history.history.values()} <= {len(model.history.epoch)}
-    assert 4 * len(model.history.epoch) + 4 <= model.optimizer.iterations
+    done = model.optimizer.iterations - 4  # of which no whole epoch is missing in the history
+    assert 4 * len(model.history.epoch) <= done < 4 * len(model.history.epoch) + 4
     check_that_it_is_as_good_as_before(model)
 
 

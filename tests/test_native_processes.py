@@ -1,5 +1,6 @@
 """Compiling beside everything else that goes on: a process that compiles, forks, signals."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -61,6 +62,41 @@ def test_where_python_cannot_be_started_it_compiles_here(folder, monkeypatch, pr
     monkeypatch.setattr(sys, "executable", program)
     monkeypatch.setattr(native, "compile_package", lambda folder: b"here")
     assert native.compile_apart(folder) == b"here"
+
+
+@posix
+def test_compiling_that_spins_is_ended_by_its_processor_time(folder, tmp_path):
+    limit = tmp_path / "limit"
+    (folder / "kernels.py").write_text(
+        "import resource\nfound = resource.getrlimit(resource.RLIMIT_CPU)\n"
+        f"open({str(limit)!r}, 'w').write(str(found))\n"
+        "so_far = int(resource.getrusage(resource.RUSAGE_SELF).ru_utime)\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (so_far + 2, found[1]))\nwhile True:\n    pass\n"
+    )
+    with pytest.raises(DeviceUnavailable, match=r"ended with status -\d+"):
+        native.compile_apart(folder)
+    assert limit.read_text() == str((native.COMPILING, native.COMPILING))
+
+
+@posix
+def test_what_a_handler_raises_during_the_import_is_no_trouble_of_the_import_s(monkeypatch):
+    class Ended(Exception):
+        pass
+
+    def limit(number, frame):
+        raise Ended
+
+    def imported():
+        os.kill(os.getpid(), signal.SIGALRM)
+        return importlib.import_module("llvmlite.binding"), None
+
+    monkeypatch.setattr(native, "_imported", imported)
+    before = signal.signal(signal.SIGALRM, limit)
+    try:
+        with pytest.raises(Ended):
+            native._llvm()
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 @posix

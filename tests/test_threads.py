@@ -296,6 +296,45 @@ def test_a_fork_in_a_handler_inside_a_call(family):
     assert all(found)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
+@pytest.mark.parametrize("family", ["numpy", "numba"], indirect=True)
+@pytest.mark.parametrize("what", ["evaluate", "a new model", "fork"])
+def test_a_handler_that_comes_while_its_thread_forks_gets_numbers_or_is_refused(family, what):
+    """The thread holds every gate then, and the worker could not get in; another thread trains another model."""
+    model, other, over, calls = build(), build(), threading.Event(), []
+    model.fit(X, Y, verbose=0)
+
+    def handler(number, frame):
+        try:
+            if what == "evaluate":
+                model.evaluate(X, Y, verbose=0)
+            elif what == "fork":
+                assert child_of(lambda: True)
+            else:
+                build().fit(X, Y, verbose=0)
+        except RuntimeError as error:
+            assert "in the middle of what it does" in str(error)
+        calls.append(what)
+
+    def train():
+        while not over.is_set():
+            other.fit(X, Y, verbose=0)
+
+    thread = threading.Thread(target=train, daemon=True)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        thread.start()
+        for k in range(60):
+            signal.setitimer(signal.ITIMER_REAL, 1e-4 * (k % 20 + 1))
+            assert child_of(lambda: np.isfinite(model.predict(X[:2], verbose=0)).all())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        over.set()
+        thread.join(600)
+    assert calls and not thread.is_alive()
+
+
 # ---- all of it -------------------------------------------------------------------------------------------------------
 
 
