@@ -298,7 +298,7 @@ def test_a_fork_in_a_handler_inside_a_call(family):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
 @pytest.mark.parametrize("family", ["numpy", "numba"], indirect=True)
-@pytest.mark.parametrize("what", ["evaluate", "a new model", "fork"])
+@pytest.mark.parametrize("what", ["evaluate", "a new model"])
 def test_a_handler_that_comes_while_its_thread_forks_gets_numbers_or_is_refused(family, what):
     """The thread holds every gate then, and the worker could not get in; another thread trains another model."""
     model, other, over, calls = build(), build(), threading.Event(), []
@@ -308,8 +308,6 @@ def test_a_handler_that_comes_while_its_thread_forks_gets_numbers_or_is_refused(
         try:
             if what == "evaluate":
                 model.evaluate(X, Y, verbose=0)
-            elif what == "fork":
-                assert child_of(lambda: True)
             else:
                 build().fit(X, Y, verbose=0)
         except RuntimeError as error:
