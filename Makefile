@@ -9,6 +9,10 @@ $(VENV)/.test: setup.py pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
 	touch $@
 
+.nvrtc/.ready: $(VENV)/.test benchmarks/nvrtcs.py
+	$(BIN)/python benchmarks/nvrtcs.py
+	touch $@
+
 $(VENV)/.demo: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[plot]'
@@ -17,7 +21,7 @@ $(VENV)/.demo: setup.py pyproject.toml
 demo: $(VENV)/.demo
 	$(BIN)/python -m gpumlp demo
 
-test: $(VENV)/.test
+test: $(VENV)/.test .nvrtc/.ready
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.test

@@ -331,7 +331,7 @@ struct Block {
             bool there = o < Y::OUTPUTS && r < own_below<L>();
             rows_of<L>(L)[e] = there ? m[0].params[AT_KERNEL[L] + (rank * Y::ROWS + r) * Y::OUTPUTS + o] : 0.0f;
         }
-        each_weight<L>(static_cast<States<L> &>(states), [&](int at, int, auto &state, bool) {
+        each_weight<L>(static_cast<States<L> &>(states), [&](int at, int, Slots &state, bool) {
             if (SLOTS > 0) state[0] = m[0].slot_1[at];
             if constexpr (SLOTS > 1) state[1] = m[0].slot_2[at];
         });
@@ -339,7 +339,7 @@ struct Block {
         if constexpr (L < LAST) load<L + 1>(states);
     }
     template <int L> DEVICE void save(States<0> &states) const {
-        each_weight<L>(static_cast<States<L> &>(states), [&](int at, int place, auto &state, bool column) {
+        each_weight<L>(static_cast<States<L> &>(states), [&](int at, int place, Slots &state, bool column) {
             if (!column || (Layer<L>::WHOLE && rank != 0)) return;
             m[0].params[at] = memory[place];
             if (SLOTS > 0) m[0].slot_1[at] = state[0];

@@ -77,7 +77,8 @@ template <int L> struct Layer {
 };
 
 // The optimizer state of a thread's units, of layer L and all above.
+using Slots = float[SLOTS ? SLOTS : 1];
 template <int L> struct States : States<L + 1> {
-    float of[Layer<L>::EACH ? Layer<L>::EACH : 1][Layer<L>::WIDE][SLOTS ? SLOTS : 1];
+    Slots of[Layer<L>::EACH ? Layer<L>::EACH : 1][Layer<L>::WIDE];
 };
 template <> struct States<LAYERS> {};
