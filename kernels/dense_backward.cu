@@ -3,8 +3,9 @@
 //   dw[I, O] = x^T dz,  db[O] = sum over the batch of dz        (sums over B)
 //   dx[B, I] = dz w^T                                           (sums over O)
 //
-// x[B, I], w[I, O], dy[B, O], y[B, O] the retained output; all row-major. f' comes from y where dy is read, so dz is
-// never stored (the backend applies slopes that are not cheap, and softmax, to dy beforehand and says LINEAR here).
+// x[B, I], w[I, O], dy[B, O], y[B, O] the retained output; all row-major. f' is KIND's (activations.cuh),
+// and comes from y where dy is read, so dz is never stored. Where the slope is not cheap, and for large tiles, which
+// would wait for y and the slope at every load, the backend applies it to dy beforehand, and KIND is LINEAR.
 //
 // The first ``weight_blocks`` blocks compute dw and db, the others dx: neither waits for the other. The bias is the
 // weight of a constant input: x counts as [B, I + 1] with a last column of ones, and row I of the product is db.
@@ -15,26 +16,25 @@
 
 // dz of [rows, columns], read as the left operand (K along its rows) or the right one (K down its columns).
 template <bool ALONG> struct Gradient {
-    static constexpr bool ALONG_K = ALONG, AS_IT_IS = false;
-    Global<const float> dy, y;
-    int rows, columns, kind;
+    static constexpr bool ALONG_K = ALONG, AS_IT_IS = KIND == LINEAR && Matrix<ALONG>::AS_IT_IS;
+    Matrix<ALONG> dy, y;
     float a;
     DEVICE float4 quad(int i, int k) const {
-        int outer = ALONG ? i : k, inner = ALONG ? k : i;
-        float4 v = matrix_quad(dy, outer, inner, rows, columns);
-        if (kind == LINEAR) return v;
-        float4 s = matrix_quad(y, outer, inner, rows, columns);
-        v.x *= slope_from_output(kind, s.x, a);
-        v.y *= slope_from_output(kind, s.y, a);
-        v.z *= slope_from_output(kind, s.z, a);
-        v.w *= slope_from_output(kind, s.w, a);
+        float4 v = dy.quad(i, k);
+        if (KIND == LINEAR) return v;
+        float4 s = y.quad(i, k);
+        v.x *= slope_from_output(KIND, s.x, a);
+        v.y *= slope_from_output(KIND, s.y, a);
+        v.z *= slope_from_output(KIND, s.z, a);
+        v.w *= slope_from_output(KIND, s.w, a);
         return v;
     }
+    DEVICE void copy(Shared<float> to, int i, int k) const { dy.copy(to, i, k); }
 };
 
 // x[rows, inputs] with a column of ones behind it where there is a bias; K runs down the columns.
 struct InputsAndOne {
-    static constexpr bool ALONG_K = false, AS_IT_IS = false;
+    static constexpr bool ALONG_K = false, AS_IT_IS = COPIES;
     Global<const float> x;
     int rows, inputs;
     bool bias;
@@ -46,6 +46,10 @@ struct InputsAndOne {
         if (i + 2 == inputs) v.z = 1.0f;
         if (i + 3 == inputs) v.w = 1.0f;
         return v;
+    }
+    DEVICE void copy(Shared<float> to, int i, int k) const {  // inputs are a multiple of four: the ones begin a quad
+        if (i < inputs && k < rows) copy_async4(to, x + ((long long)k * inputs + i));
+        else store4(to, 0, make_float4(bias && i == inputs && k < rows ? 1.0f : 0.0f, 0.0f, 0.0f, 0.0f));
     }
 };
 
@@ -85,7 +89,7 @@ struct InputGradient {
 KERNEL(dense_backward)(Global<float> dx, Global<float> dw, Global<float> db, Global<float> partial,
                        Global<const float> dy, Global<const float> x, Global<const float> w, Global<const float> y,
                        Global<const int> live, long long batch, long long inputs, long long outputs, long long splits,
-                       long long stretch, long long weight_blocks, long long kind, float a) {
+                       long long stretch, long long weight_blocks, float a) {
     SHARED(float, memory, SHARED_FLOATS);
     int rows = (int)live_rows(live, batch, 1), I = (int)inputs, O = (int)outputs;
     if (block_index() < weight_blocks) {
@@ -100,14 +104,14 @@ KERNEL(dense_backward)(Global<float> dx, Global<float> dw, Global<float> db, Glo
             if (db) out.db = out.dw + inputs * outputs;
         }
         InputsAndOne left{x, end, I, bool(db)};
-        Gradient<false> right{dy, y, end, O, (int)kind, a};
+        Gradient<false> right{{dy, end, O}, {y, end, O}, a};
         tile_product(left, right, out, m0, n0, begin, end, memory);
     } else {
         long long tile = block_index() - weight_blocks;
         int tiles_n = (I + BLOCK_N - 1) / BLOCK_N;
         int m0 = (int)(tile / tiles_n) * BLOCK_M, n0 = (int)(tile % tiles_n) * BLOCK_N;
         if (m0 >= rows) return;
-        Gradient<true> left{dy, y, rows, O, (int)kind, a};
+        Gradient<true> left{{dy, rows, O}, {y, rows, O}, a};
         Matrix<true> right{w, I, O};
         InputGradient out{dx, rows, I};
         tile_product(left, right, out, m0, n0, 0, O, memory);

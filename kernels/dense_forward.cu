@@ -2,14 +2,15 @@
 //
 // x[B, I], w[I, O], b[O] or null; y[B, O]; z[B, O] or null, kept where f's gradient needs it. All row-major.
 // One block per BLOCK_M x BLOCK_N tile of y, tiles of one row of tiles side by side; bias and f in the epilogue.
-// Sums run over I in the order that product.cuh fixes.
+// Sums run over I in the order that product.cuh fixes. f is KIND (activations.cuh): chosen when the code is compiled, as
+// every function that might be asked for would stand in it once for each of a thread's elements.
 #include "activations.cuh"
 #include "product.cuh"
 
 struct Forward {
     Global<float> y, z;
     Global<const float> bias;
-    int rows, outputs, kind;
+    int rows, outputs;
     float a, b;
 
     DEVICE void operator()(int m, int n, const float *values, int count) const {
@@ -19,7 +20,7 @@ struct Forward {
         for (int j = 0; j < count; ++j) {
             if (n + j >= outputs) break;
             before[j] = bias ? values[j] + bias[n + j] : values[j];
-            after[j] = activate(kind, before[j], a, b);
+            after[j] = activate(KIND, before[j], a, b);
             if (VECTOR && count == 4) continue;
             if (z) z[at + j] = before[j];
             y[at + j] = after[j];
@@ -33,7 +34,7 @@ struct Forward {
 
 KERNEL(dense_forward)(Global<float> y, Global<float> z, Global<const float> x, Global<const float> w,
                       Global<const float> bias, Global<const int> live, long long batch, long long inputs,
-                      long long outputs, long long kind, float a, float b) {
+                      long long outputs, float a, float b) {
     SHARED(float, memory, SHARED_FLOATS);
     int rows = (int)live_rows(live, batch, 1);
     int tiles_n = ((int)outputs + BLOCK_N - 1) / BLOCK_N;
@@ -41,6 +42,6 @@ KERNEL(dense_forward)(Global<float> y, Global<float> z, Global<const float> x, G
     if (m0 >= rows) return;  // the whole block leaves: no barrier is missed
     Matrix<true> left{x, rows, (int)inputs};
     Matrix<false> right{w, (int)inputs, (int)outputs};
-    Forward out{y, z, bias, rows, (int)outputs, (int)kind, a, b};
+    Forward out{y, z, bias, rows, (int)outputs, a, b};
     tile_product(left, right, out, m0, n0, 0, (int)inputs, memory);
 }

@@ -5,9 +5,9 @@
 struct Adam {
     float alpha, decay, keep_1, keep_2, epsilon;  // keep: 1 - beta
     DEVICE void step(float &w, float g, float &m, float &v) const {
-        m += (g - m) * keep_1;
-        v += (g * g - v) * keep_2;
-        w = decay * w - alpha * m / (sqrtf(v) + epsilon);
+        m = multiply_add(g - m, keep_1, m);
+        v = multiply_add(multiply_add(g, g, -v), keep_2, v);
+        w = multiply_add(decay, w, -(alpha * m / (sqrtf(v) + epsilon)));
     }
 };
 
@@ -17,9 +17,9 @@ struct Sgd {
     DEVICE void step(float &w, float g, float &u) const {
         float change = -rate * g;
         if (moving) {
-            u = momentum * u + change;
-            change = nesterov ? momentum * u + change : u;
+            u = multiply_add(momentum, u, change);
+            change = nesterov ? multiply_add(momentum, u, change) : u;
         }
-        w = decay * w + change;
+        w = multiply_add(decay, w, change);
     }
 };

@@ -64,7 +64,8 @@ DEVICE void copies_wait() {
 DEVICE bool any_thread(bool value) { return __syncthreads_or(value); }  // of the block; a barrier
 // ``count`` elements from ``offset`` on, as an array of their own
 template <class T> DEVICE T *part(T *p, long long offset, long long) { return p + offset; }
-// a b + c, rounded once: written out where two kernels must compute the same bits, which the compiler's choice may not
+// a b + c, rounded once. Where it is not written there is none: the compiler is told to make none of its own, so that
+// what a kernel computes of additions, products, quotients and roots are the same bits on every device.
 DEVICE float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 // A number of which the compiler is to assume nothing: what depends on it is computed where it is used, rather than once
 // before all loops, to be kept in registers that are needed inside.

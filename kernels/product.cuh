@@ -3,7 +3,8 @@
 // A block computes BLOCK_M x BLOCK_N elements of C; each of its threads THREAD_M x THREAD_N of them in registers, so that
 // every value read from shared memory is used several times. A and B pass through shared memory BLOCK_K at a time in two
 // buffers: while one is multiplied, the next is on its way, in registers or by asynchronous copies, and one barrier a
-// stage is enough.
+// stage is enough. BUFFERS 1 is for stages so long that K often fits in one: all of its loads are under way at once, where
+// several short stages would each wait for memory.
 // SLICES > 1 lets that many groups of threads share one tile, each with its own part of every stage of K; their sums are
 // added at the end in a fixed order. That is what keeps a chip busy when C is small: 20 x 256 has 160 elements per
 // multiprocessor of a large GPU, too few for one thread each to hide any latency.
@@ -18,6 +19,7 @@
 static_assert(BLOCK_M % THREAD_M == 0 && BLOCK_N % THREAD_N == 0, "threads must tile the block exactly");
 static_assert(BLOCK_K % 4 == 0 && BLOCK_M % 4 == 0 && BLOCK_N % 4 == 0, "tiles are filled four values at a time");
 static_assert(BLOCK_K % SLICES == 0, "every slice takes as many steps of a stage");
+static_assert(BUFFERS == 1 || BUFFERS == 2, "one to compute from, and perhaps one to fill");
 
 constexpr int ACROSS_N = BLOCK_N / THREAD_N, ACROSS_M = BLOCK_M / THREAD_M;
 constexpr int PER_SLICE = ACROSS_N * ACROSS_M;
@@ -26,8 +28,12 @@ static_assert(PER_SLICE * SLICES == THREADS, "the launch must match the tile");
 constexpr int PITCH_M = BLOCK_M + 4, PITCH_N = BLOCK_N + 4;  // room for the padding of any operand's rows
 constexpr int STAGE_FLOATS = BLOCK_K * (PITCH_M + PITCH_N);
 constexpr int SUMS_FLOATS = SLICES > 1 ? SLICES * BLOCK_M * BLOCK_N : 0;
-constexpr int SHARED_FLOATS = 2 * STAGE_FLOATS > SUMS_FLOATS ? 2 * STAGE_FLOATS : SUMS_FLOATS;
+constexpr int SHARED_FLOATS = BUFFERS * STAGE_FLOATS > SUMS_FLOATS ? BUFFERS * STAGE_FLOATS : SUMS_FLOATS;
 static_assert(SHARED_FLOATS * 4 <= 48 * 1024, "more needs an opt-in at launch, which no tile here is worth");
+
+// Whether operands may be copied into a stage while another one is read, and how many steps of K a slice has in a stage.
+constexpr bool COPIES = VECTOR && BUFFERS == 2;
+constexpr int STEPS = BLOCK_K / SLICES, UNROLLED = BUFFERS == 2 ? STEPS : 8;
 
 // A thread's rows and columns come in groups of up to four neighbours, one vector access each; the groups of one thread
 // lie BLOCK / groups apart, so that the threads of a warp read neighbouring vectors.
@@ -65,7 +71,7 @@ DEVICE float4 matrix_quad(Global<const float> data, int outer, int inner, int ro
 
 // A matrix as it stands: [rows, columns], with K along its rows (ALONG) or down its columns.
 template <bool ALONG> struct Matrix {
-    static constexpr bool ALONG_K = ALONG, AS_IT_IS = VECTOR && !ALONG;
+    static constexpr bool ALONG_K = ALONG, AS_IT_IS = COPIES && !ALONG;
     Global<const float> data;
     int rows, columns;
     DEVICE float4 quad(int i, int k) const {
@@ -97,9 +103,10 @@ template <class Operand, int BLOCK, int GROUP> struct Carrier {
     }
 
     DEVICE void fetch(const Operand &operand, int i0, int k0, Shared<float> tile) {
+        int thread = unhoisted(thread_index());
 #pragma unroll
         for (int c = 0; c < EACH; ++c) {
-            int e = thread_index() + c * THREADS;
+            int e = thread + c * THREADS;
             if (QUADS % THREADS != 0 && e >= QUADS) continue;
             if constexpr (Operand::AS_IT_IS) operand.copy(tile + (k_of(e) * PITCH + i_of(e)), i0 + i_of(e), k0 + k_of(e));
             else held[c] = operand.quad(i0 + i_of(e), k0 + k_of(e));
@@ -160,26 +167,28 @@ DEVICE void tile_product(const A &a, const B &b, const Out &out, int m0, int n0,
     carry_a.fetch(a, m0, k_begin, memory);
     carry_b.fetch(b, n0, k_begin, memory + TO_B);
     int stage = 0;
-    for (int k0 = k_begin; k0 < k_end; k0 += BLOCK_K, stage ^= 1) {
+    for (int k0 = k_begin; k0 < k_end; k0 += BLOCK_K, stage ^= BUFFERS - 1) {
         Shared<float> tile_a = memory + stage * STAGE_FLOATS, tile_b = tile_a + TO_B;
-        Shared<float> next = memory + (stage ^ 1) * STAGE_FLOATS;
+        Shared<float> next = memory + (stage ^ (BUFFERS - 1)) * STAGE_FLOATS;
+        if (BUFFERS == 1 && k0 > k_begin) barrier();  // the stage before has been read
         carry_a.deliver(tile_a);
         carry_b.deliver(tile_b);
-        barrier();  // this stage is whole; the other buffer was last read before the previous barrier
+        barrier();  // this stage is whole; another buffer was last read before the previous barrier
         if (k0 + BLOCK_K < k_end) {
             carry_a.fetch(a, m0, k0 + BLOCK_K, next);
             carry_b.fetch(b, n0, k0 + BLOCK_K, next + TO_B);
         }
-#pragma unroll
-        for (int step = 0; step < BLOCK_K / SLICES; ++step) {
+        int left = (k_end - k0 + SLICES - 1) / SLICES, steps = BUFFERS == 2 || left > STEPS ? STEPS : left;
+#pragma unroll UNROLLED
+        for (int step = 0; step < steps; ++step) {
             int k = step * SLICES + slice;
-            float left[THREAD_M], right[THREAD_N];
-            read_fragment<THREAD_M, GROUP_M, BLOCK_M>(left, tile_a + k * carry_a.PITCH, row);
-            read_fragment<THREAD_N, GROUP_N, BLOCK_N>(right, tile_b + k * carry_b.PITCH, column);
+            float of_a[THREAD_M], of_b[THREAD_N];
+            read_fragment<THREAD_M, GROUP_M, BLOCK_M>(of_a, tile_a + k * carry_a.PITCH, row);
+            read_fragment<THREAD_N, GROUP_N, BLOCK_N>(of_b, tile_b + k * carry_b.PITCH, column);
 #pragma unroll
             for (int i = 0; i < THREAD_M; ++i)
 #pragma unroll
-                for (int j = 0; j < THREAD_N; ++j) sums[i][j] += left[i] * right[j];
+                for (int j = 0; j < THREAD_N; ++j) sums[i][j] = multiply_add(of_a[i], of_b[j], sums[i][j]);
         }
     }
 

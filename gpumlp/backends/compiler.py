@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gpumlp import kernel_sources
 from gpumlp.backends.disk_cache import DiskCache, symbols
@@ -23,8 +23,9 @@ from gpumlp.errors import DeviceUnavailable
 One = TypeVar("One")
 
 OLDEST = 75  # compute capability times ten: Turing. Older ones lack what the kernels' tiles are made for, and testers
-# No fast math: division, square root and denormals as IEEE 754 has them, which is what the CPU computes.
-OPTIONS = {"std": "c++17"}
+# No fast math: division, square root and denormals as IEEE 754 has them, which is what the CPU computes; and no
+# multiply-adds but those that the kernels write, so that what runs on a host gives the bits of a GPU.
+OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False}
 
 
 def text_of(file: str, defines: Defines) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp import candidates
 from gpumlp.activations import Activation
 from gpumlp.backends.device_backend import (
     ACTIVATIONS,
@@ -43,6 +44,7 @@ class Tile:
     thread_m: int
     thread_n: int
     slices: int
+    buffers: int = 2
 
     @property
     def defines(self) -> dict[str, int]:
@@ -58,17 +60,28 @@ class Tile:
 # From large to small: the first one whose tiles give every multiprocessor work is taken, else the last.
 TILES = {
     "large": Tile(128, 128, 8, 8, 8, 1),  # 64 multiply-adds for 16 values read: bound by arithmetic
+    "middle": Tile(64, 64, 16, 8, 4, 1),
     "medium": Tile(32, 32, 32, 4, 4, 4),
-    "small": Tile(8, 8, 64, 2, 2, 8),  # 20 x 256 makes 96 blocks of four warps
+    "small": Tile(8, 8, 256, 2, 2, 8, 1),  # 20 x 256 makes 96 blocks of four warps; 256 inputs are one trip to memory
 }
+LINEAR = ACTIVATIONS.index("linear")
+OF_ELEMENTS = range(ACTIVATIONS.index("affine"))  # the kinds that a dense layer may have in its epilogue
+WHERE_READ = range(ACTIVATIONS.index("gelu"))  # those whose slope is cheap enough to be computed where dy is read
+
+
+def slope_apart(tile: Tile) -> bool:
+    """Whether f' is a pass of its own before dense_backward: little time, where it would stall every load."""
+    return tile is TILES["large"]
 
 
 def variants() -> Iterator[tuple[str, dict[str, int]]]:
     """Yield every (file, constants) that a CudaBackend launches: what there is to compile and to test."""
-    for file in ("dense_forward.cu", "dense_backward.cu"):
-        for tile in TILES.values():
-            for vector in (0, 1):
-                yield file, {**tile.defines, "VECTOR": vector}
+    for tile in TILES.values():
+        for vector in (0, 1):
+            for kind in OF_ELEMENTS:
+                yield "dense_forward.cu", {**tile.defines, "VECTOR": vector, "KIND": kind}
+            for kind in WHERE_READ if not slope_apart(tile) else (LINEAR,):
+                yield "dense_backward.cu", {**tile.defines, "VECTOR": vector, "KIND": kind}
     for file in ("adam.cu", "sgd.cu", "rmsprop.cu"):
         for vector in (0, 1):
             yield file, {"THREADS": THREADS, "VECTOR": vector}
@@ -89,6 +102,7 @@ class CudaBackend(DeviceBackend):
         self.records = not runtime.step_by_step
         self.run_words = 6 * runtime.pointer_words + 5  # of the struct Run in step.cu
         self.tile: str | None = None  # the name of the tile to use for everything; None: chosen by shape
+        self._tries = candidates.chosen()
         self._live: Array | None = None
         self._batch = 0
         self._iteration: Array | None = None
@@ -109,10 +123,17 @@ class CudaBackend(DeviceBackend):
         if blocks > 0:
             self.runtime.launch(file, function, defines, (blocks, 1), arguments)
 
-    def _elementwise(self, file: str, function: str, count: int, *arguments: Any, vector: bool = False) -> None:
+    def _elementwise(
+        self, file: str, function: str, count: int, *arguments: Any, vector: bool = False, most: int = 16
+    ) -> None:
+        """Launch over ``count`` elements, on at most so many blocks for each multiprocessor."""
         threads = count // 4 if vector else count
-        blocks = min(-(-max(threads, 1) // THREADS), 16 * self.runtime.multiprocessors) if count else 0
+        blocks = min(-(-max(threads, 1) // THREADS), most * self.runtime.multiprocessors) if count else 0
         self._launch(file, function, {"THREADS": THREADS, "VECTOR": int(vector)}, blocks, *arguments)
+
+    def _update(self, file: str, function: str, count: int, *arguments: Any, vector: bool) -> None:
+        most = 5 if "fewer-blocks" in self._tries else 16
+        self._elementwise(file, function, count, *arguments, vector=vector, most=most)
 
     def _rowwise(self, file: str, function: str, rows: int, columns: int, *arguments: Any) -> None:
         lanes = lanes_for(columns)
@@ -130,7 +151,9 @@ class CudaBackend(DeviceBackend):
         """Return the tile for a launch that computes products of these shapes side by side."""
         if self.tile is not None:
             return TILES[self.tile]
-        for tile in TILES.values():
+        for name, tile in TILES.items():
+            if name == "middle" and name not in self._tries:
+                continue
             if sum(tile.count(m, n) for m, n in shapes) >= self.runtime.multiprocessors:
                 return tile
         return tile
@@ -147,9 +170,10 @@ class CudaBackend(DeviceBackend):
         kind, constant = (0, 0.0) if rowwise else activation_number(activation)
         tile = self.choose_tile((batch, outputs))
         vector = inputs % 4 == 0 and outputs % 4 == 0 and self._aligned(x, w, y, z)
+        defines = {**tile.defines, "VECTOR": int(vector), "KIND": kind}
         self._launch(
-            "dense_forward.cu", "dense_forward", {**tile.defines, "VECTOR": int(vector)}, tile.count(batch, outputs),
-            y, z, x, w, b, self._live, batch, inputs, outputs, kind, constant, 0.0,
+            "dense_forward.cu", "dense_forward", defines, tile.count(batch, outputs),
+            y, z, x, w, b, self._live, batch, inputs, outputs, constant, 0.0,
         )  # fmt: skip
         if rowwise:
             self.activation_forward(activation, y, y)
@@ -161,17 +185,21 @@ class CudaBackend(DeviceBackend):
         """See `NumpyBackend.dense_backward`."""
         x, dy = self.whole(x), self.whole(dy)
         (batch, inputs), outputs = x.shape, w.shape[1]
-        kind, constant = self.slope_where_read(activation, dy, y, z)
         weights = (inputs + (db is not None), outputs)
         tile = self.choose_tile(weights, (batch if dx is not None else 0, inputs))
+        if slope_apart(tile):
+            self.activation_backward(activation, dy, y, z)
+            kind, constant = LINEAR, 0.0
+        else:
+            kind, constant = self.slope_where_read(activation, dy, y, z)
         splits, stretch = self._split(tile, batch, *weights)
         partial = self.scratch(0, (splits, inputs + 1, outputs), dw.dtype) if splits > 1 else None
         weight_blocks = splits * tile.count(*weights)
         vector = inputs % 4 == 0 and outputs % 4 == 0 and self._aligned(dy, x, w, y, dx, dw, partial)
         self._launch(
-            "dense_backward.cu", "dense_backward", {**tile.defines, "VECTOR": int(vector)},
+            "dense_backward.cu", "dense_backward", {**tile.defines, "VECTOR": int(vector), "KIND": kind},
             weight_blocks + (0 if dx is None else tile.count(batch, inputs)),
-            dx, dw, db, partial, dy, x, w, y, self._live, batch, inputs, outputs, splits, stretch, weight_blocks, kind,
+            dx, dw, db, partial, dy, x, w, y, self._live, batch, inputs, outputs, splits, stretch, weight_blocks,
             constant,
         )  # fmt: skip
         if partial is not None:
@@ -182,11 +210,11 @@ class CudaBackend(DeviceBackend):
     def _split(self, tile: Tile, batch: int, m: int, n: int) -> tuple[int, int]:
         """Return into how many stretches of how many samples the batch is cut for the weight gradient.
 
-        As many as give every multiprocessor two blocks, each of them at least eight stages long: below that, adding
-        the partial sums costs more than it wins.
+        As many as give every multiprocessor two blocks, each of them at least eight stages long, or two of the long
+        ones: below that, adding the partial sums costs more than it wins.
         """
         wanted = 2 * self.runtime.multiprocessors // tile.count(m, n)
-        splits = max(1, min(wanted, batch // (8 * tile.block_k)))
+        splits = max(1, min(wanted, batch // ((8 if tile.buffers == 2 else 2) * tile.block_k)))
         stages = -(-batch // (splits * tile.block_k))
         stretch = max(stages, 1) * tile.block_k
         return max(1, -(-batch // stretch)), stretch
@@ -270,7 +298,7 @@ class CudaBackend(DeviceBackend):
         vector = self._aligned(params, grads, m, v)
         constants = (params.size, 1.0 - beta_1, 1.0 - beta_2, epsilon)
         scalars = self.on_device(scalars)
-        self._elementwise("adam.cu", "adam", params.size, params, grads, m, v, scalars, *constants, vector=vector)
+        self._update("adam.cu", "adam", params.size, params, grads, m, v, scalars, *constants, vector=vector)
 
     def sgd_update(
         self, params: Array, grads: Array, momentum: Array | None, scalars: Any, factor: float, nesterov: bool
@@ -278,7 +306,7 @@ class CudaBackend(DeviceBackend):
         """See `NumpyBackend.sgd_update`."""
         vector = self._aligned(params, grads, momentum)
         arguments = (params, grads, momentum, self.on_device(scalars), params.size, float(factor), int(nesterov))
-        self._elementwise("sgd.cu", "sgd", params.size, *arguments, vector=vector)
+        self._update("sgd.cu", "sgd", params.size, *arguments, vector=vector)
 
     def rmsprop_update(
         self, params: Array, grads: Array, v: Array, momentum: Array | None, mean: Array | None, scalars: Any,
@@ -289,7 +317,7 @@ class CudaBackend(DeviceBackend):
         constants = (params.size, 1.0 - rho, float(factor), epsilon)
         arguments = (params, grads, v, momentum, mean, scalars, *constants)
         vector = self._aligned(params, grads, v, momentum, mean)
-        self._elementwise("rmsprop.cu", "rmsprop", params.size, *arguments, vector=vector)
+        self._update("rmsprop.cu", "rmsprop", params.size, *arguments, vector=vector)
 
     # ---- recorded steps: step.cu ---------------------------------------------------------------------------------
 

@@ -124,7 +124,7 @@ template <class T> T shuffle_xor(T value, int mask) {
     return other;
 }
 
-inline float multiply_add(float a, float b, float c) { return a * b + c; }
+inline float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 inline int unhoisted(int v) { return v; }
 inline uint64 multiply_high(uint64 a, uint64 b) { return uint64((unsigned __int128)a * b >> 64); }
 

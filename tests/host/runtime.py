@@ -26,7 +26,12 @@ from gpumlp.errors import DeviceMemoryError, KernelError
 
 HERE = Path(__file__).parent
 COMPILER = os.environ.get("CXX", "g++")
-FLAGS = ["-std=c++17", "-O1", "-fPIC", "-shared", "-fno-gnu-unique", "-fno-strict-aliasing", "-w"]
+CPU = Path("/proc/cpuinfo")
+# no multiply-add but those that are written, as on a GPU; and these by the processor's own instruction, if it has one
+FLAGS = [
+    "-std=c++17", "-O1", "-fPIC", "-shared", "-fno-gnu-unique", "-fno-strict-aliasing", "-w", "-ffp-contract=off",
+    *(["-mfma"] if CPU.exists() and " fma " in CPU.read_text() else []),
+]  # fmt: skip
 CACHE = Path(tempfile.gettempdir()) / f"gpumlp-host-kernels-{os.getuid()}"
 
 

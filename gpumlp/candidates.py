@@ -1,0 +1,24 @@
+"""Ways of working that only a clock on a GPU can judge: built and tested, off until it has.
+
+GPUMLP_TRY names those that are to be used, by commas; ``make gpu`` times each beside the default, and the one that wins
+becomes it. None changes what is computed beyond the order of a sum.
+"""
+
+from __future__ import annotations
+
+import os
+
+CANDIDATES = {
+    "middle": "tiles of 64 x 64 where those of 128 x 128 leave multiprocessors idle",
+    "fewer-blocks": "updates by 5 blocks for each multiprocessor rather than 16",
+    "dependent": "kernels of a graph that start while the one before them ends (compute capability 9.0 on)",
+    "whole-sums": "the whole-fit kernel's sums by one tree each, rather than several at once by halving",
+}
+
+
+def chosen() -> frozenset[str]:
+    """Return the candidates that GPUMLP_TRY names; ValueError for one that does not exist."""
+    names = frozenset(filter(None, (name.strip() for name in os.environ.get("GPUMLP_TRY", "").split(","))))
+    if unknown := sorted(names - CANDIDATES.keys()):
+        raise ValueError(f"GPUMLP_TRY must name some of {', '.join(CANDIDATES)}; got {', '.join(unknown)}.")
+    return names
