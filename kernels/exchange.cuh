@@ -21,15 +21,12 @@ struct Exchange {
     int half;
     uint32 tag;      // the step's number, from 1, counted over all launches
     uint32 awaited;  // the count at which all blocks have arrived at the last exchange
-    int base;        // where the step's half begins
 
-    DEVICE void begin_step(uint32 number) {
-        tag = number;
-        base = (int)(number & 1) * half;
-    }
+    DEVICE void begin_step(uint32 number) { tag = number; }
+    DEVICE int base() const { return (int)(tag & 1) * half; }  // where the step's half begins
     // Hand out a packet; ``at`` is its place in the half.
     DEVICE void publish(int at, float a, float b, float c) const {
-        store_packet(packets, base + at, Packet{a, b, c, tag});
+        store_packet(packets, base() + at, Packet{a, b, c, tag});
     }
     // All threads of the block: what it had to publish in this exchange is published.
     DEVICE void sent() {
@@ -48,15 +45,17 @@ struct Exchange {
         bool late = false;
         for (int round = 0, first = thread_index(); round < ROUNDS; ++round, first += EACH * THREADS) {
             Packet held[EACH];
-            bool all = false;
-            for (int polls = 0; !all && !late; late = ++polls > PATIENCE) {
-                all = true;
+            int missing = 0;  // a bit for each
+#pragma unroll
+            for (int j = 0; j < EACH; ++j) missing |= first + j * THREADS < COUNT ? 1 << j : 0;
+            // Only what has not come is read again: all blocks poll, and what they read passes through one cache.
+            for (int polls = 0; missing && !late; late = ++polls > PATIENCE) {
 #pragma unroll
                 for (int j = 0; j < EACH; ++j)
-                    if (first + j * THREADS < COUNT) held[j] = load_packet(packets, base + from + first + j * THREADS);
+                    if (missing >> j & 1) held[j] = load_packet(packets, base() + from + first + j * THREADS);
 #pragma unroll
                 for (int j = 0; j < EACH; ++j)
-                    if (TAGS && first + j * THREADS < COUNT) all = all && held[j].tag == tag;
+                    if ((missing >> j & 1) && (!TAGS || held[j].tag == tag)) missing &= ~(1 << j);
             }
             if (late) break;  // what is held is old, or nothing at all
 #pragma unroll

@@ -82,6 +82,22 @@ DEVICE constexpr int tile_columns(int columns, int groups) {
     return columns >= 2 ? 2 : 1;
 }
 
+// Add up 3 x HAVE sums over the lanes that differ in MASK and the bits below it. A lane that has several columns keeps half
+// of them, for which it gets its partner's sums, and gives its own of the others: every column is added in the same tree,
+// with less than half of the shuffles, and has lanes of its own in the end. WHOLE_SUMS: all lanes get all columns.
+template <int MASK, int HAVE, int TILE> DEVICE void add_lanes(float (&sums)[3][TILE], int lane) {
+    constexpr int KEPT = HAVE > 1 && !WHOLE_SUMS ? HAVE / 2 : HAVE;
+    bool upper = KEPT < HAVE && (lane & MASK);
+#pragma unroll
+    for (int j = 0; j < KEPT; ++j)
+#pragma unroll
+        for (int i = 0; i < 3; ++i) {
+            float low = sums[i][j], high = sums[i][j + HAVE - KEPT];
+            sums[i][j] = (upper ? high : low) + shuffle_xor(upper ? low : high, MASK);
+        }
+    if constexpr (MASK > 1) add_lanes<MASK / 2, KEPT>(sums, lane);
+}
+
 // finish(t, c, s0, s1, s2) for samples 3 t, 3 t + 1, 3 t + 2 and each own column c: s = sum over k of a[b, k] w[c, k]
 //
 // a[BATCH, 4 QUADS], w[N, 4 QUADS] in rows ``lda``, ``ldw`` apart, of which the first ``own`` are wanted. A group of
@@ -89,13 +105,17 @@ DEVICE constexpr int tile_columns(int columns, int groups) {
 template <int N, int QUADS, class Finish>
 DEVICE void products(Array<const float> a, int lda, Array<const float> w, int ldw, int own, Finish finish) {
     constexpr int LANES = lanes_for(QUADS), GROUPS = THREADS / LANES, TILE = tile_columns(N, GROUPS);
-    constexpr int ACROSS = divide_up(N, TILE), TILES = TRIPLES * ACROSS;
+    constexpr int ACROSS = divide_up(N, TILE), TILES = TRIPLES * ACROSS, TRIPS = divide_up(QUADS, LANES);
+    constexpr int LEFT = WHOLE_SUMS ? TILE : divide_up(TILE, LANES), SAME = LANES * LEFT / TILE;  // see add_lanes
     int thread = unhoisted(thread_index()), lane = thread % LANES, group = thread / LANES;
     for (int before = 0; before < TILES; before += GROUPS) {  // as often for all lanes of a warp: they shuffle
         int tile = before + group, t = tile / ACROSS, c = tile % ACROSS * TILE;
         bool mine = tile < TILES && c < own;
         float sums[3][TILE] = {};
-        for (int q = lane; mine && q < QUADS; q += LANES) {
+#pragma unroll (TRIPS > 2 ? 1 : TRIPS)
+        for (int trip = 0; trip < TRIPS; ++trip) {
+            int q = lane + trip * LANES;
+            if (!mine || (QUADS % LANES && q >= QUADS)) continue;
             float4 x[3];
 #pragma unroll
             for (int i = 0; i < 3; ++i) x[i] = load4(a, at_most(3 * t + i, BATCH - 1) * lda + 4 * q);
@@ -106,13 +126,11 @@ DEVICE void products(Array<const float> a, int lda, Array<const float> w, int ld
                 for (int i = 0; i < 3; ++i) sums[i][j] = dot4(x[i], v, sums[i][j]);
             }
         }
+        if constexpr (LANES > 1) add_lanes<LANES / 2, TILE>(sums, lane);
+        c += lane / SAME * LEFT;
 #pragma unroll
-        for (int j = 0; j < TILE; ++j)
-#pragma unroll
-            for (int i = 0; i < 3; ++i) sums[i][j] = group_sum(sums[i][j], LANES);
-#pragma unroll
-        for (int j = 0; j < TILE; ++j)  // each column by another lane: its activations are computed side by side
-            if (mine && lane == j % LANES && c + j < own) finish(t, c + j, sums[0][j], sums[1][j], sums[2][j]);
+        for (int j = 0; j < LEFT; ++j)  // each column by another lane: its activations are computed side by side
+            if (mine && lane % SAME == j % SAME && c + j < own) finish(t, c + j, sums[0][j], sums[1][j], sums[2][j]);
     }
 }
 

@@ -305,7 +305,7 @@ struct Block {
 #pragma unroll
         for (int i = 0; i < Y::EACH; ++i) {
             Unit u = unit<L>(i);
-            int n = thread_index() + i * THREADS;
+            int n = unhoisted(thread_index()) + i * THREADS;  // else what is loaded by stays for what is saved by
             bool column = n < Y::COLUMN_UNITS;
             n -= column ? 0 : Y::COLUMN_UNITS;
             int k = column ? n % Y::LINES : n / Y::OUTPUTS * Y::CHUNK_BELOW + rank * Y::ROWS;
@@ -352,7 +352,7 @@ struct Block {
     DEVICE void run(int count, float a, float b, float c) {
         States<0> states;
         steps = count, step = 0;
-        exchange = Exchange{m[0].packets, m[0].arrivals, PACKETS, 0, (uint32)m[0].awaited, 0};
+        exchange = Exchange{m[0].packets, m[0].arrivals, PACKETS, 0, (uint32)m[0].awaited};
         load<0>(states);
         if (WIDTH[0] < Layer<0>::IN)
             for (int half = 0; half <= AHEAD; ++half) clear_padding(inputs<0>(0, half), WIDTH[0], Layer<0>::IN);

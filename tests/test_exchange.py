@@ -116,12 +116,12 @@ def test_a_block_that_never_comes_ends_the_others(tags):
 # name: what is replaced by what, and the shape that notices
 SMALL, ONE, TWO, WIDE = (3, 1, 1, 1, 2), (2, 2, 1, 32, 1), (2, 2, 2, 32, 1), (4, 20, 2, 33, 1)
 BREAKS = {
-    "tags: one half": ("(number & 1) * half", "0", (1, *ONE)),
-    "barrier: one half": ("(number & 1) * half", "0", (0, *ONE)),
+    "tags: one half": ("(int)(tag & 1) * half", "0", (1, *ONE)),
+    "barrier: one half": ("(int)(tag & 1) * half", "0", (0, *ONE)),
     "tags: not compared": ("held[j].tag == tag", "true", (1, *TWO)),
     "tags: any later one will do": ("held[j].tag == tag", "held[j].tag + 2 >= tag", (1, *TWO)),
     "tags: the number of no step": ("tag = number;", "", (1, *TWO)),
-    "tags: only a thread's last packet": ("all = all && held[j].tag == tag", "all = held[j].tag == tag", (1, *WIDE)),
+    "tags: only a thread's last packet": ("missing &= ~(1 << j)", "missing = 0", (1, *WIDE)),
     "tags: taken before the block is done": ("barrier();  // the block is done", ";  //", (1, *WIDE)),
     "step not begun": ("exchange.begin_step((uint32)step);", "", (0, *ONE)),
     "tags: step not begun": ("exchange.begin_step((uint32)step);", "", (1, *ONE)),

@@ -35,13 +35,14 @@ END = "        barrier();\n        return true;\n    }\n\n    // "
 
 BREAKS = {
     # exchange
-    "one half of the packets": ("barrier", "base = (int)(number & 1) * half;", "base = 0;"),
+    "one half of the packets": ("barrier", "(int)(tag & 1) * half", "0"),
     "no barrier where packets are sent": ("tags", "if (!HANDS_ON || TAGS) barrier();", "if (!HANDS_ON) barrier();"),
     "no barrier before taking": ("tags", "if (TAGS || again) barrier();", "if (TAGS || again) {}"),
     "no barrier after": ("tags", "return !any_thread(late);\n    }\n\n    // A", "return !late; } // A"),
-    "tags are not looked at": ("tags", "held[j].tag == tag;", "true;"),
+    "tags are not looked at": ("tags", "held[j].tag == tag)", "true)"),
+    "what is missing is not read again": ("tags", "if (missing >> j & 1) held", "if (polls == 0) held"),
     "tags begin anew": ("tags", "(uint32)(m[0].number + step)", "(uint32)(1 + step)"),
-    "arrivals begin anew": ("barrier", "(uint32)m[0].awaited, 0}", "0u, 0}"),
+    "arrivals begin anew": ("barrier", "(uint32)m[0].awaited}", "0u}"),
     "no barrier before arriving": ("barrier", "        barrier();\n        awaited += GROUP;", "awaited += GROUP;"),
     "packets in another block's place": ("tags", "t * Y::OUTPUTS + first<L>() + c", "t * Y::OUTPUTS + c"),
     "packets of rows beyond the batch": ("tags", "if (3 * t + 2 < BATCH) to", "to"),

@@ -140,7 +140,7 @@ def test_members_of_an_ensemble_go_on_from_where_a_launch_failed(as_gpu, monkeyp
 def test_a_block_that_waits_in_vain_leaves_everything_as_it_was(as_gpu, monkeypatch):
     """One block's packets never come; after its patience the launch ends, and the model is what it was."""
     monkeypatch.setattr(fit_plan, "PATIENCE", 50)
-    for exchange, old in (("tags", "store_packet(packets, base + at"), ("barrier", "add_release(arrivals, 0, 1)")):
+    for exchange, old in (("tags", "store_packet(packets, base() + at"), ("barrier", "add_release(arrivals, 0, 1)")):
         runtime = as_gpu(HostRuntime(mutate=lambda file, text, old=old: text.replace(old, f"if (tag < 5) {old}")))
         case = replace(PLAIN, exchange=exchange)
         force(monkeypatch, case)
@@ -171,7 +171,7 @@ def test_a_model_that_fails_beside_others_is_the_only_one_whose_steps_are_done_a
     """The groups of a launch do not wait for each other: what one has trained must not be trained once more."""
     monkeypatch.setattr(fit_plan, "PATIENCE", 50)
     force(monkeypatch, PLAIN)
-    store = "store_packet(packets, base + at"
+    store = "store_packet(packets, base() + at"
     broken = f"if (tag < 5 || block_index() / GROUP != 1) {store}"  # the second model's packets, from its fifth step on
     x, y, _ = PLAIN.data(0)
     trained = []

@@ -22,6 +22,7 @@ from gpumlp.errors import DeviceUnavailable
 
 One = TypeVar("One")
 
+OLDEST_NVRTC = (12, 3)  # which knows the accesses of 128 bits that the whole-fit kernel's packets are
 OLDEST = 75  # compute capability times ten: Turing. Older ones lack what the kernels' tiles are made for, and testers
 # No fast math: division, square root and denormals as IEEE 754 has them, which is what the CPU computes; and no
 # multiply-adds but those that the kernels write, so that what runs on a host gives the bits of a GPU.
@@ -57,6 +58,20 @@ def target(capability: int) -> str:
     return f"compute_{max(a for a in known if a <= capability)}"
 
 
+def _too_old() -> str:
+    """Return in words that NVRTC is older than what the kernels are made for; nothing where it is not."""
+    from cuda.bindings import nvrtc
+
+    _, *version = nvrtc.nvrtcVersion()
+    if tuple(version) >= OLDEST_NVRTC:
+        return ""
+    oldest = ".".join(map(str, OLDEST_NVRTC))
+    return (
+        f" (it is version {'.'.join(map(str, version))}, and gpumlp's kernels are made for {oldest} and newer: "
+        f"pip install 'nvidia-cuda-nvrtc-cu12>={oldest}')"
+    )
+
+
 def versions() -> str:
     """Return the versions that the machine code depends on."""
     from cuda.bindings import nvrtc
@@ -77,7 +92,9 @@ def compile_text(text: str, arch: str, name: str = "kernel", report: bool = Fals
     try:
         code = Program(text, "c++", options).compile("ptx" if arch.startswith("compute") else "cubin", logs=log)
     except Exception as error:
-        raise RuntimeError(f"NVRTC could not compile {name} for {arch}:\n{error}\n{log.getvalue()}") from error
+        raise RuntimeError(
+            f"NVRTC could not compile {name} for {arch}{_too_old()}:\n{error}\n{log.getvalue()}"
+        ) from error
     return code.code if isinstance(code.code, bytes) else code.code.encode(), log.getvalue()
 
 

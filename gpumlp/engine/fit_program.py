@@ -21,11 +21,12 @@ from gpumlp.engine.feed import Part
 from gpumlp.engine.fit_plan import Plan
 from gpumlp.engine.graph_program import CAPACITY, PLANS, GraphProgram
 from gpumlp.engine.program import LoopProgram, StepLogs, Task, rates_of
-from gpumlp.errors import KernelError
+from gpumlp.errors import KernelError, warn_once
 from gpumlp.optimizers import SGD, Adam
 
 Array = Any
 CHOICES = ("auto", "graph", "tags", "barrier")  # GPUMLP_FIT: who decides, or which way of training and of exchanging
+GIVEN_UP = "whole-fit kernel failed"  # how `describe` and a warning begin to say so
 LOG_BYTES = 64 << 20  # for rates and logs of a launch: with penalties, each column of each model has one at every step
 MEMBER_POINTERS, MEMBER_NUMBERS = 12, 4  # of the struct Member in fit.cu
 
@@ -165,8 +166,14 @@ class FitProgram(GraphProgram):
         return logs
 
     def _give_up(self, why: str) -> None:
+        """From now on leave everything to graphs: slower, so whoever could have had the kernel is told, once."""
+        warn_once(
+            f"{GIVEN_UP}: {why}",
+            f"gpumlp trains as recorded steps, which is slower: the {GIVEN_UP}, which this network could have had. {why}",
+        )
         self._choices.clear()
-        self._graphs_only, self._last = why, _Choice(why)
+        self._graphs_only = f"the {GIVEN_UP}: {why}"
+        self._last = _Choice(self._graphs_only)
 
     def _key(self, task: Task) -> Any:
         """Return all that a launch is compiled for."""
