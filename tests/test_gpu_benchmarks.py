@@ -324,18 +324,22 @@ def host_gpu(scripts, as_gpu, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("mode", "said"),
-    [("auto", "whole-fit"), ("tags", "by tags"), ("barrier", "by a barrier"), ("graph", "CUDA graphs")],
-)
-def test_each_way_of_training_takes_the_same_turns_and_tells_what_was_predicted(host_gpu, mode, said):
+    ("mode", "said", "sgd"),
+    [
+        ("auto", "whole-fit", False), ("auto", "whole-fit", True), ("tags", "by tags", False),
+        ("barrier", "by a barrier", False), ("graph", "CUDA graphs", False),
+    ],
+)  # fmt: skip
+def test_each_way_of_training_takes_the_same_turns_and_tells_what_was_predicted(host_gpu, mode, said, sgd):
     import gpu_contenders
     from workloads import Workload
 
-    workload = Workload("small", (3, 64, 64, 2), 8, 2, epochs=2)
+    workload = Workload("small", (3, 64, 64, 2), 8, 2, epochs=2, sgd=sgd)
     turn = gpu_contenders.gpumlp_by(mode)(workload)
     loss, told = turn(), turn.told()
     model = gpu_contenders.keras_model(workload, "gpumlp")
-    model.compile("adam", "mse", device="cpu")
+    model.compile("sgd" if sgd else "adam", "mse", device="cpu")
+    model.optimizer.learning_rate = workload.learning_rate
     x, y = workload.data()
     assert loss == pytest.approx(model.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"][0], rel=1e-5)
     assert said in told["program"] and 0 < told["predicted"] < 1e-3
