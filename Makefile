@@ -61,7 +61,8 @@ resources: $(VENV)/.test
 # Everything worth doing on a machine with a GPU, in under ten minutes. A Python named by the caller (make gpu
 # PYTHON=python3) is used as it is, with what is installed there; otherwise .venv-gpu is set up.
 OUT ?= benchmarks/results
-GPU_PEERS ?= torch jax[cuda13] keras
+# TrainKernel also wants nvcc, which it takes from the machine; without it, its rows say so.
+GPU_PEERS ?= torch jax[cuda13] keras trainkernel
 
 .venv-gpu/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-gpu

@@ -28,7 +28,8 @@ def keras_model(workload: Workload, package: str, member: int = 0) -> Any:
         model.add(layers.Dense(units, activation="relu"))
     model.add(layers.Dense(last, activation="softmax" if workload.classes else None))
     adam = optimizers.Adam(learning_rate=workload.learning_rate, epsilon=workload.epsilon)
-    model.compile(optimizer=adam, loss="sparse_categorical_crossentropy" if workload.classes else "mse")
+    optimizer = optimizers.SGD(workload.learning_rate) if workload.sgd else adam
+    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy" if workload.classes else "mse")
     model.set_weights(workload.weights(member))
     return model
 

@@ -72,8 +72,9 @@ class Training:
 def of(workload: Workload) -> Training:
     """Return a benchmark's workload as the whole-fit kernel knows it."""
     adam = optimizers.Adam(workload.learning_rate, epsilon=workload.epsilon)
+    optimizer = optimizers.SGD(workload.learning_rate) if workload.sgd else adam
     how = ("sparse_categorical_crossentropy", "softmax") if workload.classes else ("mse", None)
-    return Training(workload.name, workload.sizes, workload.batch, *how, optimizer=adam)
+    return Training(workload.name, workload.sizes, workload.batch, *how, optimizer=optimizer)
 
 
 # One GPU for each architecture: most of its shared memory, and how many multiprocessors to cut the work for.

@@ -14,6 +14,8 @@ from typing import Any
 from contenders import Contenders, Turn, jax_parts, keras_model, torch_adam, torch_fused, torch_parts, torch_step
 from workloads import Workload
 
+State = Callable[[], list[Any]]  # the tensors that a step of PyTorch changes beside the weights; all begin as zeros
+
 
 def repeated(workload: Workload, epoch: Turn) -> Turn:
     """Return the turn of all epochs from that of one."""
@@ -111,8 +113,8 @@ def torch_eager(workload: Workload) -> Turn:
     return repeated(workload, torch_fused(workload, "cuda"))
 
 
-def torch_captured(steps: Callable[[], None], warm: Callable[[], None], params: list[Any], optimizer: Any) -> Any:
-    """Return the CUDA graph of ``steps``; weights and Adam's moments are afterwards as they were before.
+def torch_captured(steps: Callable[[], None], warm: Callable[[], Any], params: list[Any], state: State) -> Any:
+    """Return the CUDA graph of ``steps``; weights are afterwards as they were before, and what ``state()`` names zero.
 
     ``warm``, a step of the same kind, is taken a few times beside the default stream first, as the documentation asks.
     """
@@ -131,51 +133,72 @@ def torch_captured(steps: Callable[[], None], warm: Callable[[], None], params: 
     with torch.no_grad():
         for p, w in zip(params, first, strict=True):
             p.copy_(w)
-            for state in optimizer.state[p].values():
-                state.zero_()
+        for moment in state():
+            moment.zero_()
     return graph
 
 
-def _torch_graph(workload: Workload, whole: bool) -> Turn:
-    """Return the turn of PyTorch's steps as CUDA graphs: of a step, or of the ``whole`` epoch, its batches in place."""
-    import torch
+def state_of(adam: Any) -> State:
+    """Return the function that names Adam's state: moments and numbers of steps, there after its first step."""
+    return lambda: [tensor for each in adam.state.values() for tensor in each.values()]
 
-    exact_torch()
-    net, loss, batches = torch_parts(workload, "cuda")
-    optimizer = torch_adam(workload, net, capturable=True)
-    x, y = (torch.clone(a) for a in batches[0])
-    total = x.new_zeros(())
 
-    step = torch_step(net, optimizer, loss)
+def torch_epoch_graph(
+    batches: list[tuple[Any, Any]], step: Callable[[Any, Any], Any], total: Any, params: list[Any], state: State
+) -> Turn:
+    """Return the turn of an epoch as one CUDA graph of steps, each of which adds its loss to ``total``."""
+    graph: Any = None
 
     def steps() -> None:
-        for pair in batches if whole else [(x, y)]:
-            total.add_(step(*pair))
-
-    graph: torch.cuda.CUDAGraph | None = None
+        for pair in batches:
+            step(*pair)
 
     def epoch() -> float:
         nonlocal graph
-        graph = graph or torch_captured(steps, lambda: step(x, y), list(net.parameters()), optimizer)
+        graph = graph or torch_captured(steps, lambda: step(*batches[0]), params, state)
         total.zero_()
-        for xb, yb in batches[:1] if whole else batches:
-            if not whole:
-                x.copy_(xb)
-                y.copy_(yb)
+        graph.replay()
+        return float(total) / len(batches)
+
+    return epoch
+
+
+def torch_graph(workload: Workload) -> Turn:
+    """PyTorch's whole step (forward, backward, capturable fused Adam) as one CUDA graph, replayed per batch."""
+    exact_torch()
+    net, loss, batches = torch_parts(workload, "cuda")
+    adam = torch_adam(workload, net, capturable=True)
+    step, total = torch_step(net, adam, loss), batches[0][0].new_zeros(())
+    x, y = (a.clone() for a in batches[0])
+    graph: Any = None
+
+    def add() -> None:
+        total.add_(step(x, y))
+
+    def epoch() -> float:
+        nonlocal graph
+        graph = graph or torch_captured(add, add, list(net.parameters()), state_of(adam))
+        total.zero_()
+        for xb, yb in batches:
+            x.copy_(xb)
+            y.copy_(yb)
             graph.replay()
         return float(total) / len(batches)
 
     return repeated(workload, epoch)
 
 
-def torch_graph(workload: Workload) -> Turn:
-    """PyTorch's whole step (forward, backward, capturable fused Adam) as one CUDA graph, replayed per batch."""
-    return _torch_graph(workload, whole=False)
-
-
 def torch_epoch(workload: Workload) -> Turn:
     """PyTorch's whole epoch as one CUDA graph: nothing is left to the host but the mean loss."""
-    return _torch_graph(workload, whole=True)
+    exact_torch()
+    net, loss, batches = torch_parts(workload, "cuda")
+    adam = torch_adam(workload, net, capturable=True)
+    step, total = torch_step(net, adam, loss), batches[0][0].new_zeros(())
+
+    def add(x: Any, y: Any) -> None:
+        total.add_(step(x, y))
+
+    return repeated(workload, torch_epoch_graph(batches, add, total, list(net.parameters()), state_of(adam)))
 
 
 def torch_compiled(workload: Workload) -> Turn:
@@ -222,15 +245,17 @@ def jax_steps(workload: Workload) -> Turn:
     return repeated(workload, epoch)
 
 
-def jax_scanned(workload: Workload) -> Turn:
+def jax_epochs(workload: Workload, unroll: int = 1) -> Turn:
     """JAX's ``lax.scan`` of the step over an epoch, and of that over all epochs: one compiled call, state donated."""
-    exact_jax()
     import jax
 
     step, state, x, y = jax_parts(workload)
 
     def epochs(state: Any, x: Any, y: Any) -> Any:
-        return jax.lax.scan(lambda s, _: jax.lax.scan(step, s, (x, y)), state, length=workload.epochs)
+        def epoch(state: Any, _: None) -> Any:
+            return jax.lax.scan(step, state, (x, y), unroll=unroll)
+
+        return jax.lax.scan(epoch, state, length=workload.epochs)
 
     compiled = jax.jit(epochs, donate_argnums=0)
 
@@ -240,6 +265,13 @@ def jax_scanned(workload: Workload) -> Turn:
         return float(losses[0].mean())
 
     return turn
+
+
+def jax_scanned(workload: Workload, unroll: int = 1, flags: str = "") -> Turn:
+    """JAX's scans on the GPU, ``unroll`` steps a pass of the loop; XLA reads ``flags`` as it starts."""
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()  # a blank would name a file
+    exact_jax()
+    return jax_epochs(workload, unroll)
 
 
 def keras_on_jax(workload: Workload) -> Turn:
@@ -266,10 +298,7 @@ GPU_CONTENDERS: Contenders = {
     "Keras on JAX, GPU": (keras_on_jax, ("keras", "jax")),
     "PyTorch eager, fused Adam": (torch_eager, ("torch",)),
     "JAX, jitted step": (jax_steps, ("jax",)),
-    "gpumlp, Numba": (gpumlp_numba, ("gpumlp", "numba")),
-    "PyTorch, torch.compile": (torch_compiled, ("torch",)),
 }
-SLOW = ("gpumlp, Numba", "PyTorch, torch.compile")  # to start, and known not to be the fastest: on one workload only
 GPU_FITTERS: Contenders = {
     "gpumlp": (gpumlp_from_host, ("gpumlp", "cupy")),
     "PyTorch, CUDA graph of the step": (torch_graph, ("torch",)),

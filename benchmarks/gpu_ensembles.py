@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from contenders import Contenders, Turn, keras_model, torch_adam, torch_network, torch_parts, torch_step
 from ensembles import Stacked, baddbmm_parts, jax_vmap, vmap_parts
-from gpu_contenders import exact_jax, exact_torch, torch_captured
+from gpu_contenders import exact_jax, exact_torch, state_of, torch_captured, torch_epoch_graph
 from workloads import Workload
 
 
@@ -59,20 +59,7 @@ def _torch_stacked(workload: Workload, params: list[Any], backward: Stacked) -> 
         total.add_(backward(x, y).mean())
         adam.step()
 
-    def steps() -> None:
-        for pair in batches:
-            step(*pair)
-
-    graph: torch.cuda.CUDAGraph | None = None
-
-    def turn() -> float:
-        nonlocal graph
-        graph = graph or torch_captured(steps, lambda: step(*batches[0]), params, adam)
-        total.zero_()
-        graph.replay()
-        return float(total) / len(batches)
-
-    return turn
+    return torch_epoch_graph(batches, step, total, params, state_of(adam))
 
 
 def torch_vmap(workload: Workload) -> Turn:
@@ -109,8 +96,8 @@ def torch_in_turn(workload: Workload) -> Turn:
 
     def prepare() -> None:
         nonlocal graph, own, kept
-        graph = torch_captured(steps, lambda: step(*batches[0]), params, adam)
-        states = [tensor for p in params for tensor in adam.state[p].values()]
+        graph = torch_captured(steps, lambda: step(*batches[0]), params, state_of(adam))
+        states = state_of(adam)()
         own = [p.detach() for p in params] + states
         kept = [[*w, *(torch.zeros_like(tensor) for tensor in states)] for w in weights]
 

@@ -17,9 +17,9 @@ README = Path(__file__).parents[1] / "README.md"
 # What is said before a table that may not be there yet, and so comes and goes with it.
 HEADS = {
     "gpu_training": (
-        'On a GPU, `make gpu`: float32, TF32 off for all; the losses of first epochs compared before timing. "gpumlp" '
-        "is what it takes by itself. Predicted is what gpumlp's model of a GPU (`gpumlp/engine/cost.py`) says of the "
-        "same step; it chooses by that."
+        "On a GPU, `make gpu`: Adam in float32, TF32 off, for all who name nothing else; the losses of first epochs "
+        'compared before timing. "gpumlp" is what it takes by itself. Predicted is what gpumlp\'s model of a GPU '
+        "(`gpumlp/engine/cost.py`) says of the same step; it chooses by that."
     ),
     "gpu_ensemble": "Many models at once on a GPU, each with first weights of its own, all with the same batches:",
 }

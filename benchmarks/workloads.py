@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Workload:
-    """A relu network trained with Adam (Keras's defaults) on ``steps`` batches, ``epochs`` times a turn.
+    """A relu network trained with Adam (Keras's defaults), or ``sgd``, on ``steps`` batches, ``epochs`` times a turn.
 
     Where it only predicts, a step is a call with one batch. Of ``members`` models each has its own first weights, and
     all have the same batches.
@@ -27,6 +27,11 @@ class Workload:
     learning_rate: float = 1e-3
     epsilon: float = 1e-7
     members: int = 1
+    sgd: bool = False
+
+    def by_sgd(self) -> Workload:
+        """Return the same, trained by plain SGD, at a rate at which its first epoch shows whether it learns."""
+        return replace(self, sgd=True, learning_rate=0.05)
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Return x[steps * batch, F] and y[steps * batch, O] float32 (or class numbers [steps * batch] int32)."""
@@ -83,6 +88,8 @@ GPU_STEPS = _named(
     replace(CLASSIFIER, steps=100, epochs=5),
     Workload("4096x8, batch 8192", (4096,) * 9, 8192, 2, epochs=2, learning_rate=1e-5, epsilon=1e-12),
 )
+# Of compilers that take long to start, where launches count most.
+GPU_COMPILED = _named(*(replace(w, name=f"{w.name}: compiled steps") for w in list(GPU_STEPS.values())[:2]))
 GPU_FITS = _named(replace(ARTICLE, name="1-256x7-1, batch 20: a fit of 10 x 10 steps", steps=10, epochs=10))
 # As many steps as a turn of the slowest, one model after the other, can take.
 GPU_ENSEMBLES = _named(

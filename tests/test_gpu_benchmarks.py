@@ -324,18 +324,22 @@ def host_gpu(scripts, as_gpu, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("mode", "said"),
-    [("auto", "whole-fit"), ("tags", "by tags"), ("barrier", "by a barrier"), ("graph", "CUDA graphs")],
-)
-def test_each_way_of_training_takes_the_same_turns_and_tells_what_was_predicted(host_gpu, mode, said):
+    ("mode", "said", "sgd"),
+    [
+        ("auto", "whole-fit", False), ("auto", "whole-fit", True), ("tags", "by tags", False),
+        ("barrier", "by a barrier", False), ("graph", "CUDA graphs", False),
+    ],
+)  # fmt: skip
+def test_each_way_of_training_takes_the_same_turns_and_tells_what_was_predicted(host_gpu, mode, said, sgd):
     import gpu_contenders
     from workloads import Workload
 
-    workload = Workload("small", (3, 64, 64, 2), 8, 2, epochs=2)
+    workload = Workload("small", (3, 64, 64, 2), 8, 2, epochs=2, sgd=sgd)
     turn = gpu_contenders.gpumlp_by(mode)(workload)
     loss, told = turn(), turn.told()
     model = gpu_contenders.keras_model(workload, "gpumlp")
-    model.compile("adam", "mse", device="cpu")
+    model.compile("sgd" if sgd else "adam", "mse", device="cpu")
+    model.optimizer.learning_rate = workload.learning_rate
     x, y = workload.data()
     assert loss == pytest.approx(model.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"][0], rel=1e-5)
     assert said in told["program"] and 0 < told["predicted"] < 1e-3
@@ -438,14 +442,16 @@ def test_contests_need_agreement_and_report_who_is_out(scripts, monkeypatch, tmp
         def answer(self, patience):
             self.n += 1
             more = {"program": "whole-fit", "predicted": 2e-6} if self.contender == "gpumlp" else {}
-            return {"seconds": 1e-5 * self.n, "loss": 9.0 if self.contender == "wrong" else 1.0, **more}
+            return {"seconds": 1e-5 * self.n, "loss": losses.get(self.contender, 1.0), **more}
 
         def turn(self, patience):
             return self.answer(patience)
 
         def close(self, patience): ...
 
-    names = ("gpumlp", "peer", "wrong", "late", "slow", "absent")
+    names = ("gpumlp", "peer", "wrong", "late", "sgd", "peer, sgd", "wrong, sgd", "absent")
+    losses = {"wrong": 9.0, "sgd": 2.0, "peer, sgd": 2.01}
+    beside = {name: "sgd" for name in names if name.endswith("sgd")}
     packages = {"absent": ("no_such_package",)}
     suite = {name: (None, packages.get(name, ("numpy",))) for name in names}
     workload = Workload("w", (1, 2, 1), 4, 5, epochs=2)
@@ -454,19 +460,52 @@ def test_contests_need_agreement_and_report_who_is_out(scripts, monkeypatch, tmp
     monkeypatch.setattr("environment.gpu", lambda: "a GPU")
     monkeypatch.setattr(contest, "time", SimpleNamespace(perf_counter=lambda: 0.0))  # all rounds have their time
     out = Report(tmp_path / "gpu_training.csv", "training")
-    contest.Contest("stand", "us per step", 1e6, lambda w: w.steps * w.epochs).measure(workload, out, 1.0, {"slow"})
+    contest.Contest("stand", "us per step", 1e6, lambda w: w.steps * w.epochs, beside).measure(workload, out, 1.0)
     found = rows.read(tmp_path / "gpu_training.csv")
     ours, peer = (next(r for r in found if (r.contender, r.workload) == (n, "w")) for n in ("gpumlp", "peer"))
     assert (ours.predicted, ours.note, ours.repeats) == (2.0, "whole-fit", contest.ROUNDS)
     assert peer.ratio == 1.0 and math.isnan(peer.predicted)
     why = {r.contender: r.note for r in found if r.median != r.median}
     assert "not the same work" in why["wrong"] and "no answer" in why["late"] and "not installed" in why["absent"]
-    assert "slow" not in {r.contender for r in found}
+    assert why["wrong, sgd"].startswith("skipped: RuntimeError: its loss is 1.0, not 2.0 as sgd's")
+    notes = {r.contender: r.note for r in found if r.workload == "w"}
+    assert "to be read beside sgd" in notes["peer, sgd"] and notes["sgd"] == notes["peer"] == "10 steps a turn"
     assert "(predicted 2)" in "\n".join(run.against_peers([r for r in found if r.median == r.median]))
     monkeypatch.setattr(rows, "RESULTS", tmp_path)
     text = tables.filled("<!-- table gpu_training -->\n<!-- end -->\n<!-- table gpu_ensemble -->\nold\n<!-- end -->\n")
     assert "| predicted, not measured |" in text and "| 2 us per step |" in text and "first turns" not in text
     assert text.endswith("<!-- table gpu_ensemble -->\n<!-- end -->\n"), "where there are no rows there are no words"
+
+
+def test_those_who_are_awaited_one_by_one_have_one_patience_for_all(scripts, monkeypatch, tmp_path):
+    import contest
+    from report import Report
+    from workloads import Workload
+
+    clock, given = SimpleNamespace(now=0.0), []
+    clock.perf_counter = lambda: clock.now
+
+    class Hangs:
+        def __init__(self, suite, name, workload):
+            self.contender = name
+
+        def ready(self, patience):
+            given.append(patience)
+            clock.now += patience
+            raise RuntimeError("no answer")
+
+        ask = None
+
+        def close(self, patience): ...
+
+    workload = Workload("w", (1, 2, 1), 4, 5)
+    monkeypatch.setitem(contest.SUITES, "stand", ({name: (None, ("numpy",)) for name in "abc"}, {"w": workload}))
+    monkeypatch.setattr(contest, "Worker", Hangs)
+    monkeypatch.setattr(contest, "time", clock)
+    monkeypatch.setattr("environment.gpu", lambda: "a GPU")
+    out = Report(None, "training")
+    contest.Contest("stand", "us per step", 1e6, lambda w: w.steps).measure(workload, out, 1.0, patience=90.0)
+    assert given == [90.0, 0.0, 0.0] and len(out.rows) == 3
 
 
 def test_resources_of_the_whole_fit_kernel_are_those_of_its_plans(scripts):

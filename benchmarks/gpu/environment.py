@@ -21,7 +21,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.g
 
 PACKAGES = (
     "numpy", "cupy", "cupy-cuda13x", "cupy-cuda12x", "cuda-core", "cuda-bindings", "numba", "numba-cuda", "torch",
-    "triton", "jax", "keras", "pytest",
+    "triton", "trainkernel", "jax", "keras", "pytest",
 )  # fmt: skip
 
 

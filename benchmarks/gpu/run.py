@@ -46,7 +46,7 @@ PARTS = (
     Part("check", ("-m", "gpumlp", "check"), 45, "gpu_check.txt", True),
     Part("micro", (str(HERE / "microbench.py"),), 45, "gpu_micro.csv"),
     Part("sanitizer", (str(HERE / "sanitize.py"),), 75, "gpu_sanitizer.txt", True),
-    Part("training", (str(HERE / "training.py"),), 170, "gpu_training.csv", elastic=True),
+    Part("training", (str(HERE / "training.py"),), 180, "gpu_training.csv", elastic=True),
     Part("ensemble", (str(HERE / "ensemble.py"),), 100, "gpu_ensemble.csv", elastic=True),
     Part("kernels", (str(HERE / "kernels.py"),), 65, "gpu_kernels.csv", elastic=True),
 )
