@@ -42,6 +42,15 @@ Line = tuple[str, dict[str, str]]  # what it is about, and a cell for each colum
 
 
 @dataclass(frozen=True)
+class Pair:
+    """The texts of a variant, as it is and as it was; empty where it was not, or is no longer."""
+
+    name: Name
+    now: str
+    was: str
+
+
+@dataclass(frozen=True)
 class Part:
     """A kernel, or loops in it that count the same: one line of a table."""
 
@@ -71,14 +80,6 @@ def texts_of_commit(commit: str, arch: str) -> dict[Name, str]:
         return texts(Path(folder), arch)
 
 
-def chosen(found: Mapping[Name, str], words: Sequence[str]) -> dict[Name, str]:
-    """Return those that have all the words in their names; RuntimeError where there are none."""
-    some = {name: text for name, text in found.items() if all(word in " ".join(name) for word in words)}
-    if not some:
-        raise RuntimeError(f"No kernel has all of these in its file's and its variant's name: {' '.join(words)}.")
-    return some
-
-
 def earlier(name: Name, before: Mapping[Name, str]) -> Name | None:
     """Return which variant a variant was: that of its name, else the one of most words that all are words of its name.
 
@@ -93,6 +94,13 @@ def earlier(name: Name, before: Mapping[Name, str]) -> Name | None:
     found = sorted((old for old in before if words(old) < words(name)), key=lambda old: len(words(old)))
     alone = len(found) == 1 or (found and len(words(found[-1])) > len(words(found[-2])))
     return found[-1] if alone else None
+
+
+def pairs(after: Mapping[Name, str], before: Mapping[Name, str]) -> list[Pair]:
+    """Return what there is, each with what it was, and what there is no longer."""
+    olds = {name: earlier(name, before) for name in after}
+    found = [Pair(name, after[name], before[old] if old else "") for name, old in olds.items()]
+    return found + [Pair(name, "", before[name]) for name in before if name not in olds.values()]
 
 
 # ---- what it is made of ----------------------------------------------------------------------------------------------
@@ -154,34 +162,40 @@ def table(lines: Sequence[Line]) -> str:
     )
 
 
-def page(after: Mapping[Name, str], before: Mapping[Name, str], version: str, arch: str, most: int) -> str:
-    """Compile what is there, and what was where its text was another; return a table for each file."""
+def lines_of(pair: Pair, compiler: nvrtcs.Nvrtc, arch: str, most: int) -> list[Line]:
+    """Compile a variant as it is and as it was; return the lines of its kernels."""
+    file, variant = pair.name
+    now, was, note = of_text(file, pair.now, compiler, arch, most), {}, ""
+    try:
+        was = of_text(file, pair.was, compiler, arch, most) if pair.was else {}
+    except RuntimeError:  # another commit's, which may not have known this compiler
+        note = ", which did not compile"
+    out: list[Line] = []
+    for kernel in {**now, **was}:
+        # most files have one kernel, which is called like them
+        words = (variant or kernel) if kernel == file.partition(".")[0] else f"{kernel} {variant}".strip()
+        out += [(words + note, {}), *beside(was.get(kernel, []), now.get(kernel, []))]
+    return out
+
+
+def page(found: Sequence[Pair], version: str, arch: str, most: int) -> str:
+    """Return a table for each file, of what has changed."""
     compiler = nvrtcs.get(version)
-    pairs = {name: earlier(name, before) for name in after}
-    same = [name for name, old in pairs.items() if old and before[old] == after[name]]
-    changed = [name for name in after if name not in same]
-
-    def lines(name: Name) -> list[Line]:
-        file, variant = name
-        now = of_text(file, after[name], compiler, arch, most)
-        old = pairs[name]
-        was = of_text(file, before[old], compiler, arch, most) if old else {}
-        out: list[Line] = []
-        for kernel in {**now, **was}:
-            # a kernel is called like its file where that has but one
-            words = (variant or kernel) if kernel == file.partition(".")[0] else f"{kernel} {variant}".strip()
-            out += [(words, {}), *beside(was.get(kernel, []), now.get(kernel, []))]
-        return out
-
+    if not compiler.knows(arch):
+        return f"# {arch}, which NVRTC {compiler.version} does not know"
+    changed = [pair for pair in found if pair.now and pair.now != pair.was]
     with ThreadPoolExecutor() as pool:
-        found = dict(zip(changed, pool.map(lines, changed), strict=True))
+        lines = list(pool.map(lambda pair: lines_of(pair, compiler, arch, most), changed))
+    by_file: dict[str, list[Line]] = {}
+    for pair, some in zip(changed, lines, strict=True):
+        by_file.setdefault(pair.name[0], []).extend(some)
     out = [f"# {arch}, NVRTC {compiler.version}"]
-    for file in dict.fromkeys(file for file, _ in changed):
-        out += ["", f"## {file}", "", table([line for name in changed if name[0] == file for line in found[name]])]
+    for file, some in by_file.items():
+        out += ["", f"## {file}", "", table(some)]
     for what, names in (
-        ("Unchanged", same),
-        ("New", [name for name in changed if before and not pairs[name]]),
-        ("Gone", [name for name in before if name not in pairs.values()]),
+        ("Unchanged", [pair.name for pair in found if pair.now == pair.was]),
+        ("New", [pair.name for pair in changed if not pair.was and any(other.was for other in found)]),
+        ("Gone", [pair.name for pair in found if not pair.now]),
     ):
         if names:
             out += ["", f"{what}: " + "; ".join(" ".join(name).strip() for name in names) + "."]
@@ -202,10 +216,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         disassembly.nvdisasm()
         print(LEGEND)
         for arch in told.arch:
-            after = chosen(texts(ROOT, arch), told.words)
-            before = chosen(texts_of_commit(told.against, arch), told.words) if told.against else {}
+            before = texts_of_commit(told.against, arch) if told.against else {}
+            found = [
+                pair
+                for pair in pairs(texts(ROOT, arch), before)
+                if all(word in " ".join(pair.name) for word in told.words)
+            ]
+            if not found:
+                raise RuntimeError(f"No kernel has all of these in its name: {' '.join(told.words)}.")
             for version in told.nvrtc:
-                print(f"\n{page(after, before, version, arch, told.loops)}")
+                print(f"\n{page(found, version, arch, told.loops)}")
     except (FileNotFoundError, RuntimeError) as error:  # in words, as they are raised
         raise SystemExit(str(error)) from None
 

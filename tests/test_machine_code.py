@@ -169,6 +169,25 @@ def test_a_variant_is_compared_with_what_it_was_under_a_shorter_name(machine_cod
     assert machine_code.earlier(wide, before) == ("a.cu", "large, 16-byte access"), "the nearest one"
 
 
+def test_what_is_new_and_what_is_gone(machine_code):
+    pairs = machine_code.pairs(
+        {("a.cu", "large"): "now", ("b.cu", ""): "b"}, {("a.cu", "large"): "was", ("c.cu", ""): "c"}
+    )
+    assert [(pair.name[0], pair.now, pair.was) for pair in pairs] == [
+        ("a.cu", "now", "was"), ("b.cu", "b", ""), ("c.cu", "", "c"),
+    ]  # fmt: skip
+
+
+def test_another_commits_text_that_does_not_compile_is_told(machine_code, nvdisasm):
+    pairs = [machine_code.Pair(("straight.cu", ""), STRAIGHT, "nonsense"), machine_code.Pair(("gone.cu", ""), "", "x")]
+    said = machine_code.page(pairs, "newest", "sm_90a", 3)
+    assert "\nstraight, which did not compile\n" in said and " > " not in said
+    assert said.endswith("\nGone: gone.cu.")
+    with pytest.raises(RuntimeError, match="nonsense"):
+        machine_code.page([machine_code.Pair(("now.cu", ""), "nonsense", "")], "newest", "sm_90a", 3)
+    assert machine_code.page(pairs, "newest", "sm_10", 3).endswith("does not know")
+
+
 def test_variants_are_told_apart_by_whatever_differs(machine_code):
     import resources
 
