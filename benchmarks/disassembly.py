@@ -67,9 +67,10 @@ class Instruction:
         while operands and re.fullmatch(r"U?P\w+", operands[0]):
             del operands[0]  # predicates that it sets
         stores = re.match(r"(ST|STS|STG|STL|RED|REDG)\b", self.name)
+        compares = re.match(r"\w*SETP|FCHK", self.name)
         found: set[int] = set()
         for place, operand in enumerate(operands):
-            if place or stores or not re.fullmatch(r"R\d+", operand):  # else it is what it sets
+            if place or stores or compares or not re.fullmatch(r"R\d+", operand):  # else it is what it sets
                 wide = self.name if stores and place else ""
                 for number, pair in REGISTER.findall(operand):
                     found |= _several(int(number), wide or pair)
