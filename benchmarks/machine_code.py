@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise RuntimeError(f"No kernel has all of these in its name: {' '.join(told.words)}.")
             for version in told.nvrtc:
                 print(f"\n{page(found, version, arch, told.loops)}")
-    except (FileNotFoundError, RuntimeError) as error:  # in words, as they are raised
+    except (FileNotFoundError, RuntimeError, subprocess.CalledProcessError) as error:  # in words, as they are raised
         raise SystemExit(str(error)) from None
 
 
