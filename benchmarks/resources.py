@@ -45,10 +45,12 @@ class Use:
 
 
 def variant_name(defines: dict[str, int]) -> str:
-    """Return a variant's tile and width of access, in words."""
+    """Return a variant in words: its tile, its width of access, and whatever else tells it from its kernel's others."""
     tile = next((n for n, t in TILES.items() if t.defines.items() <= defines.items()), "")
     width = "16-byte access" if defines.get("VECTOR") else ""
-    return ", ".join(word for word in (tile, width) if word)
+    told = {"THREADS", "VECTOR", *(TILES[tile].defines if tile else ())}
+    others = [f"{name.lower()} {value}" for name, value in defines.items() if name not in told]
+    return ", ".join(word for word in (tile, width, *others) if word)
 
 
 def uses(file: str, defines: dict[str, int], arch: str) -> list[Use]:
