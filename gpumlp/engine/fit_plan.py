@@ -135,7 +135,8 @@ def _plan(cut: Cut, tags: bool, shared: int, machine: cost.Machine) -> Plan | No
     runs = _runs(lists, problem.last)
     lists["RUN_FIRST"], lists["RUN_COUNT"] = [run[0] for run in runs], [len(run) for run in runs]
     defines: dict[str, int | str] = {
-        "THREADS": cut.threads, "RESIDENT": 1, "WHOLE_SUMS": int("whole-sums" in candidates.chosen()), "MOST_AT_ONCE": cut.most, "GROUP": cut.group, "TAGS": int(tags),
+        "THREADS": cut.threads, "RESIDENT": 1, "MOST_AT_ONCE": cut.most, "GROUP": cut.group, "TAGS": int(tags),
+        "WHOLE_SUMS": int("whole-sums" in candidates.chosen()),
         "PATIENCE": PATIENCE, "LAST_IS_WHOLE": int(problem.is_whole(cut.group)), "AHEAD": int(layout.ahead),
         "RUNS": len(runs), "PACKETS": half, "PENALTIES": columns, "PREDICTIONS_AT": layout.predictions,
         "TARGETS_AT": layout.targets, "WEIGHTS_AT": layout.weights, "LOGS_AT": layout.logs, **_constants(problem),

@@ -169,7 +169,7 @@ class FitProgram(GraphProgram):
         """From now on leave everything to graphs: slower, so whoever could have had the kernel is told, once."""
         warn_once(
             f"{GIVEN_UP}: {why}",
-            f"gpumlp trains as recorded steps, which is slower: the {GIVEN_UP}, which this network could have had. {why}",
+            f"gpumlp trains by recorded steps, which are slower: the {GIVEN_UP}, and it could have trained this. {why}",
         )
         self._choices.clear()
         self._graphs_only = f"the {GIVEN_UP}: {why}"
