@@ -1,6 +1,8 @@
 """The GPU benchmarks without a GPU: what they compute, what they skip, and that a part's failure stays its own."""
 
+import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -9,9 +11,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from host.runtime import HostRuntime, aligned_copy
+from host.runtime import HostRuntime, aligned_copy, broken
 
-from gpumlp import devices
+from gpumlp import cli, devices
+from gpumlp.backends.cuda_backend import variants
+from gpumlp.errors import KernelError
 
 ROOT = Path(__file__).parents[1]
 GPU = ROOT / "benchmarks" / "gpu"
@@ -46,9 +50,9 @@ def test_rates_and_shares(scripts):
 
 
 @pytest.mark.skipif(devices.has_driver(), reason="this machine may have a GPU: make gpu is its test")
-@pytest.mark.parametrize("script", ["run", "microbench", "kernels", "training", "ensemble", "sanitize"])
+@pytest.mark.parametrize("script", ["run", "first", "microbench", "kernels", "training", "ensemble", "sanitize"])
 def test_without_a_gpu_everything_is_skipped(script, tmp_path):
-    output = {"run": ["--output", str(tmp_path / "out")], "sanitize": []}.get(script, ["--output", str(tmp_path / "o")])
+    output = [] if script in ("first", "sanitize") else ["--output", str(tmp_path / "out")]
     done = subprocess.run(
         [sys.executable, str(GPU / f"{script}.py"), *output],
         cwd=tmp_path,
@@ -57,7 +61,7 @@ def test_without_a_gpu_everything_is_skipped(script, tmp_path):
         timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("skipped: there is no NVIDIA driver") == (7 if script == "run" else 1)
+    assert done.stdout.count("skipped: there is no NVIDIA driver") == (8 if script == "run" else 1)
     assert not list(tmp_path.iterdir()), "results of an earlier run must stay"
 
 
@@ -105,8 +109,26 @@ def test_a_part_that_fails_says_so_and_one_that_passes_gives_its_last_words(scri
 def test_the_parts_fit_into_ten_minutes_and_eight_files(scripts):
     import run
 
-    assert sum(part.seconds for part in run.PARTS) < 600
-    assert len({part.file for part in run.PARTS}) + 1 <= 8  # gpu_summary.txt is the runner's own
+    parts = (run.imported(Path("cache.zip")), *run.PARTS)
+    assert sum(part.seconds for part in parts) <= 590  # and what the runner itself takes
+    assert len({part.file for part in parts if part.file}) + 1 <= 8  # gpu_summary.txt is the runner's own
+
+
+def test_the_tests_part_has_every_file_with_a_test_for_gpus(scripts):
+    """And no other: what such a file imports need not be installed where a GPU is."""
+    import run
+
+    command = [sys.executable, "-m", "pytest", "tests", "-m", "gpu", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line} == set(run.TESTS), done.stdout
+
+
+def test_the_words_of_a_part_without_a_file_stand_in_the_summary(scripts, tmp_path):
+    import run
+
+    said = run.run(run.Part("first", ("-c", "print('one'); print('two')"), PATIENCE), tmp_path)
+    assert said.verdict == "two" and run.summary([said], None).endswith("  two\none\ntwo\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_part_may_use_what_earlier_ones_left(scripts, tmp_path):
@@ -117,7 +139,11 @@ def test_a_part_may_use_what_earlier_ones_left(scripts, tmp_path):
     run.run(part, tmp_path, spare=25.0)
     assert (tmp_path / "said.csv").read_text() == f"{PATIENCE + 25 - run.GRACE:.0f}"
     hangs = run.Part("slow", ("-c", f"import time; time.sleep({PATIENCE})"), 1.0, "slow.txt")
-    assert "ended after 1 s" in run.run(hangs, tmp_path, spare=25.0).verdict, "only what is told its time has more"
+    ended = run.run(hangs, tmp_path, spare=25.0)
+    assert "ended after 1 s" in ended.verdict and not ended.passed, "only what is told its time has more"
+    hangs = run.Part("slow", ("-c", f"import time; time.sleep({PATIENCE})"), 0.5, "slow.txt", elastic=True)
+    ended = run.run(hangs, tmp_path, spare=0.5)
+    assert "ended after 1 s" in ended.verdict and ended.passed, "it has what it could do in the time"
 
 
 def test_rows_of_a_gpu_survive_their_file_and_make_a_table(scripts, tmp_path):
@@ -351,6 +377,124 @@ def test_a_way_of_training_that_cannot_be_says_why(host_gpu):
     for mode in ("tags", "barrier"):
         with pytest.raises(RuntimeError, match="do not fit on the chip"):
             gpu_contenders.gpumlp_by(mode)(wide)
+
+
+@pytest.fixture
+def refusing(host_gpu, as_gpu):
+    """A GPU whose driver refuses the whole-fit kernel."""
+
+    class Refusing(HostRuntime):
+        def launch(self, file, function, *arguments, **how):
+            if function == "fit":
+                raise KernelError("fit could not be launched: the driver refuses")
+            super().launch(file, function, *arguments, **how)
+
+    return as_gpu(Refusing())
+
+
+def test_a_whole_fit_that_was_given_up_is_a_failure(refusing, monkeypatch, capsys):
+    import contest
+    import gpu_contenders
+    import gpu_ensembles
+    from report import Report
+    from workloads import Workload
+
+    monkeypatch.setattr("environment.gpu", lambda: "a GPU")
+    workload = Workload("small", (3, 64, 64, 2), 8, 2, members=2)
+    for make in (gpu_contenders.gpumlp_from_host, gpu_contenders.gpumlp_by("tags"), gpu_ensembles.OurEnsemble):
+        turn = make(workload)
+        turn()
+        with pytest.raises(RuntimeError, match="whole-fit kernel was given up: fit could not be launched") as failed:
+            turn.told()
+    out = Report(None, "training")
+    out.add("small", "gpumlp", "us", [1.0])
+    assert contest.verdict(out) == 0
+    out.skip("small", "gpumlp, whole fit by tags", str(failed.value))
+    assert contest.verdict(out) == 1
+    assert capsys.readouterr().out.splitlines()[-1].endswith("given up: fit could not be launched: the driver refuses")
+    out = Report(None, "training")
+    out.skip("small", "gpumlp", "no answer within 60 s")
+    assert contest.verdict(out) == 1, "ours was not measured"
+
+
+@pytest.fixture
+def brief(scripts, monkeypatch):
+    """The first minute's script, with less to do."""
+    import first
+
+    for name, value in {"REPEATS": 2, "SIZES": (3, 64, 64, 1), "BATCH": 8, "STEPS": 2}.items():
+        monkeypatch.setattr(first, name, value)
+    return first
+
+
+def test_the_first_minute_finds_what_works(brief, host_gpu, monkeypatch, capsys, tmp_path):
+    import report
+
+    first = brief
+    monkeypatch.setattr("environment.gpu", lambda: "a GPU")
+    monkeypatch.setattr(report, "need_gpu", lambda: None)
+    monkeypatch.setattr(first, "CHECKSUMS", tmp_path / "checksums.json")
+    assert first.main() == 0
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) <= 10 and "4 of 4 work" in said and "FAILED" not in said
+    assert "kernel: right" in said and "graph: right" in said and "whole fit: right" in said
+    checksum = re.search(r"checksum: ([0-9a-f]{64}); none is committed", said)[1]
+    backend = devices.resolve("cuda").backend()
+    for committed, passes in ((checksum, True), ("0" * 64, False)):
+        first.CHECKSUMS.write_text(json.dumps({first.FIT: committed, "another": "1"}))
+        assert first.tried(first.one_fit, backend) == passes
+        said = capsys.readouterr().out
+        assert f"checksum: {checksum}; committed: {committed}" in said and ("FAILED" in said) != passes
+
+
+def test_the_first_minute_finds_what_does_not_work(brief, refusing, capsys, as_gpu):
+    first = brief
+    backend = devices.resolve("cuda").backend()
+    assert first.tried(first.one_kernel, backend) and not first.tried(first.one_fit, backend)
+    assert "FAILED: one_fit: RuntimeError: the whole-fit kernel was given up: fit could" in capsys.readouterr().out
+    wrong, files = broken("return a * z + b;", "return a + z + b;")
+    as_gpu(wrong)
+    backend = devices.resolve("cuda").backend()
+    assert not first.tried(first.one_kernel, backend) and not first.tried(first.one_graph, backend)
+    assert files and capsys.readouterr().out.count("FAILED") == 2
+
+
+# ---- machine code beforehand ---------------------------------------------------------------------------------------
+
+
+def test_what_trains_on_the_listing_gpu_is_noted_and_compiled_for_where_it_runs(scripts, monkeypatch, tmp_path):
+    """As the other machine will ask for it: an import, and what a runtime there wants is in the cache."""
+    pytest.importorskip("cuda.core", reason="cuda.core is not installed")
+    import fit_cases
+    import gpu_cache
+    import nvrtcs
+    from workloads import Workload
+
+    from gpumlp.backends import cache_archive, compiler
+    from gpumlp.backends.disk_cache import DiskCache
+
+    chip = fit_cases.CHIPS["sm_90"]
+    assert chip.arch == compiler.target(90), "a GPU's own word for itself"
+    gpu = gpu_cache.Listing(chip)
+    monkeypatch.setattr(devices, "open_runtime", lambda index: gpu)
+    monkeypatch.setattr(devices, "gpu_problem", lambda index=0: None)
+    small = Workload("small", (3, 64, 64, 2), 8, 100, epochs=9)
+    contenders = {name: gpu_cache.SUITES["gpu step"][0][name] for name in ("gpumlp", "gpumlp, whole fit by a barrier")}
+    monkeypatch.setattr(gpu_cache, "SUITES", dict.fromkeys(gpu_cache.SUITES, (contenders, {"small": small})))
+    gpu_cache.trained(gpu)
+    assert gpu.launches == 0 and not gpu.idle
+    plans = [fit_cases.of(small).plan(chip, tags) for tags in (True, False)]
+    fits = {compiler.text_of("fit.cu", plan.defines) for plan in plans}
+    assert fits == {text for text, file in gpu.asked.items() if file == "fit.cu"}
+    take = {text: file for text, file in gpu.asked.items() if file == "adam.cu"}
+    made = gpu_cache.compiled(take, chip.arch, nvrtcs.get())
+    cache_archive.write(tmp_path / "cache.zip", "a test", made)
+    monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path / "cache"))
+    assert cli.main(["cache", "import", str(tmp_path / "cache.zip")]) == 0
+    monkeypatch.setattr(compiler, "compile_text", None)
+    defines = next(defines for file, defines in variants() if file == "adam.cu" and defines["VECTOR"])
+    code = compiler.compiled("adam.cu", defines, chip.arch, DiskCache())
+    assert compiler.lacking(code, compiler.text_of("adam.cu", defines)) == []
 
 
 def test_an_ensembles_turn_is_the_mean_of_its_members(host_gpu):

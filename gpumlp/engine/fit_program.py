@@ -26,6 +26,7 @@ from gpumlp.optimizers import SGD, Adam
 
 Array = Any
 CHOICES = ("auto", "graph", "tags", "barrier")  # GPUMLP_FIT: who decides, or which way of training and of exchanging
+GIVEN_UP = "given up: "  # begins the reason where the kernel could have been used, and failed
 LOG_BYTES = 64 << 20  # for rates and logs of a launch: with penalties, each column of each model has one at every step
 MEMBER_POINTERS, MEMBER_NUMBERS = 12, 4  # of the struct Member in fit.cu
 
@@ -166,7 +167,8 @@ class FitProgram(GraphProgram):
 
     def _give_up(self, why: str) -> None:
         self._choices.clear()
-        self._graphs_only, self._last = why, _Choice(why)
+        self._graphs_only = GIVEN_UP + why
+        self._last = _Choice(self._graphs_only)
 
     def _key(self, task: Task) -> Any:
         """Return all that a launch is compiled for."""
