@@ -87,7 +87,7 @@ def tested(gpu: Listing) -> None:
     import pytest
 
     os.chdir(environment.ROOT)
-    if pytest.main(["-q", "-m", "gpu", "-p", "no:cacheprovider", "-W", "error", *run.TESTS]):
+    if pytest.main(["-q", "-m", "gpu", "-p", "no:cacheprovider", *run.TESTS]):
         raise RuntimeError("tests that need a GPU fail on the host, so that what they would ask for is not known")
     import test_gpu
 
@@ -155,17 +155,16 @@ def main() -> None:
     parser.add_argument("--nvrtc", choices=nvrtcs.VERSIONS, default=nvrtcs.COMMON, help="the other machine's compiler")
     parser.add_argument("--output", type=Path, default=ARCHIVE, help="where the archive goes")
     chosen = parser.parse_args()
+    output = chosen.output.resolve()
     nvrtc = nvrtcs.get(chosen.nvrtc)
     if not nvrtc.knows(chosen.arch):
         parser.error(f"NVRTC {nvrtc.version} does not know {chosen.arch}; it knows {nvrtc.architectures()}.")
     texts = asked(fit_cases.CHIPS[chosen.arch])
     began = time.perf_counter()
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    cache_archive.write(chosen.output, f"NVRTC {nvrtc.version}, {chosen.arch}", compiled(texts, chosen.arch, nvrtc))
-    print(
-        f"{chosen.output}: {len(texts)} entries, {chosen.output.stat().st_size / 1e6:.1f} MB, "
-        f"compiled in {time.perf_counter() - began:.0f} s"
-    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    cache_archive.write(output, f"NVRTC {nvrtc.version}, {chosen.arch}", compiled(texts, chosen.arch, nvrtc))
+    size, seconds = output.stat().st_size / 1e6, time.perf_counter() - began
+    print(f"{output}: {len(texts)} entries, {size:.1f} MB, compiled in {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def run(part: Part, folder: Path, spare: float = 0.0) -> Outcome:
     seconds = time.perf_counter() - began
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     last = first_line(lines[-1]) if lines else "it said nothing"
-    words = "" if path else said
+    words = said if path is None and len(lines) > 1 else ""
     if status is None:
         return Outcome(part.name, f"ended after {limit:.0f} s; kept what it had", seconds, part.elastic, words)
     if status:
