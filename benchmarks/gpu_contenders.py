@@ -55,6 +55,19 @@ def exact_jax() -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
 
 
+FAILED = "the whole-fit kernel was given up"
+
+
+def not_given_up(program: str) -> str:
+    """Return what a Program says of itself; RuntimeError, with the reason, where its whole-fit kernel failed."""
+    from gpumlp.engine.fit_program import GIVEN_UP
+
+    _, found, why = program.partition(GIVEN_UP)
+    if found:
+        raise RuntimeError(f"{FAILED}: {why}")
+    return program
+
+
 class OurFit:
     """gpumlp's fit as a turn, which also tells how it trained and what that was predicted to take.
 
@@ -81,7 +94,7 @@ class OurFit:
 
     def told(self) -> dict[str, Any]:
         """Return the Program in words, and the seconds a step that were predicted for it, where there is a model."""
-        program = self._model.program
+        program = not_given_up(self._model.program)
         whole = program.startswith("whole-fit kernel")
         if self._mode in ("tags", "barrier") and not whole:
             raise RuntimeError(program)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from contenders import Contenders, Turn, keras_model, torch_adam, torch_network, torch_parts, torch_step
 from ensembles import Stacked, baddbmm_parts, jax_vmap, vmap_parts
-from gpu_contenders import exact_jax, exact_torch, state_of, torch_captured, torch_epoch_graph
+from gpu_contenders import exact_jax, exact_torch, not_given_up, state_of, torch_captured, torch_epoch_graph
 from workloads import Workload
 
 
@@ -35,6 +35,8 @@ class OurEnsemble:
 
     def told(self) -> dict[str, Any]:
         """Return the Program in words, and the seconds that were predicted for a step of all members."""
+        for member in self._ensemble.members:  # those of another launch may have fared otherwise
+            not_given_up(member.program)
         program, members = self._ensemble.program, len(self._ensemble.members)
         whole = "each whole-fit kernel" in program
         return {"program": program, "predicted": self._training.predicted(self._runtime, "auto", whole, members)}

@@ -19,7 +19,7 @@ from pathlib import Path
 import cuda.core  # noqa: F401, here and not by two threads at once, which it does not bear
 import fit_cases
 
-from gpumlp.backends.compiler import compile_text, text_of, versions
+from gpumlp.backends.compiler import compile_text, text_of, version
 from gpumlp.backends.cuda_backend import TILES, variants
 
 CACHE = 128 << 10  # bytes of instructions that a multiprocessor keeps: a step's code should fit
@@ -80,12 +80,11 @@ def table(found: list[Use]) -> str:
     """Return the page: a line a kernel, a column an architecture."""
     archs = list(dict.fromkeys(u.arch for u in found))
     by_place = {(u.kernel, u.variant, u.arch): u for u in found}
-    compiler = versions().split(";")[0].replace("nvrtc", "NVRTC")
     lines = [
         "# What the kernels take",
         "",
         "Registers a thread by architecture, bytes of shared memory a block; none of these spills to local memory.",
-        f"Written by `benchmarks/resources.py` from the assembler's report ({compiler}).",
+        f"Written by `benchmarks/resources.py` from the assembler's report (NVRTC {version()}).",
         "",
         "| kernel | variant | " + " | ".join(archs) + " | shared |",
         "|---|---|" + "---:|" * (len(archs) + 1),

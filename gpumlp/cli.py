@@ -1,5 +1,5 @@
 """The commands: ``demo`` trains the article's network and plots it, ``info`` says what there is, ``check`` holds every
-kernel against NumPy."""
+kernel against NumPy, ``cache import`` takes over machine code that was compiled elsewhere."""
 
 from __future__ import annotations
 
@@ -186,10 +186,7 @@ def smoke_compile() -> str:
     except (DeviceUnavailable, RuntimeError) as error:
         return str(error).splitlines()[0]
     seconds = time.perf_counter() - began
-    return (
-        f"{compiler.versions().split(';')[0].removeprefix('nvrtc ')}, compiles a kernel in {seconds:.2f} s "
-        f"(kept {disk_cache.DiskCache().where()})"
-    )
+    return f"{compiler.version()}, compiles a kernel in {seconds:.2f} s (kept {disk_cache.DiskCache().where()})"
 
 
 def check(device: str | None, kernels: Sequence[str], small: bool) -> int:
@@ -263,6 +260,20 @@ def cpu_implementations(kernels: Sequence[str]) -> Iterator[tuple[str, Any, str 
             say(f"numba: left out. {error}")
 
 
+def import_cache(file: Path) -> int:
+    """Put an archive's entries into this user's cache; ValueError, and nothing is written, unless all are whole."""
+    from gpumlp.backends import cache_archive, disk_cache
+
+    made_for, entries = cache_archive.read(file)
+    cache = disk_cache.DiskCache()
+    for of_key, entry in entries.items():
+        if not cache.keep(of_key, entry):
+            raise OSError(f"kernels are kept {cache.where()}")
+    size = sum(map(len, entries.values()))
+    say(f"imported {len(entries)} entries for {made_for} ({size / 1e6:.1f} MB), kept {cache.where()}")
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m gpumlp")
@@ -278,8 +289,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--kernels", nargs="+", choices=devices.FAMILIES[1:], default=[], help="default: all that the device has"
     )
     compare.add_argument("--small", action="store_true", help="small shapes only, as under a slow memory checker")
+    cache = commands.add_parser("cache", help="import FILE: take over machine code that was compiled elsewhere")
+    cache.add_argument("action", choices=["import"])
+    cache.add_argument("file", type=Path, help="an archive from `make gpu-cache`, by somebody whom you trust")
     chosen = parser.parse_args(arguments)
     try:
+        if chosen.command == "cache":
+            return import_cache(chosen.file)
         if chosen.command == "info":
             return info()
         if chosen.command == "check":

@@ -1,11 +1,15 @@
 """Fixtures: a GPU to run on, which is host execution here and the real one under the marker ``gpu``."""
 
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 from host.runtime import HostRuntime
 
 from gpumlp import devices
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +75,16 @@ def as_gpu(monkeypatch):
 def gpu(runtime, as_gpu):
     """The runtime that device="cuda" finds."""
     return as_gpu(runtime)
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """The folders of the GPU benchmarks' scripts on the path, and the environment as it was."""
+    for name in ("CUPY_TF32", "NVIDIA_TF32_OVERRIDE", "XLA_PYTHON_CLIENT_PREALLOCATE", "PYTHONPATH"):
+        monkeypatch.setenv(name, "")
+    before = set(sys.modules)
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS / "gpu"), str(BENCHMARKS), *sys.path])
+    yield
+    for name in set(sys.modules) - before:
+        if str(BENCHMARKS) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]  # run, report: names that others may want

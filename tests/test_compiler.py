@@ -99,7 +99,7 @@ def test_an_entry_is_compiled_once_and_by_all_that_matters(tmp_path, monkeypatch
     assert compiler.compiled("take.cu", defines, "sm_90", DiskCache(tmp_path)) == first and len(calls) == 1
     compiler.compiled("take.cu", defines, "sm_80", cache)
     compiler.compiled("take.cu", {**defines, "THREADS": 128}, "sm_90", cache)
-    monkeypatch.setattr(compiler, "versions", lambda: "another")
+    monkeypatch.setattr(compiler, "version", lambda: "another")
     compiler.compiled("take.cu", defines, "sm_90", cache)
     monkeypatch.setattr(compiler, "OPTIONS", {"std": "c++20"})
     compiler.compiled("take.cu", defines, "sm_90", cache)

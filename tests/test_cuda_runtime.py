@@ -8,7 +8,7 @@ from host import fake_cuda
 from host.runtime import HostRuntime
 
 from gpumlp import activations, check, cli, devices, errors, layers, models
-from gpumlp.backends import compiler
+from gpumlp.backends import cache_archive, compiler
 from gpumlp.backends.cuda_backend import CudaBackend
 from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
 from gpumlp.utils import set_random_seed
@@ -249,6 +249,31 @@ def test_what_a_recording_needs_is_compiled_once_and_before_it(fake, as_gpu, mon
     monkeypatch.setattr(fake.module, "compiled", compiled)
     train(fake.module.CudaRuntime(0), as_gpu)
     assert len(made) == len(set(made)) > 5 and not any(captured)
+
+
+def test_what_was_imported_is_not_compiled(fake, as_gpu, monkeypatch, tmp_path):
+    """With the compiler's real place in the cache, and no compiler."""
+    elsewhere, codes = fake.module.compiled, {}
+
+    def compiled(file, defines, arch, cache):
+        key = compiler.key_of(compiler.text_of(file, defines), arch, compiler.version())
+        return codes.setdefault(key, elsewhere(file, defines, arch, cache))
+
+    monkeypatch.setattr(fake.module, "compiled", compiled)
+    _, expected, _ = train(fake.module.CudaRuntime(0), as_gpu)
+    cache_archive.write(tmp_path / "cache.zip", "a test", codes.items())
+
+    def missing(text, arch, name):
+        raise RuntimeError("there is no compiler")
+
+    monkeypatch.setattr(fake.module, "compiled", compiler.compiled)
+    monkeypatch.setattr(compiler, "compile_text", missing)
+    monkeypatch.setattr(compiler, "lacking", lambda code, text: [])  # the stand-in's machine code has no symbols
+    monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(KernelError, match="no compiler"):
+        train(fake.module.CudaRuntime(0), as_gpu)
+    assert cli.main(["cache", "import", str(tmp_path / "cache.zip")]) == 0
+    assert train(fake.module.CudaRuntime(0), as_gpu)[1] == expected
 
 
 def test_a_capture_that_fails_is_a_kernel_error(fake):

@@ -18,19 +18,6 @@ GPU = ROOT / "benchmarks" / "gpu"
 PATIENCE = 600  # seconds, for what ends a hang
 
 
-@pytest.fixture
-def scripts(monkeypatch):
-    """The folders of the scripts on the path, and the environment as it was."""
-    for name in ("CUPY_TF32", "NVIDIA_TF32_OVERRIDE", "XLA_PYTHON_CLIENT_PREALLOCATE", "PYTHONPATH"):
-        monkeypatch.setenv(name, "")
-    before = set(sys.modules)
-    monkeypatch.setattr(sys, "path", [str(GPU), str(ROOT / "benchmarks"), *sys.path])
-    yield
-    for name in set(sys.modules) - before:
-        if str(ROOT / "benchmarks") in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]  # run, report: names that others may want
-
-
 def test_rates_and_shares(scripts):
     import units
 
@@ -46,9 +33,9 @@ def test_rates_and_shares(scripts):
 
 
 @pytest.mark.skipif(devices.has_driver(), reason="this machine may have a GPU: make gpu is its test")
-@pytest.mark.parametrize("script", ["run", "microbench", "kernels", "training", "ensemble", "sanitize"])
+@pytest.mark.parametrize("script", ["run", "first", "microbench", "kernels", "training", "ensemble", "sanitize"])
 def test_without_a_gpu_everything_is_skipped(script, tmp_path):
-    output = {"run": ["--output", str(tmp_path / "out")], "sanitize": []}.get(script, ["--output", str(tmp_path / "o")])
+    output = [] if script in ("first", "sanitize") else ["--output", str(tmp_path / "out")]
     done = subprocess.run(
         [sys.executable, str(GPU / f"{script}.py"), *output],
         cwd=tmp_path,
@@ -57,7 +44,7 @@ def test_without_a_gpu_everything_is_skipped(script, tmp_path):
         timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("skipped: there is no NVIDIA driver") == (7 if script == "run" else 1)
+    assert done.stdout.count("skipped: there is no NVIDIA driver") == (8 if script == "run" else 1)
     assert not list(tmp_path.iterdir()), "results of an earlier run must stay"
 
 
@@ -105,8 +92,42 @@ def test_a_part_that_fails_says_so_and_one_that_passes_gives_its_last_words(scri
 def test_the_parts_fit_into_ten_minutes_and_eight_files(scripts):
     import run
 
-    assert sum(part.seconds for part in run.PARTS) < 600
-    assert len({part.file for part in run.PARTS}) + 1 <= 8  # gpu_summary.txt is the runner's own
+    parts = (run.imported(Path("cache.zip")), *run.PARTS)
+    assert sum(part.seconds for part in parts) <= 590  # and what the runner itself takes
+    assert len({part.file for part in parts if part.file}) + 1 <= 8  # gpu_summary.txt is the runner's own
+
+
+def test_the_tests_part_has_every_file_with_a_test_for_gpus(scripts):
+    """And no other: what such a file imports need not be installed where a GPU is."""
+    import run
+
+    command = [sys.executable, "-m", "pytest", "tests", "-m", "gpu", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line} == set(run.TESTS), done.stdout
+
+
+def test_the_words_of_a_part_without_a_file_stand_in_the_summary(scripts, tmp_path):
+    import run
+
+    said = run.run(run.Part("first", ("-c", "print('one'); print('two')"), PATIENCE), tmp_path)
+    assert said.verdict == "two" and run.summary([said], None).endswith("  two\none\ntwo\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_archive_of_machine_code_is_imported_by_a_part_of_its_own(scripts, tmp_path, monkeypatch):
+    import run
+
+    from gpumlp.backends import cache_archive
+    from gpumlp.backends.disk_cache import DiskCache
+
+    monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path / "cache"))
+    cache_archive.write(tmp_path / "cache.zip", "a test", [("key", b"code")])
+    done = run.run(run.imported(tmp_path / "cache.zip"), tmp_path)
+    assert done.passed and done.verdict.startswith("imported 1 entries for a test") and not done.words
+    assert DiskCache().get("key") == b"code"
+    (tmp_path / "cache.zip").write_bytes(b"")
+    done = run.run(run.imported(tmp_path / "cache.zip"), tmp_path)
+    assert not done.passed and "is no whole archive" in done.verdict
 
 
 def test_a_part_may_use_what_earlier_ones_left(scripts, tmp_path):
@@ -117,7 +138,11 @@ def test_a_part_may_use_what_earlier_ones_left(scripts, tmp_path):
     run.run(part, tmp_path, spare=25.0)
     assert (tmp_path / "said.csv").read_text() == f"{PATIENCE + 25 - run.GRACE:.0f}"
     hangs = run.Part("slow", ("-c", f"import time; time.sleep({PATIENCE})"), 1.0, "slow.txt")
-    assert "ended after 1 s" in run.run(hangs, tmp_path, spare=25.0).verdict, "only what is told its time has more"
+    ended = run.run(hangs, tmp_path, spare=25.0)
+    assert "ended after 1 s" in ended.verdict and not ended.passed, "only what is told its time has more"
+    hangs = run.Part("slow", ("-c", f"import time; time.sleep({PATIENCE})"), 0.5, "slow.txt", elastic=True)
+    ended = run.run(hangs, tmp_path, spare=0.5)
+    assert "ended after 1 s" in ended.verdict and ended.passed, "it has what it could do in the time"
 
 
 def test_rows_of_a_gpu_survive_their_file_and_make_a_table(scripts, tmp_path):
@@ -313,70 +338,6 @@ def test_constants_of_the_cost_model_come_out_of_rows(scripts):
     assert constants.line(micro_rows(clock=math.nan)).startswith("no constants")
     assert constants.line(micro_rows(link=-0.1)).startswith("no constants"), "the larger exchange was faster"
     assert constants.line([]).startswith("no constants")
-
-
-@pytest.fixture
-def host_gpu(scripts, as_gpu, monkeypatch):
-    """The contenders of a GPU on the host's, whose arrays are the host's too."""
-    monkeypatch.setenv("GPUMLP_DEVICE", "cuda")  # a contender sets them for its process
-    monkeypatch.setenv("GPUMLP_FIT", "auto")
-    return as_gpu(HostRuntime())
-
-
-@pytest.mark.parametrize(
-    ("mode", "said", "sgd"),
-    [
-        ("auto", "whole-fit", False), ("auto", "whole-fit", True), ("tags", "by tags", False),
-        ("barrier", "by a barrier", False), ("graph", "CUDA graphs", False),
-    ],
-)  # fmt: skip
-def test_each_way_of_training_takes_the_same_turns_and_tells_what_was_predicted(host_gpu, mode, said, sgd):
-    import gpu_contenders
-    from workloads import Workload
-
-    workload = Workload("small", (3, 64, 64, 2), 8, 2, epochs=2, sgd=sgd)
-    turn = gpu_contenders.gpumlp_by(mode)(workload)
-    loss, told = turn(), turn.told()
-    model = gpu_contenders.keras_model(workload, "gpumlp")
-    model.compile("sgd" if sgd else "adam", "mse", device="cpu")
-    model.optimizer.learning_rate = workload.learning_rate
-    x, y = workload.data()
-    assert loss == pytest.approx(model.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"][0], rel=1e-5)
-    assert said in told["program"] and 0 < told["predicted"] < 1e-3
-    if mode != "graph":
-        assert f"predicted {told['predicted'] * 1e6:.1f} us" in told["program"]
-
-
-def test_a_way_of_training_that_cannot_be_says_why(host_gpu):
-    import gpu_contenders
-    from workloads import Workload
-
-    wide = Workload("wide", (3, 2000, 2000, 2), 8, 1)
-    for mode in ("tags", "barrier"):
-        with pytest.raises(RuntimeError, match="do not fit on the chip"):
-            gpu_contenders.gpumlp_by(mode)(wide)
-
-
-def test_an_ensembles_turn_is_the_mean_of_its_members(host_gpu):
-    import gpu_contenders
-    import gpu_ensembles
-    from workloads import Workload
-
-    workload = Workload("small", (3, 16, 2), 8, 2, members=2)
-    turn = gpu_ensembles.OurEnsemble(workload)
-    x, y = workload.data()
-    alone = [gpu_contenders.keras_model(workload, "gpumlp", k) for k in range(2)]
-    losses = [m.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"][0] for m in alone]
-    assert turn() == pytest.approx(np.mean(losses))
-    told = turn.told()
-    assert "2 members, each whole-fit" in told["program"]
-    assert f"predicted {told['predicted'] * 1e6:.1f} us" in told["program"], "both at once take a step's time"
-
-
-def test_what_the_sanitizer_looks_at_runs_on_the_host(host_gpu):
-    import sanitized
-
-    sanitized.whole_fits()
 
 
 def test_rounds_go_on_while_there_is_time_and_are_never_too_few(scripts, monkeypatch, tmp_path):

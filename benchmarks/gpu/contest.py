@@ -18,6 +18,7 @@ from typing import Any
 import environment  # noqa: F401, its paths and settings come before the libraries
 import report
 import units
+from gpu_contenders import FAILED
 from report import Report
 from rows import significant
 from suites import SUITES
@@ -152,6 +153,19 @@ def countdown(seconds: float) -> Callable[[], float]:
     """Return the function that says how many of them are left: for what runs at once, but is awaited one by one."""
     end = time.perf_counter() + seconds
     return lambda: max(end - time.perf_counter(), 0.0)
+
+
+def verdict(out: Report) -> int:
+    """Return a part's exit status: 1, with the reason, where we failed to train as we said, or were never measured."""
+    ours = [r for r in out.rows if r.contender.startswith(OURS)]
+    for row in ours:
+        if FAILED in row.note:
+            print(f"{row.workload}, {row.contender}: {row.note}", flush=True)
+            return 1
+    if not any(r.contender == OURS and r.median == r.median for r in ours):
+        print("gpumlp was not measured: see the notes of its rows", flush=True)
+        return 1
+    return 0
 
 
 def each_its_part(workloads: Collection[Workload], out: Report, limit: float, unit: str, measure: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import environment  # noqa: F401, its paths and settings come before the libraries
 import report
-from contest import Contest, each_its_part
+from contest import Contest, each_its_part, verdict
 from report import Report
 from workloads import GPU_ENSEMBLES, Workload
 
@@ -12,8 +14,8 @@ LIMIT = 90.0  # seconds for all; each workload may take its part of what is left
 ENSEMBLES = Contest("gpu ensemble", "us per step of one model", 1e6, lambda w: w.members * w.steps * w.epochs)
 
 
-def main() -> None:
-    """Measure every workload, within the time."""
+def main() -> int:
+    """Measure every workload, within the time; return the exit status."""
     chosen = report.arguments(__doc__, LIMIT)
     report.need_gpu()
     out = Report(chosen.output, "ensemble")
@@ -22,7 +24,8 @@ def main() -> None:
         ENSEMBLES.measure(workload, out, seconds)
 
     each_its_part(list(GPU_ENSEMBLES.values()), out, chosen.seconds, ENSEMBLES.unit, measure)
+    return verdict(out)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -73,9 +73,15 @@ def description() -> str:
         "time": rows.now(),
         "float32": "; ".join(f"{k}={v}" for k, v in EXACT.items()),
     }
+    return "\n".join(f"{name}: {value}" for name, value in (lines | versions()).items()) + "\n"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that are here."""
+    found = {}
     for package in PACKAGES:
         try:
-            lines[package] = metadata.version(package)
+            found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return "\n".join(f"{name}: {value}" for name, value in lines.items()) + "\n"
+    return found

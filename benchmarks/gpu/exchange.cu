@@ -9,7 +9,7 @@
 KERNEL(rounds)(Global<Packet> packets, Global<uint32> arrivals, Global<float> values, Global<uint32> failures,
                long long count) {
     SHARED(float, gathered, 3 * AROUND);
-    Exchange exchange{packets, arrivals, AROUND, 0, 0, 0};
+    Exchange exchange{packets, arrivals, AROUND, 0, 0};
     int share = (AROUND + (int)block_count() - 1) / (int)block_count(), begin = share * (int)block_index();
     int end = begin + share < AROUND ? begin + share : AROUND;
     for (int i = thread_index(); i < 3 * AROUND; i += THREADS) gathered[i] = values[i];
@@ -34,7 +34,7 @@ KERNEL(rounds)(Global<Packet> packets, Global<uint32> arrivals, Global<float> va
 }
 
 KERNEL(barriers)(Global<Packet> packets, Global<uint32> arrivals, Global<uint32> failures, long long count) {
-    Exchange exchange{packets, arrivals, AROUND, 0, 0, 0};
+    Exchange exchange{packets, arrivals, AROUND, 0, 0};
     bool well = true;
     for (long long round = 1; well && round <= count; ++round) {
         exchange.arrive();

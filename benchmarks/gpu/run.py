@@ -1,10 +1,11 @@
 """Everything worth doing on a machine with a GPU, in under ten minutes: ``benchmarks/gpu/run.py --output FOLDER``.
 
-The tests that need a GPU, each kernel against NumPy, ceilings and microbenchmarks, the sanitizer, training beside its
-peers, ensembles beside theirs, kernels beside theirs: each part in a process of its own, with a time limit. What a part
-has written stays when it fails or is ended, and what it leaves of its time, later ones may use. The exit status is 1
-where tests, check or sanitizer did not pass. Without a GPU every part is skipped, nothing is written, and the status
-is 0.
+Whether things work at all, the tests that need a GPU, each kernel against NumPy, ceilings and microbenchmarks, the
+sanitizer, training beside its peers, ensembles beside theirs, kernels beside theirs: each part in a process of its own,
+with a time limit. Before them, machine code that was compiled elsewhere is imported where there is some (``--cache``).
+What a part has written stays when it fails or is ended, and what it leaves of its time, later ones may use. The exit
+status is 1 where a test, a check or the sanitizer did not pass, or a network lost the whole-fit kernel. Without a GPU
+every part is skipped, nothing is written, and the status is 0.
 """
 
 from __future__ import annotations
@@ -29,45 +30,58 @@ OURS = "gpumlp"
 class Part:
     """A command; ``file`` takes its words, or, where it ends in .csv, the rows that it writes there itself.
 
-    ``gate``: whether its failure is the whole run's. ``elastic``: whether it is told its seconds, and uses them.
+    Without a file, its words are few and stand in the summary. ``gate``: whether its failure is the whole run's.
+    ``elastic``: whether it is told its seconds, and uses them; then its end at the limit is no failure.
     """
 
     name: str
     command: tuple[str, ...]
     seconds: float
-    file: str
+    file: str = ""
     gate: bool = False
     elastic: bool = False
 
 
 GRACE = 10.0  # seconds before its limit, at which an elastic part should be done
+# What has a test that needs a GPU: other files are not even imported, as what they need may not be installed there.
+TESTS = tuple(
+    f"tests/test_{name}.py"
+    for name in ("cuda_kernels", "cuda_models", "ensemble", "fit_failures", "fit_kernel", "gpu")
+)  # fmt: skip
 PARTS = (
-    Part("tests", ("-m", "pytest", "tests", "-m", "gpu", "-q", "-p", "no:cacheprovider"), 85, "gpu_tests.txt", True),
-    Part("check", ("-m", "gpumlp", "check"), 45, "gpu_check.txt", True),
-    Part("micro", (str(HERE / "microbench.py"),), 45, "gpu_micro.csv"),
+    Part("first", (str(HERE / "first.py"),), 60, gate=True),
+    Part("tests", ("-m", "pytest", *TESTS, "-m", "gpu", "-q", "-p", "no:cacheprovider"), 110, "gpu_tests.txt", True),
+    Part("check", ("-m", "gpumlp", "check"), 40, "gpu_check.txt", True),
+    Part("micro", (str(HERE / "microbench.py"),), 40, "gpu_micro.csv"),
     Part("sanitizer", (str(HERE / "sanitize.py"),), 75, "gpu_sanitizer.txt", True),
-    Part("training", (str(HERE / "training.py"),), 180, "gpu_training.csv", elastic=True),
-    Part("ensemble", (str(HERE / "ensemble.py"),), 100, "gpu_ensemble.csv", elastic=True),
-    Part("kernels", (str(HERE / "kernels.py"),), 65, "gpu_kernels.csv", elastic=True),
+    Part("training", (str(HERE / "training.py"),), 150, "gpu_training.csv", True, elastic=True),
+    Part("ensemble", (str(HERE / "ensemble.py"),), 60, "gpu_ensemble.csv", True, elastic=True),
+    Part("kernels", (str(HERE / "kernels.py"),), 50, "gpu_kernels.csv", elastic=True),
 )
+
+
+def imported(cache: Path) -> Part:
+    """Return the part that imports an archive from gpu_cache.py, so that what others ask for needs no compiler."""
+    return Part("cache", ("-m", "gpumlp", "cache", "import", str(cache)), 15, gate=True)
 
 
 @dataclass
 class Outcome:
-    """How a part ended, in a few words; ``passed`` unless it failed or was ended."""
+    """How a part ended, in a few words; ``passed`` unless it failed or was ended. ``words``: for the summary."""
 
     name: str
     verdict: str
     seconds: float
     passed: bool = True
+    words: str = ""
 
 
 def run(part: Part, folder: Path, spare: float = 0.0) -> Outcome:
     """Run a part and judge it; an elastic one has ``spare`` seconds more."""
     print(f"==== {part.name}", flush=True)
-    path = folder / part.file
+    path = folder / part.file if part.file else None
     command = [sys.executable, "-u", *part.command]
-    rows_only = path.suffix == ".csv"
+    rows_only = path is not None and path.suffix == ".csv"
     if rows_only:
         path.unlink(missing_ok=True)  # an earlier run's rows are not this one's
         command += ["--output", str(path)]
@@ -79,19 +93,21 @@ def run(part: Part, folder: Path, spare: float = 0.0) -> Outcome:
     seconds = time.perf_counter() - began
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     last = first_line(lines[-1]) if lines else "it said nothing"
+    words = said if path is None and len(lines) > 1 else ""
     if status is None:
-        return Outcome(part.name, f"ended after {limit:.0f} s; kept what it had", seconds, False)
+        return Outcome(part.name, f"ended after {limit:.0f} s; kept what it had", seconds, part.elastic, words)
     if status:
-        return Outcome(part.name, f"failed with status {status}: {last}", seconds, False)
+        return Outcome(part.name, f"failed with status {status}: {last}", seconds, False, words)
     if rows_only and path.exists():
         last = f"{len(rows.read(path))} rows"
-    return Outcome(part.name, last, seconds)
+    return Outcome(part.name, last, seconds, words=words)
 
 
 def summary(outcomes: list[Outcome], folder: Path | None) -> str:
     """Return the short table that may be all that is read of a run."""
     lines = [f"{'part':<10} {'seconds':>7}  verdict"]
     lines += [f"{o.name:<10} {o.seconds:>7.1f}  {o.verdict}" for o in outcomes]
+    lines += [line for o in outcomes for line in o.words.splitlines()]
     if folder is not None:
         shows = {"micro": ceilings, "training": against_peers, "ensemble": against_peers, "kernels": against_cublas}
         for name, show in shows.items():
@@ -151,8 +167,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--output", type=Path, default=rows.RESULTS, help="folder of the results")
     parser.add_argument("--only", action="append", choices=[p.name for p in PARTS], help="a part (default: all)")
+    parser.add_argument("--cache", type=Path, help="an archive of machine code from gpu_cache.py")
     chosen = parser.parse_args()
     parts = [p for p in PARTS if not chosen.only or p.name in chosen.only]
+    if chosen.cache:
+        parts.insert(0, imported(chosen.cache.resolve()))
     problem = environment.problem()
     if problem:
         outcomes = [Outcome(p.name, f"skipped: {problem}", 0.0) for p in parts]

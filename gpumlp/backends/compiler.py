@@ -2,7 +2,8 @@
 
 Machine code needs no driver and no GPU (PTX does: cuda.core asks what the driver can read). A kernel file is compiled
 whole, its headers in their places and its constants as macros, so what is compiled is decided by one text; the cache's
-key is that text, the options, the architecture and the versions.
+key is that text, the options, the architecture and NVRTC's version. cuda.core's is not in it: it hands the options on,
+in whatever spelling, and what NVRTC makes of them is NVRTC's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from typing import Any, TypeVar
 
 from gpumlp import kernel_sources
@@ -60,23 +60,25 @@ def target(capability: int) -> str:
 
 def _too_old() -> str:
     """Return in words that NVRTC is older than what the kernels are made for; nothing where it is not."""
-    from cuda.bindings import nvrtc
-
-    _, *version = nvrtc.nvrtcVersion()
-    if tuple(version) >= OLDEST_NVRTC:
+    told, oldest = version(), ".".join(map(str, OLDEST_NVRTC))
+    if tuple(map(int, told.split("."))) >= OLDEST_NVRTC:
         return ""
-    oldest = ".".join(map(str, OLDEST_NVRTC))
     return (
-        f" (it is version {'.'.join(map(str, version))}, and gpumlp's kernels are made for {oldest} and newer: "
+        f" (it is version {told}, and gpumlp's kernels are made for {oldest} and newer: "
         f"pip install 'nvidia-cuda-nvrtc-cu12>={oldest}')"
     )
 
 
-def versions() -> str:
-    """Return the versions that the machine code depends on."""
+def version() -> str:
+    """Return NVRTC's version, such as 13.0: all that it tells of itself."""
     from cuda.bindings import nvrtc
 
-    return f"nvrtc {'.'.join(map(str, nvrtc.nvrtcVersion()[1:]))}; cuda-core {metadata.version('cuda-core')}"
+    return ".".join(map(str, nvrtc.nvrtcVersion()[1:]))
+
+
+def key_of(text: str, arch: str, nvrtc: str) -> str:
+    """Return the key under which the cache has a text's machine code for an architecture, by this version of NVRTC."""
+    return "\0".join([text, arch, str(OPTIONS), f"nvrtc {nvrtc}"])
 
 
 def compile_text(text: str, arch: str, name: str = "kernel", report: bool = False) -> tuple[bytes, str]:
@@ -101,7 +103,7 @@ def compile_text(text: str, arch: str, name: str = "kernel", report: bool = Fals
 def compiled(file: str, defines: Defines, arch: str, cache: DiskCache) -> bytes:
     """Return the machine code of a kernel file, from the cache where it is there."""
     text = text_of(file, defines)
-    key = "\0".join([text, arch, str(OPTIONS), versions()])
+    key = key_of(text, arch, version())
     code = cache.get(key)
     if code is None or lacking(code, text):
         code, _ = compile_text(text, arch, file)

@@ -46,7 +46,7 @@ class DiskCache:
         """Return where the entry for ``key`` should stand; OSError where there is no place for it."""
         if self.folder is None:
             raise OSError(NOWHERE)
-        return self.folder / _name(key)
+        return self.folder / _name(digest(key))
 
     def get(self, key: str) -> bytes | None:
         """Return the entry, or None where there is none to be trusted, or not a whole one."""
@@ -57,19 +57,23 @@ class DiskCache:
     def peek(self, key: str) -> bytes | None:
         """Return what `get` returns, without a word."""
         for folder in self._folders():
-            content = opened(key, _read(folder / _name(key)))
+            content = opened(key, _read(folder / _name(digest(key))))
             if content is not None:
                 return content
         return None
 
     def put(self, key: str, content: bytes) -> bool:
         """Keep ``content``; return whether that could be done."""
+        return self.keep(digest(key), sealed(key, content))
+
+    def keep(self, of_key: bytes, entry: bytes) -> bool:
+        """Keep what `sealed` made for the key of this digest; return whether that could be done."""
         why = self._problem()
         for folder in self._folders():
             try:
-                _write(folder, _name(key), sealed(key, content))
+                _write(folder, _name(of_key), entry)
             except OSError as error:
-                if opened(key, _read(folder / _name(key))) != content:  # not even kept by another process meanwhile
+                if _read(folder / _name(of_key)) != entry:  # not even kept by another process meanwhile
                     why = why or f"{folder} cannot be written ({error.strerror or error})"
                     continue
             if why:
@@ -108,23 +112,32 @@ def _where(why: str, folder: Path | None) -> str:
 # ---- entries ---------------------------------------------------------------------------------------------------------
 
 
-def _name(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:32] + ".bin"
+def digest(key: str) -> bytes:
+    """Return what stands for a key: entries are named by it, and travel under it, as keys are whole texts."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _name(of_key: bytes) -> str:
+    return of_key.hex()[:32] + ".bin"
 
 
 def sealed(key: str, content: bytes) -> bytes:
     """Return ``content`` behind a head by which `opened` knows that it is whole and stands under its own key."""
-    return HEAD.pack(MAGIC, len(content), _digest(key, content)) + content
+    return _head(digest(key), content) + content
 
 
-def opened(key: str, data: bytes) -> bytes | None:
+def opened(key: str, entry: bytes) -> bytes | None:
     """Return the content of what `sealed` made for this key; None for anything else."""
-    content = data[HEAD.size :]
-    return content if data[: HEAD.size] == HEAD.pack(MAGIC, len(content), _digest(key, content)) else None
+    return entry[HEAD.size :] if is_whole(digest(key), entry) else None
 
 
-def _digest(key: str, content: bytes) -> bytes:
-    return hashlib.sha256(hashlib.sha256(key.encode()).digest() + content).digest()
+def is_whole(of_key: bytes, entry: bytes) -> bool:
+    """Return whether an entry is what `sealed` made for the key of this digest."""
+    return entry[: HEAD.size] == _head(of_key, entry[HEAD.size :])
+
+
+def _head(of_key: bytes, content: bytes) -> bytes:
+    return HEAD.pack(MAGIC, len(content), hashlib.sha256(of_key + content).digest())
 
 
 def _read(path: Path) -> bytes:

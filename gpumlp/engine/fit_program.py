@@ -26,7 +26,7 @@ from gpumlp.optimizers import SGD, Adam
 
 Array = Any
 CHOICES = ("auto", "graph", "tags", "barrier")  # GPUMLP_FIT: who decides, or which way of training and of exchanging
-GIVEN_UP = "whole-fit kernel failed"  # how `describe` and a warning begin to say so
+GIVEN_UP = "given up: "  # begins the reason where the kernel could have been used, and failed
 LOG_BYTES = 64 << 20  # for rates and logs of a launch: with penalties, each column of each model has one at every step
 MEMBER_POINTERS, MEMBER_NUMBERS = 12, 4  # of the struct Member in fit.cu
 
@@ -168,11 +168,12 @@ class FitProgram(GraphProgram):
     def _give_up(self, why: str) -> None:
         """From now on leave everything to graphs: slower, so whoever could have had the kernel is told, once."""
         warn_once(
-            f"{GIVEN_UP}: {why}",
-            f"gpumlp trains by recorded steps, which are slower: the {GIVEN_UP}, and it could have trained this. {why}",
+            GIVEN_UP + why,
+            "The whole-fit kernel can train this network and failed; recorded steps, which are slower, take its place: "
+            + why,
         )
         self._choices.clear()
-        self._graphs_only = f"the {GIVEN_UP}: {why}"
+        self._graphs_only = GIVEN_UP + why
         self._last = _Choice(self._graphs_only)
 
     def _key(self, task: Task) -> Any:
