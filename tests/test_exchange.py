@@ -22,8 +22,8 @@ KERNEL(probe)(Global<Packet> packets, Global<uint32> arrivals, Global<int> late,
     if (block_index() == leaver) return;
     int block = (int)(block_index() % GROUP), neighbour = (block + 1) % GROUP;
     long long group = block_index() / GROUP;
-    Exchange exchange{part(packets, group * 2 * HALF, 2 * HALF), part(arrivals, group, 1), HALF,
-                      (uint32)((first - 1) * EXCHANGES * GROUP), 0};
+    Exchange exchange{part(packets, group * 2 * HALF, 2 * HALF), part(arrivals, group, 1), HALF, 0,
+                      (uint32)((first - 1) * EXCHANGES * GROUP)};
     float state = 1;
     for (long long step = first; step < first + steps; ++step) {
         exchange.begin_step((uint32)step);
