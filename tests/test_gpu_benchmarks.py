@@ -304,8 +304,8 @@ def test_the_exchanges_are_measured_and_a_broken_one_is_not(scripts, monkeypatch
     }
 
 
-def micro_rows(clock=1.98, barrier=0.9, tags=0.5, link=0.1, blocks=(2, 64, 128)):
-    """Rows as a GPU of these constants would give: microseconds, and bytes a nanosecond."""
+def micro_rows(clock=1.98, barrier=0.9, tags=0.5, link=0.1, cache=5.0, blocks=(2, 64, 128)):
+    """Rows as a GPU of these constants would give: microseconds, and terabytes a second."""
     import constants
     import exchanges
     import rows
@@ -318,7 +318,7 @@ def micro_rows(clock=1.98, barrier=0.9, tags=0.5, link=0.1, blocks=(2, 64, 128))
     for number in blocks:
         for size, packets in exchanges.SIZES.items():
             for way, wait in (("barrier", barrier), ("tags", tags)):
-                value = (wait + 16 * packets / (link * 1e6)) * number / 64
+                value = wait + 16 * packets / (min(link, cache / number) * 1e6)
                 found.append(row(exchanges.workload(size, number), way, value))
     return found
 
@@ -332,7 +332,7 @@ def test_constants_of_the_cost_model_come_out_of_rows(scripts):
     made = eval("{" + line.partition("#")[0] + "}", {"Machine": cost.Machine})["sm_90"]  # as it is pasted
     assert (made.clock, made.node, made.source) == (1.98e9, 1.25e-6, "measured")
     assert made.barrier == pytest.approx(0.9e-6, rel=1e-2) and made.tags == pytest.approx(0.5e-6, rel=1e-2)
-    assert made.link == pytest.approx(0.1e12, rel=1e-2)
+    assert (made.link, made.cache) == (pytest.approx(0.1e12, rel=1e-2), pytest.approx(5e12, rel=1e-2))
     assert "a GPU; 64 blocks" in line
     assert "2 blocks" in constants.line(micro_rows(blocks=(2,)))
     assert constants.line(micro_rows(clock=math.nan)).startswith("no constants")

@@ -25,16 +25,16 @@ def line(found: list[rows.Row]) -> str:
     nodes = [m for (_, contender), m in times.items() if contender == NODE[1]]
     if clock is None or not nodes:
         return "no constants: the clock or a graph's node was not measured"
-    for blocks in sorted((n for n in exchanges.BLOCKS if n <= BLOCKS), reverse=True):
-        waits = _waits(times, blocks)
-        if waits:
-            barrier, tags, link = waits
-            return (
-                f'"{clock.note}": Machine({clock.rate:.3g}e9, {barrier:.3g}e-6, {tags:.3g}e-6, {link:.3g}e9, '
-                f'{nodes[0]:.3g}e-6, "measured"),  # {clock.machine.partition(";")[0]}; {blocks} blocks; '
-                f"commit {clock.commit}"
-            )
-    return "no constants: no exchange was measured in both sizes and ways, or a larger one took no longer"
+    waits = {blocks: found for blocks in exchanges.BLOCKS if (found := _waits(times, blocks))}
+    if not waits:
+        return "no constants: no exchange was measured in both sizes and ways, or a larger one took no longer"
+    blocks = max((n for n in waits if n <= BLOCKS), default=min(waits))
+    barrier, tags, _ = waits[blocks]
+    link, cache = waits[min(waits)][2], max(waits) * waits[max(waits)][2]  # of one that is nearly alone, and of all
+    return (
+        f'"{clock.note}": Machine({clock.rate:.3g}e9, {barrier:.3g}e-6, {tags:.3g}e-6, {link:.3g}e9, {cache:.4g}e9, '
+        f'{nodes[0]:.3g}e-6, "measured"),  # {clock.machine.partition(";")[0]}; {blocks} blocks; commit {clock.commit}'
+    )
 
 
 def _waits(times: dict[tuple[str, str], float], blocks: int) -> tuple[float, float, float] | None:

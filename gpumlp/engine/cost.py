@@ -15,23 +15,26 @@ from gpumlp.engine.fit_layout import WARP, Cut, Layout, Problem
 PARAMETER_BYTES = 28  # that an update moves: weight, gradient and two slots read, three of them written
 OBJECTIVE = 900.0  # cycles for the loss, and for a step's beginning
 FLOPS, BYTES = 20e12, 2e12  # a second, of kernels as small as these networks', in a graph
+TRIPS = 1e-6  # of such a kernel, however little it does: to memory, through shared memory, and back
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a GPU's work is made of. Times in seconds, ``link`` in bytes a second."""
+    """What a GPU's work is made of. Times in seconds, ``link`` and ``cache`` in bytes a second."""
 
     clock: float  # of a multiprocessor, in Hz
     barrier: float  # from the last block's arrival until all know of it, and what they wrote can be read
     tags: float  # from a packet's publication until whoever polls for it has it
     link: float  # what one multiprocessor reads from the second cache
+    cache: float  # what all of them together read from it
     node: float  # a kernel in a graph, beyond its work
     source: str
 
 
 # A barrier is two trips to the second cache and an atomic addition, a tag one trip and half a poll; a multiprocessor
-# reads 64 bytes a cycle. `make gpu` measures them (benchmarks/gpu/microbench.py).
-ESTIMATED = Machine(1.7e9, 0.9e-6, 0.6e-6, 64 * 1.7e9, 1.3e-6, "estimated")
+# reads 64 bytes a cycle, and all of a large GPU's together less than half of what that adds up to. `make gpu` measures
+# them (benchmarks/gpu/microbench.py).
+ESTIMATED = Machine(1.7e9, 0.9e-6, 0.6e-6, 64 * 1.7e9, 5.5e12, 1.3e-6, "estimated")
 MACHINES: dict[str, Machine] = {}  # by architecture (sm_90, ...), where they were measured
 
 
@@ -51,21 +54,22 @@ def graph_seconds(problem: Problem, machine: Machine) -> float:
     nodes = 2 * len(problem.stages) + 3 + len(problem.metrics) + penalised
     parameters = sum(s.inputs * s.outputs for s in problem.stages)
     work = 6 * problem.batch * parameters / FLOPS + PARAMETER_BYTES * parameters / BYTES
-    return nodes * machine.node + work
+    return nodes * (machine.node + TRIPS) + work
 
 
-def step_seconds(cut: Cut, layout: Layout, tags: bool, machine: Machine) -> float:
-    """Predict a step of the whole-fit kernel."""
+def step_seconds(cut: Cut, layout: Layout, tags: bool, machine: Machine, models: int = 1) -> float:
+    """Predict a step of the whole-fit kernel, where a launch trains so many models at once."""
     problem, rows = cut.problem, cut.problem.batch
     wait = machine.tags if tags else machine.barrier
+    read = min(machine.link, machine.cache / (models * cut.group))  # by each block, when all collect
     cycles, seconds = OBJECTIVE, 0.0
 
     def packets(width: int) -> float:  # up to eight of them are under way for each thread at a time
         count = cut.triples * width
-        return 16 * count / machine.link + (-(-count // (8 * cut.threads)) - 1) * machine.tags
+        return 16 * count / read + (-(-count // (8 * cut.threads)) - 1) * machine.tags
 
     if not layout.ahead:  # two reads, one after the other: which sample, and the sample
-        seconds += 1.4e-6 + 4 * rows * problem.stages[0].inputs / machine.link
+        seconds += 1.4e-6 + 4 * rows * problem.stages[0].inputs / read
     for i, (stage, (out, _)) in enumerate(zip(problem.stages, cut.exchanged, strict=True)):
         cycles += _products(cut, cut.columns(i), stage.inputs)
         if out:
@@ -91,7 +95,8 @@ def _products(cut: Cut, columns: int, inputs: int) -> float:
     tiles, each, steps = cut.triples * -(-columns // tile), -(-quads // lanes), math.log2(lanes)
     warps, rounds = tiles * lanes / WARP, -(-tiles // groups)
     reads = warps * each * (3 + tile) * 4  # of 128 bytes from shared memory, one a cycle
-    alone = each * (15 + 13 * tile) + 6 * tile * steps + 60  # instructions of a warp, one a cycle at best
+    adding = 12 * (tile - 1) + 6 * max(steps - math.log2(tile), 0)  # over the lanes: `add_lanes`
+    alone = each * (15 + 13 * tile) + adding + 60  # instructions of a warp, one a cycle at best
     return max(reads, warps * alone / 4, rounds * alone) + rounds * (40 * each + 30 * steps + 100)
 
 

@@ -90,7 +90,8 @@ def best_plan(problem: Problem, runtime: Any, tags: bool, models: int = 1) -> Pl
     for group in _groups(problem, runtime.multiprocessors):
         at_once = runtime.multiprocessors // group
         for most, threads in _threads(problem, group):
-            plan = _plan(Cut(problem, group, threads, most), tags, runtime.shared_bytes, machine)
+            cut = Cut(problem, group, threads, most)
+            plan = _plan(cut, tags, runtime.shared_bytes, machine, min(models, at_once))
             if plan is not None:
                 seconds = plan.predicted * -(-models // at_once)
                 if best is None or seconds < least:
@@ -118,8 +119,8 @@ def _threads(problem: Problem, group: int) -> list[tuple[int, int]]:
     return found
 
 
-def _plan(cut: Cut, tags: bool, shared: int, machine: cost.Machine) -> Plan | None:
-    """Return the plan of this cut, or None where it does not fit."""
+def _plan(cut: Cut, tags: bool, shared: int, machine: cost.Machine, models: int = 1) -> Plan | None:
+    """Return the plan of this cut, for so many models at once, or None where it does not fit."""
     registers = min(MOST_REGISTERS, REGISTERS // (-(-cut.threads // (4 * WARP)) * 4 * WARP))
     if not cut.is_complete or cut.state_registers > registers - WORKING:
         return None
@@ -142,7 +143,7 @@ def _plan(cut: Cut, tags: bool, shared: int, machine: cost.Machine) -> Plan | No
         "TARGETS_AT": layout.targets, "WEIGHTS_AT": layout.weights, "LOGS_AT": layout.logs, **_constants(problem),
         **{name: ", ".join(map(_literal, values)) for name, values in lists.items()},
     }  # fmt: skip
-    seconds = cost.step_seconds(cut, layout, tags, machine)
+    seconds = cost.step_seconds(cut, layout, tags, machine, models)
     exchanges = sum(map(sum, cut.exchanged))
     return Plan(
         cut.group, cut.threads, 4 * layout.size, defines, half, exchanges, problem.series, columns, seconds
