@@ -1,8 +1,8 @@
 """What every kernel takes on every architecture, from the assembler's report: ``python benchmarks/resources.py``.
 
-Compiles each variant with NVRTC (no GPU, no driver), and the whole-fit kernel for some networks where they would be
-trained, and writes kernels/RESOURCES.md. Exits with 1 where a kernel keeps anything in local memory: a spilled register
-is a trip to memory in an inner loop.
+Compiles the kernels with two versions of NVRTC (no GPU, no driver), and the whole-fit kernel for some networks where
+they would be trained, and writes kernels/RESOURCES.md, with the larger of both. Exits with 1 where a kernel keeps
+anything in local memory: a spilled register is a trip to memory in an inner loop.
 """
 
 from __future__ import annotations
@@ -11,20 +11,28 @@ import argparse
 import re
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cuda.core  # noqa: F401, here and not by two threads at once, which it does not bear
 import fit_cases
+import nvrtcs
+from nvrtcs import Nvrtc
 
-from gpumlp.backends.compiler import compile_text, text_of, version
+from gpumlp.backends.compiler import text_of
 from gpumlp.backends.cuda_backend import TILES, variants
+from gpumlp.backends.device_backend import ACTIVATIONS
 
 CACHE = 128 << 10  # bytes of instructions that a multiprocessor keeps: a step's code should fit
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90a", "sm_100", "sm_120")
+# Of the dense kernels' activations the one that most networks have, and where it makes a difference a dear one: the
+# others are compiled for one architecture.
+KINDS = {"dense_forward.cu": ("relu", "gelu"), "dense_backward.cu": ("linear", "relu")}
 TABLE = Path(__file__).parents[1] / "kernels" / "RESOURCES.md"
+One = TypeVar("One", bound=Any)
 ENTRY = re.compile(
     r"Compiling entry function '(?P<name>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
     r"(?P<loads>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers(?:[^\n]*?(?P<shared>\d+) bytes smem)?",
@@ -48,14 +56,24 @@ def variant_name(defines: dict[str, int]) -> str:
     """Return a variant in words: its tile, its width of access, and whatever else tells it from its kernel's others."""
     tile = next((n for n, t in TILES.items() if t.defines.items() <= defines.items()), "")
     width = "16-byte access" if defines.get("VECTOR") else ""
-    told = {"THREADS", "VECTOR", *(TILES[tile].defines if tile else ())}
+    kind = ACTIVATIONS[defines["KIND"]] if "KIND" in defines else ""
+    told = {"THREADS", "VECTOR", "KIND", *(TILES[tile].defines if tile else ())}
     others = [f"{name.lower()} {value}" for name, value in defines.items() if name not in told]
-    return ", ".join(word for word in (tile, width, *others) if word)
+    return ", ".join(word for word in (tile, width, kind, *others) if word)
 
 
-def uses(file: str, defines: dict[str, int], arch: str) -> list[Use]:
+def chosen_variants() -> list[tuple[str, dict[str, int]]]:
+    """Return the variants that stand for all: every file, tile and width of access, and KINDS."""
+    return [
+        (file, defines)
+        for file, defines in variants()
+        if "KIND" not in defines or ACTIVATIONS[defines["KIND"]] in KINDS[file]
+    ]
+
+
+def uses(nvrtc: Nvrtc, file: str, defines: dict[str, int], arch: str) -> list[Use]:
     """Compile one variant; return what each of its kernels takes."""
-    _, report = compile_text(text_of(file, defines), arch, file, report=True)
+    _, report = nvrtc.compile(text_of(file, defines), arch, file, report=True)
     found = [m.groupdict() for m in ENTRY.finditer(report)]
     if not found:
         raise RuntimeError(f"the assembler's report of {file} for {arch} says nothing of its kernels:\n{report}")
@@ -68,15 +86,25 @@ def uses(file: str, defines: dict[str, int], arch: str) -> list[Use]:
     ]  # fmt: skip
 
 
-def all_uses(architectures: Iterable[str] = ARCHITECTURES) -> Iterator[Use]:
-    """Yield what every kernel of every variant takes on every architecture."""
-    jobs = [(file, defines, arch) for file, defines in variants() for arch in architectures]
+def all_uses(
+    nvrtc: Nvrtc, files: Iterable[tuple[str, dict[str, int]]], architectures: Iterable[str] = ARCHITECTURES
+) -> Iterator[Use]:
+    """Yield what every kernel of the variants takes on every architecture that a compiler knows."""
+    known = [arch for arch in architectures if nvrtc.knows(arch)]
+    jobs = [(nvrtc, file, defines, arch) for file, defines in files for arch in known]
     with ThreadPoolExecutor() as pool:
         for found in pool.map(lambda job: uses(*job), jobs):
             yield from found
 
 
-def table(found: list[Use]) -> str:
+def larger(found: Sequence[Sequence[One]], what: tuple[str, ...]) -> list[One]:
+    """Return the first list, with the largest of each number in ``what`` among all the lists, which are as long."""
+    return [
+        replace(same[0], **{n: max(getattr(u, n) for u in same) for n in what}) for same in zip(*found, strict=True)
+    ]
+
+
+def table(found: list[Use], versions: Sequence[str]) -> str:
     """Return the page: a line a kernel, a column an architecture."""
     archs = list(dict.fromkeys(u.arch for u in found))
     by_place = {(u.kernel, u.variant, u.arch): u for u in found}
@@ -84,7 +112,7 @@ def table(found: list[Use]) -> str:
         "# What the kernels take",
         "",
         "Registers a thread by architecture, bytes of shared memory a block; none of these spills to local memory.",
-        f"Written by `benchmarks/resources.py` from the assembler's report (NVRTC {version()}).",
+        f"Written by `benchmarks/resources.py` from the assembler: the larger of NVRTC {' and '.join(versions)}.",
         "",
         "| kernel | variant | " + " | ".join(archs) + " | shared |",
         "|---|---|" + "---:|" * (len(archs) + 1),
@@ -134,18 +162,24 @@ def planned(case: tuple[fit_cases.Training, str, bool]) -> tuple[Fit, dict[str, 
     return Fit(*words, f"{plan.group} x {plan.threads}", plan.shared), plan.defines
 
 
-def measured(case: tuple[fit_cases.Training, str, bool]) -> Fit:
-    """Compile a case."""
+def measured(nvrtc: Nvrtc, case: tuple[fit_cases.Training, str, bool]) -> Fit:
+    """Compile a case, where the compiler knows its architecture."""
     fit, defines = planned(case)
-    if fit.why:
+    if fit.why or not nvrtc.knows(fit.arch):
         return fit
-    code, report = compile_text(text_of("fit.cu", defines), fit.arch, "fit.cu", report=True)
+    code, report = nvrtc.compile(text_of("fit.cu", defines), fit.arch, "fit.cu", report=True)
     found = ENTRY.search(report)
     if found is None:
         raise RuntimeError(f"the assembler's report of fit.cu for {fit.arch} says nothing of it:\n{report}")
     # also of the functions that it calls
     local = sum(map(int, re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", report)))
     return replace(fit, registers=int(found["registers"]), local=local, code=section_bytes(code, ".text.fit"))
+
+
+def all_fits(nvrtc: Nvrtc) -> list[Fit]:
+    """Compile all cases."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda case: measured(nvrtc, case), fit_cases.CASES))
 
 
 def section_bytes(elf: bytes, name: str) -> int:
@@ -191,14 +225,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--output", type=Path, default=TABLE, help="where the table goes")
     output = parser.parse_args().output
-    found = list(all_uses())
-    with ThreadPoolExecutor() as pool:
-        fits = list(pool.map(measured, fit_cases.CASES))
+    compilers = [nvrtcs.get(v) for v in (nvrtcs.COMMON, nvrtcs.NEWEST)]
+    found = larger([list(all_uses(nvrtc, chosen_variants())) for nvrtc in compilers], ("registers", "shared", "local"))
+    fits = larger([all_fits(nvrtc) for nvrtc in compilers], ("registers", "local", "code"))
     spilled = [(f"{u.kernel} ({u.variant})", u) for u in found if u.local]
     spilled += [(f"fit ({f.network}, {f.exchange})", f) for f in fits if f.local]  # type: ignore[misc]
     for name, use in spilled:
         print(f"{name} on {use.arch} keeps {use.local} bytes in local memory", file=sys.stderr)
-    output.write_text(table(found) + fits_table(fits), encoding="utf-8")
+    page = table(found, [nvrtc.version for nvrtc in compilers]) + fits_table(fits)
+    output.write_text(page, encoding="utf-8")
     each = len(found) // len(ARCHITECTURES)
     print(f"{each} kernels for each of {len(ARCHITECTURES)} architectures, fit.cu for {len(fits)} cases: {output}")
     return 1 if spilled else 0

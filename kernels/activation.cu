@@ -7,12 +7,14 @@
 
 KERNEL(activation_forward)(Global<float> y, Global<const float> z, Global<const int> live, long long rows,
                            long long multiple, long long row, long long kind, float a, float b) {
+    begin();
     long long count = live_rows(live, rows, multiple) * row;
     for (long long e = first_element(); e < count; e += element_stride()) y[e] = activate((int)kind, z[e], a, b);
 }
 
 KERNEL(activation_backward)(Global<float> dy, Global<const float> of, Global<const int> live, long long rows,
                             long long multiple, long long row, long long kind, long long from_input, float a) {
+    begin();
     long long count = live_rows(live, rows, multiple) * row;
     for (long long e = first_element(); e < count; e += element_stride()) {
         float slope = from_input ? slope_from_input((int)kind, of[e]) : slope_from_output((int)kind, of[e], a);

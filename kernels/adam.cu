@@ -7,6 +7,7 @@
 
 KERNEL(adam)(Global<float> params, Global<const float> grads, Global<float> m, Global<float> v,
              Global<const float> scalars, long long count, float keep_1, float keep_2, float epsilon) {
+    begin();
     Adam adam{scalars[0], scalars[1], keep_1, keep_2, epsilon};
     long long quads = VECTOR ? count / 4 : 0;
     for (long long q = first_element(); q < quads; q += element_stride()) {

@@ -90,6 +90,7 @@ KERNEL(dense_backward)(Global<float> dx, Global<float> dw, Global<float> db, Glo
                        Global<const float> dy, Global<const float> x, Global<const float> w, Global<const float> y,
                        Global<const int> live, long long batch, long long inputs, long long outputs, long long splits,
                        long long stretch, long long weight_blocks, float a) {
+    begin();
     SHARED(float, memory, SHARED_FLOATS);
     int rows = (int)live_rows(live, batch, 1), I = (int)inputs, O = (int)outputs;
     if (block_index() < weight_blocks) {

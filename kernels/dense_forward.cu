@@ -35,6 +35,7 @@ struct Forward {
 KERNEL(dense_forward)(Global<float> y, Global<float> z, Global<const float> x, Global<const float> w,
                       Global<const float> bias, Global<const int> live, long long batch, long long inputs,
                       long long outputs, float a, float b) {
+    begin();
     SHARED(float, memory, SHARED_FLOATS);
     int rows = (int)live_rows(live, batch, 1);
     int tiles_n = ((int)outputs + BLOCK_N - 1) / BLOCK_N;

@@ -18,6 +18,7 @@ DEVICE void philox(uint64 (&c)[4], uint64 k0, uint64 k1) {
 KERNEL(dropout)(Global<float> y, Global<float> mask, Global<const float> x, Global<const int> live,
                 Global<const long long> iteration, long long batch, long long row, long long key, long long layer,
                 float rate, float scale) {
+    begin();
     long long count = live_rows(live, batch, 1) * row;
     for (long long block = first_element(); block * 8 < count; block += element_stride()) {
         uint64 words[4] = {(uint64)block + 1, (uint64)iteration[0], 0, 0};
@@ -36,6 +37,7 @@ KERNEL(dropout)(Global<float> y, Global<float> mask, Global<const float> x, Glob
 
 // multiply: y *= mask, dropout's way back
 KERNEL(multiply)(Global<float> y, Global<const float> mask, Global<const int> live, long long batch, long long row) {
+    begin();
     long long count = live_rows(live, batch, 1) * row;
     for (long long e = first_element(); e < count; e += element_stride()) y[e] = y[e] * mask[e];
 }

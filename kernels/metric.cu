@@ -7,6 +7,7 @@
 KERNEL(metric)(Global<float> values, Global<float> counts, Global<const float> t, Global<const float> p,
                Global<const float> weights, Global<const int> live, long long batch, long long outputs,
                long long lanes, long long kind) {
+    begin();
     long long r = first_element() / lanes, rows = live_rows(live, batch, 1), base = r * outputs;
     int lane = thread_index() % (int)lanes, end = r < rows ? (int)outputs : 0;
     float weight = r < rows ? (weights ? weights[r] : 1.0f) : 0.0f;

@@ -4,6 +4,7 @@
 #include "primitives.cuh"
 
 KERNEL(penalty)(Global<float> partial, Global<float> dw, Global<const float> w, long long count, float l1, float l2) {
+    begin();
     SHARED(float, sums, THREADS);
     float sum = 0.0f;
     for (long long e = first_element(); e < count; e += element_stride()) {

@@ -34,6 +34,17 @@ typedef unsigned long long uint64;
 #define INFINITY __int_as_float(0x7f800000)
 #endif
 
+// DEPENDENT: the kernel was launched to start while the one before it ends (a candidate, see gpumlp/candidates.py). What
+// that one wrote may be read, and what it read be written, from here on: every kernel's first line.
+#ifndef DEPENDENT
+#define DEPENDENT 0
+#endif
+DEVICE void begin() {
+#if DEPENDENT && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 DEVICE int thread_index() { return threadIdx.x; }
 DEVICE long long block_index() { return blockIdx.x; }
 DEVICE int block_row() { return blockIdx.y; }

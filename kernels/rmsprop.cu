@@ -23,6 +23,7 @@ struct Rmsprop {
 
 KERNEL(rmsprop)(Global<float> params, Global<const float> grads, Global<float> v, Global<float> u, Global<float> mean,
                 Global<const float> scalars, long long count, float keep, float momentum, float epsilon) {
+    begin();
     Rmsprop rule{scalars[0], scalars[1], keep, momentum, epsilon, bool(u), bool(mean)};
     float4 none = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     long long quads = VECTOR ? count / 4 : 0;

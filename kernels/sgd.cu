@@ -5,6 +5,7 @@
 
 KERNEL(sgd)(Global<float> params, Global<const float> grads, Global<float> u, Global<const float> scalars,
             long long count, float momentum, long long nesterov) {
+    begin();
     Sgd sgd{scalars[0], scalars[1], momentum, bool(u), nesterov != 0};
     long long quads = VECTOR ? count / 4 : 0;
     for (long long q = first_element(); q < quads; q += element_stride()) {

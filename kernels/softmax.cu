@@ -6,6 +6,7 @@
 
 KERNEL(softmax_forward)(Global<float> y, Global<const float> z, Global<const int> live, long long rows,
                         long long multiple, long long row, long long lanes) {
+    begin();
     long long r = first_element() / lanes, count = live_rows(live, rows, multiple);
     int end = r < count ? (int)row : 0;  // groups without a row still take part in the shuffles
     softmax_row(y + r * row, z + r * row, end, thread_index() % (int)lanes, (int)lanes);
@@ -13,6 +14,7 @@ KERNEL(softmax_forward)(Global<float> y, Global<const float> z, Global<const int
 
 KERNEL(softmax_backward)(Global<float> dy, Global<const float> y, Global<const int> live, long long rows,
                          long long multiple, long long row, long long lanes) {
+    begin();
     long long r = first_element() / lanes, count = live_rows(live, rows, multiple);
     int end = r < count ? (int)row : 0;
     softmax_slope_row(dy + r * row, y + r * row, end, thread_index() % (int)lanes, (int)lanes);

@@ -17,6 +17,7 @@ struct Run {
 KERNEL(gather)(Global<float> x_batch, Global<float> y_batch, Global<float> w_batch, Global<int> live,
                Global<float> scalars, Global<long long> counters, Global<const Run> runs, long long slot,
                long long features, long long targets, long long training) {
+    begin();
     const Run run = runs[0];
     long long index = counters[0] + slot, start = (run.first + index) * run.batch;
     long long rows = run.samples - start < run.batch ? run.samples - start : run.batch;
@@ -39,6 +40,7 @@ KERNEL(gather)(Global<float> x_batch, Global<float> y_batch, Global<float> w_bat
 // reduce: results[step][series] = sum of values[series][slot][:], in double; one block per (slot, series)
 KERNEL(reduce)(Global<const Run> runs, Global<const long long> counters, Global<const float> values, long long slots,
                long long length) {
+    begin();
     SHARED(double, sums, THREADS);
     const Run run = runs[0];
     long long base = (block_row() * slots + block_index()) * length;
@@ -55,5 +57,6 @@ KERNEL(reduce)(Global<const Run> runs, Global<const long long> counters, Global<
 
 // advance: the graph's steps are done
 KERNEL(advance)(Global<long long> counters, long long steps) {
+    begin();
     if (first_element() == 0) counters[0] = counters[0] + steps;
 }

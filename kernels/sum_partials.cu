@@ -5,6 +5,7 @@
 
 KERNEL(sum_partials)(Global<float> dw, Global<float> db, Global<const float> partial, long long splits,
                      long long inputs, long long outputs) {
+    begin();
     long long weights = inputs * outputs, stride = weights + outputs, count = db ? stride : weights;
     for (long long e = first_element(); e < count; e += element_stride()) {
         float sum = partial[e];

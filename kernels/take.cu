@@ -6,6 +6,7 @@
 
 KERNEL(take)(Global<float> out, Global<const float> source, Global<const long long> rows, long long count,
              long long width) {
+    begin();
     for (long long e = first_element(); e < count * width; e += element_stride())
         out[e] = source[rows[e / width] * width + e % width];
 }

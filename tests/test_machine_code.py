@@ -194,7 +194,7 @@ def test_variants_are_told_apart_by_whatever_differs(machine_code):
     from gpumlp.backends.cuda_backend import TILES
 
     small = TILES["small"].defines
-    assert resources.variant_name({**small, "VECTOR": 1, "KIND": 3}) == "small, 16-byte access, kind 3"
+    assert resources.variant_name({**small, "VECTOR": 1, "KIND": 3}) == "small, 16-byte access, elu"
     assert resources.variant_name({**small, "VECTOR": 0}) == "small"
     assert "block_k 48" in resources.variant_name({**small, "BLOCK_K": 48})
     names = [name for name in machine_code.texts(ROOT, "sm_90a") if name[0] != "fit.cu"]

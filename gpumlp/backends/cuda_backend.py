@@ -103,6 +103,7 @@ class CudaBackend(DeviceBackend):
         self.run_words = 6 * runtime.pointer_words + 5  # of the struct Run in step.cu
         self.tile: str | None = None  # the name of the tile to use for everything; None: chosen by shape
         self._tries = candidates.chosen()
+        self._everywhere = {"DEPENDENT": 1} if "dependent" in self._tries else {}
         self._live: Array | None = None
         self._batch = 0
         self._iteration: Array | None = None
@@ -121,7 +122,7 @@ class CudaBackend(DeviceBackend):
 
     def _launch(self, file: str, function: str, defines: dict[str, int], blocks: int, *arguments: Any) -> None:
         if blocks > 0:
-            self.runtime.launch(file, function, defines, (blocks, 1), arguments)
+            self.runtime.launch(file, function, {**defines, **self._everywhere}, (blocks, 1), arguments)
 
     def _elementwise(
         self, file: str, function: str, count: int, *arguments: Any, vector: bool = False, most: int = 16
@@ -340,7 +341,7 @@ class CudaBackend(DeviceBackend):
     def reduce(self, run: Array, counters: Array, values: Array, steps: int) -> None:
         """Sum values[series, slot, :] of the first ``steps`` slots into the run's results."""
         series, slots, length = values.shape
-        defines = {"THREADS": THREADS, "VECTOR": 0}
+        defines = {"THREADS": THREADS, "VECTOR": 0, **self._everywhere}
         self.runtime.launch("step.cu", "reduce", defines, (steps, series), (run, counters, values, slots, length))
 
     def advance(self, counters: Array, steps: int) -> None:

@@ -182,7 +182,7 @@ class CudaRuntime:
         if self._thread.recorded is not None:
             self._thread.recorded.append(arguments)
         try:
-            config = self._config(grid, int(defines["THREADS"]), shared, cooperative)
+            config = self._config(grid, int(defines["THREADS"]), shared, cooperative, "DEPENDENT" in defines)
             with self.current():
                 self._allow(kernel, (file, function, *defines.values()), shared)
                 launch(self._stream(), config, kernel, *packed)
@@ -191,12 +191,17 @@ class CudaRuntime:
         if self.step_by_step:
             self.synchronize()
 
-    def _config(self, grid: tuple[int, int], threads: int, shared: int, cooperative: bool) -> LaunchConfig:
-        key = (grid, threads, shared, cooperative)
+    def _config(
+        self, grid: tuple[int, int], threads: int, shared: int, cooperative: bool, dependent: bool
+    ) -> LaunchConfig:
+        dependent = dependent and int(re.sub(r"\D", "", self.arch)) >= 90  # older ones start one after the other
+        key = (grid, threads, shared, cooperative, dependent)
         config = self._configs.get(key)
         if config is None:
-            more = {"is_cooperative": True} if cooperative else {}  # which older versions of cuda.core do not know
-            config = self._configs[key] = LaunchConfig(grid=grid, block=threads, shmem_size=shared, **more)
+            config = self._configs[key] = LaunchConfig(
+                grid=grid, block=threads, shmem_size=shared, is_cooperative=cooperative,
+                programmatic_stream_serialization=dependent,
+            )  # fmt: skip
         return config
 
     def _allow(self, kernel: Any, key: Any, shared: int) -> None:

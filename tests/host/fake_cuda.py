@@ -193,8 +193,12 @@ class FakeCuda:
                 return types.SimpleNamespace(get_kernel=lambda function: Kernel(*json.loads(code), function))
 
         class LaunchConfig(types.SimpleNamespace):
-            def __init__(self, grid: Any, block: int, shmem_size: int = 0, is_cooperative: bool = False) -> None:
+            def __init__(
+                self, grid: Any, block: int, shmem_size: int = 0, is_cooperative: bool = False,
+                programmatic_stream_serialization: bool = False,
+            ) -> None:  # fmt: skip
                 super().__init__(grid=grid, block=block, shared=shmem_size, cooperative=is_cooperative)
+                self.dependent = programmatic_stream_serialization
 
         def launch(stream: Any, config: Any, kernel: Any, *arguments: Any) -> None:
             assert stream == (fake.streams[-1].ptr or 1), "not CuPy's current stream"

@@ -92,6 +92,7 @@ template <class T> using Array = host::Pointer<T>;
 
 // ---- the primitives -------------------------------------------------------------------------------------------------
 
+inline void begin() {}
 inline int thread_index() { return host::s.current; }
 inline long long block_index() { return host::s.block->index % host::s.grid_x; }
 inline int block_row() { return int(host::s.block->index / host::s.grid_x); }
