@@ -186,7 +186,7 @@ class CudaRuntime:
             with self.current():
                 self._allow(kernel, (file, function, *defines.values()), shared)
                 launch(self._stream(), config, kernel, *packed)
-        except Exception as error:  # cuda.core's own types differ from version to version
+        except Exception as error:  # cuda.core's own types are no part of its API
             raise KernelError(f"{function} could not be launched on cuda:{self.index}: {error}") from error
         if self.step_by_step:
             self.synchronize()
@@ -195,8 +195,8 @@ class CudaRuntime:
         key = (grid, threads, shared, cooperative)
         config = self._configs.get(key)
         if config is None:
-            more = {"is_cooperative": True} if cooperative else {}  # which older versions of cuda.core do not know
-            config = self._configs[key] = LaunchConfig(grid=grid, block=threads, shmem_size=shared, **more)
+            config = LaunchConfig(grid=grid, block=threads, shmem_size=shared, is_cooperative=cooperative)
+            self._configs[key] = config
         return config
 
     def _allow(self, kernel: Any, key: Any, shared: int) -> None:
