@@ -106,6 +106,12 @@ def test_an_entry_is_compiled_once_and_by_all_that_matters(tmp_path, monkeypatch
     assert len(calls) == 5
 
 
+def test_what_says_nothing_of_where_it_runs_is_the_device_s():
+    """So that the whole-fit kernel's lambdas are compiled by older NVRTCs as well, which take them for the host's."""
+    text = 'int two() { return 2; }\nextern "C" __global__ void take(int *n) { *n = two(); }\n'
+    assert compiler.compile_text(text, "sm_90")[0].startswith(b"\x7fELF")
+
+
 SOURCE = "KERNEL(take)(int n) {\n}\nKERNEL(give)(int n) {\n}\n"
 PTX = b".version 8.0\n.visible .entry take(\n.visible .entry give(\n"
 

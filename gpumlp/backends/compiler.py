@@ -24,7 +24,8 @@ One = TypeVar("One")
 
 OLDEST = 75  # compute capability times ten: Turing. Older ones lack what the kernels' tiles are made for, and testers
 # No fast math: division, square root and denormals as IEEE 754 has them, which is what the CPU computes.
-OPTIONS = {"std": "c++17"}
+# To NVRTC before 13.2 a lambda without parameters' types is the host's, and cannot be compiled, unless told otherwise.
+OPTIONS = {"std": "c++17", "device_as_default_execution_space": True}
 
 
 def text_of(file: str, defines: Defines) -> str:
