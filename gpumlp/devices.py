@@ -15,13 +15,12 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from gpumlp.errors import DeviceUnavailable, warn_once
+from gpumlp.errors import INSTALL, DeviceUnavailable, warn_once
 
 # What GPUMLP_KERNELS may say. auto is the package's CUDA C++ on a GPU; on the CPU it is NumPy for short jobs, and
 # kernels compiled by Numba for long ones.
 FAMILIES = ("auto", "cuda", "numba", "numpy")
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so")
-INSTALL = "Install gpumlp with the extra for your driver: pip install 'gpumlp[cuda13]' (or 'gpumlp[cuda12]')."
 
 
 @dataclass(frozen=True)
@@ -108,10 +107,12 @@ def gpu_problem(index: int = 0) -> str | None:
         import cupyx  # noqa: F401
     except Exception as error:  # a wheel for another CUDA fails with whatever its libraries fail with
         return f"CuPy cannot be imported ({type(error).__name__}: {error}). {INSTALL}"
+    from gpumlp.backends.compiler import OLDEST, architectures, check_core
+
     try:
-        import cuda.core  # noqa: F401
-    except Exception as error:
-        return f"cuda.core cannot be imported ({type(error).__name__}: {error}). {INSTALL}"
+        check_core()
+    except DeviceUnavailable as error:
+        return str(error)
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
@@ -121,8 +122,6 @@ def gpu_problem(index: int = 0) -> str | None:
             f"the driver shows {count} GPUs, counted from 0, and number {index} is none of them. "
             "CUDA_VISIBLE_DEVICES may hide some; python -m gpumlp info lists what there is."
         )
-    from gpumlp.backends.compiler import OLDEST, architectures
-
     capability = int(cupy.cuda.Device(index).compute_capability)
     if capability < OLDEST:
         return (

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 PACKAGE = str(Path(__file__).parent)
+INSTALL = "Install gpumlp with the extra for your driver: pip install 'gpumlp[cuda13]' (or 'gpumlp[cuda12]')."
 
 
 class DeviceUnavailable(RuntimeError):

@@ -1,4 +1,4 @@
-"""Every operation of NumbaBackend in Numba's simulator, against the NumPy backend in float64.
+"""Every operation of NumbaBackend in numba-cuda's simulator, against the NumPy backend in float64.
 
 `test_numba_kernels.py` runs this file in a process of its own, with NUMBA_ENABLE_CUDASIM=1. The simulator makes every
 CUDA thread a Python thread, so sizes are small and, but for one check, blocks too: that brings more tiles, not fewer.
@@ -13,6 +13,7 @@ import types
 import numpy as np
 import pytest
 from host.runtime import HostRuntime, poison
+from numba import cuda
 from numba.cuda.simulator import kernel as simulator
 from numba.cuda.simulator.kernelapi import Dim3
 
@@ -25,6 +26,8 @@ from gpumlp.engine.network import describe
 from gpumlp.engine.program import LoopProgram
 from gpumlp.errors import KernelError
 from gpumlp.utils import set_random_seed
+
+assert cuda.implementation == "NVIDIA" and cuda.config.ENABLE_CUDASIM, cuda.__file__
 
 SMALL = {"TILE = 16": "TILE = 8", "ROW_THREADS = 128": "ROW_THREADS = 32", "\nTHREADS = 256": "\nTHREADS = 32"}
 
@@ -61,7 +64,7 @@ class Thread(threading.Thread):
 
 
 class Block:
-    """One block, in place of the simulator's: its threads take turns, where Numba's would contend for the interpreter.
+    """One block, in place of the simulator's: its threads take turns, where its own would contend for the interpreter.
 
     Their order is drawn by chance, what another block left in shared memory is forgotten, and all that have not ended
     must meet at every barrier.

@@ -193,13 +193,6 @@ def test_a_cooperative_launch_of_too_many_blocks_is_a_kernel_error(fake, runtime
         take_rows(runtime, 0, True, blocks=9)
 
 
-def test_a_cuda_core_that_knows_no_cooperative_launches_is_a_kernel_error(fake, monkeypatch):
-    runtime = fake.module.CudaRuntime(0)
-    monkeypatch.setattr(fake.module, "LaunchConfig", lambda grid, block, shmem_size: None)
-    with pytest.raises(KernelError, match=r"take could not be launched.*is_cooperative"):
-        take_rows(runtime, 0, True)
-
-
 def test_a_recording_keeps_its_arrays_alive(fake):
     runtime = fake.module.CudaRuntime(0)
     backend = CudaBackend(runtime)
@@ -341,6 +334,29 @@ def test_missing_packages_are_told(fake, monkeypatch):
     assert "cuda.core cannot be imported" in problem() and "gpumlp[cuda13]" in problem()
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert "CuPy cannot be imported" in problem()
+
+
+@pytest.mark.parametrize("version", ["0.7.0", "1.1.1", "2.0.0", "10.2.0"])
+def test_a_cuda_core_of_another_version_is_told_and_nothing_is_computed_with_it(fake, monkeypatch, version):
+    import sys
+
+    monkeypatch.setattr(sys.modules["cuda.core"], "__version__", version)
+    monkeypatch.setattr(devices, "gpu_problem", problem)
+    monkeypatch.setattr(errors, "_said", set())
+    words = rf"cuda\.core {version} is installed.*pip install 'cuda-core>=1\.2,<2'"
+    with pytest.raises(DeviceUnavailable, match=words):
+        devices.resolve("cuda")
+    with pytest.warns(UserWarning, match=words):
+        assert devices.resolve("auto").name == "cpu"
+    assert f"cuda.core {version} is installed" in cli.smoke_compile()
+
+
+@pytest.mark.parametrize("version", ["1.2.0", "1.12.0", "1.3.0.dev1+g0"])
+def test_a_cuda_core_that_will_do_is_no_problem(fake, monkeypatch, version):
+    import sys
+
+    monkeypatch.setattr(sys.modules["cuda.core"], "__version__", version)
+    assert problem() is None
 
 
 def test_a_missing_nvrtc_is_told(fake, monkeypatch):

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from gpumlp import kernel_sources
 from gpumlp.backends.disk_cache import DiskCache, symbols
 from gpumlp.backends.runtime import Defines
-from gpumlp.errors import DeviceUnavailable
+from gpumlp.errors import INSTALL, DeviceUnavailable
 
 One = TypeVar("One")
 
@@ -34,6 +34,18 @@ def text_of(file: str, defines: Defines) -> str:
     return "".join(f"#define {k} {v}\n" for k, v in sorted(defines.items())) + kernel_sources.expanded(file)
 
 
+def check_core() -> None:
+    """Raise DeviceUnavailable where cuda.core cannot be imported, or is of a version that lacks what is used of it."""
+    try:
+        from cuda.core import __version__ as version
+    except Exception as error:  # a part of it may be missing, or be for another CUDA
+        raise DeviceUnavailable(f"cuda.core cannot be imported ({type(error).__name__}: {error}). {INSTALL}") from error
+    if not (1, 2) <= tuple(int(part) for part in version.split(".")[:2]) < (2, 0):  # as in pyproject.toml
+        raise DeviceUnavailable(
+            f"cuda.core {version} is installed, which gpumlp cannot use: pip install 'cuda-core>=1.2,<2'."
+        )
+
+
 def architectures() -> list[int]:
     """Return what the installed NVRTC compiles for, as compute capability times ten; DeviceUnavailable without it."""
     try:
@@ -42,8 +54,7 @@ def architectures() -> list[int]:
         return [int(a) for a in nvrtc.nvrtcGetSupportedArchs()[1]]
     except Exception as error:  # not installed, or its library cannot be loaded: each in its own way
         raise DeviceUnavailable(
-            f"NVRTC, which compiles the kernels, cannot be used ({type(error).__name__}: {error}). "
-            "Install it with gpumlp: pip install 'gpumlp[cuda12]' or 'gpumlp[cuda13]'."
+            f"NVRTC, which compiles the kernels, cannot be used ({type(error).__name__}: {error}). {INSTALL}"
         ) from error
 
 
@@ -86,10 +97,10 @@ def compile_text(text: str, arch: str, name: str = "kernel", report: bool = Fals
 
     RuntimeError, with the compiler's words, where it does not compile.
     """
+    check_core()
     from cuda.core import Program, ProgramOptions
 
-    more = {"ptxas_options": ["-v"]} if report else {}  # which older versions of cuda.core do not know
-    options = ProgramOptions(name=name, arch=arch, **OPTIONS, **more)
+    options = ProgramOptions(name=name, arch=arch, ptxas_options=["-v"] if report else None, **OPTIONS)
     log = io.StringIO()
     try:
         code = Program(text, "c++", options).compile("ptx" if arch.startswith("compute") else "cubin", logs=log)

@@ -186,7 +186,7 @@ class CudaRuntime:
             with self.current():
                 self._allow(kernel, (file, function, *defines.values()), shared)
                 launch(self._stream(), config, kernel, *packed)
-        except Exception as error:  # cuda.core's own types differ from version to version
+        except Exception as error:  # cuda.core's own types are no part of its API
             raise KernelError(f"{function} could not be launched on cuda:{self.index}: {error}") from error
         if self.step_by_step:
             self.synchronize()

@@ -2,8 +2,8 @@
 
 Numba is imported when the first backend is made. It compiles a kernel for the types of its arguments at the first
 launch, so types are few: arrays are C-contiguous, integers int64, reals float32, and where an operation goes without an
-array another one stands in its place, with a flag of zero. Under NUMBA_ENABLE_CUDASIM=1 the same kernels run in Numba's
-simulator on NumPy's arrays. float32 only.
+array another one stands in its place, with a flag of zero. Under NUMBA_ENABLE_CUDASIM=1 the same kernels run in the
+simulator of numba-cuda on NumPy's arrays. float32 only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gpumlp.backends.device_backend import (
     loss_number,
     metric_number,
 )
-from gpumlp.errors import DeviceUnavailable, KernelError
+from gpumlp.errors import INSTALL, DeviceUnavailable, KernelError
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.regularizers import L1L2
@@ -36,17 +36,20 @@ Array = Any
 
 @functools.cache
 def load_kernels() -> Any:
-    """Return kernels/numba_cuda.py as a module; DeviceUnavailable where Numba cannot be imported."""
+    """Return kernels/numba_cuda.py as a module; DeviceUnavailable where numba-cuda cannot be imported."""
     path = kernel_sources.folder() / "numba_cuda.py"
     spec = importlib.util.spec_from_file_location("gpumlp_numba_cuda", path)
     assert spec is not None and spec.loader is not None
     module: Any = importlib.util.module_from_spec(spec)
     try:
+        from numba import cuda
+
+        if cuda.implementation != "NVIDIA":  # numba-cuda puts itself in the place of the one in Numba
+            raise ImportError("numba.cuda is Numba's own, which is deprecated")
         spec.loader.exec_module(module)
     except ImportError as error:
         raise DeviceUnavailable(
-            f"The Numba kernels need Numba with CUDA, which cannot be imported: {error}. "
-            "Install it with pip install 'gpumlp[cuda12]' or 'gpumlp[cuda13]', as your driver has it."
+            f"The Numba kernels need numba-cuda, which cannot be imported: {error}. {INSTALL}"
         ) from error
     # A small layer fills a few multiprocessors only, and Numba would warn at each launch; nothing can be done about it.
     module.cuda.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0

@@ -209,6 +209,7 @@ class FakeCuda:
                 fake.execute(*job)
 
         module = types.ModuleType("cuda.core")
+        module.__version__ = "1.2.0"  # type: ignore[attr-defined]
         module.Device = lambda index: types.SimpleNamespace(set_current=lambda: None)  # type: ignore[attr-defined]
         module.LaunchConfig = LaunchConfig  # type: ignore[attr-defined]
         module.Stream = types.SimpleNamespace(from_handle=lambda pointer: pointer)  # type: ignore[attr-defined]
