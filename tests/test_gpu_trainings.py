@@ -1,8 +1,5 @@
 """The GPU benchmarks' trainings, first minute and machine code made beforehand, on a GPU that the host plays."""
 
-import json
-import re
-
 import numpy as np
 import pytest
 from host.runtime import HostRuntime, broken
@@ -122,30 +119,31 @@ def test_what_the_sanitizer_looks_at_runs_on_the_host(host_gpu):
 def brief(scripts, monkeypatch):
     """The first minute's script, with less to do."""
     import first
+    import whole_runs
 
-    for name, value in {"REPEATS": 2, "SIZES": (3, 64, 64, 1), "BATCH": 8, "STEPS": 2}.items():
-        monkeypatch.setattr(first, name, value)
+    monkeypatch.setattr(first, "REPEATS", 2)
+    monkeypatch.setattr(first, "FIT", whole_runs.Run((3, 64, 64, 1), 8, 16))
     return first
 
 
-def test_the_first_minute_finds_what_works(brief, host_gpu, monkeypatch, capsys, tmp_path):
+def test_the_first_minute_finds_what_works(brief, host_gpu, monkeypatch, capsys):
     import report
+    import whole_runs
 
     first = brief
     monkeypatch.setattr("environment.gpu", lambda: "a GPU")
     monkeypatch.setattr(report, "need_gpu", lambda: None)
-    monkeypatch.setattr(first, "CHECKSUMS", tmp_path / "checksums.json")
+    right = whole_runs.fitted(first.FIT, "cuda").checksum()
+    monkeypatch.setattr(whole_runs, "committed", lambda: {first.FIT.name: right, "another": "1"})
     assert first.main() == 0
     said = capsys.readouterr().out
     assert len(said.splitlines()) <= 10 and "4 of 4 work" in said and "FAILED" not in said
     assert "kernel: right" in said and "graph: right" in said and "whole fit: right" in said
-    checksum = re.search(r"checksum: ([0-9a-f]{64}); none is committed", said)[1]
-    backend = devices.resolve("cuda").backend()
-    for committed, passes in ((checksum, True), ("0" * 64, False)):
-        first.CHECKSUMS.write_text(json.dumps({first.FIT: committed, "another": "1"}))
-        assert first.tried(first.one_fit, backend) == passes
-        said = capsys.readouterr().out
-        assert f"checksum: {checksum}; committed: {committed}" in said and ("FAILED" in said) != passes
+    assert f"checksum: {right}; committed: {right}" in said
+    monkeypatch.setattr(whole_runs, "committed", lambda: {first.FIT.name: "0" * 64})
+    assert not first.tried(first.one_fit, devices.resolve("cuda").backend())
+    said = capsys.readouterr().out
+    assert f"checksum: {right}; committed: {'0' * 64}" in said and "FAILED" in said
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # that it was given up

@@ -1,29 +1,24 @@
 """Whether things work at all on this GPU, in about ten lines: versions, one kernel, one graph, one whole fit.
 
 Each is held against what it must give, and timed once by the host's clock. The whole fit starts from numbers that every
-machine makes alike, so that a digest of its weights can be held against ``benchmarks/checksums.json``.
+machine makes alike, and must end with the bits that host execution gave (whole_runs.py).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import environment
 import numpy as np
 import report
+import whole_runs
 from gpu_contenders import not_given_up
 
-CHECKSUMS = Path(__file__).parents[1] / "checksums.json"  # of a network's weights after its fit, by the fit's name
-SIZES, BATCH, STEPS, EPOCHS = (16, 64, 64, 1), 64, 10, 2
-FIT = f"{'-'.join(map(str, SIZES))}, relu, Adam, batch {BATCH}, {EPOCHS} epochs of {STEPS} steps"
+FIT = whole_runs.FIRST
 REPEATS = 100  # of a launch, for its time
 COUNT = 4096  # numbers
 AGREES = 1e-3  # relative, of the last loss to NumPy's in float64
@@ -79,61 +74,19 @@ def one_graph(backend: Any) -> Iterator[str]:
     yield f"graph: right; first replayed in {first:.2f} s, {each:.1f} us a replay"
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A model's first fit: its losses and weights, the seconds it took; and microseconds a step of the second."""
-
-    program: str
-    losses: list[float]
-    weights: list[np.ndarray]
-    seconds: float
-    step: float
-
-    def checksum(self) -> str:
-        """Return a digest of the weights, each as little-endian float32, in order."""
-        return hashlib.sha256(b"".join(w.astype("<f4").tobytes() for w in self.weights)).hexdigest()
-
-
-def fitted(device: str, dtype: str = "float32") -> Fitted:
-    """Fit the network twice, the second time as one that goes on."""
-    from gpumlp import layers, models
-
-    rng = np.random.default_rng(0)
-
-    def exact(*shape: int) -> np.ndarray:  # the same everywhere: nothing is rounded, no library's function is asked
-        return (rng.integers(-64, 65, shape) / 256).astype(np.float32)
-
-    *hidden, last = SIZES[1:]
-    stack = [layers.Dense(n, "relu") for n in hidden]
-    model = models.Sequential([layers.Input((SIZES[0],)), *stack, layers.Dense(last)], dtype=dtype)
-    model.compile("adam", "mse", device=device)
-    model.set_weights([exact(*w.shape) for w in model.get_weights()])
-    x = 4 * exact(STEPS * BATCH, SIZES[0])
-    y = x[:, :1] * x[:, 1:2]
-    how: dict[str, Any] = {"batch_size": BATCH, "epochs": EPOCHS, "shuffle": False, "verbose": 0}
-    began = time.perf_counter()
-    losses = model.fit(x, y, **how).history["loss"]
-    seconds, weights = time.perf_counter() - began, model.get_weights()
-    began = time.perf_counter()
-    model.fit(x, y, **how)
-    step = 1e6 * (time.perf_counter() - began) / (STEPS * EPOCHS)
-    return Fitted(model.program, losses, weights, seconds, step)
-
-
 def one_fit(backend: Any) -> Iterator[str]:
     """Train a network that the whole-fit kernel is made for, there and by NumPy in float64."""
-    found, truth = fitted("cuda"), fitted("cpu", "float64")
-    yield f"whole fit, {FIT}: {not_given_up(found.program)}"
+    found, truth = whole_runs.fitted(FIT, "cuda"), whole_runs.fitted(FIT, "cpu", "float64")
+    yield f"whole fit, {FIT.name}: {not_given_up(found.program)}"
     loss, wanted = found.losses[-1], truth.losses[-1]
     if not found.program.startswith("whole-fit kernel"):
         raise RuntimeError("the whole-fit kernel was expected to train it")
     if not abs(loss - wanted) <= AGREES * wanted:
         raise RuntimeError(f"its last loss is {loss:.7g}, and NumPy's {wanted:.7g}")
     yield f"whole fit: right, loss {loss:.7g}; ready in {found.seconds:.2f} s, {found.step:.1f} us a step"
-    checksum = found.checksum()
-    committed = json.loads(CHECKSUMS.read_text()).get(FIT) if CHECKSUMS.exists() else None
-    yield f"checksum: {checksum}; " + ("none is committed" if committed is None else f"committed: {committed}")
-    if committed not in (None, checksum):
+    checksum, committed = found.checksum(), whole_runs.committed()[FIT.name]
+    yield f"checksum: {checksum}; committed: {committed}"
+    if committed != checksum:
         raise RuntimeError("the checksum of its weights is not the one that is committed")
 
 

@@ -29,7 +29,6 @@ sys.path.append(str(environment.ROOT / "tests"))
 import fit_cases
 import nvrtcs
 import run
-from gpu_contenders import SLOW
 from host.runtime import HostRuntime
 from suites import SUITES
 from workloads import Workload
@@ -97,9 +96,9 @@ def tested(gpu: Listing) -> None:
 
 def trained(gpu: Listing) -> None:
     """Have our contenders of every training benchmark take a turn, of a single step, that computes nothing."""
-    for suite in ("gpu step", "gpu fit", "gpu ensemble"):
+    for suite in ("gpu step", "gpu compiled", "gpu fit", "gpu ensemble"):
         contenders, workloads = SUITES[suite]
-        ours = [make for name, (make, _) in contenders.items() if name.startswith(OURS) and name not in SLOW]
+        ours = [make for name, (make, _) in contenders.items() if name.startswith(OURS) and "Numba" not in name]
         for workload in filter(lambda w: fits(w, gpu), workloads.values()):
             for make in ours:
                 with idle(gpu), mock.patch.dict(os.environ):
@@ -113,10 +112,14 @@ def fits(workload: Workload, gpu: Listing) -> bool:
 
 def others(gpu: Listing) -> None:
     """Have the fits of the sanitizer and of the first minute begin."""
-    import first
     import sanitized
+    import whole_runs
 
-    for fit in (lambda: sanitized.losses("tags"), lambda: sanitized.losses("barrier"), lambda: first.fitted("cuda")):
+    for fit in (
+        lambda: sanitized.losses("tags"),
+        lambda: sanitized.losses("barrier"),
+        lambda: whole_runs.fitted(whole_runs.FIRST, "cuda"),
+    ):
         with idle(gpu), contextlib.suppress(RuntimeError):  # what has not run is not what it should be
             fit()
 
