@@ -103,6 +103,7 @@ def failing(at):
     return Failing()
 
 
+@pytest.mark.filterwarnings("ignore:The whole-fit kernel can:UserWarning")
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("at", [1, 2, 5])
 def test_steps_of_a_launch_that_fails_are_done_by_graphs_once(as_gpu, monkeypatch, at, streamed):

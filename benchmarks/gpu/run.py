@@ -54,7 +54,7 @@ PARTS = (
     Part("check", ("-m", "gpumlp", "check"), 40, "gpu_check.txt", True),
     Part("micro", (str(HERE / "microbench.py"),), 40, "gpu_micro.csv"),
     Part("sanitizer", (str(HERE / "sanitize.py"),), 75, "gpu_sanitizer.txt", True),
-    Part("training", (str(HERE / "training.py"),), 150, "gpu_training.csv", True, elastic=True),
+    Part("training", (str(HERE / "training.py"),), 140, "gpu_training.csv", True, elastic=True),
     Part("ensemble", (str(HERE / "ensemble.py"),), 60, "gpu_ensemble.csv", True, elastic=True),
     Part("kernels", (str(HERE / "kernels.py"),), 50, "gpu_kernels.csv", elastic=True),
 )

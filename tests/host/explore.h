@@ -5,8 +5,9 @@
 // choices; the launch is run again for every script, depth first. A state that was seen before is not gone on from:
 // what follows from it has been tried, or will be. A thread's state is what its loads have given it, as it has nothing
 // else to go by; so a digest of that, of the memory and of the stores on their way stands for the state. A thread that
-// polls sleeps until something lands where it looks, and a round that found too little leaves no trace in its state
-// (packets.h): so there are finitely many executions, and a count of rounds must not decide anything in the kernel.
+// polls sleeps until something lands where it looks, and has forgotten what a place gave it when it looks there again
+// (packets.h): so there are finitely many executions. Neither a count of rounds nor what came first may decide anything
+// in the kernel.
 #pragma once
 #include <unordered_set>
 
@@ -24,18 +25,14 @@ struct Exploration {
 };
 inline Exploration exploration;
 
-inline uint64 mixed(uint64 a, uint64 b) {
-    a = (a ^ b) * 0x9E3779B97F4A7C15ull;
-    a = (a ^ a >> 32) * 0xD6E8FEB86659FD93ull;
-    return a ^ a >> 29;
-}
 inline uint64 digest() {
     uint64 sum = 0;
     for (int b = 0; b < s.live; ++b)
         for (int t = 0; t < s.threads; ++t) {
             const Fiber &fiber = s.blocks[b].fibers[t];
             uint64 own = mixed(mixed(thread_key(b, t) + 1, fiber.history), fiber.status);
-            for (const Watch &watch : fiber.watched) own = mixed(own, watch.version == watch.place->version);
+            for (const Watch &watch : fiber.watched)
+                own = mixed(mixed(mixed(own, watch.address), watch.value), watch.version == watch.place->version);
             sum += own;
         }
     for (size_t i = 0; i < stores.size(); ++i) {

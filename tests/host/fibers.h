@@ -65,11 +65,16 @@ inline uint64 thread_key(long long block, int thread) { return uint64(block) << 
 
 constexpr size_t STACK = 64 * 1024;
 enum Status { READY, AT_BARRIER, AT_SHUFFLE, POLLING, DONE };
+inline uint64 mixed(uint64 a, uint64 b) {
+    a = (a ^ b) * 0x9E3779B97F4A7C15ull;
+    a = (a ^ a >> 32) * 0xD6E8FEB86659FD93ull;
+    return a ^ a >> 29;
+}
 struct Place;  // of a packet or a counter: packets.h
 struct Watch {
     Place *place;
     uint32 version;  // how often it had changed when the thread looked
-    uint64 history;  // the thread's before that
+    uint64 address, value = 0;  // of the place, and a digest of what it gave
 };
 struct Fiber {
     void *sp = nullptr;
@@ -82,7 +87,7 @@ struct Fiber {
     std::string polled;          // the last of them, in words
     uint32 ticket = 0;           // how often it was woken
     bool at_load = false;        // what it does next is a load that other blocks' stores may change
-    uint64 history = 0;          // a digest of all that such loads have given it: decides what it does, so its state
+    uint64 history = 0;          // a digest of what such loads gave it before those: decides what it does, so its state
 };
 struct Warp {
     int lanes = 0, arrived = 0;
@@ -138,10 +143,17 @@ inline void wake(Block &block, int thread) {
     ++block.fibers[thread].ticket;
     make_ready(block, thread);
 }
+// What a thread has seen at the places where it looked is history, in whatever order it came to see it.
+inline void conclude(Fiber &fiber) {
+    uint64 sum = 0;
+    for (const Watch &watch : fiber.watched) sum += mixed(watch.address, watch.value);
+    if (!fiber.watched.empty()) fiber.history = mixed(fiber.history, sum);
+    fiber.watched.clear();
+}
 // The thread did what others may wait for.
 inline void progress() {
     s.idle_rounds = 0;
-    running().watched.clear();
+    conclude(running());
 }
 
 [[noreturn]] inline void fail(const std::string &what) {
@@ -203,7 +215,7 @@ inline void meet() {
         for (int t = 0; t < s.threads; ++t) {
             Fiber &fiber = block.fibers[t];
             if (!fiber.acquired.empty()) block.clock.join(fiber.acquired), fiber.acquired.clear();
-            fiber.watched.clear();
+            conclude(fiber);
             make_ready(block, t);
         }
     } else {

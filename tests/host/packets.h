@@ -97,8 +97,8 @@ inline bool seen_here(const Store &store) {
 }
 
 // Let others go on before a load. A thread that comes back to where it has looked before, without having done anything
-// else, is polling: it begins a new round, and sleeps first where nothing has landed at what the last round looked at.
-// What the last round gave it, it has forgotten (but for a count of rounds).
+// else, is polling: it sleeps first where nothing has landed at what it has looked at since. What the place gave it before,
+// it has forgotten.
 template <class T> Place &look(Pointer<const T> p, long long index) {
     Place &place = place_at(p.inside(index, 1, false), sizeof(T));
     touch_between(reinterpret_cast<uintptr_t>(p.p + index), sizeof(T), false);
@@ -118,17 +118,16 @@ template <class T> Place &look(Pointer<const T> p, long long index) {
     } else {
         make_ready(*s.block, s.current);
     }
-    if (round < watched.size()) fiber.history = watched[round].history, watched.resize(round);
+    if (round < watched.size()) watched.erase(watched.begin() + (long long)round);
     fiber.at_load = true;
     to_scheduler();
     fiber.at_load = false;
-    watched.push_back({&place, place.version, fiber.history});
+    watched.push_back({&place, place.version, reinterpret_cast<uintptr_t>(p.p + index)});
     return place;
 }
 inline void remember(uint64 value) {
-    uint64 &history = running().history;
-    history = (history ^ value) * 0x9E3779B97F4A7C15ull;
-    history ^= history >> 29;
+    Watch &watch = running().watched.back();
+    watch.value = mixed(watch.value, value);
 }
 
 // One thread goes on, or one store lands. False: nothing can happen.
