@@ -71,13 +71,14 @@ def not_given_up(program: str) -> str:
 class OurFit:
     """gpumlp's fit as a turn, which also tells how it trained and what that was predicted to take.
 
-    ``mode`` is GPUMLP_FIT's: who decides, or how to train. RuntimeError, with the reason, where that cannot be.
+    ``mode`` is GPUMLP_FIT's: who decides, or how to train; ``tries`` GPUMLP_TRY's. RuntimeError, with the reason, where
+    that cannot be.
     """
 
-    def __init__(self, workload: Workload, mode: str, on_host: bool = False) -> None:
+    def __init__(self, workload: Workload, mode: str, on_host: bool = False, tries: str = "") -> None:
         import fit_cases  # which imports gpumlp: peers' processes hold one library only
 
-        os.environ["GPUMLP_DEVICE"], os.environ["GPUMLP_FIT"] = "cuda", mode
+        os.environ["GPUMLP_DEVICE"], os.environ["GPUMLP_FIT"], os.environ["GPUMLP_TRY"] = "cuda", mode, tries
         self._mode, self._training = mode, fit_cases.of(workload)
         self._model = keras_model(workload, "gpumlp")
         self._runtime = self._model.device.backend().runtime
@@ -101,9 +102,9 @@ class OurFit:
         return {"program": program, "predicted": self._training.predicted(self._runtime, self._mode, whole)}
 
 
-def gpumlp_by(mode: str) -> Callable[[Workload], Turn]:
-    """Return the contender that is gpumlp's fit on the GPU by this GPUMLP_FIT: all epochs in one call."""
-    return functools.partial(OurFit, mode=mode)
+def gpumlp_by(mode: str, tries: str = "") -> Callable[[Workload], Turn]:
+    """Return the contender that is gpumlp's fit on the GPU by this GPUMLP_FIT and GPUMLP_TRY, all epochs in one call."""
+    return functools.partial(OurFit, mode=mode, tries=tries)
 
 
 def gpumlp_from_host(workload: Workload) -> Turn:
@@ -305,6 +306,8 @@ GPU_CONTENDERS: Contenders = {
     "gpumlp, whole fit by tags": (gpumlp_by("tags"), ("gpumlp", "cupy")),
     "gpumlp, whole fit by a barrier": (gpumlp_by("barrier"), ("gpumlp", "cupy")),
     "gpumlp, graphs": (gpumlp_by("graph"), ("gpumlp", "cupy")),
+    "gpumlp, graphs, dependent": (gpumlp_by("graph", "dependent"), ("gpumlp", "cupy")),
+    "gpumlp, tags, whole sums": (gpumlp_by("tags", "whole-sums"), ("gpumlp", "cupy")),
     "PyTorch, CUDA graph of the step": (torch_graph, ("torch",)),
     "PyTorch, CUDA graph of the epoch": (torch_epoch, ("torch",)),
     "JAX, lax.scan on the GPU": (jax_scanned, ("jax",)),

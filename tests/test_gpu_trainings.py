@@ -14,6 +14,7 @@ def host_gpu(scripts, as_gpu, monkeypatch):
     """The contenders of a GPU on the host's, whose arrays are the host's too."""
     monkeypatch.setenv("GPUMLP_DEVICE", "cuda")  # a contender sets them for its process
     monkeypatch.setenv("GPUMLP_FIT", "auto")
+    monkeypatch.setenv("GPUMLP_TRY", "")
     return as_gpu(HostRuntime())
 
 

@@ -39,7 +39,7 @@ from gpumlp.backends.cuda_backend import variants
 
 ARCHIVE = environment.ROOT / "build" / "gpu-cache.zip"
 OURS = "gpumlp"
-SETTINGS = ("GPUMLP_DEVICE", "GPUMLP_FIT", "GPUMLP_KERNELS")  # which contenders set for their process
+SETTINGS = ("GPUMLP_DEVICE", "GPUMLP_FIT", "GPUMLP_KERNELS", "GPUMLP_TRY")  # which contenders set for their process
 
 
 class Listing(HostRuntime):

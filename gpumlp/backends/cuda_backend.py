@@ -97,12 +97,12 @@ class CudaBackend(DeviceBackend):
 
     name = "cuda"
 
-    def __init__(self, runtime: Any) -> None:
+    def __init__(self, runtime: Any, tries: frozenset[str] | None = None) -> None:
         super().__init__(runtime)
         self.records = not runtime.step_by_step
         self.run_words = 6 * runtime.pointer_words + 5  # of the struct Run in step.cu
         self.tile: str | None = None  # the name of the tile to use for everything; None: chosen by shape
-        self._tries = candidates.chosen()
+        self._tries = candidates.chosen() if tries is None else tries
         self._everywhere = {"DEPENDENT": 1} if "dependent" in self._tries else {}
         self._live: Array | None = None
         self._batch = 0
