@@ -103,7 +103,7 @@ class OurFit:
 
 
 def gpumlp_by(mode: str, tries: str = "") -> Callable[[Workload], Turn]:
-    """Return the contender that is gpumlp's fit on the GPU by this GPUMLP_FIT and GPUMLP_TRY, all epochs in one call."""
+    """Return the contender that is gpumlp's fit on the GPU by GPUMLP_FIT and GPUMLP_TRY: all epochs in one call."""
     return functools.partial(OurFit, mode=mode, tries=tries)
 
 
