@@ -25,6 +25,10 @@ def on_the_cpu(monkeypatch):
     monkeypatch.setenv("GPUMLP_DEVICE", "cpu")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--nvrtc", help="the version whose PTX the tests marked ptx execute, as in benchmarks/nvrtcs.py")
+
+
 def pytest_collection_modifyitems(items):
     """Let a GPU's libraries announce their own changes: such a warning is no failure of ours."""
     for item in items:
@@ -45,11 +49,17 @@ def family(request, monkeypatch, as_gpu):
     return request.param
 
 
-@pytest.fixture(params=["host", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(
+    params=["host", pytest.param("ptx", marks=pytest.mark.ptx), pytest.param("cuda", marks=pytest.mark.gpu)]
+)
 def runtime(request):
     """A runtime for the package's CUDA C++ kernels."""
     if request.param == "host":
         return HostRuntime()
+    if request.param == "ptx":
+        from ptx.runtime import PtxRuntime  # which needs cuda.core
+
+        return PtxRuntime(version=request.config.getoption("nvrtc"))
     if problem := devices.gpu_problem():
         pytest.skip(problem)
     return devices.open_runtime(0)
