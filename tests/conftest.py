@@ -1,6 +1,8 @@
 """Fixtures: a GPU to run on, which is host execution here and the real one under the marker ``gpu``."""
 
 import signal
+import sys
+from collections import Counter
 
 import pytest
 from host.runtime import HostRuntime
@@ -27,6 +29,19 @@ def on_the_cpu(monkeypatch):
 
 def pytest_addoption(parser):
     parser.addoption("--nvrtc", help="the version whose PTX the tests marked ptx execute, as in benchmarks/nvrtcs.py")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say what was executed by PTX, as a run that selects too little passes too."""
+    if "ptx.runtime" not in sys.modules:
+        return
+    launched = sys.modules["ptx.runtime"].PtxRuntime.launched
+    passed = [report.nodeid for report in terminalreporter.stats.get("passed", ()) if "[ptx" in report.nodeid]
+    files = ", ".join(f"{n} of {file}" for file, n in Counter(node.partition("::")[0] for node in passed).items())
+    terminalreporter.write_line(
+        f"By PTX, whole fits: {launched['fit']} launches; other kernels: {launched.total() - launched['fit']}; "
+        f"tests that passed: {files or 'those of test_ptx.py alone'}"
+    )
 
 
 def pytest_collection_modifyitems(items):

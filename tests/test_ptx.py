@@ -132,6 +132,8 @@ WHOLE = [
     ),
     ("{.reg .b16 l, h; mov.b32 {l, h}, %1; mov.b32 %0, {h, l};}", (0x12345678, 0, 0), 0x56781234),
     ("{.reg .b32 t; bra there; mov.b32 t, 7; there: mov.b32 %0, t;}", (0, 0, 0), -1),  # never written: not zero
+    ("{to: .branchtargets one, two; brx.idx %1, to; one: mov.b32 %0, 1; bra end; two: mov.b32 %0, 2; end:}",
+     (1, 0, 0), 2),
     ("{.reg .pred q; mov.pred q, 0; mov.b32 %0, 1; @!q mov.b32 %0, 2; @q mov.b32 %0, 3;}", (0, 0, 0), 2),
 ]  # fmt: skip
 
@@ -288,9 +290,11 @@ def first(cases):
     return next(iter(cases))
 
 
+SOFTMAX = first(check.activation_cases((33, 20), activations.softmax))
+TAKE, AFFINE, DROPOUT = check.plain_cases((7, 5))
 CASES = [
-    *check.activation_cases((20, 33), activations.gelu), first(check.activation_cases((33, 20), activations.softmax)),
-    *check.plain_cases((7, 5)), check.loss_case((33, 10), *check.LOSSES[6], weighted=True),
+    *check.activation_cases((20, 33), activations.gelu), SOFTMAX,
+    TAKE, AFFINE, DROPOUT, check.loss_case((33, 10), *check.LOSSES[6], weighted=True),
     check.metric_case((33, 10), check.METRICS[0], weighted=True), check.penalty_case(5000, check.L1L2(0.1, 0.1)),
     *(check.update_case(257, name) for name in ("adamw", "sgd nesterov", "rmsprop centered")),
 ]  # fmt: skip
@@ -302,14 +306,25 @@ def test_an_operation(version, case):
     assert result.passed, f"{result.error:.3g} times its bound at {result.worst}"
 
 
-@pytest.mark.parametrize("capability", [75, 90])  # copies that are asynchronous came between
-def test_dense_layers(version, capability):
+FORWARD, BACKWARD = check.dense_cases((20, 36, 20), activations.relu)
+SPLIT = [*check.dense_cases((2000, 3, 9), activations.relu)][1]  # its gradient is a sum of parts
+
+
+@pytest.mark.parametrize(
+    ("case", "tile", "capability"),
+    [
+        (FORWARD, "medium", 90),
+        (FORWARD, "medium", 75),  # which copies nothing asynchronously
+        (BACKWARD, "medium", 90),
+        (FORWARD, "small", 90),
+        (SPLIT, "small", 90),
+    ],
+)
+def test_a_dense_layer(version, case, tile, capability):
     backend = CudaBackend(PtxRuntime(version=version, capability=capability))
-    backend.tile = "small"
-    for shape in ((20, 36, 20), (2000, 3, 9)):
-        for case in check.dense_cases(shape, activations.relu):
-            result = check.hold(case, backend, "ptx")
-            assert result.passed, f"{case.shape}: {result.error:.3g} times its bound at {result.worst}"
+    backend.tile = tile
+    result = check.hold(case, backend, "ptx")
+    assert result.passed, f"{result.error:.3g} times its bound at {result.worst}"
 
 
 SMALL = Case(lambda: [Dense(5, "tanh"), Dense(2)], samples=19, batch=4, epochs=3, threads=32)
@@ -338,15 +353,13 @@ def near(found):
 
 # ---- broken on purpose -----------------------------------------------------------------------------------------------
 
-SOFTMAX, DROPOUT = CASES[2], CASES[5]
-DENSE = first(check.dense_cases((20, 36, 20), activations.relu))
 KERNELS = {
     "a shuffle of 31 lanes": (SOFTMAX, "0xffffffffu, value", "0x7fffffffu, value"),
     "the low half of a product": (DROPOUT, "__umul64hi(a, b)", "a * b"),
     "no barrier at all": (check.penalty_case(5000, check.L1L2(0.1, 0.1)), "{ __syncthreads(); }", "{}"),
     "a wide load two off": (check.update_case(256, "adam"), "float4 *>(p + index);", "float4 *>(p + index + 2);"),
-    "copies are not waited for": (DENSE, '    asm volatile("cp.async.wait_all;" ::: "memory");', ""),
-    "no barrier after a stage is delivered": (DENSE, "barrier();  // this stage", "//"),
+    "copies are not waited for": (FORWARD, '    asm volatile("cp.async.wait_all;" ::: "memory");', ""),
+    "no barrier after a stage is delivered": (FORWARD, "barrier();  // this stage", "//"),
 }  # fmt: skip
 
 
@@ -355,7 +368,7 @@ def test_a_broken_kernel_is_noticed(name):
     case, old, new = KERNELS[name]
     runtime, found = broken(old, new, PtxRuntime)
     backend = CudaBackend(runtime)
-    backend.tile = "small"
+    backend.tile = "medium"
     assert not check.hold(case, backend, "broken").passed
     assert found, "the text that was to be broken is not in the kernel any more"
 

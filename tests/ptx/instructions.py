@@ -107,7 +107,7 @@ STATEMENTS: dict[str, Emitter] = {}
 
 
 def means(pattern: str) -> Callable[[Emitter], Emitter]:
-    """The decorated function, of the function's body, the match and the operands, returns what such an opcode does."""
+    """The decorated function returns the C++ of such an instruction in a body: of the match and the operands."""
 
     def keep(emitter: Emitter) -> Emitter:
         STATEMENTS[pattern] = emitter
@@ -224,21 +224,22 @@ def move(body: Any, match: re.Match[str], operands: list[str]) -> str:
 @means(r"(?:bar|barrier)\.sync(?:\.aligned)?")
 def barrier(body: Any, match: re.Match[str], operands: list[str]) -> str:
     (number,) = expect(operands, 1)
-    return f"meet_at({body.site()}, {_only_barrier(number)});"
+    _only_barrier(number)
+    return f"meet_at({body.site()});"
 
 
 @means(r"(?:bar|barrier)\.red(?:\.aligned)?\.(?P<how>or|and)\.pred")
 def vote(body: Any, match: re.Match[str], operands: list[str]) -> str:
     target, number, given = expect(operands, 3)
-    no = "!" if match["how"] == "and" else ""
-    voted = f"{no}vote_at({body.site()}, {_only_barrier(number)}, {no}{body.value('pred', given)})"
+    _only_barrier(number)
+    no = "!" if match["how"] == "and" else ""  # all do where none does not
+    voted = f"{no}vote_at({body.site()}, {no}{body.value('pred', given)})"
     return body.put(target, "pred", voted)
 
 
-def _only_barrier(number: str) -> str:
+def _only_barrier(number: str) -> None:
     if number != "0":
         raise PtxError(f"barrier {number}")
-    return number
 
 
 @means(r"shfl\.sync\.bfly\.b32")

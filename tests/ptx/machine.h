@@ -58,7 +58,10 @@ template <class T> T remainder(T a, T b) {
     return std::is_signed_v<T> && b == T(-1) ? T(0) : T(a % b);
 }
 template <class T> T shifted_left(T a, u64 count) { return count < 8 * sizeof(T) ? T(a << count) : T(0); }
-template <class T> T shifted_right(T a, u32 count) { return T(a >> std::min<u32>(count, 8 * sizeof(T) - 1) >> (count >= 8 * sizeof(T))); }
+template <class T> T shifted_right(T a, u32 count) {  // by more than there is: the sign alone is left
+    bool all = count >= 8 * sizeof(T);
+    return T(a >> (all ? 8 * sizeof(T) - 1 : count) >> all);
+}
 // ``count`` bits of a put into b from bit ``at`` on
 template <class T> T inserted(T a, T b, u32 at, u32 count) {
     at &= 0xff, count &= 0xff;
@@ -109,10 +112,11 @@ struct Place {
 };
 
 struct Range { u64 low, high; };
-inline std::vector<Range> variables;          // the module's
-inline std::vector<Range> arrays;             // all that are alive, and the variables, in order
-inline std::map<u64, Range> locals;           // of all threads
-inline size_t last_found = 0, static_bytes = 0;  // of shared memory, what the kernel has whatever the launch asks for
+inline std::vector<Range> variables;  // the module's
+inline std::vector<Range> arrays;     // all that are alive, and the variables, in order
+inline std::map<u64, Range> locals;   // of all threads, by where they begin
+inline size_t last_found = 0;         // the array of the last access
+inline size_t static_bytes = 0;       // of shared memory, what the kernel has whatever the launch asks for
 
 inline void remember_variable(void *start, u64 size) { variables.push_back({u64(start), u64(start) + size}); }
 extern "C" void hold_arrays(const u64 *ranges, long long count) {
@@ -121,7 +125,7 @@ extern "C" void hold_arrays(const u64 *ranges, long long count) {
     std::sort(arrays.begin(), arrays.end(), [](const Range &a, const Range &b) { return a.low < b.low; });
     last_found = 0;
 }
-template <size_t N> struct Local : Bytes<N> {
+template <size_t N> struct alignas(16) Local : Bytes<N> {
     Local() { locals[u64(this->bytes)] = {u64(this->bytes), u64(this->bytes) + N}; }
     ~Local() { locals.erase(u64(this->bytes)); }
     Local(const Local &) = delete;
@@ -183,7 +187,7 @@ template <class T, int N> [[gnu::noinline]] void store(Place place, Vector<T, N>
     memcpy(checked<T, N>(place, true), given.values, sizeof given);
 }
 template <class T> host::Pointer<T> as_pointer(const Place &place) {
-    checked<u8, 1>({place.pointer, true}, false);
+    if (u64(place.pointer.p) % alignof(T)) fail("an access that is not aligned");
     return {(T *)place.pointer.p, place.pointer.low, place.pointer.high};
 }
 inline void copy_async(Place to, Place from) { copy_async4(as_pointer<float>(to), as_pointer<const float>(from)); }
@@ -212,11 +216,11 @@ inline void join(std::vector<Meeting> &meetings, size_t which, int site, int exp
     if (meeting.site != site) fail("threads that wait for each other at different instructions");
     if (++meeting.arrived == expected) meeting.arrived = 0;
 }
-inline void meet_at(int site, int) {
+inline void meet_at(int site) {
     join(at_barriers, s.block->slot, site, s.threads);
     host::meet();
 }
-inline bool vote_at(int site, int, bool value) {
+inline bool vote_at(int site, bool value) {
     join(at_barriers, s.block->slot, site, s.threads);
     return any_thread(value);
 }
@@ -224,7 +228,7 @@ struct Swapped { u32 value; bool within; };
 // ``group``: bits 0 to 4, the last lane; 8 to 12, which bits of a lane's number name its group.
 inline Swapped swapped_at(int site, u32 value, u32 mask, u32 group, u32 lanes) {
     u32 lane = s.current % 32, warp = s.current / 32, fixed = group >> 8 & 31;
-    if (lanes != 0xffffffffu || s.block->warps[warp].lanes != 32) fail("a shuffle whose mask is not all lanes, or whose warp has none for it");
+    if (lanes != 0xffffffffu || s.block->warps[warp].lanes != 32) fail("a shuffle whose mask is not all lanes of a warp");
     join(at_shuffles, s.block->slot * 32 + warp, site, 32);
     u32 last = (lane & fixed) | (group & 31 & ~fixed), other = lane ^ (mask & 31);
     bool within = other <= last;

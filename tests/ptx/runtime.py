@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import weakref
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parents[1] / "benchmarks"))
 import nvrtcs  # noqa: E402  (found there)
 
-# Nothing may be rounded once that PTX rounds twice. Thousands of registers are variables, not all of them in the CPU's.
-FLAGS = [*host.FLAGS, "-ffp-contract=off", "-fwrapv", "-DGPUMLP_HOST_STACK=262144"]
+# Thousands of registers are variables, of which not all find room in the CPU's.
+FLAGS = [*host.FLAGS, "-fwrapv", "-DGPUMLP_HOST_STACK=262144"]
 
 
 class PtxRuntime(HostRuntime):
@@ -32,6 +33,7 @@ class PtxRuntime(HostRuntime):
 
     name = "PTX on the host"
     pointer_words = 1
+    launched: Counter[str] = Counter()  # by all of them, by kernel
 
     def __init__(self, seed: int = 0, mutate: Any = None, version: str | None = None, capability: int = 90) -> None:
         super().__init__(seed, mutate)
@@ -62,6 +64,7 @@ class PtxRuntime(HostRuntime):
         bounds = [bound for where in own | foreign for bound in where]
         library["hold_arrays"]((ctypes.c_ulonglong * len(bounds))(*bounds), ctypes.c_longlong(len(bounds) // 2))
         super()._run(library, function, shape, packed, keep)
+        self.launched[function] += 1
 
 
 def owner(array: np.ndarray) -> np.ndarray:

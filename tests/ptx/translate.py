@@ -18,8 +18,6 @@ SPECIAL = {
     "%ctaid.y": "u32(s.block->index / s.grid_x)",
     "%nctaid.x": "u32(s.grid_x)",
 }
-# Of a register's type; what it holds before it is written is not zero: as a real it is NaN.
-REGISTERS = {"pred": "pred", "b16": "u16", "b32": "u32", "b64": "u64", "b128": "b128"}
 REALS = {"f32": "b32", "f64": "b64"}
 HINT = re.compile(r'\.pragma "(nounroll|used_bytes_mask \w+)"|\.loc .*')  # what does not change what is computed
 
@@ -61,23 +59,25 @@ class Body:
     module: Module
     function: Function
     sites: Iterator[int]  # numbers for instructions at which threads meet
-    registers: dict[str, str] = field(default_factory=dict)  # the C++ types of those that are used, by their C++ names
+    registers: dict[str, str] = field(default_factory=dict)  # the types of those that are used, by their C++ names
 
     def __post_init__(self) -> None:
         self.entry = self.function.entry
         self._scopes: list[dict[str, str]] = [{}]  # by PTX name: the C++ name
-        self._families: list[tuple[str, int, str]] = []  # %r<12>: "%r", 12, "u32"
+        self._families: list[tuple[str, int, str]] = []  # %r<12>: "%r", 12, "b32"
+        self._definitions: list[str] = []  # of what is declared in its statements
         self._objects: dict[str, Variable] = {}  # parameters and local arrays, by C++ name
-        self._tables: dict[str, list[str]] = {}
+        self._tables: dict[str, list[str]] = {}  # of labels to branch to
+        self._label = ""  # the last
         self._shared: dict[str, str] = {}
         self._shared_size = 0
         self._numbered = 0
         for variable in self.module.variables:
             if variable.space == "shared":
                 self._share(variable)
-        given = [*self.function.parameters, *([self.function.result] if self.function.result else [])]
-        for variable in given:
-            self._name(variable)
+        for variable in (*self.function.parameters, self.function.result):
+            if variable:
+                self._name(variable)
 
     def signature(self) -> str:
         given = ", ".join(f"Bytes<{v.size}> {symbol(v.name)}" for v in self.function.parameters)
@@ -90,11 +90,7 @@ class Body:
         name, result = symbol(self.function.name), self.function.result
         head = [f"{self.signature()} {{", *([f"Bytes<{result.size}> {symbol(result.name)};"] if result else [])]
         head += [f"{kind} {register} = poison<{kind}>();" for register, kind in self.registers.items()]
-        head += [f"Local<{v.size}> {n};" for n, v in self._objects.items() if v.space == "local"]
-        head += [
-            f"Bytes<{v.size}> {n};" for n, v in self._objects.items() if v not in self._given() and v.space == "param"
-        ]
-        lines = [*head, *done, "}"]
+        lines = [*head, *self._definitions, *done, "}"]
         if self.entry:
             lines.append(
                 f'extern "C" const char *run_{self.function.name}(void **values, const long long *shape, u64 seed) '
@@ -157,7 +153,7 @@ class Body:
         raise PtxError(f"no such function: {name} of {arguments}")
 
     def label(self, name: str) -> str:
-        return self._find(name) or symbol(name)
+        return symbol(name)
 
     def table(self, name: str) -> list[str]:
         if name not in self._tables:
@@ -175,6 +171,7 @@ class Body:
 
     def _statement(self, statement: Instruction | Label | Text) -> list[str]:
         if isinstance(statement, Label):
+            self._label = statement.name
             return [f"{symbol(statement.name)}:;"]
         if isinstance(statement, Text):
             return self._directive(statement.text)
@@ -191,22 +188,25 @@ class Body:
         elif text == "}":
             self._scopes.pop()
         elif match := re.fullmatch(r"\.reg \.(pred|[busf](?:16|32|64)|b128) (.+)", text):
-            kind = REGISTERS["b" + match[1][1:] if match[1] != "pred" else "pred"]
+            kind = "pred" if match[1] == "pred" else "b" + match[1][1:]
             for name in module.parts(match[2]):
                 self._declare(name, kind)
         elif text.startswith((".param", ".shared", ".local")):
-            variable = module.variable(text)
-            if variable.space == "shared":
-                self._share(variable)
-            else:
-                name = self._name(variable)
-                return [f"{name} = {{}};"] if variable.space == "param" else []
+            return self._variable(module.variable(text))
+        elif text.startswith(".branchtargets "):
+            self._tables[self._label] = module.parts(text.removeprefix(".branchtargets "))
         elif not HINT.fullmatch(text):
             raise PtxError(f"{self.function.name}: no rule for this directive: {text}")
         return []
 
-    def _given(self) -> list[Variable | None]:
-        return [*self.function.parameters, self.function.result]
+    def _variable(self, variable: Variable) -> list[str]:
+        """Make room for an array; return what is done where it is declared: a parameter begins anew at each call."""
+        if variable.space == "shared":
+            self._share(variable)
+            return []
+        name = self._name(variable)
+        self._definitions.append(f"{'Local' if variable.space == 'local' else 'Bytes'}<{variable.size}> {name};")
+        return [f"{name} = {{}};"] if variable.space == "param" else []
 
     def _declare(self, name: str, kind: str) -> None:
         if match := re.fullmatch(r"(%\w+)<(\d+)>", name):
