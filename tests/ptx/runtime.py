@@ -10,7 +10,7 @@ import sys
 import weakref
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from host import runtime as host
@@ -33,7 +33,7 @@ class PtxRuntime(HostRuntime):
 
     name = "PTX on the host"
     pointer_words = 1
-    launched: Counter[str] = Counter()  # by all of them, by kernel
+    launched: ClassVar[Counter[str]] = Counter()  # by all of them, by kernel
 
     def __init__(self, seed: int = 0, mutate: Any = None, version: str | None = None, capability: int = 90) -> None:
         super().__init__(seed, mutate)
