@@ -1,7 +1,6 @@
 """Fixtures: a GPU to run on, which is host execution here and the real one under the marker ``gpu``."""
 
 import signal
-import sys
 from collections import Counter
 
 import pytest
@@ -31,17 +30,18 @@ def pytest_addoption(parser):
     parser.addoption("--nvrtc", help="the version whose PTX the tests marked ptx execute, as in benchmarks/nvrtcs.py")
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    """Say what was executed by PTX, as a run that selects too little passes too."""
-    if "ptx.runtime" not in sys.modules:
-        return
-    launched = sys.modules["ptx.runtime"].PtxRuntime.launched
+def pytest_terminal_summary(terminalreporter):
+    """Say what was executed by PTX: a run that selects too little passes too."""
     passed = [report.nodeid for report in terminalreporter.stats.get("passed", ()) if "[ptx" in report.nodeid]
-    files = ", ".join(f"{n} of {file}" for file, n in Counter(node.partition("::")[0] for node in passed).items())
-    terminalreporter.write_line(
-        f"By PTX, whole fits: {launched['fit']} launches; other kernels: {launched.total() - launched['fit']}; "
-        f"tests that passed: {files or 'those of test_ptx.py alone'}"
-    )
+    if passed:
+        from ptx.runtime import PtxRuntime
+
+        fits = PtxRuntime.launched["fit"]
+        files = Counter(node.partition("::")[0] for node in passed)
+        terminalreporter.write_line(
+            f"By PTX: {fits} launches of whole fits, {PtxRuntime.launched.total() - fits} of other kernels; passed: "
+            + ", ".join(f"{count} of {file}" for file, count in files.items())
+        )
 
 
 def pytest_collection_modifyitems(items):

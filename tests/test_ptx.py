@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from host.runtime import HostKernelError, broken
+from host.runtime import HostKernelError, HostRuntime, broken
 from ptx.module import PtxError
 from ptx.runtime import PtxRuntime
 from ptx.translate import translated
@@ -325,6 +325,18 @@ def test_a_dense_layer(version, case, tile, capability):
     backend.tile = tile
     result = check.hold(case, backend, "ptx")
     assert result.passed, f"{result.error:.3g} times its bound at {result.worst}"
+
+
+@pytest.mark.parametrize("case", [FORWARD, BACKWARD, check.update_case(257, "adamw")], ids=lambda case: case.operation)
+def test_host_execution_gives_the_same_bits(version, case):
+    inputs = case.inputs(np.random.default_rng(3))
+    found = []
+    for runtime in (HostRuntime(), PtxRuntime(version=version)):
+        backend = CudaBackend(runtime)
+        backend.tile = "medium"
+        found.append(check.outputs(case, backend, inputs))
+    for name, value in found[0].items():
+        assert np.array_equal(value, found[1][name]), name
 
 
 SMALL = Case(lambda: [Dense(5, "tanh"), Dense(2)], samples=19, batch=4, epochs=3, threads=32)
