@@ -1,4 +1,4 @@
-"""Fixtures: a GPU to run on, which is host execution here and the real one under the marker ``gpu``."""
+"""Fixtures: a GPU to run on: host execution here, NVRTC's PTX under the marker ``ptx``, a real one under ``gpu``."""
 
 import signal
 from collections import Counter
@@ -45,7 +45,11 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_collection_modifyitems(items):
-    """Let a GPU's libraries announce their own changes: such a warning is no failure of ours."""
+    """Leave out by PTX what is for a real GPU alone, and let a GPU's libraries announce their own changes.
+
+    Such a warning is no failure of ours.
+    """
+    items[:] = [item for item in items if not (item.get_closest_marker("gpu") and item.get_closest_marker("ptx"))]
     for item in items:
         if item.get_closest_marker("gpu"):
             for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):

@@ -105,6 +105,16 @@ REALS = [
     ("ex2.approx.f32 %0, %1;", (-130, 0, 0), 2.0**-130),
     ("ex2.approx.ftz.f32 %0, %1;", (-130, 0, 0), 0),
     ("rcp.approx.ftz.f32 %0, %1;", (TINY, 0, 0), INF),
+    ("lg2.approx.f32 %0, %1;", (0.125, 0, 0), -3),
+    ("lg2.approx.ftz.f32 %0, %1;", (TINY, 0, 0), -INF),
+    ("tanh.approx.f32 %0, %1;", (-50, 0, 0), -1),
+    ("sub.rm.f32 %0, %1, %2;", (1, 2.0**-30, 0), 1 - 2.0**-24),
+    ("cvt.rmi.f32.f32 %0, %1;", (-2.5, 0, 0), -3),
+    (
+        "{.reg .f64 d, e; cvt.f64.f32 d, %1; cvt.f64.f32 e, %2; add.f64 d, d, e; cvt.rn.f32.f64 %0, d;}",
+        (1, 2.0**-24 + 2.0**-40, 0),
+        1 + 2.0**-23,
+    ),
 ]
 # Of words: what they leave in the first. -1 in a place is a predicate that holds.
 WHOLE = [
@@ -117,6 +127,7 @@ WHOLE = [
     ("div.s32 %0, %1, %2;", (-7, 2, 0), -3),
     ("rem.s32 %0, %1, %2;", (-7, 2, 0), -1),
     ("shf.l.wrap.b32 %0, %1, %2, %3;", (1 << 31, 1, 33), 3),
+    ("shf.r.wrap.b32 %0, %1, %2, %3;", (2, 1, 1), -(1 << 31) + 1),
     ("{.reg .f32 f; mov.b32 f, 0f4F32D05E; cvt.rzi.s32.f32 %0, f;}", (0, 0, 0), 2**31 - 1),
     ("{.reg .f32 f; mov.b32 f, 0f7FC00000; cvt.rzi.s32.f32 %0, f;}", (0, 0, 0), 0),
     ("{.reg .f32 f; mov.b32 f, 0fC0200000; cvt.rni.s32.f32 %0, f;}", (0, 0, 0), -2),

@@ -62,8 +62,8 @@ EXPRESSIONS = {
     rf"min\.{REAL}": "least({a}, {b})",
     rf"max\.{REAL}": "-least(-{a}, -{b})",
     rf"copysign\.{REAL}": "std::copysign({b}, {a})",
-    # Hardware is within 2 units in the last place of these, which are rounded once: a test that passes by less says
-    # nothing of hardware.
+    # Rounded once here; hardware may be off by some 2^-22 of the value (ex2, lg2), a unit in the last place (rcp),
+    # 2^-11 (tanh): a test that passes by less says nothing of hardware.
     rf"ex2\.approx\.{FLOAT}": "near_exp2({a})",
     rf"ex2\.approx\.ftz\.{FLOAT}": "flushed(near_exp2(flushed({a})))",
     rf"lg2\.approx\.{FLOAT}": "near_log2({a})",
@@ -266,9 +266,9 @@ def branch_by_table(body: Any, match: re.Match[str], operands: list[str]) -> str
 
 @means(r"call(?:\.uni)?")
 def call(body: Any, match: re.Match[str], operands: list[str]) -> str:
-    result = body.symbol(operands.pop(0).strip("() ")) + " = " if operands[0].startswith("(") else ""
+    result = body.parameter(operands.pop(0).strip("() ")) + " = " if operands[0].startswith("(") else ""
     name, *given = operands
-    arguments = [body.symbol(a) for a in parts(given[0].strip("() "))] if given else []
+    arguments = [body.parameter(a) for a in parts(given[0].strip("() "))] if given else []
     return f"{result}{body.function_named(name, len(arguments))}({', '.join(arguments)});"
 
 

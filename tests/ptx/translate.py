@@ -134,12 +134,12 @@ class Body:
             raise PtxError(f"not a place: {text}")
         base, offset = match[1], int(match[2] or match[3] or 0)
         if space == "param":
-            return f"within({self.symbol(base)}, {offset})"
+            return f"within({self.parameter(base)}, {offset})"
         kind = "u32" if space == "shared" else "u64"
         window = {None: "generic", "const": "global"}.get(space, space)
         return f"{window}({self.value(kind, base)} + {kind}({offset}))"
 
-    def symbol(self, name: str) -> str:
+    def parameter(self, name: str) -> str:
         """Return the C++ name of a parameter, of this function or of one that it calls."""
         found = self._find(name)
         if found not in self._objects:
