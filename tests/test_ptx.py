@@ -217,6 +217,7 @@ def wrong(name, change):
     return False
 
 
+@pytest.mark.ptx
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_primitive_does_what_it_says(name):
     assert not wrong(name, ("", ""))
@@ -338,6 +339,7 @@ def test_a_dense_layer(version, case, tile, capability):
     assert result.passed, f"{result.error:.3g} times its bound at {result.worst}"
 
 
+@pytest.mark.ptx
 @pytest.mark.parametrize("case", [FORWARD, BACKWARD, check.update_case(257, "adamw")], ids=lambda case: case.operation)
 def test_host_execution_gives_the_same_bits(version, case):
     inputs = case.inputs(np.random.default_rng(3))

@@ -7,7 +7,6 @@ A rule is a pattern that a whole opcode must match, with all of its modifiers: o
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Callable
 from typing import Any
 
@@ -127,9 +126,7 @@ class Operand:
 
 
 def _expression(template: str) -> Emitter:
-    wanted = {field[0] for _, field, _, _ in string.Formatter().parse(template) if field and len(field) == 1} & {
-        *"abcd"
-    }
+    wanted = set(re.findall(r"{([abcd])[:}]", template))
 
     def emit(body: Any, match: re.Match[str], operands: list[str]) -> str:
         target, *given = expect(operands, 1 + len(wanted))
@@ -187,19 +184,34 @@ def wait_all(body: Any, match: re.Match[str], operands: list[str]) -> str:
     return "copies_wait();"
 
 
-@means(r"(?P<how>ld\.relaxed|ld\.acquire|st\.relaxed|red\.release)\.gpu\.global(?:\.add)?\.(?P<t>b128|u32)")
-def between_blocks(body: Any, match: re.Match[str], operands: list[str]) -> str:
-    first, second = expect(operands, 2)
-    match match[0]:
-        case "st.relaxed.gpu.global.b128":
-            return f"post_packet({body.place('global', first)}, {body.value('b128', second)});"
-        case "ld.relaxed.gpu.global.b128":
-            return body.put(first, "b128", f"see_packet({body.place('global', second)})")
-        case "red.release.gpu.global.add.u32":
-            return f"count_release({body.place('global', first)}, {body.value('u32', second)});"
-        case "ld.acquire.gpu.global.u32":
-            return body.put(first, "u32", f"count_acquire({body.place('global', second)})")
-    raise PtxError("not among those that the kernels hand each other numbers with")
+# What the blocks of a launch hand each other numbers with: these alone, in these orders and scopes.
+
+
+@means(r"st\.relaxed\.gpu\.global\.b128")
+def post_packet(body: Any, match: re.Match[str], operands: list[str]) -> str:
+    place, packet = expect(operands, 2)
+    return f"post_packet({body.place('global', place)}, {body.value('b128', packet)});"
+
+
+@means(r"ld\.relaxed\.gpu\.global\.b128")
+def see_packet(body: Any, match: re.Match[str], operands: list[str]) -> str:
+    target, place = expect(operands, 2)
+    return body.put(target, "b128", f"see_packet({body.place('global', place)})")
+
+
+@means(r"red\.release\.gpu\.global\.add\.u32")
+def count_release(body: Any, match: re.Match[str], operands: list[str]) -> str:
+    place, count = expect(operands, 2)
+    return f"count_release({body.place('global', place)}, {body.value('u32', count)});"
+
+
+@means(r"ld\.acquire\.gpu\.global\.u32")
+def count_acquire(body: Any, match: re.Match[str], operands: list[str]) -> str:
+    target, place = expect(operands, 2)
+    return body.put(target, "u32", f"count_acquire({body.place('global', place)})")
+
+
+# ---- registers -------------------------------------------------------------------------------------------------------
 
 
 @means(r"mov\.(?P<t>[busf](?P<bits>16|32|64)|b(?P<wide>128)|pred)")
