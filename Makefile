@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint parity bench tables resources gpu-cache gpu
+.PHONY: demo test ptx lint parity bench tables resources gpu-cache gpu
 
 $(VENV)/.test: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,11 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test .nvrtc/.ready
 	$(BIN)/python -m pytest
+
+# Everything that the GPU's tests run, by the PTX of an NVRTC: 12.3.107, 13.0.88 or newest. In minutes.
+VERSION ?= 13.0.88
+ptx: $(VENV)/.test .nvrtc/.ready
+	$(BIN)/python -m pytest -m ptx --nvrtc $(VERSION)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .

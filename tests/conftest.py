@@ -1,7 +1,8 @@
-"""Fixtures: a GPU to run on, which is host execution here and the real one under the marker ``gpu``."""
+"""Fixtures: a GPU to run on: host execution here, NVRTC's PTX under the marker ``ptx``, a real one under ``gpu``."""
 
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,30 @@ def on_the_cpu(monkeypatch):
     monkeypatch.setenv("GPUMLP_DEVICE", "cpu")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--nvrtc", help="the version whose PTX the tests marked ptx execute, as in benchmarks/nvrtcs.py")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say what was executed by PTX: a run that selects too little passes too."""
+    passed = [report.nodeid for report in terminalreporter.stats.get("passed", ()) if "[ptx" in report.nodeid]
+    if passed:
+        from ptx.runtime import PtxRuntime
+
+        fits = PtxRuntime.launched["fit"]
+        files = Counter(node.partition("::")[0] for node in passed)
+        terminalreporter.write_line(
+            f"By PTX: {fits} launches of whole fits, {PtxRuntime.launched.total() - fits} of other kernels; passed: "
+            + ", ".join(f"{count} of {file}" for file, count in files.items())
+        )
+
+
 def pytest_collection_modifyitems(items):
-    """Let a GPU's libraries announce their own changes: such a warning is no failure of ours."""
+    """Leave out by PTX what is for a real GPU alone, and let a GPU's libraries announce their own changes.
+
+    Such a warning is no failure of ours.
+    """
+    items[:] = [item for item in items if not (item.get_closest_marker("gpu") and item.get_closest_marker("ptx"))]
     for item in items:
         if item.get_closest_marker("gpu"):
             for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
@@ -49,11 +72,17 @@ def family(request, monkeypatch, as_gpu):
     return request.param
 
 
-@pytest.fixture(params=["host", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(
+    params=["host", pytest.param("ptx", marks=pytest.mark.ptx), pytest.param("cuda", marks=pytest.mark.gpu)]
+)
 def runtime(request):
     """A runtime for the package's CUDA C++ kernels."""
     if request.param == "host":
         return HostRuntime()
+    if request.param == "ptx":
+        from ptx.runtime import PtxRuntime  # which needs cuda.core
+
+        return PtxRuntime(version=request.config.getoption("nvrtc"))
     if problem := devices.gpu_problem():
         pytest.skip(problem)
     return devices.open_runtime(0)

@@ -63,7 +63,10 @@ struct Clock {
 };
 inline uint64 thread_key(long long block, int thread) { return uint64(block) << 32 | uint32(thread); }
 
-constexpr size_t STACK = 64 * 1024;
+#ifndef GPUMLP_HOST_STACK
+#define GPUMLP_HOST_STACK (64 * 1024)
+#endif
+constexpr size_t STACK = GPUMLP_HOST_STACK;
 enum Status { READY, AT_BARRIER, AT_SHUFFLE, POLLING, DONE };
 inline uint64 mixed(uint64 a, uint64 b) {
     a = (a ^ b) * 0x9E3779B97F4A7C15ull;

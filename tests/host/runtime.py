@@ -51,8 +51,11 @@ class DeviceArray(np.ndarray):
         raise AttributeError("CuPy's arrays have none")
 
 
-def broken(old: str, new: str) -> tuple[HostRuntime, list[str]]:
-    """Return a runtime in whose kernels ``old`` is replaced by ``new``, and the files where it was, as they come."""
+def broken(old: str, new: str, runtime: Any = None) -> tuple[HostRuntime, list[str]]:
+    """Return a runtime in whose kernels ``old`` is replaced by ``new``, and the files where it was, as they come.
+
+    ``runtime``: its class, if it is not HostRuntime.
+    """
     found: list[str] = []
 
     def mutate(file: str, text: str) -> str:
@@ -60,7 +63,7 @@ def broken(old: str, new: str) -> tuple[HostRuntime, list[str]]:
             found.append(file)
         return text.replace(old, new)
 
-    return HostRuntime(mutate=mutate), found
+    return (runtime or HostRuntime)(mutate=mutate), found
 
 
 def aligned_copy(values: np.ndarray) -> np.ndarray:
@@ -99,15 +102,10 @@ EXPLORE = ("explore.h", "explore", "unsigned long long limit, long long *found",
 
 
 def compile_kernels(text: str, defines: Defines, how: tuple[str, str, str, str] = RUN) -> ctypes.CDLL:
-    """Return the library of all kernels in ``text``, each behind a function run_NAME; cached by content.
+    """Return the library of all kernels in ``text``, each behind a function run_NAME.
 
     ``how``: the header that has the function, its name, and its parameters beyond those of every launch.
     """
-    if shutil.which(COMPILER) is None:
-        raise RuntimeError(
-            f"the kernels cannot be run on this machine: there is no C++ compiler {COMPILER!r}. "
-            "Install g++ (Debian: apt install g++), or name another in the variable CXX."
-        )
     names = re.findall(r"KERNEL\((\w+)\)\(", text)
     header, function, parameters, passed = how
     calls = f'#include "{header}"\n' + "".join(
@@ -116,22 +114,32 @@ def compile_kernels(text: str, defines: Defines, how: tuple[str, str, str, str] 
         for n in names
     )
     settings = "".join(f"#define {k} {v}\n" for k, v in defines.items())
-    whole = f"#define GPUMLP_HOST\n{settings}{text}\n{calls}"
-    headers = [path.read_text(encoding="utf-8") for path in sorted(HERE.glob("*.h"))]
-    key = hashlib.sha256("\0".join([whole, *headers, COMPILER, *FLAGS]).encode()).hexdigest()[:24]
-    library = CACHE / f"{key}.so"
-    if not library.exists():
+    return library(f"#define GPUMLP_HOST\n{settings}{text}\n{calls}", [HERE], FLAGS)
+
+
+def library(source: str, folders: list[Path], flags: list[str]) -> ctypes.CDLL:
+    """Return the library of a C++ source that includes headers of ``folders``; cached by content."""
+    if shutil.which(COMPILER) is None:
+        raise RuntimeError(
+            f"the kernels cannot be run on this machine: there is no C++ compiler {COMPILER!r}. "
+            "Install g++ (Debian: apt install g++), or name another in the variable CXX."
+        )
+    headers = [path.read_text(encoding="utf-8") for folder in folders for path in sorted(folder.glob("*.h"))]
+    key = hashlib.sha256("\0".join([source, *headers, COMPILER, *flags]).encode()).hexdigest()[:24]
+    compiled = CACHE / f"{key}.so"
+    if not compiled.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            source, output = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
-            source.write_text(whole, encoding="utf-8")
+            file, output = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
+            file.write_text(source, encoding="utf-8")
+            including = [f"-I{folder}" for folder in folders]
             done = subprocess.run(
-                [COMPILER, *FLAGS, f"-I{HERE}", str(source), "-o", str(output)], capture_output=True, text=True
+                [COMPILER, *flags, *including, str(file), "-o", str(output)], capture_output=True, text=True
             )
             if done.returncode:
-                raise RuntimeError(f"{COMPILER} could not compile the kernels {names}:\n{done.stderr[:4000]}")
-            output.replace(library)  # whole or not at all, also with several processes at it
-    return ctypes.CDLL(str(library))
+                raise RuntimeError(f"{COMPILER} could not compile the kernels:\n{done.stderr[:4000]}")
+            output.replace(compiled)  # whole or not at all, also with several processes at it
+    return ctypes.CDLL(str(compiled))
 
 
 class HostRuntime:
@@ -238,7 +246,7 @@ class HostRuntime:
         packed, keep = [], []
         for a in arguments:
             if a is None or isinstance(a, np.ndarray):
-                packed.append((ctypes.c_longlong * 3)(*self.pointer(a)))
+                packed.append((ctypes.c_longlong * self.pointer_words)(*self.pointer(a)))
                 keep.append(a)
             elif isinstance(a, int):
                 assert -(1 << 63) <= a < 1 << 63, f"{function}: {a} is no 64-bit integer"
@@ -266,9 +274,13 @@ class HostRuntime:
     def _library(self, file: str, defines: Defines) -> ctypes.CDLL:
         key = (file, tuple(sorted(defines.items())))
         if key not in self._libraries:
-            text = kernel_sources.expanded(file)
+            text = self._text(file, defines)
             self._libraries[key] = self._compile(self._mutate(file, text) if self._mutate else text, defines)
         return self._libraries[key]
+
+    def _text(self, file: str, defines: Defines) -> str:
+        """Return what is compiled, and what ``mutate`` gets."""
+        return kernel_sources.expanded(file)
 
     def _compile(self, text: str, defines: Defines) -> ctypes.CDLL:
         return compile_kernels(text, defines)
