@@ -129,7 +129,9 @@ BREAKS = {
     "barrier: the count is not advanced": ("awaited += GROUP;", "", (0, *TWO)),
     "barrier: the count is advanced by one": ("awaited += GROUP;", "awaited += 1;", (0, *TWO)),
     "barrier: every thread arrives": ("if (thread_index() == 0) add_release", "add_release", (0, *TWO)),
-    "barrier: only one thread waits": ("if (any_thread(late)) return false;", "", (0, *TWO)),
+    "barrier: only one thread waits": (
+        "> PATIENCE;\n        return !any_thread(late);", "> PATIENCE;\n        return !late;", (0, *TWO),
+    ),
     "what was taken is not waited for": ("return !any_thread(late);", "return !late;", (1, *WIDE)),
     "a packet too few": ("THREADS < COUNT ? 1", "THREADS + 1 < COUNT ? 1", (1, *SMALL)),
     "a packet too many": ("THREADS < COUNT ? 1", "THREADS <= COUNT ? 1", (1, *WIDE)),
