@@ -9,7 +9,7 @@ import pytest
 from host.runtime import HostRuntime
 from whole_fit import Case, Dense, assert_same_bits, by_kernel, by_numpy, force, launches_of, state, train
 
-from gpumlp import Ensemble, callbacks, layers, optimizers
+from gpumlp import Ensemble, callbacks, errors, layers, optimizers
 from gpumlp.engine import feed, fit_plan, fit_program
 from gpumlp.errors import KernelError
 from gpumlp.training import loop
@@ -84,6 +84,28 @@ def test_graph_is_what_was_asked_for(gpu, monkeypatch):
 
 
 # ---- launches that fail ----------------------------------------------------------------------------------------------
+
+
+def test_a_kernel_that_does_not_compile_leaves_training_to_graphs_and_is_told_once(as_gpu, monkeypatch):
+    """As where NVRTC is older than what fit.cu needs, which the other kernels do not."""
+    monkeypatch.setattr(errors, "_said", set())
+
+    class Old(HostRuntime):
+        def launch(self, file, *arguments, **how):
+            if file == "fit.cu":
+                raise KernelError("NVRTC could not compile fit.cu for sm_90 (it is version 12.2):\nType .b128 ...")
+            super().launch(file, *arguments, **how)
+
+    as_gpu(Old())
+    monkeypatch.setenv("GPUMLP_FIT", "auto")
+    model = PLAIN.build("cuda")
+    with pytest.warns(UserWarning, match=r"recorded steps, which are slower, .* \(it is version 12.2\):$") as said:
+        first = train(PLAIN, model)
+        train(PLAIN, model)
+        train(PLAIN, PLAIN.build("cuda"))
+    assert len(said) == 1
+    assert "CUDA graphs" in model.program and "not the whole-fit kernel: given up: NVRTC could not" in model.program
+    assert_near(first, by_numpy(PLAIN, "float32"))
 
 
 def failing(at):

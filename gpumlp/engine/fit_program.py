@@ -170,7 +170,7 @@ class FitProgram(GraphProgram):
         warn_once(
             GIVEN_UP + why,
             "The whole-fit kernel can train this network and failed; recorded steps, which are slower, take its place: "
-            + why,
+            + why.partition("\n")[0],
         )
         self._choices.clear()
         self._graphs_only = GIVEN_UP + why
