@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test ptx lint parity bench tables resources gpu-cache gpu
+.PHONY: demo test ptx full lint parity bench tables resources gpu-cache gpu
 
 $(VENV)/.test: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,12 @@ test: $(VENV)/.test .nvrtc/.ready
 VERSION ?= 13.0.88
 ptx: $(VENV)/.test .nvrtc/.ready
 	$(BIN)/python -m pytest -m ptx --nvrtc $(VERSION)
+
+# What the gate has no time for: the long sets.
+full: lint test parity
+	$(MAKE) ptx
+	$(MAKE) ptx VERSION=newest
+	$(BIN)/python tests/soak.py 120
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
