@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from cuda.bindings import nvrtc
 from cuda.core import ProgramOptions
 
 from gpumlp.backends.compiler import OPTIONS
@@ -89,7 +90,9 @@ def get(version: str = NEWEST) -> Nvrtc:
     named = {path.name.partition(".so")[0]: path for path in found}
     if not found:
         raise FileNotFoundError(f"NVRTC {version} is not in {where}: run python benchmarks/nvrtcs.py.")
-    # by their paths, as a name would find the one that is loaded already; the compiler asks for its other half by name
+    # By their paths, as a name finds what is loaded already: so the environment's own, which cuda.bindings finds by its
+    # name, comes first. The compiler asks for its other half by name.
+    nvrtc.nvrtcVersion()
     ctypes.CDLL(str(named["libnvrtc-builtins"]))
     library = ctypes.CDLL(path := str(named["libnvrtc"]))
     numbers = ctypes.c_int(), ctypes.c_int()

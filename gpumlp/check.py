@@ -382,18 +382,23 @@ def update_case(count: int, name: str, offset: int = 0) -> Case:
 
 
 def dense_sweep(shapes: Iterable[tuple[int, int, int]]) -> Iterator[Case]:
-    """Yield dense layers of all shapes with relu, and of one shape with everything else: what tiles matter to."""
+    """Yield dense layers of all shapes with relu, and of two, one in whole vectors, with everything else."""
     for shape in shapes:
         yield from dense_cases(shape, activations.relu)
-    for activation in dict.fromkeys(activations.KNOWN.values()):
-        yield from dense_cases((20, 33, 17), activation)
+    for activation in every_activation():
+        for shape in ((20, 33, 17), (20, 36, 16)):
+            yield from dense_cases(shape, activation)
     yield from dense_cases((20, 33, 17), activations.tanh, bias=False)
+
+
+def every_activation() -> list[activations.Activation]:
+    """Return each activation, and each form of gelu."""
+    return [*dict.fromkeys(activations.KNOWN.values()), activations.Gelu(approximate=True)]
 
 
 def other_cases(small: bool) -> Iterator[Case]:
     """Yield every operation but the dense ones."""
-    everything = [*dict.fromkeys(activations.KNOWN.values()), activations.Gelu(approximate=True)]
-    for activation in everything:
+    for activation in every_activation():
         yield from activation_cases((20, 33), activation)
     for shape in ((1, 1), (33, 257), (0, 3)) if small else ((1, 1), (33, 257), (1000, 31), (0, 3)):
         yield from plain_cases(shape)

@@ -18,7 +18,19 @@ FLOORS = [
     {"backends", "devices"},
     {"layers", "metrics"},
     {"losses", "optimizers", "initializers", "regularizers", "activations"},
-    {"naming", "config", "random", "erf", "utils", "kernel_sources", "errors", "schedules", "attributes", "gate"},
+    {
+        "naming",
+        "config",
+        "random",
+        "erf",
+        "utils",
+        "kernel_sources",
+        "errors",
+        "schedules",
+        "attributes",
+        "gate",
+        "candidates",
+    },
 ]
 
 

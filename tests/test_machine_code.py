@@ -1,5 +1,6 @@
 """What machine code is said to be made of: on kernels whose loops are known, and of a checkout beside another."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -209,7 +210,7 @@ def test_a_checkout_is_compared_with_its_commit(machine_code, nvdisasm, tmp_path
         subprocess.run([*git, *command], check=True)
     sums = tmp_path / "kernels" / "sum_partials.cu"
     text = sums.read_text()
-    sums.write_text(text.replace("sum += ", "sum += 2.5f * "))
+    sums.write_text(re.sub(r"sum \+= (.*);", r"sum = multiply_add(2.5f, \1, sum);", text))
     assert sums.read_text() != text
     script = [
         sys.executable,
