@@ -70,15 +70,17 @@ resources: $(VENV)/.test
 	$(BIN)/python benchmarks/resources.py
 
 # The machine code that `make gpu` will ask for on an H100 or H200, made without one. Where it stands, `make gpu` takes it.
-GPU_CACHE ?= build/gpu-cache.zip
+GPU_CACHE ?= gpu-cache.zip
+NVRTC ?= 13.0.88
+ARCH ?= sm_90
 
 gpu-cache: $(VENV)/.test .nvrtc/.ready
-	$(BIN)/python benchmarks/gpu/gpu_cache.py --output $(GPU_CACHE)
+	$(BIN)/python benchmarks/gpu/gpu_cache.py --output $(GPU_CACHE) --nvrtc $(NVRTC) --arch $(ARCH)
 
 # Everything worth doing on a machine with a GPU, in under ten minutes. A Python named by the caller (make gpu
 # PYTHON=python3) is used as it is, with what is installed there; otherwise .venv-gpu is set up.
 OUT ?= benchmarks/results
-GPU_RUN := benchmarks/gpu/run.py --output $(OUT) $(if $(wildcard $(GPU_CACHE)),--cache $(GPU_CACHE))
+GPU_RUN := benchmarks/gpu/run.py --output $(OUT) $(if $(filter-out file,$(origin GPU_CACHE))$(wildcard $(GPU_CACHE)),--cache $(GPU_CACHE))
 # TrainKernel also wants nvcc, which it takes from the machine; without it, its rows say so.
 GPU_PEERS ?= torch jax[cuda13] keras trainkernel
 

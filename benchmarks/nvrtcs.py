@@ -1,8 +1,9 @@
 """NVRTC as users have it: the oldest that gpumlp knows, the one beside PyTorch's CUDA 13.0, and the newest.
 
 Which compiler a machine has decides which code it runs, and even what is C++ to it. Each version is a wheel; the older
-ones are unpacked into folders of their own by ``python benchmarks/nvrtcs.py`` (``make test`` calls it), and loaded from
-there; the newest is the environment's. None needs a driver or a GPU.
+two are unpacked into folders of their own by ``.venv/bin/python benchmarks/nvrtcs.py`` (``make test`` calls it), any
+other one by that with its number, such as 12.8.93, behind it; the newest is the environment's. None needs a driver or a
+GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ FOLDER = Path(__file__).parents[1] / ".nvrtc"
 OLDEST = "12.3.107"  # the first minor version that knows accesses of 128 bits, which packets are
 COMMON = "13.0.88"  # beside PyTorch's and JAX's wheels for CUDA 13
 NEWEST = "newest"
-WHEELS = {OLDEST: "nvidia-cuda-nvrtc-cu12", COMMON: "nvidia-cuda-nvrtc"}
 VERSIONS = (OLDEST, COMMON, NEWEST)
 
 
@@ -45,7 +45,7 @@ class Nvrtc:
         return list(found)
 
     def knows(self, arch: str) -> bool:
-        """Whether it compiles for an architecture such as sm_90a."""
+        """Whether it compiles for an architecture such as sm_90."""
         return int(arch.partition("_")[2].rstrip("a")) in self.architectures()
 
     def compile(
@@ -84,12 +84,16 @@ class Nvrtc:
 
 @functools.cache
 def get(version: str = NEWEST) -> Nvrtc:
-    """Return a version of VERSIONS; FileNotFoundError where it is not unpacked."""
+    """Return a version: NEWEST, or a number that is unpacked; ValueError, with what to do, for another."""
     where = _installed() if version == NEWEST else FOLDER / version
     found = sorted(where.glob("**/libnvrtc*.so.*"))
     named = {path.name.partition(".so")[0]: path for path in found}
     if not found:
-        raise FileNotFoundError(f"NVRTC {version} is not in {where}: run python benchmarks/nvrtcs.py.")
+        there = sorted(place.name for place in FOLDER.glob("*") if place.is_dir() and not place.name.startswith("."))
+        raise ValueError(
+            f"NVRTC {version} is not here; {', '.join([*there, NEWEST])} are. "
+            "Fetch a version of its wheel: .venv/bin/python benchmarks/nvrtcs.py 12.8.93"
+        )
     # By their paths, as a name finds what is loaded already: so the environment's own, which cuda.bindings finds by its
     # name, comes first. The compiler asks for its other half by name.
     nvrtc.nvrtcVersion()
@@ -116,8 +120,10 @@ def unpack(version: str) -> None:
     if place.exists():
         return
     part = FOLDER / f"{version}.{os.getpid()}"
+    major = int(version.partition(".")[0])
+    wheel = "nvidia-cuda-nvrtc" if major >= 13 else f"nvidia-cuda-nvrtc-cu{major}"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(part)]
-    subprocess.run([*command, f"{WHEELS[version]}=={version}"], check=True)
+    subprocess.run([*command, f"{wheel}=={version}"], check=True)
     try:
         part.rename(place)
     except OSError:  # another process was faster
@@ -126,5 +132,5 @@ def unpack(version: str) -> None:
 
 
 if __name__ == "__main__":
-    for one in WHEELS:
+    for one in sys.argv[1:] or (OLDEST, COMMON):
         unpack(one)

@@ -27,7 +27,7 @@ from gpumlp.backends.cuda_backend import TILES, variants
 from gpumlp.backends.device_backend import ACTIVATIONS
 
 CACHE = 128 << 10  # bytes of instructions that a multiprocessor keeps: a step's code should fit
-ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90a", "sm_100", "sm_120")
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 # Of the dense kernels' activations the one that most networks have, and where it makes a difference a dear one: the
 # others are compiled for one architecture.
 KINDS = {"dense_forward.cu": ("relu", "gelu"), "dense_backward.cu": ("linear", "relu")}
@@ -111,7 +111,8 @@ def table(found: list[Use], versions: Sequence[str]) -> str:
     lines = [
         "# What the kernels take",
         "",
-        "Registers a thread by architecture, bytes of shared memory a block; none of these spills to local memory.",
+        "Registers a thread by architecture, bytes of shared memory a block; none of these spills to local memory. Of",
+        "the dense kernels' activations two stand for all; the middle tile is a candidate, off by default.",
         f"Written by `benchmarks/resources.py` from the assembler: the larger of NVRTC {' and '.join(versions)}.",
         "",
         "| kernel | variant | " + " | ".join(archs) + " | shared |",
@@ -202,7 +203,10 @@ def fits_table(found: list[Fit]) -> str:
         "",
         "It is compiled for one network, as its plan lays it out on a GPU. A step's code should stay within",
         f"{CACHE >> 10} KB, what a multiprocessor keeps of instructions; the code here is all of the kernel's, which",
-        "loads and saves besides. Local memory: bytes a thread of stack, spill stores and spill loads.",
+        "loads and saves besides (a third of it, for the article's network: on compute capability 8.0 and 8.6, where",
+        "64 blocks share its work, a step's code is larger, and may be fetched anew at every step). Local memory:",
+        "bytes a thread of stack, spill stores and spill loads. Blocks and threads are those for this many",
+        "multiprocessors: " + ", ".join(f"{c.arch} {c.multiprocessors}" for c in fit_cases.CHIPS.values()) + ".",
         "",
         "| network | architecture | exchange by | blocks x threads | shared | registers | local | code |",
         "|---|---|---|---:|---:|---:|---:|---:|",

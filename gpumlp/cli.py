@@ -262,7 +262,7 @@ def cpu_implementations(kernels: Sequence[str]) -> Iterator[tuple[str, Any, str 
 
 def import_cache(file: Path) -> int:
     """Put an archive's entries into this user's cache; ValueError, and nothing is written, unless all are whole."""
-    from gpumlp.backends import cache_archive, disk_cache
+    from gpumlp.backends import cache_archive, compiler, disk_cache
 
     made_for, entries = cache_archive.read(file)
     cache = disk_cache.DiskCache()
@@ -271,6 +271,12 @@ def import_cache(file: Path) -> int:
             raise OSError(f"kernels are kept {cache.where()}")
     size = sum(map(len, entries.values()))
     say(f"imported {len(entries)} entries for {made_for} ({size / 1e6:.1f} MB), kept {cache.where()}")
+    try:
+        here = compiler.version()
+    except Exception:  # no NVRTC, or none that can be loaded: the folder may be another environment's
+        return 0
+    if not made_for.startswith(f"NVRTC {here}."):
+        say(f"this environment has NVRTC {here}, which will not use them: only the version that made them does")
     return 0
 
 

@@ -34,16 +34,28 @@ def pytest_addoption(parser):
     parser.addoption("--nvrtc", help="the version whose PTX the tests marked ptx execute, as in benchmarks/nvrtcs.py")
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_configure(config):
+    """Refuse a version of NVRTC that is not here before anything runs."""
+    if (version := config.getoption("nvrtc")) is not None:
+        import ptx.runtime
+
+        try:
+            ptx.runtime.nvrtcs.get(version)
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def pytest_terminal_summary(terminalreporter, config):
     """Say what was executed by PTX: a run that selects too little passes too."""
     passed = [report.nodeid for report in terminalreporter.stats.get("passed", ()) if "[ptx" in report.nodeid]
     if passed:
         from ptx.runtime import PtxRuntime
 
-        fits = PtxRuntime.launched["fit"]
+        fits, version = PtxRuntime.launched["fit"], config.getoption("nvrtc") or "13.0.88"
         files = Counter(node.partition("::")[0] for node in passed)
         terminalreporter.write_line(
-            f"By PTX: {fits} launches of whole fits, {PtxRuntime.launched.total() - fits} of other kernels; passed: "
+            f"By the PTX of NVRTC {version}: {fits} launches of whole fits, "
+            f"{PtxRuntime.launched.total() - fits} of other kernels; passed: "
             + ", ".join(f"{count} of {file}" for file, count in files.items())
         )
 

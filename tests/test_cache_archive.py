@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpumlp import cli
-from gpumlp.backends import cache_archive, disk_cache
+from gpumlp.backends import cache_archive, compiler, disk_cache
 from gpumlp.backends.disk_cache import DiskCache, digest, sealed
 
 NOBODY = 65534
@@ -54,6 +54,14 @@ def test_what_is_imported_is_there_for_its_keys(archive, cache, capsys):
     assert {key: cache.get(key) for key in CODES} == CODES and cache.get("a third") is None
     assert len(list(cache.folder.iterdir())) == 2
     assert cli.main(["cache", "import", str(archive)]) == 0, "again"
+
+
+def test_code_for_another_compiler_is_taken_over_and_said_to_be_of_no_use_here(archive, cache, capsys, monkeypatch):
+    for here, told in (("1.2", False), ("1.20", True), ("13.5", True)):
+        monkeypatch.setattr(compiler, "version", lambda here=here: here)
+        cache_archive.write(archive, "NVRTC 1.2.88, sm_90", CODES.items())
+        assert cli.main(["cache", "import", str(archive)]) == 0
+        assert (f"has NVRTC {here}, which will not use them" in capsys.readouterr().out) == told
 
 
 def test_the_same_code_makes_the_same_archive(archive, tmp_path):

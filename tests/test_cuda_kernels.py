@@ -95,9 +95,7 @@ def test_the_schedule_changes_no_bit():
 # ---- broken on purpose -----------------------------------------------------------------------------------------------
 
 DENSE = [
-    case
-    for shape in ((20, 36, 20), (33, 70, 31), (9, 300, 10))
-    for case in check.dense_cases(shape, activations.relu)
+    case for shape in ((20, 36, 20), (33, 70, 31), (9, 300, 10)) for case in check.dense_cases(shape, activations.relu)
 ]
 BREAKS = {
     "no barrier after a stage is delivered": ("product.cuh", "barrier();  // this stage", "//"),

@@ -37,7 +37,7 @@ from gpumlp import devices
 from gpumlp.backends import cache_archive, compiler
 from gpumlp.backends.cuda_backend import variants
 
-ARCHIVE = environment.ROOT / "build" / "gpu-cache.zip"
+ARCHIVE = environment.ROOT / "gpu-cache.zip"
 OURS = "gpumlp"
 SETTINGS = ("GPUMLP_DEVICE", "GPUMLP_FIT", "GPUMLP_KERNELS", "GPUMLP_TRY")  # which contenders set for their process
 
@@ -155,17 +155,24 @@ def main() -> None:
     """Find out what will be asked for, compile it and write the archive."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--arch", choices=fit_cases.CHIPS, default="sm_90", help="as `compiler.target` says it")
-    parser.add_argument("--nvrtc", choices=nvrtcs.VERSIONS, default=nvrtcs.COMMON, help="the other machine's compiler")
+    parser.add_argument("--nvrtc", default=nvrtcs.COMMON, help="the other machine's compiler, such as 12.8.93")
     parser.add_argument("--output", type=Path, default=ARCHIVE, help="where the archive goes")
     chosen = parser.parse_args()
     output = chosen.output.resolve()
-    nvrtc = nvrtcs.get(chosen.nvrtc)
+    try:
+        nvrtc = nvrtcs.get(chosen.nvrtc)
+    except ValueError as error:
+        parser.error(str(error))
     if not nvrtc.knows(chosen.arch):
         parser.error(f"NVRTC {nvrtc.version} does not know {chosen.arch}; it knows {nvrtc.architectures()}.")
+    print("what will be asked for: the tests of a GPU run here first, some minutes", flush=True)
     texts = asked(fit_cases.CHIPS[chosen.arch])
+    print(f"compiling {len(texts)} files with NVRTC {nvrtc.version} for {chosen.arch}", flush=True)
     began = time.perf_counter()
     output.parent.mkdir(parents=True, exist_ok=True)
-    cache_archive.write(output, f"NVRTC {nvrtc.version}, {chosen.arch}", compiled(texts, chosen.arch, nvrtc))
+    part = output.with_name(f"{output.name}.part")  # what is found under its name is whole
+    cache_archive.write(part, f"NVRTC {nvrtc.version}, {chosen.arch}", compiled(texts, chosen.arch, nvrtc))
+    part.replace(output)
     size, seconds = output.stat().st_size / 1e6, time.perf_counter() - began
     print(f"{output}: {len(texts)} entries, {size:.1f} MB, compiled in {seconds:.0f} s")
 

@@ -171,11 +171,12 @@ def main() -> int:
     chosen = parser.parse_args()
     parts = [p for p in PARTS if not chosen.only or p.name in chosen.only]
     if chosen.cache:
+        if not chosen.cache.is_file():
+            parser.error(f"there is no archive {chosen.cache}: make gpu-cache makes one, and GPU_CACHE names it")
         parts.insert(0, imported(chosen.cache.resolve()))
     problem = environment.problem()
     if problem:
-        outcomes = [Outcome(p.name, f"skipped: {problem}", 0.0) for p in parts]
-        print(summary(outcomes, None), end="", flush=True)
+        print(f"skipped: {problem}\nThe parts would have been: {', '.join(p.name for p in parts)}.", flush=True)
         return 1 if environment.asked("name") else 0  # a GPU that is there and cannot be used is a failure
     folder = chosen.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
