@@ -144,10 +144,12 @@ def commit() -> str:
 def write(path: Path, rows: Sequence[Row]) -> None:
     """Write ``rows``, all of one kind, to ``path``, over what was there; NaN becomes an empty field."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    part = path.with_name(f"{path.name}.part")  # whoever is ended meanwhile leaves whole rows
+    with part.open("w", newline="") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(rows[0] if rows else Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: "" if v != v else v for k, v in asdict(r).items()} for r in rows)
+    part.replace(path)
 
 
 def read(path: Path) -> list[Row]:

@@ -266,9 +266,9 @@ def import_cache(file: Path) -> int:
 
     made_for, entries = cache_archive.read(file)
     cache = disk_cache.DiskCache()
-    for of_key, entry in entries.items():
+    for number, (of_key, entry) in enumerate(entries.items()):
         if not cache.keep(of_key, entry):
-            raise OSError(f"kernels are kept {cache.where()}")
+            raise OSError(f"{cache.folder} (GPUMLP_CACHE) took {number} of {len(entries)} entries, and then no more")
     size = sum(map(len, entries.values()))
     say(f"imported {len(entries)} entries for {made_for} ({size / 1e6:.1f} MB), kept {cache.where()}")
     try:

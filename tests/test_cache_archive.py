@@ -35,7 +35,9 @@ def cache(tmp_path, monkeypatch):
 def spoilt(archive, members, comment=None):
     """Write the archive anew with these members: pairs of a name, or what ZIP says of a member, and its content."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        file.comment = b"gpumlp machine code for a test\n" if comment is None else comment
+        file.comment = (
+            f"gpumlp machine code for a test: {len(members)} entries\n".encode() if comment is None else comment
+        )
         for info, content in members:
             file.writestr(info, content)
 
@@ -136,7 +138,7 @@ def test_no_single_flipped_byte_gets_through(archive, tmp_path):
 
 def test_what_is_not_there_and_what_is_no_archive_are_refused(archive, cache, capsys, tmp_path):
     archive.unlink()
-    refused(archive, cache, capsys, "No such file")
+    refused(archive, cache, capsys, "there is no such file")
     archive.write_text("hello")
     refused(archive, cache, capsys, "not a zip file")
     refused(tmp_path, cache, capsys, "Is a directory")
@@ -148,7 +150,7 @@ def test_where_nothing_can_be_kept_the_import_fails(archive, cache, capsys, monk
     monkeypatch.setattr(disk_cache, "spare_folder", lambda: None)
     with pytest.warns(UserWarning, match="every process compiles anew"):
         assert cli.main(["cache", "import", str(archive)]) == 1
-    assert "kernels are kept nowhere" in capsys.readouterr().err
+    assert "took 0 of 2 entries" in capsys.readouterr().err
 
 
 @posix
@@ -174,3 +176,17 @@ def test_what_is_imported_is_the_user_s_own_and_nobody_else_can_write_it(archive
         assert len(found) == 2 and stat.S_IMODE(found[0].parent.stat().st_mode) == 0o700
         for path in found:
             assert path.stat().st_uid == user and stat.S_IMODE(path.stat().st_mode) == 0o644 & ~umask
+
+
+def test_an_archive_that_lost_entries_has_none_or_says_more_than_it_is_is_refused(archive, cache, capsys):
+    whole = [(digest(key).hex(), sealed(key, content)) for key, content in CODES.items()]
+    for members, told in ((whole[:1], 2), ([], 0), (whole, 3)):
+        spoilt(archive, members, f"gpumlp machine code for a test: {told} entries\n".encode())
+        refused(archive, cache, capsys, f"it has {len(members)} entries, where {told} are expected")
+    for made_for in ("a \x1b[31mtest", "a\rtest", "x" * 201, "\u202etest"):
+        spoilt(archive, whole, f"gpumlp machine code for {made_for}: 2 entries\n".encode())
+        refused(archive, cache, capsys, "is expected")
+
+
+def test_a_device_is_no_archive(cache, capsys):
+    refused(Path("/dev/zero"), cache, capsys, "there is no such file")

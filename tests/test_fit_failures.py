@@ -14,6 +14,8 @@ from gpumlp.engine import feed, fit_plan, fit_program
 from gpumlp.errors import KernelError
 from gpumlp.training import loop
 
+# that the kernel was given up, which is told once in a process
+pytestmark = pytest.mark.filterwarnings("ignore:The whole-fit kernel can:UserWarning")
 PLAIN = Case(lambda: [Dense(5, "tanh"), Dense(6, "relu"), Dense(17)], samples=9, batch=4, threads=32)
 
 
@@ -125,7 +127,6 @@ def failing(at):
     return Failing()
 
 
-@pytest.mark.filterwarnings("ignore:The whole-fit kernel can:UserWarning")
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("at", [1, 2, 5])
 def test_steps_of_a_launch_that_fails_are_done_by_graphs_once(as_gpu, monkeypatch, at, streamed):
@@ -225,6 +226,45 @@ def test_all_blocks_save_or_none(as_gpu, monkeypatch):
         assert_near(train(PLAIN, model), right)
         ways.add("in vain" in model.program)
     assert ways == {False, True}
+
+
+LOST = (
+    "if constexpr (HANDS_ON) return collect<",
+    "if constexpr (HANDS_ON) return (rank != 0 || step + 1 < steps) & collect<",
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "noticed"),
+    [
+        (("", ""), ""),
+        (("            exchange.give_up();\n", ""), "the others wait"),
+        (("well = count == awaited;", "well = true;"), "saved"),
+    ],
+    ids=["unbroken", "nobody is told", "nobody listens"],
+)
+def test_one_block_that_waits_in_vain_keeps_all_from_saving(as_gpu, monkeypatch, more, noticed):
+    """The last packets of the last step do not come to one block; the others have all that they need."""
+    force(monkeypatch, PLAIN)
+    found = []
+
+    def change(file, text):
+        found.extend(old in text for old, _ in (LOST, more) if file == "fit.cu")
+        return text.replace(*LOST).replace(*more) if more[0] else text.replace(*LOST)
+
+    as_gpu(HostRuntime(mutate=change))
+    model = PLAIN.build("cuda")
+    got, right = train(PLAIN, model), by_numpy(PLAIN, "float32")
+    assert found and all(found)
+    if noticed == "the others wait":
+        assert "deadlock" in model.program
+        return
+    if noticed == "saved":
+        with pytest.raises(AssertionError):
+            assert_near(got, right)
+        return
+    assert "waited for others in vain" in model.program
+    assert_near(got, right)
 
 
 def test_ctrl_c_ends_between_two_launches(gpu, monkeypatch):

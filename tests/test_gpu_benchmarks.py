@@ -146,6 +146,42 @@ def test_a_part_may_use_what_earlier_ones_left(scripts, tmp_path):
     assert "ended after 1 s" in ended.verdict and ended.passed, "it has what it could do in the time"
 
 
+@pytest.mark.parametrize(
+    ("note", "contender", "why"),
+    [
+        ("whole-fit kernel", "gpumlp", ""),
+        ("skipped: RuntimeError: the whole-fit kernel was given up: boom", "gpumlp", "boom"),
+        ("whole-fit kernel", "PyTorch", "gpumlp was not measured"),
+        (None, "", "gpumlp was not measured"),
+    ],
+)
+def test_a_part_that_is_ended_is_judged_by_the_rows_that_it_had(scripts, tmp_path, note, contender, why):
+    import rows
+    import run
+
+    values = [] if note and note.startswith("skipped") else [1.0]
+    row = rows.gpu_row("training", "w", contender, "us", values, [], (), "a GPU", note=note or "")
+    rows.write(tmp_path / "before.csv", [row])
+    copies = "" if note is None else f"shutil.copy({str(tmp_path / 'before.csv')!r}, sys.argv[2]);"
+    code = f"import shutil, sys, time; {copies} time.sleep({PATIENCE})"
+    part = run.Part("training", ("-c", code), 1.5, "gpu_training.csv", gate=True, elastic=True)
+    ended = run.run(part, tmp_path)
+    assert ended.passed == (not why) and why in ended.verdict and "ended after" in ended.verdict
+
+
+def test_a_gpu_that_is_gone_and_rows_of_an_earlier_run_are_no_success(scripts, tmp_path):
+    import rows
+    import run
+
+    gone = run.Part("first", ("-c", "print('skipped: there is no NVIDIA driver')"), PATIENCE, gate=True)
+    outcome = run.run(gone, tmp_path)
+    assert not outcome.passed
+    old = rows.gpu_row("training", "old net", "gpumlp", "us", [1.0], [], (), "a GPU")
+    rows.write(tmp_path / "gpu_training.csv", [old])
+    assert "old net" not in run.summary([outcome], tmp_path)
+    assert "old net" in run.summary([run.Outcome("training", "1 rows", 1.0)], tmp_path)
+
+
 def test_rows_of_a_gpu_survive_their_file_and_make_a_table(scripts, tmp_path):
     import rows
     import run
@@ -430,6 +466,11 @@ def test_contests_need_agreement_and_report_who_is_out(scripts, monkeypatch, tmp
     why = {r.contender: r.note for r in found if r.median != r.median}
     assert "not the same work" in why["wrong"] and "no answer" in why["late"] and "not installed" in why["absent"]
     assert why["wrong, sgd"].startswith("skipped: RuntimeError: its loss is 1.0, not 2.0 as sgd's")
+    assert contest.lost(out.rows) == ""
+    losses["gpumlp"] = 3.7  # which no peer has
+    out = Report(None, "training")
+    contest.Contest("stand", "us per step", 1e6, lambda w: w.steps * w.epochs, beside).measure(workload, out, 1.0)
+    assert "its loss is nobody else's: 3.7, and the peers' are 1.0" in contest.lost(out.rows)
     notes = {r.contender: r.note for r in found if r.workload == "w"}
     assert "to be read beside sgd" in notes["peer, sgd"] and notes["sgd"] == notes["peer"] == "10 steps a turn"
     assert "(predicted 2)" in "\n".join(run.against_peers([r for r in found if r.median == r.median]))

@@ -17,6 +17,7 @@ from typing import Any
 
 import environment  # noqa: F401, its paths and settings come before the libraries
 import report
+import rows
 import units
 from gpu_contenders import FAILED
 from report import Report
@@ -32,6 +33,7 @@ LEAST = 3  # rounds, however long they take
 TOLERANCE = 0.05
 FIRST = 60.0  # seconds that all starts, or all first turns, may take
 OURS = "gpumlp"
+WRONG = "its loss is nobody else's"
 
 Workers = dict[str, Worker]
 
@@ -102,9 +104,16 @@ class Contest:
             if not same_loss(loss, wanted, TOLERANCE):
                 raise RuntimeError(f"its loss is {loss}, not {wanted} as {other}'s: not the same work, and not timed")
 
+        def right(worker: Worker) -> None:
+            peers = [a["loss"] for name, a in answers.items() if not name.startswith(OURS) and name not in self.beside]
+            loss = answers[worker.contender]["loss"]
+            if worker.contender == OURS and len(peers) > 1 and not any(same_loss(p, loss, TOLERANCE) for p in peers):
+                raise RuntimeError(f"{WRONG}: {loss}, and the peers' are {', '.join(map(str, peers))}")
+
         good = self._kept(workers, workload, out, Worker.ask)
         left = countdown(patience)
         good = self._kept(good, workload, out, first)
+        good = self._kept(good, workload, out, right)  # ours is the one that others are held against
         good = self._kept(good, workload, out, same)
         for name in good:
             note, seconds = f"loss {answers[name]['loss']:.6g}", [answers[name]["seconds"]]
@@ -155,17 +164,22 @@ def countdown(seconds: float) -> Callable[[], float]:
     return lambda: max(end - time.perf_counter(), 0.0)
 
 
-def verdict(out: Report) -> int:
-    """Return a part's exit status: 1, with the reason, where we failed to train as we said, or were never measured."""
-    ours = [r for r in out.rows if r.contender.startswith(OURS)]
+def lost(found: Collection[rows.RateRow]) -> str:
+    """Return where we failed to train as we said, or were never measured; nothing where all is well."""
+    ours = [r for r in found if r.contender.startswith(OURS)]
     for row in ours:
-        if FAILED in row.note:
-            print(f"{row.workload}, {row.contender}: {row.note}", flush=True)
-            return 1
+        if FAILED in row.note or WRONG in row.note:
+            return f"{row.workload}, {row.contender}: {row.note}"
     if not any(r.contender == OURS and r.median == r.median for r in ours):
-        print("gpumlp was not measured: see the notes of its rows", flush=True)
-        return 1
-    return 0
+        return "gpumlp was not measured: see the notes of its rows"
+    return ""
+
+
+def verdict(out: Report) -> int:
+    """Return a part's exit status: 1, with the reason, where we lost."""
+    if why := lost(out.rows):
+        print(why, flush=True)
+    return int(bool(why))
 
 
 def each_its_part(workloads: Collection[Workload], out: Report, limit: float, unit: str, measure: Any) -> None:

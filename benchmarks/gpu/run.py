@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import constants
+import contest
 import environment
 import limited
 import rows
@@ -51,7 +52,7 @@ TESTS = tuple(
 PARTS = (
     Part("first", (str(HERE / "first.py"),), 60, gate=True),
     Part("tests", ("-m", "pytest", *TESTS, "-m", "gpu", "-q", "-p", "no:cacheprovider"), 110, "gpu_tests.txt", True),
-    Part("check", ("-m", "gpumlp", "check"), 40, "gpu_check.txt", True),
+    Part("check", ("-m", "gpumlp", "check", "--device", "cuda"), 40, "gpu_check.txt", True),
     Part("micro", (str(HERE / "microbench.py"),), 40, "gpu_micro.csv"),
     Part("sanitizer", (str(HERE / "sanitize.py"),), 75, "gpu_sanitizer.txt", True),
     Part("training", (str(HERE / "training.py"),), 140, "gpu_training.csv", True, elastic=True),
@@ -94,13 +95,21 @@ def run(part: Part, folder: Path, spare: float = 0.0) -> Outcome:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     last = first_line(lines[-1]) if lines else "it said nothing"
     words = said if path is None and len(lines) > 1 else ""
-    if status is None:
-        return Outcome(part.name, f"ended after {limit:.0f} s; kept what it had", seconds, part.elastic, words)
+    if status is None:  # an elastic part may be late by its peers alone
+        why = contest.lost(read(path)) if part.gate and rows_only else ""
+        told = f"ended after {limit:.0f} s; kept what it had" + (f": {why}" if why else "")
+        return Outcome(part.name, told, seconds, part.elastic and not why, words)
     if status:
         return Outcome(part.name, f"failed with status {status}: {last}", seconds, False, words)
     if rows_only and path.exists():
-        last = f"{len(rows.read(path))} rows"
-    return Outcome(part.name, last, seconds, words=words)
+        last = f"{len(read(path))} rows"
+    lost_gpu = part.gate and last.startswith("skipped")  # it was there when the run began
+    return Outcome(part.name, last, seconds, not lost_gpu, words)
+
+
+def read(path: Path) -> list[rows.RateRow]:
+    """Return the rows of a GPU in a file; none where it is not there."""
+    return [r for r in rows.read(path) if isinstance(r, rows.RateRow)] if path.exists() else []
 
 
 def summary(outcomes: list[Outcome], folder: Path | None) -> str:
@@ -112,7 +121,7 @@ def summary(outcomes: list[Outcome], folder: Path | None) -> str:
         shows = {"micro": ceilings, "training": against_peers, "ensemble": against_peers, "kernels": against_cublas}
         for name, show in shows.items():
             path = folder / f"gpu_{name}.csv"
-            found = [r for r in rows.read(path) if isinstance(r, rows.RateRow)] if path.exists() else []
+            found = read(path) if any(o.name == name for o in outcomes) else []  # an earlier run's are not this one's
             lines += show([r for r in found if r.median == r.median])
             if name == "micro" and found:
                 lines.append(constants.line([*found]))

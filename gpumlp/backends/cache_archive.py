@@ -15,9 +15,10 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from gpumlp.backends.disk_cache import LARGEST, digest, is_whole, sealed
+from gpumlp.backends.disk_cache import digest, is_whole, sealed
 
-KIND = re.compile(r"gpumlp machine code for ([^\n]+)\n")  # the end is there to be missed
+LARGEST = 1 << 28  # bytes of all entries: what `make gpu-cache` makes has some 20 MB
+KIND = re.compile(r"gpumlp machine code for ([ -~]{1,200}): (\d+) entries\n")  # the end is there to be missed
 NAME = re.compile(r"[0-9a-f]{64}")
 # What zipfile raises for files that are none, or not whole: of kinds and versions that it does not know, RuntimeError.
 TORN = (ValueError, OSError, EOFError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
@@ -26,9 +27,10 @@ TIME = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same code makes the 
 
 def write(path: Path, made_for: str, codes: Iterable[tuple[str, bytes]]) -> None:
     """Write the (key, machine code) pairs; ``made_for``, which compiler and GPU, is for whoever reads it."""
+    found = sorted(codes)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.comment = f"gpumlp machine code for {made_for}\n".encode()
-        for key, content in sorted(codes):
+        archive.comment = f"gpumlp machine code for {made_for}: {len(found)} entries\n".encode()
+        for key, content in found:
             archive.writestr(zipfile.ZipInfo(digest(key).hex(), TIME), sealed(key, content), zipfile.ZIP_DEFLATED)
 
 
@@ -38,12 +40,16 @@ def read(path: Path) -> tuple[str, dict[bytes, bytes]]:
     ValueError, with what was found, for everything else.
     """
     try:
+        if not path.is_file():  # a device might go on for ever
+            raise ValueError("there is no such file")
         with zipfile.ZipFile(path) as archive:
             kind = KIND.fullmatch(archive.comment.decode(errors="replace"))
             if kind is None:
                 raise ValueError(f"its comment is {archive.comment[:80]!r}, where {KIND.pattern!r} is expected")
             for info in archive.infolist():
                 _look_at(info)
+            if len(archive.infolist()) != int(kind[2]) or not int(kind[2]):
+                raise ValueError(f"it has {len(archive.infolist())} entries, where {kind[2]} are expected")
             if (size := sum(info.file_size for info in archive.infolist())) > LARGEST:
                 raise ValueError(f"its entries have {size:,} bytes together, where at most {LARGEST:,} are expected")
             return kind[1], {bytes.fromhex(info.filename): _entry(archive, info) for info in archive.infolist()}

@@ -133,11 +133,13 @@ def opened(key: str, entry: bytes) -> bytes | None:
 
 def is_whole(of_key: bytes, entry: bytes) -> bool:
     """Return whether an entry is what `sealed` made for the key of this digest."""
-    return entry[: HEAD.size] == _head(of_key, entry[HEAD.size :])
+    return entry[: HEAD.size] == _head(of_key, memoryview(entry)[HEAD.size :])
 
 
-def _head(of_key: bytes, content: bytes) -> bytes:
-    return HEAD.pack(MAGIC, len(content), hashlib.sha256(of_key + content).digest())
+def _head(of_key: bytes, content: bytes | memoryview) -> bytes:
+    both = hashlib.sha256(of_key)
+    both.update(content)
+    return HEAD.pack(MAGIC, len(content), both.digest())
 
 
 def _read(path: Path) -> bytes:

@@ -167,14 +167,14 @@ class FitProgram(GraphProgram):
 
     def _give_up(self, why: str) -> None:
         """From now on leave everything to graphs: slower, so whoever could have had the kernel is told, once."""
-        warn_once(
-            GIVEN_UP + why,
-            "The whole-fit kernel can train this network and failed; recorded steps, which are slower, take its place: "
-            + why.partition("\n")[0],
-        )
         self._choices.clear()
         self._graphs_only = GIVEN_UP + why
         self._last = _Choice(self._graphs_only)
+        warn_once(  # which may raise
+            self._graphs_only,
+            "The whole-fit kernel can train this network and failed; recorded steps, which are slower, take its place: "
+            + why.partition("\n")[0],
+        )
 
     def _key(self, task: Task) -> Any:
         """Return all that a launch is compiled for."""

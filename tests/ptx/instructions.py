@@ -184,6 +184,13 @@ def wait_all(body: Any, match: re.Match[str], operands: list[str]) -> str:
     return "copies_wait();"
 
 
+@means(r"griddepcontrol\.(?:wait|launch_dependents)")
+def dependence(body: Any, match: re.Match[str], operands: list[str]) -> str:
+    """Nothing: here a launch begins when the one before it has ended."""
+    expect(operands, 0)
+    return ""
+
+
 # What the blocks of a launch hand each other numbers with: these alone, in these orders and scopes.
 
 
