@@ -141,7 +141,7 @@ def test_what_is_not_there_and_what_is_no_archive_are_refused(archive, cache, ca
     refused(archive, cache, capsys, "there is no such file")
     archive.write_text("hello")
     refused(archive, cache, capsys, "not a zip file")
-    refused(tmp_path, cache, capsys, "Is a directory")
+    refused(tmp_path, cache, capsys, "there is no such file")
 
 
 @posix

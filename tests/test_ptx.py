@@ -14,6 +14,7 @@ from ptx.translate import translated
 from whole_fit import Case, Dense, by_numpy, force, train
 
 from gpumlp import activations, check, kernel_sources
+from gpumlp.backends import compiler
 from gpumlp.backends.cuda_backend import CudaBackend
 from gpumlp.training import loop
 
@@ -396,6 +397,16 @@ def test_a_broken_kernel_is_noticed(name):
     backend.tile = "medium"
     assert not check.hold(case, backend, "broken").passed
     assert found, "the text that was to be broken is not in the kernel any more"
+
+
+def test_dependent_kernels_wait_in_their_ptx():
+    runtime = PtxRuntime()
+    backend = CudaBackend(runtime, frozenset({"dependent"}))
+    assert check.hold(FORWARD, backend, "dependent").passed
+    text = compiler.text_of("take.cu", {"THREADS": 256, "VECTOR": 0, "DEPENDENT": 1})
+    for capability, waits in ((90, True), (80, False)):
+        ptx, _ = runtime.nvrtc.compile(text, f"sm_{capability}", ptx=True)
+        assert (b"griddepcontrol.wait" in ptx) == waits
 
 
 FITS = {
