@@ -21,7 +21,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from statistics import median
 
@@ -69,6 +68,7 @@ class Part:
 
     name: str
     numbers: Mapping[str, float]
+    head: str = ""  # the function of loops and the line that heads them, where they are known
 
 
 @dataclass(frozen=True)
@@ -179,11 +179,11 @@ def place(text: str, line: int) -> str:
         return ""
     function = next((found[1] for found in map(FUNCTION.match, reversed(lines)) if found), "?")
     head = lines[-1].strip().removesuffix("{").rstrip()
-    return f" in {function}: {head if len(head) <= WIDEST_LOOP else head[: WIDEST_LOOP - 3] + '...'}"
+    return f"{function}: {head if len(head) <= WIDEST_LOOP else head[: WIDEST_LOOP - 3] + '...'}"
 
 
-def parts(code: disassembly.Code, text: str, most: int) -> list[Part]:
-    """Return a kernel, and its heaviest loops."""
+def parts(code: disassembly.Code, text: str) -> list[Part]:
+    """Return a kernel, and its loops, the heaviest first."""
     loops = code.loops()
     every = code.counts(range(len(code.instructions)))
     size = len(code.instructions) * disassembly.BYTES
@@ -196,37 +196,53 @@ def parts(code: disassembly.Code, text: str, most: int) -> list[Part]:
         numbers = Counter(dict(key[1]))
         return sum(numbers[kind] for kind in ARITHMETIC), numbers["all"]
 
-    for key in sorted(alike, key=weight, reverse=True)[:most]:
+    for key in sorted(alike, key=weight, reverse=True):
         group, (where, counts) = alike[key], key
         uses = [code.until_used(loop) for loop in group]
         to_use = {f"{kind}>use": [n for use in uses for n in use[kind]] for kind in ("LDS", "LDG")}
         name = f"{len(group)} loops," if len(group) > 1 else "loop"
         at = f"{code.instructions[group[0][0]].at:x}"
-        found.append(
-            Part(f"{name} {at}{where}", {**dict(counts), **{kind: median(n) for kind, n in to_use.items() if n}})
-        )
+        numbers = {**dict(counts), **{kind: median(n) for kind, n in to_use.items() if n}}
+        found.append(Part(f"{name} {at}{f' in {where}' if where else ''}", numbers, where))
     return found
 
 
-def of_text(file: str, text: str, compiler: nvrtcs.Nvrtc, arch: str, most: int) -> dict[str, list[Part]]:
+def of_text(file: str, text: str, compiler: nvrtcs.Nvrtc, arch: str) -> dict[str, list[Part]]:
     """Compile a text; return each of its kernels, by its name."""
     cubin, _ = compiler.compile(text, arch, file)
-    return {kernel: parts(code, text, most) for kernel, code in disassembly.read(cubin).items()}
+    return {kernel: parts(code, text) for kernel, code in disassembly.read(cubin).items()}
 
 
 # ---- how it is shown -------------------------------------------------------------------------------------------------
 
 
-def beside(before: Sequence[Part], after: Sequence[Part]) -> list[Line]:
-    """Return a kernel's lines; where two differ, what was, an arrow, and what is. Loops are paired by their order."""
+def paired(before: Sequence[Part], after: Sequence[Part]) -> list[tuple[Part | None, Part | None]]:
+    """Return each part with what it was: headed by the same line, else in its function; then what is gone."""
+    found: dict[int, Part] = {}
+    rest = list(before)
+    for key in (lambda part: part.head, lambda part: part.head.partition(":")[0]):
+        for place, new in enumerate(after):
+            old = next((old for old in rest if key(old) == key(new)), None)
+            if old and place not in found:
+                found[place] = old
+                rest.remove(old)
+    return [*((found.get(place), new) for place, new in enumerate(after)), *((old, None) for old in rest)]
+
+
+def beside(before: Sequence[Part], after: Sequence[Part], most: int) -> list[Line]:
+    """Return the lines of a kernel and its heaviest loops; where two differ, what was, an arrow, and what is."""
     lines = []
-    for old, new in zip_longest(before, after):
+    heaviest = [*before[: most + 1], *after[: most + 1]]
+    for old, new in paired(before, after):
+        if new not in heaviest and old not in heaviest:
+            continue
         cells = {}
         for column in COLUMNS:
             was, now = (part.numbers.get(column, 0) if part else 0 for part in (old, new))
             shown = f"{was:,.10g}>{now:,.10g}" if before and was != now else f"{now:,.10g}"
             cells[column] = "" if was == now == 0 else shown
-        lines.append(("  " + (new.name if new else f"{old.name}, gone"), cells))
+        name = new.name if new else f"{old.name}, gone" if old else ""
+        lines.append((f"  {name}", cells))
     return lines
 
 
@@ -264,9 +280,9 @@ def table(lines: Sequence[Line]) -> str:
 def blocks_of(pair: Pair, compiler: nvrtcs.Nvrtc, arch: str, most: int) -> list[Block]:
     """Compile a variant as it is and as it was; return its kernels."""
     file, variant = pair.name
-    now, was, note = of_text(file, pair.now, compiler, arch, most), {}, ""
+    now, was, note = of_text(file, pair.now, compiler, arch), {}, ""
     try:
-        was = of_text(file, pair.was, compiler, arch, most) if pair.was else {}
+        was = of_text(file, pair.was, compiler, arch) if pair.was else {}
     except RuntimeError:  # another commit's, which may not have known this compiler
         note = ", which did not compile"
     out = []
@@ -274,7 +290,7 @@ def blocks_of(pair: Pair, compiler: nvrtcs.Nvrtc, arch: str, most: int) -> list[
         # most files have one kernel, which is called like them
         words = (variant or kernel) if kernel == file.partition(".")[0] else f"{kernel} {variant}".strip()
         before = was.get(kernel, [])
-        out.append(Block(words + note, beside(before, now.get(kernel, [])), not before))
+        out.append(Block(words + note, beside(before, now.get(kernel, []), most), not before))
     return out
 
 

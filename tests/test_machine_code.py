@@ -70,8 +70,8 @@ def nvdisasm(machine_code):
 
 @pytest.fixture
 def compiled(machine_code, nvdisasm):
-    def parts(text, arch="sm_90", most=3):
-        (found,) = machine_code.of_text("test.cu", text, machine_code.nvrtcs.get(), arch, most).values()
+    def parts(text, arch="sm_90"):
+        (found,) = machine_code.of_text("test.cu", text, machine_code.nvrtcs.get(), arch).values()
         return found
 
     return parts
@@ -95,24 +95,41 @@ def test_a_kernel_without_loops_has_none(compiled):
     assert (whole.numbers["LDG"], whole.numbers["FMUL"], whole.numbers["STG"]) == (2, 1, 1)
 
 
-def test_loops_that_count_the_same_share_a_line_and_only_the_heaviest_are_shown(compiled):
+def test_loops_that_count_the_same_share_a_line_and_only_the_heaviest_are_shown(machine_code, compiled):
     twice = TINY[: TINY.index("        y[outer]")] + TINY[TINY.index("#pragma") :]
     whole, loop = compiled(twice)
     assert whole.name == "whole, 2 loops" and loop.name.startswith("2 loops, ") and loop.numbers["FFMA"] == 2
     lighter = twice.replace("            sum = fmaf(sum, v.z, v.w);\n", "", 1)
     assert [part.numbers["FFMA"] for part in compiled(lighter)] == [3, 2, 1]
-    assert [part.numbers["FFMA"] for part in compiled(lighter, most=1)] == [3, 2]
+    shown = [[cells["FFMA"] for _, cells in machine_code.beside([], compiled(lighter), most)] for most in (1, 2)]
+    assert shown == [["3", "2"], ["3", "2", "1"]]
 
 
 def test_of_a_changed_kernel_what_was_and_what_is_stand_beside_each_other(machine_code, compiled):
     before, after = compiled(TINY), compiled(TINY.replace("fmaf(sum, v.x, v.y)", "fmaf(sum, v.x, v.y) * v.x * v.y"))
-    (_, whole), (name, loop) = machine_code.beside(before, after)
+    (_, whole), (name, loop) = machine_code.beside(before, after, 3)
     assert name.startswith("  loop ")
     assert (loop["FFMA"], loop["FMUL"], loop["BAR"], loop["MUFU"]) == ("2", "0>2", "2", "")
     assert whole["FMUL"] == "0>2" and ">" in loop["all"]
-    gone = machine_code.beside(before, before[:1])[1]
+    gone = machine_code.beside(before, before[:1], 3)[1]
     assert gone[0].endswith(", gone") and gone[1]["FFMA"] == "2>0"
-    assert machine_code.beside([], after)[1][1]["FMUL"] == "2", "there is nothing to compare a new one with"
+    assert machine_code.beside([], after, 3)[1][1]["FMUL"] == "2", "there is nothing to compare a new one with"
+
+
+def test_loops_are_compared_with_those_that_the_same_line_heads(machine_code):
+    def part(head, number):
+        return machine_code.Part(f"loop {head}", {"all": number}, head)
+
+    whole = machine_code.Part("whole", {"all": 100})
+    before = [whole, part("sum: for (i)", 30), part("sum: for (j)", 20), part("old: for (i)", 10), part("old: do", 5)]
+    after = [whole, part("sum: for (j)", 21), part("new: for (i)", 11), part("sum: for (k)", 9), part("new: do", 6)]
+    shown = [(name.strip(), cells["all"]) for name, cells in machine_code.beside(before, after, 3)]
+    assert shown == [
+        ("whole", "100"), ("loop sum: for (j)", "20>21"), ("loop new: for (i)", "0>11"),
+        ("loop sum: for (k)", "30>9"), ("loop old: for (i), gone", "10>0"),
+    ]  # fmt: skip
+    shown = [cells["all"] for _, cells in machine_code.beside(before, after, 1)]
+    assert shown == ["100", "20>21", "30>9"], "what is heaviest now, and what was"
 
 
 def lines(machine_code, *rows):
@@ -199,7 +216,7 @@ def test_line_information_does_not_change_what_is_compiled(machine_code, nvdisas
 )
 def test_the_function_of_a_line(machine_code, text, function):
     head = "    while (any) {"
-    assert machine_code.place(f"{text}\n{head}\nKERNEL(later)(", text.count("\n") + 2) == f" in {function}: while (any)"
+    assert machine_code.place(f"{text}\n{head}\nKERNEL(later)(", text.count("\n") + 2) == f"{function}: while (any)"
     assert machine_code.place(text, 0) == ""
 
 
