@@ -34,7 +34,7 @@ ARCH = "sm_90"  # as the package compiles for an H100
 ARITHMETIC = ("FFMA", "FADD", "FMUL")
 COLUMNS = ("bytes", "all", *disassembly.KINDS, "LDS>use", "LDG>use")
 FUNCTION = re.compile(r"^(?!\s*//|#).*?(?:\b(?:DEVICE|CALLED|__global__)\b.*?|KERNEL\()(\w+|operator\S+)[()]")
-WIDEST, WIDEST_NAME, WIDEST_LIST, WIDEST_LOOP = 160, 64, 120, 36
+WIDEST, WIDEST_NAME, WIDEST_LIST, WIDEST_LOOP = 160, 64, 120, 28
 LEGEND = """\
 Innermost loops, by where they begin and the line that heads them, those with most arithmetic first. Loops that count
 the same share a line; so do variants, and those of which only the loops do have these once, below all of them. With
@@ -270,6 +270,8 @@ def table(lines: Sequence[Line]) -> str:
         if out:
             out.append("")
         for name, cells in rows:
+            if len(out) > len(lines) and name.startswith("  ") and not any(cells[c] for c in now):
+                continue  # a loop that a further table says nothing of
             if len(name) > WIDEST_NAME:
                 out.append(wrapped(name))
                 name = ""
@@ -314,7 +316,7 @@ def listed(what: str, names: Iterable[Name]) -> list[str]:
     by_head: dict[str, list[str]] = {}
     for file, variant in names:
         by_head.setdefault(f"{what} in {file}" if variant else what, []).append(variant or file)
-    return ["\n" + wrapped(f"{head}: {'; '.join(found)}.") for head, found in by_head.items()]
+    return [*[""][: len(by_head)], *(wrapped(f"{head}: {'; '.join(found)}.") for head, found in by_head.items())]
 
 
 def compiled(changed: Sequence[Pair], compiler: nvrtcs.Nvrtc, arch: str, most: int) -> list[tuple[Pair, list[Block]]]:

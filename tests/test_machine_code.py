@@ -150,17 +150,20 @@ def test_a_table_has_the_columns_that_say_something(machine_code):
 def test_no_line_is_wide_however_much_changed_and_however_long_the_names_are(machine_code):
     cells = {c: "123,456>654,321" for c in machine_code.COLUMNS}
     names = "; ".join(f"variant, of a number, {i}" for i in range(9))
-    page = machine_code.table([("large", cells), (names, cells)])
+    quiet = {**dict.fromkeys(cells, ""), "all": "1>2"}
+    page = machine_code.table([("large", cells), (names, cells), ("  loop", quiet)])
     assert max(map(len, page.splitlines())) <= machine_code.WIDEST
     tables = page.split("\n\n")
     assert [c for table in tables for c in table.splitlines()[0].split()] == list(machine_code.COLUMNS), "all are there"
+    assert page.count("  loop") == 1, "what has nothing in a further table is not in it"
     assert all(table.count("large  ") == 1 and "number, 7;" in table for table in tables)
-    (paragraph,) = machine_code.listed("New", [("a.cu", name) for name in names.split("; ")])
-    first, *rest = paragraph.strip().splitlines()
+    paragraph = machine_code.listed("New", [("a.cu", name) for name in names.split("; ")])[1]
+    first, *rest = paragraph.splitlines()
     assert first.startswith("New in a.cu: variant, of a number, 0; ") and rest
     assert all(len(line) <= 120 for line in (first, *rest))
     assert all(line.endswith(";") for line in (first, *rest[:-1])), "a name is not broken"
-    assert machine_code.listed("New", [("a.cu", ""), ("b.cu", "")]) == ["\nNew: a.cu; b.cu."]
+    assert machine_code.listed("New", [("a.cu", ""), ("b.cu", "")]) == ["", "New: a.cu; b.cu."]
+    assert machine_code.listed("New", []) == []
 
 
 def test_variants_that_count_the_same_share_lines(machine_code):
