@@ -37,8 +37,8 @@ FUNCTION = re.compile(r"^(?!\s*//|#).*?(?:\b(?:DEVICE|CALLED|__global__)\b.*?|KE
 WIDEST, WIDEST_NAME, WIDEST_LIST, WIDEST_LOOP = 160, 64, 120, 28
 LEGEND = """\
 Innermost loops, by where they begin and the line that heads them, those with most arithmetic first. Loops that count
-the same share a line; so do variants, and those of which only the loops do have these once, below all of them. With
---against: was>is, without the columns in which nothing changed.
+the same share a line; so do variants, and those of which only the loops do have these once, below all of them, by where
+they begin in the first. With --against: was>is, without the columns in which nothing changed.
   all: instructions. Where sums are made most should be arithmetic (FFMA, FADD, FMUL); the others are its price.
   MUFU: roots, reciprocals, powers: by a unit a quarter as wide or less. BAR: the block waits for all of its threads.
   LDS, LDS.64, LDS.128: loads of shared memory, by 4, 8 or 16 bytes: the wider, the fewer. LDG, STG: of device memory.
@@ -267,11 +267,11 @@ def table(lines: Sequence[Line]) -> str:
         now = [c for i, c in enumerate(shown) if not i or width + sum(2 + widths[c] for c in shown[: i + 1]) <= WIDEST]
         shown = shown[len(now) :]
         rows = [("", {c: c for c in now}), *lines]
-        if out:
+        if further := bool(out):
             out.append("")
         for name, cells in rows:
-            if len(out) > len(lines) and name.startswith("  ") and not any(cells[c] for c in now):
-                continue  # a loop that a further table says nothing of
+            if further and name.startswith("  ") and not any(cells[c] for c in now):
+                continue  # a loop that this one says nothing of
             if len(name) > WIDEST_NAME:
                 out.append(wrapped(name))
                 name = ""
