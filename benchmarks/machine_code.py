@@ -84,6 +84,9 @@ class Block:
         return [tuple(cells.items()) for _, cells in self.lines]
 
 
+Made = dict[str, list[Part]] | RuntimeError  # each kernel of a text, or that it does not compile
+
+
 # ---- what there is to compile ----------------------------------------------------------------------------------------
 
 
@@ -279,14 +282,14 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join(out)
 
 
-def blocks_of(pair: Pair, compiler: nvrtcs.Nvrtc, arch: str, most: int) -> list[Block]:
-    """Compile a variant as it is and as it was; return its kernels."""
+def blocks_of(pair: Pair, made: Mapping[tuple[str, str], Made], most: int) -> list[Block]:
+    """Return the kernels of a variant, as it is and as it was, from what its texts were compiled to."""
     file, variant = pair.name
-    now, was, note = of_text(file, pair.now, compiler, arch), {}, ""
-    try:
-        was = of_text(file, pair.was, compiler, arch) if pair.was else {}
-    except RuntimeError:  # another commit's, which may not have known this compiler
-        note = ", which did not compile"
+    now, was, note = made[file, pair.now], made.get((file, pair.was), {}), ""
+    if isinstance(now, RuntimeError):
+        raise now
+    if isinstance(was, RuntimeError):  # another commit's, which may not have known this compiler
+        was, note = {}, ", which did not compile"
     out = []
     for kernel in {**now, **was}:
         # most files have one kernel, which is called like them
@@ -319,17 +322,22 @@ def listed(what: str, names: Iterable[Name]) -> list[str]:
     return [*[""][: len(by_head)], *(wrapped(f"{head}: {'; '.join(found)}.") for head, found in by_head.items())]
 
 
-def compiled(changed: Sequence[Pair], compiler: nvrtcs.Nvrtc, arch: str, most: int) -> list[tuple[Pair, list[Block]]]:
-    """Compile, telling on stderr how far it is."""
-    out: list[tuple[Pair, list[Block]]] = []
-    try:
-        with line_information(), ThreadPoolExecutor() as pool:
-            for blocks in pool.map(lambda pair: blocks_of(pair, compiler, arch, most), changed):
-                out.append((changed[len(out)], blocks))
-                told = f"\r{arch}, NVRTC {compiler.version}: {len(out)} of {len(changed)} variants compiled"
-                print(told, end="", file=sys.stderr, flush=True)
-    finally:
-        print(file=sys.stderr)
+def compiled(changed: Sequence[Pair], compiler: nvrtcs.Nvrtc, arch: str) -> dict[tuple[str, str], Made]:
+    """Compile each text once, as what several variants were is often one; tell on stderr how far it is."""
+    texts = list(dict.fromkeys((pair.name[0], text) for pair in changed for text in (pair.now, pair.was) if text))
+
+    def make(file: str, text: str) -> Made:
+        try:
+            return of_text(file, text, compiler, arch)
+        except RuntimeError as error:
+            return error
+
+    out: dict[tuple[str, str], Made] = {}
+    with line_information(), ThreadPoolExecutor() as pool:
+        for key, made in zip(texts, pool.map(make, *zip(*texts, strict=True)), strict=True) if texts else ():
+            out[key] = made
+            told = f"\r{arch}, NVRTC {compiler.version}: {len(out)} of {len(texts)} texts compiled"
+            print(told, end="\n" if len(out) == len(texts) else "", file=sys.stderr, flush=True)
     return out
 
 
@@ -340,8 +348,9 @@ def page(found: Sequence[Pair], version: str, arch: str, most: int) -> str:
     by_heading: dict[str, list[Block]] = {}
     same = []
     compared = any(pair.was for pair in found)
-    for pair, blocks in compiled(changed, compiler, arch, most):
-        for block in blocks:
+    made = compiled(changed, compiler, arch)
+    for pair in changed:
+        for block in blocks_of(pair, made, most):
             if not block.new and not any(">" in cell for _, cells in block.lines for cell in cells.values()):
                 same.append((pair.name[0], "" if pair.name[0] == f"{block.title}.cu" else block.title))
             else:

@@ -289,18 +289,19 @@ def test_another_commits_text_that_does_not_compile_is_told(machine_code, nvdisa
     said = machine_code.page(pairs, "newest", "sm_90", 3)
     assert "\nstraight, which did not compile (whole, 0 loops) " in said and ">" not in said
     assert "\n## straight.cu, nothing to compare with\n" in said and said.endswith("\nGone: gone.cu.")
-    assert "1 of 1 variants compiled" in capsys.readouterr().err
+    assert "2 of 2 texts compiled" in capsys.readouterr().err
     with pytest.raises(RuntimeError, match="nonsense"):
         machine_code.page([machine_code.Pair(("now.cu", ""), "nonsense", "")], "newest", "sm_90", 3)
 
 
-def test_what_counts_the_same_is_only_named(machine_code, nvdisasm):
+def test_what_counts_the_same_is_only_named(machine_code, nvdisasm, capsys):
     pairs = [
         machine_code.Pair(("straight.cu", "old"), STRAIGHT, STRAIGHT),
         machine_code.Pair(("straight.cu", "told"), STRAIGHT, f"// another comment\n{STRAIGHT}"),
         machine_code.Pair(("straight.cu", "less"), STRAIGHT, STRAIGHT.replace("* y", "+ y")),
     ]
     said = machine_code.page(pairs, "newest", "sm_90", 3)
+    assert "3 of 3 texts compiled" in capsys.readouterr().err, "what two variants were, once"
     assert said.endswith(
         "\n\nAnother text that counts the same in straight.cu: told.\n\nThe same text in straight.cu: old."
     )
@@ -376,7 +377,7 @@ def test_a_checkout_is_compared_with_its_commit(nvdisasm, checkout):
     assert len(found) == 1 and "4>0" in found[0], "additions are multiply-adds now"
     assert " in sum_partials: for (" in found[0]
     assert done.stdout.endswith("\nThe same text: loss.cu.\n")
-    assert "1 of 1 variants compiled" in done.stderr
+    assert "2 of 2 texts compiled" in done.stderr
 
 
 def test_a_commit_that_cannot_be_compared_is_told_in_one_line(machine_code, checkout, monkeypatch):
