@@ -38,6 +38,7 @@ KINDS = {
 }
 LINE = re.compile(r"/\*([0-9a-f]{4,})\*/\s+(@\S+\s)?\s*([A-Z][\w.]*)\s*([^;]*);")
 REGISTER = re.compile(r"\bR(\d+)(\.64)?")
+SOURCE = re.compile(r'//## File ".*", line (\d+)')
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Instruction:
     guarded: bool  # done by the threads of a predicate only
     name: str
     operands: str  # nvdisasm's notes included, which have the targets of indirect branches
+    line: int = 0  # of the text that it comes from, inlined functions' own; 0 where the compiler was not asked for it
 
     @property
     def kind(self) -> str | None:
@@ -104,6 +106,12 @@ class Code:
     def loops(self) -> list[list[int]]:
         """Return the innermost loops: instructions that come after each other in circles, each by address."""
         return list(innermost(range(len(self.instructions)), self.following()))
+
+    def head(self, loop: list[int]) -> int:
+        """Return the line that a loop's way back comes from: its ``for`` or ``while``, however far it is unrolled."""
+        inside, following = set(loop), self.following()
+        back = [i for i in loop if any(n <= i for n in inside.intersection(following[i]))]
+        return self.instructions[back[-1]].line
 
     def counts(self, part: Iterable[int]) -> Counter[str]:
         """Return how many instructions of each kind a part has."""
@@ -165,15 +173,18 @@ def _circles(inside: set[int], following: list[list[int]]) -> Iterator[set[int]]
 def parsed(text: str) -> dict[str, Code]:
     """Return each kernel's code from nvdisasm's text."""
     out: dict[str, Code] = {}
-    code = Code([], {})
+    code, source = Code([], {}), 0
     for line in text.splitlines():
         if section := re.match(r"\s*\.section\s+\.text\.([\w$]+)", line):
-            code = out[section[1]] = Code([], {})
+            code, source = Code([], {}), 0
+            out[section[1]] = code
+        elif comes_from := SOURCE.search(line):
+            source = int(comes_from[1])
         elif label := re.fullmatch(r"(\.L_\w+):", line.strip()):
             code.labels[label[1]] = len(code.instructions)
         elif found := LINE.search(line):
             at, guard, name, operands = found.groups()
-            code.instructions.append(Instruction(int(at, 16), bool(guard), name, operands.strip()))
+            code.instructions.append(Instruction(int(at, 16), bool(guard), name, operands.strip(), source))
     for name, one in out.items():
         if any(after.at - before.at != BYTES for before, after in pairwise(one.instructions)) or not one.instructions:
             raise ValueError(f"nvdisasm's text of {name} is not understood: instructions are missing.")
@@ -196,7 +207,9 @@ def read(cubin: bytes) -> dict[str, Code]:
     """Return each kernel of machine code; RuntimeError, with nvdisasm's words, where it cannot be read."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(cubin)
-        done = subprocess.run([nvdisasm(), "--print-code", file.name], capture_output=True, text=True)
+        done = subprocess.run(
+            [nvdisasm(), "--print-code", "--print-line-info", file.name], capture_output=True, text=True
+        )
     if done.returncode:
         raise RuntimeError(f"nvdisasm cannot read it: {done.stderr or done.stdout}")
     return parsed(done.stdout)
