@@ -17,9 +17,8 @@ import tempfile
 import textwrap
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -164,17 +163,6 @@ def pairs(after: Mapping[Name, str], before: Mapping[Name, str]) -> list[Pair]:
 # ---- what it is made of ----------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def line_information() -> Iterator[None]:
-    """Have compilers say which line each instruction comes from; it does not change the instructions."""
-    before = nvrtcs.OPTIONS
-    nvrtcs.OPTIONS = {**before, "lineinfo": True}
-    try:
-        yield
-    finally:
-        nvrtcs.OPTIONS = before
-
-
 def place(text: str, line: int) -> str:
     """Return in which function a line is, and the line, shortened; nothing where it is not known (0)."""
     lines = text.splitlines()[:line]
@@ -212,7 +200,7 @@ def parts(code: disassembly.Code, text: str) -> list[Part]:
 
 def of_text(file: str, text: str, compiler: nvrtcs.Nvrtc, arch: str) -> dict[str, list[Part]]:
     """Compile a text; return each of its kernels, by its name."""
-    cubin, _ = compiler.compile(text, arch, file)
+    cubin, _ = compiler.compile(text, arch, file, lineinfo=True)
     return {kernel: parts(code, text) for kernel, code in disassembly.read(cubin).items()}
 
 
@@ -333,7 +321,7 @@ def compiled(changed: Sequence[Pair], compiler: nvrtcs.Nvrtc, arch: str) -> dict
             return error
 
     out: dict[tuple[str, str], Made] = {}
-    with line_information(), ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:
         for key, made in zip(texts, pool.map(make, *zip(*texts, strict=True)), strict=True) if texts else ():
             out[key] = made
             told = f"\r{arch}, NVRTC {compiler.version}: {len(out)} of {len(texts)} texts compiled"

@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from cuda.bindings import nvrtc
 from cuda.core import ProgramOptions
@@ -49,14 +50,18 @@ class Nvrtc:
         return int(arch.partition("_")[2].rstrip("a")) in self.architectures()
 
     def compile(
-        self, text: str, arch: str, name: str = "kernel", ptx: bool = False, report: bool = False
+        self, text: str, arch: str, name: str = "kernel", ptx: bool = False, report: bool = False, **more: Any
     ) -> tuple[bytes, str]:
         """Compile as `gpumlp.backends.compiler.compile_text` does; return machine code, or PTX, and what was said.
+
+        ``more`` are further options, as `ProgramOptions` has them.
 
         RuntimeError, with the compiler's words, where it does not compile.
         """
         arch = arch.replace("sm_", "compute_") if ptx else arch
-        options = ProgramOptions(name=name, arch=arch, **OPTIONS, **({"ptxas_options": ["-v"]} if report else {}))
+        options = ProgramOptions(
+            name=name, arch=arch, **OPTIONS, **({"ptxas_options": ["-v"]} if report else {}), **more
+        )
         words = options.as_bytes("nvrtc")
         program = ctypes.c_void_p()
         self._call("nvrtcCreateProgram", ctypes.byref(program), text.encode(), name.encode(), 0, None, None)

@@ -423,6 +423,7 @@ FITS = {
 
 
 @pytest.mark.ptx
+@pytest.mark.filterwarnings("ignore:The whole-fit kernel can:UserWarning")
 @pytest.mark.parametrize("name", FITS)
 def test_a_broken_whole_fit_is_noticed(as_gpu, monkeypatch, name):
     exchange, old, new = FITS[name]
