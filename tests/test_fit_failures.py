@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -83,6 +84,20 @@ def test_graph_is_what_was_asked_for(gpu, monkeypatch):
     model = PLAIN.build("cuda")
     assert_near(train(PLAIN, model), by_numpy(PLAIN, "float32"))
     assert "not the whole-fit kernel: GPUMLP_FIT=graph" in model.program
+
+
+def test_where_its_warning_is_an_error_the_next_fit_trains_as_graphs(as_gpu, monkeypatch):
+    monkeypatch.setattr(errors, "_said", set())
+    force(monkeypatch, PLAIN)
+    as_gpu(failing(1))
+    model = PLAIN.build("cuda")
+    before = model.get_weights()
+    with warnings.catch_warnings(), pytest.raises(UserWarning, match="the device refuses"):
+        warnings.simplefilter("error")
+        train(PLAIN, model)
+    assert "given up: the device refuses" in model.program
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert_near(train(PLAIN, model), by_numpy(PLAIN, "float32"))
 
 
 # ---- launches that fail ----------------------------------------------------------------------------------------------

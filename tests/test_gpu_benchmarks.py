@@ -169,6 +169,17 @@ def test_a_part_that_is_ended_is_judged_by_the_rows_that_it_had(scripts, tmp_pat
     assert ended.passed == (not why) and why in ended.verdict and "ended after" in ended.verdict
 
 
+def test_rows_that_are_written_anew_are_whole_or_the_ones_before(scripts, tmp_path):
+    import rows
+
+    path = tmp_path / "gpu_training.csv"
+    before = [rows.gpu_row("training", "w", "gpumlp", "us", [1.0], [], (), "a GPU")]
+    rows.write(path, before)
+    with pytest.raises(TypeError):  # the second row cannot be written: as if the process were ended there
+        rows.write(path, [before[0], object()])
+    assert [(r.contender, r.median) for r in rows.read(path)] == [("gpumlp", 1.0)]
+
+
 def test_a_gpu_that_is_gone_and_rows_of_an_earlier_run_are_no_success(scripts, tmp_path):
     import rows
     import run
