@@ -155,16 +155,22 @@ def test_a_part_may_use_what_earlier_ones_left(scripts, tmp_path):
         (None, "", "gpumlp was not measured"),
     ],
 )
-def test_a_part_that_is_ended_is_judged_by_the_rows_that_it_had(scripts, tmp_path, note, contender, why):
+def test_a_part_that_is_ended_is_judged_by_the_rows_that_it_had(
+    scripts, tmp_path, monkeypatch, note, contender, why
+):  # fmt: skip
     import rows
     import run
 
     values = [] if note and note.startswith("skipped") else [1.0]
     row = rows.gpu_row("training", "w", contender, "us", values, [], (), "a GPU", note=note or "")
-    rows.write(tmp_path / "before.csv", [row])
-    copies = "" if note is None else f"shutil.copy({str(tmp_path / 'before.csv')!r}, sys.argv[2]);"
-    code = f"import shutil, sys, time; {copies} time.sleep({PATIENCE})"
-    part = run.Part("training", ("-c", code), 1.5, "gpu_training.csv", gate=True, elastic=True)
+
+    def run_until_its_limit(command, limit, **how):
+        if note is not None:
+            rows.write(tmp_path / "gpu_training.csv", [row])
+        return None, ""
+
+    monkeypatch.setattr(run.limited, "run", run_until_its_limit)
+    part = run.Part("training", ("script.py",), PATIENCE, "gpu_training.csv", gate=True, elastic=True)
     ended = run.run(part, tmp_path)
     assert ended.passed == (not why) and why in ended.verdict and "ended after" in ended.verdict
 

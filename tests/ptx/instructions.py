@@ -194,28 +194,30 @@ def dependence(body: Any, match: re.Match[str], operands: list[str]) -> str:
 # What the blocks of a launch hand each other numbers with: these alone, in these orders and scopes.
 
 
-@means(r"st\.relaxed\.gpu\.global\.b128")
-def post_packet(body: Any, match: re.Match[str], operands: list[str]) -> str:
-    place, packet = expect(operands, 2)
-    return f"post_packet({body.place('global', place)}, {body.value('b128', packet)});"
+def _told(function: str, kind: str) -> Emitter:
+    """Return the emitter of an instruction that tells others a value of this type."""
+
+    def told(body: Any, match: re.Match[str], operands: list[str]) -> str:
+        place, value = expect(operands, 2)
+        return f"{function}({body.place('global', place)}, {body.value(kind, value)});"
+
+    return told
 
 
-@means(r"ld\.relaxed\.gpu\.global\.b128")
-def see_packet(body: Any, match: re.Match[str], operands: list[str]) -> str:
-    target, place = expect(operands, 2)
-    return body.put(target, "b128", f"see_packet({body.place('global', place)})")
+def _seen(function: str, kind: str) -> Emitter:
+    """Return the emitter of an instruction that sees what others told."""
+
+    def seen(body: Any, match: re.Match[str], operands: list[str]) -> str:
+        target, place = expect(operands, 2)
+        return body.put(target, kind, f"{function}({body.place('global', place)})")
+
+    return seen
 
 
-@means(r"red\.release\.gpu\.global\.add\.u32")
-def count_release(body: Any, match: re.Match[str], operands: list[str]) -> str:
-    place, count = expect(operands, 2)
-    return f"count_release({body.place('global', place)}, {body.value('u32', count)});"
-
-
-@means(r"ld\.acquire\.gpu\.global\.u32")
-def count_acquire(body: Any, match: re.Match[str], operands: list[str]) -> str:
-    target, place = expect(operands, 2)
-    return body.put(target, "u32", f"count_acquire({body.place('global', place)})")
+means(r"st\.relaxed\.gpu\.global\.b128")(_told("post_packet", "b128"))
+means(r"ld\.relaxed\.gpu\.global\.b128")(_seen("see_packet", "b128"))
+means(r"red\.release\.gpu\.global\.add\.u32")(_told("count_release", "u32"))
+means(r"ld\.acquire\.gpu\.global\.u32")(_seen("count_acquire", "u32"))
 
 
 # ---- registers -------------------------------------------------------------------------------------------------------
