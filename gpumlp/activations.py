@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gpumlp import config
+from gpumlp import config, formulas, ops
 from gpumlp.attributes import refuse_overrides
 from gpumlp.erf import erf
 from gpumlp.naming import OWN, flag, number, resolve, settle
@@ -28,6 +28,83 @@ Scratch = Callable[..., Any]
 # Farther out sigmoid and the normal distribution's CDF are 0 or 1 in every floating-point type, so a product with z may
 # take FAR for z: no inf * 0, and no square that overflows.
 FAR = 1000.0
+
+
+# ---- the formulas, each once: f(z, constants), and f' where another form than the derived one is wanted --------------
+def _linear(z: Any) -> Any:
+    return z
+
+
+def _relu(z: Any) -> Any:
+    return ops.maximum(z, 0.0)
+
+
+def _leaky_relu(z: Any, negative_slope: Any) -> Any:
+    return ops.where(z < 0.0, negative_slope * z, z)
+
+
+def _leaky_relu_slope(y: Any, negative_slope: Any) -> Any:
+    return ops.where(y > 0.0, 1.0, ops.where(ops.equal(y, y), negative_slope, y))
+
+
+def _elu(z: Any, alpha: Any) -> Any:
+    return ops.where(z < 0.0, alpha * ops.expm1(z), z)
+
+
+def _elu_slope(y: Any, alpha: Any) -> Any:
+    return ops.where(y > 0.0, 1.0, y + alpha)
+
+
+def _tanh(z: Any) -> Any:
+    return ops.tanh(z)
+
+
+def _sigmoid_value(z: Any) -> Any:
+    return ops.sigmoid(z)
+
+
+def _sigmoid_slope(y: Any) -> Any:
+    return (1.0 - y) * y
+
+
+def _softmax(z: Any) -> Any:
+    return ops.softmax(z)
+
+
+def _cdf(z: Any, approximate: bool) -> Any:
+    """The normal distribution's, or its approximation 0.5 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))."""
+    if approximate:
+        return 0.5 + 0.5 * ops.tanh(math.sqrt(2.0 / math.pi) * z * (1.0 + 0.044715 * (z * z)))
+    return 0.5 + 0.5 * ops.erf(z * math.sqrt(0.5))
+
+
+def _gelu(z: Any, approximate: bool) -> Any:
+    return ops.maximum(z, -FAR) * _cdf(ops.clip(z, -FAR, FAR), approximate)
+
+
+def _gelu_slope(z: Any, approximate: bool) -> Any:
+    z = ops.clip(z, -FAR, FAR)
+    cdf = _cdf(z, approximate)
+    if approximate:  # cdf' = 2 cdf (1 - cdf) u', u the argument of tanh
+        return cdf + z * (cdf * (1.0 - cdf)) * (math.sqrt(8.0 / math.pi) * (1.0 + 3 * 0.044715 * (z * z)))
+    return cdf + z * (math.sqrt(0.5 / math.pi) * ops.exp(-0.5 * (z * z)))  # cdf' is the normal density
+
+
+def _silu(z: Any) -> Any:
+    return ops.maximum(z, -FAR) * ops.sigmoid(z)
+
+
+def _silu_slope(z: Any) -> Any:
+    z = ops.clip(z, -FAR, FAR)
+    return ops.sigmoid(z) * (1.0 + z * ops.sigmoid(-z))  # not 1 - sigmoid(z): z would magnify its rounding
+
+
+# By the activation's name: f, and f' of y or z, as its argument is called; None: as it is derived.
+FORMULAS: Mapping[str, tuple[Callable[..., Any], Callable[..., Any] | None]] = {
+    "linear": (_linear, None), "relu": (_relu, None), "leaky_relu": (_leaky_relu, _leaky_relu_slope),
+    "elu": (_elu, _elu_slope), "tanh": (_tanh, None), "sigmoid": (_sigmoid_value, _sigmoid_slope),
+    "softmax": (_softmax, None), "gelu": (_gelu, _gelu_slope), "silu": (_silu, _silu_slope),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,6 +142,16 @@ class Activation:
     def get_config(self) -> dict[str, Any]:
         """Return the constants by their Keras names."""
         return dataclasses.asdict(self)
+
+    @property
+    def formula(self) -> formulas.ActivationFormula:
+        """What kernels are made of."""
+        return formulas.activation(*FORMULAS[self.name], self.get_config())
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that kernels are given."""
+        return formulas.numbers_of(self.get_config())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gpumlp import config
+from gpumlp import config, formulas, ops
 from gpumlp.activations import bound
 from gpumlp.attributes import refuse_overrides
 from gpumlp.naming import OWN, flag, neutral, number, resolve, settle
@@ -27,6 +27,53 @@ Scratch = Callable[..., Any]
 EPSILON = 1e-7  # Keras's fuzz factor: probabilities are clipped to [EPSILON, 1 - EPSILON] before the logarithm
 MEAN = "sum_over_batch_size"
 REDUCTIONS = (MEAN, "mean", "sum", "mean_with_sample_weight", "none", None)
+
+
+# ---- the formulas, each once: of a sample's targets t and predictions p, with the loss's constants -------------------
+def _squared_error(t: Any, p: Any) -> Any:
+    return ops.mean(ops.square(p - t), -1)
+
+
+def _absolute_error(t: Any, p: Any) -> Any:
+    return ops.mean(ops.absolute(p - t), -1)
+
+
+def _huber(t: Any, p: Any, delta: Any) -> Any:
+    error = p - t
+    size = ops.absolute(error)
+    return ops.mean(ops.where(size < delta, 0.5 * ops.square(error), delta * (size - 0.5 * delta)), -1)
+
+
+def _binary(t: Any, p: Any, from_logits: bool, label_smoothing: Any) -> Any:
+    t = t * (1.0 - label_smoothing) + 0.5 * label_smoothing
+    if from_logits:
+        p = _finite(p)
+        return ops.mean(ops.softplus(p) - p * t, -1)
+    q = ops.clip(p, EPSILON, 1.0 - EPSILON)
+    return -ops.mean(t * ops.log(q) + (1.0 - t) * ops.log(1.0 - q), -1)
+
+
+def _categorical(t: Any, p: Any, from_logits: bool, label_smoothing: Any = 0.0) -> Any:
+    t = t * (1.0 - label_smoothing) + label_smoothing / _width(p)
+    if from_logits:
+        return -ops.sum(t * _finite(ops.log_softmax(p)), -1)
+    q = p / ops.sum(p, -1, keepdims=True)
+    return -ops.sum(t * ops.log(ops.clip(q, EPSILON, 1.0 - EPSILON)), -1)
+
+
+def _sparse_categorical(t: Any, p: Any, from_logits: bool) -> Any:
+    return _categorical(ops.one_hot(t), p, from_logits)
+
+
+def _finite(z: Any) -> Any:
+    """z, its infinities as the largest numbers: no difference is NaN, and no product with a target of 0."""
+    most = z.table.leaf("most", 0)
+    return ops.bounded(z, -most, most)
+
+
+def _width(p: Any) -> Any:
+    """How many outputs there are."""
+    return p.table.leaf("width", 0)
 
 
 class Loss:
@@ -112,6 +159,21 @@ class Loss:
             return t, p
         shape = _common_shape(self.name, y_true=t, y_pred=p)
         return np.broadcast_to(t, shape), np.broadcast_to(p, shape)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """What the loss's formula takes beside targets and predictions."""
+        return {name: getattr(self, name) for name in FORMULAS[type(self).name][1]}
+
+    @property
+    def formula(self) -> formulas.Formula:
+        """What kernels are made of."""
+        return formulas.loss(FORMULAS[type(self).name][0], self.constants, self.sparse)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that kernels are given."""
+        return formulas.numbers_of(self.constants)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments by their Keras names."""
@@ -402,6 +464,13 @@ class BinaryCrossentropy(Crossentropy):
         xp.multiply(dp, 1.0 / p.shape[1], out=dp)
 
 
+# By the loss's name: its formula, and the names of its constants.
+FORMULAS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    "mean_squared_error": (_squared_error, ()), "mean_absolute_error": (_absolute_error, ()),
+    "huber": (_huber, ("delta",)), "binary_crossentropy": (_binary, ("from_logits", "label_smoothing")),
+    "categorical_crossentropy": (_categorical, ("from_logits", "label_smoothing")),
+    "sparse_categorical_crossentropy": (_sparse_categorical, ("from_logits",)),
+}  # fmt: skip
 _CLASSES: tuple[type[Loss], ...] = (
     MeanSquaredError,
     MeanAbsoluteError,

@@ -5,12 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from gpumlp import config
+from gpumlp import config, formulas, ops
 from gpumlp.attributes import refuse_overrides
 from gpumlp.losses import Loss
 from gpumlp.naming import flag, look_up, neutral, number, resolve, settle
 
 Array = Any
+
+
+# ---- the formulas, each once: of a sample's targets t and predictions p ----------------------------------------------
+def _squared_error(t: Any, p: Any) -> Any:
+    return ops.mean(ops.square(p - t), -1)
+
+
+def _absolute_error(t: Any, p: Any) -> Any:
+    return ops.mean(ops.absolute(p - t), -1)
+
+
+def _binary_accuracy(t: Any, p: Any, threshold: float = 0.5) -> Any:
+    return ops.mean(ops.equal(p > threshold, t), -1)
+
+
+def _categorical_accuracy(t: Any, p: Any) -> Any:
+    return ops.equal(ops.argmax(p, -1), ops.argmax(t, -1))
+
+
+def _sparse_categorical_accuracy(t: Any, p: Any) -> Any:
+    return ops.equal(ops.argmax(p, -1, keepdims=True), t)
 
 
 @dataclass(frozen=True)
@@ -37,6 +58,21 @@ class Metric:
         if not isinstance(self.name, (str, type(None))):
             raise ValueError(f"name must be a string; got {self.name!r}.")
         settle(self, name=self.name or self.default_name, weighted=flag("weighted", self.weighted))
+
+    @property
+    def sparse(self) -> bool:
+        """Whether targets are class numbers of shape (B, 1)."""
+        return self.default_name.startswith("sparse_")
+
+    @property
+    def formula(self) -> formulas.Formula:
+        """What kernels are made of."""
+        return formulas.metric(FORMULAS[self.default_name], {}, self.sparse)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that kernels are given."""
+        return {}
 
     def values(self, xp: Any, t: Array, p: Array, values: Array, scratch: Any) -> None:
         """Write the value of each sample of targets t and predictions p[B, O] into ``values[B]``."""
@@ -117,6 +153,11 @@ class SparseCategoricalAccuracy(Metric):
         xp.equal(guess, t[:, 0], out=values)
 
 
+FORMULAS: dict[str, Any] = {
+    "mean_squared_error": _squared_error, "mean_absolute_error": _absolute_error,
+    "binary_accuracy": _binary_accuracy, "categorical_accuracy": _categorical_accuracy,
+    "sparse_categorical_accuracy": _sparse_categorical_accuracy,
+}  # fmt: skip
 _CLASSES: tuple[type[Metric], ...] = (
     MeanSquaredError,
     MeanAbsoluteError,

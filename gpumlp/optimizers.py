@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from gpumlp import schedules
+from gpumlp import formulas, ops, schedules
 from gpumlp.attributes import Attributes, refuse_overrides
 from gpumlp.naming import automatic, flag, neutral, number, resolve
 from gpumlp.schedules import LearningRateSchedule
@@ -38,6 +38,40 @@ def _within(name: str, low: float, high: float = math.inf, below: bool = False) 
 
 def _decay(value: Any) -> float | None:
     return None if value is None else number("weight_decay", value, 0.0)
+
+
+# ---- the formulas, each once: what w and the slots become, of the gradient g and the step's rate and decay -----------
+def _sgd(w: Any, g: Any, rate: Any, decay: Any) -> dict[str, Any]:
+    return {"w": decay * w - rate * g}
+
+
+def _sgd_momentum(w: Any, g: Any, momentum: Any, rate: Any, decay: Any, factor: Any, nesterov: bool) -> dict[str, Any]:
+    change = -(rate * g)
+    momentum = factor * momentum + change
+    return {"w": decay * w + (factor * momentum + change if nesterov else momentum), "momentum": momentum}
+
+
+def _adam(
+    w: Any, g: Any, m: Any, v: Any, rate: Any, decay: Any, keep_1: Any, keep_2: Any, epsilon: Any
+) -> dict[str, Any]:
+    m = m + (g - m) * keep_1
+    v = v + (g * g - v) * keep_2
+    return {"w": decay * w - rate * m / (ops.sqrt(v) + epsilon), "m": m, "v": v}
+
+
+def _rmsprop(
+    w: Any, g: Any, v: Any, rate: Any, decay: Any, keep: Any, factor: Any, epsilon: Any, momentum: Any = None,
+    mean: Any = None,
+) -> dict[str, Any]:  # fmt: skip
+    v = v + (g * g - v) * keep
+    found, square = {"v": v}, v
+    if mean is not None:
+        found["mean"] = mean = mean + (g - mean) * keep
+        square = v - mean * mean
+    change = rate * (g / ops.sqrt(square + epsilon))
+    if momentum is not None:
+        found["momentum"] = change = factor * momentum + change
+    return found | {"w": decay * w - change}
 
 
 class Layout(Protocol):
@@ -209,12 +243,32 @@ class Optimizer(Attributes):
 
         ``scalars`` is what `scalars` gives, where a backend has it on its device already.
         """
-        self.apply(backend, params, grads, slots, step, self.scalars(step) if scalars is None else scalars)
+        backend.update(self, params, grads, slots, step, self.scalars(step) if scalars is None else scalars)
 
     def apply(
         self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
     ) -> None:
         raise NotImplementedError
+
+    scalar_names: ClassVar[tuple[str, ...]] = ("rate", "decay")  # of what `scalars` gives
+
+    def update_rule(self) -> Callable[..., dict[str, Any]]:
+        """Return the formula of w, g, the slots, the scalars and `numbers`, by name, that gives what they become."""
+        raise NotImplementedError
+
+    def rule_constants(self) -> dict[str, Any]:
+        """Return what the formula takes that is the same at every step."""
+        return {}
+
+    @property
+    def formula(self) -> formulas.Formula:
+        """What kernels are made of."""
+        return formulas.update(self.update_rule(), self.slots, self.scalar_names, self.rule_constants())
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that kernels are given, the same at every step."""
+        return formulas.numbers_of(self.rule_constants())
 
     def get_config(self) -> dict[str, Any]:
         """Return the hyperparameters by their Keras names: what the constructor takes."""
@@ -253,6 +307,12 @@ class SGD(Optimizer):
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("momentum",) if self.momentum else ()
 
+    def update_rule(self) -> Callable[..., dict[str, Any]]:
+        return _sgd_momentum if self.momentum else _sgd
+
+    def rule_constants(self) -> dict[str, Any]:
+        return {"factor": self.momentum, "nesterov": self.nesterov} if self.momentum else {}
+
     def apply(
         self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
     ) -> None:
@@ -285,6 +345,12 @@ class Adam(Optimizer):
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
+
+    def update_rule(self) -> Callable[..., dict[str, Any]]:
+        return _adam
+
+    def rule_constants(self) -> dict[str, Any]:
+        return {"keep_1": 1.0 - self.beta_1, "keep_2": 1.0 - self.beta_2, "epsilon": self.epsilon}
 
     def _rate(self, step: int) -> float:
         return self._learning_rate_of(step) * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
@@ -343,6 +409,12 @@ class RMSprop(Optimizer):
     @property
     def slots(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("v", *(("momentum",) if self.momentum else ()), *(("mean",) if self.centered else ()))
+
+    def update_rule(self) -> Callable[..., dict[str, Any]]:
+        return _rmsprop
+
+    def rule_constants(self) -> dict[str, Any]:
+        return {"keep": 1.0 - self.rho, "factor": self.momentum, "epsilon": self.epsilon}
 
     def apply(
         self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any

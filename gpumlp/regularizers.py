@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpumlp import formulas, ops
 from gpumlp.attributes import refuse_overrides
 from gpumlp.naming import number, resolve, settle
+
+
+def _l1_l2(w: Any, l1: Any, l2: Any) -> Any:
+    """The penalty of all weights, as one row; a term whose factor is 0 is none: 0 * inf would be NaN."""
+    terms = [(l1, lambda: ops.sum(ops.absolute(w), -1)), (l2, lambda: ops.sum(ops.square(w), -1))]
+    return sum((factor * term() for factor, term in terms if not (isinstance(factor, float) and factor == 0.0)), 0.0)
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,16 @@ class L1L2:
 
     def __post_init__(self) -> None:
         settle(self, l1=number("l1", self.l1, 0.0), l2=number("l2", self.l2, 0.0))
+
+    @property
+    def formula(self) -> formulas.Formula:
+        """What kernels are made of."""
+        return formulas.penalty(_l1_l2, {"l1": self.l1, "l2": self.l2})
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that kernels are given."""
+        return formulas.numbers_of({"l1": self.l1, "l2": self.l2})
 
     def penalty(self, xp: Any, w: Any, dw: Any | None, scratch: Any) -> float:
         """Return the penalty of ``w`` and add its gradient to ``dw`` unless that is None."""

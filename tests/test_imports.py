@@ -18,6 +18,7 @@ FLOORS = [
     {"backends", "devices"},
     {"layers", "metrics"},
     {"losses", "optimizers", "initializers", "regularizers", "activations"},
+    {"ops", "formulas", "expressions", "tape"},
     {
         "naming",
         "config",

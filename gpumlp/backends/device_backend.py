@@ -15,6 +15,7 @@ from gpumlp.activations import Activation, Gelu
 from gpumlp.backends.numpy_backend import Scratch
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
+from gpumlp.optimizers import Optimizer
 from gpumlp.regularizers import L1L2
 
 Array = Any
@@ -122,6 +123,10 @@ class DeviceBackend:
             return activation_number(activation)
         self.activation_backward(activation, dy, y, z)
         return 0, 0.0
+
+    def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
+        """Apply an optimizer's step number ``step`` to a stretch of the arena and its state: `Optimizer.update`."""
+        optimizer.apply(self, params, grads, slots, step, scalars)
 
     # ---- what a family gives, results on the device ------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from gpumlp.activations import Activation
 from gpumlp.backends import blas
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
+from gpumlp.optimizers import Optimizer
 from gpumlp.regularizers import L1L2
 
 # 64 Ki floats of each array: the loop over stretches keeps one stretch of the parameters, the gradient and the state
@@ -181,6 +182,10 @@ class NumpyBackend:
     def multiply(self, y: Any, mask: Any) -> None:
         """Write y = y mask: dropout's way back."""
         np.multiply(y, mask, out=y)
+
+    def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
+        """Apply an optimizer's step number ``step`` to a stretch of the arena and its state: `Optimizer.update`."""
+        optimizer.apply(self, params, grads, slots, step, scalars)
 
     def adam_update(
         self, params: Any, grads: Any, m: Any, v: Any, scalars: Scalars, beta_1: float, beta_2: float, epsilon: float,

@@ -1,0 +1,592 @@
+"""What a formula is made of: numbers that depend on others by a few operations, and their derivatives.
+
+A formula is a Python function, called once with nodes. Equal nodes of a table are one: what is computed twice in the
+text is computed once. A node is one number for all (UNIFORM), one for each row of a batch (ROW), or one for each
+element of a row (ELEMENT); comparisons give 1 or 0. A row that has lost its axis, [B] where others are [B, 1], is
+``flat``, and does not meet rows with one: NumPy would broadcast [B] against [B, O] in silence.
+
+NaN goes through everything, maximum and comparisons to choose by included, as it goes through NumPy: so no rule here
+turns 0 x into 0. Derivatives are by reverse mode, from one rule an operation. What would lose digits or overflow by
+its parts (sigmoid, softplus, softmax, log_softmax) is an operation of its own, whose stable parts stand in `PARTS`: a
+target that has no instruction for an operation takes its parts instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+UNIFORM, ROW, ELEMENT = range(3)  # what a number belongs to
+KINDS = ("one number for all", "one number a row", "one number an element")
+
+
+class Table:
+    """Nodes that are compared with each other: those of one formula."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[Any, Node] = {}
+
+    def node(self, op: str, args: tuple[Node, ...], value: Any, per: int, flat: bool = False) -> Node:
+        """Return the node of ``op``; the same one each time."""
+        sign = math.copysign(1.0, value) if isinstance(value, float) else None
+        key = op, tuple(a.serial for a in args), value, sign, per, flat
+        found = self.nodes.get(key)
+        if found is None:
+            found = self.nodes[key] = Node(self, len(self.nodes), op, args, value, per, flat)
+        return found
+
+    def leaf(self, name: str, per: int) -> Node:
+        """Return the number called ``name``, given to the formula."""
+        return self.node("leaf", (), name, per)
+
+    def constant(self, value: float) -> Node:
+        """Return a number that is known."""
+        return self.node("constant", (), float(value), UNIFORM)
+
+
+class Node:
+    """One number, or one of each row or element; made by a Table."""
+
+    __slots__ = ("args", "flat", "op", "per", "serial", "table", "value")
+    __array_ufunc__ = None  # np.float64(2) * node asks the node
+
+    def __init__(
+        self, table: Table, serial: int, op: str, args: tuple[Node, ...], value: Any, per: int, flat: bool
+    ) -> None:
+        self.table, self.serial, self.op, self.args, self.value, self.per = table, serial, op, args, value, per
+        self.flat = flat
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return text([self])
+
+    def _refuse(self, what: str, instead: str) -> NoReturn:
+        raise TypeError(
+            f"A formula is traced once, with symbols for its numbers, and cannot {what}. {instead} "
+            "gpumlp.ops has what a formula can be made of."
+        )
+
+    def __bool__(self) -> bool:
+        self._refuse("branch on them", "Write ops.where(condition, a, b) for `if`, `and`, `or` and `not`.")
+
+    def __float__(self) -> float:
+        self._refuse("turn them into Python's numbers", "Compute with them as they are.")
+
+    def __iter__(self) -> Any:
+        self._refuse("go through them one by one", "Reduce along the last axis: ops.sum(x, axis=-1).")
+
+    def __len__(self) -> int:
+        self._refuse("ask how many there are", "ops.mean(x, axis=-1) divides by their number.")
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        self._refuse("be made an array, as NumPy's functions want", "Use the function of gpumlp.ops of that name.")
+
+    def __add__(self, other: Any) -> Node:
+        return make("add", self, other)
+
+    def __radd__(self, other: Any) -> Node:
+        return make("add", other, self)
+
+    def __sub__(self, other: Any) -> Node:
+        return make("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Node:
+        return make("sub", other, self)
+
+    def __mul__(self, other: Any) -> Node:
+        return make("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Node:
+        return make("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Node:
+        return make("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Node:
+        return make("div", other, self)
+
+    def __pow__(self, other: Any) -> Node:
+        return power(self, other)
+
+    def __rpow__(self, other: Any) -> Node:
+        return power(other, self)
+
+    def __neg__(self) -> Node:
+        return make("neg", self)
+
+    def __pos__(self) -> Node:
+        return self
+
+    def __abs__(self) -> Node:
+        return make("abs", self)
+
+    def __lt__(self, other: Any) -> Node:
+        return make("lt", self, other)
+
+    def __gt__(self, other: Any) -> Node:
+        return make("lt", other, self)
+
+    def __le__(self, other: Any) -> Node:
+        return make("le", self, other)
+
+    def __ge__(self, other: Any) -> Node:
+        return make("le", other, self)
+
+    def __eq__(self, other: Any) -> Any:
+        return make("eq", self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return 1.0 - make("eq", self, other)
+
+    def __and__(self, other: Any) -> Node:
+        return make("mul", self, other)
+
+    def __or__(self, other: Any) -> Node:
+        return make("maximum", self, other)
+
+    def __invert__(self) -> Node:
+        return 1.0 - self
+
+    def __getitem__(self, at: Any) -> Node:
+        """Return a column: a[:, 1] of each row, or, with its axis, a[:, 1:2]; of a row, a[:, 0]."""
+        rows, column = at if isinstance(at, tuple) and len(at) == 2 else (None, None)
+        if (isinstance(rows, slice) and rows == slice(None)) or rows is Ellipsis:
+            if column is None:
+                return kept(self)
+            if type(column) is int and column >= 0:
+                return flat(make("column", self, column))
+            if isinstance(column, slice) and column.step in (None, 1) and type(column.start) is int:
+                if column.start >= 0 and column.stop == column.start + 1:
+                    return make("column", self, column.start)
+        self._refuse(f"take [{at!r}] of them", "A column is x[:, 1], counted from 0, or x[:, 1:2] with its axis kept.")
+
+
+def is_constant(node: Node, value: float | None = None) -> bool:
+    """Whether the node is a known number, that one if one is given."""
+    return node.op == "constant" and (value is None or node.value == value)
+
+
+# ---- making ----------------------------------------------------------------------------------------------------------
+def _fold_power(a: float, b: float) -> float:
+    try:
+        return math.pow(a, b)
+    except (ValueError, OverflowError):
+        return math.nan if a < 0 else math.inf
+
+
+FOLD: Mapping[str, Callable[..., float]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "neg": lambda a: -a,
+    "abs": abs, "lt": lambda a, b: float(a < b), "le": lambda a, b: float(a <= b), "eq": lambda a, b: float(a == b),
+    "maximum": max, "minimum": min, "pow": _fold_power,
+}  # fmt: skip
+REDUCTIONS = frozenset({"sum", "largest", "argmax"})  # what goes over all of a row before it is known
+OF_ROW = REDUCTIONS | {"logsumexp", "column"}  # what gives one number a row
+OF_ELEMENT = frozenset({"softmax", "log_softmax"})  # what gives one number an element
+COMMUTES = frozenset({"add", "mul", "maximum", "minimum", "eq"})
+
+
+def make(op: str, *args: Any) -> Node:
+    """Return the node of an operation, after what simplifies it and loses no NaN.
+
+    Arguments are nodes of one table, or numbers. TypeError for anything else, and where rows meet that have lost their
+    axis with such as have it.
+    """
+    table = next(a.table for a in args if isinstance(a, Node))
+    nodes = tuple(a if isinstance(a, Node) else table.constant(_number(op, a)) for a in args)
+    if op in FOLD and all(a.op == "constant" for a in nodes):
+        return table.constant(FOLD[op](*(a.value for a in nodes)))
+    if op in COMMUTES and nodes[0].serial > nodes[1].serial:
+        nodes = nodes[::-1]
+    simple = SIMPLER[op](*nodes) if op in SIMPLER else None
+    if simple is not None:
+        return simple
+    is_flat = _is_flat(op, nodes)
+    if op in OF_ROW:
+        per = ROW
+    else:
+        per = ELEMENT if op in OF_ELEMENT else max(a.per for a in nodes)
+    return table.node(op, nodes, None, per, is_flat)
+
+
+def _number(op: str, value: Any) -> float:
+    if isinstance(value, (bool, int, float)) or (getattr(value, "shape", None) == () and not callable(value)):
+        return float(value)
+    raise TypeError(
+        f"{op} of a formula takes its numbers and Python's; got {type(value).__name__}: {value!r:.80}. An array would "
+        "be other data than the batch's: nothing could say which row of it belongs to which sample."
+    )
+
+
+def _is_flat(op: str, args: tuple[Node, ...]) -> bool:
+    flats = [a for a in args if a.flat]
+    if not flats:
+        return False
+    if op in OF_ROW | OF_ELEMENT or any(a.per > UNIFORM and not a.flat for a in args):
+        raise TypeError(
+            f"{op}: an array of shape (batch,) meets one of (batch, outputs), or is gone over along an axis that it "
+            "has lost. Keep the axis: ops.sum(x, axis=-1, keepdims=True), or y[:, 0:1] for a column."
+        )
+    return True
+
+
+def flat(node: Node) -> Node:
+    """Return a row's number without its axis: [B] in place of [B, 1]."""
+    return node if node.flat or node.per != ROW else node.table.node("flat", (node,), None, ROW, True)
+
+
+def kept(node: Node) -> Node:
+    """Return a row's number with its axis, [B, 1], whether or not it had lost it."""
+    return node.table.node("kept", (node,), None, ROW) if node.flat else node
+
+
+def power(base: Any, exponent: Any) -> Node:
+    """Return base ** exponent: by products for small whole numbers, by a root for a half."""
+    if isinstance(exponent, Node) and exponent.op == "constant":
+        exponent = exponent.value
+    if not isinstance(base, Node) or isinstance(exponent, Node):
+        return make("pow", base, exponent)
+    if exponent in (-4, -3, -2, -1):
+        return 1.0 / power(base, -exponent)
+    if exponent in (0, 1, 2, 3, 4):
+        square = base * base if exponent > 1 else base
+        return {0: base.table.constant(1.0), 1: base, 2: square, 3: square * base, 4: square * square}[int(exponent)]
+    return make("sqrt", base) if exponent == 0.5 else make("pow", base, exponent)
+
+
+# What an operation is instead, for some arguments: f(*args) -> node or None. NaN and the sign of zero's limits stay.
+def _add(a: Node, b: Node) -> Node | None:
+    if is_constant(a, 0.0):
+        return b
+    if is_constant(b, 0.0):
+        return a
+    if a is b:
+        return make("mul", 2.0, a)
+    if b.op == "neg":
+        return make("sub", a, b.args[0])
+    return make("sub", b, a.args[0]) if a.op == "neg" else None
+
+
+def _sub(a: Node, b: Node) -> Node | None:
+    if is_constant(b, 0.0):
+        return a
+    if is_constant(a, 0.0):
+        return make("neg", b)
+    return make("add", a, b.args[0]) if b.op == "neg" else None
+
+
+def _mul(a: Node, b: Node) -> Node | None:
+    if b.op == "constant":
+        a, b = b, a
+    for one, other in ((a, b), (b, a)):
+        if is_constant(one, 1.0):
+            return other
+        if is_constant(one, -1.0):
+            return make("neg", other)
+        if one.op == "neg":
+            return make("neg", make("mul", one.args[0], other))
+        if one.op == "mask":  # products go inside: what is masked is 0 whatever the other is
+            return make("mask", one.args[0], make("mul", one.args[1], other))
+    if a.op == "constant" and b.op == "mul":
+        for i in (0, 1):
+            if b.args[i].op == "constant":
+                return make("mul", a.value * b.args[i].value, b.args[1 - i])
+    return None
+
+
+def _div(a: Node, b: Node) -> Node | None:
+    if is_constant(b, 1.0):
+        return a
+    if is_constant(a, 0.0) and b.op == "leaf" and b.value == "width":
+        return a
+    if a.op == "mask":
+        return make("mask", a.args[0], make("div", a.args[1], b))
+    return make("neg", make("div", a.args[0], b)) if a.op == "neg" else None
+
+
+def _neg(a: Node) -> Node | None:
+    if a.op == "neg":
+        return a.args[0]
+    if a.op == "sub":
+        return make("sub", a.args[1], a.args[0])
+    if a.op == "mask":
+        return make("mask", a.args[0], make("neg", a.args[1]))
+    return None
+
+
+def _sum(a: Node) -> Node | None:
+    """What is the same for all of a row stands before the sum."""
+    if a.per < ELEMENT and not a.flat:
+        return make("mul", a, a.table.leaf("width", UNIFORM))
+    if a.op == "neg":
+        return make("neg", make("sum", a.args[0]))
+    if a.op == "div" and a.args[1].per < ELEMENT:
+        return make("div", make("sum", a.args[0]), a.args[1])
+    if a.op == "mul":
+        for i in (0, 1):
+            if a.args[i].per < ELEMENT:
+                return make("mul", a.args[i], make("sum", a.args[1 - i]))
+    return None
+
+
+def _mask(condition: Node, value: Node) -> Node | None:
+    if condition.op == "constant":
+        return value if condition.value else value.table.constant(0.0)
+    return value if is_constant(value, 0.0) else None
+
+
+def _where(condition: Node, a: Node, b: Node) -> Node | None:
+    if condition.op == "constant":
+        return a if condition.value else b
+    return a if a is b else None
+
+
+def _column(a: Node, i: Node) -> Node | None:
+    """A column of what is computed element by element is computed of columns."""
+    if a.per < ELEMENT:
+        return a if not a.flat and is_constant(i, 0.0) else None
+    if a.op in OF_ELEMENT:
+        return None
+    if a.op == "leaf":
+        return i if a.value == "index" else None
+    return make(a.op, *(make("column", b, i) if b.per == ELEMENT else b for b in a.args))
+
+
+SIMPLER: Mapping[str, Callable[..., Node | None]] = {
+    "add": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _neg, "sum": _sum, "mask": _mask, "where": _where,
+    "largest": lambda a: a if a.per < ELEMENT and not a.flat else None, "column": _column,
+    "held": lambda a: a if a.op in ("constant", "held") else None,
+}  # fmt: skip
+
+
+# ---- derivatives -----------------------------------------------------------------------------------------------------
+def _sigmoid(a: Node) -> Node:
+    return make("sigmoid", a)
+
+
+def _of_extremum(d: Node, difference: Node) -> tuple[Node, Node]:
+    """What an extremum hands to its arguments: to the first where ``difference``, y without the second, is not 0.
+
+    At a tie the second argument has it: relu, max(z, 0), has no slope at 0.
+    """
+    first = make("step", difference)
+    return d * first, d * (1.0 - first)
+
+
+# For each operation what d, the derivative by y = op(a, ...), gives for each argument; None: nothing goes there. The
+# stable form is chosen here, once.
+SLOPES: Mapping[str, Callable[..., tuple[Node | None, ...]]] = {
+    "add": lambda d, y, a, b: (d, d),
+    "sub": lambda d, y, a, b: (d, -d),
+    "neg": lambda d, y, a: (-d,),
+    "mul": lambda d, y, a, b: (d * b, d * a),
+    "div": lambda d, y, a, b: (d / b, -(d * y) / b),
+    "pow": lambda d, y, a, b: (d * b * make("pow", a, b - 1.0), d * y * make("log", a)),
+    "exp": lambda d, y, a: (d * y,),
+    "expm1": lambda d, y, a: (d * (y + 1.0),),
+    "log": lambda d, y, a: (d / a,),
+    "log1p": lambda d, y, a: (d / (a + 1.0),),
+    "sqrt": lambda d, y, a: (d * 0.5 / y,),
+    "abs": lambda d, y, a: (d * make("sign", a),),
+    "sin": lambda d, y, a: (d * make("cos", a),),
+    "cos": lambda d, y, a: (-d * make("sin", a),),
+    "tanh": lambda d, y, a: (d * (1.0 - y * y),),
+    "erf": lambda d, y, a: (d * (2.0 / math.sqrt(math.pi) * make("exp", -(a * a))),),
+    "sigmoid": lambda d, y, a: (d * (y * _sigmoid(-a)),),  # not 1 - y, which loses what a large factor magnifies
+    "softplus": lambda d, y, a: (d * _sigmoid(a),),
+    "maximum": lambda d, y, a, b: _of_extremum(d, y - b),
+    "minimum": lambda d, y, a, b: _of_extremum(d, b - y),
+    "bounded": lambda d, y, a, low, high: (d, None, None),  # as if it were not there
+    "where": lambda d, y, c, a, b: (None, make("mask", c, d), make("mask", 1.0 - c, d)),
+    "mask": lambda d, y, c, a: (None, make("mask", c, d)),
+    "column": lambda d, y, a, i: (make("mask", make("eq", index(d.table), i), d), None),
+    "sum": lambda d, y, a: (d,),
+    "largest": lambda d, y, a: (d * make("eq", a, y) / make("sum", make("eq", a, y)),),
+    "softmax": lambda d, y, a: ((d - make("sum", d * y)) * y,),
+    "log_softmax": lambda d, y, a: (d - make("softmax", a) * make("sum", d),),
+    "logsumexp": lambda d, y, a: (d * make("softmax", a),),
+}
+FLAT_SLOPE = frozenset({"held", "step", "sign", "lt", "le", "eq", "floor", "argmax"})  # 0 wherever there is one
+
+
+def index(table: Table) -> Node:
+    """Return an element's number in its row, from 0."""
+    return table.leaf("index", ELEMENT)
+
+
+def gradient(y: Node, x: Node, d: Node | float = 1.0) -> Node:
+    """Return d times the derivative of y by the leaf x.
+
+    y has one number a row: then it is its derivative by each element; or one an element: then each depends on its own
+    element of x, or on all of the row's, and ``d`` is the derivative of something by each of y's. No row is flat.
+    """
+    table = y.table
+    found: dict[Node, Node] = {y: d if isinstance(d, Node) else table.constant(d)}
+    nodes = order([y])
+    reach = {x}
+    for n in nodes:
+        if any(a in reach for a in n.args) and n.op not in FLAT_SLOPE:
+            reach.add(n)
+    for n in reversed(nodes):
+        if n not in found or n not in reach or n is x:
+            continue
+        for a, slope in zip(n.args, SLOPES[n.op](found[n], n, *n.args), strict=True):
+            if slope is None or a not in reach:
+                continue
+            if slope.per == ELEMENT and a.per == ROW:
+                slope = make("sum", slope)
+            found[a] = found[a] + slope if a in found else slope
+    return found.get(x, table.constant(0.0))
+
+
+# ---- graphs ----------------------------------------------------------------------------------------------------------
+def order(roots: Iterable[Node]) -> list[Node]:
+    """Return all nodes that the roots need, arguments first."""
+    seen: set[Node] = set()
+    out: list[Node] = []
+    stack = [(root, False) for root in reversed(list(roots))]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            out.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((a, False) for a in reversed(node.args) if a not in seen)
+    return out
+
+
+def rebuilt(
+    roots: Iterable[Node], change: Callable[[Node, list[Node]], Node | None], table: Table | None = None
+) -> list[Node]:
+    """Return the roots with each node what ``change(node, new arguments)`` makes of it, None: what it was.
+
+    They are nodes of ``table``, by default a new one: what they are does not depend on what was made before.
+    """
+    roots, table, new = list(roots), table or Table(), {}  # type: ignore[var-annotated]
+    for n in order(roots):
+        args = [new[a] for a in n.args]
+        found = change(n, args) if args else None
+        if found is None:
+            found = make(n.op, *args) if args else table.node(n.op, (), n.value, n.per, n.flat)
+        new[n] = found
+    return [new[r] for r in roots]
+
+
+def with_leaf(roots: Iterable[Node], node: Node, leaf: Node) -> list[Node]:
+    """Return the roots with ``leaf`` where ``node`` was: what is retained is not computed again."""
+    new: dict[Node, Node] = {node: leaf}
+    roots = list(roots)
+    for n in order(roots):
+        if n not in new:
+            changed = any(new[a] is not a for a in n.args)
+            new[n] = make(n.op, *(new[a] for a in n.args)) if changed else n
+    return [new[r] for r in roots]
+
+
+def without_flats(roots: Iterable[Node]) -> list[Node]:
+    """Return the roots as targets see them, where a row is a row: with or without its axis it is the same numbers."""
+    return rebuilt(roots, lambda n, args: args[0] if n.op in ("flat", "kept") else None)
+
+
+def leaves(roots: Iterable[Node]) -> dict[str, Node]:
+    """Return what the roots are computed from, by name."""
+    return {n.value: n for n in order(roots) if n.op == "leaf"}
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+def _bounded_by_most(z: Node) -> Node:
+    """z, its infinities as the largest numbers: no difference is NaN."""
+    most = z.table.leaf("most", UNIFORM)
+    return make("bounded", z, -most, most)
+
+
+def _shifted(z: Node) -> Node:
+    z = _bounded_by_most(z)
+    return make("sub", z, make("held", make("largest", z)))
+
+
+def _softmax(z: Node) -> Node:
+    e = make("exp", _shifted(z))
+    return make("div", e, make("sum", e))
+
+
+def _log_softmax(z: Node) -> Node:
+    shifted = _shifted(z)
+    return make("sub", shifted, make("log", make("sum", make("exp", shifted))))
+
+
+def _logsumexp(z: Node) -> Node:
+    largest = make("held", make("largest", _bounded_by_most(z)))
+    return make("add", make("log", make("sum", make("exp", _shifted(z)))), largest)
+
+
+def _sigmoid_parts(z: Node) -> Node:
+    e = make("exp", -make("abs", z))
+    return make("where", make("lt", z, 0.0), e, 1.0) / (1.0 + e)
+
+
+# What stands for an operation where a target has none for it.
+PARTS: Mapping[str, Callable[..., Node]] = {
+    "sigmoid": _sigmoid_parts,
+    "softplus": lambda z: make("log1p", make("exp", -make("abs", z))) + make("maximum", z, 0.0),
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "logsumexp": _logsumexp,
+    "pow": lambda a, b: make("exp", b * make("log", a)),
+    "bounded": lambda z, low, high: make("minimum", make("maximum", z, low), high),
+    "mask": lambda c, d: make("where", c, d, 0.0),
+    "held": lambda a: a,
+}
+
+
+def lowered(roots: Iterable[Node], native: Iterable[str]) -> list[Node]:
+    """Return the roots in operations that a target has: those of ``native``, and those without parts."""
+    native = frozenset(native)
+    roots = without_flats(roots)
+    while any(n.op in PARTS and n.op not in native for n in order(roots)):
+        roots = rebuilt(roots, lambda n, args: PARTS[n.op](*args) if n.op in PARTS and n.op not in native else None)
+    return roots
+
+
+def contracted(roots: Iterable[Node]) -> list[Node]:
+    """Return the roots with multiply-adds: a product that only one sum or difference takes is part of it.
+
+    "fma" of a, b, c is a b + c, rounded once. For targets where what is not written is not there.
+    """
+    roots = list(roots)
+    uses: dict[Node, int] = dict.fromkeys(roots, 1)
+    for n in order(roots):
+        for a in n.args:
+            uses[a] = uses.get(a, 0) + 1
+
+    def change(n: Node, args: list[Node]) -> Node | None:
+        if n.op not in ("add", "sub"):
+            return None
+        for i in (0, 1):
+            product = n.args[i]
+            if product.op == "mul" and uses[product] == 1 and args[i].op == "mul" and product.per == n.per:
+                a, b = args[i].args
+                other = args[1 - i]
+                if n.op == "add":
+                    return make("fma", a, b, other)
+                return make("fma", a, b, -other) if i == 0 else make("fma", -a, b, other)
+        return None
+
+    return rebuilt(roots, change)
+
+
+def text(roots: Iterable[Node], names: Iterable[str] = ()) -> str:
+    """Return the roots in words, a line a node: the same for formulas that are the same."""
+    roots, numbers, lines = list(roots), {}, []  # type: ignore[var-annotated]
+    for n in order(roots):
+        if n.op == "constant":
+            numbers[n] = repr(n.value)
+        elif n.op == "leaf":
+            numbers[n] = n.value + ("", "[row]", "[element]")[n.per]
+        else:
+            numbers[n] = f"%{len(lines)}"
+            lines.append(f"{numbers[n]} = {n.op} {', '.join(numbers[a] for a in n.args)}")
+    lines += [f"{name}: {numbers[root]}" for name, root in zip(list(names) or [""] * len(roots), roots, strict=True)]
+    return "\n".join(lines)

@@ -1,0 +1,236 @@
+"""Formulas as targets read them: traced once, differentiated, with the numbers that are given to kernels named.
+
+A description (an activation, a loss, a metric, an optimizer, a regularizer) has a Python function over `gpumlp.ops`,
+and constants. Constants of 0 and 1, and those that are no real numbers, shape the formula; others are numbers by name,
+so that another value needs no other kernel.
+
+Leaves by name: z, y and dy of an activation (its inputs, outputs, and the gradient by these); t, p and factor of a loss
+or metric (targets, predictions, and what a row's gradient is multiplied by); w, g and an optimizer's slots. Besides
+these every formula may have index (an element's place in its row), width (how many there are), and most (the largest
+number there is).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gpumlp.attributes import once
+from gpumlp.expressions import (
+    ELEMENT,
+    ROW,
+    UNIFORM,
+    Node,
+    Table,
+    gradient,
+    kept,
+    leaves,
+    make,
+    order,
+    text,
+    with_leaf,
+    without_flats,
+)  # fmt: skip
+
+GIVEN = frozenset({"index", "width", "most"})  # leaves that every target has
+Constants = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Formula:
+    """What is computed: ``roots`` by ``names``, of leaves by name; ``numbers`` are those that a kernel is given.
+
+    Formulas of the same ``text`` are computed by the same kernel.
+    """
+
+    names: tuple[str, ...]
+    roots: tuple[Node, ...]
+    numbers: tuple[str, ...] = ()
+
+    @once
+    def text(self) -> str:
+        """The formula in words, a line an operation."""
+        return text(self.roots, self.names)
+
+    @once
+    def leaves(self) -> Mapping[str, Node]:
+        """What it is computed from, by name."""
+        return leaves(self.roots)
+
+    def reads(self, name: str) -> bool:
+        """Whether the leaf of that name is needed."""
+        return name in self.leaves
+
+    def root(self, name: str) -> Node:
+        """Return the root of that name."""
+        return self.roots[self.names.index(name)]
+
+
+def is_number(value: object) -> bool:
+    """Whether a constant is given to kernels by name, and does not shape the formula."""
+    return isinstance(value, float) and value not in (0.0, 1.0)
+
+
+def numbers_of(constants: Mapping[str, Any]) -> dict[str, float]:
+    """Return the constants that a kernel is given, by name."""
+    return {name: value for name, value in constants.items() if is_number(value)}
+
+
+def _shape(constants: Mapping[str, Any]) -> Constants:
+    """Return what shapes a formula: constants, with None for the numbers."""
+    return tuple((name, Ellipsis if is_number(value) else value) for name, value in constants.items())
+
+
+def _arguments(table: Table, shape: Constants) -> dict[str, Any]:
+    return {name: table.leaf(name, UNIFORM) if value is Ellipsis else value for name, value in shape}
+
+
+def _numbers(shape: Constants, roots: tuple[Node, ...]) -> tuple[str, ...]:
+    read = leaves(roots)
+    return tuple(name for name, value in shape if value is Ellipsis and name in read)
+
+
+def _node(what: str, value: Any, table: Table, per: int) -> Node:
+    """Return what a formula gave, as a number of each row or element; TypeError for anything else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = table.constant(float(value))
+    if not isinstance(value, Node):
+        raise TypeError(
+            f"{what} must return what it computed of its arguments by gpumlp.ops; got {type(value).__name__}: "
+            f"{value!r:.80}. Functions of NumPy, SciPy or another framework cannot be differentiated here: write it "
+            "with gpumlp.ops, which has Keras's names."
+        )
+    return value
+
+
+# ---- activations -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class ActivationFormula:
+    """An activation both ways: y of z, and dz of dy, y and z; ``retains_input`` where z is needed on the way back.
+
+    ``rowwise`` where an element depends on others of its row.
+    """
+
+    forward: Formula
+    back: Formula
+    retains_input: bool
+    rowwise: bool
+
+
+@functools.lru_cache(maxsize=512)
+def _activation(function: Callable[..., Any], slope: Callable[..., Any] | None, shape: Constants) -> ActivationFormula:
+    table = Table()
+    z, given = table.leaf("z", ELEMENT), _arguments(table, shape)
+    name = getattr(function, "__name__", "an activation")
+    y = _node(f"The activation {name}", function(z, **given), table, ELEMENT)
+    if y.per != ELEMENT:
+        raise TypeError(
+            f"The activation {name} must return a number for each element of its argument, (batch, outputs)."
+        )
+    table, (y,) = _fresh([y])
+    z, dy, retained = table.leaf("z", ELEMENT), table.leaf("dy", ELEMENT), table.leaf("y", ELEMENT)
+    rowwise = any(n.per == ROW for n in order([y]))
+    if slope is not None:
+        of = slope.__code__.co_varnames[0]
+        dz = dy * slope({"y": retained, "z": z}[of], **_arguments(table, shape))
+    else:
+        (dz,) = with_leaf([gradient(y, z, dy)], y, retained) if y is not z else [dy]
+    (dz,) = without_flats([dz])
+    forward = Formula(("y",), (y,), _numbers(shape, (y,)))
+    back = Formula(("dz",), (dz,), _numbers(shape, (dz,)))
+    return ActivationFormula(forward, back, back.reads("z"), rowwise)
+
+
+def activation(
+    function: Callable[..., Any], slope: Callable[..., Any] | None, constants: Mapping[str, Any]
+) -> ActivationFormula:
+    """Return an activation's formula, of f(z, **constants).
+
+    ``slope``, of y or of z by its first argument's name, stands for the derived f' where another form is cheaper, or
+    holds farther out.
+    """
+    return _activation(function, slope, _shape(constants))
+
+
+# ---- losses and metrics ----------------------------------------------------------------------------------------------
+@functools.lru_cache(maxsize=512)
+def _objective(function: Callable[..., Any], shape: Constants, sparse: bool, slopes: bool) -> Formula:
+    table = Table()
+    t, p = table.leaf("t", ROW if sparse else ELEMENT), table.leaf("p", ELEMENT)
+    name = getattr(function, "__name__", "it")
+    found = function(t, p, **_arguments(table, shape))
+    several = found if isinstance(found, tuple) else (found,)
+    values = []
+    for value in several:
+        node = kept(_node(f"The function {name}", value, table, ROW))
+        if node.per == ELEMENT:  # Keras takes the mean of all that a function gives
+            node = make("sum", node) / table.leaf("width", UNIFORM)
+        values.append(node)
+    table, roots = _fresh(values)
+    names = ["value"] if slopes else [f"sum_{i}" for i in range(len(roots))]
+    if slopes:
+        roots.append(gradient(roots[0], table.leaf("p", ELEMENT), table.leaf("factor", ROW)))
+        names.append("dp")
+    return Formula(tuple(names), tuple(roots), _numbers(shape, tuple(roots)))
+
+
+def loss(function: Callable[..., Any], constants: Mapping[str, Any], sparse: bool) -> Formula:
+    """Return a loss's formula: ``value``, one number a row, of t, p, and ``dp``, its gradient by p times ``factor``.
+
+    ``sparse``: t is one number a row. A function that gives one for each element means their mean.
+    """
+    return _objective(function, _shape(constants), sparse, True)
+
+
+def metric(function: Callable[..., Any], constants: Mapping[str, Any], sparse: bool) -> Formula:
+    """Return a metric's formula: ``sum_0``, ``sum_1``, ...: what is added up over samples, one number a row each."""
+    return _objective(function, _shape(constants), sparse, False)
+
+
+# ---- regularizers ----------------------------------------------------------------------------------------------------
+@functools.lru_cache(maxsize=512)
+def _penalty(function: Callable[..., Any], shape: Constants) -> Formula:
+    table = Table()
+    found = function(table.leaf("w", ELEMENT), **_arguments(table, shape))
+    node = kept(_node(f"The regularizer {getattr(function, '__name__', '')}", found, table, ROW))
+    table, (value,) = _fresh([node])
+    roots = value, gradient(value, table.leaf("w", ELEMENT))
+    return Formula(("value", "dw"), roots, _numbers(shape, roots))
+
+
+def penalty(function: Callable[..., Any], constants: Mapping[str, Any]) -> Formula:
+    """Return a regularizer's formula: ``value`` of all weights w, taken as one row, and ``dw``, its gradient."""
+    return _penalty(function, _shape(constants))
+
+
+# ---- optimizers ------------------------------------------------------------------------------------------------------
+@functools.lru_cache(maxsize=512)
+def _update(
+    function: Callable[..., Any], slots: tuple[str, ...], scalars: tuple[str, ...], shape: Constants
+) -> Formula:
+    table = Table()
+    arrays = {name: table.leaf(name, ELEMENT) for name in ("w", "g", *slots)}
+    rates = {name: table.leaf(name, UNIFORM) for name in scalars}
+    found: Mapping[str, Node] = function(**arrays, **rates, **_arguments(table, shape))
+    names = ("w", *slots)
+    assert set(found) == set(names), f"{function} must give {names}, gives {tuple(found)}"
+    _, roots = _fresh([found[name] for name in names])
+    return Formula(names, tuple(roots), _numbers(shape, tuple(roots)))
+
+
+def update(
+    function: Callable[..., Any], slots: tuple[str, ...], scalars: tuple[str, ...], constants: Mapping[str, Any]
+) -> Formula:
+    """Return an optimizer's formula: what w and the slots become, of them and g.
+
+    ``scalars`` are the numbers that differ from step to step; they are leaves by name, and not among ``numbers``.
+    """
+    return _update(function, slots, scalars, _shape(constants))
+
+
+def _fresh(roots: list[Node]) -> tuple[Table, list[Node]]:
+    """Return the roots without flat rows, in a table of their own."""
+    found = without_flats(roots)
+    return found[0].table, found
