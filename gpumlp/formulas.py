@@ -20,6 +20,7 @@ from typing import Any
 from gpumlp.attributes import once
 from gpumlp.expressions import (
     ELEMENT,
+    OF_ELEMENT,
     ROW,
     UNIFORM,
     Node,
@@ -131,7 +132,7 @@ def _activation(function: Callable[..., Any], slope: Callable[..., Any] | None, 
         )
     table, (y,) = _fresh([y])
     z, dy, retained = table.leaf("z", ELEMENT), table.leaf("dy", ELEMENT), table.leaf("y", ELEMENT)
-    rowwise = any(n.per == ROW for n in order([y]))
+    rowwise = any(n.per == ROW or n.op in OF_ELEMENT or n.value in ("index", "width") for n in order([y]))
     if slope is not None:
         of = slope.__code__.co_varnames[0]
         dz = dy * slope({"y": retained, "z": z}[of], **_arguments(table, shape))
