@@ -1,20 +1,16 @@
 // Activation functions of one element: value, and slope from the retained output y or pre-activation z.
 // Definitions and sources: gpumlp/activations.py. ``a`` is the constant of leaky_relu and elu; affine is a z + b.
 #pragma once
-#include "primitives.cuh"
+#include "elementary.cuh"
 
 enum Activation { LINEAR, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, GELU, GELU_TANH, SILU, AFFINE };
 
 constexpr float FAR = 1000.0f;  // farther out sigmoid and CDF are 0 or 1: a product with z takes it, not inf * 0
 
-constexpr float LARGEST = 3.4028235e38f;
-
-DEVICE float clip(float v, float low, float high) { return v < low ? low : (v > high ? high : v); }  // keeps NaN
 DEVICE float normal_cdf(float z) { return 0.5f + 0.5f * erff(z * 0.70710678f); }
 DEVICE float gelu_tanh_cdf(float z) {
     return 0.5f + 0.5f * tanhf(0.79788456f * z * (1.0f + 0.044715f * z * z));
 }
-DEVICE float sigmoid(float z) { return 1.0f / (1.0f + expf(-z)); }
 
 DEVICE float activate(int kind, float z, float a, float b) {
     switch (kind) {

@@ -1,29 +1,13 @@
 // Metrics of one sample: what the metric kernel and the whole-fit kernel share. Definitions: gpumlp/metrics.py.
 #pragma once
-#include "primitives.cuh"
+#include "elementary.cuh"
 
 enum Metric { SQUARED_ERROR, ABSOLUTE_ERROR, BINARY_ACCURACY, CATEGORICAL_ACCURACY, SPARSE_ACCURACY };
 
-// The first place of the largest value, NaN being larger than any number, as NumPy's argmax says.
-struct Best {
-    float value;
-    int place;
-    DEVICE void take(float v, int at) {
-        bool mine = value != value, theirs = v != v;
-        bool better = mine != theirs ? theirs : (mine ? at < place : v > value || (v == value && at < place));
-        if (place < 0 || better) value = v, place = at;
-    }
-};
-
 DEVICE int argmax(Array<const float> row, int end, int lane, int lanes) {
-    Best best{0.0f, -1};
+    Best best;
     for (int c = lane; c < end; c += lanes) best.take(row[c], c);
-    for (int mask = lanes / 2; mask > 0; mask /= 2) {
-        float v = shuffle_xor(best.value, mask);
-        int at = shuffle_xor(best.place, mask);
-        if (at >= 0) best.take(v, at);
-    }
-    return best.place;
+    return group_argmax(best, lanes);
 }
 
 // A sample's metric; t and p are its rows, the rest as in losses.cuh.

@@ -1,0 +1,228 @@
+"""Formulas to hold a target's kernels against: those that gpumlp has, and such as a user might write; in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gpumlp import activations, formulas, losses, metrics, ops, optimizers, regularizers
+from gpumlp.expressions import Node, lowered, order
+
+MOST = float(np.finfo(np.float32).max)
+ROWS, WIDTH = 11, 5
+
+
+# ---- formulas that gpumlp does not have ------------------------------------------------------------------------------
+def mish(z):
+    return z * ops.tanh(ops.softplus(z))
+
+
+def celu(z, alpha):
+    return ops.where(z < 0.0, alpha * ops.expm1(z / alpha), z)
+
+
+def log_softmax(z):
+    return ops.log_softmax(z)
+
+
+def centred(z):
+    """Of columns and of the largest, so that what is read is not what a lane writes."""
+    return z - z[:, 0:1] * ops.max(z - 5.0, -1, keepdims=True)
+
+
+def cosine(t, p):
+    def unit(v):
+        return v / ops.norm(v, axis=-1, keepdims=True)
+
+    return -ops.sum(unit(t) * unit(p), -1)
+
+
+def poisson(t, p):
+    return ops.mean(p - t * ops.log(p + 1e-7), -1)
+
+
+def focal(t, p, gamma, alpha):
+    q = ops.clip(p, 1e-7, 1.0 - 1e-7)
+    right = t * q + (1.0 - t) * (1.0 - q)
+    return -ops.mean(alpha * ops.power(1.0 - right, gamma) * ops.log(right), -1)
+
+
+def gaussian(t, p):
+    mean, variance = p[:, 0:1], p[:, 1:2]
+    return ops.squeeze(0.5 * (ops.log(variance) + ops.square(t - mean) / variance), -1)
+
+
+def closure(power):
+    def error(t, p):
+        return ops.sum(ops.absolute(t - p) ** power, -1) + ops.where((p[:, 1] > 0.5) & ~(p[:, 2] < 0.2), 1.0, p[:, 0])
+
+    return error
+
+
+def precision(t, p):
+    chosen = p > 0.5
+    return ops.sum(chosen * t, -1), ops.sum(chosen, -1), ops.equal(ops.argmax(-p * p, -1), ops.argmax(t, -1))
+
+
+def amsgrad(w, g, m, v, top, rate, decay, keep_1, keep_2, epsilon):
+    m, v = m + (g - m) * keep_1, v + (g * g - v) * keep_2
+    top = ops.maximum(top, v)
+    return {"w": decay * w - rate * m / (ops.sqrt(top) + epsilon), "m": m, "v": v, "top": top}
+
+
+def nadam(w, g, m, v, rate, decay, now, coming, keep_1, keep_2, epsilon):
+    m_new, v = m + (g - m) * keep_1, v + (g * g - v) * keep_2
+    return {"w": decay * w - rate * (now * g + coming * m) / (ops.sqrt(v) + epsilon), "m": m_new, "v": v}
+
+
+def swapped(w, g, a, b, rate):
+    """What is overwritten is read by what comes later."""
+    return {"w": w - rate * g, "a": b + w, "b": a - w}
+
+
+def distance(w, scale):
+    """A penalty that is no sum over weights."""
+    return scale * ops.log1p(ops.norm(w, axis=-1))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A formula, its ``numbers``, and how a function of it is asked for.
+
+    ``arrays`` are those of a row function, none: an element function.
+    """
+
+    name: str
+    formula: formulas.Formula
+    numbers: Mapping[str, float]
+    arguments: tuple[str, ...] = ()
+    arrays: tuple[str, ...] = ()
+    into: Mapping[str, str] = field(default_factory=dict)
+    adds: bool = False
+
+    @property
+    def constants(self) -> tuple[float, ...]:
+        return tuple(self.numbers[n] for n in self.formula.numbers)
+
+    def inputs(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Return float32 leaves by name: [ROWS, WIDTH], or [ROWS, 1] for what there is one of a row."""
+        found: dict[str, np.ndarray] = {}
+        for name, leaf in self.formula.leaves.items():
+            if name in (*formulas.GIVEN, *self.formula.numbers):
+                continue
+            shape = (ROWS, 1 if leaf.per == 1 and name != "factor" else WIDTH)
+            values = rng.standard_normal(shape)
+            if name == "t":
+                values = rng.integers(0, 3, shape) if leaf.per == 1 else np.eye(WIDTH)[rng.integers(0, WIDTH, ROWS)]
+            if name in ("p", "v", "top", "rate", "decay", "now", "coming"):
+                values = 0.01 + 0.98 / (1.0 + np.exp(-values))
+            found[name] = np.full(shape, 0.75, np.float32) if name == "factor" else values.astype(np.float32)
+        return found
+
+    def truth(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Return the roots in float64, in the formula's order."""
+        leaves = {name: value.astype(np.float64) for name, value in inputs.items()}
+        if "factor" in leaves:
+            leaves["factor"] = leaves["factor"][:, :1]
+        given = {"index": np.arange(WIDTH)[None], "width": float(WIDTH), "most": MOST}
+        return evaluate(self.formula.roots, {**leaves, **given, **self.numbers}, (ROWS, WIDTH))
+
+
+def evaluate(roots: Any, leaves: Mapping[str, Any], shape: tuple[int, int]) -> list[np.ndarray]:
+    """Return the roots of a formula in float64, operation by operation."""
+    known: dict[Node, Any] = {}
+    roots = lowered(roots, ("sigmoid", "softplus", "pow"))
+    with np.errstate(all="ignore"):
+        for n in order(roots):
+            args = [known[a] for a in n.args]
+            known[n] = leaves[n.value] if n.op == "leaf" else n.value if n.op == "constant" else NUMPY[n.op](*args)
+    return [np.broadcast_to(known[r], (shape[0], shape[1] if r.per == 2 else 1)).astype(np.float64) for r in roots]
+
+
+def _place(a: Any) -> Any:
+    return np.argmax(a, axis=1)[:, None].astype(np.float64)
+
+
+NUMPY: dict[str, Any] = {
+    **{n: getattr(np, n) for n in "exp expm1 log log1p sqrt sin cos tanh sign floor maximum minimum".split()},
+    "erf": ops.erf, "abs": np.absolute, "sigmoid": ops.sigmoid, "softplus": ops.softplus, "pow": np.power,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative,
+    "lt": lambda a, b: np.less(a, b) * 1.0, "le": lambda a, b: np.less_equal(a, b) * 1.0,
+    "eq": lambda a, b: np.equal(a, b) * 1.0, "where": lambda c, a, b: np.where(np.not_equal(c, 0), a, b),
+    "step": lambda a: np.maximum(np.sign(a), 0.0), "column": lambda a, i: a[:, int(i) : int(i) + 1],
+    "sum": lambda a: np.sum(a, axis=1, keepdims=True), "largest": lambda a: np.max(a, axis=1, keepdims=True),
+    "argmax": _place,
+}  # fmt: skip
+
+
+def _activation(name: str, found: formulas.ActivationFormula, numbers: Mapping[str, float]) -> Iterator[Case]:
+    if found.rowwise:
+        yield Case(name, found.forward, numbers, arrays=("y", "z"), into={"y": "y"})
+        yield Case(f"{name} back", found.back, numbers, arrays=("dz", "dy", "y", "z"), into={"dz": "dz"})
+    else:
+        yield Case(name, found.forward, numbers, ("z",))
+        yield Case(f"{name} back", found.back, numbers, ("dy", "y", "z"))
+
+
+def activation_cases() -> Iterator[Case]:
+    for name in activations.FORMULAS:
+        of: Any = activations.get(name)
+        yield from _activation(name, of.formula, of.numbers)
+    yield from _activation("gelu_tanh", activations.Gelu(approximate=True).formula, {})
+    for function, constants in ((mish, {}), (celu, {"alpha": 0.7}), (log_softmax, {}), (centred, {})):
+        yield from _activation(function.__name__, formulas.activation(function, None, constants), constants)
+
+
+def loss_cases() -> Iterator[Case]:
+    def case(name: str, formula: formulas.Formula, numbers: Mapping[str, float]) -> Case:
+        return Case(name, formula, numbers, ("factor",), ("dp", "t", "p"), {"dp": "dp"})
+
+    for of in (
+        losses.MeanSquaredError(), losses.MeanAbsoluteError(), losses.Huber(0.6), losses.BinaryCrossentropy(),
+        losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1), losses.CategoricalCrossentropy(),
+        losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1), losses.SparseCategoricalCrossentropy(),
+        losses.SparseCategoricalCrossentropy(from_logits=True),
+    ):  # fmt: skip
+        yield case(f"{of.name} {of.constants}", of.formula, of.numbers)
+    for function, constants, sparse in (
+        (cosine, {}, False), (poisson, {}, False), (focal, {"gamma": 1.7, "alpha": 0.25}, False),
+        (gaussian, {}, True), (closure(3), {}, False),
+    ):  # fmt: skip
+        yield case(function.__name__, formulas.loss(function, constants, sparse), constants)
+
+
+def metric_cases() -> Iterator[Case]:
+    for name in metrics.FORMULAS:
+        yield Case(f"metric {name}", metrics.get(name).formula, {}, arrays=("t", "p"))
+    yield Case("metric precision", formulas.metric(precision, {}, False), {}, arrays=("t", "p"))
+
+
+def update_cases() -> Iterator[Case]:
+    for of in (
+        optimizers.SGD(), optimizers.SGD(momentum=0.9), optimizers.SGD(momentum=0.9, nesterov=True), optimizers.Adam(),
+        optimizers.RMSprop(), optimizers.RMSprop(momentum=0.9, centered=True),
+    ):  # fmt: skip
+        yield Case(f"{of.name}", of.formula, of.numbers, ("w", "g", *of.slots, *of.scalar_names))
+    adam = {"keep_1": 0.1, "keep_2": 0.001, "epsilon": 1e-7}
+    for function, slots, scalars, constants in (
+        (amsgrad, ("m", "v", "top"), ("rate", "decay"), adam),
+        (nadam, ("m", "v"), ("rate", "decay", "now", "coming"), adam),
+        (swapped, ("a", "b"), ("rate",), {}),
+    ):
+        formula = formulas.update(function, slots, scalars, constants)
+        yield Case(function.__name__, formula, constants, ("w", "g", *slots, *scalars))
+
+
+def penalty_cases() -> Iterator[Case]:
+    l1_l2 = {"l1": 0.01, "l2": 0.02}
+    for formula, numbers in (
+        (regularizers.L1L2(**l1_l2).formula, l1_l2), (formulas.penalty(distance, {"scale": 0.3}), {"scale": 0.3}),
+    ):  # fmt: skip
+        yield Case(f"penalty {len(numbers)}", formula, numbers, arrays=("dw", "w"), into={"dw": "dw"}, adds=True)
+
+
+def all_cases() -> list[Case]:
+    return [*activation_cases(), *loss_cases(), *metric_cases(), *update_cases(), *penalty_cases()]
