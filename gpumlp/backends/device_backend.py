@@ -6,13 +6,15 @@ A kernel family gives the operations of the contract in the form that leaves eve
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from gpumlp.activations import Activation, Gelu
+from gpumlp.backends.contract import Recorder
 from gpumlp.backends.numpy_backend import Scratch
+from gpumlp.backends.runtime import Runtime
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.regularizers import L1L2
@@ -59,17 +61,21 @@ def lanes_for(columns: int) -> int:
 
 
 class DeviceBackend:
-    """Base of the kernel families. ``records``: whether its launches can be recorded and replayed as a graph."""
+    """Base of the kernel families."""
 
     name = ""
-    records = False
 
-    def __init__(self, runtime: Any) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self.runtime, self.xp = runtime, runtime.xp
         self.scratch = Scratch(runtime.zeros)
         self._scalars = runtime.zeros(2, np.float32)
 
-    def running(self) -> Any:
+    @property
+    def recorder(self) -> Recorder | None:
+        """See `Backend.recorder`."""
+        return None
+
+    def running(self) -> AbstractContextManager[Any]:
         """See `NumpyBackend.running`."""
         return nullcontext()
 

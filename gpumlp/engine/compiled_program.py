@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -193,13 +194,13 @@ class CompiledProgram:
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
         optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: Array | None = None,
     ) -> StepLogs:  # fmt: skip
-        """See `LoopProgram.run`."""
+        """See `Program.run`."""
         task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
         return self.run_together([self], [task])[0]
 
-    @staticmethod
-    def run_together(programs: Sequence[CompiledProgram], tasks: Sequence[Task]) -> list[StepLogs]:
-        """See `LoopProgram.run_together`; one Program by itself has all threads in each of its steps."""
+    @classmethod
+    def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
+        """See `Program.run_together`; one Program by itself has all threads in each of its steps."""
         runs = [_Run(program, task) for program, task in zip(programs, tasks, strict=True)]
         lead, count = programs[0], len(programs)
         pace = lead._pace_for(tasks[0].batch, tasks[0].optimizer is not None, count)

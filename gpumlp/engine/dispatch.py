@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.network import Network
-from gpumlp.engine.program import LoopProgram
+from gpumlp.engine.program import LoopProgram, Program
 from gpumlp.errors import DeviceUnavailable, warn_once
 
 LONG = 5.0  # seconds of NumPy, by the estimate, from which on a model's work is worth a compiler
@@ -38,7 +39,7 @@ class Choice:
     why: str = ""
 
 
-def choose(network: Network, dtype: Any, backend: Any, kernels: str, seconds: float) -> Choice:
+def choose(network: Network, dtype: Any, backend: Backend, kernels: str, seconds: float) -> Choice:
     """Return the Choice for ``seconds`` of NumPy: what ``kernels`` says, and for "auto" compiled kernels from LONG on.
 
     Kernels that are not there yet are compiled here, which takes seconds: nobody may be kept waiting for it. Where they
@@ -79,16 +80,16 @@ def _why_not(network: Network, dtype: Any, kernels: str, seconds: float) -> str:
     return ""
 
 
-def make_program(network: Network, arena: Stretches, batch: int, choice: Choice) -> Any:
+def make_program(network: Network, arena: Stretches, batch: int, choice: Choice) -> Program:
     """Return a Program for the arena's backend, for at most ``batch`` samples.
 
     On a GPU the whole-fit kernel, or graphs, where launches can be recorded; on the CPU what ``choice`` says.
     """
     backend = arena.backend
-    if getattr(backend, "records", False):
+    if (recorder := backend.recorder) is not None:
         from gpumlp.engine.fit_program import FitProgram  # not loaded for those who compute on a CPU
 
-        return FitProgram(network, arena, backend, batch)
+        return FitProgram(network, arena, recorder, batch)
     if choice.functions is not None:
         from gpumlp.backends import team
         from gpumlp.engine.compiled_program import CompiledProgram

@@ -13,7 +13,7 @@ from typing import Any
 from gpumlp import candidates
 from gpumlp.activations import Linear, Softmax
 from gpumlp.backends.device_backend import activation_number, loss_number, metric_number
-from gpumlp.backends.runtime import Defines
+from gpumlp.backends.runtime import Chip, Defines
 from gpumlp.engine import cost
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.fit_layout import WARP, Cut, Layout, Problem, Stage
@@ -83,15 +83,15 @@ def problem_of(
     return Problem(stages, arena, network, batch, loss, tuple(metrics), optimizer, targets, weighted)
 
 
-def best_plan(problem: Problem, runtime: Any, tags: bool, models: int = 1) -> Plan | str:
+def best_plan(problem: Problem, chip: Chip, tags: bool, models: int = 1) -> Plan | str:
     """Return the plan that trains ``models`` models at once in the least time, or why there is none."""
-    machine = cost.machine(runtime)
+    machine = cost.machine(chip)
     best, least = None, 0.0
-    for group in _groups(problem, runtime.multiprocessors):
-        at_once = runtime.multiprocessors // group
+    for group in _groups(problem, chip.multiprocessors):
+        at_once = chip.multiprocessors // group
         for most, threads in _threads(problem, group):
             cut = Cut(problem, group, threads, most)
-            plan = _plan(cut, tags, runtime.shared_bytes, machine, min(models, at_once))
+            plan = _plan(cut, tags, chip.shared_bytes, machine, min(models, at_once))
             if plan is not None:
                 seconds = plan.predicted * -(-models // at_once)
                 if best is None or seconds < least:

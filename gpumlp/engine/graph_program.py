@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp.backends.contract import Recorder
 from gpumlp.backends.device_backend import PENALTY_PARTS
 from gpumlp.backends.runtime import Recording
+from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Dataset, Part
+from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram, StepLogs, Task, rates_of
 from gpumlp.errors import KernelError
 from gpumlp.losses import Loss
@@ -50,8 +53,9 @@ class GraphProgram(LoopProgram):
     """Steps as recorded graphs; where recording fails, as its base runs them, and `describe` says why."""
 
     first_stretch = LONGEST
+    backend: Recorder
 
-    def __init__(self, network: Any, arena: Any, backend: Any, batch: int) -> None:
+    def __init__(self, network: Network, arena: Stretches, backend: Recorder, batch: int) -> None:
         super().__init__(network, arena, backend, batch)
         self._plans: dict[Any, _Plan] = {}
         self._failure: str | None = None
@@ -72,7 +76,7 @@ class GraphProgram(LoopProgram):
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
         optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: np.ndarray | None = None,
     ) -> StepLogs:  # fmt: skip
-        """See `LoopProgram.run`."""
+        """See `Program.run`."""
         scalars = rates_of(Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars))
         assert data.y is not None
         if self._failure is None:

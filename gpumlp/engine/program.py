@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from gpumlp.activations import linear
+from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network
@@ -62,13 +63,48 @@ def rates_of(task: Task) -> np.ndarray | None:
     return task.optimizer.coming(task.last - task.first)
 
 
+class Program(Protocol):
+    """What runs the steps of one network, for at most ``batch`` samples each; the caller holds the gate."""
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def first_stretch(self) -> int:
+        """How many steps to run before anything is known of how long they take."""
+
+    def describe(self) -> str:
+        """Return how steps are run, and why so."""
+
+    def run(
+        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: np.ndarray | None = None,
+    ) -> StepLogs:  # fmt: skip
+        """Run batches ``first`` to ``last`` - 1 of ``data`` in ``order`` (None: as it stands).
+
+        With an ``optimizer`` they are training steps; without, only losses and metrics are computed.
+        """
+
+    @classmethod
+    def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
+        """Run a task of equally many steps on each of several Programs; each gives what its ``run`` would."""
+
+    def predict(self, x: Array, out: Array, batch: int) -> None:
+        """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; both host's or device's."""
+
+
+def one_after_the_other(programs: Sequence[Program], tasks: Sequence[Task]) -> list[StepLogs]:
+    """Run a task on each of several Programs, of whatever classes they are."""
+    return [program.run(*task) for program, task in zip(programs, tasks, strict=True)]
+
+
 class LoopProgram:
     """Forward, backward and update of one network, with preallocated buffers for at most ``batch`` samples."""
 
-    first_stretch = 1  # how many steps to run before anything is known of how long they take
+    first_stretch = 1
     why = ""  # why this Program, where another one could have been
 
-    def __init__(self, network: Network, arena: Stretches, backend: Any, batch: int) -> None:
+    def __init__(self, network: Network, arena: Stretches, backend: Backend, batch: int) -> None:
         self.network, self.arena, self.backend, self.batch = network, arena, backend, batch
         self._feed = Feed(backend)
         self.grads = arena.zeros()
@@ -89,7 +125,7 @@ class LoopProgram:
         self._deltas = [make((batch * widest,), dtype), make((batch * widest,), dtype)]
 
     def describe(self) -> str:
-        """Return how steps are run, and why so."""
+        """See `Program.describe`."""
         return f"one operation after the other, by the {self.backend.name} kernels" + (self.why and f": {self.why}")
 
     def _retained(self, op: object, size: int) -> Array | None:
@@ -101,21 +137,15 @@ class LoopProgram:
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
         optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: np.ndarray | None = None,
     ) -> StepLogs:  # fmt: skip
-        """Run batches ``first`` to ``last`` - 1 of ``data`` in ``order`` (None: as it stands).
-
-        With an ``optimizer`` they are training steps; without, only losses and metrics are computed.
-        """
+        """See `Program.run`."""
         task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
         with self.backend.running():
             return self._run_steps(task)
 
-    @staticmethod
-    def run_together(programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
-        """Run a task of equally many steps on each of several Programs; each gives what its ``run`` would.
-
-        Here one after the other, whatever Programs they are. A class that does better takes Programs of its own.
-        """
-        return [program.run(*task) for program, task in zip(programs, tasks, strict=True)]
+    @classmethod
+    def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
+        """See `Program.run_together`; a class that does better overrides it."""
+        return one_after_the_other(programs, tasks)
 
     def _run_steps(self, task: Task) -> StepLogs:
         data, optimizer, metrics, batch = task.data, task.optimizer, task.metrics, task.batch
@@ -151,7 +181,7 @@ class LoopProgram:
             optimizer.update(self.backend, self.arena.params[span], self.grads[span], state, step, scalars)
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
-        """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; both host's or device's."""
+        """See `Program.predict`."""
         with self.backend.running():
             self._predict_batches(x, out, batch)
 
