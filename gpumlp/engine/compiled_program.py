@@ -15,7 +15,8 @@ from typing import Self
 
 import numpy as np
 
-from gpumlp.backends.job import Job, Record, address, function_fields, job_list, layout, padded, readable
+from gpumlp.backends.fields import WORDS, address, readable
+from gpumlp.backends.job import Job, OperationRecord, function_fields, job_list, layout, padded
 from gpumlp.backends.numpy_backend import aligned_zeros
 from gpumlp.backends.team import Function, Team, let_others
 from gpumlp.engine.arena import Stretches
@@ -150,7 +151,7 @@ class CompiledProgram:
             self._set_operation(record, i, op)
         return job
 
-    def _set_operation(self, record: Record, i: int, op: Op) -> None:
+    def _set_operation(self, record: OperationRecord, i: int, op: Op) -> None:
         names, size = layout(), self.network.sizes[i + 1]
         match op:
             case DenseOp():
@@ -164,7 +165,7 @@ class CompiledProgram:
                 mask = aligned_zeros((self.batch, size), np.float32)
                 record.set(KIND=names.DROPOUT, MASK=mask, RATE=float(op.rate), SCALE=scale, KEY=op.key)
 
-    def _set_dense(self, record: Record, i: int, op: DenseOp) -> None:
+    def _set_dense(self, record: OperationRecord, i: int, op: DenseOp) -> None:
         names, network = layout(), self.network
         kernel: WeightSpec = network.weights[op.kernel]
         bias = None if op.bias is None else network.weights[op.bias]
@@ -319,7 +320,7 @@ def _call_many(programs: Sequence[CompiledProgram], threads: int) -> None:
         program._share(1)
     team, functions = programs[0]._team, programs[0]._functions
     jobs = job_list(functions["run"], [program._job.address for program in programs])
-    team.run(functions["run_many"], address("jobs", jobs), team.available(threads))
+    team.run(functions["run_many"], WORDS.word("a list of jobs", jobs), team.available(threads))
 
 
 def _guess(operations: float) -> float:
