@@ -51,7 +51,10 @@ def choose(network: Network, dtype: Any, backend: Backend, kernels: str, seconds
     if why := _why_not(network, dtype, kernels, seconds):
         return Choice(why=why)
     from gpumlp.backends import native, team
+    from gpumlp.engine import compiled_program
 
+    if names := network.beyond(compiled_program.KERNELS):
+        return Choice(why=f"no compiled kernel for {names}")
     team.team()  # a bad GPUMLP_THREADS is told before anything is compiled
     try:
         if kernels == "auto" and (problem := native.problem()):
@@ -83,18 +86,22 @@ def _why_not(network: Network, dtype: Any, kernels: str, seconds: float) -> str:
 def make_program(network: Network, arena: Stretches, batch: int, choice: Choice) -> Program:
     """Return a Program for the arena's backend, for at most ``batch`` samples.
 
-    On a GPU the whole-fit kernel, or graphs, where launches can be recorded; on the CPU what ``choice`` says.
+    On a GPU the whole-fit kernel, or graphs, where launches can be recorded, and all operations are launches; on the
+    CPU what ``choice`` says.
     """
-    backend = arena.backend
-    if (recorder := backend.recorder) is not None:
-        from gpumlp.engine.fit_program import FitProgram  # not loaded for those who compute on a CPU
+    backend, why = arena.backend, choice.why
+    if backend.runtime is not None:
+        from gpumlp.engine import fit_program, graph_program  # not loaded for those who compute on a CPU
 
-        return FitProgram(network, arena, recorder, batch)
+        names, recorder = network.beyond(graph_program.KERNELS), backend.recorder
+        if recorder is not None and not names:
+            return fit_program.FitProgram(network, arena, recorder, batch)
+        why = names and f"no {backend.name} kernel for {names}, which the array library computes"
     if choice.functions is not None:
         from gpumlp.backends import team
         from gpumlp.engine.compiled_program import CompiledProgram
 
         return CompiledProgram(network, arena, batch, choice.functions, team.team())
     program = LoopProgram(network, arena, backend, batch)
-    program.why = choice.why
+    program.why = why
     return program

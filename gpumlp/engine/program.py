@@ -12,7 +12,8 @@ from gpumlp.activations import linear
 from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Dataset, Feed, Part
-from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network
+from gpumlp.engine.network import Network
+from gpumlp.engine.operations import Site
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
@@ -116,10 +117,9 @@ class LoopProgram:
         self._x, self._w = make((batch, network.sizes[0]), dtype), make((batch,), dtype)
         self._y: Array | None = None
         self._out = [make((batch, n), dtype) for n in network.sizes[1:]]
-        self._pre = [self._retained(op, n) for op, n in zip(network.ops, network.sizes[1:], strict=True)]
-        self._mask = [
-            make((batch, n), np.float32) if isinstance(op, DropoutOp) else None
-            for op, n in zip(network.ops, network.sizes[1:], strict=True)
+        self._sites = [
+            Site(backend, i, arena.weights, self._grad_views, op.keep(backend, batch, n, dtype))
+            for i, (op, n) in enumerate(zip(network.ops, network.sizes[1:], strict=True))
         ]
         widest = max(network.sizes)
         self._deltas = [make((batch * widest,), dtype), make((batch * widest,), dtype)]
@@ -127,11 +127,6 @@ class LoopProgram:
     def describe(self) -> str:
         """See `Program.describe`."""
         return f"one operation after the other, by the {self.backend.name} kernels" + (self.why and f": {self.why}")
-
-    def _retained(self, op: object, size: int) -> Array | None:
-        if isinstance(op, DenseOp) and op.activation.retains_input:
-            return self.backend.empty((self.batch, size), self.arena.dtype)
-        return None
 
     def run(
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
@@ -224,23 +219,9 @@ class LoopProgram:
         return self._deltas[0][: like.size].reshape(like.shape)
 
     def _forward(self, x: Array, step: int | None) -> Array:
-        n = len(x)
-        for i, op in enumerate(self.network.ops):
-            y = self._out[i][:n]
-            match op:
-                case DenseOp():
-                    z = None if self._pre[i] is None else self._pre[i][:n]  # type: ignore[index]
-                    b = None if op.bias is None else self.arena.weights[op.bias]
-                    self.backend.dense_forward(x, self.arena.weights[op.kernel], b, op.activation, y, z)
-                case ActivationOp():
-                    self.backend.activation_forward(op.activation, self._rows(x, op), self._rows(y, op))
-                case AffineOp():
-                    self.backend.affine(x, op.scale, op.offset, y)
-                case DropoutOp() if step is None or op.rate == 0:
-                    self.backend.activation_forward(linear, x, y)
-                case DropoutOp():
-                    mask = self._mask[i][:n]  # type: ignore[index]
-                    self.backend.dropout(x, mask, y, op.rate, op.key, i, step)
+        for op, site, out in zip(self.network.ops, self._sites, self._out, strict=True):
+            y = out[: len(x)]
+            op.forward(site, x, y, step)
             x = y
         return x
 
@@ -248,22 +229,9 @@ class LoopProgram:
         """Fill the gradients, from ``dy`` in `_delta`'s buffer down to ``x``; two buffers take turns on the way."""
         n, ops, spare = len(x), self.network.ops, 1
         for i in range(len(ops) - 1, -1, -1):
-            op, below = ops[i], self._out[i - 1][:n] if i else x
-            match op:
-                case DenseOp():
-                    dx = self._deltas[spare][: below.size].reshape(below.shape) if i else None
-                    z = None if self._pre[i] is None else self._pre[i][:n]  # type: ignore[index]
-                    db = None if op.bias is None else self._grad_views[op.bias]
-                    weight, dw = self.arena.weights[op.kernel], self._grad_views[op.kernel]
-                    self.backend.dense_backward(dy, below, weight, self._out[i][:n], z, op.activation, dx, dw, db)
-                    dy, spare = dx, 1 - spare
-                case ActivationOp():
-                    y, z = self._rows(self._out[i][:n], op), self._rows(below, op)
-                    self.backend.activation_backward(op.activation, self._rows(dy, op), y, z)
-                case AffineOp():
-                    self.backend.affine(dy, op.scale, 0.0, dy)
-                case DropoutOp() if op.rate:
-                    self.backend.multiply(dy, self._mask[i][:n])  # type: ignore[index]
-
-    def _rows(self, a: Array, op: ActivationOp) -> Array:
-        return a.reshape(-1, op.row)
+            below = self._out[i - 1][:n] if i else x
+            dx = self._deltas[spare][: below.size].reshape(below.shape) if i else None
+            found = ops[i].backward(self._sites[i], dy, below, self._out[i][:n], dx)
+            if found is dx:
+                spare = 1 - spare
+            dy = found
