@@ -25,6 +25,7 @@ from gpumlp.backends.device_backend import (
     loss_number,
     metric_number,
 )
+from gpumlp.backends.runtime import Runtime
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.regularizers import L1L2
@@ -97,9 +98,8 @@ class CudaBackend(DeviceBackend):
 
     name = "cuda"
 
-    def __init__(self, runtime: Any, tries: frozenset[str] | None = None) -> None:
+    def __init__(self, runtime: Runtime, tries: frozenset[str] | None = None) -> None:
         super().__init__(runtime)
-        self.records = not runtime.step_by_step
         self.run_words = 6 * runtime.pointer_words + 5  # of the struct Run in step.cu
         self.tile: str | None = None  # the name of the tile to use for everything; None: chosen by shape
         self._tries = candidates.chosen() if tries is None else tries
@@ -108,6 +108,11 @@ class CudaBackend(DeviceBackend):
         self._batch = 0
         self._iteration: Array | None = None
         self._count = runtime.zeros(1, np.int64)
+
+    @property
+    def recorder(self) -> CudaBackend | None:
+        """See `Backend.recorder`."""
+        return None if self.runtime.step_by_step else self
 
     @contextmanager
     def live(self, rows: Array, batch: int, iteration: Array) -> Iterator[None]:

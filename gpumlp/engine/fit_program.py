@@ -11,16 +11,19 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from gpumlp.backends.contract import Recorder
 from gpumlp.backends.device_backend import loss_number
 from gpumlp.engine import cost, fit_plan
+from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Part
 from gpumlp.engine.fit_plan import Plan
 from gpumlp.engine.graph_program import CAPACITY, PLANS, GraphProgram
-from gpumlp.engine.program import LoopProgram, StepLogs, Task, rates_of
+from gpumlp.engine.network import Network
+from gpumlp.engine.program import StepLogs, Task, one_after_the_other, rates_of
 from gpumlp.errors import KernelError, warn_once
 from gpumlp.optimizers import SGD, Adam
 
@@ -34,7 +37,7 @@ MEMBER_POINTERS, MEMBER_NUMBERS = 12, 4  # of the struct Member in fit.cu
 class _Launcher:
     """A plan with what its launches share: where packets go, and how far the counts are."""
 
-    def __init__(self, backend: Any, plan: Plan, models: int) -> None:
+    def __init__(self, backend: Recorder, plan: Plan, models: int) -> None:
         self.plan, self.models, self._backend = plan, models, backend
         zeros = backend.zeros
         self.capacity = min(CAPACITY, max(1, LOG_BYTES // (models * (8 + 8 * plan.series + 4 * plan.columns))))
@@ -49,7 +52,12 @@ class _Launcher:
         return MEMBER_POINTERS * self._backend.runtime.pointer_words + MEMBER_NUMBERS
 
     def run(
-        self, programs: Sequence[Any], tasks: Sequence[Task], parts: Sequence[Part], rates: np.ndarray, first: int
+        self,
+        programs: Sequence[FitProgram],
+        tasks: Sequence[Task],
+        parts: Sequence[Part],
+        rates: np.ndarray,
+        first: int,
     ) -> tuple[Array, Array]:
         """Run the steps of ``rates[models, steps, 2]``.
 
@@ -118,7 +126,7 @@ class _Choice:
 class FitProgram(GraphProgram):
     """Training by the whole-fit kernel where it can and pays, else as its base; `describe` says which, and why."""
 
-    def __init__(self, network: Any, arena: Any, backend: Any, batch: int) -> None:
+    def __init__(self, network: Network, arena: Stretches, backend: Recorder, batch: int) -> None:
         super().__init__(network, arena, backend, batch)
         self._choices: dict[Any, _Choice] = {}
         self._last: _Choice | None = None
@@ -137,16 +145,16 @@ class FitProgram(GraphProgram):
         return self._last.why
 
     def run(self, *task: Any) -> StepLogs:
-        """See `LoopProgram.run`."""
+        """See `Program.run`."""
         return self.run_together([self], [Task(*task)])[0]
 
-    @staticmethod
-    def run_together(programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
-        """Run the steps of several models in one launch where that can be; see `LoopProgram.run_together`."""
+    @classmethod
+    def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
+        """Run the steps of several models in one launch where that can be; see `Program.run_together`."""
         first, count = programs[0], len(programs)
         tasks = [task._replace(scalars=rates_of(task)) for task in tasks]
         if count > 1 and not _alike(programs, tasks):
-            return LoopProgram.run_together(programs, tasks)
+            return one_after_the_other(programs, tasks)
         choice = first._choose(tasks[0], count)
         for program in programs:
             program._last = choice
@@ -154,7 +162,7 @@ class FitProgram(GraphProgram):
             return [GraphProgram.run(program, *task) for program, task in zip(programs, tasks, strict=True)]
         if choice.launcher is None:
             parts = [slice(i, i + choice.together) for i in range(0, count, choice.together)]
-            return [logs for part in parts for logs in FitProgram.run_together(programs[part], tasks[part])]
+            return [logs for part in parts for logs in cls.run_together(programs[part], tasks[part])]
         logs, done = [StepLogs.zeros(task.last - task.first, len(task.metrics)) for task in tasks], [0] * count
         try:
             _launch_all(choice.launcher, programs, tasks, logs, done)
@@ -227,7 +235,7 @@ def _rest(task: Task, done: int) -> Task:
     return task._replace(first=task.first + done, scalars=task.scalars[done:])
 
 
-def _alike(programs: Sequence[Any], tasks: Sequence[Task]) -> bool:
+def _alike(programs: Sequence[FitProgram], tasks: Sequence[Task]) -> bool:
     """Whether one launch can run all: the same kernel, and every model's data on the device."""
     if any(task.optimizer is None for task in tasks):
         return False
@@ -250,7 +258,7 @@ def _told(launcher: _Launcher, tags: bool, machine: cost.Machine) -> str:
 
 
 def _launch_all(
-    launcher: _Launcher, programs: Sequence[Any], tasks: Sequence[Task], logs: list[StepLogs], done: list[int]
+    launcher: _Launcher, programs: Sequence[FitProgram], tasks: Sequence[Task], logs: list[StepLogs], done: list[int]
 ) -> None:
     """Run all steps of the tasks, which are as many each; count in ``done`` which of each have run and are logged.
 

@@ -146,6 +146,8 @@ class HostRuntime:
     """See `gpumlp.backends.runtime` for what each method means."""
 
     name = "host execution"
+    index = stream_pointer = 0
+    arch = "host"
     xp: Any = np
     pointer_words = 3
     multiprocessors = 8
