@@ -86,9 +86,10 @@ def make_program(network: Network, arena: Stretches, batch: int, choice: Choice)
     """
     backend = arena.backend
     if getattr(backend, "records", False):
-        from gpumlp.engine.fit_program import FitProgram  # not loaded for those who compute on a CPU
+        from gpumlp.engine.fit_program import FitProgram  # neither is loaded for those who compute on a CPU
+        from gpumlp.engine.graph_program import GraphProgram
 
-        return FitProgram(network, arena, backend, batch)
+        return FitProgram(GraphProgram(network, arena, backend, batch))
     if choice.functions is not None:
         from gpumlp.backends import team
         from gpumlp.engine.compiled_program import CompiledProgram
