@@ -16,8 +16,9 @@ A runtime has
 - ``pointer(array or None)``: ``pointer_words`` integers;
 - ``launch(file, function, defines, grid, arguments, shared=0, cooperative=False)``: a kernel of kernels/``file``
   compiled with ``defines``, of which THREADS is the block's size; an int goes as long long, a float as float, an array
-  or None as a pointer. Each block has ``shared`` bytes of dynamic shared memory. In a ``cooperative`` launch all blocks
-  are resident at once, so that they may wait for each other; KernelError where so many cannot be;
+  or None as a pointer, a tuple of ints and pointers as a struct, by value (see `words`). Each block has ``shared``
+  bytes of dynamic shared memory. In a ``cooperative`` launch all blocks are resident at once, so that they may wait for
+  each other; KernelError where so many cannot be;
 - ``record(work)``: calls ``work`` and returns its launches, not run, as a `Recording`;
 - ``last``: the name of what was launched last, for errors that come later; ``step_by_step``: whether every launch is
   waited for, so that they name the right one (GPUMLP_SYNC=1), and nothing is recorded;
@@ -32,11 +33,16 @@ A runtime has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 Defines = Mapping[str, int | str]  # a kernel's constants: macros by name
+
+
+def words(runtime: Any, members: Iterable[Any]) -> list[int]:
+    """Return a struct of integers (long long) and pointers as its 8-byte words: nothing lies between its members."""
+    return [word for m in members for word in ((m,) if isinstance(m, int) else runtime.pointer(m))]
 
 
 @dataclass

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gpumlp.backends.device_backend import loss_number
+from gpumlp.backends.runtime import words
 from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.feed import Part
 from gpumlp.engine.fit_plan import Plan
@@ -62,7 +63,7 @@ class _Launcher:
         scalars = self.control[models * self._words :][: models * steps]
         results = self.results[: models * length].reshape(models, length)
         penalties = None if self.penalties is None else self.penalties[: models * steps * plan.columns]
-        words: list[int] = []
+        members: list[int] = []
         for k, (program, task, part) in enumerate(zip(programs, tasks, parts, strict=True)):
             slots = [task.slots[name] for name in task.optimizer.slots] + [None, None]  # type: ignore[index, union-attr]
             arrays = [
@@ -70,9 +71,8 @@ class _Launcher:
                 None if penalties is None else penalties[k * steps * plan.columns :][: steps * plan.columns],
                 program.arena.params, *slots[:2], self.packets[k], self.arrivals[k],
             ]  # fmt: skip
-            words += [word for array in arrays for word in runtime.pointer(array)]
-            words += [first, len(part.data), self.number, self.awaited]
-        control = np.concatenate([np.array(words, np.int64), rates.view(np.int64).reshape(-1)])
+            members += words(runtime, (*arrays, first, len(part.data), self.number, self.awaited))
+        control = np.concatenate([np.array(members, np.int64), rates.view(np.int64).reshape(-1)])
         self._backend.assign(self.control[: len(control)], control)
         runtime.launch(
             "fit.cu", "fit", plan.defines, (models * plan.group, 1),
