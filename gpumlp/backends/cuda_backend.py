@@ -25,7 +25,7 @@ from gpumlp.backends.device_backend import (
     loss_number,
     metric_number,
 )
-from gpumlp.backends.runtime import Runtime
+from gpumlp.backends.runtime import Runtime, words
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.regularizers import L1L2
@@ -205,8 +205,8 @@ class CudaBackend(DeviceBackend):
         self._launch(
             "dense_backward.cu", "dense_backward", {**tile.defines, "VECTOR": int(vector), "KIND": kind},
             weight_blocks + (0 if dx is None else tile.count(batch, inputs)),
-            dx, dw, db, partial, dy, x, w, y, self._live, batch, inputs, outputs, splits, stretch, weight_blocks,
-            constant,
+            (dx, dw, db, partial), (dy, x, w, y, self._live), (batch, inputs, outputs),
+            (splits, stretch, weight_blocks), constant,
         )  # fmt: skip
         if partial is not None:
             self._elementwise(
@@ -331,8 +331,8 @@ class CudaBackend(DeviceBackend):
         self, data: Any, order: Array | None, scalars: Array, results: Array, numbers: tuple[int, ...]
     ) -> np.ndarray:
         """Return a Run as int64 words; ``numbers`` are its integers in order."""
-        pointers = [self.runtime.pointer(a) for a in (data.x, data.y, data.weights, order, scalars, results)]
-        return np.array([*(word for pointer in pointers for word in pointer), *numbers], np.int64)
+        members = data.x, data.y, data.weights, order, scalars, results, *numbers
+        return np.array(words(self.runtime, members), np.int64)
 
     def gather(
         self, x: Array, y: Array, w: Array | None, live: Array, scalars: Array, counters: Array, run: Array, slot: int,

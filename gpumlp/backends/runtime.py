@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +14,11 @@ import numpy as np
 
 Array = Any
 Defines = Mapping[str, int | str]  # a kernel's constants: macros by name
+
+
+def words(runtime: Runtime, members: Iterable[Any]) -> list[int]:
+    """Return a struct of integers (long long) and pointers as its 8-byte words: nothing lies between its members."""
+    return [word for m in members for word in ((m,) if isinstance(m, int) else runtime.pointer(m))]
 
 
 @dataclass
@@ -125,9 +130,9 @@ class Runtime(Chip, Protocol):
     ) -> None:  # fmt: skip
         """Launch a kernel of kernels/``file`` compiled with ``defines``, of which THREADS is the block's size.
 
-        An int goes as long long, a float as float, an array or None as a pointer. Each block has ``shared`` bytes of
-        dynamic shared memory. In a ``cooperative`` launch all blocks are resident at once, so that they may wait for
-        each other; KernelError where so many cannot be.
+        An int goes as long long, a float as float, an array or None as a pointer, a tuple of ints and pointers as a
+        struct, by value (see `words`). Each block has ``shared`` bytes of dynamic shared memory. In a ``cooperative``
+        launch all blocks are resident at once, so that they may wait for each other; KernelError where so many cannot.
         """
 
     def record(self, work: Callable[[], None]) -> Recording:

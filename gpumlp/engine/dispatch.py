@@ -95,7 +95,7 @@ def make_program(network: Network, arena: Stretches, batch: int, choice: Choice)
 
         names, recorder = network.beyond(graph_program.KERNELS), backend.recorder
         if recorder is not None and not names:
-            return fit_program.FitProgram(network, arena, recorder, batch)
+            return fit_program.FitProgram(graph_program.GraphProgram(network, arena, recorder, batch))
         why = names and f"no {backend.name} kernel for {names}, which the array library computes"
     if choice.functions is not None:
         from gpumlp.backends import team

@@ -68,7 +68,9 @@ class Feed:
         self._order: tuple[Array, Array] | None = None
         self._stages: list[_Stage] = []
 
-    def parts(self, data: Dataset, order: Array | None, batch: int, first: int, last: int) -> Generator[Part]:
+    def parts(
+        self, data: Dataset, order: Array | None, batch: int, first: int, last: int
+    ) -> Generator[Part, None, None]:
         """Yield batches ``first`` to ``last`` - 1 in parts; work on one part must be launched before the next."""
         if self._runtime is None:
             yield Part(data, order, first, last - first)

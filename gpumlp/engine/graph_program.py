@@ -18,7 +18,7 @@ from gpumlp.backends.contract import Recorder
 from gpumlp.backends.device_backend import PENALTY_PARTS
 from gpumlp.backends.runtime import Recording
 from gpumlp.engine.arena import Stretches
-from gpumlp.engine.feed import Dataset, Part
+from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import Network
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp
 from gpumlp.engine.program import LoopProgram, StepLogs, Task, rates_of
@@ -67,6 +67,11 @@ class GraphProgram(LoopProgram):
         self._control = backend.zeros(backend.run_words + 2 + CAPACITY, np.int64)  # Run, counters, scalars
         self._run, rest = self._control[: backend.run_words], self._control[backend.run_words :]
         self._counters, self._scalars = rest[:2], rest[2:]
+
+    @property
+    def feed(self) -> Feed:
+        """How samples come: also to a Program that holds this one, and runs other steps on the same data."""
+        return self._feed
 
     def describe(self) -> str:
         if self._failure:
