@@ -28,7 +28,8 @@ from contenders import on_the_cpu
 from threadpoolctl import threadpool_limits
 from workloads import STEPS, Workload
 
-from gpumlp.backends.job import address, layout
+from gpumlp.backends.fields import address
+from gpumlp.backends.job import layout
 from gpumlp.backends.team import processors
 
 ROUNDS = 7

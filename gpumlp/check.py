@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gpumlp import activations, losses, metrics, optimizers
+from gpumlp.backends.contract import Backend
 from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.errors import DeviceMemoryError, KernelError
 from gpumlp.regularizers import L1L2
@@ -61,7 +62,7 @@ class Result:
         return self.error <= 1.0
 
 
-def outputs(case: Case, backend: Any, inputs: Arrays, dtype: Any = np.float32) -> Arrays:
+def outputs(case: Case, backend: Backend, inputs: Arrays, dtype: Any = np.float32) -> Arrays:
     """Run ``case`` on ``backend`` in ``dtype``; return the outputs as NumPy arrays."""
 
     def put(value: Any) -> Any:
@@ -78,7 +79,7 @@ def outputs(case: Case, backend: Any, inputs: Arrays, dtype: Any = np.float32) -
     return {k: np.asarray(v) if isinstance(v, float) else backend.to_host(v) for k, v in found.items()}
 
 
-def hold(case: Case, backend: Any, implementation: str, seed: int = 0, own_reference: bool = False) -> Result:
+def hold(case: Case, backend: Backend, implementation: str, seed: int = 0, own_reference: bool = False) -> Result:
     """Run ``case`` on ``backend`` and compare; with ``own_reference`` the bound alone counts, not NumPy's own error.
 
     A kernel that faults, or a device that is full, is a case that failed.
@@ -89,7 +90,7 @@ def hold(case: Case, backend: Any, implementation: str, seed: int = 0, own_refer
         return Result(case, implementation, math.inf, str(error).splitlines()[0])
 
 
-def _held(case: Case, backend: Any, implementation: str, seed: int, own_reference: bool) -> Result:
+def _held(case: Case, backend: Backend, implementation: str, seed: int, own_reference: bool) -> Result:
     inputs = case.inputs(np.random.default_rng([seed, *case.shape.encode(), *case.operation.encode()]))
     wide = {k: v.astype(np.float64) if getattr(v, "dtype", None) == np.float32 else v for k, v in inputs.items()}
     with np.errstate(all="ignore"):
@@ -135,7 +136,7 @@ def dense_cases(shape: tuple[int, int, int], activation: activations.Activation,
     def forward_inputs(rng: np.random.Generator) -> Arrays:
         return {"x": normal(rng, b, i), "w": normal(rng, i, o), "b": normal(rng, o) if bias else None}
 
-    def forward(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def forward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         y, z = poisoned(b, o), poisoned(b, o) if activation.retains_input else None
         backend.dense_forward(a["x"], a["w"], a["b"], activation, y, z)
         return {"y": y} if z is None else {"y": y, "z": z}
@@ -154,7 +155,7 @@ def dense_cases(shape: tuple[int, int, int], activation: activations.Activation,
             "z": z if activation.retains_input else None,
         }  # fmt: skip
 
-    def backward(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def backward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         dx, dw, db = poisoned(b, i), poisoned(i, o), poisoned(o) if bias else None
         backend.dense_backward(a["dy"], a["x"], a["w"], a["y"], a["z"], activation, dx, dw, db)
         found = {"dx": dx, "dw": dw, "db": db}
@@ -184,12 +185,12 @@ def activation_cases(shape: tuple[int, int], activation: activations.Activation)
             z.reshape(-1)[1:3] = np.nan, 0.0
         return {"z": z, "y": activation(z), "dy": normal(rng, b, f)}
 
-    def forward(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def forward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         y = poisoned(b, f)
         backend.activation_forward(activation, a["z"], y)
         return {"y": y}
 
-    def backward(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def backward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         backend.activation_backward(activation, a["dy"], a["y"], a["z"])
         return {"dy": a["dy"]}
 
@@ -217,17 +218,17 @@ def plain_cases(shape: tuple[int, int]) -> Iterator[Case]:
     def inputs(rng: np.random.Generator) -> Arrays:
         return {"x": normal(rng, max(b, 1) + 7, f), "rows": rng.integers(0, max(b, 1) + 7, b)}
 
-    def take(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def take(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         out = poisoned(b, f)
         backend.take(a["x"], a["rows"], out)
         return {"out": out}
 
-    def affine(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def affine(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         y = poisoned(b, f)
         backend.affine(a["x"][:b], 0.3, -1.7, y)
         return {"y": y}
 
-    def dropout(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def dropout(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         y = poisoned(b, f)
         # the mask is float32 in every arithmetic, so that it is the same numbers
         mask = backend.to_device(np.full((b, f), np.nan, np.float32))
@@ -285,7 +286,7 @@ def loss_case(shape: tuple[int, int], loss: losses.Loss, kind: str, weighted: bo
             t = np.abs(normal(rng, b, o))  # targets that do not sum to one
         return {"p": p, "t": t, "weights": weights}
 
-    def run(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def run(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         dp = poisoned(b, o)
         value = backend.loss(loss, a["t"], a["p"], a["weights"], dp)
         return {"loss": float(value), "dp": dp}
@@ -315,7 +316,7 @@ def metric_case(shape: tuple[int, int], kind: type[metrics.Metric], weighted: bo
         weights = np.abs(normal(rng, b)) if weighted else None
         return {"p": p, "t": _targets(rng, b, o, sparse, "real" if real else "class"), "weights": weights}
 
-    def run(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def run(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         total, count = backend.metric(metric, a["t"], a["p"], a["weights"])
         return {"total": float(total), "count": float(count)}
 
@@ -333,7 +334,7 @@ def penalty_case(count: int, regularizer: L1L2) -> Case:
         w[::7] = 0.0
         return {"w": w, "dw": normal(rng, count)}
 
-    def run(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def run(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         return {"penalty": float(backend.penalty(regularizer, a["w"], a["dw"])), "dw": a["dw"]}
 
     def bound(a: Arrays, truth: Arrays) -> Arrays:
@@ -364,7 +365,7 @@ def update_case(count: int, name: str, offset: int = 0) -> Case:
         slots = {slot: np.zeros(count + offset, np.float32) for slot in optimizer.slots}
         return {"w": normal(rng, count + offset), **{f"g{t}": normal(rng, count + offset) for t in (1, 2, 3)}, **slots}
 
-    def run(backend: Any, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def run(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
         part = slice(offset, None)
         slots = {slot: a[slot][part] for slot in optimizer.slots}
         for t in (1, 2, 3):

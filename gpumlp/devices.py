@@ -15,6 +15,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from gpumlp.backends.contract import Backend
+from gpumlp.backends.runtime import Runtime
 from gpumlp.errors import INSTALL, DeviceUnavailable, warn_once
 
 # What GPUMLP_KERNELS may say. auto is the package's CUDA C++ on a GPU; on the CPU it is NumPy for short jobs, and
@@ -36,7 +38,7 @@ class Device:
         """Which GPU."""
         return int(self.name.partition(":")[2] or 0)
 
-    def backend(self) -> Any:
+    def backend(self) -> Backend:
         """Return a new backend for this device, where the weights live; DeviceUnavailable where it cannot be used."""
         if self.name == "cpu":
             from gpumlp.backends.numpy_backend import NumpyBackend
@@ -53,7 +55,7 @@ class Device:
 
 
 @functools.cache
-def open_runtime(index: int) -> Any:
+def open_runtime(index: int) -> Runtime:
     """Return the runtime of a GPU, the same one every time: its compiled kernels serve all models."""
     from gpumlp.backends.cuda_runtime import CudaRuntime
 

@@ -6,14 +6,13 @@ import inspect
 import random as python_random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from gpumlp import random, utils
 from gpumlp.callbacks import CallbackList, History, ProgbarLogger
-from gpumlp.engine.network import DropoutOp, describe
+from gpumlp.engine.network import describe
 from gpumlp.layers import Shape, whole_number
 from gpumlp.models import Sequential, verbosity
 from gpumlp.training import data, loop
@@ -215,7 +214,7 @@ def _outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
         return outline
     network = model._runner.network or describe(model._layers, known)
     for i, op in enumerate(network.ops):
-        outline[f"operation {i}"] = replace(op, rate=0.0, key=0) if isinstance(op, DropoutOp) else op
+        outline[f"operation {i}"] = op.outline()
     for i, spec in enumerate(network.weights):
         outline[f"the shape of weight array {i}"] = spec.shape
         outline[f"the training of weight array {i}"] = network.trainable[i]

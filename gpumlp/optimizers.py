@@ -74,10 +74,34 @@ def _rmsprop(
     return found | {"w": decay * w - change}
 
 
+class Updates(Protocol):
+    """What updates weights where they are: part of the contract of backends, see `gpumlp.backends.numpy_backend`."""
+
+    def update(
+        self, optimizer: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+    ) -> None: ...
+
+    def adam_update(
+        self, params: Array, grads: Array, m: Array, v: Array, scalars: Any, beta_1: float, beta_2: float,
+        epsilon: float, step: int,
+    ) -> None: ...  # fmt: skip
+
+    def sgd_update(
+        self, params: Array, grads: Array, momentum: Array | None, scalars: Any, factor: float, nesterov: bool
+    ) -> None: ...
+
+    def rmsprop_update(
+        self, params: Array, grads: Array, v: Array, momentum: Array | None, mean: Array | None, scalars: Any,
+        rho: float, factor: float, epsilon: float,
+    ) -> None: ...  # fmt: skip
+
+
 class Layout(Protocol):
     """Where the weights stand that an optimizer has state for: see `gpumlp.engine.arena.Stretches`."""
 
-    backend: Any
+    @property
+    def backend(self) -> Updates: ...
+
     offsets: list[int]
     size: int
 
@@ -237,7 +261,7 @@ class Optimizer(Attributes):
         return np.array([self.scalars(first + k) for k in range(steps)], np.float64).reshape(steps, 2)
 
     def update(
-        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any = None
+        self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any = None
     ) -> None:
         """Apply step number ``step`` (from 1) to ``params`` and ``slots``, in place. ``grads`` may be overwritten.
 
@@ -246,7 +270,7 @@ class Optimizer(Attributes):
         backend.update(self, params, grads, slots, step, self.scalars(step) if scalars is None else scalars)
 
     def apply(
-        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+        self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
     ) -> None:
         raise NotImplementedError
 
@@ -314,7 +338,7 @@ class SGD(Optimizer):
         return {"factor": self.momentum, "nesterov": self.nesterov} if self.momentum else {}
 
     def apply(
-        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+        self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
     ) -> None:
         backend.sgd_update(params, grads, slots.get("momentum"), scalars, self.momentum, nesterov=self.nesterov)
 
@@ -356,7 +380,7 @@ class Adam(Optimizer):
         return self._learning_rate_of(step) * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
 
     def apply(
-        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+        self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
     ) -> None:
         m, v = slots["m"], slots["v"]
         backend.adam_update(params, grads, m, v, scalars, self.beta_1, self.beta_2, self.epsilon, step)
@@ -417,7 +441,7 @@ class RMSprop(Optimizer):
         return {"keep": 1.0 - self.rho, "factor": self.momentum, "epsilon": self.epsilon}
 
     def apply(
-        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+        self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
     ) -> None:
         backend.rmsprop_update(
             params, grads, slots["v"], slots.get("momentum"), slots.get("mean"),

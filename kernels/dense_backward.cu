@@ -86,35 +86,49 @@ struct InputGradient {
     }
 };
 
-KERNEL(dense_backward)(Global<float> dx, Global<float> dw, Global<float> db, Global<float> partial,
-                       Global<const float> dy, Global<const float> x, Global<const float> w, Global<const float> y,
-                       Global<const int> live, long long batch, long long inputs, long long outputs, long long splits,
-                       long long stretch, long long weight_blocks, float a) {
+struct Gradients {
+    Global<float> dx, dw, db, partial;  // dx and db, or null where nobody wants them; partial where splits > 1
+};
+
+struct Operands {
+    Global<const float> dy, x, w, y;
+    Global<const int> live;
+};
+
+struct Sizes {
+    long long batch, inputs, outputs;
+};
+
+struct Split {
+    long long splits, stretch, weight_blocks;
+};
+
+KERNEL(dense_backward)(Gradients to, Operands of, Sizes size, Split cut, float a) {
     begin();
     SHARED(float, memory, SHARED_FLOATS);
-    int rows = (int)live_rows(live, batch, 1), I = (int)inputs, O = (int)outputs;
-    if (block_index() < weight_blocks) {
+    int rows = (int)live_rows(of.live, size.batch, 1), I = (int)size.inputs, O = (int)size.outputs;
+    if (block_index() < cut.weight_blocks) {
         int tiles_n = (O + BLOCK_N - 1) / BLOCK_N;
-        long long per_split = weight_blocks / splits, tile = block_index() % per_split;
+        long long per_split = cut.weight_blocks / cut.splits, tile = block_index() % per_split;
         int split = (int)(block_index() / per_split);
         int m0 = (int)(tile / tiles_n) * BLOCK_M, n0 = (int)(tile % tiles_n) * BLOCK_N;
-        int begin = split * (int)stretch, end = begin + (int)stretch < rows ? begin + (int)stretch : rows;
-        WeightGradient out{dw, db, I, O};
-        if (splits > 1) {
-            out.dw = partial + split * (inputs + 1) * outputs;
-            if (db) out.db = out.dw + inputs * outputs;
+        int begin = split * (int)cut.stretch, end = begin + (int)cut.stretch < rows ? begin + (int)cut.stretch : rows;
+        WeightGradient out{to.dw, to.db, I, O};
+        if (cut.splits > 1) {
+            out.dw = to.partial + split * (size.inputs + 1) * size.outputs;
+            if (to.db) out.db = out.dw + size.inputs * size.outputs;
         }
-        InputsAndOne left{x, end, I, bool(db)};
-        Gradient<false> right{{dy, end, O}, {y, end, O}, a};
+        InputsAndOne left{of.x, end, I, bool(to.db)};
+        Gradient<false> right{{of.dy, end, O}, {of.y, end, O}, a};
         tile_product(left, right, out, m0, n0, begin, end, memory);
     } else {
-        long long tile = block_index() - weight_blocks;
+        long long tile = block_index() - cut.weight_blocks;
         int tiles_n = (I + BLOCK_N - 1) / BLOCK_N;
         int m0 = (int)(tile / tiles_n) * BLOCK_M, n0 = (int)(tile % tiles_n) * BLOCK_N;
         if (m0 >= rows) return;
-        Gradient<true> left{{dy, rows, O}, {y, rows, O}, a};
-        Matrix<true> right{w, I, O};
-        InputGradient out{dx, rows, I};
+        Gradient<true> left{{of.dy, rows, O}, {of.y, rows, O}, a};
+        Matrix<true> right{of.w, I, O};
+        InputGradient out{to.dx, rows, I};
         tile_product(left, right, out, m0, n0, 0, O, memory);
     }
 }

@@ -4,7 +4,8 @@
 // GPUMLP_HOST they are their twins in tests/host/primitives.h, which run the same source on a CPU with threads as fibers
 // and check every access. Nothing else in kernels/ may use a CUDA name.
 //
-// Integers are passed as long long, reals as float, arrays as Global<T>; sizes that are looped over become int, as no
+// Integers are passed as long long, reals as float, arrays as Global<T>; where these are many, integers and arrays go in
+// structs, by value (eight-byte members, so that nothing lies between them). Sizes that are looped over become int, as no
 // single one passes 2^31, and offsets, which are products of them, stay long long.
 #pragma once
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gpumlp import layers, models, optimizers
-from gpumlp.backends.job import address, readable
+from gpumlp.backends import fields, job
+from gpumlp.backends.fields import address, readable
 from gpumlp.utils import set_random_seed
 
 RNG = np.random.default_rng(0)
@@ -125,3 +126,38 @@ def test_the_gate_to_machine_code_refuses_what_kernels_could_not_use():
             address(name, wrong, 8 if wrong.size == 7 else 0)
     assert address("X", unwriteable(good)) and readable("X", good) is good
     assert readable("X", odd_array(good)).flags.aligned
+    with pytest.raises(TypeError, match="BATCH of a compiled step is no array, but a whole number"):
+        address("BATCH", good)
+
+
+def test_every_word_of_the_table_has_a_kind():
+    names = job.layout()
+    for kinds, count in (
+        (fields.JOB, names.JOB_WORDS), (fields.OPERATION, names.OP_WORDS), (fields.METRIC, names.METRIC_WORDS)
+    ):  # fmt: skip
+        assert sorted(getattr(names, name) for name in kinds) == list(range(count))
+    assert len(fields.FIELDS) == names.JOB_WORDS + names.OP_WORDS + names.METRIC_WORDS
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "message"),
+    [
+        ({"BATHC": 1}, TypeError, "no field 'BATHC' there; there are THREADS, BARRIER"),
+        ({"KERNEL": None}, TypeError, "no field 'KERNEL' there"),
+        ({"BATCH": 1.0}, TypeError, "BATCH of a compiled step must be a whole number; got 1.0"),
+        ({"BATCH": 1 << 64}, ValueError, "BATCH of a compiled step must be a whole number of 64 bits"),
+        ({"EPSILON": "1e-7"}, TypeError, "EPSILON of a compiled step must be a number; got '1e-7'"),
+        ({"VALUES": 4096}, TypeError, "VALUES of a compiled step must be an array of float32, or None; got 4096"),
+        ({"RESULTS": np.zeros(3, np.float32)}, ValueError, "RESULTS of a compiled step .* 0 float64; got 3 float32"),
+    ],
+)
+def test_a_word_of_another_kind_is_refused_by_name(values, kind, message):
+    table = job.Job(1, 0)
+    with pytest.raises(kind, match=message):
+        table.set(**values)
+
+
+def test_a_word_is_what_was_set():
+    table = job.Job(1, 0)
+    table.operations[0].set(KEY=(1 << 64) - 2, RATE=1, BIAS=None)
+    assert [table.operations[0].get(name) for name in ("KEY", "RATE", "BIAS")] == [-2, 0x3FF0 << 48, 0]

@@ -255,7 +255,7 @@ def test_recordings_of_many_batch_sizes_do_not_pile_up(as_gpu):
     x, y = data()
     for size in (57, *range(1, 30, 2), 57):
         model.train_on_batch(x[:size], y[:size])
-    assert len(model._runner.last._plans) == graph_program.PLANS
+    assert len(model._runner.last.graphs._plans) == graph_program.PLANS
 
 
 def test_where_nothing_can_be_recorded_it_runs_one_by_one_and_says_so(as_gpu):

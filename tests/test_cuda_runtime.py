@@ -9,7 +9,8 @@ from host.runtime import HostRuntime
 
 from gpumlp import activations, check, cli, devices, errors, layers, models
 from gpumlp.backends import cache_archive, compiler
-from gpumlp.backends.cuda_backend import CudaBackend
+from gpumlp.backends.cuda_backend import TILES, CudaBackend
+from gpumlp.backends.runtime import words
 from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
 from gpumlp.utils import set_random_seed
 
@@ -149,10 +150,8 @@ def test_a_fault_names_the_operation_and_what_to_do(fake):
 def test_a_launch_that_the_driver_refuses_is_named(fake, monkeypatch):
     runtime = fake.module.CudaRuntime(0)
 
-    def refuse(*arguments):
-        raise RuntimeError("CUDA_ERROR_INVALID_VALUE")
-
-    monkeypatch.setattr(fake.module, "launch", refuse)
+    refused = (fake_cuda.driver.CUresult.CUDA_ERROR_INVALID_VALUE,)
+    monkeypatch.setattr(fake_cuda.driver, "cuLaunchKernelEx", lambda *arguments: refused)
     y = runtime.zeros((4, 4), np.float32)
     with pytest.raises(KernelError, match=r"activation_forward could not be launched on cuda:0: CUDA_ERROR_INVALID"):
         CudaBackend(runtime).activation_forward(activations.tanh, y, y)
@@ -191,6 +190,28 @@ def test_a_cooperative_launch_of_too_many_blocks_is_a_kernel_error(fake, runtime
     take_rows(runtime, 0, False, blocks=9)
     with pytest.raises(KernelError, match=r"COOPERATIVE_LAUNCH_TOO_LARGE|9 blocks cannot be resident on 8"):
         take_rows(runtime, 0, True, blocks=9)
+
+
+@pytest.mark.parametrize(("capability", "dependent"), [("89", 0), ("90", 1)])
+def test_a_kernel_may_start_while_the_one_before_it_ends_where_the_gpu_can(fake, capability, dependent):
+    fake.capability = capability
+    runtime = fake.module.CudaRuntime(0)
+    counters = runtime.zeros(2, np.int64)
+    for defines in ({}, {"DEPENDENT": 1}):
+        runtime.launch("step.cu", "advance", {"THREADS": 32, "VECTOR": 0, **defines}, (1, 1), (counters, 3))
+    assert runtime.download(counters)[0] == 6 and fake.dependent == dependent
+
+
+def test_a_struct_is_its_members_and_a_kernel_that_declares_other_ones_does_not_get_them(fake):
+    runtime = fake.module.CudaRuntime(0)
+    array = runtime.zeros(4, np.float32)
+    assert words(runtime, (array, 7, None)) == [*runtime.pointer(array), 7, 0, 0, 0]
+    text = "struct Two {\n    Global<float> a, b;  // of these, two\n    long long n;\n};"
+    assert fake.size_of("Two", text) == 8 * 7
+    tile = {**TILES["small"].defines, "VECTOR": 0, "KIND": 0}
+    for short in ((array, array), (array,) * 5):
+        with pytest.raises(KernelError, match=r"dense_backward could not be launched.*Gradients to got"):
+            runtime.launch("dense_backward.cu", "dense_backward", tile, (1, 1), (short, (), (), (), 0.0))
 
 
 def test_a_recording_keeps_its_arrays_alive(fake):

@@ -9,6 +9,7 @@ import gpumlp
 from gpumlp import activations, layers, losses, models, optimizers
 from gpumlp.engine import dispatch
 from gpumlp.engine.feed import Dataset
+from gpumlp.engine.operations import DropoutOp
 from gpumlp.utils import set_random_seed
 
 
@@ -91,9 +92,9 @@ def test_network_gradients_with_every_activation_layer_and_penalty(name):
     model = small("mse", name, extra=extra, kernel_regularizer="l2", bias_regularizer="l1", bias_initializer="ones")
     model._runner.place()
     program = model._runner.program_for(3, dispatch.Choice())
-    for mask in program._mask:  # inference-mode forward uses no mask: make backward's the identity
-        if mask is not None:
-            mask[...] = 1
+    for op, site in zip(program.network.ops, program._sites, strict=True):
+        if isinstance(op, DropoutOp):  # inference-mode forward uses no mask: make backward's the identity
+            site.kept[...] = 1
     check_gradient(model, rng.normal(size=(3, 4)), rng.normal(size=(3, 3)))
 
 

@@ -47,7 +47,9 @@ GRACE = 10.0  # seconds before its limit, at which an elastic part should be don
 # What has a test that needs a GPU: other files are not even imported, as what they need may not be installed there.
 TESTS = tuple(
     f"tests/test_{name}.py"
-    for name in ("cuda_kernels", "cuda_models", "ensemble", "fit_failures", "fit_kernel", "gpu", "whole_runs")
+    for name in (
+        "cuda_kernels", "cuda_models", "ensemble", "fit_failures", "fit_kernel", "gpu", "operations", "whole_runs",
+    )
 )  # fmt: skip
 PARTS = (
     Part("first", (str(HERE / "first.py"),), 60, gate=True),

@@ -6,13 +6,14 @@ of which some phases are run, so what is held is what trains. float32 only.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from gpumlp.activations import Activation
 from gpumlp.backends import native
-from gpumlp.backends.job import Job, Record, function_fields, layout
+from gpumlp.backends.fields import OperationFields
+from gpumlp.backends.job import Job, OperationRecord, function_fields, layout
 from gpumlp.backends.numpy_backend import NumpyBackend, Scalars
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -33,7 +34,9 @@ class CompiledBackend(NumpyBackend):
 
     # ---- jobs ------------------------------------------------------------------------------------------------------
 
-    def _job(self, x: Array, y: Array, metrics: int = 0, **fields: Any) -> tuple[Job, Record]:
+    def _job(
+        self, x: Array, y: Array, metrics: int = 0, **values: Unpack[OperationFields]
+    ) -> tuple[Job, OperationRecord]:
         """Return a job of one operation from x[B, I] to y[B, O], where they stand."""
         (batch, inputs), outputs = x.shape, y.shape[1]
         job = Job(1, metrics)
@@ -42,8 +45,9 @@ class CompiledBackend(NumpyBackend):
         record = job.operations[0]
         record.set(
             INPUTS=inputs, OUTPUTS=outputs, IN=np.zeros_like(x), IN_LD=inputs, OUT=y, OUT_LD=outputs,
-            DELTA=np.zeros_like(y), KIND=layout().ACTIVATION, ROW=max(outputs, 1), **fields,
+            DELTA=np.zeros_like(y), KIND=layout().ACTIVATION, ROW=max(outputs, 1),
         )  # fmt: skip
+        record.set(**values)
         return job, record
 
     def _run(self, job: Job, *phases: str) -> None:
@@ -164,7 +168,7 @@ class CompiledBackend(NumpyBackend):
 
     def _updates(
         self, params: Array, optimizer: Optimizer, slots: dict[str, Any], grads: Any, scalars: Scalars
-    ) -> tuple[Job, Record]:
+    ) -> tuple[Job, OperationRecord]:
         """Return a job that updates ``params`` as a bias, of which ``grads`` is the gradient by the only sample."""
         names, one = layout(), np.zeros((1, 1), np.float32)
         delta = np.zeros(params.size, np.float32) if grads is None else grads.reshape(-1).copy()

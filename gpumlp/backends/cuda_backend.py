@@ -25,6 +25,7 @@ from gpumlp.backends.device_backend import (
     loss_number,
     metric_number,
 )
+from gpumlp.backends.runtime import Runtime, words
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.regularizers import L1L2
@@ -97,9 +98,8 @@ class CudaBackend(DeviceBackend):
 
     name = "cuda"
 
-    def __init__(self, runtime: Any, tries: frozenset[str] | None = None) -> None:
+    def __init__(self, runtime: Runtime, tries: frozenset[str] | None = None) -> None:
         super().__init__(runtime)
-        self.records = not runtime.step_by_step
         self.run_words = 6 * runtime.pointer_words + 5  # of the struct Run in step.cu
         self.tile: str | None = None  # the name of the tile to use for everything; None: chosen by shape
         self._tries = candidates.chosen() if tries is None else tries
@@ -108,6 +108,11 @@ class CudaBackend(DeviceBackend):
         self._batch = 0
         self._iteration: Array | None = None
         self._count = runtime.zeros(1, np.int64)
+
+    @property
+    def recorder(self) -> CudaBackend | None:
+        """See `Backend.recorder`."""
+        return None if self.runtime.step_by_step else self
 
     @contextmanager
     def live(self, rows: Array, batch: int, iteration: Array) -> Iterator[None]:
@@ -200,8 +205,8 @@ class CudaBackend(DeviceBackend):
         self._launch(
             "dense_backward.cu", "dense_backward", {**tile.defines, "VECTOR": int(vector), "KIND": kind},
             weight_blocks + (0 if dx is None else tile.count(batch, inputs)),
-            dx, dw, db, partial, dy, x, w, y, self._live, batch, inputs, outputs, splits, stretch, weight_blocks,
-            constant,
+            (dx, dw, db, partial), (dy, x, w, y, self._live), (batch, inputs, outputs),
+            (splits, stretch, weight_blocks), constant,
         )  # fmt: skip
         if partial is not None:
             self._elementwise(
@@ -326,8 +331,8 @@ class CudaBackend(DeviceBackend):
         self, data: Any, order: Array | None, scalars: Array, results: Array, numbers: tuple[int, ...]
     ) -> np.ndarray:
         """Return a Run as int64 words; ``numbers`` are its integers in order."""
-        pointers = [self.runtime.pointer(a) for a in (data.x, data.y, data.weights, order, scalars, results)]
-        return np.array([*(word for pointer in pointers for word in pointer), *numbers], np.int64)
+        members = data.x, data.y, data.weights, order, scalars, results, *numbers
+        return np.array(words(self.runtime, members), np.int64)
 
     def gather(
         self, x: Array, y: Array, w: Array | None, live: Array, scalars: Array, counters: Array, run: Array, slot: int,

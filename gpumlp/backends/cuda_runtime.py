@@ -1,30 +1,41 @@
-"""The runtime for NVIDIA GPUs: NVRTC and launches by cuda.core, on CuPy's memory and current stream.
+"""The runtime for NVIDIA GPUs: code that NVRTC made, launched by the driver, on CuPy's memory and current stream.
+
+cuda.core compiles and loads; its launch knows no structs by value, which the driver's own entry point takes.
 
 See `gpumlp.backends.runtime` for what each method means. Imported only when a GPU is asked for.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import cupy
 import cupyx
 import numpy as np
-from cuda.core import Device, LaunchConfig, ObjectCode, Stream, launch
+from cuda.bindings import driver
+from cuda.core import Device, ObjectCode
 
 from gpumlp.backends.compiler import compiled, side_by_side, target
 from gpumlp.backends.disk_cache import DiskCache
-from gpumlp.backends.runtime import Defines, Recording
+from gpumlp.backends.runtime import Defines, Recording, words
 from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
 
 Array = Any
 ON_CUDA = (2, 13)  # DLPack's numbers for CUDA and CUDA-managed memory
 UNASKED = 48 << 10  # bytes of dynamic shared memory that every kernel may have; for more, the kernel must be told first
+
+
+@cache
+def _struct(length: int) -> type[ctypes.Structure]:
+    """Return the type of a struct of so many words."""
+    return type("Words", (ctypes.Structure,), {"_fields_": [("words", ctypes.c_longlong * length)]})
 
 
 class _Thread(threading.local):
@@ -47,8 +58,6 @@ class CudaRuntime:
         self._codes: dict[Any, bytes] = {}
         self._kernels: dict[Any, Any] = {}
         self._allowed: dict[Any, int] = {}  # dynamic shared memory per kernel, where it is more than UNASKED
-        self._configs: dict[Any, LaunchConfig] = {}
-        self._streams: dict[int, Stream] = {}
         self._thread = _Thread()
         self.last = "nothing"
         # One operation after the other, each waited for: then an error names the operation that made it.
@@ -174,54 +183,62 @@ class CudaRuntime:
             self._thread.wanted[(file, function, *defines.values())] = (file, function, defines)
             return
         kernel = self._kernel(file, function, defines)
-        packed = [
-            a if isinstance(a, int) else np.float32(a) if isinstance(a, float) else self.pointer(a)[0]
-            for a in arguments
-        ]
         self.last = function
         if self._thread.recorded is not None:
             self._thread.recorded.append(arguments)
         try:
             config = self._config(grid, int(defines["THREADS"]), shared, cooperative, "DEPENDENT" in defines)
+            values, types = zip(*map(self._parameter, arguments), strict=True)
             with self.current():
                 self._allow(kernel, (file, function, *defines.values()), shared)
-                launch(self._stream(), config, kernel, *packed)
-        except Exception as error:  # cuda.core's own types are no part of its API
+                there = driver.CUfunction(int(kernel.handle))
+                (status,) = driver.cuLaunchKernelEx(config, there, (values, types), 0)
+            if status != driver.CUresult.CUDA_SUCCESS:
+                raise RuntimeError(status.name)
+        except Exception as error:  # the libraries' own types are no part of their APIs
             raise KernelError(f"{function} could not be launched on cuda:{self.index}: {error}") from error
         if self.step_by_step:
             self.synchronize()
 
     def _config(
         self, grid: tuple[int, int], threads: int, shared: int, cooperative: bool, dependent: bool
-    ) -> LaunchConfig:
-        dependent = dependent and int(re.sub(r"\D", "", self.arch)) >= 90  # older ones start one after the other
-        key = (grid, threads, shared, cooperative, dependent)
-        config = self._configs.get(key)
-        if config is None:
-            config = self._configs[key] = LaunchConfig(
-                grid=grid, block=threads, shmem_size=shared, is_cooperative=cooperative,
-                programmatic_stream_serialization=dependent,
-            )  # fmt: skip
+    ) -> driver.CUlaunchConfig:
+        """Return how to launch, on the current stream. It is made anew each time, in a microsecond."""
+        config, ids, attributes = driver.CUlaunchConfig(), driver.CUlaunchAttributeID, []
+        config.gridDimX, config.gridDimY, config.gridDimZ = *grid, 1
+        config.blockDimX, config.blockDimY, config.blockDimZ = threads, 1, 1
+        config.sharedMemBytes, config.hStream = shared, driver.CUstream(self.stream_pointer)
+        if cooperative:
+            attributes.append(driver.CUlaunchAttribute())
+            attributes[-1].id = ids.CU_LAUNCH_ATTRIBUTE_COOPERATIVE
+            attributes[-1].value.cooperative = 1
+        if dependent and int(re.sub(r"\D", "", self.arch)) >= 90:  # older ones start one after the other
+            attributes.append(driver.CUlaunchAttribute())
+            attributes[-1].id = ids.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+            attributes[-1].value.programmaticStreamSerializationAllowed = 1
+        config.attrs, config.numAttrs = attributes, len(attributes)
         return config
+
+    def _parameter(self, argument: Any) -> tuple[Any, Any]:
+        """Return an argument as the driver's binding takes it: a value and its type, which a struct has itself."""
+        if isinstance(argument, int):
+            return argument, ctypes.c_longlong
+        if isinstance(argument, float):
+            return argument, ctypes.c_float
+        if isinstance(argument, tuple):
+            members = words(self, argument)
+            return _struct(len(members))(tuple(members)), None
+        return self.pointer(argument)[0], ctypes.c_void_p
 
     def _allow(self, kernel: Any, key: Any, shared: int) -> None:
         """Let a kernel have so much dynamic shared memory. cuda.core shows the limit, but cannot set it."""
         if shared <= self._allowed.get(key, UNASKED):
             return
-        from cuda.bindings import driver
-
         limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         (status,) = driver.cuKernelSetAttribute(limit, shared, int(kernel.handle), self.index)
         if status != driver.CUresult.CUDA_SUCCESS:
             raise RuntimeError(f"{shared} bytes of shared memory refused: {status.name} (at most {self.shared_bytes})")
         self._allowed[key] = shared
-
-    def _stream(self) -> Stream:
-        pointer = self.stream_pointer
-        stream = self._streams.get(pointer)
-        if stream is None:  # CuPy's 0 is the legacy default stream, which the driver also knows as 1
-            stream = self._streams[pointer] = Stream.from_handle(pointer or 1)
-        return stream
 
     def _kernel(self, file: str, function: str, defines: Defines) -> Any:
         key = (file, function, *defines.values())
@@ -277,8 +294,6 @@ class CudaRuntime:
                         graph = stream.end_capture()
             except cupy.cuda.runtime.CUDARuntimeError as error:
                 raise KernelError(f"the steps could not be recorded on cuda:{self.index}: {error}") from error
-            finally:
-                self._streams.pop(int(stream.ptr), None)  # its number may be given to another stream
 
         def replay() -> None:
             self.last = "a recorded step"

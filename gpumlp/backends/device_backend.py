@@ -6,13 +6,15 @@ A kernel family gives the operations of the contract in the form that leaves eve
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from gpumlp.activations import Activation, Gelu
+from gpumlp.backends.contract import Recorder
 from gpumlp.backends.numpy_backend import Scratch
+from gpumlp.backends.runtime import Runtime
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
@@ -60,19 +62,23 @@ def lanes_for(columns: int) -> int:
 
 
 class DeviceBackend:
-    """Base of the kernel families. ``records``: whether its launches can be recorded and replayed as a graph."""
+    """Base of the kernel families."""
 
     name = ""
-    records = False
 
-    def __init__(self, runtime: Any) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self.runtime, self.xp = runtime, runtime.xp
         self.scratch = Scratch(runtime.zeros)
         self._scalars = runtime.zeros(2, np.float32)
 
-    def running(self) -> Any:
+    @property
+    def recorder(self) -> Recorder | None:
+        """See `Backend.recorder`."""
+        return None
+
+    def running(self) -> AbstractContextManager[Any]:
         """See `NumpyBackend.running`."""
-        return nullcontext()
+        return self.runtime.current()
 
     # ---- arrays ----------------------------------------------------------------------------------------------------
 
@@ -126,7 +132,7 @@ class DeviceBackend:
 
     def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
         """Apply an optimizer's step number ``step`` to a stretch of the arena and its state: `Optimizer.update`."""
-        optimizer.apply(self, params, grads, slots, step, scalars)
+        optimizer.apply(self, params, grads, slots, step, scalars)  # type: ignore[arg-type]  # families have the three updates
 
     # ---- what a family gives, results on the device ------------------------------------------------------------------
 

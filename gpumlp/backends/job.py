@@ -6,14 +6,16 @@ import ctypes
 import functools
 import importlib.util
 import struct
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
 from gpumlp import kernel_sources
 from gpumlp.activations import Activation, Softmax
+from gpumlp.backends import fields
 from gpumlp.backends.device_backend import activation_number, loss_number, metric_number
+from gpumlp.backends.fields import Address, FunctionFields, JobFields, Kind, MetricFields, OperationFields, kind_of
 from gpumlp.backends.numpy_backend import aligned_zeros
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -45,96 +47,89 @@ def padded(columns: int) -> int:
     return distance + line if distance % 256 == 0 else distance
 
 
-# What kernels only read; and what is of another type than float32.
-READ = {"X", "ORDER", "Y", "SAMPLE_WEIGHTS", "SCALARS", "SHARES", "IDENTITY"}
-KINDS = {
-    **dict.fromkeys(("ORDER", "LISTS", "SHARES", "IDENTITY", "BARRIER", "jobs"), np.dtype(np.int64)),
-    **dict.fromkeys(("RESULTS", "PENALTIES"), np.dtype(np.float64)),
-}
-FLOAT = np.dtype(np.float32)
-
-
-def address(name: str, array: Any, size: int = 0) -> int:
-    """Return where the array of a field starts, for machine code; 0 for None.
-
-    The one gate to it: ValueError unless the array is of the field's type, contiguous, aligned, writeable where kernels
-    write, and of at least ``size`` elements. Whoever asks keeps it alive as long as kernels may use it.
-    """
-    if array is None:
-        return 0
-    flags = array.flags
-    fine = flags.c_contiguous and flags.aligned and (flags.writeable or name in READ)
-    if not fine or array.dtype != KINDS.get(name, FLOAT) or array.size < size:
-        raise ValueError(
-            f"{name} of a compiled step must be a contiguous, aligned{'' if name in READ else ', writeable'} array of "
-            f"at least {size} {KINDS.get(name, FLOAT)}; got {array.size} {array.dtype}, contiguous: "
-            f"{flags.c_contiguous}, aligned: {flags.aligned}, writeable: {flags.writeable}."
-        )
-    return array.__array_interface__["data"][0]
-
-
-def readable(name: str, array: Any) -> Any:
-    """Return ``array`` as kernels can read it: itself where it is contiguous, aligned and of the field's type."""
-    return None if array is None else np.require(array, KINDS.get(name, FLOAT), ["C", "A"])
-
-
-def bits(value: float) -> int:
-    """Return a real number as the word of the table that holds it."""
-    return struct.unpack("<q", struct.pack("<d", value))[0]
-
-
 class Record:
-    """Some words of the table, set by the names of layout.py; whatever array is set is kept alive."""
+    """Some words of the table, of the fields ``kinds``; whatever array is set is kept alive."""
+
+    kinds: ClassVar[dict[str, Kind]]
 
     def __init__(self, words: np.ndarray, kept: dict[int, Any], start: int) -> None:
         self._words, self._kept, self._start, self._names = words, kept, start, layout()
 
-    def set(self, **fields: Any) -> None:
-        """Set words: an int as it is (up to 64 bits), a float as its bits, an array as its address, None as 0."""
-        for name, value in fields.items():
+    def _put(self, values: Mapping[str, object]) -> None:
+        """Set words; TypeError or ValueError, with the field's name, where a value is not of its kind."""
+        for name, value in values.items():
+            kind = kind_of(name, self.kinds)
             place = self._start + getattr(self._names, name)
-            if isinstance(value, float):
-                self._words[place] = bits(value)
-            elif value is None or isinstance(value, np.ndarray):
-                self._words[place] = address(name, value)
+            self._words[place] = kind.word(name, value)
+            if isinstance(kind, Address):
                 self._kept[place] = value
-            else:
-                self._words[place] = value if value < 1 << 63 else value - (1 << 64)
 
     def get(self, name: str) -> int:
         """Return a word."""
+        kind_of(name, self.kinds)
         return int(self._words[self._start + getattr(self._names, name)])
+
+
+class OperationRecord(Record):
+    """An operation's words."""
+
+    kinds = fields.OPERATION
+
+    def set(self, **values: Unpack[OperationFields]) -> None:
+        """Set words."""
+        self._put(values)
+
+
+class MetricRecord(Record):
+    """A metric's words."""
+
+    kinds = fields.METRIC
+
+    def set(self, **values: Unpack[MetricFields]) -> None:
+        """Set words."""
+        self._put(values)
 
 
 class Job(Record):
     """A table with room for ``operations`` and ``metrics``."""
+
+    kinds = fields.JOB
 
     def __init__(self, operations: int, metrics: int) -> None:
         names = layout()
         ops_at = names.JOB_WORDS
         metrics_at = ops_at + operations * names.OP_WORDS
         super().__init__(aligned_zeros((metrics_at + metrics * names.METRIC_WORDS,), np.int64), {}, 0)
-        self.operations = [Record(self._words, self._kept, ops_at + i * names.OP_WORDS) for i in range(operations)]
-        self.metrics = [Record(self._words, self._kept, metrics_at + i * names.METRIC_WORDS) for i in range(metrics)]
+        words, kept = self._words, self._kept
+        self.operations = [OperationRecord(words, kept, ops_at + i * names.OP_WORDS) for i in range(operations)]
+        self.metrics = [MetricRecord(words, kept, metrics_at + i * names.METRIC_WORDS) for i in range(metrics)]
         self.set(OPS=operations, OPS_AT=ops_at, METRICS=metrics, METRICS_AT=metrics_at)
         self.set(BARRIER=aligned_zeros((16,), np.int64))
-        self.address, self._memory = address("jobs", self._words), memoryview(self._words.data).cast("B")
+        self.address, self._memory = fields.WORDS.word("a job", words), memoryview(words.data).cast("B")
+
+    def set(self, **values: Unpack[JobFields]) -> None:
+        """Set words."""
+        self._put(values)
 
     def set_call(
         self, phases: int, batches: tuple[int, int], batch: int, samples: int, step: int, *addresses: int
     ) -> None:
         """Set what changes from call to call; ``addresses``: X, ORDER, PREDICTIONS, which the caller keeps alive."""
-        fields = (phases, *batches, batch, samples, step, *addresses)
-        CALL.pack_into(self._memory, 8 * self._names.PHASES, *fields)  # NumPy would take five times as long
+        words = (phases, *batches, batch, samples, step, *addresses)
+        CALL.pack_into(self._memory, 8 * self._names.PHASES, *words)  # NumPy would take five times as long
 
     def set_work(self, threads: int, batch: int, widest: int) -> None:
         """Give the threads their work memory."""
         names = layout()
-        kinds = ("LISTS", "GRADIENTS", "PANELS", "TURNED")
-        for kind, size in zip(kinds, names.work_sizes(batch, widest), strict=True):
-            dtype = np.int64 if kind == "LISTS" else np.float32
-            distance = -(-size * np.dtype(dtype).itemsize // LINE) * LINE // np.dtype(dtype).itemsize
-            self.set(**{kind: aligned_zeros((threads, distance), dtype), kind + "_LD": distance})
+        dtypes = (np.int64, np.float32, np.float32, np.float32)
+        lists, gradients, panels, turned = (
+            aligned_zeros((threads, _in_lines(size, np.dtype(dtype).itemsize)), dtype)
+            for size, dtype in zip(names.work_sizes(batch, widest), dtypes, strict=True)
+        )
+        self.set(
+            LISTS=lists, LISTS_LD=lists.shape[1], GRADIENTS=gradients, GRADIENTS_LD=gradients.shape[1],
+            PANELS=panels, PANELS_LD=panels.shape[1], TURNED=turned, TURNED_LD=turned.shape[1],
+        )  # fmt: skip
         self.set(IDENTITY=np.arange(max(batch, widest) + names.SPARE))
         self.set_threads(threads)
 
@@ -161,19 +156,24 @@ class Job(Record):
             kind, order = names.ADAM, ["m", "v", ""]
         elif isinstance(optimizer, RMSprop):
             kind, order = names.RMSPROP, ["v", "momentum", "mean"]
-        first = address("PARAMS", params)
-        for i, name in enumerate(order):
-            array = slots.get(name)
-            self.set(**{f"SLOT_{i + 1}": 0 if array is None else (address(name, array, params.size) - first) // 4})
+        first = fields.FLOATS.word("the weights", params)
+        state = [(name, slots.get(name)) for name in order]
+        away = [0 if a is None else (fields.FLOATS.word(name, a, params.size) - first) // 4 for name, a in state]
         self._kept[-1] = slots
         self.set(
+            SLOT_1=away[0], SLOT_2=away[1], SLOT_3=away[2],
             OPTIMIZER=kind,
             BETA_1=float(config.get("beta_1", config.get("momentum", 0.0))),
             BETA_2=float(config.get("beta_2", config.get("rho", 0.0))),
             EPSILON=float(config.get("epsilon", 0.0)),
             NESTEROV=int(config.get("nesterov", False)),
             CENTERED=int(config.get("centered", False)),
-        )
+        )  # fmt: skip
+
+
+def _in_lines(count: int, itemsize: int) -> int:
+    """Return how many elements whole cache lines have, that are at least ``count``."""
+    return -(-count * itemsize // LINE) * LINE // itemsize
 
 
 def job_list(run: Any, jobs: Sequence[int]) -> np.ndarray:
@@ -185,7 +185,7 @@ def job_list(run: Any, jobs: Sequence[int]) -> np.ndarray:
     return words
 
 
-def function_fields(activation: Activation) -> dict[str, Any]:
+def function_fields(activation: Activation) -> FunctionFields:
     """Return the fields FUNCTION and CONSTANT."""
     if isinstance(activation, Softmax):
         return {"FUNCTION": layout().SOFTMAX, "CONSTANT": 0.0}

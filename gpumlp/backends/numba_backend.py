@@ -26,6 +26,7 @@ from gpumlp.backends.device_backend import (
     loss_number,
     metric_number,
 )
+from gpumlp.backends.runtime import Runtime
 from gpumlp.errors import INSTALL, DeviceUnavailable, KernelError
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -60,9 +61,8 @@ class NumbaBackend(DeviceBackend):
     """The package's own kernels in Numba CUDA."""
 
     name = "numba"
-    records = False
 
-    def __init__(self, runtime: Any) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self.kernels = load_kernels()
         self._none = runtime.zeros(1, np.float32)  # stands where there is no array
@@ -100,7 +100,7 @@ class NumbaBackend(DeviceBackend):
         return cuda.as_cuda_array(a, sync=False)  # all work is on one stream; by default Numba would wait for it here
 
     def _stream(self) -> Any:
-        pointer = getattr(self.runtime, "stream_pointer", 0)
+        pointer = self.runtime.stream_pointer
         if pointer == 0 or self.kernels.cuda.config.ENABLE_CUDASIM:
             return 0  # the default stream, for Numba as for CUDA
         if pointer not in self._streams:

@@ -71,6 +71,8 @@ class NumpyBackend:
 
     name = "numpy"
     xp: Any = np
+    runtime: None = None  # of a GPU
+    recorder: None = None  # nothing is launched: there is nothing to record
 
     def __init__(self) -> None:
         self.scratch = Scratch()

@@ -1,42 +1,24 @@
 """The seam below the GPU backends: what a runtime is, and what a recording of launches is.
 
-A runtime has
-- ``xp``, ``name``, ``multiprocessors``; ``shared_bytes``, the most dynamic shared memory that a block may ask for;
-  ``pointer_words``, the 8-byte words that a pointer takes inside a struct;
-- ``empty(shape, dtype)``, ``zeros(shape, dtype)``: device arrays, 16-byte aligned; DeviceMemoryError when full;
-- ``free_bytes()``: how much could still be allocated, about;
-- ``owns(value)``: whether the value is an array of this device already; ``adopt(value)``: a device array that shares
-  the memory of a CuPy, DLPack or ``__cuda_array_interface__`` array on this device, None for anything else;
-- ``upload(array, values)``, ``download(array)``: copies in stream order; the download waits for everything before it;
-- ``pinned(shape, dtype)``: a page-locked NumPy array; ``upload_beside(array, pinned, after)``: starts a copy beside the
-  kernels, once mark ``after`` (or None) is reached, and returns the mark of its end. Until then ``pinned`` must stay as
-  it is, and nothing may read ``array`` before ``wait_for(mark)``;
-- ``mark()``: a mark behind all that was launched so far; ``wait_for(mark)``: what is launched from now on comes after
-  it; ``reached(mark)``: the host waits for it;
-- ``pointer(array or None)``: ``pointer_words`` integers;
-- ``launch(file, function, defines, grid, arguments, shared=0, cooperative=False)``: a kernel of kernels/``file``
-  compiled with ``defines``, of which THREADS is the block's size; an int goes as long long, a float as float, an array
-  or None as a pointer. Each block has ``shared`` bytes of dynamic shared memory. In a ``cooperative`` launch all blocks
-  are resident at once, so that they may wait for each other; KernelError where so many cannot be;
-- ``record(work)``: calls ``work`` and returns its launches, not run, as a `Recording`;
-- ``last``: the name of what was launched last, for errors that come later; ``step_by_step``: whether every launch is
-  waited for, so that they name the right one (GPUMLP_SYNC=1), and nothing is recorded;
-- ``synchronize()``: waits for everything; KernelError where something went wrong on the device;
-- ``carried(work)``: a function that calls ``work`` on another thread as it would be called on this one, where a library
-  has a current device and a current stream;
-- ``current()``: a context manager under which the device is the array library's current one, and what goes wrong there
-  is a DeviceMemoryError or a KernelError.
-
 `cuda_runtime` is the one for GPUs. The tests have another, which runs the same kernels on the host.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
+
+Array = Any
 Defines = Mapping[str, int | str]  # a kernel's constants: macros by name
+
+
+def words(runtime: Runtime, members: Iterable[Any]) -> list[int]:
+    """Return a struct of integers (long long) and pointers as its 8-byte words: nothing lies between its members."""
+    return [word for m in members for word in ((m,) if isinstance(m, int) else runtime.pointer(m))]
 
 
 @dataclass
@@ -46,3 +28,127 @@ class Recording:
     replay: Callable[[], None]
     nodes: int
     arrays: list[Any] = field(default_factory=list, repr=False)
+
+
+class Chip(Protocol):
+    """What is known of a GPU before anything runs there."""
+
+    @property
+    def arch(self) -> str:
+        """Its architecture, such as sm_90."""
+
+    @property
+    def multiprocessors(self) -> int: ...
+
+    @property
+    def shared_bytes(self) -> int:
+        """The most dynamic shared memory that a block may ask for."""
+
+
+class Runtime(Chip, Protocol):
+    """One GPU: memory, copies, launches, recordings."""
+
+    last: str  # the name of what was launched last, for errors that come later
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def xp(self) -> Any:
+        """The array library whose arrays these are."""
+
+    @property
+    def index(self) -> int:
+        """Which GPU."""
+
+    @property
+    def stream_pointer(self) -> int:
+        """The current stream, as a number; 0 for the default one."""
+
+    @property
+    def pointer_words(self) -> int:
+        """The 8-byte words that a pointer takes inside a struct."""
+
+    @property
+    def step_by_step(self) -> bool:
+        """Whether every launch is waited for, so that errors name it, and nothing is recorded: GPUMLP_SYNC=1."""
+
+    # ---- memory
+
+    def empty(self, shape: Any, dtype: Any) -> Array:
+        """Return a device array, 16-byte aligned; DeviceMemoryError when full."""
+
+    def zeros(self, shape: Any, dtype: Any) -> Array:
+        """Return such an array of zeros."""
+
+    def free_bytes(self) -> int:
+        """Return how much could still be allocated, about."""
+
+    def owns(self, value: Any) -> bool:
+        """Whether the value is an array of this device already."""
+
+    def adopt(self, value: Any) -> Array | None:
+        """Return a device array that shares the value's memory, None where that is no array on this device.
+
+        It may be one of CuPy, or have DLPack or ``__cuda_array_interface__``.
+        """
+
+    def pointer(self, array: Array | None) -> tuple[int, ...]:
+        """Return ``pointer_words`` integers."""
+
+    # ---- copies
+
+    def upload(self, array: Array, values: Any) -> None:
+        """Copy from the host, in stream order."""
+
+    def download(self, array: Array) -> np.ndarray:
+        """Copy to the host, in stream order: it waits for everything before it."""
+
+    def pinned(self, shape: Any, dtype: Any) -> np.ndarray:
+        """Return a page-locked NumPy array."""
+
+    def upload_beside(self, array: Array, pinned: np.ndarray, after: Any) -> Any:
+        """Start a copy beside the kernels, once mark ``after`` (or None) is reached, and return the mark of its end.
+
+        Until then ``pinned`` must stay as it is, and nothing may read ``array`` before ``wait_for(mark)``.
+        """
+
+    def mark(self) -> Any:
+        """Return a mark behind all that was launched so far."""
+
+    def wait_for(self, mark: Any) -> None:
+        """Have what is launched from now on come after the mark."""
+
+    def reached(self, mark: Any) -> None:
+        """Have the host wait for the mark."""
+
+    # ---- launches
+
+    def launch(
+        self, file: str, function: str, defines: Defines, grid: tuple[int, int], arguments: tuple[Any, ...],
+        shared: int = 0, cooperative: bool = False,
+    ) -> None:  # fmt: skip
+        """Launch a kernel of kernels/``file`` compiled with ``defines``, of which THREADS is the block's size.
+
+        An int goes as long long, a float as float, an array or None as a pointer, a tuple of ints and pointers as a
+        struct, by value (see `words`). Each block has ``shared`` bytes of dynamic shared memory. In a ``cooperative``
+        launch all blocks are resident at once, so that they may wait for each other; KernelError where so many cannot.
+        """
+
+    def record(self, work: Callable[[], None]) -> Recording:
+        """Call ``work`` and return its launches, not run."""
+
+    def synchronize(self) -> None:
+        """Wait for everything; KernelError where something went wrong on the device."""
+
+    def carried(self, work: Callable[[], Any]) -> Callable[[], Any]:
+        """Return a function that calls ``work`` on another thread as it would be called on this one.
+
+        For a library that has a current device and a current stream.
+        """
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context under which the device is the array library's current one.
+
+        What goes wrong there is a DeviceMemoryError or a KernelError.
+        """

@@ -24,7 +24,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from gpumlp.backends.contract import Backend
 from gpumlp.backends.numpy_backend import ALIGNMENT, NumpyBackend
+from gpumlp.devices import Device
 from gpumlp.gate import Gate, apart, hold
 from gpumlp.layers import Layer, Shape, WeightSpec
 
@@ -107,8 +109,9 @@ class Stretches:
 class Arena:
     """A flat buffer with room for arrays of ``shapes``, one after the other, and the gate to it."""
 
-    def __init__(self, shapes: Iterable[Shape], dtype: Any, backend: Any = None) -> None:
-        self.shapes, self.dtype, self.backend = list(shapes), np.dtype(dtype), backend or NumpyBackend()
+    def __init__(self, shapes: Iterable[Shape], dtype: Any, backend: Backend | None = None) -> None:
+        self.shapes, self.dtype = list(shapes), np.dtype(dtype)
+        self.backend: Backend = backend or NumpyBackend()
         step = ALIGNMENT // self.dtype.itemsize
         self.offsets: list[int] = []
         self.ends: list[int] = []
@@ -117,7 +120,7 @@ class Arena:
             self.ends.append(self.offsets[-1] + -(-math.prod(shape) // step) * step)
         self.flat = self.backend.zeros(self.ends[-1] if self.ends else 0, self.dtype)
         self.gate, self.version, self.moved = Gate(), 0, False
-        self.device: Any = None  # chosen by the models that compute with it
+        self.device: Device | None = None  # chosen by the models that compute with it
         self.tenants: weakref.WeakSet[Layer] = weakref.WeakSet()
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()  # the Runners that compute with it
 
@@ -126,7 +129,7 @@ class Arena:
         return Stretches(self, range(len(self.shapes)))
 
 
-def alone(specs: Iterable[WeightSpec], dtype: Any, backend: Any = None) -> Stretches:
+def alone(specs: Iterable[WeightSpec], dtype: Any, backend: Backend | None = None) -> Stretches:
     """Return arrays as ``specs`` say in an arena of their own, zeros, that no layer owns."""
     return Arena([spec.shape for spec in specs], dtype, backend).whole()
 
@@ -189,7 +192,7 @@ def check_dtype(layers: Iterable[Layer], dtype: np.dtype) -> None:
             )
 
 
-def lay_out(layers: list[Layer], dtype: np.dtype, backend: Any) -> Stretches:
+def lay_out(layers: list[Layer], dtype: np.dtype, backend: Backend) -> Stretches:
     """Have the weights of ``layers`` stand in one arena of ``backend``, and return where; the caller holds `layout`.
 
     Where they do already, nothing is done. Otherwise a new arena takes in theirs and all others of the arenas that they
@@ -205,7 +208,7 @@ def lay_out(layers: list[Layer], dtype: np.dtype, backend: Any) -> Stretches:
     return _together(homes_of(layers))
 
 
-def _move(layers: list[Layer], old: set[Arena], dtype: np.dtype, backend: Any) -> None:
+def _move(layers: list[Layer], old: set[Arena], dtype: np.dtype, backend: Backend) -> None:
     """Make one arena of ``old`` and of the layers whose weights are arrays of their own; ``layers`` stand first."""
     others = [layer for arena in old for layer in arena.tenants if layer not in layers]
     everybody = [*layers, *others]

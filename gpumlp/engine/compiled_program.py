@@ -10,16 +10,19 @@ Several Programs run in one call too, each by one thread: then no thread waits f
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
-from gpumlp.backends.job import Job, Record, address, function_fields, job_list, layout, padded, readable
+from gpumlp.backends.fields import WORDS, address, readable
+from gpumlp.backends.job import Job, OperationRecord, function_fields, job_list, layout, padded
 from gpumlp.backends.numpy_backend import aligned_zeros
 from gpumlp.backends.team import Function, Team, let_others
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network, Op
+from gpumlp.engine.network import Network
+from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp, Operation
 from gpumlp.engine.program import StepLogs, Task, rates_of
 from gpumlp.layers import WeightSpec
 from gpumlp.losses import Loss
@@ -134,6 +137,7 @@ class CompiledProgram:
         """Return a table for this network, and for so many metrics."""
         network, batch = self.network, self.batch
         job = Job(len(network.ops), metrics)
+        self._shared: list[tuple[OperationRecord, int]] = []  # the rows of a kernel, which threads share
         job.set_work(self._team.size, batch, max(network.sizes))
         job.set(
             YIELD=let_others(), X_WIDTH=network.sizes[0], PREDICTIONS_WIDTH=network.sizes[-1],
@@ -146,28 +150,25 @@ class CompiledProgram:
                 IN=self._values[i], IN_LD=padded(network.sizes[i]), IN_DELTA=self._deltas[i] if i else None,
                 OUT=self._values[i + 1], OUT_LD=padded(network.sizes[i + 1]), DELTA=self._deltas[i + 1],
             )  # fmt: skip
-            self._set_operation(record, i, op)
+            KERNELS[type(op)](self, record, i, op)
         return job
 
-    def _set_operation(self, record: Record, i: int, op: Op) -> None:
-        names, size = layout(), self.network.sizes[i + 1]
-        match op:
-            case DenseOp():
-                self._set_dense(record, i, op)
-            case ActivationOp():
-                record.set(KIND=names.ACTIVATION, ROW=op.row, **function_fields(op.activation))
-            case AffineOp():
-                record.set(KIND=names.AFFINE, CONSTANT=float(op.scale), OFFSET=float(op.offset))
-            case DropoutOp():
-                scale = 1.0 / (1.0 - op.rate)
-                mask = aligned_zeros((self.batch, size), np.float32)
-                record.set(KIND=names.DROPOUT, MASK=mask, RATE=float(op.rate), SCALE=scale, KEY=op.key)
+    def _set_activation(self, record: OperationRecord, i: int, op: ActivationOp) -> None:
+        record.set(KIND=layout().ACTIVATION, ROW=op.row, **function_fields(op.activation))
 
-    def _set_dense(self, record: Record, i: int, op: DenseOp) -> None:
+    def _set_affine(self, record: OperationRecord, i: int, op: AffineOp) -> None:
+        record.set(KIND=layout().AFFINE, CONSTANT=op.scale, OFFSET=op.offset)
+
+    def _set_dropout(self, record: OperationRecord, i: int, op: DropoutOp) -> None:
+        mask = aligned_zeros((self.batch, self.network.sizes[i + 1]), np.float32)
+        record.set(KIND=layout().DROPOUT, MASK=mask, RATE=op.rate, SCALE=1.0 / (1.0 - op.rate), KEY=op.key)
+
+    def _set_dense(self, record: OperationRecord, i: int, op: DenseOp) -> None:
         names, network = layout(), self.network
         kernel: WeightSpec = network.weights[op.kernel]
         bias = None if op.bias is None else network.weights[op.bias]
         of_kernel, of_bias = kernel.regularizer or L1L2(), (bias and bias.regularizer) or L1L2()
+        self._shared.append((record, op.inputs))
         penalised = kernel.regularizer is not None or (bias is not None and bias.regularizer is not None)
         below = network.ops[i - 1] if i else None
         zeros = names.SOME_ZEROS if i == 0 or isinstance(below, DropoutOp) else 0
@@ -193,13 +194,13 @@ class CompiledProgram:
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
         optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: Array | None = None,
     ) -> StepLogs:  # fmt: skip
-        """See `LoopProgram.run`."""
+        """See `Program.run`."""
         task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
         return self.run_together([self], [task])[0]
 
-    @staticmethod
-    def run_together(programs: Sequence[CompiledProgram], tasks: Sequence[Task]) -> list[StepLogs]:
-        """See `LoopProgram.run_together`; one Program by itself has all threads in each of its steps."""
+    @classmethod
+    def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
+        """See `Program.run_together`; one Program by itself has all threads in each of its steps."""
         runs = [_Run(program, task) for program, task in zip(programs, tasks, strict=True)]
         lead, count = programs[0], len(programs)
         pace = lead._pace_for(tasks[0].batch, tasks[0].optimizer is not None, count)
@@ -225,9 +226,8 @@ class CompiledProgram:
         """Share the job out among so many threads."""
         if self._job.threads != threads:
             self._job.set_threads(threads)
-            for op, record in zip(self.network.ops, self._job.operations, strict=True):
-                if isinstance(op, DenseOp):
-                    record.set(SHARES=_shares(op.inputs, threads))
+            for record, rows in self._shared:
+                record.set(SHARES=_shares(rows, threads))
 
     def _set_task(self, task: Task) -> int:
         """Have the table say what the steps of ``task`` are made of; return the phases of a step."""
@@ -271,6 +271,15 @@ class CompiledProgram:
         self._call(1 if few else self._threads_for(min(batch, count), self._work * count / PREDICTING))
         if few:
             out[...] = self._few[1][:count]
+
+
+# The operations that there are compiled kernels for, and what fills in their records.
+KERNELS: dict[type[Operation], Callable[[CompiledProgram, OperationRecord, int, Any], None]] = {
+    DenseOp: CompiledProgram._set_dense,
+    ActivationOp: CompiledProgram._set_activation,
+    DropoutOp: CompiledProgram._set_dropout,
+    AffineOp: CompiledProgram._set_affine,
+}
 
 
 class _Run:
@@ -318,7 +327,7 @@ def _call_many(programs: Sequence[CompiledProgram], threads: int) -> None:
         program._share(1)
     team, functions = programs[0]._team, programs[0]._functions
     jobs = job_list(functions["run"], [program._job.address for program in programs])
-    team.run(functions["run_many"], address("jobs", jobs), team.available(threads))
+    team.run(functions["run_many"], WORDS.word("a list of jobs", jobs), team.available(threads))
 
 
 def _guess(operations: float) -> float:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
+from gpumlp.backends.runtime import Chip
 from gpumlp.engine.fit_layout import WARP, Cut, Layout, Problem
 
 PARAMETER_BYTES = 28  # that an update moves: weight, gradient and two slots read, three of them written
@@ -38,9 +38,9 @@ ESTIMATED = Machine(1.7e9, 0.9e-6, 0.6e-6, 64 * 1.7e9, 5.5e12, 1.3e-6, "estimate
 MACHINES: dict[str, Machine] = {}  # by architecture (sm_90, ...), where they were measured
 
 
-def machine(runtime: Any) -> Machine:
-    """Return the constants of a runtime's GPU: measured where there are any, else estimated."""
-    return MACHINES.get(getattr(runtime, "arch", ""), ESTIMATED)
+def machine(chip: Chip) -> Machine:
+    """Return the constants of a GPU: measured where there are any, else estimated."""
+    return MACHINES.get(chip.arch, ESTIMATED)
 
 
 def tags_by_default(machine: Machine) -> bool:

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.network import Network
-from gpumlp.engine.program import LoopProgram
+from gpumlp.engine.program import LoopProgram, Program
 from gpumlp.errors import DeviceUnavailable, warn_once
 
 LONG = 5.0  # seconds of NumPy, by the estimate, from which on a model's work is worth a compiler
@@ -38,7 +39,7 @@ class Choice:
     why: str = ""
 
 
-def choose(network: Network, dtype: Any, backend: Any, kernels: str, seconds: float) -> Choice:
+def choose(network: Network, dtype: Any, backend: Backend, kernels: str, seconds: float) -> Choice:
     """Return the Choice for ``seconds`` of NumPy: what ``kernels`` says, and for "auto" compiled kernels from LONG on.
 
     Kernels that are not there yet are compiled here, which takes seconds: nobody may be kept waiting for it. Where they
@@ -50,7 +51,10 @@ def choose(network: Network, dtype: Any, backend: Any, kernels: str, seconds: fl
     if why := _why_not(network, dtype, kernels, seconds):
         return Choice(why=why)
     from gpumlp.backends import native, team
+    from gpumlp.engine import compiled_program
 
+    if names := network.beyond(compiled_program.KERNELS):
+        return Choice(why=f"no compiled kernel for {names}")
     team.team()  # a bad GPUMLP_THREADS is told before anything is compiled
     try:
         if kernels == "auto" and (problem := native.problem()):
@@ -79,21 +83,25 @@ def _why_not(network: Network, dtype: Any, kernels: str, seconds: float) -> str:
     return ""
 
 
-def make_program(network: Network, arena: Stretches, batch: int, choice: Choice) -> Any:
+def make_program(network: Network, arena: Stretches, batch: int, choice: Choice) -> Program:
     """Return a Program for the arena's backend, for at most ``batch`` samples.
 
-    On a GPU the whole-fit kernel, or graphs, where launches can be recorded; on the CPU what ``choice`` says.
+    On a GPU the whole-fit kernel, or graphs, where launches can be recorded, and all operations are launches; on the
+    CPU what ``choice`` says.
     """
-    backend = arena.backend
-    if getattr(backend, "records", False):
-        from gpumlp.engine.fit_program import FitProgram  # not loaded for those who compute on a CPU
+    backend, why = arena.backend, choice.why
+    if backend.runtime is not None:
+        from gpumlp.engine import fit_program, graph_program  # not loaded for those who compute on a CPU
 
-        return FitProgram(network, arena, backend, batch)
+        names, recorder = network.beyond(graph_program.KERNELS), backend.recorder
+        if recorder is not None and not names:
+            return fit_program.FitProgram(graph_program.GraphProgram(network, arena, recorder, batch))
+        why = names and f"no {backend.name} kernel for {names}, which the array library computes"
     if choice.functions is not None:
         from gpumlp.backends import team
         from gpumlp.engine.compiled_program import CompiledProgram
 
         return CompiledProgram(network, arena, batch, choice.functions, team.team())
     program = LoopProgram(network, arena, backend, batch)
-    program.why = choice.why
+    program.why = why
     return program

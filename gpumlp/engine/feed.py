@@ -7,12 +7,13 @@ still work on the batches before: two stages, used in turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from gpumlp.backends.contract import Backend
 from gpumlp.errors import DeviceMemoryError
 
 Array = Any
@@ -62,12 +63,14 @@ class _Stage:
 class Feed:
     """The samples of one Program."""
 
-    def __init__(self, backend: Any) -> None:
-        self._backend, self._runtime = backend, getattr(backend, "runtime", None)
+    def __init__(self, backend: Backend) -> None:
+        self._backend, self._runtime = backend, backend.runtime
         self._order: tuple[Array, Array] | None = None
         self._stages: list[_Stage] = []
 
-    def parts(self, data: Dataset, order: Array | None, batch: int, first: int, last: int) -> Iterator[Part]:
+    def parts(
+        self, data: Dataset, order: Array | None, batch: int, first: int, last: int
+    ) -> Generator[Part, None, None]:
         """Yield batches ``first`` to ``last`` - 1 in parts; work on one part must be launched before the next."""
         if self._runtime is None:
             yield Part(data, order, first, last - first)
@@ -123,8 +126,10 @@ class Feed:
         return device
 
     def _stream(self, data: Dataset, order: Array | None, batch: int, first: int, last: int) -> Iterator[Part]:
-        runtime: Any = self._runtime
-        data = Dataset(*(self._backend.to_host(a) if runtime.owns(a) else a for a in data.arrays))
+        runtime = self._runtime
+        assert runtime is not None
+        arrays: list[Array] = [self._backend.to_host(a) if runtime.owns(a) else a for a in data.arrays]
+        data = Dataset(*arrays)
         steps = self._stage_steps(data, batch, first, last)
         self._make_stages(data, min(steps * batch, len(data)))
         starts = range(first, last, steps)

@@ -7,17 +7,19 @@ needs a GPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from gpumlp import candidates
 from gpumlp.activations import Linear, Softmax
 from gpumlp.backends.device_backend import activation_number, loss_number, metric_number
-from gpumlp.backends.runtime import Defines
+from gpumlp.backends.runtime import Chip, Defines
 from gpumlp.engine import cost
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.fit_layout import WARP, Cut, Layout, Problem, Stage
-from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network
+from gpumlp.engine.network import Network
+from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp, Operation
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import SGD, Adam, Optimizer
@@ -44,27 +46,45 @@ class Plan:
     predicted: float  # seconds a step
 
 
+def _add_dense(stages: list[Stage], op: DenseOp, is_first: bool) -> str:
+    stages.append(Stage(op.inputs, op.outputs, op.activation, op.kernel, op.bias))
+    return ""
+
+
+def _add_activation(stages: list[Stage], op: ActivationOp, is_first: bool) -> str:
+    if isinstance(op.activation, Linear):
+        return ""
+    if not stages or not isinstance(stages[-1].activation, Linear):
+        return "it has an Activation layer that does not follow a linear Dense"
+    stages[-1] = replace(stages[-1], activation=op.activation)
+    return ""
+
+
+def _add_dropout(stages: list[Stage], op: DropoutOp, is_first: bool) -> str:
+    return "it has a Dropout layer" if op.rate else ""
+
+
+def _add_affine(stages: list[Stage], op: AffineOp, is_first: bool) -> str:
+    return "" if is_first else "it has a Rescaling layer after the first layer"  # the first is done at fetching a batch
+
+
+# The operations that the kernel has, or does without: each adds to the stages, or says why it cannot.
+KERNELS: dict[type[Operation], Callable[[list[Stage], Any, bool], str]] = {
+    DenseOp: _add_dense,
+    ActivationOp: _add_activation,
+    DropoutOp: _add_dropout,
+    AffineOp: _add_affine,
+}
+
+
 def stages_of(network: Network) -> tuple[Stage, ...] | str:
     """Return the network's layers as the kernel has them, or why it cannot."""
+    if names := network.beyond(KERNELS):
+        return f"it has nothing for {names}"
     stages: list[Stage] = []
     for op in network.ops:
-        match op:
-            case DenseOp():
-                stages.append(Stage(op.inputs, op.outputs, op.activation, op.kernel, op.bias))
-            case DropoutOp() if op.rate == 0:
-                continue
-            case ActivationOp() if isinstance(op.activation, Linear):
-                continue
-            case ActivationOp() if stages and isinstance(stages[-1].activation, Linear):
-                stages[-1] = replace(stages[-1], activation=op.activation)
-            case ActivationOp():
-                return "it has an Activation layer that does not follow a linear Dense"
-            case DropoutOp():
-                return "it has a Dropout layer"
-            case AffineOp() if op is network.ops[0]:
-                continue  # which is done where a batch is fetched
-            case AffineOp():
-                return "it has a Rescaling layer after the first layer"
+        if why := KERNELS[type(op)](stages, op, op is network.ops[0]):
+            return why
     if any(isinstance(s.activation, Softmax) for s in stages[:-1]):
         return "it has a softmax before its last layer"
     return tuple(stages) or "it has no Dense layer"
@@ -83,15 +103,15 @@ def problem_of(
     return Problem(stages, arena, network, batch, loss, tuple(metrics), optimizer, targets, weighted)
 
 
-def best_plan(problem: Problem, runtime: Any, tags: bool, models: int = 1) -> Plan | str:
+def best_plan(problem: Problem, chip: Chip, tags: bool, models: int = 1) -> Plan | str:
     """Return the plan that trains ``models`` models at once in the least time, or why there is none."""
-    machine = cost.machine(runtime)
+    machine = cost.machine(chip)
     best, least = None, 0.0
-    for group in _groups(problem, runtime.multiprocessors):
-        at_once = runtime.multiprocessors // group
+    for group in _groups(problem, chip.multiprocessors):
+        at_once = chip.multiprocessors // group
         for most, threads in _threads(problem, group):
             cut = Cut(problem, group, threads, most)
-            plan = _plan(cut, tags, runtime.shared_bytes, machine, min(models, at_once))
+            plan = _plan(cut, tags, chip.shared_bytes, machine, min(models, at_once))
             if plan is not None:
                 seconds = plan.predicted * -(-models // at_once)
                 if best is None or seconds < least:

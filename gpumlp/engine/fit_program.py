@@ -1,8 +1,8 @@
 """The Program of the whole-fit kernel: many training steps in one launch, with weights and optimizer state on the chip.
 
-It trains what fits (`gpumlp.engine.fit_plan`), and leaves the rest to the graphs that it is made from: evaluation,
-prediction, networks that are too large or of other kinds. A launch hands over nothing but where the data is and each
-step's learning rate, and comes back with the losses; several models can be trained by one launch.
+It trains what fits (`gpumlp.engine.fit_plan`), and leaves the rest to the graphs that it holds: evaluation, prediction,
+networks that are too large or of other kinds. A launch hands over nothing but where the data is and each step's
+learning rate, and comes back with the losses; several models can be trained by one launch.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from gpumlp.backends.contract import Recorder
 from gpumlp.backends.device_backend import loss_number
+from gpumlp.backends.runtime import words
 from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.feed import Part
 from gpumlp.engine.fit_plan import Plan
 from gpumlp.engine.graph_program import CAPACITY, PLANS, GraphProgram
-from gpumlp.engine.program import LoopProgram, StepLogs, Task, rates_of
+from gpumlp.engine.program import StepLogs, Task, one_after_the_other, rates_of
 from gpumlp.errors import KernelError, warn_once
 from gpumlp.optimizers import SGD, Adam
 
@@ -34,7 +36,7 @@ MEMBER_POINTERS, MEMBER_NUMBERS = 12, 4  # of the struct Member in fit.cu
 class _Launcher:
     """A plan with what its launches share: where packets go, and how far the counts are."""
 
-    def __init__(self, backend: Any, plan: Plan, models: int) -> None:
+    def __init__(self, backend: Recorder, plan: Plan, models: int) -> None:
         self.plan, self.models, self._backend = plan, models, backend
         zeros = backend.zeros
         self.capacity = min(CAPACITY, max(1, LOG_BYTES // (models * (8 + 8 * plan.series + 4 * plan.columns))))
@@ -49,8 +51,9 @@ class _Launcher:
         return MEMBER_POINTERS * self._backend.runtime.pointer_words + MEMBER_NUMBERS
 
     def run(
-        self, programs: Sequence[Any], tasks: Sequence[Task], parts: Sequence[Part], rates: np.ndarray, first: int
-    ) -> tuple[Array, Array]:
+        self, programs: Sequence[FitProgram], tasks: Sequence[Task], parts: Sequence[Part], rates: np.ndarray,
+        first: int,
+    ) -> tuple[Array, Array]:  # fmt: skip
         """Run the steps of ``rates[models, steps, 2]``.
 
         Return what was logged, [models, steps, series and columns], and whether each model is well: one whose blocks
@@ -61,7 +64,7 @@ class _Launcher:
         scalars = self.control[models * self._words :][: models * steps]
         results = self.results[: models * length].reshape(models, length)
         penalties = None if self.penalties is None else self.penalties[: models * steps * plan.columns]
-        words: list[int] = []
+        members: list[int] = []
         for k, (program, task, part) in enumerate(zip(programs, tasks, parts, strict=True)):
             slots = [task.slots[name] for name in task.optimizer.slots] + [None, None]  # type: ignore[index, union-attr]
             arrays = [
@@ -69,9 +72,8 @@ class _Launcher:
                 None if penalties is None else penalties[k * steps * plan.columns :][: steps * plan.columns],
                 program.arena.params, *slots[:2], self.packets[k], self.arrivals[k],
             ]  # fmt: skip
-            words += [word for array in arrays for word in runtime.pointer(array)]
-            words += [first, len(part.data), self.number, self.awaited]
-        control = np.concatenate([np.array(words, np.int64), rates.view(np.int64).reshape(-1)])
+            members += words(runtime, (*arrays, first, len(part.data), self.number, self.awaited))
+        control = np.concatenate([np.array(members, np.int64), rates.view(np.int64).reshape(-1)])
         self._backend.assign(self.control[: len(control)], control)
         runtime.launch(
             "fit.cu", "fit", plan.defines, (models * plan.group, 1),
@@ -115,46 +117,55 @@ class _Choice:
     launcher: _Launcher | None = None
 
 
-class FitProgram(GraphProgram):
-    """Training by the whole-fit kernel where it can and pays, else as its base; `describe` says which, and why."""
+class FitProgram:
+    """Training by the whole-fit kernel where it can and pays, else by ``graphs``; `describe` says which, and why."""
 
-    def __init__(self, network: Any, arena: Any, backend: Any, batch: int) -> None:
-        super().__init__(network, arena, backend, batch)
+    first_stretch = GraphProgram.first_stretch
+
+    def __init__(self, graphs: GraphProgram) -> None:
+        self.graphs, self.network, self.arena = graphs, graphs.network, graphs.arena
+        self.backend, self.batch = graphs.backend, graphs.batch
+        self._feed = graphs.feed  # one for both: a stream's places are not there twice
         self._choices: dict[Any, _Choice] = {}
         self._last: _Choice | None = None
         self._mode = os.environ.get("GPUMLP_FIT") or "auto"
         if self._mode not in CHOICES:
             raise ValueError(f"GPUMLP_FIT must be one of {', '.join(CHOICES)}; got {self._mode!r}.")
         self._graphs_only = "GPUMLP_FIT=graph" if self._mode == "graph" else ""
-        penalties = [spec.regularizer for spec in network.weights]
+        network, penalties = graphs.network, [spec.regularizer for spec in graphs.network.weights]
         self._built_in = (network.trainable, *fit_plan.stages_of(network), *penalties, *network.ops[:1])
 
     def describe(self) -> str:
+        """Return how steps are run, and why so."""
         if self._last is None:
-            return super().describe()
+            return self.graphs.describe()
         if self._last.together == 0:
-            return f"{super().describe()}; not the whole-fit kernel: {self._last.why}"
+            return f"{self.graphs.describe()}; not the whole-fit kernel: {self._last.why}"
         return self._last.why
 
     def run(self, *task: Any) -> StepLogs:
-        """See `LoopProgram.run`."""
+        """See `Program.run`."""
         return self.run_together([self], [Task(*task)])[0]
 
-    @staticmethod
-    def run_together(programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
-        """Run the steps of several models in one launch where that can be; see `LoopProgram.run_together`."""
+    def predict(self, x: Array, out: Array, batch: int) -> None:
+        """See `Program.predict`."""
+        self.graphs.predict(x, out, batch)
+
+    @classmethod
+    def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
+        """Run the steps of several models in one launch where that can be; see `Program.run_together`."""
         first, count = programs[0], len(programs)
         tasks = [task._replace(scalars=rates_of(task)) for task in tasks]
         if count > 1 and not _alike(programs, tasks):
-            return LoopProgram.run_together(programs, tasks)
+            return one_after_the_other(programs, tasks)
         choice = first._choose(tasks[0], count)
         for program in programs:
             program._last = choice
         if choice.together == 0:
-            return [GraphProgram.run(program, *task) for program, task in zip(programs, tasks, strict=True)]
+            return [program.graphs.run(*task) for program, task in zip(programs, tasks, strict=True)]
         if choice.launcher is None:
             parts = [slice(i, i + choice.together) for i in range(0, count, choice.together)]
-            return [logs for part in parts for logs in FitProgram.run_together(programs[part], tasks[part])]
+            return [logs for part in parts for logs in cls.run_together(programs[part], tasks[part])]
         logs, done = [StepLogs.zeros(task.last - task.first, len(task.metrics)) for task in tasks], [0] * count
         try:
             _launch_all(choice.launcher, programs, tasks, logs, done)
@@ -162,7 +173,7 @@ class FitProgram(GraphProgram):
             for k, (program, task) in enumerate(zip(programs, tasks, strict=True)):
                 program._give_up(str(error))
                 if task.first + done[k] < task.last:
-                    logs[k].put(done[k], GraphProgram.run(program, *_rest(task, done[k])))
+                    logs[k].put(done[k], program.graphs.run(*_rest(task, done[k])))
         return logs
 
     def _give_up(self, why: str) -> None:
@@ -227,7 +238,7 @@ def _rest(task: Task, done: int) -> Task:
     return task._replace(first=task.first + done, scalars=task.scalars[done:])
 
 
-def _alike(programs: Sequence[Any], tasks: Sequence[Task]) -> bool:
+def _alike(programs: Sequence[FitProgram], tasks: Sequence[Task]) -> bool:
     """Whether one launch can run all: the same kernel, and every model's data on the device."""
     if any(task.optimizer is None for task in tasks):
         return False
@@ -250,7 +261,7 @@ def _told(launcher: _Launcher, tags: bool, machine: cost.Machine) -> str:
 
 
 def _launch_all(
-    launcher: _Launcher, programs: Sequence[Any], tasks: Sequence[Task], logs: list[StepLogs], done: list[int]
+    launcher: _Launcher, programs: Sequence[FitProgram], tasks: Sequence[Task], logs: list[StepLogs], done: list[int]
 ) -> None:
     """Run all steps of the tasks, which are as many each; count in ``done`` which of each have run and are logged.
 

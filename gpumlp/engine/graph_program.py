@@ -14,9 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp.backends.contract import Recorder
 from gpumlp.backends.device_backend import PENALTY_PARTS
 from gpumlp.backends.runtime import Recording
-from gpumlp.engine.feed import Dataset, Part
+from gpumlp.engine.arena import Stretches
+from gpumlp.engine.feed import Dataset, Feed, Part
+from gpumlp.engine.network import Network
+from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp
 from gpumlp.engine.program import LoopProgram, StepLogs, Task, rates_of
 from gpumlp.errors import KernelError
 from gpumlp.losses import Loss
@@ -24,6 +28,7 @@ from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 
 Array = Any
+KERNELS = {DenseOp, ActivationOp, DropoutOp, AffineOp}  # that launch kernels, which can be recorded, and nothing else
 LONGEST = 32  # steps in a recording: past that, launching a graph costs nothing beside running it
 CAPACITY = 4096  # steps in a run of the device without the host
 PLANS = 8  # kept: training, evaluation, and some other batch sizes; the one longest unused goes first
@@ -50,8 +55,9 @@ class GraphProgram(LoopProgram):
     """Steps as recorded graphs; where recording fails, as its base runs them, and `describe` says why."""
 
     first_stretch = LONGEST
+    backend: Recorder
 
-    def __init__(self, network: Any, arena: Any, backend: Any, batch: int) -> None:
+    def __init__(self, network: Network, arena: Stretches, backend: Recorder, batch: int) -> None:
         super().__init__(network, arena, backend, batch)
         self._plans: dict[Any, _Plan] = {}
         self._failure: str | None = None
@@ -61,6 +67,11 @@ class GraphProgram(LoopProgram):
         self._control = backend.zeros(backend.run_words + 2 + CAPACITY, np.int64)  # Run, counters, scalars
         self._run, rest = self._control[: backend.run_words], self._control[backend.run_words :]
         self._counters, self._scalars = rest[:2], rest[2:]
+
+    @property
+    def feed(self) -> Feed:
+        """How samples come: also to a Program that holds this one, and runs other steps on the same data."""
+        return self._feed
 
     def describe(self) -> str:
         if self._failure:
@@ -72,7 +83,7 @@ class GraphProgram(LoopProgram):
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
         optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: np.ndarray | None = None,
     ) -> StepLogs:  # fmt: skip
-        """See `LoopProgram.run`."""
+        """See `Program.run`."""
         scalars = rates_of(Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars))
         assert data.y is not None
         if self._failure is None:

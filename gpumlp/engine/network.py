@@ -3,57 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 
-from gpumlp import layers
-from gpumlp.activations import Activation
 from gpumlp.attributes import once, refuse_overrides
+from gpumlp.engine.operations import Operation, operation_of
 from gpumlp.layers import Layer, Shape, WeightSpec
-
-
-@dataclass(frozen=True)
-class DenseOp:
-    """y[B, outputs] = activation(x[B, inputs] @ weights[kernel] + weights[bias]); bias None without one."""
-
-    inputs: int
-    outputs: int
-    activation: Activation
-    kernel: int
-    bias: int | None
-
-
-@dataclass(frozen=True)
-class ActivationOp:
-    """y = activation(x) over rows of ``row`` elements."""
-
-    activation: Activation
-    row: int
-
-
-@dataclass(frozen=True)
-class DropoutOp:
-    """In training: zero with probability ``rate``, scale the rest; the mask is a function of ``key`` and the step."""
-
-    rate: float
-    key: int
-
-
-@dataclass(frozen=True)
-class AffineOp:
-    """y = x * scale + offset."""
-
-    scale: float
-    offset: float
-
-
-Op = DenseOp | ActivationOp | DropoutOp | AffineOp
 
 
 @dataclass(frozen=True)
 class Network:
     """Operations in order; ``sizes[i]`` is the number of features that go into operation i, the last one comes out."""
 
-    ops: tuple[Op, ...]
+    ops: tuple[Operation, ...]
     sizes: tuple[int, ...]
     input_shape: Shape
     output_shape: Shape
@@ -68,17 +30,22 @@ class Network:
     @once
     def products(self) -> int:
         """How many products of numbers a sample takes on its way forward: the elements of all kernels."""
-        return sum(op.inputs * op.outputs for op in self.ops if isinstance(op, DenseOp))
+        return sum(op.products for op in self.ops)
 
     @once
     def parameters(self) -> int:
         """How many weights there are."""
         return sum(math.prod(spec.shape) for spec in self.weights)
 
+    def beyond(self, kernels: Container[type[Operation]]) -> str:
+        """Return the names of its operations that are not among ``kernels``; nothing where all are."""
+        names = [type(op).__name__.removesuffix("Op") for op in self.ops if type(op) not in kernels]
+        return ", ".join(dict.fromkeys(names))
+
 
 def describe(stack: list[Layer], input_shape: Shape) -> Network:
     """Return the Network of ``stack`` for samples of ``input_shape``; ValueError where a layer does not fit."""
-    ops: list[Op] = []
+    ops: list[Operation] = []
     sizes = [math.prod(input_shape)]
     specs: list[WeightSpec] = []
     trainable: list[bool] = []
@@ -87,21 +54,10 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
         refuse_overrides(type(layer), ("output_shape", "specs", "call", "__call__", "initial"))
         before, shape = shape, layer.output_shape(shape)
         own = layer.specs(before)
-        match layer:
-            case layers.Dense():
-                kernel = len(specs)
-                bias = kernel + 1 if layer.use_bias else None
-                ops.append(DenseOp(before[0], layer.units, layer.activation, kernel, bias))
-            case layers.Activation():
-                ops.append(ActivationOp(layer.activation, before[-1]))
-            case layers.Dropout():
-                ops.append(DropoutOp(layer.rate, layer.key))
-            case layers.Rescaling():
-                ops.append(AffineOp(layer.scale, layer.offset))
-            case layers.Flatten() | layers.Input():
-                continue  # features are stored flat: nothing to do
-            case _:
-                raise TypeError(f"gpumlp does not know layers of type {type(layer).__name__}.")
+        op = operation_of(layer, before, len(specs))
+        if op is None:
+            continue
+        ops.append(op)
         specs += own
         trainable += [layer.trainable] * len(own)
         sizes.append(math.prod(shape))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from gpumlp.activations import linear
+from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Dataset, Feed, Part
-from gpumlp.engine.network import ActivationOp, AffineOp, DenseOp, DropoutOp, Network
+from gpumlp.engine.network import Network
+from gpumlp.engine.operations import Site
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
@@ -62,13 +64,48 @@ def rates_of(task: Task) -> np.ndarray | None:
     return task.optimizer.coming(task.last - task.first)
 
 
+class Program(Protocol):
+    """What runs the steps of one network, for at most ``batch`` samples each; the caller holds the gate."""
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def first_stretch(self) -> int:
+        """How many steps to run before anything is known of how long they take."""
+
+    def describe(self) -> str:
+        """Return how steps are run, and why so."""
+
+    def run(
+        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: np.ndarray | None = None,
+    ) -> StepLogs:  # fmt: skip
+        """Run batches ``first`` to ``last`` - 1 of ``data`` in ``order`` (None: as it stands).
+
+        With an ``optimizer`` they are training steps; without, only losses and metrics are computed.
+        """
+
+    @classmethod
+    def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
+        """Run a task of equally many steps on each of several Programs; each gives what its ``run`` would."""
+
+    def predict(self, x: Array, out: Array, batch: int) -> None:
+        """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; both host's or device's."""
+
+
+def one_after_the_other(programs: Sequence[Program], tasks: Sequence[Task]) -> list[StepLogs]:
+    """Run a task on each of several Programs, of whatever classes they are."""
+    return [program.run(*task) for program, task in zip(programs, tasks, strict=True)]
+
+
 class LoopProgram:
     """Forward, backward and update of one network, with preallocated buffers for at most ``batch`` samples."""
 
-    first_stretch = 1  # how many steps to run before anything is known of how long they take
+    first_stretch = 1
     why = ""  # why this Program, where another one could have been
 
-    def __init__(self, network: Network, arena: Stretches, backend: Any, batch: int) -> None:
+    def __init__(self, network: Network, arena: Stretches, backend: Backend, batch: int) -> None:
         self.network, self.arena, self.backend, self.batch = network, arena, backend, batch
         self._feed = Feed(backend)
         self.grads = arena.zeros()
@@ -80,42 +117,30 @@ class LoopProgram:
         self._x, self._w = make((batch, network.sizes[0]), dtype), make((batch,), dtype)
         self._y: Array | None = None
         self._out = [make((batch, n), dtype) for n in network.sizes[1:]]
-        self._pre = [self._retained(op, n) for op, n in zip(network.ops, network.sizes[1:], strict=True)]
-        self._mask = [
-            make((batch, n), np.float32) if isinstance(op, DropoutOp) else None
-            for op, n in zip(network.ops, network.sizes[1:], strict=True)
+        self._sites = [
+            Site(backend, i, arena.weights, self._grad_views, op.keep(backend, batch, n, dtype))
+            for i, (op, n) in enumerate(zip(network.ops, network.sizes[1:], strict=True))
         ]
         widest = max(network.sizes)
         self._deltas = [make((batch * widest,), dtype), make((batch * widest,), dtype)]
 
     def describe(self) -> str:
-        """Return how steps are run, and why so."""
+        """See `Program.describe`."""
         return f"one operation after the other, by the {self.backend.name} kernels" + (self.why and f": {self.why}")
-
-    def _retained(self, op: object, size: int) -> Array | None:
-        if isinstance(op, DenseOp) and op.activation.retains_input:
-            return self.backend.empty((self.batch, size), self.arena.dtype)
-        return None
 
     def run(
         self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
         optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: np.ndarray | None = None,
     ) -> StepLogs:  # fmt: skip
-        """Run batches ``first`` to ``last`` - 1 of ``data`` in ``order`` (None: as it stands).
-
-        With an ``optimizer`` they are training steps; without, only losses and metrics are computed.
-        """
+        """See `Program.run`."""
         task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
         with self.backend.running():
             return self._run_steps(task)
 
-    @staticmethod
-    def run_together(programs: Sequence[Any], tasks: Sequence[Task]) -> list[StepLogs]:
-        """Run a task of equally many steps on each of several Programs; each gives what its ``run`` would.
-
-        Here one after the other, whatever Programs they are. A class that does better takes Programs of its own.
-        """
-        return [program.run(*task) for program, task in zip(programs, tasks, strict=True)]
+    @classmethod
+    def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
+        """See `Program.run_together`; a class that does better overrides it."""
+        return one_after_the_other(programs, tasks)
 
     def _run_steps(self, task: Task) -> StepLogs:
         data, optimizer, metrics, batch = task.data, task.optimizer, task.metrics, task.batch
@@ -151,7 +176,7 @@ class LoopProgram:
             optimizer.update(self.backend, self.arena.params[span], self.grads[span], state, step, scalars)
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
-        """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; both host's or device's."""
+        """See `Program.predict`."""
         with self.backend.running():
             self._predict_batches(x, out, batch)
 
@@ -194,23 +219,9 @@ class LoopProgram:
         return self._deltas[0][: like.size].reshape(like.shape)
 
     def _forward(self, x: Array, step: int | None) -> Array:
-        n = len(x)
-        for i, op in enumerate(self.network.ops):
-            y = self._out[i][:n]
-            match op:
-                case DenseOp():
-                    z = None if self._pre[i] is None else self._pre[i][:n]  # type: ignore[index]
-                    b = None if op.bias is None else self.arena.weights[op.bias]
-                    self.backend.dense_forward(x, self.arena.weights[op.kernel], b, op.activation, y, z)
-                case ActivationOp():
-                    self.backend.activation_forward(op.activation, self._rows(x, op), self._rows(y, op))
-                case AffineOp():
-                    self.backend.affine(x, op.scale, op.offset, y)
-                case DropoutOp() if step is None or op.rate == 0:
-                    self.backend.activation_forward(linear, x, y)
-                case DropoutOp():
-                    mask = self._mask[i][:n]  # type: ignore[index]
-                    self.backend.dropout(x, mask, y, op.rate, op.key, i, step)
+        for op, site, out in zip(self.network.ops, self._sites, self._out, strict=True):
+            y = out[: len(x)]
+            op.forward(site, x, y, step)
             x = y
         return x
 
@@ -218,22 +229,9 @@ class LoopProgram:
         """Fill the gradients, from ``dy`` in `_delta`'s buffer down to ``x``; two buffers take turns on the way."""
         n, ops, spare = len(x), self.network.ops, 1
         for i in range(len(ops) - 1, -1, -1):
-            op, below = ops[i], self._out[i - 1][:n] if i else x
-            match op:
-                case DenseOp():
-                    dx = self._deltas[spare][: below.size].reshape(below.shape) if i else None
-                    z = None if self._pre[i] is None else self._pre[i][:n]  # type: ignore[index]
-                    db = None if op.bias is None else self._grad_views[op.bias]
-                    weight, dw = self.arena.weights[op.kernel], self._grad_views[op.kernel]
-                    self.backend.dense_backward(dy, below, weight, self._out[i][:n], z, op.activation, dx, dw, db)
-                    dy, spare = dx, 1 - spare
-                case ActivationOp():
-                    y, z = self._rows(self._out[i][:n], op), self._rows(below, op)
-                    self.backend.activation_backward(op.activation, self._rows(dy, op), y, z)
-                case AffineOp():
-                    self.backend.affine(dy, op.scale, 0.0, dy)
-                case DropoutOp() if op.rate:
-                    self.backend.multiply(dy, self._mask[i][:n])  # type: ignore[index]
-
-    def _rows(self, a: Array, op: ActivationOp) -> Array:
-        return a.reshape(-1, op.row)
+            below = self._out[i - 1][:n] if i else x
+            dx = self._deltas[spare][: below.size].reshape(below.shape) if i else None
+            found = ops[i].backward(self._sites[i], dy, below, self._out[i][:n], dx)
+            if found is dx:
+                spare = 1 - spare
+            dy = found

@@ -10,11 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpumlp import devices
+from gpumlp.backends.contract import Backend
+from gpumlp.backends.runtime import Runtime
 from gpumlp.devices import Device
 from gpumlp.engine import dispatch
 from gpumlp.engine.arena import Arena, Stretches, check_dtype, homes_of, lay_out
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.network import Network, describe
+from gpumlp.engine.program import Program
 from gpumlp.gate import apart, hold, layout, whole
 from gpumlp.layers import Changes, Input, Layer, Shape, Snapshot
 
@@ -31,8 +34,8 @@ class Runner:
         self.network: Network | None = None
         self.device: Device | None = None  # None: where the weights are, or as the environment says
         self.weights: Stretches | None = None
-        self.last: Any = None  # the Program that ran last
-        self._programs: dict[bool, Any] = {}  # for short work and for long, where that makes a difference
+        self.last: Program | None = None  # the Program that ran last
+        self._programs: dict[bool, Program | None] = {}  # for short work and for long, where that makes a difference
         self._choices: dict[tuple[str, bool], Choice] = {}
         self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile
         self._read = -1  # Changes.count when the layers were read
@@ -184,14 +187,14 @@ class Runner:
         return self.weights
 
     @property
-    def backend(self) -> Any:
+    def backend(self) -> Backend:
         """What computes, on the device."""
         return self.place().backend
 
     @property
-    def runtime(self) -> Any:
+    def runtime(self) -> Runtime | None:
         """The runtime of the model's GPU; None on the CPU."""
-        return getattr((self.weights or self.place()).backend, "runtime", None)
+        return (self.weights or self.place()).backend.runtime
 
     # ---- the Program -------------------------------------------------------------------------------------------------
 
@@ -211,7 +214,7 @@ class Runner:
             self._choices[kind] = dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
         return self._choices[kind]
 
-    def program_for(self, batch: int, choice: Choice) -> Any:
+    def program_for(self, batch: int, choice: Choice) -> Program:
         """Return a Program for ``batch`` samples; the caller holds the gate."""
         network = self.current()
         assert self.weights is not None

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.program import LoopProgram, StepLogs, Task
+from gpumlp.engine.program import Program, StepLogs, Task, one_after_the_other
 from gpumlp.engine.runner import Runner, together
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -109,7 +109,7 @@ class Trainee:
     def __post_init__(self) -> None:
         self._sizes = sizes_for(self.runner, self.data, self.objective.loss)
 
-    def program(self) -> Any:
+    def program(self) -> Program:
         """Return the Program; the caller holds the gate. RuntimeError where layers or optimizer are others by now."""
         self.runner.current(self._sizes)
         if not self.optimizer.belongs_to(self.model):
@@ -160,7 +160,7 @@ def train(trainees: Sequence[Trainee], start: int, stop: int) -> None:
             if [t.optimizer.iterations for t in trainees] != counts:
                 return False  # another thread has trained, or the state has started anew
             kinds = {type(program) for program in programs}
-            run_together = kinds.pop().run_together if len(kinds) == 1 else LoopProgram.run_together
+            run_together = kinds.pop().run_together if len(kinds) == 1 else one_after_the_other
             for trainee, logs in zip(trainees, run_together(programs, tasks), strict=True):
                 trainee.averages.add(logs)
                 trainee.done = stop

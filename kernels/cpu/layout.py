@@ -2,8 +2,8 @@
 
 The table opens with the fields of the job, then a record an operation, then one a metric. Addresses are those of
 float32 arrays unless said otherwise, row-major, with the distance between rows (``_LD``, in floats) where rows are
-padded; 0 where there is no array. Real numbers stand as the bits of a float64 (`gpumlp/engine/compiled_program.py`
-fills the table in).
+padded; 0 where there is no array. Real numbers stand as the bits of a float64. `gpumlp/backends/fields.py` says of each
+word which it is; `gpumlp/engine/compiled_program.py` fills the table in.
 """
 
 # ---- the job ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Stand-ins for CuPy and cuda.core, so that the runtime for real GPUs runs its own lines on a machine without one.
+"""Stand-ins for CuPy, cuda.core and the driver, so that the runtime for real GPUs runs its own lines without one.
 
 They have what `gpumlp.backends.cuda_runtime` uses and no more. Device memory is NumPy's; a launch finds its kernel by
 what was "compiled", and runs it through `HostRuntime`, with each pointer's bounds looked up among the allocations. A
@@ -48,6 +48,8 @@ class FakeCuda:
         self.capability, self.devices, self.driver, self.current = "90", 1, 13000, [0]
         self.broken: str | None = None  # what every call says, once a kernel has faulted
         self.streams = [self.make_stream(0)]
+        self.dependent = 0  # how many launches were allowed to start while the one before them ends
+        self.pointer_words = 3  # inside a struct a pointer is what the host's kernels take for one: with its bounds
         self._next = 100
 
     # ---- CuPy ------------------------------------------------------------------------------------------------------
@@ -192,29 +194,13 @@ class FakeCuda:
             def from_cubin(code: bytes) -> Any:
                 return types.SimpleNamespace(get_kernel=lambda function: Kernel(*json.loads(code), function))
 
-        class LaunchConfig(types.SimpleNamespace):
-            def __init__(
-                self, grid: Any, block: int, shmem_size: int = 0, is_cooperative: bool = False,
-                programmatic_stream_serialization: bool = False,
-            ) -> None:  # fmt: skip
-                super().__init__(grid=grid, block=block, shared=shmem_size, cooperative=is_cooperative)
-                self.dependent = programmatic_stream_serialization
-
-        def launch(stream: Any, config: Any, kernel: Any, *arguments: Any) -> None:
-            assert stream == (fake.streams[-1].ptr or 1), "not CuPy's current stream"
-            job = (kernel, config, arguments)
-            if fake.streams[-1].captured is not None:
-                fake.streams[-1].captured.append(job)
-            else:
-                fake.execute(*job)
-
         module = types.ModuleType("cuda.core")
         module.__version__ = "1.2.0"  # type: ignore[attr-defined]
         module.Device = lambda index: types.SimpleNamespace(set_current=lambda: None)  # type: ignore[attr-defined]
-        module.LaunchConfig = LaunchConfig  # type: ignore[attr-defined]
-        module.Stream = types.SimpleNamespace(from_handle=lambda pointer: pointer)  # type: ignore[attr-defined]
-        module.ObjectCode, module.launch = ObjectCode, launch  # type: ignore[attr-defined]
+        module.ObjectCode = ObjectCode  # type: ignore[attr-defined]
         return module
+
+    # ---- the driver ------------------------------------------------------------------------------------------------
 
     def allow_shared(self, attribute: Any, value: int, kernel: int, device: int) -> tuple[Any]:
         """The driver's cuKernelSetAttribute, for the one attribute that is set: how much shared memory it may have."""
@@ -225,30 +211,66 @@ class FakeCuda:
         self.kernels[kernel].shared = value
         return (driver.CUresult.CUDA_SUCCESS,)
 
-    def execute(self, kernel: Any, config: Any, arguments: tuple[Any, ...]) -> None:
-        """Run a launch, as the driver would: by the kernel's own parameters, each eight or four bytes."""
+    def launch(self, config: Any, function: Any, parameters: Any, extra: int) -> tuple[Any]:
+        """The driver's cuLaunchKernelEx, with the parameters as two tuples: values, and their types."""
+        assert int(config.hStream) == self.streams[-1].ptr, "not CuPy's current stream"
+        assert config.numAttrs == len(config.attrs) and config.gridDimZ == config.blockDimY == config.blockDimZ == 1
+        kernel, shape = self.kernels[int(function)], (config.gridDimX, config.gridDimY, config.blockDimX)
+        ids = driver.CUlaunchAttributeID
+        asked = {
+            ids.CU_LAUNCH_ATTRIBUTE_COOPERATIVE: lambda value: value.cooperative,
+            ids.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: (
+                lambda value: value.programmaticStreamSerializationAllowed
+            ),
+        }
+        told = {attribute.id: asked[attribute.id](attribute.value) for attribute in config.attrs}
+        assert all(value == 1 for value in told.values())
+        self.dependent += ids.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION in told
+        cooperative = ids.CU_LAUNCH_ATTRIBUTE_COOPERATIVE in told
+        if config.sharedMemBytes > kernel.shared:
+            return (driver.CUresult.CUDA_ERROR_INVALID_VALUE,)
+        if cooperative and shape[0] * shape[1] > ATTRIBUTES["MultiProcessorCount"]:
+            return (driver.CUresult.CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,)
+        job = (kernel, (*shape, config.sharedMemBytes, cooperative), *parameters)
+        if self.streams[-1].captured is not None:
+            self.streams[-1].captured.append(job)
+        else:
+            self.execute(*job)
+        return (driver.CUresult.CUDA_SUCCESS,)
+
+    def execute(self, kernel: Any, shape: tuple[int, ...], values: tuple[Any, ...], kinds: tuple[Any, ...]) -> None:
+        """Run a launch, as the driver would: by the kernel's own parameters, each as large as it is declared."""
         function, text = kernel.function, kernel_sources.expanded(kernel.file)
-        if config.shared > kernel.shared:
-            raise CudaError("CUDA_ERROR_INVALID_VALUE: more shared memory than the kernel was allowed")
-        if config.cooperative and config.grid[0] * config.grid[1] > ATTRIBUTES["MultiProcessorCount"]:
-            raise CudaError("CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE")
         found = re.search(rf"KERNEL\({function}\)\((.*?)\)", text, re.DOTALL)
         assert found is not None
         parameters, packed = found[1].split(","), []
-        assert len(parameters) == len(arguments), f"{function} takes {len(parameters)}, got {len(arguments)}"
-        for parameter, value in zip(parameters, arguments, strict=True):
-            if parameter.strip().startswith("Global"):
+        assert len(parameters) == len(values), f"{function} takes {len(parameters)}, got {len(values)}"
+        for parameter, value, kind in zip(parameters, values, kinds, strict=True):
+            declared, told = parameter.split()[0], f"{function}: {parameter} got {value!r} as {kind}"
+            if declared.startswith("Global"):
+                assert kind is ctypes.c_void_p, told
                 packed.append((ctypes.c_longlong * 3)(*self.bounds(value)))
-            elif parameter.strip().startswith("float"):
-                assert isinstance(value, np.float32), f"{function}: {parameter} got {value!r}"
+            elif declared == "float":
+                assert kind is ctypes.c_float and isinstance(value, float), told
                 packed.append(ctypes.c_float(value))
-            else:
-                assert type(value) is int and -(1 << 63) <= value < 1 << 63, f"{function}: {parameter} got {value!r}"
+            elif declared == "long":
+                assert kind is ctypes.c_longlong and type(value) is int and -(1 << 63) <= value < 1 << 63, told
                 packed.append(ctypes.c_longlong(value))
-        assert config.block == kernel.defines["THREADS"]
-        self.launches.append((function, arguments))
-        shape = (*config.grid, config.block, config.shared, config.cooperative)
+            else:
+                assert kind is None and isinstance(value, ctypes.Structure), told
+                assert ctypes.sizeof(value) == self.size_of(declared, text), told
+                packed.append(value)
+        assert shape[2] == kernel.defines["THREADS"]
+        self.launches.append((function, values))
         self.host._run(self.host._library(kernel.file, kernel.defines), function, shape, packed, None)
+
+    def size_of(self, struct: str, text: str) -> int:
+        """Return how many bytes a struct of integers and pointers takes, by its declaration in a kernel's text."""
+        found = re.search(rf"^struct {struct} {{\n(.*?)^}};", text, re.DOTALL | re.MULTILINE)
+        assert found is not None
+        lines = re.sub(r"//.*", "", found[1]).split(";")[:-1]
+        each = [8 * self.pointer_words if "Global" in line else 8 for line in lines]
+        return sum(size * (1 + line.count(",")) for size, line in zip(each, lines, strict=True))
 
     def bounds(self, pointer: int) -> tuple[int, int, int]:
         if pointer == 0:
@@ -265,6 +287,7 @@ def install(monkeypatch: Any) -> tuple[FakeCuda, Any]:
     cupyx = types.ModuleType("cupyx")
     cupyx.empty_pinned = np.empty  # type: ignore[attr-defined]
     monkeypatch.setattr(driver, "cuKernelSetAttribute", fake.allow_shared)
+    monkeypatch.setattr(driver, "cuLaunchKernelEx", fake.launch)
     for name, module in (("cupy", fake.cupy()), ("cupyx", cupyx), ("cuda.core", fake.cuda_core())):
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setitem(sys.modules, "gpumlp.backends.cuda_runtime", None)
@@ -275,7 +298,6 @@ def install(monkeypatch: Any) -> tuple[FakeCuda, Any]:
     monkeypatch.setattr(
         runtime, "compiled", lambda file, defines, arch, cache: json.dumps([file, defines]).encode()
     )  # fmt: skip
-    # Inside a struct a pointer is what the host's kernels take for one: with its bounds.
-    monkeypatch.setattr(runtime.CudaRuntime, "pointer_words", 3)
+    monkeypatch.setattr(runtime.CudaRuntime, "pointer_words", fake.pointer_words)
     monkeypatch.setattr(runtime.CudaRuntime, "pointer", lambda self, a: fake.bounds(0 if a is None else a.ctypes.data))
     return fake, runtime

@@ -21,7 +21,7 @@ import numpy as np
 
 from gpumlp import kernel_sources
 from gpumlp.backends.numpy_backend import aligned_zeros
-from gpumlp.backends.runtime import Defines, Recording
+from gpumlp.backends.runtime import Defines, Recording, words
 from gpumlp.errors import DeviceMemoryError, KernelError
 
 HERE = Path(__file__).parent
@@ -146,6 +146,8 @@ class HostRuntime:
     """See `gpumlp.backends.runtime` for what each method means."""
 
     name = "host execution"
+    index = stream_pointer = 0
+    arch = "host"
     xp: Any = np
     pointer_words = 3
     multiprocessors = 8
@@ -245,7 +247,11 @@ class HostRuntime:
         self._check_resources(function, grid, shared, cooperative)
         packed, keep = [], []
         for a in arguments:
-            if a is None or isinstance(a, np.ndarray):
+            if isinstance(a, tuple):
+                members = words(self, a)
+                packed.append((ctypes.c_longlong * len(members))(*members))
+                keep += [member for member in a if not isinstance(member, int)]
+            elif a is None or isinstance(a, np.ndarray):
                 packed.append((ctypes.c_longlong * self.pointer_words)(*self.pointer(a)))
                 keep.append(a)
             elif isinstance(a, int):

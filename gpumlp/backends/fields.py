@@ -1,0 +1,212 @@
+"""What each word of the compiled kernels' table holds, said once: mypy reads it, and so does whoever sets a word.
+
+kernels/cpu/layout.py says where the words stand, and what they mean. A whole number stands as it is, a real one as
+the bits of a float64, an array as its address.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict, get_args, get_type_hints
+
+import numpy as np
+
+
+class Whole:
+    """A whole number of up to 64 bits, with a sign or without."""
+
+    def word(self, name: str, value: object) -> int:
+        """Return the word for ``value``; TypeError or ValueError, with the field's name, where it is none."""
+        if not isinstance(value, (int, np.integer)):
+            raise TypeError(f"{name} of a compiled step must be a whole number; got {value!r}.")
+        if not -(1 << 63) <= value < 1 << 64:
+            raise ValueError(f"{name} of a compiled step must be a whole number of 64 bits; got {value!r}.")
+        return int(value) if value < 1 << 63 else int(value) - (1 << 64)
+
+
+class Real:
+    """A real number."""
+
+    def word(self, name: str, value: object) -> int:
+        """See `Whole.word`."""
+        if not isinstance(value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{name} of a compiled step must be a number; got {value!r}.")
+        return struct.unpack("<q", struct.pack("<d", value))[0]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an array of one type starts; 0 for None. ``written``: kernels do not only read it."""
+
+    dtype: np.dtype
+    written: bool = True
+
+    def word(self, name: str, value: object, size: int = 0) -> int:
+        """Return where the array starts, for machine code.
+
+        The one gate to it: ValueError unless the array is of the field's type, contiguous, aligned, writeable where
+        kernels write, and of at least ``size`` elements. Whoever asks keeps it alive as long as kernels may use it.
+        """
+        if value is None:
+            return 0
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"{name} of a compiled step must be an array of {self.dtype}, or None; got {value!r}.")
+        flags = value.flags
+        fine = flags.c_contiguous and flags.aligned and (flags.writeable or not self.written)
+        if not fine or value.dtype != self.dtype or value.size < size:
+            raise ValueError(
+                f"{name} of a compiled step must be a contiguous, aligned{', writeable' if self.written else ''} array "
+                f"of at least {size} {self.dtype}; got {value.size} {value.dtype}, contiguous: {flags.c_contiguous}, "
+                f"aligned: {flags.aligned}, writeable: {flags.writeable}."
+            )
+        return value.__array_interface__["data"][0]
+
+
+Kind = Whole | Real | Address
+FLOATS, WORDS = Address(np.dtype(np.float32)), Address(np.dtype(np.int64))
+
+Int = Annotated[int, Whole()]
+Float = Annotated[float, Real()]
+Floats = Annotated[np.ndarray | None, FLOATS]
+ReadFloats = Annotated[np.ndarray | None, Address(np.dtype(np.float32), written=False)]
+Words = Annotated[np.ndarray | None, WORDS]
+ReadWords = Annotated[np.ndarray | None, Address(np.dtype(np.int64), written=False)]
+Doubles = Annotated[np.ndarray | None, Address(np.dtype(np.float64))]
+
+
+class JobFields(TypedDict, total=False):
+    """The words of a job."""
+
+    THREADS: Int
+    BARRIER: Words
+    YIELD: Int
+    PHASES: Int
+    FIRST: Int
+    LAST: Int
+    BATCH: Int
+    SAMPLES: Int
+    STEP: Int
+    X: ReadFloats
+    ORDER: ReadWords
+    PREDICTIONS: Floats
+    X_WIDTH: Int
+    PREDICTIONS_WIDTH: Int
+    Y: ReadFloats
+    Y_WIDTH: Int
+    SAMPLE_WEIGHTS: ReadFloats
+    BATCH_Y: Floats
+    BATCH_W: Floats
+    OPS: Int
+    OPS_AT: Int
+    LOSS: Int
+    LOSS_CONSTANT: Float
+    SPARSE_LABELS: Int
+    METRICS: Int
+    METRICS_AT: Int
+    VALUES: Floats
+    VALUES_LD: Int
+    RESULTS: Doubles
+    RESULTS_LD: Int
+    SCALARS: ReadFloats
+    OPTIMIZER: Int
+    BETA_1: Float
+    BETA_2: Float
+    EPSILON: Float
+    NESTEROV: Int
+    CENTERED: Int
+    SLOT_1: Int
+    SLOT_2: Int
+    SLOT_3: Int
+    IDENTITY: ReadWords
+    LISTS: Words
+    GRADIENTS: Floats
+    PANELS: Floats
+    TURNED: Floats
+    LISTS_LD: Int
+    GRADIENTS_LD: Int
+    PANELS_LD: Int
+    TURNED_LD: Int
+    WEIGHTS_BAD: Int
+    GRADIENTS_BAD: Int
+
+
+class FunctionFields(TypedDict, total=False):
+    """Those words of an operation that say its activation."""
+
+    FUNCTION: Int
+    CONSTANT: Float
+
+
+class OperationFields(FunctionFields, total=False):
+    """The words of an operation."""
+
+    KIND: Int
+    INPUTS: Int
+    OUTPUTS: Int
+    OFFSET: Float
+    ROW: Int
+    KERNEL: Floats
+    BIAS: Floats
+    KERNEL_TRAINS: Int
+    BIAS_TRAINS: Int
+    KERNEL_L1: Float
+    KERNEL_L2: Float
+    BIAS_L1: Float
+    BIAS_L2: Float
+    PENALTIES: Doubles
+    IN: Floats
+    IN_DELTA: Floats
+    IN_LD: Int
+    Z: Floats
+    OUT: Floats
+    DELTA: Floats
+    OUT_LD: Int
+    MASK: Floats
+    RATE: Float
+    SCALE: Float
+    KEY: Int
+    LAYER: Int
+    ZEROS: Int
+    ACTIVE: Floats
+    ACTIVE_LD: Int
+    SHARES: ReadWords
+
+
+class MetricFields(TypedDict, total=False):
+    """The words of a metric."""
+
+    METRIC_KIND: Int
+    METRIC_WEIGHTED: Int
+
+
+def _kinds(fields: type) -> dict[str, Kind]:
+    return {name: get_args(hint)[1] for name, hint in get_type_hints(fields, include_extras=True).items()}
+
+
+JOB, OPERATION, METRIC = _kinds(JobFields), _kinds(OperationFields), _kinds(MetricFields)
+FIELDS = JOB | OPERATION | METRIC  # all names differ
+
+
+def kind_of(name: str, kinds: dict[str, Kind]) -> Kind:
+    """Return what a field holds; TypeError where there is none of that name."""
+    if name not in kinds:
+        raise TypeError(f"A compiled step has no field {name!r} there; there are {', '.join(kinds)}.")
+    return kinds[name]
+
+
+def _array(name: str) -> Address:
+    kind = kind_of(name, FIELDS)
+    if not isinstance(kind, Address):
+        raise TypeError(f"{name} of a compiled step is no array, but a {type(kind).__name__.lower()} number.")
+    return kind
+
+
+def address(name: str, array: Any, size: int = 0) -> int:
+    """Return where the array of a field starts: see `Address.word`."""
+    return _array(name).word(name, array, size)
+
+
+def readable(name: str, array: Any) -> Any:
+    """Return ``array`` as kernels can read it: itself where it is contiguous, aligned and of the field's type."""
+    return None if array is None else np.require(array, _array(name).dtype, ["C", "A"])
