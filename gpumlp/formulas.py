@@ -68,6 +68,12 @@ class Formula:
         """Return the root of that name."""
         return self.roots[self.names.index(name)]
 
+    def only(self, name: str) -> Formula:
+        """Return the formula of one root, for who does not want the others."""
+        root = self.root(name)
+        read = leaves([root])
+        return Formula((name,), (root,), tuple(n for n in self.numbers if n in read))
+
 
 def is_number(value: object) -> bool:
     """Whether a constant is given to kernels by name, and does not shape the formula."""

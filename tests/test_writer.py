@@ -52,7 +52,7 @@ def run_python(case, inputs, language=NUMBA):
                     found[root][r] = 0.0 if case.adds else np.nan
                 values = [inputs[a][r, 0] for a in case.arguments if a in inputs]
                 values += [np.float32(0.0)] * (len(case.arguments) - len(values))
-                got = space["f"](*arrays.values(), *values, *constants, r, WIDTH, WIDTH, 0, 1, None, None)
+                got = space["f"](*arrays.values(), *values, r, WIDTH, WIDTH, 0, 1, None, None, *constants)
                 returned = [n for n in case.formula.names if n not in case.into]
                 for n, value in zip(returned, got if isinstance(got, tuple) else [got], strict=False):
                     found[n][r] = value
@@ -91,7 +91,7 @@ def probe(k, case, language):
     rows = ", ".join(f"part(a{i}, row * n{i}, n{i})" for i in range(len(case.arrays)))
     values = "".join(f", {0.75}f" for _ in case.arguments)
     returned = [name for name in names if name not in case.into]
-    call = f"f{k}({rows}{values}{passed}, (int)width, end, lane, LANES);"
+    call = f"f{k}({rows}{values}, (int)width, end, lane, LANES{passed});"
     store = "; ".join(
         f"out[{i} * rows + row] = v{'' if len(returned) == 1 else f'.at[{i}]'}" for i in range(len(returned))
     )

@@ -181,10 +181,10 @@ def row_function(
     """Return the text of a function of a row.
 
     Its parameters are the leaves in ``arrays``, a row of each in C++, in Python the whole array; then those in
-    ``arguments``, given by value; then ``formula.numbers``; then, in Python, the row's number r; how wide a row is
-    (outputs), how much of it there is (end: outputs, or 0 for a group without a row, which takes part in all
-    reductions), which lane this is of how many; and, in Python, memory and places for the group's reductions, one of
-    each per thread of the block.
+    ``arguments``, given by value; then, in Python, the row's number r; how wide a row is (outputs), how much of it
+    there is (end: outputs, or 0 for a group without a row, which takes part in all reductions), which lane this is of
+    how many; in Python, memory and places for the group's reductions, one of each per thread of the block; and
+    ``formula.numbers``.
 
     ``into``: the arrays that roots are written to, or, with ``adds``, added to. Such a one may be an array that is
     read, unless the formula `reads_columns`. Other roots are one number a row, which every lane returns: several as
@@ -204,8 +204,9 @@ def row_function(
     result = "void" if not values else "float" if len(values) == 1 else f"Several<{len(values)}>"
     targets = set(into.values())
     parameters = [("written" if a in targets else "read", name_of(a)) for a in arrays]
-    parameters += [("value", name_of(a)) for a in (*arguments, *formula.numbers)]
+    parameters += [("value", name_of(a)) for a in arguments]
     parameters += [("size", n) for n in language.group]
+    parameters += [("value", name_of(a)) for a in formula.numbers]
     return _function(language, name, result, parameters, body, all_of)
 
 
