@@ -69,10 +69,15 @@ class Formula:
         return self.roots[self.names.index(name)]
 
     def only(self, name: str) -> Formula:
-        """Return the formula of one root, for who does not want the others."""
-        root = self.root(name)
-        read = leaves([root])
-        return Formula((name,), (root,), tuple(n for n in self.numbers if n in read))
+        """Return the formula of one root, for who does not want the others; the same one each time."""
+        return _only(self, name)
+
+
+@functools.lru_cache(maxsize=512)
+def _only(formula: Formula, name: str) -> Formula:
+    root = formula.root(name)
+    read = leaves([root])
+    return Formula((name,), (root,), tuple(n for n in formula.numbers if n in read))
 
 
 def is_number(value: object) -> bool:

@@ -5,6 +5,10 @@ B batch, I inputs, O outputs; arrays are C-contiguous float32. Where a launch go
 its place, with a flag of zero. float32 throughout: a plain literal would be a double to Numba and take its whole
 expression along, so constants stand here by name. NaN goes through comparisons the way it goes through NumPy.
 
+Formulas (activations, losses, metrics, updates, penalties) are not here: gpumlp/backends/writer.py writes them as
+device functions, of the names in the first two sections. A kernel that has one is made by a function that takes it, and
+gets the formula's ``numbers`` as a tuple.
+
 Three launch geometries:
 - elementwise: blocks of THREADS, one element per thread (dropout: eight neighbours).
 - by rows: blocks of (lanes, ROW_THREADS / lanes), ``lanes`` a power of two. A group of lanes owns a row and strides
@@ -16,6 +20,7 @@ A barrier is for all threads of a block, so no thread leaves before the last one
 """
 
 import math
+from math import cos, erf, exp, expm1, log, log1p, pow, sin, sqrt, tanh  # noqa: F401  # formulas have them from here
 
 from numba import cuda, float32, int64, uint64
 
@@ -24,96 +29,109 @@ ROW_THREADS = 128
 TILE = 16
 PITCH = TILE + 1  # of a tile in shared memory: threads that walk down a column then meet different banks
 
-ZERO, HALF, ONE, TWO, THREE = float32(0.0), float32(0.5), float32(1.0), float32(2.0), float32(3.0)
-INFINITY, LARGEST, FAR = float32(math.inf), float32(3.4028235e38), float32(1000.0)  # FAR: see gpumlp/activations.py
-FUZZ, FUZZ_TOP = float32(1e-7), float32(1.0 - 1e-7)  # Keras clips probabilities to [1e-7, 1 - 1e-7]
-ROOT_HALF, DENSITY = float32(math.sqrt(0.5)), float32(1.0 / math.sqrt(2.0 * math.pi))
-GELU_SCALE, GELU_CUBE = float32(math.sqrt(2.0 / math.pi)), float32(0.044715)
-
-# The numbers by which gpumlp/backends/device_backend.py names them.
-LINEAR, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, GELU, GELU_TANH, SILU, AFFINE = range(10)
-SQUARED, ABSOLUTE, HUBER, BINARY, BINARY_LOGITS, CATEGORICAL, CATEGORICAL_LOGITS = range(7)
-SQUARED_ERROR, ABSOLUTE_ERROR, BINARY_ACCURACY, CATEGORICAL_ACCURACY, SPARSE_ACCURACY = range(5)
+ZERO, ONE = float32(0.0), float32(1.0)
+INFINITY, NAN, LARGEST = float32(math.inf), float32(math.nan), float32(3.4028235e38)
+WHOLE = float32(2.0**23)  # from here on every float32 is a whole number
 
 
-# ---- activations: definitions and sources in gpumlp/activations.py ---------------------------------------------------
+# ---- what formulas are written in: of one number ---------------------------------------------------------------------
+@cuda.jit(device=True)
+def maximum(a, b):
+    return b if a <= b or b != b else a
+
+
+@cuda.jit(device=True)
+def minimum(a, b):
+    return b if a >= b or b != b else a
+
+
 @cuda.jit(device=True)
 def clip(v, low, high):
     return low if v < low else (high if v > high else v)
 
 
 @cuda.jit(device=True)
-def bounded(z):  # see gpumlp/activations.py
-    return clip(z, -LARGEST, LARGEST)
+def sign(v):
+    """-1, 0 or 1; NaN of NaN."""
+    return ONE if v > ZERO else (-ONE if v < ZERO else v)
+
+
+@cuda.jit(device=True)
+def step(v):
+    """1 above 0, else 0; NaN of NaN."""
+    return ONE if v > ZERO else (ZERO if v == v else v)
+
+
+@cuda.jit(device=True)
+def floor(v):
+    return float32(math.floor(v)) if abs(v) < WHOLE else v
 
 
 @cuda.jit(device=True)
 def sigmoid(z):
     """1 / (1 + exp(-z)), by an exponential that cannot overflow."""
-    e = math.exp(-abs(z))
+    e = exp(-abs(z))
     return e / (ONE + e) if z < ZERO else ONE / (ONE + e)
 
 
 @cuda.jit(device=True)
-def normal_cdf(z):
-    return HALF + HALF * math.erf(z * ROOT_HALF)
+def softplus(z):
+    """log(1 + exp(z)), by the same exponential."""
+    return log1p(exp(-abs(z))) + maximum(z, ZERO)
+
+
+# ---- and of a row, by the lanes of its group; ``memory`` and ``places`` have a place per thread of the block ---------
+@cuda.jit(device=True)
+def group_sum(value, memory):
+    """The sum of ``value`` over the group's lanes, for each of them."""
+    lane = cuda.threadIdx.x
+    place = cuda.threadIdx.y * cuda.blockDim.x + lane
+    memory[place] = value
+    cuda.syncthreads()
+    half = cuda.blockDim.x // 2
+    while half > 0:
+        if lane < half:
+            memory[place] += memory[place + half]
+        cuda.syncthreads()
+        half //= 2
+    total = memory[place - lane]
+    cuda.syncthreads()  # read by all before the next sum is begun
+    return total
 
 
 @cuda.jit(device=True)
-def gelu_tanh_cdf(z):
-    return HALF + HALF * math.tanh(GELU_SCALE * z * (ONE + GELU_CUBE * z * z))
+def group_max(value, memory):
+    """The largest ``value`` of the group's lanes, for each of them."""
+    first = cuda.threadIdx.y * cuda.blockDim.x
+    memory[first + cuda.threadIdx.x] = value
+    cuda.syncthreads()
+    for i in range(first, first + cuda.blockDim.x):
+        value = maximum(value, memory[i])
+    cuda.syncthreads()
+    return value
 
 
 @cuda.jit(device=True)
-def activate(kind, z, a, b):
-    """f(z); ``a`` is the constant of leaky_relu and elu, affine is a z + b."""
-    if kind == RELU:
-        return ZERO if z < ZERO else z
-    if kind == LEAKY_RELU:
-        return a * z if z < ZERO else z
-    if kind == ELU:
-        return a * math.expm1(z) if z < ZERO else z
-    if kind == TANH:
-        return math.tanh(z)
-    if kind == SIGMOID:
-        return sigmoid(z)
-    if kind == GELU:
-        return clip(z, -FAR, INFINITY) * normal_cdf(clip(z, -FAR, FAR))
-    if kind == GELU_TANH:
-        return clip(z, -FAR, INFINITY) * gelu_tanh_cdf(clip(z, -FAR, FAR))
-    if kind == SILU:
-        return clip(z, -FAR, INFINITY) * sigmoid(z)
-    if kind == AFFINE:
-        return a * z + b
-    return z
+def first_of(value, place, v, at):
+    """The one that NumPy's argmax prefers: NaN, the larger, the earlier; ``place`` -1: there is none yet."""
+    if place < 0 or (v != v) != (value != value):
+        better = place < 0 or v != v
+    else:
+        better = v > value or (at < place and not v < value)
+    return (v, at) if better else (value, place)
 
 
 @cuda.jit(device=True)
-def slope_from_output(kind, y, a):
-    """f'(z) where y = f(z) tells it: cheap enough to be computed wherever dy is read."""
-    if kind == RELU:
-        return ONE if y > ZERO else (ZERO if y == y else y)
-    if kind == LEAKY_RELU:
-        return ONE if y > ZERO else (a if y == y else y)
-    if kind == ELU:
-        return ONE if y > ZERO else y + a
-    if kind == TANH:
-        return ONE - y * y
-    if kind == SIGMOID:
-        return (ONE - y) * y
-    return ONE
-
-
-@cuda.jit(device=True)
-def slope_from_input(kind, z):
-    """f'(z) of gelu, gelu_tanh and silu, which need z."""
-    z = clip(z, -FAR, FAR)
-    if kind == GELU:
-        return normal_cdf(z) + z * DENSITY * math.exp(-HALF * z * z)
-    if kind == GELU_TANH:
-        s = gelu_tanh_cdf(z)
-        return s + z * TWO * s * (ONE - s) * GELU_SCALE * (ONE + THREE * GELU_CUBE * z * z)
-    return sigmoid(z) * (ONE + z * sigmoid(-z))  # silu: 1 - s would lose what a large z magnifies
+def group_argmax(value, place, memory, places):
+    """The place of the best ``value`` of the group's lanes, for each of them."""
+    first = cuda.threadIdx.y * cuda.blockDim.x
+    memory[first + cuda.threadIdx.x], places[first + cuda.threadIdx.x] = value, place
+    cuda.syncthreads()
+    for i in range(first, first + cuda.blockDim.x):
+        if places[i] >= 0:
+            value, place = first_of(value, place, memory[i], places[i])
+    cuda.syncthreads()
+    return place
 
 
 # ---- elementwise: arrays of ``count`` elements, flat -----------------------------------------------------------------
@@ -126,19 +144,35 @@ def take(out, source, rows, count, width):
 
 
 @cuda.jit
-def activation_forward(y, z, count, kind, a, b):
-    """y = f(z); y may be z."""
+def affine(y, x, count, scale, offset):
+    """y = scale x + offset; y may be x."""
     e = cuda.grid(1)
     if e < count:
-        y[e] = activate(kind, z[e], a, b)
+        y[e] = scale * x[e] + offset
 
 
-@cuda.jit
-def activation_backward(dy, of, count, kind, from_input, a):
-    """dy = dy f'(z), in place; ``of`` is z with ``from_input``, else the retained y."""
-    e = cuda.grid(1)
-    if e < count:
-        dy[e] *= slope_from_input(kind, of[e]) if from_input else slope_from_output(kind, of[e], a)
+def activation_forward(activate):
+    """y = f(z) by ``activate``(z, *numbers); y may be z."""
+
+    @cuda.jit
+    def activation_forward(y, z, count, numbers):
+        e = cuda.grid(1)
+        if e < count:
+            y[e] = activate(z[e], *numbers)
+
+    return activation_forward
+
+
+def activation_backward(back):
+    """dy becomes dz by ``back``(dy, y, z, *numbers), in place."""
+
+    @cuda.jit
+    def activation_backward(dy, y, z, count, numbers):
+        e = cuda.grid(1)
+        if e < count:
+            dy[e] = back(dy[e], y[e], z[e], *numbers)
+
+    return activation_backward
 
 
 @cuda.jit
@@ -214,52 +248,17 @@ def dropout(y, mask, x, count, key, layer, step, rate, scale):
                 y[e] = x[e] * keep
 
 
-# ---- optimizers: elementwise over the flat arena; scalars[2] are the step's rate and decay, computed on the host -----
-@cuda.jit
-def adam(params, grads, m, v, scalars, count, keep_1, keep_2, epsilon):
-    """m += (g - m) keep_1; v += (g^2 - v) keep_2; w = decay w - rate m / (sqrt(v) + epsilon); keep = 1 - beta."""
-    e = cuda.grid(1)
-    if e < count:
-        g = grads[e]
-        mean = m[e] + (g - m[e]) * keep_1
-        square = v[e] + (g * g - v[e]) * keep_2
-        m[e], v[e] = mean, square
-        params[e] = scalars[1] * params[e] - scalars[0] * mean / (math.sqrt(square) + epsilon)
+# ---- optimizers: elementwise over the flat arena; scalars are what differs from step to step, computed on the host ---
+def update(update_element):
+    """Weights and slots, a tuple of arrays, by ``update_element``(e, params, grads, slots, scalars, numbers)."""
 
+    @cuda.jit
+    def update(params, grads, slots, scalars, count, numbers):
+        e = cuda.grid(1)
+        if e < count:
+            update_element(e, params, grads, slots, scalars, numbers)
 
-@cuda.jit
-def sgd(params, grads, u, scalars, count, moving, momentum, nesterov):
-    """w = decay w - rate g; ``moving``: u = momentum u - rate g, w = decay w + u (nesterov: + momentum u - rate g)."""
-    e = cuda.grid(1)
-    if e < count:
-        change = -scalars[0] * grads[e]
-        if moving:
-            speed = momentum * u[e] + change
-            u[e] = speed
-            change = momentum * speed + change if nesterov else speed
-        params[e] = scalars[1] * params[e] + change
-
-
-@cuda.jit
-def rmsprop(params, grads, v, u, mean, scalars, count, moving, centred, keep, momentum, epsilon):
-    """v += (g^2 - v) keep; d = rate g / sqrt(v + epsilon); w = decay w - d; keep = 1 - rho.
-
-    ``centred``: mean += (g - mean) keep, v - mean^2 under the root. ``moving``: u = momentum u + d, w = decay w - u.
-    """
-    e = cuda.grid(1)
-    if e < count:
-        g = grads[e]
-        square = v[e] + (g * g - v[e]) * keep
-        v[e] = square
-        if centred:
-            centre = mean[e] + (g - mean[e]) * keep
-            mean[e] = centre
-            square -= centre * centre
-        change = scalars[0] * (g / math.sqrt(square + epsilon))
-        if moving:
-            change += momentum * u[e]
-            u[e] = change
-        params[e] = scalars[1] * params[e] - change
+    return update
 
 
 # ---- dense layers: tiles of a product --------------------------------------------------------------------------------
@@ -269,12 +268,14 @@ def element(a, r, c, rows, columns):
     return a[r, c] if r < rows and c < columns else ZERO
 
 
-@cuda.jit(device=True)
-def gradient(dy, y, r, c, rows, columns, kind, slope):
-    """dz[r, c] = dy f'(z), zero outside; ``slope`` is the activation's constant."""
-    if r >= rows or c >= columns:
-        return ZERO
-    return dy[r, c] if kind == LINEAR else dy[r, c] * slope_from_output(kind, y[r, c], slope)
+def gradient(back):
+    """dz[r, c], zero outside, by ``back``(dy, y, z, *numbers), of which z is not read."""
+
+    @cuda.jit(device=True)
+    def gradient(dy, y, r, c, rows, columns, numbers):
+        return back(dy[r, c], y[r, c], y[r, c], *numbers) if r < rows and c < columns else ZERO
+
+    return gradient
 
 
 @cuda.jit(device=True)
@@ -287,312 +288,168 @@ def add_tile(total, left, right):
     return total
 
 
-@cuda.jit
-def dense_forward(y, z, x, w, bias, batch, inputs, outputs, keeps, biased, kind, a):
+def dense_forward(activate):
     """z[B, O] = x[B, I] w[I, O] + bias[O], kept if ``keeps``; y[B, O] = f(z). Sums over I."""
-    left = cuda.shared.array((TILE, PITCH), float32)
-    right = cuda.shared.array((TILE, PITCH), float32)
-    row, column = cuda.threadIdx.y, cuda.threadIdx.x
-    r, o = cuda.blockIdx.x * TILE + row, cuda.blockIdx.y * TILE + column
-    total = ZERO
-    for k in range(0, inputs, TILE):
-        left[row, column] = element(x, r, k + column, batch, inputs)
-        right[row, column] = element(w, k + row, o, inputs, outputs)
-        total = add_tile(total, left, right)
-    if r < batch and o < outputs:
-        if biased:
-            total += bias[o]
-        if keeps:
-            z[r, o] = total
-        y[r, o] = activate(kind, total, a, ZERO)
+
+    @cuda.jit
+    def dense_forward(y, z, x, w, bias, batch, inputs, outputs, keeps, biased, numbers):
+        left = cuda.shared.array((TILE, PITCH), float32)
+        right = cuda.shared.array((TILE, PITCH), float32)
+        row, column = cuda.threadIdx.y, cuda.threadIdx.x
+        r, o = cuda.blockIdx.x * TILE + row, cuda.blockIdx.y * TILE + column
+        total = ZERO
+        for k in range(0, inputs, TILE):
+            left[row, column] = element(x, r, k + column, batch, inputs)
+            right[row, column] = element(w, k + row, o, inputs, outputs)
+            total = add_tile(total, left, right)
+        if r < batch and o < outputs:
+            if biased:
+                total += bias[o]
+            if keeps:
+                z[r, o] = total
+            y[r, o] = activate(total, *numbers)
+
+    return dense_forward
 
 
-@cuda.jit
-def dense_backward_inputs(dx, dy, w, y, batch, inputs, outputs, kind, a):
-    """dx[B, I] = dz[B, O] w[I, O]^T, dz = dy f'(z). Sums over O."""
-    left = cuda.shared.array((TILE, PITCH), float32)
-    right = cuda.shared.array((TILE, PITCH), float32)
-    row, column = cuda.threadIdx.y, cuda.threadIdx.x
-    first = cuda.blockIdx.y * TILE
-    r, i = cuda.blockIdx.x * TILE + row, first + column
-    total = ZERO
-    for k in range(0, outputs, TILE):
-        left[row, column] = gradient(dy, y, r, k + column, batch, outputs, kind, a)
-        right[column, row] = element(w, first + row, k + column, inputs, outputs)  # along w's rows, as memory lies
-        total = add_tile(total, left, right)
-    if r < batch and i < inputs:
-        dx[r, i] = total
+def dense_backward_inputs(back):
+    """dx[B, I] = dz[B, O] w[I, O]^T; dz as in `gradient`, wherever dy is read. Sums over O."""
+    dz = gradient(back)
+
+    @cuda.jit
+    def dense_backward_inputs(dx, dy, w, y, batch, inputs, outputs, numbers):
+        left = cuda.shared.array((TILE, PITCH), float32)
+        right = cuda.shared.array((TILE, PITCH), float32)
+        row, column = cuda.threadIdx.y, cuda.threadIdx.x
+        first = cuda.blockIdx.y * TILE
+        r, i = cuda.blockIdx.x * TILE + row, first + column
+        total = ZERO
+        for k in range(0, outputs, TILE):
+            left[row, column] = dz(dy, y, r, k + column, batch, outputs, numbers)
+            right[column, row] = element(w, first + row, k + column, inputs, outputs)  # along w's rows, as memory lies
+            total = add_tile(total, left, right)
+        if r < batch and i < inputs:
+            dx[r, i] = total
+
+    return dense_backward_inputs
 
 
-@cuda.jit
-def dense_backward_weights(dw, db, dy, x, y, batch, inputs, outputs, biased, kind, a):
-    """dw[I, O] = x[B, I]^T dz[B, O]; db[O] = sum of dz, if ``biased``; dz = dy f'(z). Sums over B.
+def dense_backward_weights(back):
+    """dw[I, O] = x[B, I]^T dz[B, O]; db[O] = sum of dz, if ``biased``; dz as in `gradient`. Sums over B.
 
     The bias is the weight of a constant input: x counts as [B, I + 1] with a last column of ones, and row I of the
     product is db.
     """
-    left = cuda.shared.array((TILE, PITCH), float32)
-    right = cuda.shared.array((TILE, PITCH), float32)
-    row, column = cuda.threadIdx.y, cuda.threadIdx.x
-    first = cuda.blockIdx.x * TILE
-    i, o = first + row, cuda.blockIdx.y * TILE + column
-    total = ZERO
-    for k in range(0, batch, TILE):
-        one = first + column == inputs  # beyond the batch too, where it meets zeros
-        left[column, row] = ONE if one else element(x, k + row, first + column, batch, inputs)
-        right[row, column] = gradient(dy, y, k + row, o, batch, outputs, kind, a)
-        total = add_tile(total, left, right)
-    if o < outputs:
-        if i < inputs:
-            dw[i, o] = total
-        elif i == inputs and biased:
-            db[o] = total
+    dz = gradient(back)
+
+    @cuda.jit
+    def dense_backward_weights(dw, db, dy, x, y, batch, inputs, outputs, biased, numbers):
+        left = cuda.shared.array((TILE, PITCH), float32)
+        right = cuda.shared.array((TILE, PITCH), float32)
+        row, column = cuda.threadIdx.y, cuda.threadIdx.x
+        first = cuda.blockIdx.x * TILE
+        i, o = first + row, cuda.blockIdx.y * TILE + column
+        total = ZERO
+        for k in range(0, batch, TILE):
+            one = first + column == inputs  # beyond the batch too, where it meets zeros
+            left[column, row] = ONE if one else element(x, k + row, first + column, batch, inputs)
+            right[row, column] = dz(dy, y, k + row, o, batch, outputs, numbers)
+            total = add_tile(total, left, right)
+        if o < outputs:
+            if i < inputs:
+                dw[i, o] = total
+            elif i == inputs and biased:
+                db[o] = total
+
+    return dense_backward_weights
 
 
-# ---- by rows ---------------------------------------------------------------------------------------------------------
+# ---- by rows: ``row`` is a lane's part of a row function, as gpumlp/backends/writer.py has it ------------------------
 @cuda.jit(device=True)
 def row_of_group():
     return cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
 
 
-@cuda.jit(device=True)
-def group_sum(value, memory):
-    """The sum of ``value`` over the group's lanes, for each of them; ``memory`` has a place per thread of the block."""
-    lane = cuda.threadIdx.x
-    place = cuda.threadIdx.y * cuda.blockDim.x + lane
-    memory[place] = value
-    cuda.syncthreads()
-    half = cuda.blockDim.x // 2
-    while half > 0:
-        if lane < half:
-            memory[place] += memory[place + half]
-        cuda.syncthreads()
-        half //= 2
-    total = memory[place - lane]
-    cuda.syncthreads()  # read by all before the next sum is begun
-    return total
+def rows_forward(row):
+    """y[r, :] of z[r, :]; y may be z, unless columns of it are read."""
+
+    @cuda.jit
+    def rows_forward(y, z, rows, columns, numbers):
+        memory = cuda.shared.array(ROW_THREADS, float32)
+        places = cuda.shared.array(ROW_THREADS, int64)
+        r = row_of_group()
+        end = columns if r < rows else 0
+        row(y, z, r, columns, end, cuda.threadIdx.x, cuda.blockDim.x, memory, places, *numbers)
+
+    return rows_forward
 
 
-@cuda.jit(device=True)
-def row_max(z, r, end, memory):
-    """The largest of z[r, :end], for every lane of the group, NaN passed over: it comes back with its exponential."""
-    first, top = cuda.threadIdx.y * cuda.blockDim.x, -INFINITY
-    for c in range(cuda.threadIdx.x, end, cuda.blockDim.x):
-        top = z[r, c] if z[r, c] > top else top
-    memory[first + cuda.threadIdx.x] = top
-    cuda.syncthreads()
-    for i in range(first, first + cuda.blockDim.x):
-        top = memory[i] if memory[i] > top else top
-    cuda.syncthreads()
-    return top
+def rows_backward(row):
+    """dy[r, :] becomes dz[r, :], of y[r, :] and z[r, :]."""
+
+    @cuda.jit
+    def rows_backward(dy, y, z, rows, columns, numbers):
+        memory = cuda.shared.array(ROW_THREADS, float32)
+        places = cuda.shared.array(ROW_THREADS, int64)
+        r = row_of_group()
+        end = columns if r < rows else 0
+        row(dy, y, z, r, columns, end, cuda.threadIdx.x, cuda.blockDim.x, memory, places, *numbers)
+
+    return rows_backward
 
 
-@cuda.jit
-def softmax_forward(y, z, rows, columns):
-    """y[r, :] = exp(z[r, :] - max) / sum; y may be z."""
-    memory = cuda.shared.array(ROW_THREADS, float32)
-    r, lane, lanes = row_of_group(), cuda.threadIdx.x, cuda.blockDim.x
-    end = columns if r < rows else 0
-    top, total = bounded(row_max(z, r, end, memory)), ZERO
-    for c in range(lane, end, lanes):
-        total += math.exp(bounded(z[r, c]) - top)
-    total = group_sum(total, memory)
-    for c in range(lane, end, lanes):
-        y[r, c] = math.exp(bounded(z[r, c]) - top) / total
-
-
-@cuda.jit
-def softmax_backward(dy, y, rows, columns):
-    """dy[r, :] = (dy - sum(dy y)) y, in place."""
-    memory = cuda.shared.array(ROW_THREADS, float32)
-    r, lane, lanes = row_of_group(), cuda.threadIdx.x, cuda.blockDim.x
-    end, total = columns if r < rows else 0, ZERO
-    for c in range(lane, end, lanes):
-        total += dy[r, c] * y[r, c]
-    total = group_sum(total, memory)
-    for c in range(lane, end, lanes):
-        dy[r, c] = (dy[r, c] - total) * y[r, c]
-
-
-@cuda.jit
-def penalty(parts, dw, w, count, slopes, l1, l2):
-    """parts[block] = the block's share of l1 sum |w| + l2 sum w^2; ``slopes``: dw += l1 sign(w) + 2 l2 w.
-
-    Elements are dealt to threads in turn; a block is one group of THREADS lanes.
-    """
-    memory = cuda.shared.array(THREADS, float32)
-    total = ZERO
-    for e in range(cuda.grid(1), count, cuda.gridsize(1)):
-        v = w[e]
-        total += l1 * abs(v) + l2 * v * v
-        if slopes:
-            dw[e] += l1 * sign(v) + TWO * l2 * v
-    total = group_sum(total, memory)
-    if cuda.threadIdx.x == 0:
-        parts[cuda.blockIdx.x] = total
-
-
-# ---- losses: definitions in gpumlp/losses.py -------------------------------------------------------------------------
-@cuda.jit(device=True)
-def sign(v):
-    """-1, 0 or 1; NaN of NaN."""
-    return ONE if v > ZERO else (-ONE if v < ZERO else v)
-
-
-@cuda.jit(device=True)
-def elementwise_loss(kind, t, p, c):
-    """One output's loss and its slope by p; ``c`` is huber's delta or the label smoothing."""
-    error = p - t
-    if kind == SQUARED:
-        return error * error, TWO * error
-    if kind == ABSOLUTE:
-        return abs(error), sign(error)
-    if kind == HUBER:
-        slope = clip(error, -c, c)
-        return slope * (error - HALF * slope), slope
-    t = t * (ONE - c) + HALF * c
-    if kind == BINARY_LOGITS:
-        p = bounded(p)
-        softplus = math.log1p(math.exp(-abs(p))) + (ZERO if p < ZERO else p)
-        return softplus - p * t, math.exp(p - softplus) - t
-    q = clip(p, FUZZ, FUZZ_TOP)
-    slope = (q - t) / (q * (ONE - q)) * (ONE if p == q else ZERO)
-    return -(t * (math.log(q) - math.log(ONE - q)) + math.log(ONE - q)), slope
-
-
-@cuda.jit(device=True)
-def class_target(t, r, c, outputs, sparse, smoothing):
-    """The target of class c in sample r, smoothed; t[B, O], or the class numbers t[B, 1] where ``sparse``."""
-    target = (ONE if t[r, 0] == float32(c) else ZERO) if sparse else t[r, c]
-    return target * (ONE - smoothing) + smoothing / float32(outputs)
-
-
-@cuda.jit(device=True)
-def probability_slope(target, q):
-    """The slope of -target log clip(q) by q."""
-    inside = clip(q, FUZZ, FUZZ_TOP)
-    return -(target / inside) * (ONE if inside == q else ZERO)
-
-
-@cuda.jit(device=True)
-def probabilities_loss(dp, t, p, r, end, factor, sparse, smoothing, memory):
-    """The loss of one sample's probabilities: with q = p / sum(p), dp = (dq - sum(dq q)) / sum(p)."""
-    lane, lanes = cuda.threadIdx.x, cuda.blockDim.x
-    total = ZERO
-    for c in range(lane, end, lanes):
-        total += p[r, c]
-    total = group_sum(total, memory)
-    value, pull = ZERO, ZERO
-    for c in range(lane, end, lanes):
-        q, target = p[r, c] / total, class_target(t, r, c, end, sparse, smoothing)
-        value -= target * math.log(clip(q, FUZZ, FUZZ_TOP))
-        pull += probability_slope(target, q) * q
-    pull = group_sum(pull, memory)
-    for c in range(lane, end, lanes):
-        slope = probability_slope(class_target(t, r, c, end, sparse, smoothing), p[r, c] / total)
-        dp[r, c] = (slope - pull) / total * factor
-    return value
-
-
-@cuda.jit(device=True)
-def logits_loss(dp, t, p, r, end, factor, sparse, smoothing, memory):
-    """The loss of one sample's logits: dp = softmax(p) sum(t) - t."""
-    lane, lanes = cuda.threadIdx.x, cuda.blockDim.x
-    top = bounded(row_max(p, r, end, memory))
-    total, weight, value = ZERO, ZERO, ZERO
-    for c in range(lane, end, lanes):
-        total += math.exp(bounded(p[r, c]) - top)
-        weight += class_target(t, r, c, end, sparse, smoothing)
-    total, weight = group_sum(total, memory), group_sum(weight, memory)
-    log_total = math.log(total) if end > 0 else ZERO
-    for c in range(lane, end, lanes):
-        shifted, target = bounded(p[r, c]) - top, class_target(t, r, c, end, sparse, smoothing)
-        value -= target * bounded(shifted - log_total)
-        dp[r, c] = (math.exp(shifted) / total * weight - target) * factor
-    return value
-
-
-@cuda.jit
-def loss(dp, values, t, p, weights, batch, outputs, weighted, kind, sparse, c):
+def loss(row):
     """values[B] = each sample's loss times its weight; dp[B, O] = the gradient of sum(values) / B by p[B, O].
 
-    t[B, O], or [B, 1] class numbers where ``sparse``; weights[B] if ``weighted``.
+    t[B, O], or [B, 1] where there is one a sample; weights[B] if ``weighted``.
     """
-    memory = cuda.shared.array(ROW_THREADS, float32)
-    r, lane = row_of_group(), cuda.threadIdx.x
-    end = outputs if r < batch else 0
-    weight = weights[r] if weighted and r < batch else ONE
-    factor, value = weight / float32(batch), ZERO
-    if kind == CATEGORICAL:
-        value = probabilities_loss(dp, t, p, r, end, factor, sparse, c, memory)
-    elif kind == CATEGORICAL_LOGITS:
-        value = logits_loss(dp, t, p, r, end, factor, sparse, c, memory)
-    else:
-        factor, weight = factor / float32(outputs), weight / float32(outputs)
-        for o in range(lane, end, cuda.blockDim.x):
-            share, slope = elementwise_loss(kind, t[r, o], p[r, o], c)
-            value += share
-            dp[r, o] = slope * factor
-    value = group_sum(value, memory)
-    if lane == 0 and r < batch:
-        values[r] = value * weight
+
+    @cuda.jit
+    def loss(dp, values, t, p, weights, batch, outputs, weighted, numbers):
+        memory = cuda.shared.array(ROW_THREADS, float32)
+        places = cuda.shared.array(ROW_THREADS, int64)
+        r, lane, lanes = row_of_group(), cuda.threadIdx.x, cuda.blockDim.x
+        end = outputs if r < batch else 0
+        weight = weights[r] if weighted and r < batch else ONE
+        factor = weight / float32(batch)
+        value = row(dp, t, p, factor, r, outputs, end, lane, lanes, memory, places, *numbers)
+        if lane == 0 and r < batch:
+            values[r] = value * weight
+
+    return loss
 
 
-# ---- metrics: definitions in gpumlp/metrics.py -----------------------------------------------------------------------
-@cuda.jit(device=True)
-def comes_first(v, at, value, place):
-    """Whether NumPy's argmax prefers v at ``at`` to value at ``place`` (-1: none yet): NaN, the larger, the earlier."""
-    if place < 0 or (v != v) != (value != value):
-        return place < 0 or v != v
-    return v > value or (at < place and not v < value)
+def metric(row):
+    """values[B] = a sum of each sample's metric; if ``weighted``, times its weight, and counts[B] = that weight."""
+
+    @cuda.jit
+    def metric(values, counts, t, p, weights, batch, outputs, weighted, numbers):
+        memory = cuda.shared.array(ROW_THREADS, float32)
+        places = cuda.shared.array(ROW_THREADS, int64)
+        r, lane, lanes = row_of_group(), cuda.threadIdx.x, cuda.blockDim.x
+        end = outputs if r < batch else 0
+        value = row(t, p, r, outputs, end, lane, lanes, memory, places, *numbers)
+        if lane == 0 and r < batch:
+            values[r] = value * weights[r] if weighted else value
+            if weighted:
+                counts[r] = weights[r]
+
+    return metric
 
 
-@cuda.jit(device=True)
-def argmax(a, r, end, memory, places):
-    """The place of the largest of a[r, :end], for every lane of the group."""
-    lane, first = cuda.threadIdx.x, cuda.threadIdx.y * cuda.blockDim.x
-    value, place = ZERO, int64(-1)
-    for c in range(lane, end, cuda.blockDim.x):
-        if comes_first(a[r, c], c, value, place):
-            value, place = a[r, c], c
-    memory[first + lane], places[first + lane] = value, place
-    cuda.syncthreads()
-    for i in range(first, first + cuda.blockDim.x):
-        if places[i] >= 0 and comes_first(memory[i], places[i], value, place):
-            value, place = memory[i], places[i]
-    cuda.syncthreads()
-    return place
+def penalty(row):
+    """parts[block] = a block's part of the penalty of w[1, count]; ``row`` may add its gradient to dw[1, count].
 
-
-@cuda.jit
-def metric(values, counts, t, p, weights, batch, outputs, weighted, kind):
-    """values[B] = each sample's metric; if ``weighted``, times its weight, and counts[B] = that weight.
-
-    p[B, O]; t[B, O], or [B, 1] class numbers for the sparse accuracy.
+    A block is one group of THREADS lanes. Elements are dealt to all threads of the grid in turn: so a penalty of which
+    parts cannot be added has one block.
     """
-    memory = cuda.shared.array(ROW_THREADS, float32)
-    places = cuda.shared.array(ROW_THREADS, int64)
-    r, lane = row_of_group(), cuda.threadIdx.x
-    end = outputs if r < batch else 0
-    value = ZERO
-    if kind == SPARSE_ACCURACY:
-        guess = argmax(p, r, end, memory, places)
-        if end > 0:
-            value = ONE if float32(guess) == t[r, 0] else ZERO
-    elif kind == CATEGORICAL_ACCURACY:
-        guess, truth = argmax(p, r, end, memory, places), argmax(t, r, end, memory, places)
-        value = ONE if guess == truth else ZERO
-    else:
-        for o in range(lane, end, cuda.blockDim.x):
-            error = p[r, o] - t[r, o]
-            if kind == SQUARED_ERROR:
-                value += error * error
-            elif kind == ABSOLUTE_ERROR:
-                value += abs(error)
-            elif (ONE if p[r, o] > HALF else ZERO) == t[r, o]:
-                value += ONE
-        value = group_sum(value, memory) / float32(outputs)
-    if lane == 0 and r < batch:
-        values[r] = value * weights[r] if weighted else value
-        if weighted:
-            counts[r] = weights[r]
+
+    @cuda.jit
+    def penalty(parts, dw, w, count, numbers):
+        memory = cuda.shared.array(THREADS, float32)
+        places = cuda.shared.array(THREADS, int64)
+        value = row(dw, w, 0, count, count, cuda.grid(1), cuda.gridsize(1), memory, places, *numbers)
+        if cuda.threadIdx.x == 0:
+            parts[cuda.blockIdx.x] = value
+
+    return penalty

@@ -119,6 +119,8 @@ class Case:
                 values = rng.integers(0, 3, shape) if leaf.per == 1 else np.eye(WIDTH)[rng.integers(0, WIDTH, ROWS)]
             if name in ("p", "v", "top", "rate", "decay", "now", "coming"):
                 values = 0.01 + 0.98 / (1.0 + np.exp(-values))
+            if name == "mean":  # less than the root of v
+                values *= 0.02
             found[name] = np.full(shape, 0.75, np.float32) if name == "factor" else values.astype(np.float32)
         return found
 
@@ -156,6 +158,17 @@ NUMPY: dict[str, Any] = {
     "sum": lambda a: np.sum(a, axis=1, keepdims=True), "largest": lambda a: np.max(a, axis=1, keepdims=True),
     "argmax": _place,
 }  # fmt: skip
+
+
+# What formulas are written in beside C's functions, by how many arguments, and numbers to try it with.
+NAMES: dict[str, tuple[int, Any]] = {
+    **{name: (1, NUMPY[name]) for name in ("sign", "step", "sigmoid", "softplus")},
+    **{name: (2, NUMPY[name]) for name in ("maximum", "minimum")},
+    "clip": (3, lambda v, low, high: np.where(v < low, low, np.where(v > high, high, v))),
+}
+NUMBERS = tuple(
+    np.array([-np.inf, -1e30, -100.0, -1.5, -1e-30, 0.0, 1e-30, 0.7, 30.0, 1e30, np.inf, np.nan], np.float32)
+)
 
 
 def _activation(name: str, found: formulas.ActivationFormula, numbers: Mapping[str, float]) -> Iterator[Case]:
@@ -201,11 +214,12 @@ def metric_cases() -> Iterator[Case]:
 
 
 def update_cases() -> Iterator[Case]:
-    for of in (
-        optimizers.SGD(), optimizers.SGD(momentum=0.9), optimizers.SGD(momentum=0.9, nesterov=True), optimizers.Adam(),
-        optimizers.RMSprop(), optimizers.RMSprop(momentum=0.9, centered=True),
+    for name, of in (
+        ("sgd", optimizers.SGD()), ("sgd momentum", optimizers.SGD(momentum=0.9)),
+        ("sgd nesterov", optimizers.SGD(momentum=0.9, nesterov=True)), ("adam", optimizers.Adam()),
+        ("rmsprop", optimizers.RMSprop()), ("rmsprop centred", optimizers.RMSprop(momentum=0.9, centered=True)),
     ):  # fmt: skip
-        yield Case(f"{of.name}", of.formula, of.numbers, ("w", "g", *of.slots, *of.scalar_names))
+        yield Case(name, of.formula, of.numbers, ("w", "g", *of.slots, *of.scalar_names))
     adam = {"keep_1": 0.1, "keep_2": 0.001, "epsilon": 1e-7}
     for function, slots, scalars, constants in (
         (amsgrad, ("m", "v", "top"), ("rate", "decay"), adam),

@@ -5,20 +5,23 @@ CUDA thread a Python thread, so sizes are small and, but for one check, blocks t
 The cases and their bounds are those of `gpumlp.check`.
 """
 
+import itertools
 import os
 import random
 import threading
-import types
+from types import SimpleNamespace
 
+import formula_cases
 import numpy as np
 import pytest
+from formula_cases import ROWS, WIDTH
 from host.runtime import HostRuntime, poison
 from numba import cuda
 from numba.cuda.simulator import kernel as simulator
 from numba.cuda.simulator.kernelapi import Dim3
 
 from gpumlp import activations, check, devices, kernel_sources, layers, losses, metrics, models, optimizers
-from gpumlp.backends.numba_backend import NumbaBackend
+from gpumlp.backends.numba_backend import NumbaBackend, made_of
 from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.engine.arena import alone
 from gpumlp.engine.feed import Dataset
@@ -48,7 +51,8 @@ class Thread(threading.Thread):
     def run(self):
         self._turn.acquire()
         try:
-            self._work()
+            with np.errstate(all="ignore"):  # as on a GPU
+                self._work()
         except Exception as error:
             self.error = error
         self.ended = True
@@ -103,9 +107,8 @@ def backend(changes=SMALL):
     for old, new in changes.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
-    made, module = NumbaBackend(HostRuntime()), types.ModuleType("kernels")
-    exec(compile(text, "numba_cuda.py", "exec"), module.__dict__)
-    made.kernels = module
+    made = NumbaBackend(HostRuntime())
+    made.kernels = made_of(text, "numba_cuda.py")
     return made
 
 
@@ -204,6 +207,116 @@ def test_a_model_asks_for_them_by_name(monkeypatch):
     assert model.device.kernels == "numba" and "by the numba kernels" in model.program
 
 
+# ---- formulas, those that gpumlp does not have among them ------------------------------------------------------------
+
+
+def put(a):
+    array = NUMBA.empty(a.shape, np.float32)
+    array[...] = a
+    return array
+
+
+def by_operation(case, inputs, on):
+    """Return the roots of a formula as ``on`` computes them, whatever has the formula."""
+    there, formula = {name: put(a) for name, a in inputs.items()}, case.formula
+    of = SimpleNamespace(formula=formula, numbers=case.numbers)
+    if case.arrays == ("dp", "t", "p"):
+        values, dp, weight = NUMBA.empty(ROWS, np.float32), NUMBA.empty((ROWS, WIDTH), np.float32), 0.75 * ROWS
+        on.loss_into(values, of, there["t"], there["p"], put(np.full(ROWS, weight, np.float32)), dp)
+        return [values[:, None] / weight, dp]
+    if case.arrays == ("t", "p"):
+        values = NUMBA.empty(ROWS * len(formula.names), np.float32)
+        on.metric_into(values, None, of, there["t"], there["p"], None)
+        return list(values.reshape(-1, ROWS, 1))
+    if case.arrays == ("dw", "w"):
+        parts, dw = NUMBA.zeros((ROWS, 4), np.float32), NUMBA.zeros((ROWS, WIDTH), np.float32)
+        for r in range(ROWS):
+            on.penalty_into(parts[r], of, there["w"][r], dw[r])
+        return [parts.sum(axis=1, keepdims=True), dw]
+    if "w" in case.arguments:
+        slots = {name: there[name].reshape(-1) for name in formula.names[1:]}
+        of.slots, of.scalar_names = tuple(slots), case.arguments[2 + len(slots) :]
+        scalars = tuple(float(inputs[name].flat[0]) for name in of.scalar_names)
+        on.update(of, there["w"].reshape(-1), there["g"].reshape(-1), slots, 1, scalars)
+        return [there[name] for name in formula.names]
+    of.formula = SimpleNamespace(forward=formula, back=formula, rowwise=bool(case.arrays))
+    if formula.names == ("dz",):
+        on.activation_backward(of, there["dy"], there.get("y", there["dy"]), there.get("z"))
+        return [there["dy"]]
+    y = NUMBA.empty((ROWS, WIDTH), np.float32)
+    on.activation_forward(of, there["z"], y)
+    return [y]
+
+
+def far_off(case, on):
+    inputs = case.inputs(np.random.default_rng(0))
+    for name in case.arguments[2:] if "w" in case.arguments else ():
+        if name not in case.formula.names:
+            inputs[name][...] = inputs[name].flat[0]  # a scalar of the step
+    truth, got = case.truth(inputs), by_operation(case, inputs, on)
+    return any(not np.allclose(a, b, rtol=2e-5, atol=2e-5) for a, b in zip(got, truth, strict=True))
+
+
+FORMULAS = formula_cases.all_cases()
+
+
+@pytest.mark.parametrize("case", FORMULAS, ids=[case.name for case in FORMULAS])
+def test_every_formula(case):
+    assert not far_off(case, NUMBA)
+
+
+def test_formulas_of_one_text_have_one_kernel():
+    on = backend()
+    z, y = put(np.ones((2, 3), np.float32)), NUMBA.empty((2, 3), np.float32)
+    for slope in (0.1, 0.2, 0.3):
+        on.activation_forward(activations.LeakyRelu(slope), z, y)
+    assert len(on._made) == 1
+    on.activation_forward(activations.elu, z, y)
+    assert len(on._made) == 2
+
+
+def test_columns_are_read_before_they_are_written():
+    """A dense layer with an activation over rows writes its sums where y will be, if nobody needs them."""
+    case = next(c for c in FORMULAS if c.name == "centred")
+    of = SimpleNamespace(formula=SimpleNamespace(forward=case.formula, rowwise=True), numbers={})
+    z = case.inputs(np.random.default_rng(5))["z"]
+    y, eye = NUMBA.empty((ROWS, WIDTH), np.float32), put(np.eye(WIDTH, dtype=np.float32))
+    NUMBA.dense_forward(put(z), eye, None, of, y)
+    np.testing.assert_allclose(y, case.truth({"z": z})[0], rtol=1e-5, atol=1e-5)
+
+
+def names_that_differ(kernels):
+    """Return which of the names that formulas are written in are not NumPy's, of numbers near, far, and none."""
+    differ = []
+    with np.errstate(all="ignore"):
+        for name, (arguments, function) in {**formula_cases.NAMES, "floor": (1, np.floor)}.items():
+            for numbers in itertools.product(formula_cases.NUMBERS, repeat=arguments):
+                got, truth = getattr(kernels, name)(*numbers), function(*map(np.float64, numbers))
+                if not np.allclose(np.float32(got), np.float32(truth), rtol=1e-6, atol=1e-37, equal_nan=True):
+                    differ.append((name, numbers))
+    return differ
+
+
+def test_names_are_numpys():
+    assert names_that_differ(NUMBA.kernels) == []
+
+
+NAME_BREAKS = {
+    "a maximum of NaN": ("return b if a <= b or b != b else a", "return b if a <= b else a"),
+    "a minimum of NaN": ("return b if a >= b or b != b else a", "return b if a >= b else a"),
+    "a step at NaN": ("return ONE if v > ZERO else (ZERO if v == v else v)", "return ONE if v > ZERO else ZERO"),
+    "a clip of NaN": ("return low if v < low else (high if v > high else v)", "return v if low < v < high else low"),
+    "a whole number of any size": ("if abs(v) < WHOLE else v", "if abs(v) < ONE else v"),
+    "an exponential that overflows": ("    e = exp(-abs(z))\n    return e /", "    e = exp(abs(z))\n    return e /"),
+}
+
+
+@pytest.mark.parametrize("name", NAME_BREAKS)
+def test_a_broken_name_shows(name):
+    old, new = NAME_BREAKS[name]
+    assert names_that_differ(backend({**SMALL, old: new}).kernels)
+
+
 # ---- do the checks see anything? -------------------------------------------------------------------------------------
 
 BREAKS = {
@@ -213,8 +326,8 @@ BREAKS = {
     ),
     "no barrier before a tile is refilled": ("    cuda.syncthreads()  # read to the end", "    # read to the end"),
     "a product that stops short": ("for k in range(TILE):", "for k in range(TILE - 1):"),
-    "rows beyond the last": ("    if r < batch and o < outputs:", "    if r <= batch and o < outputs:"),
-    "an element never written": ("    if r < batch and i < inputs:", "    if r < batch - 1 and i < inputs:"),
+    "rows beyond the last": ("        if r < batch and o < outputs:", "        if r <= batch and o < outputs:"),
+    "an element never written": ("        if r < batch and i < inputs:", "        if r < batch - 1 and i < inputs:"),
     "a tile of the last column": (
         "a[r, c] if r < rows and c < columns else",
         "a[r, c] if r < rows and c <= columns else",
@@ -230,3 +343,40 @@ def test_a_broken_kernel_shows(name):
             assert_holds(case, broken)
     for case in check.dense_cases((3, 17, 10), activations.linear):
         assert_holds(case, NUMBA)
+
+
+ROW_BREAKS = {
+    "no barrier before a sum": (
+        "    memory[place] = value\n    cuda.syncthreads()",
+        "    memory[place] = value",
+    ),
+    "no barrier after a sum": ("    cuda.syncthreads()  # read by all", "    # read by all"),
+    "half of the lanes": ("half = cuda.blockDim.x // 2", "half = cuda.blockDim.x // 4"),
+    "the first lane is not compared": (
+        "    for i in range(first, first + cuda.blockDim.x):\n        value = maximum",
+        "    for i in range(first + 1, first + cuda.blockDim.x):\n        value = maximum",
+    ),
+    "lanes without a place": ("        if places[i] >= 0:", "        if places[i] >= -1:"),
+    "the later of two": ("better = v > value or (at < place", "better = v > value or (at > place"),
+    "a loss without its weight": ("values[r] = value * weight\n", "values[r] = value\n"),
+    "a part of a penalty": ("parts[cuda.blockIdx.x] = value", "parts[0] = value"),
+}
+ROW_CASES = [
+    *(check.metric_case((7, 5), kind, weighted=False) for kind in check.METRICS),
+    *(check.loss_case((5, 5), loss, kind, weighted=True) for loss, kind in check.LOSSES),
+    *(check.loss_case((7, 5), loss, kind, weighted=False, nan=True) for loss, kind in check.LOSSES),
+    check.penalty_case(257, check.L1L2(0.01, 0.02)),
+    *check.activation_cases((5, 5), activations.softmax),
+    *check.activation_cases((5, 5), activations.relu),
+]
+
+
+@pytest.mark.parametrize("name", ROW_BREAKS)
+def test_a_broken_reduction_shows(name):
+    old, new = ROW_BREAKS[name]
+    broken = backend({**SMALL, old: new})
+
+    def notices(case):
+        return not check.hold(case, broken, "numba").passed
+
+    assert any(map(notices, ROW_CASES)) or any(far_off(case, broken) for case in FORMULAS)

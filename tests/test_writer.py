@@ -1,6 +1,7 @@
 """The source text that formulas become, executed: C++ on the host, and Python as it is; against float64."""
 
 import dataclasses
+import itertools
 
 import formula_cases
 import numpy as np
@@ -188,8 +189,8 @@ def test_cpp_text(case, run_cpp):
 BY_HAND = {
     "adam": "Adam rule{a4, a5, c0, c1, c2}; rule.step(a0, a1, a2, a3);",
     "sgd": "Sgd rule{a2, a3, 0, false, false}; float u; rule.step(a0, a1, u);",
-    "sgd_1": "Sgd rule{a3, a4, c0, true, false}; rule.step(a0, a1, a2);",
-    "sgd_2": "Sgd rule{a3, a4, c0, true, true}; rule.step(a0, a1, a2);",
+    "sgd momentum": "Sgd rule{a3, a4, c0, true, false}; rule.step(a0, a1, a2);",
+    "sgd nesterov": "Sgd rule{a3, a4, c0, true, true}; rule.step(a0, a1, a2);",
 }
 
 
@@ -224,6 +225,55 @@ def bits_differ(language):
 def test_updates_have_the_bits_of_those_by_hand():
     assert bits_differ(CPP) == []
     assert bits_differ(dataclasses.replace(CPP, fused=False)), "a multiply-add that is lost shows"
+
+
+def names_that_differ(mutate):
+    """Return which names of elementary.cuh are not NumPy's, of numbers near, far, and none."""
+    differ, numbers = [], np.array(formula_cases.NUMBERS)
+    kernels = "".join(
+        f"KERNEL(of_{name})(Global<float> out, Global<const float> in, long long count) {{ begin();"
+        f"for (long long e = first_element(); e < count; e += element_stride())"
+        f" out[e] = {name}({', '.join(f'in[{i} * count + e]' for i in range(arguments))}); }}\n"
+        for name, (arguments, _) in formula_cases.NAMES.items()
+    )
+    text = mutate(kernel_sources.expanded("elementary.cuh")) + kernels
+    runtime = HostRuntime(mutate=lambda file, old: text)
+    for name, (arguments, function) in formula_cases.NAMES.items():
+        given = np.array(list(itertools.product(numbers, repeat=arguments))).T.copy()
+        there, out = runtime.empty(given.shape, np.float32), runtime.empty(given.shape[1], np.float32)
+        there[...] = given
+        runtime.launch("take.cu", f"of_{name}", {"THREADS": 32}, (2, 1), (out, there, out.size))
+        with np.errstate(all="ignore"):
+            truth = function(*given.astype(np.float64)).astype(np.float32)
+        if not np.allclose(np.array(out), truth, rtol=1e-6, atol=1e-37, equal_nan=True):
+            differ.append(name)
+    return differ
+
+
+NAME_BREAKS = {
+    "maximum": ("return a <= b || b != b ? b : a", "return a <= b ? b : a"),
+    "minimum": ("return a >= b || b != b ? b : a", "return a >= b ? b : a"),
+    "step": ("(v == v ? 0.0f : v)", "0.0f"),
+    "sign": ("(v < 0.0f ? -1.0f : v)", "-1.0f"),
+    "sigmoid": ("(1.0f + expf(-z))", "(1.0f + expf(z))"),
+    "softplus": ("expf(-fabsf(z))", "expf(z)"),
+    "clip": ("v > high ? high : v", "v < high ? v : high"),
+}
+
+
+def test_names_are_numpys():
+    assert names_that_differ(lambda text: text) == []
+
+
+@pytest.mark.parametrize("name", NAME_BREAKS)
+def test_a_broken_name_shows(name):
+    old, new = NAME_BREAKS[name]
+
+    def mutate(text):
+        assert text.count(old) == 1
+        return text.replace(old, new)
+
+    assert name in names_that_differ(mutate)
 
 
 # ---- far out ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import units
 from cases import Array, Case, Contender, Expected, U, as_cupy, as_torch, difference, double
 from measure import normal
 
+from gpumlp import optimizers
+
 RATE, BETA_1, BETA_2, EPSILON, STEP = 1e-3, 0.9, 0.999, 1e-7, 2
 MOMENTUM = 0.9
 DROPPED = 0.5
@@ -41,9 +43,10 @@ def adam(backends: dict[str, Any], count: int) -> Case:
     def ours(backend: Any) -> Contender:
         state = [a.copy() for a in (w, m, v)]
         scalars = cupy.array([alpha, 1.0], cupy.float32)  # on the device, as in a recorded step
+        optimizer, slots = optimizers.Adam(RATE, BETA_1, BETA_2, EPSILON), {"m": state[1], "v": state[2]}
 
         def work() -> None:
-            backend.adam_update(state[0], g, state[1], state[2], scalars, BETA_1, BETA_2, EPSILON, STEP)
+            optimizer.update(backend, state[0], g, slots, STEP, scalars)
 
         return Contender(work, lambda: {"w": state[0]}, ("gpumlp", "cupy"))
 
@@ -120,9 +123,10 @@ def sgd(backends: dict[str, Any], count: int) -> Case:
     def ours(backend: Any) -> Contender:
         state, grads = [w.copy(), u.copy()], g.copy()
         scalars = cupy.array([RATE, 1.0], cupy.float32)
+        optimizer, slots = optimizers.SGD(RATE, MOMENTUM), {"momentum": state[1]}
 
         def work() -> None:
-            backend.sgd_update(state[0], grads, state[1], scalars, MOMENTUM, False)
+            optimizer.update(backend, state[0], grads, slots, STEP, scalars)
 
         return Contender(work, lambda: {"w": state[0]}, ("gpumlp", "cupy"))
 
@@ -171,9 +175,10 @@ def rmsprop(backends: dict[str, Any], count: int) -> Case:
     def ours(backend: Any) -> Contender:
         state, grads = [w.copy(), v.copy()], g.copy()
         scalars = cupy.array([RATE, 1.0], cupy.float32)
+        optimizer, slots = optimizers.RMSprop(RATE, rho, epsilon=epsilon), {"v": state[1]}
 
         def work() -> None:
-            backend.rmsprop_update(state[0], grads, state[1], None, None, scalars, rho, 0.0, epsilon)
+            optimizer.update(backend, state[0], grads, slots, STEP, scalars)
 
         return Contender(work, lambda: {"w": state[0]}, ("gpumlp", "cupy"))
 

@@ -69,7 +69,6 @@ class DeviceBackend:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime, self.xp = runtime, runtime.xp
         self.scratch = Scratch(runtime.zeros)
-        self._scalars = runtime.zeros(2, np.float32)
 
     @property
     def recorder(self) -> Recorder | None:
@@ -114,10 +113,11 @@ class DeviceBackend:
             return self.xp.ascontiguousarray(a)
 
     def on_device(self, scalars: Any) -> Array:
-        """Return an update's scalars as a device array of two float32; they may be one already."""
+        """Return an update's scalars as a device array of float32; they may be one already."""
         if isinstance(scalars, tuple):
-            self.runtime.upload(self._scalars, np.array(scalars, np.float32))
-            return self._scalars
+            there = self.scratch(3, (len(scalars),), np.float32)
+            self.runtime.upload(there, np.array(scalars, np.float32))
+            return there
         return scalars
 
     def slope_where_read(self, activation: Activation, dy: Array, y: Array, z: Array | None) -> tuple[int, float]:
@@ -132,7 +132,7 @@ class DeviceBackend:
 
     def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
         """Apply an optimizer's step number ``step`` to a stretch of the arena and its state: `Optimizer.update`."""
-        optimizer.apply(self, params, grads, slots, step, scalars)  # type: ignore[arg-type]  # families have the three updates
+        optimizer.apply(self, params, grads, slots, step, scalars)
 
     # ---- what a family gives, results on the device ------------------------------------------------------------------
 

@@ -1,53 +1,53 @@
 """The contract on a GPU in Python: which kernel of kernels/numba_cuda.py each operation is, and how it is launched.
 
-Numba is imported when the first backend is made. It compiles a kernel for the types of its arguments at the first
-launch, so types are few: arrays are C-contiguous, integers int64, reals float32, and where an operation goes without an
-array another one stands in its place, with a flag of zero. Under NUMBA_ENABLE_CUDASIM=1 the same kernels run in the
-simulator of numba-cuda on NumPy's arrays. float32 only.
+A kernel that computes a formula is made of it: `writer` writes the formula as a device function, and formulas of one
+text have one kernel. Tracebacks and Numba's messages show the text's lines. Numba is imported when the first backend is
+made. It compiles a kernel for the types of its arguments at the first launch, so types are few: arrays are
+C-contiguous, integers int64, reals float32, and where an operation goes without an array another one stands in its
+place, with a flag of zero. Under NUMBA_ENABLE_CUDASIM=1 the same kernels run in the simulator of numba-cuda on NumPy's
+arrays. float32 only.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
+import hashlib
+import linecache
+import math
+import types
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from gpumlp import kernel_sources
+from gpumlp import activations, kernel_sources
 from gpumlp.activations import Activation
-from gpumlp.backends.device_backend import (
-    ACTIVATIONS,
-    PENALTY_PARTS,
-    DeviceBackend,
-    activation_number,
-    lanes_for,
-    loss_number,
-    metric_number,
-)
+from gpumlp.backends.device_backend import PENALTY_PARTS, DeviceBackend, lanes_for
 from gpumlp.backends.runtime import Runtime
+from gpumlp.backends.writer import NUMBA, element_function, is_sum, reads_columns, row_function
 from gpumlp.errors import INSTALL, DeviceUnavailable, KernelError
+from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
+from gpumlp.optimizers import Optimizer
 from gpumlp.regularizers import L1L2
 
 Array = Any
+Kernel = Any
+Numbers = tuple[np.float32, ...]
+C_FUNCTIONS = ("cos", "exp", "expm1", "log", "log1p", "pow", "sin", "sqrt", "tanh")
 
 
 @functools.cache
 def load_kernels() -> Any:
     """Return kernels/numba_cuda.py as a module; DeviceUnavailable where numba-cuda cannot be imported."""
-    path = kernel_sources.folder() / "numba_cuda.py"
-    spec = importlib.util.spec_from_file_location("gpumlp_numba_cuda", path)
-    assert spec is not None and spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
     try:
         from numba import cuda
 
         if cuda.implementation != "NVIDIA":  # numba-cuda puts itself in the place of the one in Numba
             raise ImportError("numba.cuda is Numba's own, which is deprecated")
-        spec.loader.exec_module(module)
+        module = made_of(kernel_sources.source("numba_cuda.py"), str(kernel_sources.folder() / "numba_cuda.py"))
     except ImportError as error:
         raise DeviceUnavailable(
             f"The Numba kernels need numba-cuda, which cannot be imported: {error}. {INSTALL}"
@@ -55,6 +55,60 @@ def load_kernels() -> Any:
     # A small layer fills a few multiprocessors only, and Numba would warn at each launch; nothing can be done about it.
     module.cuda.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
     return module
+
+
+def made_of(text: str, path: str) -> Any:
+    """Return the kernels of a source text as a module."""
+    module: Any = types.ModuleType("gpumlp_numba_cuda")
+    module.__file__ = path
+    exec(compile(text, path, "exec"), module.__dict__)
+    if module.cuda.config.ENABLE_CUDASIM:  # Python's functions raise where a GPU's give infinity or NaN, and are double
+        for name in C_FUNCTIONS:
+            setattr(module, name, getattr(np, {"pow": "power"}.get(name, name)))
+        module.erf = lambda v: np.float32(math.erf(v))
+    return module
+
+
+def _function(kernels: Any, text: str) -> Callable[..., Any]:
+    """Return the function called ``f`` of a text, with the names of ``kernels``; its lines can be shown."""
+    path = f"<formula {hashlib.sha256(text.encode()).hexdigest()[:12]}>"
+    linecache.cache[path] = len(text), None, text.splitlines(keepends=True), path
+    space = {n: value for n, value in vars(kernels).items() if n != "cuda"}  # the simulator looks for it, slowly
+    space["device"] = device = kernels.cuda.jit(device=True)
+    exec(compile(text, path, "exec"), space)
+    found: Callable[..., Any] = device(space["f"])
+    return found
+
+
+# Texts, by formula: descriptions give the same one each time.
+@functools.lru_cache(maxsize=1024)
+def _element_text(formula: Formula, arguments: tuple[str, ...]) -> str:
+    return element_function(NUMBA, "f", formula, arguments)
+
+
+@functools.lru_cache(maxsize=1024)
+def _row_text(
+    formula: Formula, arrays: tuple[str, ...], arguments: tuple[str, ...] = (), root: str = "", into: str = "",
+    adds: bool = False,
+) -> str:  # fmt: skip
+    """Return a row function's text; ``root`` is written to the array ``into``."""
+    return row_function(NUMBA, "f", formula, arrays, arguments, {root: into} if root else {}, adds)
+
+
+@functools.lru_cache(maxsize=1024)
+def _update_text(formula: Formula, slots: tuple[str, ...], scalars: tuple[str, ...]) -> str:
+    """Return the text of an update, of one element of the arena."""
+    places = ["w[e]", *(f"slots[{i}][e]" for i in range(len(slots)))]
+    read = ["w[e]", "g[e]", *places[1:], *(f"scalars[{i}]" for i in range(len(scalars))), "*numbers"]
+    return (
+        element_function(NUMBA, "update", formula, ("w", "g", *slots, *scalars))
+        + "\nupdate = device(update)\n\n\n"
+        + f"def f(e, w, g, slots, scalars, numbers):\n    {', '.join(places)} = update({', '.join(read)})\n"
+    )
+
+
+def _values(formula: Formula, numbers: Mapping[str, float]) -> Numbers:
+    return tuple(np.float32(numbers[name]) for name in formula.numbers)
 
 
 class NumbaBackend(DeviceBackend):
@@ -65,8 +119,27 @@ class NumbaBackend(DeviceBackend):
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self.kernels = load_kernels()
+        self._made: dict[tuple[str, str], Kernel] = {}
         self._none = runtime.zeros(1, np.float32)  # stands where there is no array
         self._streams: dict[int, Any] = {}
+
+    # ---- kernels of formulas ---------------------------------------------------------------------------------------
+
+    def _kernel(self, maker: str, text: str) -> Kernel:
+        """Return the kernel that ``maker`` of numba_cuda.py makes of a text's function; the same one each time."""
+        if (maker, text) not in self._made:
+            self._made[maker, text] = getattr(self.kernels, maker)(_function(self.kernels, text))
+        return self._made[maker, text]
+
+    def _forward(self, maker: str, activation: Activation) -> tuple[Kernel, Numbers]:
+        """Return the kernel of an elementwise activation, and its numbers."""
+        formula = activation.formula.forward
+        return self._kernel(maker, _element_text(formula, ("z",))), _values(formula, activation.numbers)
+
+    def _back(self, maker: str, activation: Activation) -> tuple[Kernel, Numbers]:
+        """Return the kernel of an elementwise activation's way back, and its numbers."""
+        formula = activation.formula.back
+        return self._kernel(maker, _element_text(formula, ("dy", "y", "z"))), _values(formula, activation.numbers)
 
     # ---- launching -------------------------------------------------------------------------------------------------
 
@@ -90,6 +163,8 @@ class NumbaBackend(DeviceBackend):
     def _argument(self, a: Any) -> Any:
         if isinstance(a, np.generic):
             return a
+        if isinstance(a, tuple):
+            return tuple(map(self._argument, a))
         if isinstance(a, int):
             return np.int64(a)
         if isinstance(a, float):
@@ -140,15 +215,16 @@ class NumbaBackend(DeviceBackend):
     ) -> None:
         """See `NumpyBackend.dense_forward`."""
         (batch, inputs), outputs = x.shape, w.shape[1]
-        rowwise = activation.name == "softmax"
-        kind, constant = (0, 0.0) if rowwise else activation_number(activation)
-        self._tiles(
-            self.kernels.dense_forward, batch, outputs,
-            y, y if z is None else z, self.whole(x), w, self._flat(b), batch, inputs, outputs,
-            z is not None, b is not None, kind, constant,
-        )  # fmt: skip
-        if rowwise:
-            self.activation_forward(activation, y, y)
+        formula = activation.formula
+        sums = y if z is None else z
+        if formula.rowwise and z is None and reads_columns(formula.forward):
+            sums = self.scratch(0, y.shape, np.float32)
+        kernel, numbers = self._forward("dense_forward", activations.linear if formula.rowwise else activation)
+        arrays = (sums if formula.rowwise else y, sums, self.whole(x), w, self._flat(b))
+        keeps = z is not None and not formula.rowwise
+        self._tiles(kernel, batch, outputs, *arrays, batch, inputs, outputs, keeps, b is not None, numbers)
+        if formula.rowwise:
+            self.activation_forward(activation, sums, y)
 
     def dense_backward(
         self, dy: Array, x: Array, w: Array, y: Array, z: Array | None, activation: Activation, dx: Array | None,
@@ -157,39 +233,42 @@ class NumbaBackend(DeviceBackend):
         """See `NumpyBackend.dense_backward`."""
         x, dy = self.whole(x), self.whole(dy)
         (batch, inputs), outputs = x.shape, w.shape[1]
-        kind, constant = self.slope_where_read(activation, dy, y, z)
+        if activation.formula.rowwise or activation.formula.retains_input:  # too dear for wherever dy is read
+            self.activation_backward(activation, dy, y, z)
+            activation = activations.linear
         sizes, biased = (batch, inputs, outputs), db is not None
-        self._tiles(
-            self.kernels.dense_backward_weights, inputs + biased, outputs,
-            dw, self._flat(db), dy, x, y, *sizes, biased, kind, constant,
-        )  # fmt: skip
+        kernel, numbers = self._back("dense_backward_weights", activation)
+        self._tiles(kernel, inputs + biased, outputs, dw, self._flat(db), dy, x, y, *sizes, biased, numbers)
         if dx is not None:
-            self._tiles(self.kernels.dense_backward_inputs, batch, inputs, dx, dy, w, y, *sizes, kind, constant)
+            kernel, numbers = self._back("dense_backward_inputs", activation)
+            self._tiles(kernel, batch, inputs, dx, dy, w, y, *sizes, numbers)
 
     def activation_forward(self, activation: Activation, z: Array, y: Array) -> None:
-        """Write y = f(z) over rows."""
-        if activation.name == "softmax":
-            self._rowwise(self.kernels.softmax_forward, *z.shape, y, self.whole(z), *z.shape)
+        """Write y = f(z) over rows; y may be z, unless columns of it are read."""
+        formula, z = activation.formula, self.whole(z)
+        if formula.rowwise:
+            kernel = self._kernel("rows_forward", _row_text(formula.forward, ("y", "z"), root="y", into="y"))
+            self._rowwise(kernel, *z.shape, y, z, *z.shape, _values(formula.forward, activation.numbers))
         else:
-            self._activate(z, y, *activation_number(activation), 0.0)
+            kernel, numbers = self._forward("activation_forward", activation)
+            self._elementwise(kernel, z.size, self._flat(y), self._flat(z), z.size, numbers)
 
     def activation_backward(self, activation: Activation, dy: Array, y: Array, z: Array | None) -> None:
-        """Overwrite dy with dy f'(z), over rows."""
-        if activation.name == "softmax":
-            self._rowwise(self.kernels.softmax_backward, *dy.shape, dy, self.whole(y), *dy.shape)
-        elif activation.name != "linear":
-            of = self.whole(z if activation.retains_input else y)
-            kind, constant = activation_number(activation)
-            arguments = (self._flat(dy), self._flat(of), dy.size, kind, activation.retains_input, constant)
-            self._elementwise(self.kernels.activation_backward, dy.size, *arguments)
+        """Overwrite dy with dz, over rows."""
+        formula, y = activation.formula, self.whole(y)
+        z = y if z is None else self.whole(z)
+        if formula.rowwise:
+            kernel = self._kernel("rows_backward", _row_text(formula.back, ("dy", "y", "z"), root="dz", into="dy"))
+            self._rowwise(kernel, *dy.shape, dy, y, z, *dy.shape, _values(formula.back, activation.numbers))
+        else:
+            kernel, numbers = self._back("activation_backward", activation)
+            arrays = (self._flat(dy), self._flat(y), self._flat(z))
+            self._elementwise(kernel, dy.size, *arrays, dy.size, numbers)
 
     def affine(self, x: Array, scale: float, offset: float, y: Array) -> None:
         """Write y = scale x + offset; y may be x."""
-        self._activate(x, y, ACTIVATIONS.index("affine"), float(scale), float(offset))
-
-    def _activate(self, z: Array, y: Array, kind: int, a: float, b: float) -> None:
-        arrays = (self._flat(y), self._flat(self.whole(z)))
-        self._elementwise(self.kernels.activation_forward, z.size, *arrays, z.size, kind, a, b)
+        arrays = (self._flat(y), self._flat(self.whole(x)))
+        self._elementwise(self.kernels.affine, x.size, *arrays, x.size, float(scale), float(offset))
 
     def dropout(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
         """Write the mask of (key, layer, step) and y = x mask; see `NumpyBackend.dropout`."""
@@ -204,50 +283,42 @@ class NumbaBackend(DeviceBackend):
 
     def loss_into(self, values: Array, loss: Loss, t: Array, p: Array, weights: Array | None, dp: Array) -> None:
         """See `DeviceBackend.loss_into`."""
-        kind, constant = loss_number(loss)
+        formula = loss.formula
+        kernel = self._kernel("loss", _row_text(formula, ("dp", "t", "p"), ("factor",), "dp", "dp"))
         arrays = (dp, values, t, p, self._none if weights is None else self.whole(weights))
-        numbers = (*p.shape, weights is not None, kind, loss.sparse, constant)
-        self._rowwise(self.kernels.loss, *p.shape, *arrays, *numbers)
+        numbers = _values(formula, loss.numbers)
+        self._rowwise(kernel, *p.shape, *arrays, *p.shape, weights is not None, numbers)
 
     def metric_into(
         self, values: Array, counts: Array | None, metric: Metric, t: Array, p: Array, weights: Array | None
     ) -> None:
         """See `DeviceBackend.metric_into`."""
-        arrays = (values, self._flat(counts), t, p, self._none if counts is None else self.whole(weights))
-        numbers = (*p.shape, counts is not None, metric_number(metric))
-        self._rowwise(self.kernels.metric, *p.shape, *arrays, *numbers)
+        formula = metric.formula
+        places = values.reshape(len(formula.names), len(p))  # of several sums one behind the other
+        for name, place in zip(formula.names, places, strict=True):
+            one = formula.only(name)
+            kernel = self._kernel("metric", _row_text(one, ("t", "p")))
+            arrays = (place, self._flat(counts), t, p, self._none if counts is None else self.whole(weights))
+            numbers = _values(one, metric.numbers)
+            self._rowwise(kernel, *p.shape, *arrays, *p.shape, counts is not None, numbers)
 
     def penalty_into(self, values: Array, regularizer: L1L2, w: Array, dw: Array | None) -> None:
         """See `DeviceBackend.penalty_into`."""
-        threads = self.kernels.THREADS
-        blocks = min(PENALTY_PARTS, -(-w.size // threads))
-        arguments = (values, self._flat(dw), self._flat(w), w.size, dw is not None)
-        constants = (float(regularizer.l1), float(regularizer.l2))
-        self._launch(self.kernels.penalty, (blocks,), (threads,), *arguments, *constants)
+        formula, threads = regularizer.formula, self.kernels.THREADS
+        blocks = min(PENALTY_PARTS, -(-w.size // threads)) if is_sum(formula, "value") else min(1, w.size)
+        if dw is None:
+            dw, formula = w, formula.only("value")
+            text = _row_text(formula, ("dw", "w"))
+        else:
+            text = _row_text(formula, ("dw", "w"), root="dw", into="dw", adds=True)
+        rows = (dw.reshape(1, -1), w.reshape(1, -1))
+        numbers = _values(formula, regularizer.numbers)
+        self._launch(self._kernel("penalty", text), (blocks,), (threads,), values, *rows, w.size, numbers)
 
-    def adam_update(
-        self, params: Array, grads: Array, m: Array, v: Array, scalars: Any, beta_1: float, beta_2: float,
-        epsilon: float, step: int,
-    ) -> None:  # fmt: skip
-        """See `NumpyBackend.adam_update`. A GPU handles denormal numbers at full speed: nothing is flushed."""
-        constants = (params.size, 1.0 - beta_1, 1.0 - beta_2, float(epsilon))
-        scalars = self.on_device(scalars)
-        self._elementwise(self.kernels.adam, params.size, params, grads, m, v, scalars, *constants)
-
-    def sgd_update(
-        self, params: Array, grads: Array, momentum: Array | None, scalars: Any, factor: float, nesterov: bool
-    ) -> None:
-        """See `NumpyBackend.sgd_update`."""
-        arrays = (params, grads, self._flat(momentum), self.on_device(scalars))
-        constants = (params.size, momentum is not None, float(factor), bool(nesterov))
-        self._elementwise(self.kernels.sgd, params.size, *arrays, *constants)
-
-    def rmsprop_update(
-        self, params: Array, grads: Array, v: Array, momentum: Array | None, mean: Array | None, scalars: Any,
-        rho: float, factor: float, epsilon: float,
-    ) -> None:  # fmt: skip
-        """See `NumpyBackend.rmsprop_update`."""
-        arrays = (params, grads, v, self._flat(momentum), self._flat(mean), self.on_device(scalars))
-        flags = (momentum is not None, mean is not None)
-        constants = (1.0 - rho, float(factor), float(epsilon))
-        self._elementwise(self.kernels.rmsprop, params.size, *arrays, params.size, *flags, *constants)
+    def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
+        """See `DeviceBackend.update`. A GPU handles denormal numbers at full speed: nothing is flushed."""
+        formula = optimizer.formula
+        state = tuple(slots[name] for name in optimizer.slots)
+        kernel = self._kernel("update", _update_text(formula, optimizer.slots, optimizer.scalar_names))
+        arrays = (params, grads, state, self.on_device(scalars))
+        self._elementwise(kernel, params.size, *arrays, params.size, _values(formula, optimizer.numbers))

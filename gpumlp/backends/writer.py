@@ -12,6 +12,7 @@ writer's. What a text relies on otherwise stands in kernels/elementary.cuh or ke
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -210,11 +211,13 @@ def row_function(
     return _function(language, name, result, parameters, body, all_of)
 
 
+@functools.lru_cache(maxsize=512)
 def reads_columns(formula: Formula) -> bool:
     """Whether a lane reads what others write, if an array is written where it is read."""
     return any(n.op == "column" for n in order(formula.roots))
 
 
+@functools.lru_cache(maxsize=512)
 def is_sum(formula: Formula, name: str) -> bool:
     """Whether the root of that name is a sum over a row's elements: of parts of the row, it is the sum of its parts."""
 
