@@ -141,7 +141,7 @@ class Activation:
 
     def get_config(self) -> dict[str, Any]:
         """Return the constants by their Keras names."""
-        return dataclasses.asdict(self)
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
     @property
     def formula(self) -> formulas.ActivationFormula:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -240,3 +241,43 @@ def penalty_cases() -> Iterator[Case]:
 
 def all_cases() -> list[Case]:
     return [*activation_cases(), *loss_cases(), *metric_cases(), *update_cases(), *penalty_cases()]
+
+
+def by_operation(case: Case, inputs: Mapping[str, np.ndarray], on: Any) -> list[Any]:
+    """Return a formula's roots as a backend on a GPU computes them, by the operation that such a formula is for.
+
+    What an optimizer takes from step to step is the same for all elements: those of ``inputs`` are made so.
+    """
+    of, there = SimpleNamespace(formula=case.formula, numbers=case.numbers), {}
+    scalars = case.arguments[2 + len(case.formula.names[1:]) :] if "w" in case.arguments else ()
+    for name, values in inputs.items():
+        if name in scalars:
+            values[...] = values.flat[0]
+        there[name] = on.to_device(values)
+    if case.arrays == ("dp", "t", "p"):
+        values, dp = on.empty(ROWS, np.float32), on.empty((ROWS, WIDTH), np.float32)
+        weight = 0.75 * ROWS  # so that the factor is 0.75
+        on.loss_into(values, of, there["t"], there["p"], on.to_device(np.full(ROWS, weight, np.float32)), dp)
+        return [values[:, None] / weight, dp]
+    if case.arrays == ("t", "p"):
+        values = on.empty(ROWS * len(case.formula.names), np.float32)
+        on.metric_into(values, None, of, there["t"], there["p"], None)
+        return list(values.reshape(-1, ROWS, 1))
+    if case.arrays == ("dw", "w"):
+        parts, dw = on.zeros((ROWS, 4), np.float32), on.zeros((ROWS, WIDTH), np.float32)
+        for r in range(ROWS):
+            on.penalty_into(parts[r], of, there["w"][r], dw[r])
+        return [parts.sum(axis=1, keepdims=True), dw]
+    if scalars:
+        slots = {name: there[name].reshape(-1) for name in case.formula.names[1:]}
+        of.slots, of.scalar_names = tuple(slots), scalars
+        step = tuple(float(inputs[name].flat[0]) for name in scalars)
+        on.update(of, there["w"].reshape(-1), there["g"].reshape(-1), slots, 1, step)
+        return [there[name] for name in case.formula.names]
+    of.formula = SimpleNamespace(forward=case.formula, back=case.formula, rowwise=bool(case.arrays))
+    if case.formula.names == ("dz",):
+        on.activation_backward(of, there["dy"], there.get("y", there["dy"]), there.get("z"))
+        return [there["dy"]]
+    y = on.empty((ROWS, WIDTH), np.float32)
+    on.activation_forward(of, there["z"], y)
+    return [y]

@@ -210,50 +210,9 @@ def test_a_model_asks_for_them_by_name(monkeypatch):
 # ---- formulas, those that gpumlp does not have among them ------------------------------------------------------------
 
 
-def put(a):
-    array = NUMBA.empty(a.shape, np.float32)
-    array[...] = a
-    return array
-
-
-def by_operation(case, inputs, on):
-    """Return the roots of a formula as ``on`` computes them, whatever has the formula."""
-    there, formula = {name: put(a) for name, a in inputs.items()}, case.formula
-    of = SimpleNamespace(formula=formula, numbers=case.numbers)
-    if case.arrays == ("dp", "t", "p"):
-        values, dp, weight = NUMBA.empty(ROWS, np.float32), NUMBA.empty((ROWS, WIDTH), np.float32), 0.75 * ROWS
-        on.loss_into(values, of, there["t"], there["p"], put(np.full(ROWS, weight, np.float32)), dp)
-        return [values[:, None] / weight, dp]
-    if case.arrays == ("t", "p"):
-        values = NUMBA.empty(ROWS * len(formula.names), np.float32)
-        on.metric_into(values, None, of, there["t"], there["p"], None)
-        return list(values.reshape(-1, ROWS, 1))
-    if case.arrays == ("dw", "w"):
-        parts, dw = NUMBA.zeros((ROWS, 4), np.float32), NUMBA.zeros((ROWS, WIDTH), np.float32)
-        for r in range(ROWS):
-            on.penalty_into(parts[r], of, there["w"][r], dw[r])
-        return [parts.sum(axis=1, keepdims=True), dw]
-    if "w" in case.arguments:
-        slots = {name: there[name].reshape(-1) for name in formula.names[1:]}
-        of.slots, of.scalar_names = tuple(slots), case.arguments[2 + len(slots) :]
-        scalars = tuple(float(inputs[name].flat[0]) for name in of.scalar_names)
-        on.update(of, there["w"].reshape(-1), there["g"].reshape(-1), slots, 1, scalars)
-        return [there[name] for name in formula.names]
-    of.formula = SimpleNamespace(forward=formula, back=formula, rowwise=bool(case.arrays))
-    if formula.names == ("dz",):
-        on.activation_backward(of, there["dy"], there.get("y", there["dy"]), there.get("z"))
-        return [there["dy"]]
-    y = NUMBA.empty((ROWS, WIDTH), np.float32)
-    on.activation_forward(of, there["z"], y)
-    return [y]
-
-
 def far_off(case, on):
     inputs = case.inputs(np.random.default_rng(0))
-    for name in case.arguments[2:] if "w" in case.arguments else ():
-        if name not in case.formula.names:
-            inputs[name][...] = inputs[name].flat[0]  # a scalar of the step
-    truth, got = case.truth(inputs), by_operation(case, inputs, on)
+    got, truth = formula_cases.by_operation(case, inputs, on), case.truth(inputs)
     return any(not np.allclose(a, b, rtol=2e-5, atol=2e-5) for a, b in zip(got, truth, strict=True))
 
 
@@ -267,7 +226,7 @@ def test_every_formula(case):
 
 def test_formulas_of_one_text_have_one_kernel():
     on = backend()
-    z, y = put(np.ones((2, 3), np.float32)), NUMBA.empty((2, 3), np.float32)
+    z, y = NUMBA.to_device(np.ones((2, 3), np.float32)), NUMBA.empty((2, 3), np.float32)
     for slope in (0.1, 0.2, 0.3):
         on.activation_forward(activations.LeakyRelu(slope), z, y)
     assert len(on._made) == 1
@@ -280,8 +239,8 @@ def test_columns_are_read_before_they_are_written():
     case = next(c for c in FORMULAS if c.name == "centred")
     of = SimpleNamespace(formula=SimpleNamespace(forward=case.formula, rowwise=True), numbers={})
     z = case.inputs(np.random.default_rng(5))["z"]
-    y, eye = NUMBA.empty((ROWS, WIDTH), np.float32), put(np.eye(WIDTH, dtype=np.float32))
-    NUMBA.dense_forward(put(z), eye, None, of, y)
+    y, eye = NUMBA.empty((ROWS, WIDTH), np.float32), NUMBA.to_device(np.eye(WIDTH, dtype=np.float32))
+    NUMBA.dense_forward(NUMBA.to_device(z), eye, None, of, y)
     np.testing.assert_allclose(y, case.truth({"z": z})[0], rtol=1e-5, atol=1e-5)
 
 

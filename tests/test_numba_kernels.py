@@ -1,4 +1,4 @@
-"""The Numba kernels, run in numba-cuda's simulator: no GPU is needed, and no other test sees that it was chosen."""
+"""The Numba kernels, in numba-cuda's simulator and to PTX: in processes of their own, and no GPU is needed."""
 
 import importlib.util
 import os
@@ -25,6 +25,26 @@ def test_every_operation_in_the_simulator():
     done = subprocess.run([*command, checks], cwd=HERE.parent, env=environment, capture_output=True, text=True)
     if done.returncode:
         pytest.fail(done.stdout[-8000:] + done.stderr[-2000:], pytrace=False)
+
+
+def compiled(*change):
+    """Run numba_ptx.py; return how it ended, and what it said."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
+    command = [sys.executable, str(HERE / "numba_ptx.py"), *change]
+    done = subprocess.run(command, cwd=HERE.parent, env=environment, capture_output=True, text=True)
+    if done.returncode == 3:
+        pytest.skip(done.stdout.strip())
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_every_kernel_compiles_to_ptx_without_doubles():
+    code, said = compiled()
+    assert code == 0, said[-8000:]
+
+
+def test_a_double_shows():
+    code, said = compiled("ZERO, ONE = float32(0.0), float32(1.0)", "ZERO, ONE = float32(0.0), 1.0")
+    assert code == 1 and "loss of" in said, said[-8000:]
 
 
 @pytest.mark.parametrize("there", ["no Numba", "Numba alone"])
