@@ -10,6 +10,7 @@ from formula_cases import ROWS, WIDTH
 from host.runtime import HostKernelError, HostRuntime
 
 from gpumlp import formulas, kernel_sources, ops
+from gpumlp.backends import compiler
 from gpumlp.backends.writer import CPP, NUMBA, element_function, is_sum, reads_columns, row_function
 
 CASES = formula_cases.all_cases()
@@ -108,10 +109,13 @@ def probe(k, case, language):
     return f"{function}\n{head} {{ begin(); {body} }}\n"
 
 
+def source_of(cases, language=CPP):
+    return f"#define LANES {LANES}\n" + "\n".join(probe(k, case, language) for k, case in enumerate(cases))
+
+
 def compiled(cases, language=CPP, before="elementary.cuh"):
     """Return a function like `run_python` over C++ of all cases, compiled at once."""
-    source = f"#define LANES {LANES}\n" + kernel_sources.expanded(before)
-    source += "\n".join(probe(k, case, language) for k, case in enumerate(cases))
+    source = kernel_sources.expanded(before) + source_of(cases, language)
     runtime = HostRuntime(mutate=lambda file, old: source)
 
     def run(case, inputs):
@@ -177,6 +181,12 @@ def name_of(case):
 def test_python_text(case):
     inputs = inputs_of(case)
     assert error(case, inputs, run_python(case, inputs)) < 1, text(NUMBA, "f", case)
+
+
+def test_cpp_text_is_nvrtcs_too():
+    text = "#define THREADS 128\n" + kernel_sources.expanded("elementary.cuh") + source_of(CASES)
+    ptx = compiler.compile_text(text, "compute_90")[0].decode()
+    assert all(f"probe{k}" in ptx for k in range(len(CASES))) and ".f64" not in ptx, "nothing is double"
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
