@@ -81,9 +81,9 @@ DIFFERS = {
 }  # fmt: skip
 
 
-def known(case, what, of):
-    """Return where, by the list, gpumlp differs from Keras: at which numbers of ``of``."""
-    return np.isin(of, DIFFERS.get((what, case.id), ((), ""))[0])
+def known(case, what, among):
+    """Return where, by the list, gpumlp differs from Keras: at which of these numbers."""
+    return np.isin(among, DIFFERS.get((what, case.id), ((), ""))[0])
 
 
 def loose(case, what):
