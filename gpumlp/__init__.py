@@ -11,6 +11,7 @@ from gpumlp import (
     models,
     optimizers,
     regularizers,
+    saving,
     utils,
 )
 from gpumlp.ensemble import Ensemble
@@ -31,6 +32,7 @@ __all__ = [
     "models",
     "optimizers",
     "regularizers",
+    "saving",
     "utils",
 ]
 __version__ = "0.1.0.dev0"

@@ -28,6 +28,7 @@ FLOORS = [
         "kernel_sources",
         "errors",
         "schedules",
+        "saving",
         "attributes",
         "gate",
         "candidates",
