@@ -4,6 +4,7 @@ from gpumlp import (
     activations,
     callbacks,
     config,
+    constraints,
     initializers,
     layers,
     losses,
@@ -11,6 +12,7 @@ from gpumlp import (
     models,
     optimizers,
     regularizers,
+    saving,
     utils,
 )
 from gpumlp.ensemble import Ensemble
@@ -24,6 +26,7 @@ __all__ = [
     "activations",
     "callbacks",
     "config",
+    "constraints",
     "initializers",
     "layers",
     "losses",
@@ -31,6 +34,7 @@ __all__ = [
     "models",
     "optimizers",
     "regularizers",
+    "saving",
     "utils",
 ]
 __version__ = "0.1.0.dev0"

@@ -2,7 +2,8 @@
 
 Everything that shares an arena shares its gate: predictions and evaluations from several threads, beside training, on
 one model or on several that have a layer in common. It is held for a stretch of steps at most, and never while code of
-the user's runs: callbacks, schedules, generators.
+the user's runs: callbacks, schedules, generators. A constraint of the user's own is part of a step: it is called
+inside, and what it asks of the model is refused with words.
 
 What may wait for what, from the left to the right and never back:
 
@@ -39,7 +40,8 @@ Result = TypeVar("Result")
 PATIENCE = 0.2  # seconds that a caller who was the last one inside lets those who wait go first
 MOMENT = 5e-5
 BUSY = (
-    "The model is used in the middle of what it does for this same thread: by a signal's handler, or by a finalizer. "
+    "The model is used in the middle of what it does for this same thread: by a signal's handler, a finalizer, or a "
+    "constraint, which may use nothing but the weights that it is called with. "
     "Let the handler set a flag, and use the model where the program looks at the flag, such as in a callback; or use "
     "it in another thread."
 )

@@ -11,13 +11,13 @@ import functools
 import math
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from gpumlp import activations, config, initializers, random, regularizers
+from gpumlp import activations, config, constraints, initializers, random, regularizers
 from gpumlp.attributes import Attributes
 from gpumlp.gate import apart, hold, layout
 from gpumlp.naming import automatic, flag, neutral, number, unmasked
@@ -28,12 +28,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class WeightSpec:
-    """One weight array of a layer: its name, shape, initial values and penalty."""
+    """One weight array of a layer: its name, shape, initial values, penalty, and what it is made to be after a step."""
 
     name: str
     shape: Shape
-    initializer: initializers.Initializer
+    initializer: Callable[[Shape, Any], Any]
     regularizer: regularizers.L1L2 | None = None
+    constraint: Callable[[Any], Any] | None = None
 
 
 def whole_number(name: str, value: object, low: int = 1) -> int:
@@ -81,6 +82,10 @@ def _units(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"units must be a positive integer; got units={value!r}.")
     return int(value)
+
+
+def _initializer(value: object) -> Any:
+    return initializers.get("glorot_uniform" if value is None else value)  # as Keras has it, of a bias too
 
 
 def _rate(value: object) -> float:
@@ -154,8 +159,6 @@ class Layer(Attributes):
         "bias": "Use layer.set_weights([kernel, bias]).",
         "dtype": "The dtype is the model's: Sequential(layers, dtype=...).",
         "dtype_policy": "The dtype is the model's: Sequential(layers, dtype=...).",
-        "kernel_constraint": "Constraints are not there yet.",
-        "bias_constraint": "Constraints are not there yet.",
         "activity_regularizer": "Use kernel_regularizer or bias_regularizer.",
         "supports_masking": "There are no masks.",
         "stateful": "No layer has a state beside its weights.",
@@ -316,8 +319,9 @@ class Dense(Layer):
 
     checks: ClassVar = {
         **Layer.checks, "units": _units, "activation": activations.get, "use_bias": functools.partial(flag, "use_bias"),
-        "kernel_initializer": initializers.get, "bias_initializer": initializers.get,
+        "kernel_initializer": _initializer, "bias_initializer": _initializer,
         "kernel_regularizer": regularizers.get, "bias_regularizer": regularizers.get,
+        "kernel_constraint": constraints.get, "bias_constraint": constraints.get,
     }  # fmt: skip
 
     def __init__(
@@ -329,8 +333,12 @@ class Dense(Layer):
         bias_initializer: object = "zeros",
         kernel_regularizer: object = None,
         bias_regularizer: object = None,
+        activity_regularizer: object = None,
+        kernel_constraint: object = None,
+        bias_constraint: object = None,
         **kwargs: Any,
     ) -> None:
+        neutral("Dense", activity_regularizer=(activity_regularizer, None))
         self.units = units
         self.activation: Any = activation
         self.use_bias = use_bias
@@ -338,12 +346,20 @@ class Dense(Layer):
         self.bias_initializer: Any = bias_initializer
         self.kernel_regularizer: Any = kernel_regularizer
         self.bias_regularizer: Any = bias_regularizer
+        self.kernel_constraint: Any = kernel_constraint
+        self.bias_constraint: Any = bias_constraint
         super().__init__(**kwargs)
 
     def specs(self, shape: Shape) -> list[WeightSpec]:
-        kernel = WeightSpec("kernel", (shape[0], self.units), self.kernel_initializer, self.kernel_regularizer)
-        bias = WeightSpec("bias", (self.units,), self.bias_initializer, self.bias_regularizer)
-        return [kernel, bias] if self.use_bias else [kernel]
+        kernel = WeightSpec(
+            "kernel", (shape[0], self.units), self.kernel_initializer, self.kernel_regularizer, self.kernel_constraint
+        )
+        if not self.use_bias:
+            return [kernel]
+        return [
+            kernel,
+            WeightSpec("bias", (self.units,), self.bias_initializer, self.bias_regularizer, self.bias_constraint),
+        ]
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 1:

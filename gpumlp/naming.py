@@ -9,11 +9,15 @@ import re
 import sys
 from collections import Counter, deque
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 _taken: Counter[str] = Counter()
+# Classes and functions of a user's own by name: see `gpumlp.saving`, which fills both.
+registered: dict[str, Any] = {}
+scope: ContextVar[Mapping[str, Any]] = ContextVar("names that hold for a while", default={})  # noqa: B039
 
 
 def automatic(kind: type) -> str:
@@ -45,14 +49,24 @@ def _squashed(name: str) -> str:
     return name.replace("_", "").lower()
 
 
+def own(name: object) -> Any:
+    """Return the class or function that a user has given this name; None where nobody has."""
+    found = (names[name] for names in (scope.get(), registered) if isinstance(name, str) and name in names)
+    return next(found, None)
+
+
 def look_up(kind: str, name: str, known: Mapping[str, Any]) -> Any:
-    """Return ``known[name]``, in any case, with or without underscores: "MeanSquaredError" is "mean_squared_error".
+    """Return what a user has given the name, or else ``known[name]``.
+
+    That is in any case, with or without underscores: "MeanSquaredError" is "mean_squared_error".
 
     Raises
     ------
     ValueError
         If the name is unknown.
     """
+    if (found := own(name)) is not None:
+        return found
     if name in known:
         return known[name]
     for other, found in known.items():
@@ -61,8 +75,25 @@ def look_up(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     raise unknown_name(kind, name, known)
 
 
-def resolve(kind: str, identifier: object, known: Mapping[str, Any], base: type, note: str = "") -> Any:
+def _described(kind: str, description: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """Return the class, instance or function that a dict names, and the config beside it."""
+    name, config = description.get("class_name"), description.get("config") or {}
+    if name == "function":
+        name, config = config, {}
+    if not isinstance(name, str) or not isinstance(config, Mapping):
+        raise ValueError(
+            f"{kind}: a dict must have a name at 'class_name', and a dict at 'config'; got {description!r}."
+        )
+    found = own(description.get("registered_name"))
+    return (look_up(kind, name, known) if found is None else found), config
+
+
+def resolve(
+    kind: str, identifier: object, known: Mapping[str, Any], base: type, note: str = "", callables: bool = False
+) -> Any:
     """Return the instance of ``base`` meant by an instance, a class, a name, or a dict of class_name and config.
+
+    With ``callables`` also a user's function, or the instance of another class, that can be called.
 
     Raises
     ------
@@ -71,26 +102,24 @@ def resolve(kind: str, identifier: object, known: Mapping[str, Any], base: type,
     TypeError
         For anything else; the message ends with ``note``.
     """
-    if isinstance(identifier, base):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, base):
-        if identifier is not base or base in known.values():
-            return identifier()
+    found: Any = identifier
     config: Mapping[str, Any] = {}
-    name = identifier
     if isinstance(identifier, Mapping):
-        if not isinstance(name := identifier.get("class_name"), str):
-            raise ValueError(f"{kind}: a dict must have a name at 'class_name'; got {identifier!r}.")
-        config = identifier.get("config") or {}
-    if not isinstance(name, str):
-        raise TypeError(
-            f"{kind} must be a name ({', '.join(list(known)[:3])}, ...), or an object or class of "
-            f"{base.__module__}; got {identifier!r}.{note}"
-        )
-    found = look_up(kind, name, known)
-    if isinstance(found, base):
-        return type(found)(**config) if config else found
-    return found(**config)
+        found, config = _described(kind, identifier, known)
+    elif isinstance(identifier, str):
+        found = look_up(kind, identifier, known)
+    if isinstance(found, type):
+        abstract = found is base and base not in known.values()
+        if not abstract and (issubclass(found, base) or (callables and "__call__" in dir(found))):
+            found = found.from_config(config) if config and hasattr(found, "from_config") else found(**config)
+    elif config and isinstance(found, base):
+        found = type(found)(**config)
+    if isinstance(found, base) or (callables and callable(found) and not isinstance(found, type)):
+        return found
+    raise TypeError(
+        f"{kind} must be a name ({', '.join(list(known)[:3])}, ...), or an object or class of "
+        f"{base.__module__}{', or a function' if callables else ''}; got {found!r}.{note}"
+    )
 
 
 def number(name: str, value: object, low: float = -math.inf, high: float = math.inf, above: bool = False) -> float:

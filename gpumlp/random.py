@@ -5,11 +5,14 @@ A model that is one of several has a stream of its own, which is the current one
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
+
+from gpumlp.naming import automatic
 
 
 class Stream:
@@ -52,9 +55,41 @@ def seed(value: int) -> None:
     current().seed(value)
 
 
-def generator(own_seed: int | None = None) -> np.random.Generator:
-    """Return a fresh generator for ``own_seed``, or the current stream's for None."""
-    return current().generator() if own_seed is None else np.random.default_rng(own_seed)
+class SeedGenerator:
+    """Another seed at each call of `next`, the same ones from the same ``seed``; begun anywhere when that is None."""
+
+    def __init__(self, seed: int | None = None, name: str | None = None) -> None:
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+            raise ValueError(f"seed must be a whole number >= 0, or None; got {seed!r}.")
+        self.seed = None if seed is None else int(seed)
+        self.name = automatic(type(self)) if name is None else name
+        self._state = np.array([key() if seed is None else seed, 0], np.uint64)
+
+    def next(self, ordered: bool = True) -> np.ndarray:
+        """Return the next seed, two whole numbers; no seed comes twice, whether they are to be ``ordered`` or not."""
+        found = self._state.copy()
+        self._state[1] += 1
+        return found
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the constructor takes."""
+        return {"seed": self.seed, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> SeedGenerator:
+        """Return a new one, at its beginning."""
+        return cls(**config)
+
+
+def generator(own_seed: Any = None) -> np.random.Generator:
+    """Return a fresh generator for ``own_seed``, or the current stream's for None.
+
+    A seed is a whole number, or whatever has a method ``next`` that returns one or several: each generator has another.
+    """
+    if own_seed is None:
+        return current().generator()
+    words = own_seed.next() if hasattr(own_seed, "next") else own_seed
+    return np.random.default_rng([int(word) for word in np.ravel(words)] if np.ndim(words) else int(words))
 
 
 def key() -> int:

@@ -7,6 +7,14 @@ import random as python_random
 import numpy as np
 
 from gpumlp import config, random
+from gpumlp.saving import CustomObjectScope as CustomObjectScope
+from gpumlp.saving import custom_object_scope as custom_object_scope
+from gpumlp.saving import deserialize_keras_object as deserialize_keras_object
+from gpumlp.saving import get_custom_objects as get_custom_objects
+from gpumlp.saving import get_registered_name as get_registered_name
+from gpumlp.saving import get_registered_object as get_registered_object
+from gpumlp.saving import register_keras_serializable as register_keras_serializable
+from gpumlp.saving import serialize_keras_object as serialize_keras_object
 
 
 def set_random_seed(seed: int) -> None:

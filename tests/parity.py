@@ -25,13 +25,14 @@ from gpumlp import layers, losses, models, optimizers
 RTOL, ATOL = 2e-5, 2e-6
 
 
-def pair(hidden, outputs, last, activation="tanh", regularizer=None):
+def pair(hidden, outputs, last, activation="tanh", regularizer=None, constraint=None):
     """Return a Keras model and gpumlp's, with the same weights."""
     theirs = keras.Sequential([keras.Input((3,))])
     ours = models.Sequential([layers.Input((3,))])
+    how = {"activation": activation, "kernel_regularizer": regularizer, "kernel_constraint": constraint}
     for units in hidden:
-        theirs.add(keras.layers.Dense(units, activation=activation, kernel_regularizer=regularizer))
-        ours.add(layers.Dense(units, activation=activation, kernel_regularizer=regularizer))
+        theirs.add(keras.layers.Dense(units, **how, bias_constraint=constraint and "non_neg"))
+        ours.add(layers.Dense(units, **how, bias_constraint=constraint and "non_neg"))
     theirs.add(keras.layers.Dense(outputs, activation=last))
     ours.add(layers.Dense(outputs, activation=last))
     ours.set_weights([np.asarray(w) for w in theirs.get_weights()])
@@ -139,6 +140,11 @@ def main() -> int:
         "Adam decay": lambda o: o.Adam(weight_decay=0.01),
         "SGD, a schedule": lambda o: o.SGD(o.schedules.ExponentialDecay(0.05, 3, 0.8)),
         "Adam, a schedule in steps": lambda o: o.Adam(o.schedules.ExponentialDecay(0.01, 4, 0.5, staircase=True)),
+        "SGD, a cosine after a warmup": lambda o: o.SGD(o.schedules.CosineDecay(0.01, 12, 0.1, "", 0.05, 5)),
+        "SGD, cosines with restarts": lambda o: o.SGD(o.schedules.CosineDecayRestarts(0.05, 4, 1.5, 0.8)),
+        "Adam, a polynomial": lambda o: o.Adam(o.schedules.PolynomialDecay(0.01, 8, 0.001, 2.0, True)),
+        "Adam, pieces": lambda o: o.Adam(o.schedules.PiecewiseConstantDecay([5, 9], [0.01, 0.005, 0.001])),
+        "Adam, inverse time": lambda o: o.Adam(o.schedules.InverseTimeDecay(0.01, 4, 0.5)),
         "RMSprop": lambda o: o.RMSprop(),
         "RMSprop centred, momentum": lambda o: o.RMSprop(momentum=0.5, centered=True),
     }.items():
@@ -169,6 +175,8 @@ def main() -> int:
         class_weight={0: 1.0, 1: 2.5, 2: 0.5, 3: 1.0}, metrics=["accuracy"])  # fmt: skip
     run("l2", ([16, 16], 2, None, "tanh", "l2"), adam, mse, y)
     run("l1", ([16, 16], 2, None, "tanh", "l1"), adam, mse, y)
+    for constraint in ("max_norm", "unit_norm", "min_max_norm", "non_neg"):
+        run(f"constraint {constraint}", ([16, 16], 2, None, "tanh", None, constraint), adam, mse, y)
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed: gpumlp {gpumlp.__version__} against "
           f"Keras {keras.__version__} on JAX, rtol {RTOL}, atol {ATOL}")  # fmt: skip
     return max(0 if all(results) else 1, parity_signatures.main())

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 MODULES = (
-    "activations", "callbacks", "config", "initializers", "layers", "losses", "metrics", "models", "optimizers",
-    "optimizers.schedules", "regularizers", "utils",
+    "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics", "models",
+    "optimizers", "optimizers.schedules", "regularizers", "saving", "utils",
 )  # fmt: skip
 
 # What may differ, by name or by name and parameter, and why.

@@ -17,7 +17,7 @@ FLOORS = [
     {"engine"},
     {"backends", "devices"},
     {"layers", "metrics"},
-    {"losses", "optimizers", "initializers", "regularizers", "activations"},
+    {"losses", "optimizers", "initializers", "regularizers", "activations", "constraints"},
     {"ops", "formulas", "expressions", "tape"},
     {
         "naming",
@@ -28,6 +28,7 @@ FLOORS = [
         "kernel_sources",
         "errors",
         "schedules",
+        "saving",
         "attributes",
         "gate",
         "candidates",

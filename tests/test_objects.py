@@ -248,7 +248,7 @@ def test_an_unknown_name_has_its_near_matches_first(get, wrong, near):
 
 @pytest.mark.parametrize("get", [losses.get, activations.get, initializers.get, regularizers.get, metrics.get])
 def test_what_is_no_name_at_all_is_refused_in_words(get):
-    for wrong in (3, len, [1], object):
+    for wrong in (3, [1], object, *([] if get is initializers.get else [len])):
         with pytest.raises(TypeError, match="must be a name"):
             get(wrong)
     with pytest.raises(ValueError, match="'class_name'"):
@@ -291,7 +291,7 @@ def test_a_constant_lies_in_its_bounds():
     "make",
     [
         lambda: losses.BinaryCrossentropy(axis=1), lambda: losses.SparseCategoricalCrossentropy(False, -1),
-        lambda: initializers.GlorotUniform(1, (0,)), lambda: optimizers.Adam(0.1, 0.9, 0.99, 1e-7, True),
+        lambda: layers.Dense(2, activity_regularizer="l2"), lambda: optimizers.Adam(0.1, 0.9, 0.99, 1e-7, True),
         lambda: layers.Dropout(0.5, (1, 3)), lambda: layers.Flatten("channels_first"),
         lambda: layers.Input((3,), sparse=True),
     ],

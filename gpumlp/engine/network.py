@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
+from typing import Any
 
+from gpumlp import constraints
 from gpumlp.attributes import once, refuse_overrides
 from gpumlp.engine.operations import Operation, operation_of
 from gpumlp.layers import Layer, Shape, WeightSpec
@@ -37,9 +39,19 @@ class Network:
         """How many weights there are."""
         return sum(math.prod(spec.shape) for spec in self.weights)
 
+    @once
+    def constrained(self) -> list[tuple[int, Callable[[Any], Any]]]:
+        """The weights that a constraint holds after each step, by their places: those that train."""
+        trained = zip(self.weights, self.trainable, strict=True)
+        return [(i, spec.constraint) for i, (spec, trains) in enumerate(trained) if trains and spec.constraint]
+
     def beyond(self, kernels: Container[type[Operation]]) -> str:
-        """Return the names of its operations that are not among ``kernels``; nothing where all are."""
+        """Return the names of what is not among ``kernels``: operations, and constraints, of which no table has any.
+
+        Nothing where all are.
+        """
         names = [type(op).__name__.removesuffix("Op") for op in self.ops if type(op) not in kernels]
+        names += [constraints.name_of(constraint) for _, constraint in self.constrained]
         return ", ".join(dict.fromkeys(names))
 
 

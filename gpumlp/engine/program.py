@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from gpumlp import constraints
 from gpumlp.activations import linear
 from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
@@ -167,6 +168,8 @@ class LoopProgram:
                     self._update(optimizer, task.slots, step, tuple(scalars[k].tolist()))
                     optimizer.count(1)
                     self.arena.version += 1
+                    for j, constraint in self.network.constrained:  # a user's may raise: the step counts already
+                        constraints.apply(constraint, self.backend, self.arena.weights[j])
                 k += 1
         return logs
 

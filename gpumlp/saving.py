@@ -1,0 +1,193 @@
+"""Objects as config dicts with Keras's keys, and names for classes and functions of a user's own.
+
+    {"module": "keras.initializers", "class_name": "Constant", "config": {"value": 2.0}, "registered_name": None}
+
+gpumlp's own classes are written as Keras's namesakes, so that either library reads what the other has written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+
+from gpumlp import naming
+from gpumlp.attributes import Attributes
+
+PLACES = {"schedules": "optimizers.schedules"}  # where Keras has a module of gpumlp's, if not at the same name
+_names: dict[Any, str] = {}  # of what is registered
+_readers: dict[str, Callable[[Any], Any]] = {}  # by the name of a module of Keras's
+
+
+# ---- names of a user's own -------------------------------------------------------------------------------------------
+
+
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[Any], Any]:
+    """Return a decorator that has a class or function be known as "package>name" in config dicts.
+
+    ValueError for a class without `get_config`.
+    """
+
+    def register(thing: Any) -> Any:
+        if isinstance(thing, type) and not hasattr(thing, "get_config"):
+            raise ValueError(f"{thing.__name__} must have a method get_config: it says what an instance is made of.")
+        full = f"{package}>{thing.__name__ if name is None else name}"
+        naming.registered[full], _names[thing] = thing, full
+        return thing
+
+    return register
+
+
+@contextmanager
+def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[None]:
+    """Have names mean classes and functions of a user's own, wherever names and config dicts are taken."""
+    before = naming.scope.set({**naming.scope.get(), **(custom_objects or {})})
+    try:
+        yield
+    finally:
+        naming.scope.reset(before)
+
+
+CustomObjectScope = custom_object_scope
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """Return what is registered, by name: the dict itself."""
+    return naming.registered
+
+
+def get_registered_name(obj: Any) -> str:
+    """Return the name that a class or function is registered by, or else its own."""
+    name: str = _names.get(obj) or obj.__name__
+    return name
+
+
+def get_registered_object(
+    name: str, custom_objects: Mapping[str, Any] | None = None, module_objects: Mapping[str, Any] | None = None
+) -> Any:
+    """Return what is registered by a name, or has it in one of the mappings; None where nothing has."""
+    given = (names[name] for names in (custom_objects, module_objects) if names and name in names)
+    return next(given, None) if (found := naming.own(name)) is None else found
+
+
+# ---- config dicts ----------------------------------------------------------------------------------------------------
+
+
+def serialize_keras_object(obj: Any) -> Any:
+    """Return ``obj`` as what JSON can hold: itself, or dicts as above; TypeError where there is no way."""
+    if obj is None or isinstance(obj, (str, int, float)):
+        return obj
+    if isinstance(obj, np.generic) or (isinstance(obj, np.ndarray) and not obj.ndim):
+        return obj.item()
+    if isinstance(obj, np.ndarray):
+        return {"class_name": "__numpy__", "config": {"value": obj.tolist(), "dtype": obj.dtype.name}}
+    if isinstance(obj, (list, tuple)):
+        return type(obj)(map(serialize_keras_object, obj))
+    if isinstance(obj, Mapping):
+        return {key: serialize_keras_object(value) for key, value in obj.items()}
+    if hasattr(obj, "get_config") and not isinstance(obj, type):
+        kind = type(obj)
+        config = serialize_keras_object(obj.get_config())
+        return {"module": _module(kind), "class_name": kind.__name__, "config": config, "registered_name": _own(kind)}
+    name = getattr(obj, "__name__", "<lambda>")
+    if not callable(obj) or isinstance(obj, type) or name == "<lambda>":
+        raise TypeError(f"A config holds numbers, arrays, named functions, and objects with get_config; got {obj!r}.")
+    name = get_registered_name(obj)
+    return {"module": obj.__module__, "class_name": "function", "config": name, "registered_name": name}
+
+
+def _module(kind: type) -> str | None:
+    root, _, rest = kind.__module__.partition(".")
+    if root == "keras":  # an object of Keras's own in one of ours, such as a SeedGenerator
+        return "keras." + rest.split(".")[1]
+    return f"keras.{PLACES.get(rest, rest)}" if root == "gpumlp" else None if root == "__main__" else kind.__module__
+
+
+def _own(kind: type) -> str | None:
+    return None if kind.__module__.split(".")[0] in ("gpumlp", "keras") else get_registered_name(kind)
+
+
+def read_by(module: str, get: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return the ``deserialize`` of a module that Keras has by this name: ``get`` with names of a user's own.
+
+    From now on `deserialize_keras_object` has ``get`` make what is of that module.
+    """
+
+    def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """Return the object that a config dict, or a name, describes; ``custom_objects`` are a user's own by name."""
+        with custom_object_scope(custom_objects):
+            return get(config)
+
+    _readers[module] = get
+    return deserialize
+
+
+def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """Return what `serialize_keras_object` has made ``config`` of; ``custom_objects`` are a user's own by name.
+
+    ValueError for what is of no module that is known, and has no name that was registered: no other code is loaded.
+    """
+    with custom_object_scope(custom_objects):
+        return _read(config)
+
+
+def _read(config: Any) -> Any:
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_read, config))
+    if not isinstance(config, Mapping):
+        return config
+    name, inner = config.get("class_name"), config.get("config") or {}
+    if name is None or "config" not in config:
+        return {key: _read(value) for key, value in config.items()}
+    if name in ("__numpy__", "__tensor__"):
+        return np.array(inner["value"], inner["dtype"])
+    title = inner if name == "function" else name
+    for given in (config.get("registered_name"), title):
+        if (found := naming.own(given)) is not None:
+            return found if name == "function" else found.from_config(inner)
+    if (get := _readers.get(str(config.get("module")))) is not None:
+        return get(config)
+    raise ValueError(
+        f"{title!r} of module {config.get('module')!r} is not known. Register it with register_keras_serializable, or "
+        f"give it in custom_objects. Modules that are known: {', '.join(sorted(_readers))}."
+    )
+
+
+class Configured(Attributes):
+    """Base of what its config says all of: the values by which its constructor is called, attributes of these names."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the constructor takes, as JSON can hold it."""
+        code = getattr(type(self).__init__, "__code__", None)
+        names = () if code is None else code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+        if missing := [name for name in names if not hasattr(self, name)]:
+            raise NotImplementedError(
+                f"{type(self).__name__} needs a get_config of its own: its constructor takes {missing[0]!r}, which is "
+                "no attribute of it."
+            )
+        return {name: serialize_keras_object(getattr(self, name)) for name in names}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return a new object, as `get_config` has described one."""
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return False
+        mine, others = vars(self), vars(other)
+        return mine.keys() == others.keys() and all(_same(value, others[name]) for name, value in mine.items())
+
+    def __hash__(self) -> int:
+        return hash(type(self))  # values may be arrays, or change
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is other or type(one) is not type(other):
+        return one is other
+    return np.array_equal(one, other) if isinstance(one, np.ndarray) else bool(one == other)

@@ -1,0 +1,350 @@
+"""gpumlp against numbers that Keras computed once, in float64 (``tests/golden``): no Keras is needed here.
+
+What gpumlp does not have yet is skipped, with its name; what it has is compared. Left out of slopes are ties, where
+JAX shares a gradient among those that are equal, and, but for activations, all kinks; of everything what is NaN in
+Keras by accident. NaN gives NaN, which Keras does not always hold to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import golden
+import numpy as np
+import parity_signatures
+import pytest
+
+import gpumlp
+from gpumlp.backends.numpy_backend import NumpyBackend, Scratch
+
+MODULES = ("activations", "losses", "metrics", "optimizers", "initializers", "regularizers")
+
+
+def every(kind):
+    """Parametrize a test by all cases of a kind."""
+    found = golden.cases(kind)
+    return pytest.mark.parametrize("case", found, ids=[c.id for c in found])
+
+
+def of(module):
+    """Return a module of gpumlp; skip where there is none."""
+    found = gpumlp
+    for part in module.split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            pytest.skip(f"gpumlp has no {module} yet")
+    return found
+
+
+def found(module, name):
+    """Return what has a name in a module of gpumlp; skip where there is nothing."""
+    thing = getattr(of(module), name, None)
+    if thing is None:
+        pytest.skip(f"gpumlp has no {module}.{name} yet")
+    return thing
+
+
+def made(module, name, config):
+    """Return an object with a configuration of Keras's; skip where the class or an argument is not there yet."""
+    kind = found(module, name)
+    kind = kind if isinstance(kind, type) else type(kind)
+    unknown = [k for k in config if k not in inspect.signature(kind).parameters]
+    if unknown:
+        pytest.skip(f"gpumlp has no {', '.join(unknown)} in {module}.{name} yet")
+    try:
+        return kind(**config)
+    except NotImplementedError as error:
+        pytest.skip(f"gpumlp has not yet: {error}")
+
+
+def agree(what, ours, theirs, rtol=golden.RTOL, atol=golden.ATOL, keep=True):
+    """Fail where the numbers that are kept differ."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    if keep is not True and ours.shape == theirs.shape:
+        ours, theirs = np.where(keep, ours, 0.0), np.where(keep, theirs, 0.0)
+    assert not (text := golden.difference(ours, theirs, rtol, atol)), f"{what}: {text}"
+
+
+# Where gpumlp is not Keras: by what is compared and a case's name and configuration, at which inputs, and why.
+AT_ZERO = "which slope holds at the kink is the engine's convention: JAX takes the right one, TensorFlow the left one"
+LARGEST = "infinite logits are the largest numbers, so that losses with them are finite"
+DIFFERS = {
+    ("values", "relu(negative_slope=0.2,max_value=3.0,threshold=-0.5)-line"): (
+        (-0.25, -1e-8, -1e-300), "Keras cuts off at 0 from below where there is a max_value, above the threshold too"
+    ),
+    **{
+        ("slopes", f"leaky_relu({config})-line"): ((0.0,), AT_ZERO)
+        for config in ("", "negative_slope=0.0", "negative_slope=0.3")
+    },
+    ("values", "BinaryCrossentropy(from_logits=True,label_smoothing=0.1)-t_bits_far"): ((3,), LARGEST),
+}  # fmt: skip
+
+
+def known(case, what, among):
+    """Return where, by the list, gpumlp differs from Keras: at which of these numbers."""
+    return np.isin(among, DIFFERS.get((what, case.id), ((), ""))[0])
+
+
+def loose(case, what):
+    """Return the absolute tolerance of an activation: far below what training sees, so that small values must be right.
+
+    Keras's gelu has 1 + erf and 1 + tanh, which cancel for negative numbers; gpumlp has tanh's slope from its value.
+    """
+    return 4e-15 if case.name == "gelu" or (case.name, what) == ("tanh", "slopes") else 1e-300
+
+
+# ---- the reader ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ours", "differs"),
+    [
+        ([1.0, np.nan, np.inf, -0.0], False),
+        ([1.0 + 1e-11, np.nan, np.inf, 0.0], True),
+        ([1.0, 0.0, np.inf, 0.0], True),
+        ([1.0, np.nan, -np.inf, 0.0], True),
+        ([1.0, np.nan, 1e300, 0.0], True),
+        ([1.0, np.nan, np.inf, np.nan], True),
+        ([1.0, np.nan, np.inf, 1e-14], True),
+        ([1.0, np.nan, np.inf], True),
+    ],
+)
+def test_a_difference_shows(ours, differs):
+    assert bool(golden.difference(ours, [1.0, np.nan, np.inf, 0.0])) is differs
+
+
+@pytest.mark.parametrize("kind", [*MODULES, "constraints", "api"])
+def test_names_of_cases_are_their_own(kind):
+    ids = [(c.id, str(c.names)) for c in golden.cases(kind)]
+    assert len(set(ids)) == len(ids) > 0
+
+
+@pytest.mark.parametrize("kind", ["activations", "losses", "metrics", "optimizers", "initializers", "regularizers"])
+def test_what_gpumlp_has_has_cases(kind):
+    theirs = {name.replace("_", "").lower() for name in (c.name for c in golden.cases(kind))}
+    known = {k if isinstance(k, type) else type(k) for k in of(kind).KNOWN.values() if k is not None}
+    assert {kind.__name__.lower() for kind in known} <= theirs
+
+
+# ---- activations -----------------------------------------------------------------------------------------------------
+
+
+@every("activations")
+def test_activation_values(case):
+    function = found("activations", case.name)
+    config = {k: tuple(v) if isinstance(v, list) else v for k, v in case.config.items()}
+    unknown = [k for k in config if k not in inspect.signature(function.__call__).parameters]
+    if unknown:
+        pytest.skip(f"gpumlp has no {', '.join(unknown)} in activations.{case.name} yet")
+    x, y = case.inputs["x"], case.expected["y"]
+    ours, keep = function(x, **config), True
+    if y.shape == x.shape:
+        keep = case.keep(x.shape, "accident", "nan")
+        assert np.isnan(ours[np.isnan(x)]).all()
+    if (apart := known(case, "values", x)).any():
+        assert (np.asarray(ours) != y)[apart].all(), "no longer differs: take it off the list"
+        keep &= ~apart
+    agree("values", ours, y, atol=loose(case, "values"), keep=keep)
+
+
+@every("activations")
+def test_activation_slopes(case):
+    activation = made("activations", case.name, case.config)
+    z = case.inputs["x"]
+    rows = z.reshape(-1, z.shape[-1]).copy()
+    y, dz = np.empty_like(rows), case.inputs["c"].reshape(rows.shape).copy()
+    with np.errstate(all="ignore"):
+        activation.forward(np, rows.copy(), y, Scratch())
+        activation.backward(np, dz, y, rows, Scratch())
+    dz, keep = dz.reshape(z.shape), case.keep(z.shape, "tie", "accident", "nan")
+    assert np.isnan(dz[np.isnan(z)]).all() or case.name == "linear"
+    dx = case.expected["dx"]
+    if (apart := known(case, "slopes", z)).any():
+        assert (dz != dx)[apart].all(), "no longer differs: take it off the list"
+        keep &= ~apart
+    agree("slopes", dz, dx, atol=loose(case, "slopes"), keep=keep)
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------------
+
+
+@every("losses")
+def test_loss_values(case):
+    made("losses", case.name, case.config)
+    t, p, w = (case.inputs.get(k) for k in ("t", "p", "w"))
+
+    def value(reduction, w=None):
+        return made("losses", case.name, case.config | {"reduction": reduction})(t, p, sample_weight=w)
+
+    keep = case.keep(case.expected["values"].shape, "accident_values")
+    ours, theirs = value("none"), case.expected["values"]
+    if (apart := known(case, "values", np.arange(theirs.size).reshape(theirs.shape))).any():
+        assert (ours != theirs)[apart].all(), "no longer differs: take it off the list"
+        keep &= ~apart
+    agree("values", ours, theirs, keep=keep)
+    for key, weights in (("reduced", None), ("weighted", w)):
+        for reduction, expected in case.expected.get(key, {}).items():
+            agree(f"{key}, {reduction}", value(reduction, weights), expected)
+
+
+@every("losses")
+def test_loss_slopes(case):
+    loss = made("losses", case.name, case.config)
+    t, p, w = (case.inputs.get(k) for k in ("t", "p", "w"))
+    if p.ndim != 2:
+        pytest.skip("slopes are those of rows")
+    t, dp = t.reshape(len(p), -1), np.empty_like(p)
+    keep = case.keep(p.shape, "kink", "tie", "accident", "nan")
+    with np.errstate(all="ignore"):
+        loss.per_sample(np, t, p, dp, np.empty(len(p)), Scratch())
+        agree("slopes", dp, case.expected["dp"], keep=keep)
+        if w is not None:
+            loss.batch(np, t, p, w, dp, Scratch())
+            agree("weighted slopes", dp, case.expected["dp_weighted"], keep=keep)
+
+
+# ---- metrics ---------------------------------------------------------------------------------------------------------
+
+
+@every("metrics")
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_metrics(case, weighted):
+    metric = made("metrics", case.name, case.config)
+    metric, total, count = dataclasses.replace(metric, weighted=weighted), 0.0, 0.0
+    expected = case.expected["weighted" if weighted else "plain"]
+    for i, ((t, p), w) in enumerate(zip(case.inputs["batches"], case.inputs["weights"], strict=True)):
+        part = metric.update(np, t.reshape(len(t), -1), p.copy(), w if weighted else None, Scratch())
+        total, count = total + part[0], count + part[1]
+        agree(f"after update {i + 1}", total / count, expected[i], rtol=case.expected.get("rtol", golden.RTOL))
+
+
+# ---- optimizers ------------------------------------------------------------------------------------------------------
+
+SLOTS = {"m": "momentum", "v": "velocity", "momentum": "momentum", "mean": "average_gradient"}  # gpumlp's, Keras's
+
+
+@every("optimizers")
+def test_optimizers(case):
+    config = dict(case.config)
+    if isinstance(rate := config.get("learning_rate"), dict):
+        config["learning_rate"] = found("optimizers.schedules", rate["class_name"])(**rate["config"])
+    optimizer = made("optimizers", case.name, config)
+
+    def flat(arrays):
+        return np.concatenate([a.reshape(-1) for a in arrays])
+
+    backend, params = NumpyBackend(), flat(case.inputs["weights"])
+    slots = {name: np.zeros_like(params) for name in optimizer.slots}
+    for i, (grads, expected) in enumerate(zip(case.inputs["grads"], case.expected["steps"], strict=True)):
+        optimizer.update(backend, params, flat(grads), slots, i + 1)
+        agree(f"weights after step {i + 1}", params, flat(expected))
+    for name, slot in slots.items():
+        expected = flat([case.expected["slots"][f"{v}_{SLOTS[name]}"] for v in ("kernel", "bias")])
+        agree(f"slot {name}", slot, expected)
+
+
+# ---- initializers, regularizers, constraints -------------------------------------------------------------------------
+
+
+@every("initializers")
+def test_initializers(case):
+    initializer, shape = made("initializers", case.name, case.config), tuple(case.inputs["shape"])
+    expected = case.expected
+    if "values" in expected:
+        agree("values", initializer(shape, "float64"), expected["values"])
+        return
+    if "gram" in expected:
+        values = initializer(shape, "float64").reshape(-1, shape[-1])
+        tall = values.shape[0] >= values.shape[1]
+        agree("gram", values.T @ values if tall else values @ values.T, expected["gram"], atol=1e-6)
+        return
+    if len(shape) > 2:
+        pytest.skip("gpumlp has no kernels of more than two axes yet")
+    # what it draws is seen in many: within four standard errors of the moments, and inside the bounds
+    many = np.concatenate([initializer(shape, "float64").reshape(-1) for _ in range(20_000 // int(np.prod(shape)) + 1)])
+    if expected["distribution"] == "uniform":
+        low, high = expected["minval"], expected["maxval"]
+        mean, std, bounds = (low + high) / 2, (high - low) / 12**0.5, (low, high)
+    else:
+        mean, std = expected["mean"], expected["stddev"]
+        bounds = (mean - 2 * std, mean + 2 * std) if expected["distribution"] == "truncated_normal" else (-9e9, 9e9)
+        std *= 0.87962566103423978 if expected["distribution"] == "truncated_normal" else 1.0
+    assert bounds[0] <= many.min() and many.max() <= bounds[1]
+    if bounds[1] < 1e9:
+        assert np.ptp(many) > 0.99 * (bounds[1] - bounds[0]) * (1 if expected["distribution"] == "uniform" else 0.97)
+    assert abs(many.mean() - mean) < 5 * std / many.size**0.5
+    assert abs(many.std() / std - 1) < 5 * 0.75 / many.size**0.5
+
+
+@every("regularizers")
+def test_regularizers(case):
+    regularizer, w = made("regularizers", case.name, case.config), case.inputs["w"]
+    dw = np.zeros_like(w)
+    agree("penalty", regularizer.penalty(np, w, dw, Scratch()), case.expected["penalty"])
+    agree("slopes", dw, case.expected["dw"], keep=case.keep(w.shape, "kink", "tie"))
+
+
+@every("constraints")
+def test_constraints(case):
+    agree("weights", made("constraints", case.name, case.config)(case.inputs["w"]), case.expected["w"])
+
+
+# ---- the API ---------------------------------------------------------------------------------------------------------
+
+
+def plain(name):
+    return name.replace("_", "").lower()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "means"), [(m, n, c) for m in MODULES for n, c in golden.aliases(m).items() if c is not None]
+)
+def test_aliases(module, name, means):
+    if "(wants" in means:
+        pytest.skip("a name alone makes none")
+    try:
+        thing = of(module).get(name)
+    except ValueError as error:
+        if "depends on a model" in str(error):
+            pytest.skip(f"{name!r} is what a model makes of it, as in Keras's compile; Keras's get makes {means} of it")
+        if not str(error).startswith("Unknown"):
+            raise
+        pytest.skip(f"gpumlp.{module}.get does not know {name!r} yet")
+    assert plain(type(thing).__name__) == plain(means)
+
+
+API = [c for c in golden.cases("api") if c.name != "get"]
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in API if "config" in c.expected], ids=lambda c: f"{c.inputs['module']}.{c.name}"
+)
+def test_configs(case):
+    thing = made(case.inputs["module"], case.name, case.config)
+    if case.name in ("Loss", "Optimizer"):
+        pytest.skip("a base, of which people make none of their own yet")
+    if not hasattr(thing, "get_config"):
+        pytest.skip(f"gpumlp has no get_config in {case.inputs['module']}.{case.name} yet")
+    ours, theirs = thing.get_config(), case.expected["config"]
+    shared = ours.keys() & theirs.keys() - {"name"}  # a name has a number, or is a class's own
+    assert {k: ours[k] for k in shared} == {k: theirs[k] for k in shared}
+    if missing := theirs.keys() - ours.keys():
+        pytest.skip(f"gpumlp has no {', '.join(sorted(missing))} in the config of {case.name} yet")
+
+
+@pytest.mark.parametrize("case", API, ids=lambda c: f"{c.inputs['module']}.{c.name}")
+def test_signatures(case):
+    module = case.inputs["module"]
+    thing, why = found(module, case.name), parity_signatures.WHY
+    if f"{module}.{case.name}" in why:
+        pytest.skip(why[f"{module}.{case.name}"])
+    if not inspect.isclass(thing) and case.expected["is_class"]:
+        pytest.skip(f"gpumlp's {case.name} is no class")
+    ours = parity_signatures.positional(parity_signatures.parameters(thing))
+    theirs = [p for p in case.expected["signature"] if p[1] == ""]
+    names = [p.name for p in ours]
+    assert names == [p[0] for p in theirs][: len(names)]
+    for mine, other in zip(ours, theirs, strict=False):
+        if f"{module}.{case.name}({mine.name})" not in why and len(other) == 3 and mine.default is not mine.empty:
+            assert mine.default == other[2], mine.name
