@@ -1,6 +1,7 @@
 """The source text that formulas become, executed: C++ on the host, and Python as it is; against float64."""
 
 import dataclasses
+import functools
 import itertools
 
 import formula_cases
@@ -10,11 +11,10 @@ from formula_cases import ROWS, WIDTH
 from host.runtime import HostKernelError, HostRuntime
 
 from gpumlp import formulas, kernel_sources, ops
-from gpumlp.backends import compiler
 from gpumlp.backends.writer import CPP, NUMBA, element_function, is_sum, reads_columns, row_function
 
 CASES = formula_cases.all_cases()
-LANES = 4  # ROWS leave one of a block's groups without a row, and WIDTH some lanes without a second element
+THREADS, LANES = 32, 4  # ROWS leave some groups without a row, and WIDTH some lanes without a second element
 
 
 def text(language, name, case):
@@ -113,10 +113,10 @@ def source_of(cases, language=CPP):
     return f"#define LANES {LANES}\n" + "\n".join(probe(k, case, language) for k, case in enumerate(cases))
 
 
-def compiled(cases, language=CPP, before="elementary.cuh"):
+def compiled(cases, language=CPP, before="elementary.cuh", runtime=HostRuntime):
     """Return a function like `run_python` over C++ of all cases, compiled at once."""
-    source = kernel_sources.expanded(before) + source_of(cases, language)
-    runtime = HostRuntime(mutate=lambda file, old: source)
+    source = f"#define THREADS {THREADS}\n{kernel_sources.expanded(before)}{source_of(cases, language)}"
+    runtime = runtime(mutate=lambda file, old: source)
 
     def run(case, inputs):
         k = next(i for i, c in enumerate(cases) if c.name == case.name)
@@ -124,7 +124,7 @@ def compiled(cases, language=CPP, before="elementary.cuh"):
         there = {n: to_device(a) for n, a in inputs.items()}
         for n, a in inputs.items():
             there[n][...] = a
-        names, launch = case.formula.names, {"THREADS": 16}
+        names, launch = case.formula.names, {"THREADS": THREADS}
         if not case.arrays:
             out = runtime.empty((len(names), ROWS, WIDTH), np.float32)
             arguments = (out, *(there.get(a, none) for a in case.arguments), out[0].size, *map(float, case.constants))
@@ -135,7 +135,7 @@ def compiled(cases, language=CPP, before="elementary.cuh"):
             found[root] = there[a] = runtime.zeros((ROWS, WIDTH), np.float32)
         arrays = [there.get(a, none) for a in case.arrays]
         sizes = [a.shape[1] for a in arrays]
-        blocks = -(-ROWS // (16 // LANES))
+        blocks = -(-ROWS // (THREADS // LANES))
         arguments = (out, *arrays, ROWS, WIDTH, *sizes, *map(float, case.constants))
         runtime.launch("take.cu", f"probe{k}", launch, (blocks, 1), arguments)
         returned = iter(out)
@@ -183,10 +183,14 @@ def test_python_text(case):
     assert error(case, inputs, run_python(case, inputs)) < 1, text(NUMBA, "f", case)
 
 
-def test_cpp_text_is_nvrtcs_too():
-    text = "#define THREADS 128\n" + kernel_sources.expanded("elementary.cuh") + source_of(CASES)
-    ptx = compiler.compile_text(text, "compute_90")[0].decode()
+def test_cpp_text_by_what_nvrtc_makes_of_it():
+    from ptx.runtime import PtxRuntime, nvrtcs
+
+    text = f"#define THREADS {THREADS}\n{kernel_sources.expanded('elementary.cuh')}{source_of(CASES)}"
+    ptx = nvrtcs.get().compile(text, "sm_90", ptx=True)[0].decode()
     assert all(f"probe{k}" in ptx for k in range(len(CASES))) and ".f64" not in ptx, "nothing is double"
+    run = compiled(CASES, runtime=functools.partial(PtxRuntime, version=nvrtcs.NEWEST))
+    assert [case.name for case in CASES for i in [inputs_of(case)] if error(case, i, run(case, i)) > 1] == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
@@ -226,7 +230,7 @@ def bits_differ(language):
             there.append(runtime.empty((ROWS, WIDTH), np.float32))
             there[-1][...] = inputs[name]
         launch = (out, *there, out[0].size, *map(float, case.constants))
-        runtime.launch("take.cu", "hand", {"THREADS": 16}, (3, 1), launch)
+        runtime.launch("take.cu", "hand", {"THREADS": THREADS}, (3, 1), launch)
         if not np.array_equal(np.array(out), np.array(got)):
             differ.append(case.name)
     return differ
