@@ -9,6 +9,7 @@ import itertools
 import os
 import random
 import threading
+import traceback
 from types import SimpleNamespace
 
 import formula_cases
@@ -232,6 +233,17 @@ def test_formulas_of_one_text_have_one_kernel():
     assert len(on._made) == 1
     on.activation_forward(activations.elu, z, y)
     assert len(on._made) == 2
+
+
+def test_an_error_shows_the_line_of_the_formula():
+    def broken(v):
+        raise ArithmeticError("no tanh today")
+
+    on = backend()
+    on.kernels.tanh = broken
+    with pytest.raises(KernelError, match="no tanh today") as caught:
+        on.activation_forward(activations.tanh, NUMBA.zeros((2, 3), np.float32), NUMBA.zeros((2, 3), np.float32))
+    assert "    return tanh(z_)\n" in "".join(traceback.format_exception(caught.value))
 
 
 def test_columns_are_read_before_they_are_written():
