@@ -81,20 +81,6 @@ class Updates(Protocol):
         self, optimizer: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
     ) -> None: ...
 
-    def adam_update(
-        self, params: Array, grads: Array, m: Array, v: Array, scalars: Any, beta_1: float, beta_2: float,
-        epsilon: float, step: int,
-    ) -> None: ...  # fmt: skip
-
-    def sgd_update(
-        self, params: Array, grads: Array, momentum: Array | None, scalars: Any, factor: float, nesterov: bool
-    ) -> None: ...
-
-    def rmsprop_update(
-        self, params: Array, grads: Array, v: Array, momentum: Array | None, mean: Array | None, scalars: Any,
-        rho: float, factor: float, epsilon: float,
-    ) -> None: ...  # fmt: skip
-
 
 class Layout(Protocol):
     """Where the weights stand that an optimizer has state for: see `gpumlp.engine.arena.Stretches`."""
@@ -143,6 +129,7 @@ class Optimizer(Attributes):
     }
     checks: ClassVar = {"weight_decay": _decay}
     slots: tuple[str, ...] = ()  # the state arrays kept beside the parameters, all starting at zero
+    flushed: ClassVar[tuple[str, ...]] = ()  # those whose smallest numbers may be zero, as they count in sums alone
 
     def __init__(self, learning_rate: LearningRate, weight_decay: float | None = None, name: str | None = None) -> None:
         self.name = automatic(type(self)) if name is None else str(name)
@@ -270,7 +257,7 @@ class Optimizer(Attributes):
         backend.update(self, params, grads, slots, step, self.scalars(step) if scalars is None else scalars)
 
     def apply(
-        self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
     ) -> None:
         raise NotImplementedError
 
@@ -338,7 +325,7 @@ class SGD(Optimizer):
         return {"factor": self.momentum, "nesterov": self.nesterov} if self.momentum else {}
 
     def apply(
-        self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
     ) -> None:
         backend.sgd_update(params, grads, slots.get("momentum"), scalars, self.momentum, nesterov=self.nesterov)
 
@@ -352,6 +339,7 @@ class Adam(Optimizer):
     }  # fmt: skip
     unread: ClassVar = {**Optimizer.unread, "eps": "Use epsilon."}
     slots = ("m", "v")
+    flushed = ("m",)
 
     def __init__(
         self,
@@ -380,7 +368,7 @@ class Adam(Optimizer):
         return self._learning_rate_of(step) * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
 
     def apply(
-        self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
     ) -> None:
         m, v = slots["m"], slots["v"]
         backend.adam_update(params, grads, m, v, scalars, self.beta_1, self.beta_2, self.epsilon, step)
@@ -441,7 +429,7 @@ class RMSprop(Optimizer):
         return {"keep": 1.0 - self.rho, "factor": self.momentum, "epsilon": self.epsilon}
 
     def apply(
-        self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
     ) -> None:
         backend.rmsprop_update(
             params, grads, slots["v"], slots.get("momentum"), slots.get("mean"),
