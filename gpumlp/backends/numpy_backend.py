@@ -243,8 +243,9 @@ class NumpyBackend:
         numbers = optimizer.numbers | dict(zip(optimizer.scalar_names, scalars, strict=True))
         ones = tuple(name for name in optimizer.scalar_names if numbers[name] == 1.0)  # no pass for a decay of 1
         arrays = {"w": params, "g": grads, **slots}
-        for start in range(0, params.size, STRETCH):
-            part = slice(start, start + STRETCH)
+        stretch = STRETCH if slots else params.size  # two passes over w and g are no quicker in stretches
+        for start in range(0, params.size, stretch):
+            part = slice(start, start + stretch)
             own = {name: array[part] for name, array in arrays.items()}
             self._calls(formula, own["w"], (), ("g",), ones)(**own, **numbers)
             if step % FLUSH_EVERY == 0:
