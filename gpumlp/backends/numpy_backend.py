@@ -243,7 +243,7 @@ class NumpyBackend:
         numbers = optimizer.numbers | dict(zip(optimizer.scalar_names, scalars, strict=True))
         ones = tuple(name for name in optimizer.scalar_names if numbers[name] == 1.0)  # no pass for a decay of 1
         arrays = {"w": params, "g": grads, **slots}
-        stretch = STRETCH if slots else params.size  # two passes over w and g are no quicker in stretches
+        stretch = STRETCH if slots else max(1, params.size)  # two passes over w and g are no quicker in stretches
         for start in range(0, params.size, stretch):
             part = slice(start, start + stretch)
             own = {name: array[part] for name, array in arrays.items()}
