@@ -14,11 +14,13 @@ from gpumlp.activations import Activation
 from gpumlp.backends import native
 from gpumlp.backends.fields import OperationFields
 from gpumlp.backends.job import Job, OperationRecord, function_fields, layout
-from gpumlp.backends.numpy_backend import NumpyBackend, Scalars
+from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import SGD, Adam, Optimizer, RMSprop
 from gpumlp.regularizers import L1L2
+
+Scalars = tuple[float, float]
 
 Array = np.ndarray
 
@@ -178,6 +180,10 @@ class CompiledBackend(NumpyBackend):
         record.set(KIND=names.DENSE, KERNEL=None, KERNEL_TRAINS=0, BIAS=params, BIAS_TRAINS=int(grads is not None))
         record.set(DELTA=delta, SHARES=np.zeros(2, np.int64))
         return job, record
+
+    def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
+        """See `NumpyBackend.update`."""
+        optimizer.apply(self, params, grads, slots, step, scalars)
 
     def adam_update(
         self, params: Any, grads: Any, m: Any, v: Any, scalars: Scalars, beta_1: float, beta_2: float, epsilon: float,

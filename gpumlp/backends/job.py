@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from gpumlp import kernel_sources
-from gpumlp.activations import Activation, Softmax
+from gpumlp.activations import Activation
 from gpumlp.backends import fields
 from gpumlp.backends.device_backend import activation_number, loss_number, metric_number
 from gpumlp.backends.fields import Address, FunctionFields, JobFields, Kind, MetricFields, OperationFields, kind_of
@@ -187,7 +187,7 @@ def job_list(run: Any, jobs: Sequence[int]) -> np.ndarray:
 
 def function_fields(activation: Activation) -> FunctionFields:
     """Return the fields FUNCTION and CONSTANT."""
-    if isinstance(activation, Softmax):
+    if activation.name == "softmax":
         return {"FUNCTION": layout().SOFTMAX, "CONSTANT": 0.0}
     number, constant = activation_number(activation)
     return {"FUNCTION": number, "CONSTANT": constant}
