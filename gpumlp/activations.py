@@ -22,7 +22,7 @@ from gpumlp.attributes import once
 from gpumlp.expressions import Node
 from gpumlp.formulas import is_zero
 from gpumlp.naming import OWN, is_function, number, resolve, settle
-from gpumlp.objectives import Check, defaults, looked_at, new_array, within
+from gpumlp.objectives import Check, axes, defaults, last, looked_at, new_array, some_axes, within
 from gpumlp.saving import read_by, serialize_keras_object
 
 # Farther out sigmoid and the normal distribution's CDF are 0 or 1 in every floating-point type, so a product with z may
@@ -134,14 +134,10 @@ def _restored(name: str, constants: Mapping[str, Any]) -> Activation:
 
 def _over(activation: Activation, z: np.ndarray, axis: object) -> np.ndarray:
     """Return what goes over rows over another axis, or over several together."""
-    axes: Any = axis if isinstance(axis, tuple) else (axis,)
-    good = all(isinstance(a, int) and -z.ndim <= a < z.ndim for a in axes)
-    if not axes or not good or len({a % z.ndim for a in axes}) < len(axes):
-        raise ValueError(f"axis must be one, or several, of x's {z.ndim} axes; got {axis!r}.")
-    last = tuple(range(-len(axes), 0))
-    moved = np.moveaxis(z, axes, last)
-    rows = moved.reshape(*moved.shape[: -len(axes)], math.prod(moved.shape[-len(axes) :]))
-    return np.moveaxis(activation(rows).reshape(moved.shape), last, axes)
+    along = axes(activation.name, z, some_axes("axis", axis))
+    moved = np.moveaxis(z, along, range(-len(along), 0))
+    found = activation(last(activation.name, z, along)).reshape(moved.shape)
+    return np.moveaxis(found, range(-len(along), 0), along)
 
 
 KNOWN: dict[str, Activation] = {}
@@ -488,8 +484,8 @@ def squareplus(x: Any, b: Any = 4.0) -> Any:
     return positive + 0.5 * b / (size + root)  # (root - |x|) / 2, as no difference
 
 
-def _sparse_plus_slope(y: Any) -> Any:
-    return ops.minimum(ops.sqrt(y), 1.0)
+def _sparse_plus_slope(z: Any) -> Any:
+    return ops.clip(0.5 * (z + 1.0), 0.0, 1.0)
 
 
 @activation(_sparse_plus_slope)

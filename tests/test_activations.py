@@ -170,7 +170,7 @@ def test_values_may_be_written_over_their_arguments_unless_these_are_retained(ac
 
 
 BY_INPUT = ("silu", "mish", "hard_silu", "gelu", "softsign", "threshold", "log_softmax", "sparsemax", "hard_tanh",
-            "tanh_shrink")  # fmt: skip
+            "tanh_shrink", "sparse_plus")  # fmt: skip
 RETAINED = {a for a in CASES if a.name in BY_INPUT} | {
     activations.relu.given(negative_slope=0.1, max_value=1.5, threshold=0.2), activations.relu.given(threshold=0.5)
 }  # fmt: skip

@@ -151,9 +151,14 @@ RIGHT = {
     activations.threshold.given(threshold=0.5, default_value=2.0): lambda z: (z, 1.0) if z > 0.5 else (2.0, 0.0),
     activations.softplus: lambda z: (softplus(z), sigmoid(z)),
     activations.log_sigmoid: lambda z: (-softplus(-z), sigmoid(-z)),
-    activations.softsign: lambda z: (z / (1 + abs(z)) if abs(z) < math.inf else math.copysign(1, z), 1 / (1 + abs(z)) ** 2),
+    activations.softsign: lambda z: (
+        z / (1 + abs(z)) if abs(z) < math.inf else math.copysign(1, z),
+        1 / (1 + abs(z)) ** 2,
+    ),
     activations.squareplus: squareplus,
-    activations.sparse_plus: lambda z: (0.0, 0.0) if z <= -1 else (z, 1.0) if z >= 1 else ((z + 1) ** 2 / 4, (z + 1) / 2),
+    activations.sparse_plus: lambda z: (
+        (0.0, 0.0) if z <= -1 else (z, 1.0) if z >= 1 else ((z + 1) ** 2 / 4, (z + 1) / 2)
+    ),
     activations.exponential: lambda z: (math.exp(z),) * 2 if z < 700 else (math.inf,) * 2,
 }
 
