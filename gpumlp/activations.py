@@ -33,8 +33,8 @@ ROOT_FAR = 1e18  # from here on sqrt(z^2 + b) is |z|, and z^2 does not overflow 
 SPARSEMAX_STEPS = 16
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # such that N(0, 1) has mean 0 and variance 1 again
 GLU = (
-    "glu halves the outputs, and an activation of a layer gives a number for each of them. activations.glu takes arrays; "
-    "for a gate that keeps the width, silu is x * sigmoid(x)."
+    "glu halves the outputs, and an activation of a layer gives a number for each of them. activations.glu takes "
+    "arrays; for a gate that keeps the width, silu is x * sigmoid(x)."
 )
 
 
@@ -366,8 +366,8 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
 def sparsemax(x: Any, axis: Any = -1) -> Any:
     """max(x - tau, 0) over each row, tau such that it adds up to 1: the nearest probabilities (Martins et al. 2016).
 
-    tau is the zero of what is convex and made of straight lines: Newton's method comes to it from below, and stays. What
-    is left of the sum is below row^2 / 4^SPARSEMAX_STEPS, and mostly nothing after a few steps.
+    tau is the zero of what is convex and made of straight lines: Newton's method comes to it from below, and stays.
+    What is left of the sum is below row^2 / 4^SPARSEMAX_STEPS, and mostly nothing after a few steps.
     """
     x = ops.finite(x)
     x = ops.maximum(x - ops.stop_gradient(ops.max(x, axis, keepdims=True)), -1.0)

@@ -79,7 +79,7 @@ class Loss(Described, order=("name", "reduction", "dtype")):
             return _reduced(found, sample_weight, self.reduction, self.counts(y_true, found))
 
     def of_samples(self, y_true: object, y_pred: object) -> np.ndarray:
-        """Return the values of arrays, as yet without weights; those of a user's own formula in whatever shape it has."""
+        """Return the values of arrays, as yet without weights; a user's own formula has them in any shape."""
         if not self.own:
             return values(self.rule, self.constants, y_true, y_pred, self.dtype)
         p = config.floats("y_pred", y_pred, self.dtype)
@@ -96,13 +96,13 @@ class Loss(Described, order=("name", "reduction", "dtype")):
         """Return why no model is trained on it, and what to do; nothing where one is."""
         if self.reduction not in (MEAN, "mean"):
             return (
-                f"A model is trained on the mean over the batch; {self.name} has reduction={self.reduction!r}. Leave it "
-                f"at {MEAN!r} in compile; called on arrays, a loss has all of Keras's."
+                f"A model is trained on the mean over the batch; {self.name} has reduction={self.reduction!r}. Leave "
+                f"it at {MEAN!r} in compile; called on arrays, a loss has all of Keras's."
             )
         if (axis := getattr(self, "axis", -1)) not in (-1, 1):
             return (
-                f"A model is trained on a value for each sample, over its outputs; {self.name} has axis={axis!r}, which "
-                "arrays may have. Give axis=-1."
+                f"A model is trained on a value for each sample, over its outputs; {self.name} has axis={axis!r}, "
+                "which arrays may have. Give axis=-1."
             )
         return ""
 
@@ -435,8 +435,8 @@ class SparseCategoricalCrossentropy(
         """See `Loss`."""
         if self.ignore_class is not None:
             return (
-                f"A batch's loss is divided by its samples, those of ignore_class={self.ignore_class} too, so no model is "
-                "trained with it. Give these samples class 0 and sample_weight 0, or leave them out."
+                f"A batch's loss is divided by its samples, those of ignore_class={self.ignore_class} too, so no model "
+                "is trained with it. Give these samples class 0 and sample_weight 0, or leave them out."
             )
         return super().beyond_models()
 
@@ -495,7 +495,7 @@ def circle(
         return np.where(which.any(axis=1), found, -np.inf)
 
     near = summed(
-        same & ~(np.eye(*same.shape, dtype=bool) & remove_diagonal), (margin + distance) * (distance - margin)
+        same & ~((np.eye(*same.shape) > 0.0) & bool(remove_diagonal)), (margin + distance) * (distance - margin)
     )
     far = summed(~same, np.maximum(1.0 + margin - distance, 0.0) * (1.0 - margin - distance))
     return np.asarray(ops.softplus(near + far), p.dtype)

@@ -103,8 +103,8 @@ def values(
 ) -> np.ndarray:
     """Return a formula's value for each place of the axes but the last, which has a sample's outputs.
 
-    The constant ``axis`` may name another one, or several, or None for all. Where two arrays differ by one axis, a last axis of size 1 comes or goes. ValueError, TypeError if the shapes do not
-    go together, or the values are no numbers.
+    The constant ``axis`` may name another one, or several, or None for all. Where two arrays differ by one axis, a last
+    axis of size 1 comes or goes. ValueError, TypeError if the shapes do not go together, or the values are no numbers.
     """
     name = getattr(function, "__name__", "a function")
     sparse, broadcasts = getattr(function, "sparse", False), getattr(function, "broadcasts", True)
@@ -155,7 +155,7 @@ def _class_numbers(
 
 
 def axes(name: str, array: np.ndarray, axis: Any) -> tuple[int, ...]:
-    """Return one or several axes of an array, or with None all, as numbers from 0; ValueError where it has none such."""
+    """Return one or several axes of an array, or with None all, as numbers from 0; ValueError where there is none."""
     given = tuple(range(array.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     good = all(isinstance(a, (int, np.integer)) and -array.ndim <= a < array.ndim for a in given)
     found = tuple(int(a) % array.ndim for a in given) if good else ()

@@ -17,7 +17,7 @@ LAMBDA, ALPHA = 1.05070098735548049342, 1.67326324235437728482
 
 
 def threshold_of(row):
-    """What sparsemax takes off: of the k largest that are above it, (their sum - 1) / k (Martins and Astudillo 2016)."""
+    """What sparsemax takes off: of the k largest that are above it, (their sum - 1) / k (Martins et al. 2016)."""
     largest = np.sort(row)[::-1]
     taken = [(largest[:k].sum() - 1) / k for k in range(1, len(row) + 1) if 1 + k * largest[k - 1] > largest[:k].sum()]
     return taken[-1]

@@ -163,7 +163,7 @@ def test_softmax_over_another_axis():
     np.testing.assert_allclose(activations.softmax(x, (1, 2)), flat)
     np.testing.assert_allclose(activations.softmax(x.swapaxes(0, 1), (-1, 0)), flat.swapaxes(0, 1))
     for wrong in (3, 1.0, (0, 0), "last"):
-        with pytest.raises(ValueError, match="softmax: axis must be one, or several, of 3 axes; got|must be of type"):
+        with pytest.raises(ValueError, match=r"softmax: axis must be one, or several, of 3 axes; got|must be of type"):
             activations.softmax(x, wrong)
     with pytest.raises(ValueError, match="last axis"):
         activations.softmax(1.0)
@@ -267,7 +267,9 @@ def test_what_is_no_name_at_all_is_refused_in_words(get):
 NUMBERS = [
     (losses.Huber, "delta"), (activations.leaky_relu.given, "negative_slope"), (activations.elu.given, "alpha"),
     (losses.BinaryCrossentropy, "label_smoothing"), (losses.CategoricalCrossentropy, "label_smoothing"),
-    (regularizers.L1L2, "l1"), (regularizers.L1, "l1"), (regularizers.L2, "l2"),
+    (lambda l1: regularizers.L1L2(math.nan if l1 is None else l1), "l1"),  # None is the default
+    (lambda l1: regularizers.L1(math.nan if l1 is None else l1), "l1"),
+    (lambda l2: regularizers.L2(math.nan if l2 is None else l2), "l2"),
 ]  # fmt: skip
 
 
