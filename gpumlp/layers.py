@@ -393,7 +393,7 @@ class _OfConstants(Activation):
     function: ClassVar[activations.Activation]
 
     @property
-    def activation(self) -> activations.Activation:  # type: ignore[override]
+    def activation(self) -> activations.Activation:
         """The activation, with the constants as they are now."""
         return self.function.given(**{name: getattr(self, name) for name in self.function.get_config()})
 
@@ -447,7 +447,7 @@ class Softmax(_OfConstants):
         Layer.__init__(self, **kwargs)
 
     @property
-    def activation(self) -> activations.Activation:  # type: ignore[override]
+    def activation(self) -> activations.Activation:
         """The activation, over the last axis."""
         return activations.softmax
 
