@@ -60,6 +60,11 @@ class Formula:
         """What it is computed from, by name."""
         return leaves(self.roots)
 
+    @once
+    def is_identity(self) -> bool:
+        """Whether it gives what it is given: z, or dy."""
+        return len(self.roots) == 1 and self.roots[0].op == "leaf"
+
     def reads(self, name: str) -> bool:
         """Whether the leaf of that name is needed."""
         return name in self.leaves
