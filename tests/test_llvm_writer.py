@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+import formula_cases as cases
 import numpy as np
 import pytest
 
@@ -19,18 +20,6 @@ U = 2.0**-24
 
 
 # ---- formulas that the package does not have -------------------------------------------------------------------------
-def mish(z):
-    return z * ops.tanh(ops.softplus(z))
-
-
-def celu(z, alpha):
-    return ops.maximum(z, 0.0) + ops.minimum(alpha * ops.expm1(z / alpha), 0.0)
-
-
-def log_softmax(z):
-    return ops.log_softmax(z)
-
-
 def wave(z):
     return ops.sin(3.0 * z) + ops.cos(z)
 
@@ -39,35 +28,14 @@ def standardized(z, epsilon):
     return (z - ops.mean(z, -1, keepdims=True)) / ops.sqrt(ops.var(z, -1, keepdims=True) + epsilon)
 
 
-ACTIVATIONS = [(mish, {}), (celu, {"alpha": 0.7}), (log_softmax, {}), (wave, {}), (standardized, {"epsilon": 1e-3})]
-
-
-def cosine(t, p):
-    def unit(a):
-        return a / ops.sqrt(ops.maximum(ops.sum(a * a, -1, keepdims=True), 1e-12))
-
-    return -ops.sum(unit(t) * unit(p), -1)
-
-
-def poisson(t, p):
-    return ops.mean(p - t * ops.log(p + 1e-7), -1)
-
-
-def focal(t, p, gamma):
-    q = ops.clip(p, 1e-7, 1.0 - 1e-7)
-    return -ops.mean(t * ops.power(1.0 - q, gamma) * ops.log(q), -1)
-
-
-def nll(t, p):
-    mean, size = p[:, 0:1], ops.softplus(p[:, 1:2]) + 0.1
-    return ops.log(size) + ops.square((t[:, 0:1] - mean) / size)
-
-
-LOSSES = [(cosine, {}), (poisson, {}), (focal, {"gamma": 1.7}), (nll, {})]
-
-
-def several(t, p):
-    return ops.sum(t * p, -1), ops.sum(t, -1), ops.sum(p, -1)
+ACTIVATIONS = [
+    (cases.mish, {}), (cases.celu, {"alpha": 0.7}), (cases.log_softmax, {}), (cases.centred, {}), (wave, {}),
+    (standardized, {"epsilon": 1e-3}),
+]  # fmt: skip
+LOSSES = [
+    (cases.cosine, {}, False), (cases.poisson, {}, False), (cases.focal, {"gamma": 1.7, "alpha": 0.3}, False),
+    (cases.gaussian, {}, True), (cases.closure(3), {}, False), (cases.closure(1.5), {}, False),
+]  # fmt: skip
 
 
 def top(t, p):
@@ -78,51 +46,12 @@ def extremes(t, p):
     return ops.max(p, -1), ops.min(p, -1), ops.max(ops.maximum(t, p), -1), ops.min(ops.minimum(t, p), -1)
 
 
-def amsgrad(w, g, m, v, top, rate, decay, keep_1, keep_2, epsilon):
-    m, v = m + (g - m) * keep_1, v + (g * g - v) * keep_2
-    top = ops.maximum(top, v)
-    return {"w": decay * w - rate * m / (ops.sqrt(top) + epsilon), "m": m, "v": v, "top": top}
-
-
-def nadam(w, g, m, v, rate, decay, now, later, keep_1, keep_2, epsilon):
-    m, v = m + (g - m) * keep_1, v + (g * g - v) * keep_2
-    return {"w": decay * w - rate * (now * g + later * m) / (ops.sqrt(v) + epsilon), "m": m, "v": v}
-
-
-# ---- evaluating a graph in float64 -----------------------------------------------------------------------------------
-UFUNCS = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs,
-    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos,
-    "tanh": np.tanh, "sign": np.sign, "floor": np.floor, "maximum": np.maximum, "minimum": np.minimum,
-    "pow": np.power, "erf": ops.erf, "sigmoid": ops.sigmoid, "softplus": ops.softplus, "step": ops.step,
-    "lt": lambda a, b: 1.0 * (a < b), "le": lambda a, b: 1.0 * (a <= b), "eq": lambda a, b: 1.0 * (a == b),
-    "where": lambda c, a, b: np.where(c != 0, a, b), "mask": lambda c, a: np.where(c != 0, a, 0.0),
-    "held": lambda a: a, "bounded": lambda a, low, high: np.clip(a, low, high),
-    "softmax": ops.softmax, "log_softmax": ops.log_softmax,
-    "logsumexp": lambda a: ops.logsumexp(a, -1, keepdims=True),
-}  # fmt: skip
-
-
 def evaluated(formula, values, width):
-    """Return the formula's roots by name, in float64; rows are [B, 1]."""
-    known = {}
-    given = {"width": float(width), "most": float(np.finfo(np.float64).max), "index": np.arange(width, dtype=float)}
-    for n in order(formula.roots):
-        args = [known[a] for a in n.args]
-        if n.op == "constant":
-            known[n] = n.value
-        elif n.op == "leaf":
-            known[n] = values[n.value] if n.value in values else given[n.value]
-        elif n.op in ("sum", "largest"):
-            whole = np.broadcast_to(args[0], np.broadcast_shapes(np.shape(args[0]), (1, width)))
-            known[n] = (np.sum if n.op == "sum" else np.max)(whole, axis=-1, keepdims=True)
-        elif n.op == "argmax":
-            known[n] = np.argmax(args[0], axis=-1, keepdims=True).astype(float)
-        elif n.op == "column":
-            known[n] = args[0][:, int(args[1]) : int(args[1]) + 1]
-        else:
-            known[n] = UFUNCS[n.op](*args)
-    return {name: known[root] for name, root in zip(formula.names, formula.roots, strict=True)}
+    """Return the formula's roots by name, in float64."""
+    count = len(next(v for v in values.values() if np.ndim(v)))
+    given = {"width": float(width), "most": cases.MOST, "index": np.arange(width)[None]}
+    found = cases.evaluate(formula.roots, values | given, (count, width))
+    return dict(zip(formula.names, found, strict=True))
 
 
 def call(code, *arguments):
@@ -171,25 +100,25 @@ def test_an_activation_that_the_package_does_not_have(function, constants, shape
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("function", "constants"), LOSSES)
-def test_a_loss_that_the_package_does_not_have(function, constants, shape):
-    formula = formulas.loss(function, constants, False)
+@pytest.mark.parametrize(("function", "constants", "sparse"), LOSSES)
+def test_a_loss_that_the_package_does_not_have(function, constants, sparse, shape):
+    formula = formulas.loss(function, constants, sparse)
     count, width, distance = shape
     if width < cpu_formulas.columns_of(formula, "p"):
         return
     rng = np.random.default_rng(1)
-    p, t = (rng.uniform(0.05, 0.95, (count, width)).astype(np.float32) for _ in range(2))
+    p, t = (rng.uniform(0.05, 0.95, (count, w)).astype(np.float32) for w in (width, 1 if sparse else width))
     factor = rng.uniform(0.5, 1.5, (count, 1)).astype(np.float32)
     value, dp = np.full(count, np.nan, np.float32), rows(p, distance)
     code = Code("loss", formula, narrow=width == 1)
-    call(code, value, dp, t, rows(p, distance), factor, width, distance, count, width, numbers(formula, constants))
+    call(code, value, dp, t, rows(p, distance), factor, t.shape[1], distance, count, width, numbers(formula, constants))
     truth = evaluated(formula, {"t": t.astype(float), "p": p.astype(float), "factor": factor, **constants}, width)
     close(value[:, None], truth["value"])
     close(dp[:, :width], truth["dp"], 256)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("function", [several, top, extremes])
+@pytest.mark.parametrize("function", [cases.precision, top, extremes])
 @pytest.mark.parametrize("single", [False, True])
 def test_a_metric_of_several_sums(function, single, shape):
     formula = formulas.metric(function, {}, False)
@@ -212,30 +141,33 @@ def test_a_metric_of_several_sums(function, single, shape):
 @pytest.mark.parametrize("count", [1, 15, 16, 100])
 @pytest.mark.parametrize(
     ("function", "slots", "scalars"),
-    [(amsgrad, ("m", "v", "top"), ("rate", "decay")), (nadam, ("m", "v"), ("rate", "decay", "now", "later"))],
+    [
+        (cases.amsgrad, ("m", "v", "top"), ("rate", "decay")),
+        (cases.nadam, ("m", "v"), ("rate", "decay", "now", "coming")),
+        (cases.swapped, ("a", "b"), ("rate",)),
+    ],
 )
 def test_an_update_that_the_package_does_not_have(function, slots, scalars, count):
-    constants = {"keep_1": 0.1, "keep_2": 0.01, "epsilon": 1e-7}
+    constants = {} if function is cases.swapped else {"keep_1": 0.1, "keep_2": 0.01, "epsilon": 1e-7}
     formula = formulas.update(function, slots, scalars, constants)
     rng = np.random.default_rng(3)
     room, g = np.abs(check.normal(rng, 1 + len(slots), count)) + 0.1, check.normal(rng, count)
     rates = np.array([0.01, 0.99, 0.3, 0.7][: len(scalars)], np.float32)
     names = ("w", *slots)
-    values = {name: room[i].astype(float) for i, name in enumerate(names)} | {"g": g.astype(float)} | constants
+    values = (
+        {name: room[i : i + 1].astype(float) for i, name in enumerate(names)} | {"g": g[None].astype(float)} | constants
+    )
     truth = evaluated(formula, values | dict(zip(scalars, rates.astype(float), strict=True)), count)
     code, places = Code("update", formula, slots, scalars), np.arange(1, len(names)) * count
     arguments = (room, g, places, count, numbers(formula, constants), rates)
     assert call(code, *arguments) == 0
     for i, name in enumerate(names):
-        close(room[i], truth[name])
+        close(room[i : i + 1], truth[name])
     room[0, count // 2] = math.inf
     assert call(code, *arguments) == 1
 
 
 def test_what_cannot_be_written_says_so():
-    def of_all(w):
-        return ops.sqrt(ops.sum(ops.square(w), -1))
-
     def clipped(w, g, rate, decay):
         return {"w": w - rate * g / ops.sqrt(ops.sum(g * g, -1, keepdims=True))}
 
@@ -244,8 +176,9 @@ def test_what_cannot_be_written_says_so():
 
     with pytest.raises(NotImplementedError, match="kernels have no bessel"):
         llvm_writer.prepared([unknown(Table().leaf("z", ELEMENT))])
-    with pytest.raises(NotImplementedError, match="it must be a sum over weights"):
-        Code("penalty", formulas.penalty(of_all, {})).function()
+    for penalty in (cases.distance, lambda w, scale: scale * ops.mean(w * w, -1)):
+        with pytest.raises(NotImplementedError, match="it must be a sum over weights"):
+            Code("penalty", formulas.penalty(penalty, {"scale": 0.3})).function()
     with pytest.raises(NotImplementedError, match="no update by sums over all weights"):
         Code("update", formulas.update(clipped, (), ("rate", "decay"), {}), (), ("rate", "decay")).function()
 

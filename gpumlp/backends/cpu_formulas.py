@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gpumlp.attributes import once
 from gpumlp.backends.llvm_writer import BEGIN, Array, Function, prepared
+from gpumlp.backends.writer import is_sum
 from gpumlp.expressions import (
     ELEMENT,
     OF_ELEMENT,
@@ -21,7 +22,6 @@ from gpumlp.expressions import (
     UNIFORM,
     Node,
     Table,
-    is_constant,
     lowered,
     make,
     order,
@@ -123,7 +123,7 @@ class Code:
         """Return what is computed, by name, in operations that can be written."""
         names, roots = list(self.formula.names), list(self.formula.roots)
         if self.kind == "penalty":
-            _look_at_penalty(roots[0])
+            _look_at_penalty(self.formula)
             names, roots[1] = ["value", "g"], roots[1].table.leaf("g", ELEMENT) + roots[1]
         if self.kind == "update":
             if any(n.op in OF_ROWS or n.value == "width" for n in order(roots)):
@@ -146,26 +146,14 @@ def _any(condition: Node) -> Node:
     return condition.table.node("any", (condition,), None, ROW)
 
 
-def _look_at_penalty(value: Node) -> None:
+def _look_at_penalty(formula: Formula) -> None:
     """NotImplementedError where a penalty of all weights is not the sum of those of parts of them."""
-    if not (_is_sum(value) or is_constant(value, 0.0)) or any(n.value in ("width", "index") for n in order([value])):
+    nodes = order(formula.roots)
+    if not is_sum(formula, "value") or any(n.op in OF_ROWS - {"sum"} or n.value in ("width", "index") for n in nodes):
         raise NotImplementedError(
             "the compiled CPU kernels add a penalty up over parts of the weights: it must be a sum over weights, or "
             "numbers times such sums"
         )
-
-
-def _is_sum(n: Node) -> bool:
-    if n.op == "sum":
-        return not any(a.op in OF_ROWS for a in order(n.args))
-    if n.op in ("add", "sub"):
-        return all(map(_is_sum, n.args))
-    if n.op == "neg":
-        return _is_sum(n.args[0])
-    a, b = n.args if n.op in ("mul", "div") else (n, n)
-    if n.op == "mul" and _is_sum(b):
-        a, b = b, a
-    return n.op in ("mul", "div") and _is_sum(a) and b.per == UNIFORM
 
 
 # ---- other shapes ----------------------------------------------------------------------------------------------------
