@@ -394,7 +394,7 @@ def dense_sweep(shapes: Iterable[tuple[int, int, int]]) -> Iterator[Case]:
 
 def every_activation() -> list[activations.Activation]:
     """Return each activation, and each form of gelu."""
-    return [*dict.fromkeys(activations.KNOWN.values()), activations.Gelu(approximate=True)]
+    return [*dict.fromkeys(activations.KNOWN.values()), activations.gelu.given(approximate=True)]
 
 
 def other_cases(small: bool) -> Iterator[Case]:

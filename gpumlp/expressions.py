@@ -24,6 +24,8 @@ KINDS = ("one number for all", "one number a row", "one number an element")
 class Table:
     """Nodes that are compared with each other: those of one formula."""
 
+    one_row = False  # whether all there is stands in one row: then a reduction needs no axis
+
     def __init__(self) -> None:
         self.nodes: dict[Any, Node] = {}
 
@@ -184,7 +186,7 @@ FOLD: Mapping[str, Callable[..., float]] = {
 REDUCTIONS = frozenset({"sum", "largest", "argmax"})  # what goes over all of a row before it is known
 OF_ROW = REDUCTIONS | {"logsumexp", "column"}  # what gives one number a row
 OF_ELEMENT = frozenset({"softmax", "log_softmax"})  # what gives one number an element
-COMMUTES = frozenset({"add", "mul", "maximum", "minimum", "eq"})
+COMMUTES = frozenset({"add", "mul", "eq"})  # not extrema: at a tie their second argument has the slope
 
 
 def make(op: str, *args: Any) -> Node:
@@ -263,6 +265,9 @@ def _add(a: Node, b: Node) -> Node | None:
         return a
     if a is b:
         return make("mul", 2.0, a)
+    for one, other in ((a, b), (b, a)):  # what is masked by a condition, and what by its contrary
+        if one.op == other.op == "mask" and other.args[0] is 1.0 - one.args[0]:
+            return make("where", one.args[0], one.args[1], other.args[1])
     if b.op == "neg":
         return make("sub", a, b.args[0])
     return make("sub", b, a.args[0]) if a.op == "neg" else None
@@ -288,10 +293,12 @@ def _mul(a: Node, b: Node) -> Node | None:
             return make("neg", make("mul", one.args[0], other))
         if one.op == "mask":  # products go inside: what is masked is 0 whatever the other is
             return make("mask", one.args[0], make("mul", one.args[1], other))
-    if a.op == "constant" and b.op == "mul":
-        for i in (0, 1):
-            if b.args[i].op == "constant":
-                return make("mul", a.value * b.args[i].value, b.args[1 - i])
+    for one, other in ((a, b), (b, a)):  # what is the same for all elements is multiplied first
+        if one.per < ELEMENT and other.op == "mul":
+            for i in (0, 1):
+                factor, rest = other.args[i], other.args[1 - i]
+                if (factor.op == "constant" and one.op == "constant") or factor.per < rest.per == ELEMENT:
+                    return make("mul", make("mul", one, factor), rest)
     return None
 
 

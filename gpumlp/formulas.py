@@ -13,6 +13,7 @@ number there is).
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,11 @@ class Formula:
         """Whether it gives what it is given: z, or dy."""
         return len(self.roots) == 1 and self.roots[0].op == "leaf"
 
+    @once
+    def rowwise(self) -> bool:
+        """Whether an element depends on others of its row."""
+        return any(n.per == ROW or n.op in OF_ELEMENT for n in order(self.roots))
+
     def reads(self, name: str) -> bool:
         """Whether the leaf of that name is needed."""
         return name in self.leaves
@@ -73,21 +79,22 @@ class Formula:
         """Return the root of that name."""
         return self.roots[self.names.index(name)]
 
-    def only(self, name: str) -> Formula:
-        """Return the formula of one root, for who does not want the others; the same one each time."""
-        return _only(self, name)
-
-
-@functools.lru_cache(maxsize=512)
-def _only(formula: Formula, name: str) -> Formula:
-    root = formula.root(name)
-    read = leaves([root])
-    return Formula((name,), (root,), tuple(n for n in formula.numbers if n in read))
+    @functools.lru_cache(maxsize=512)  # noqa: B019  formulas are kept as long, in any case
+    def only(self, *names: str) -> Formula:
+        """Return the formula of these roots alone; the same one each time."""
+        roots = tuple(map(self.root, names))
+        read = leaves(roots)
+        return Formula(names, roots, tuple(n for n in self.numbers if n in read))
 
 
 def is_number(value: object) -> bool:
     """Whether a constant is given to kernels by name, and does not shape the formula."""
     return isinstance(value, float) and value not in (0.0, 1.0)
+
+
+def is_zero(constant: Any) -> bool:
+    """Whether a constant is known to be 0: what it is a factor of is not there."""
+    return not isinstance(constant, Node) and constant == 0.0
 
 
 def numbers_of(constants: Mapping[str, Any]) -> dict[str, float]:
@@ -122,6 +129,18 @@ def _node(what: str, value: Any, table: Table, per: int) -> Node:
     return value
 
 
+def _called(what: str, function: Callable[..., Any], args: tuple[Node, ...], given: Mapping[str, Any]) -> Any:
+    try:
+        return function(*args, **given)
+    except TypeError as error:
+        if "__array_ufunc__" not in str(error):
+            raise
+        raise TypeError(
+            f"{what} hands its arguments to a function of NumPy, which cannot be differentiated here. Use the function "
+            "of gpumlp.ops of that name."
+        ) from error
+
+
 # ---- activations -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class ActivationFormula:
@@ -141,23 +160,25 @@ def _activation(function: Callable[..., Any], slope: Callable[..., Any] | None, 
     table = Table()
     z, given = table.leaf("z", ELEMENT), _arguments(table, shape)
     name = getattr(function, "__name__", "an activation")
-    y = _node(f"The activation {name}", function(z, **given), table, ELEMENT)
+    y = _node(f"The activation {name}", _called(f"The activation {name}", function, (z,), given), table, ELEMENT)
     if y.per != ELEMENT:
         raise TypeError(
             f"The activation {name} must return a number for each element of its argument, (batch, outputs)."
         )
     table, (y,) = _fresh([y])
     z, dy, retained = table.leaf("z", ELEMENT), table.leaf("dy", ELEMENT), table.leaf("y", ELEMENT)
-    rowwise = any(n.per == ROW or n.op in OF_ELEMENT or n.value in ("index", "width") for n in order([y]))
+    by_hand = None
     if slope is not None:
-        of = slope.__code__.co_varnames[0]
-        dz = dy * slope({"y": retained, "z": z}[of], **_arguments(table, shape))
+        of = next(iter(inspect.signature(slope).parameters))
+        by_hand = slope({"y": retained, "z": z}[of], **_arguments(table, shape))
+    if by_hand is not None:
+        dz = dy * by_hand
     else:
         (dz,) = with_leaf([gradient(y, z, dy)], y, retained) if y is not z else [dy]
     (dz,) = without_flats([dz])
     forward = Formula(("y",), (y,), _numbers(shape, (y,)))
     back = Formula(("dz",), (dz,), _numbers(shape, (dz,)))
-    return ActivationFormula(forward, back, back.reads("z"), rowwise)
+    return ActivationFormula(forward, back, back.reads("z"), forward.rowwise)
 
 
 def activation(
@@ -166,7 +187,7 @@ def activation(
     """Return an activation's formula, of f(z, **constants).
 
     ``slope``, of y or of z by its first argument's name, stands for the derived f' where another form is cheaper, or
-    holds farther out.
+    holds farther out; None of it: with these constants it does not.
     """
     return _activation(function, slope, _shape(constants))
 
@@ -177,7 +198,7 @@ def _objective(function: Callable[..., Any], shape: Constants, sparse: bool, slo
     table = Table()
     t, p = table.leaf("t", ROW if sparse else ELEMENT), table.leaf("p", ELEMENT)
     name = getattr(function, "__name__", "it")
-    found = function(t, p, **_arguments(table, shape))
+    found = _called(f"The function {name}", function, (t, p), _arguments(table, shape))
     several = found if isinstance(found, tuple) else (found,)
     values = []
     for value in several:
@@ -206,12 +227,30 @@ def metric(function: Callable[..., Any], constants: Mapping[str, Any], sparse: b
     return _objective(function, _shape(constants), sparse, False)
 
 
+def traceable(formula: Callable[[bool], Formula]) -> None:
+    """Raise what tracing a user's formula raises, for targets like the outputs and for such of one number a row."""
+    try:
+        formula(False)
+    except TypeError:
+        try:
+            formula(True)
+        except TypeError:
+            pass
+        else:
+            return
+        raise
+
+
 # ---- regularizers ----------------------------------------------------------------------------------------------------
 @functools.lru_cache(maxsize=512)
 def _penalty(function: Callable[..., Any], shape: Constants) -> Formula:
     table = Table()
-    found = function(table.leaf("w", ELEMENT), **_arguments(table, shape))
-    node = kept(_node(f"The regularizer {getattr(function, '__name__', '')}", found, table, ROW))
+    table.one_row = True
+    what = f"The regularizer {getattr(function, '__name__', '')}"
+    found = _called(what, function, (table.leaf("w", ELEMENT),), _arguments(table, shape))
+    node = kept(_node(what, found, table, ROW))
+    if node.per == ELEMENT:
+        raise TypeError(f"{what} must return one number of all weights: ops.sum(...) of what it is for each.")
     table, (value,) = _fresh([node])
     roots = value, gradient(value, table.leaf("w", ELEMENT))
     return Formula(("value", "dw"), roots, _numbers(shape, roots))

@@ -33,7 +33,7 @@ class WeightSpec:
     name: str
     shape: Shape
     initializer: Callable[[Shape, Any], Any]
-    regularizer: regularizers.L1L2 | None = None
+    regularizer: Any = None
     constraint: Callable[[Any], Any] | None = None
 
 

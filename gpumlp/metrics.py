@@ -1,41 +1,23 @@
-"""Metrics: a value per sample, averaged; written once over an array namespace ``xp``."""
+"""Metrics, each a function of a sample's targets and predictions, of which a model gives the mean, and a class.
+
+A new one is a function and a class below; a user's own is a function of `gpumlp.ops`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from gpumlp import config, formulas, ops
-from gpumlp.attributes import refuse_overrides
-from gpumlp.losses import Loss
-from gpumlp.naming import flag, look_up, neutral, number, resolve, settle
+from gpumlp.attributes import once, refuse_overrides
+from gpumlp.losses import Loss, mean_absolute_error, mean_squared_error
+from gpumlp.naming import flag, is_function, look_up, resolve
+from gpumlp.objectives import Described, objective
 
-Array = Any
-
-
-# ---- the formulas, each once: of a sample's targets t and predictions p ----------------------------------------------
-def _squared_error(t: Any, p: Any) -> Any:
-    return ops.mean(ops.square(p - t), -1)
+ACCURACY = ("accuracy", "acc")  # which one, the loss and the shapes say
 
 
-def _absolute_error(t: Any, p: Any) -> Any:
-    return ops.mean(ops.absolute(p - t), -1)
-
-
-def _binary_accuracy(t: Any, p: Any, threshold: float = 0.5) -> Any:
-    return ops.mean(ops.equal(p > threshold, t), -1)
-
-
-def _categorical_accuracy(t: Any, p: Any) -> Any:
-    return ops.equal(ops.argmax(p, -1), ops.argmax(t, -1))
-
-
-def _sparse_categorical_accuracy(t: Any, p: Any) -> Any:
-    return ops.equal(ops.argmax(p, -1, keepdims=True), t)
-
-
-@dataclass(frozen=True)
-class Metric:
+class Metric(Described):
     """An average over samples.
 
     Parameters
@@ -48,130 +30,78 @@ class Metric:
         Whether the sample weights count; ``compile`` says so.
     """
 
-    name: str = None  # type: ignore[assignment]  # the class's own takes its place
-    dtype: str | None = None
-    weighted: bool = field(default=False, kw_only=True)
-    default_name: ClassVar[str] = ""
+    known: ClassVar[dict[str, Any]] = dict.fromkeys(ACCURACY)
+    own_arguments: ClassVar = {"name": None, "dtype": None, "weighted": False}
+    keyword_only: ClassVar = ("weighted",)
+    constants_last: ClassVar = True
+    dtype: str | None
+    weighted: bool
 
-    def __post_init__(self) -> None:
-        config.float_type(self.dtype)
-        if not isinstance(self.name, (str, type(None))):
-            raise ValueError(f"name must be a string; got {self.name!r}.")
-        settle(self, name=self.name or self.default_name, weighted=flag("weighted", self.weighted))
+    def _looked_at(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        config.float_type(arguments["dtype"])
+        name = arguments["name"]
+        if not isinstance(name, (str, type(None))):
+            raise ValueError(f"name must be a string; got {name!r}.")
+        named = name or self.default_name or type(self).__name__
+        return arguments | {"name": named, "weighted": flag("weighted", arguments["weighted"])}
 
-    @property
-    def sparse(self) -> bool:
-        """Whether targets are class numbers of shape (B, 1)."""
-        return self.default_name.startswith("sparse_")
-
-    @property
+    @once
     def formula(self) -> formulas.Formula:
         """What kernels are made of."""
-        return formulas.metric(FORMULAS[self.default_name], {}, self.sparse)
+        return formulas.metric(self.rule, self.constants, self.sparse or self.rows)
+
+
+class _Function(Metric):
+    """A metric that is a user's function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(name=getattr(function, "__name__", type(function).__name__))
+        self.__dict__["function"] = function
 
     @property
-    def numbers(self) -> dict[str, float]:
-        """The numbers that kernels are given."""
-        return {}
-
-    def values(self, xp: Any, t: Array, p: Array, values: Array, scratch: Any) -> None:
-        """Write the value of each sample of targets t and predictions p[B, O] into ``values[B]``."""
-        raise NotImplementedError
-
-    def update(self, xp: Any, t: Array, p: Array, weights: Array | None, scratch: Any) -> tuple[float, float]:
-        """Return the sum over a batch and what to divide it by."""
-        values = scratch(0, (p.shape[0],), p.dtype)
-        self.values(xp, t, p, values, scratch)
-        if not self.weighted or weights is None:
-            return float(xp.sum(values)), float(p.shape[0])
-        xp.multiply(values, weights, out=values)
-        return float(xp.sum(values)), float(xp.sum(weights))
+    def own(self) -> bool:
+        return True
 
 
-class MeanSquaredError(Metric):
-    """mean_o (p - t)^2."""
-
-    default_name = "mean_squared_error"
-
-    def values(self, xp: Any, t: Array, p: Array, values: Array, scratch: Any) -> None:
-        error = scratch(1, p.shape, p.dtype)
-        xp.subtract(p, t, out=error)
-        xp.multiply(error, error, out=error)
-        xp.mean(error, axis=1, out=values)
+class MeanSquaredError(Metric, function=mean_squared_error, aliases=("mse",)):
+    """`mean_squared_error`, as a class."""
 
 
-class MeanAbsoluteError(Metric):
-    """mean_o |p - t|."""
-
-    default_name = "mean_absolute_error"
-
-    def values(self, xp: Any, t: Array, p: Array, values: Array, scratch: Any) -> None:
-        error = scratch(1, p.shape, p.dtype)
-        xp.subtract(p, t, out=error)
-        xp.absolute(error, out=error)
-        xp.mean(error, axis=1, out=values)
+class MeanAbsoluteError(Metric, function=mean_absolute_error, aliases=("mae",)):
+    """`mean_absolute_error`, as a class."""
 
 
-@dataclass(frozen=True)
-class BinaryAccuracy(Metric):
-    """The share of outputs on the target's side of 0.5, the only ``threshold`` there is."""
-
-    default_name = "binary_accuracy"
-    threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        neutral(type(self).__name__, threshold=(number("threshold", self.threshold), 0.5))
-        super().__post_init__()
-
-    def values(self, xp: Any, t: Array, p: Array, values: Array, scratch: Any) -> None:
-        guess = scratch(1, p.shape, p.dtype)
-        xp.greater(p, 0.5, out=guess)
-        xp.equal(guess, t, out=guess)
-        xp.mean(guess, axis=1, out=values)
+@objective()
+def binary_accuracy(y_true: Any, y_pred: Any, threshold: Any = 0.5) -> Any:
+    """The share of outputs on the target's side of ``threshold``."""
+    return ops.mean(ops.equal(y_pred > threshold, y_true), -1)
 
 
-class CategoricalAccuracy(Metric):
+class BinaryAccuracy(Metric, function=binary_accuracy):
+    """`binary_accuracy`, as a class."""
+
+
+@objective()
+def categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
     """Whether the largest output is the target's class, t one-hot."""
-
-    default_name = "categorical_accuracy"
-
-    def values(self, xp: Any, t: Array, p: Array, values: Array, scratch: Any) -> None:
-        guess, truth = (scratch(i, (p.shape[0],), xp.dtype("int64")) for i in (1, 2))
-        xp.argmax(p, axis=1, out=guess)
-        xp.argmax(t, axis=1, out=truth)
-        xp.equal(guess, truth, out=values)
+    return ops.equal(ops.argmax(y_pred, -1), ops.argmax(y_true, -1))
 
 
-class SparseCategoricalAccuracy(Metric):
+class CategoricalAccuracy(Metric, function=categorical_accuracy):
+    """`categorical_accuracy`, as a class."""
+
+
+@objective(sparse=True)
+def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
     """Whether the largest output is the target's class, t a class number."""
-
-    default_name = "sparse_categorical_accuracy"
-
-    def values(self, xp: Any, t: Array, p: Array, values: Array, scratch: Any) -> None:
-        guess = scratch(1, (p.shape[0],), xp.dtype("int64"))
-        xp.argmax(p, axis=1, out=guess)
-        xp.equal(guess, t[:, 0], out=values)
+    return ops.equal(ops.argmax(y_pred, -1, keepdims=True), y_true)
 
 
-FORMULAS: dict[str, Any] = {
-    "mean_squared_error": _squared_error, "mean_absolute_error": _absolute_error,
-    "binary_accuracy": _binary_accuracy, "categorical_accuracy": _categorical_accuracy,
-    "sparse_categorical_accuracy": _sparse_categorical_accuracy,
-}  # fmt: skip
-_CLASSES: tuple[type[Metric], ...] = (
-    MeanSquaredError,
-    MeanAbsoluteError,
-    BinaryAccuracy,
-    CategoricalAccuracy,
-    SparseCategoricalAccuracy,
-)
-ACCURACY = ("accuracy", "acc")  # which one, the loss and the shapes say
-KNOWN: dict[str, type[Metric] | None] = {
-    **{c.default_name: c for c in _CLASSES},
-    "mse": MeanSquaredError,
-    "mae": MeanAbsoluteError,
-    **dict.fromkeys(ACCURACY),
-}
+class SparseCategoricalAccuracy(Metric, function=sparse_categorical_accuracy):
+    """`sparse_categorical_accuracy`, as a class."""
+
+
+KNOWN = Metric.known
 
 
 def get(
@@ -182,7 +112,7 @@ def get(
     output_width: int | None = None,
     weighted: bool = False,
 ) -> Any:
-    """Return the metric for a name, a class, an instance or a config dict; None for None.
+    """Return the metric for a name, a class, an instance, a config dict or a user's function; None for None.
 
     Its name in the history is the string given. "accuracy" means binary accuracy for one output, sparse categorical
     accuracy for labels, categorical otherwise: with a model's loss and widths, else it is a ValueError.
@@ -190,9 +120,17 @@ def get(
     if identifier is None:
         return None
     if not isinstance(identifier, str):
-        metric: Metric = resolve("metric", identifier, KNOWN, Metric)
-        refuse_overrides(type(metric), ("values", "update", "update_state", "result", "reset_state"))
-        return replace(metric, weighted=weighted)
+        metric: Metric
+        if is_function(identifier, Metric):
+            kind = getattr(identifier, "kind", {}).get(Metric)
+            metric = _Function(identifier) if kind is None else kind()
+        else:
+            metric = resolve("metric", identifier, KNOWN, Metric)
+        refuse_overrides(type(metric), ("update_state", "result", "reset_state", *(() if metric.own else ("call",))))
+        metric = metric.changed(weighted=weighted)
+        if metric.own:
+            formulas.traceable(lambda rows: metric.changed(rows=rows).formula)
+        return metric
     found = look_up("metric", identifier, KNOWN)
     if found is None:
         if loss is None:

@@ -8,9 +8,9 @@ import numbers
 import re
 import sys
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -75,6 +75,11 @@ def look_up(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     raise unknown_name(kind, name, known)
 
 
+def is_function(identifier: object, base: type) -> TypeGuard[Callable[..., Any]]:
+    """Whether a user's function is meant: what can be called, and is no class and no instance of ``base``."""
+    return callable(identifier) and not isinstance(identifier, (type, base))
+
+
 def _described(kind: str, description: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
     """Return the class, instance or function that a dict names, and the config beside it."""
     name, config = description.get("class_name"), description.get("config") or {}
@@ -113,7 +118,8 @@ def resolve(
         if not abstract and (issubclass(found, base) or (callables and "__call__" in dir(found))):
             found = found.from_config(config) if config and hasattr(found, "from_config") else found(**config)
     elif config and isinstance(found, base):
-        found = type(found)(**config)
+        described: Any = found
+        found = described.given(**config)
     if isinstance(found, base) or (callables and callable(found) and not isinstance(found, type)):
         return found
     raise TypeError(

@@ -180,6 +180,10 @@ def step(x: Number) -> Any:
 def _along(x: Any, axis: Any, what: str) -> Node:
     """Return x, whose last axis is gone along; TypeError for any other."""
     last = axis[0] if isinstance(axis, (tuple, list)) and len(axis) == 1 else axis
+    if x.table.one_row:
+        if axis is None:
+            return kept(x)
+        raise TypeError(f"{what} of a regularizer goes over all weights, whatever shape they have: no axis={axis!r}.")
     if last in (-1, 1) and not isinstance(last, bool) and not x.flat:
         return x
     raise TypeError(

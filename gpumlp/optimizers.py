@@ -129,6 +129,7 @@ class Optimizer(Attributes):
     }
     checks: ClassVar = {"weight_decay": _decay}
     slots: tuple[str, ...] = ()  # the state arrays kept beside the parameters, all starting at zero
+    flushed: ClassVar[tuple[str, ...]] = ()  # those whose smallest numbers may be zero, as they count in sums alone
 
     def __init__(self, learning_rate: LearningRate, weight_decay: float | None = None, name: str | None = None) -> None:
         self.name = automatic(type(self)) if name is None else str(name)
@@ -338,6 +339,7 @@ class Adam(Optimizer):
     }  # fmt: skip
     unread: ClassVar = {**Optimizer.unread, "eps": "Use epsilon."}
     slots = ("m", "v")
+    flushed = ("m",)
 
     def __init__(
         self,

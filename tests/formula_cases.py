@@ -86,7 +86,7 @@ def swapped(w, g, a, b, rate):
 
 def distance(w, scale):
     """A penalty that is no sum over weights."""
-    return scale * ops.log1p(ops.norm(w, axis=-1))
+    return scale * ops.log1p(ops.norm(w))
 
 
 @dataclass(frozen=True)
@@ -182,10 +182,9 @@ def _activation(name: str, found: formulas.ActivationFormula, numbers: Mapping[s
 
 
 def activation_cases() -> Iterator[Case]:
-    for name in activations.FORMULAS:
-        of: Any = activations.get(name)
-        yield from _activation(name, of.formula, of.numbers)
-    yield from _activation("gelu_tanh", activations.Gelu(approximate=True).formula, {})
+    for of in dict.fromkeys(activations.KNOWN.values()):
+        yield from _activation(of.name, of.formula, of.numbers)
+    yield from _activation("gelu_tanh", activations.gelu.given(approximate=True).formula, {})
     for function, constants in ((mish, {}), (celu, {"alpha": 0.7}), (log_softmax, {}), (centred, {})):
         yield from _activation(function.__name__, formulas.activation(function, None, constants), constants)
 
@@ -209,8 +208,8 @@ def loss_cases() -> Iterator[Case]:
 
 
 def metric_cases() -> Iterator[Case]:
-    for name in metrics.FORMULAS:
-        yield Case(f"metric {name}", metrics.get(name).formula, {}, arrays=("t", "p"))
+    for kind in dict.fromkeys(kind for kind in metrics.KNOWN.values() if kind is not None):
+        yield Case(f"metric {kind.default_name}", kind().formula, kind().numbers, arrays=("t", "p"))
     yield Case("metric precision", formulas.metric(precision, {}, False), {}, arrays=("t", "p"))
 
 

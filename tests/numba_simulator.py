@@ -229,7 +229,7 @@ def test_formulas_of_one_text_have_one_kernel():
     on = backend()
     z, y = NUMBA.to_device(np.ones((2, 3), np.float32)), NUMBA.empty((2, 3), np.float32)
     for slope in (0.1, 0.2, 0.3):
-        on.activation_forward(activations.LeakyRelu(slope), z, y)
+        on.activation_forward(activations.leaky_relu.given(negative_slope=slope), z, y)
     assert len(on._made) == 1
     on.activation_forward(activations.elu, z, y)
     assert len(on._made) == 2

@@ -19,7 +19,6 @@ MODULES = (
 
 # What may differ, by name or by name and parameter, and why.
 WHY = {
-    "losses.Loss": "a base, of which people make no losses of their own yet",
     "metrics.Metric": "a base, of which people make no metrics of their own yet; the metrics take name, dtype",
     "layers.Layer": "a base, of which people make no layers of their own yet",
     "optimizers.Optimizer": "a base, of which people make no optimizers of their own yet",
@@ -32,9 +31,6 @@ WHY = {
                      "SparseCategoricalAccuracy")
     },
     "losses.Huber(name)": "Keras's 'huber_loss' is no name that its get() takes; 'huber' is",
-    "activations.leaky_relu(negative_slope)": "None stands for the object's own, 0.2 in this one",
-    "activations.elu(alpha)": "None stands for the object's own, 1.0 in this one",
-    "activations.gelu(approximate)": "None stands for the object's own, False in this one",
 }  # fmt: skip
 
 

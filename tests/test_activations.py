@@ -1,38 +1,71 @@
-"""Activations against float64 central differences, and the error function against the standard library's."""
+"""Activations: textbook forms, slopes against central differences in float64, and what is called on what."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
 
-from gpumlp import activations
+from gpumlp import activations, layers, models, ops
+from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.erf import erf
 
+sigma = lambda z: 1 / (1 + math.exp(-z))  # noqa: E731
+normal = lambda z: 0.5 * math.erfc(-z / math.sqrt(2))  # noqa: E731
 
-class Scratch:
-    """Work arrays that start as NaN, so that a value read before it was written shows."""
-
-    def __init__(self):
-        self.arrays = {}
-
-    def __call__(self, index, shape, dtype):
-        return self.arrays.setdefault((index, shape, dtype), np.full(shape, np.nan, dtype))
-
-
-CASES = [
-    *activations.KNOWN.values(),
-    activations.LeakyRelu(0.0),
-    activations.LeakyRelu(1.5),
-    activations.Elu(0.0),
-    activations.Elu(2.5),
-    activations.Gelu(approximate=True),
-]
+# The textbook form of each, in one line; of one number, or of a row.
+TEXTBOOK = {
+    activations.linear: lambda z: z,
+    activations.relu: lambda z: max(z, 0),
+    activations.relu.given(negative_slope=0.1, max_value=1.5, threshold=0.2): lambda z: (
+        min(z, 1.5) if z > 0.2 else 0.1 * (z - 0.2)
+    ),
+    activations.relu.given(max_value=1.5): lambda z: min(max(z, 0), 1.5),
+    activations.relu.given(threshold=0.5): lambda z: z if z > 0.5 else 0,
+    activations.leaky_relu: lambda z: z if z > 0 else 0.2 * z,
+    activations.leaky_relu.given(negative_slope=0.0): lambda z: max(z, 0),
+    activations.leaky_relu.given(negative_slope=1.5): lambda z: z if z > 0 else 1.5 * z,
+    activations.elu: lambda z: z if z > 0 else math.exp(z) - 1,
+    activations.elu.given(alpha=0.0): lambda z: max(z, 0),
+    activations.elu.given(alpha=2.5): lambda z: z if z > 0 else 2.5 * (math.exp(z) - 1),
+    activations.tanh: math.tanh,
+    activations.sigmoid: sigma,
+    activations.silu: lambda z: z * sigma(z),
+    activations.gelu: lambda z: z * normal(z),
+    activations.gelu.given(approximate=True): lambda z: (
+        0.5 * z * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+    ),
+    activations.softmax: lambda row: np.exp(row) / np.exp(row).sum(),
+}
+CASES = list(TEXTBOOK)
+BACKEND = NumpyBackend()
 
 
 def forward(activation, z):
     y = np.full_like(z, np.nan)
-    activation.forward(np, z, y, Scratch())
+    with np.errstate(all="ignore"):
+        BACKEND.activation_forward(activation, z.copy(), y)
     return y
+
+
+def backward(activation, dy, z):
+    dz = dy.copy()
+    with np.errstate(all="ignore"):
+        BACKEND.activation_backward(activation, dz, forward(activation, z), z.copy())
+    return dz
+
+
+def test_every_activation_has_its_textbook_form_here():
+    assert {a.function for a in TEXTBOOK} == {a.function for a in activations.KNOWN.values()}
+
+
+@pytest.mark.parametrize("activation", CASES, ids=repr)
+def test_values_are_those_of_the_textbook(activation):
+    z = np.random.default_rng(1).normal(scale=3, size=(20, 33))
+    form = TEXTBOOK[activation]
+    expected = np.array([form(row) for row in z]) if activation.rowwise else np.vectorize(form, otypes=[float])(z)
+    np.testing.assert_allclose(forward(activation, z), expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("activation", CASES, ids=repr)
@@ -40,47 +73,168 @@ def forward(activation, z):
 def test_gradient_is_the_central_difference(activation, shape):
     rng = np.random.default_rng(1)
     z, dy = rng.normal(scale=2, size=shape), rng.normal(size=shape)
-    z[np.abs(z) < 1e-3] = 0.5  # away from the kinks
-    y, dz, h = forward(activation, z), dy.copy(), 1e-6
-    activation.backward(np, dz, y, z, Scratch())
+    for kink in (0.0, 0.2, 0.5, 1.5):
+        z[np.abs(z - kink) < 1e-3] = 0.7
+    h = 1e-6
     expected = np.zeros(shape)
     for j in range(shape[1]):  # the sum over a row covers softmax too
         step = np.zeros(shape)
         step[:, j] = h
         difference = (forward(activation, z + step) - forward(activation, z - step)) / (2 * h)
         expected[:, j] = (dy * difference).sum(axis=1)
-    np.testing.assert_allclose(dz, expected, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(backward(activation, dy, z), expected, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("activation", [a for a in CASES if a.slope is not None], ids=repr)
+def test_a_slope_of_its_own_is_the_derived_one(activation):
+    derived = activations.Activation(activation.function, None, activation.constants)
+    rng = np.random.default_rng(3)
+    z, dy = rng.normal(scale=3, size=(20, 33)), rng.normal(size=(20, 33))
+    np.testing.assert_allclose(backward(activation, dy, z), backward(derived, dy, z), rtol=1e-9, atol=1e-12)
+
+
+ALL = [10.0**k for k in range(-30, 31, 3)]
+EVERYWHERE = np.array([[*ALL, *(-v for v in ALL), 0.0, math.inf, -math.inf, math.nan, 0.3, -0.7, 3.0, -9.0]])
 
 
 @pytest.mark.parametrize("activation", CASES, ids=repr)
-def test_float32_agrees_with_float64(activation):
-    z = np.random.default_rng(2).normal(scale=4, size=(31, 257)).astype(np.float32)
-    y = forward(activation, z)
-    assert y.dtype == np.float32
-    np.testing.assert_allclose(y, forward(activation, z.astype(np.float64)), rtol=2e-6, atol=2e-6)
+@pytest.mark.parametrize("of_one", [True, False], ids=["alone", "in a row"])
+def test_float32_agrees_with_float64_everywhere(activation, of_one):
+    narrow = EVERYWHERE.astype(np.float32)
+    if of_one or activation.rowwise:
+        narrow = narrow.T
+    if activation.rowwise and not of_one:
+        narrow = np.column_stack([narrow, np.full_like(narrow, 0.5), -narrow])
+    wide = narrow.astype(np.float64)
+    ones, scale = np.ones_like(narrow), max([1.0, *activation.numbers.values()])
+    y, y64 = forward(activation, narrow), forward(activation, wide)
+    dz, dz64 = backward(activation, ones, narrow), backward(activation, ones.astype(np.float64), wide)
+    assert y.dtype == dz.dtype == np.float32
+    for got, truth in ((y, y64), (dz, dz64)):
+        with np.errstate(over="ignore"):
+            truth = truth.astype(np.float32)
+        np.testing.assert_allclose(got, truth, rtol=4e-6, atol=4e-6 * scale)
 
 
 @pytest.mark.parametrize("activation", CASES, ids=repr)
 def test_nan_stays_nan(activation):
     z = np.array([[1.0, np.nan, -1.0]])
-    dz = np.ones_like(z)
-    y = forward(activation, z)
-    activation.backward(np, dz, y, z, Scratch())
-    assert np.isnan(y[0, 1])
+    assert np.isnan(forward(activation, z)[0, 1])
+    if activation is not activations.linear and (activation.name != "relu" or activation is activations.relu):
+        assert np.isnan(backward(activation, np.ones_like(z), z)[0, 1])
 
 
 @pytest.mark.parametrize("activation", CASES, ids=repr)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_extreme_inputs_give_finite_outputs_and_no_warning(activation, dtype):
-    z = np.array([[-1e4, -100.0, -1.0, 0.0, 1.0, 100.0, 1e4]], dtype)
-    assert np.isfinite(forward(activation, z)).all()
+def test_values_may_be_written_over_their_arguments_unless_these_are_retained(activation):
+    z = np.random.default_rng(2).normal(scale=3, size=(5, 7))
+    expected = forward(activation, z)
+    if not activation.retains_input:
+        BACKEND.activation_forward(activation, z, z)
+        np.testing.assert_array_equal(z, expected)
+
+
+RETAINED = {activations.silu, activations.gelu, activations.gelu.given(approximate=True)} | {
+    a for a in CASES if a.name == "relu" and a is not activations.relu
+}
+
+
+def test_what_needs_its_input_on_the_way_back():
+    assert {a for a in CASES if a.retains_input} == RETAINED
+
+
+def test_an_activation_is_a_value():
+    elu = activations.elu.given(alpha=2.0)
+    assert elu == activations.elu.given(alpha=2.0) != activations.elu and hash(elu) != hash(activations.elu)
+    assert activations.elu.given(alpha=1.0) == activations.elu
+    for same in (
+        pickle.loads(pickle.dumps(elu)),
+        copy.deepcopy(elu),
+        activations.get({"class_name": "elu", "config": elu.get_config()}),
+    ):
+        assert same == elu and hash(same) == hash(elu)
+    assert repr(elu) == "elu(alpha=2.0)" and elu.name == "elu"
+    with pytest.raises(TypeError, match=r"elu takes alpha; got 'beta'"):
+        activations.elu.given(beta=1.0)
+    with pytest.raises(TypeError, match=r"elu takes alpha; got 'beta'"):
+        activations.elu([1.0], beta=1.0)
+
+
+# ---- a user's own ----------------------------------------------------------------------------------------------------
+
+
+def mish(z):
+    return z * ops.tanh(ops.softplus(z))
+
+
+def trained(activation):
+    model = models.Sequential([layers.Dense(7, activation, input_shape=(3,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    x, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 1))
+    model.fit(x, y, epochs=3, verbose=0, shuffle=False)
+    return model.get_weights()
+
+
+OWN = {
+    "a function": mish,
+    "a closure": (lambda beta: lambda z: z * ops.sigmoid(beta * z))(1.5),
+    "by known ones": lambda z: activations.elu(z, 0.5) + activations.tanh(z) + activations.gelu(z, approximate=True),
+    "celu": lambda z: ops.maximum(z, 0.0) + ops.minimum(0.5 * ops.expm1(z / 0.5), 0.0),
+    "log_softmax": ops.log_softmax,
+    "with a row's mean": lambda z: z - ops.mean(z, -1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("what", OWN)
+def test_a_function_of_a_user_s_own(what):
+    activation = activations.get(OWN[what])
+    rng = np.random.default_rng(1)
+    z, dy, h = rng.normal(size=(9, 5)), rng.normal(size=(9, 5)), 1e-6
+    expected = np.zeros(z.shape)
+    for j in range(5):
+        step = h * (np.arange(5) == j)
+        expected[:, j] = (dy * (forward(activation, z + step) - forward(activation, z - step)) / (2 * h)).sum(axis=1)
+    np.testing.assert_allclose(backward(activation, dy, z), expected, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(activation(z), forward(activation, z))
+
+
+def test_a_function_trains_as_the_same_known_one_does():
+    for known, own in (("silu", lambda z: z * ops.sigmoid(z)), ("softmax", lambda z: ops.softmax(z))):
+        for a, b in zip(trained(known), trained(own), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda z: z if z > 0 else 0.0, r"cannot branch on them\. Write ops\.where"),
+        (np.tanh, r"function of NumPy.*Use the function of gpumlp\.ops"),
+        (lambda z: np.mean(z), "cannot be made an array"),
+        (lambda z: ops.sum(z), r"goes along the last axis.*cannot depend on the batch's others"),
+        (lambda z: ops.sum(z, axis=0), "got axis=0"),
+        (lambda z: ops.sum(z, axis=-1), r"must return a number for each element"),
+        (lambda z: ops.sum(z, axis=-1) + z, r"\(batch,\) meets one of \(batch, outputs\)"),
+        (lambda z: None, "must return what it computed"),
+        (lambda z: z + np.ones(3), "An array would be other data"),
+        (len, "cannot ask how many there are"),
+    ],
+)
+def test_what_cannot_be_a_formula_is_refused_in_words(function, words):
+    with pytest.raises(TypeError, match=words):
+        layers.Dense(3, function)
+
+
+def test_an_unknown_operation_is_named():
+    with pytest.raises(AttributeError, match=r"gpumlp\.ops has no 'fft': a formula can be made of .*absolute.*where"):
+        layers.Dense(3, lambda z: ops.fft(z))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 5e-16), (np.float32, 4e-7)])
 def test_erf_is_the_standard_librarys(dtype, tolerance):
     x = np.concatenate([np.linspace(-7, 7, 4001), [0.0, 1e-9, -1e-9, 40.0, -1e4, np.inf, -np.inf]]).astype(dtype)
     out = np.full_like(x, np.nan)
-    erf(np, x, out, Scratch())
+    erf(np, x, out, lambda i, shape, dtype: np.full(shape, np.nan, dtype))
     expected = np.array([math.erf(float(v)) for v in x])
     assert np.abs(out - expected).max() <= tolerance
 
@@ -88,5 +242,3 @@ def test_erf_is_the_standard_librarys(dtype, tolerance):
 def test_an_unknown_name_gets_its_near_match_first():
     with pytest.raises(ValueError, match=r"Unknown activation 'rellu'. Did you mean 'relu'"):
         activations.get("rellu")
-    with pytest.raises(TypeError, match="must be a name"):
-        activations.get(np.tanh)

@@ -72,7 +72,7 @@ def hold(kernels, make, fit, threads=2):
 
 # ---- whole runs ------------------------------------------------------------------------------------------------------
 
-EVERY_ACTIVATION = [*dict.fromkeys(activations.KNOWN.values()), activations.Gelu(approximate=True)]
+EVERY_ACTIVATION = [*dict.fromkeys(activations.KNOWN.values()), activations.gelu.given(approximate=True)]
 EVERY_OPTIMIZER = [
     lambda: optimizers.Adam(0.01),
     lambda: optimizers.AdamW(0.01, weight_decay=0.1),

@@ -362,7 +362,7 @@ def test_bad_input_changes_nothing(kernels, arguments, error, match):
     ("make", "match"),
     [
         (lambda k: compiled(layers.Dense(3 + k)), r"operation 0 of member 1 is .*outputs=4.* of member 0 .*outputs=3"),
-        (lambda k: compiled(layers.Dense(3, "relu" if k else None)), "operation 0 of member 1 is .*Relu"),
+        (lambda k: compiled(layers.Dense(3, "relu" if k else None)), "operation 0 of member 1 is .*relu"),
         (lambda k: compiled(*[layers.Dense(3) for _ in range(1 + k)]), "operation 1 of member 1"),
         (lambda k: compiled(layers.Dense(3, trainable=k == 0)), "training of weight array 0"),
         (lambda k: compiled(layers.Dense(3), loss="mae" if k else "mse"), "the loss of member 1"),

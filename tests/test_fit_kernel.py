@@ -8,7 +8,7 @@ from host.runtime import HostRuntime
 from whole_fit import Case, Dense, assert_same_bits, by_kernel, by_numpy, force, launches_of, state, train
 
 from gpumlp import Ensemble, layers, losses, models, optimizers, random, regularizers
-from gpumlp.activations import Gelu
+from gpumlp.activations import gelu
 from gpumlp.engine import fit_plan, fit_program
 from gpumlp.optimizers import schedules
 from gpumlp.training import loop
@@ -48,7 +48,7 @@ CASES = {
         optimizer=lambda: optimizers.SGD(0.01, momentum=0.8), group=3, threads=96, exchange="barrier", weighted=True,
     ),
     "activations whose slope needs their input, also the last": Case(
-        lambda: [Dense(31, "gelu"), Dense(17, "silu"), Dense(20, Gelu(approximate=True))], features=20, samples=9,
+        lambda: [Dense(31, "gelu"), Dense(17, "silu"), Dense(20, gelu.given(approximate=True))], features=20, samples=9,
         batch=4, epochs=17, loss=lambda: losses.Huber(0.5), optimizer=lambda: optimizers.AdamW(0.003, weight_decay=0.1),
     ),
     "nine layers, a wide softmax, labels": Case(

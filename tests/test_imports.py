@@ -18,6 +18,7 @@ FLOORS = [
     {"backends", "devices"},
     {"layers", "metrics"},
     {"losses", "optimizers", "initializers", "regularizers", "activations", "constraints"},
+    {"objectives"},
     {"ops", "formulas", "expressions", "tape"},
     {
         "naming",

@@ -30,9 +30,7 @@ def gradient(model, x, y, w=None):
     program._deltas[0][: delta.size] = delta.ravel()
     program._backward(x, program._deltas[0][: delta.size].reshape(delta.shape))
     for i, regularizer in program._penalised:
-        value += regularizer.penalty(
-            np, model._runner.weights.weights[i], program._grad_views[i], program.backend.scratch
-        )
+        value += program.backend.penalty(regularizer, model._runner.weights.weights[i], program._grad_views[i])
     return value, [g.copy() for g in program._grad_views]
 
 

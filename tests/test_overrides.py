@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpumlp import activations, initializers, layers, losses, metrics, models, optimizers, regularizers
+from gpumlp import initializers, layers, losses, metrics, models, optimizers
 
 X, Y = np.ones((8, 3), "f4"), np.ones((8, 1), "f4")
 
@@ -19,13 +19,8 @@ def subclass(base, name):
 
 
 OVERRIDES = {
-    "loss": lambda: small(loss=subclass(losses.MeanSquaredError, "per_sample")()),
     "Keras's loss": lambda: small(loss=subclass(losses.MeanSquaredError, "call")()),
-    "metric": lambda: small(metrics=[subclass(metrics.MeanSquaredError, "values")()]),
     "Keras's metric": lambda: small(metrics=[subclass(metrics.MeanSquaredError, "update_state")()]),
-    "activation": lambda: layers.Dense(2, subclass(activations.Relu, "forward")()),
-    "regularizer": lambda: layers.Dense(2, kernel_regularizer=subclass(regularizers.L1L2, "penalty")(0.1)),
-    "Keras's regularizer": lambda: layers.Dense(2, kernel_regularizer=subclass(regularizers.L1L2, "__call__")(0.1)),
     "optimizer": lambda: small(optimizer=subclass(optimizers.SGD, "apply")()),
     "layer": lambda: models.Sequential([subclass(layers.Activation, "output_shape")("relu", input_shape=(3,))]),
     "Keras's layer": lambda: models.Sequential([subclass(layers.Dense, "call")(2, input_shape=(3,))]),

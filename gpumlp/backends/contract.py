@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gpumlp.activations import Activation, Scratch
+from gpumlp.activations import Activation
 from gpumlp.backends.runtime import Runtime
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Updates
-from gpumlp.regularizers import L1L2
+from gpumlp.tape import Scratch
 
 Array = Any
 
@@ -84,7 +84,7 @@ class Backend(Updates, Protocol):
 
     def metric(self, metric: Metric, target: Array, pred: Array, weights: Array | None) -> tuple[float, float]: ...
 
-    def penalty(self, regularizer: L1L2, w: Array, dw: Array | None) -> float: ...
+    def penalty(self, regularizer: Any, w: Array, dw: Array | None) -> float: ...
 
 
 class Recorder(Backend, Protocol):
@@ -105,7 +105,7 @@ class Recorder(Backend, Protocol):
         self, values: Array, counts: Array | None, metric: Metric, t: Array, p: Array, weights: Array | None
     ) -> None: ...
 
-    def penalty_into(self, values: Array, regularizer: L1L2, w: Array, dw: Array | None) -> None: ...
+    def penalty_into(self, values: Array, regularizer: Any, w: Array, dw: Array | None) -> None: ...
 
     def run_struct(
         self, data: Any, order: Array | None, scalars: Array, results: Array, numbers: tuple[int, ...]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpumlp.activations import Activation, Gelu
+from gpumlp.activations import KNOWN, Activation, relu
 from gpumlp.backends.contract import Recorder
 from gpumlp.backends.numpy_backend import Scratch
 from gpumlp.backends.runtime import Runtime
@@ -35,15 +35,24 @@ METRICS = (
 )  # fmt: skip
 
 
+def _refuse_own(own: bool, name: str) -> None:
+    if own:
+        raise NotImplementedError(f"These kernels do not compute {name} yet: GPUMLP_KERNELS=numpy does.")
+
+
 def activation_number(activation: Activation) -> tuple[int, float]:
     """Return an elementwise activation's number and its constant."""
-    name = "gelu_tanh" if isinstance(activation, Gelu) and activation.approximate else activation.name
-    constants = [v for v in activation.get_config().values() if not isinstance(v, bool)]
-    return ACTIVATIONS.index(name), float(constants[0]) if constants else 0.0
+    constants = activation.get_config()
+    own = activation.name not in KNOWN or KNOWN[activation.name].function is not activation.function
+    _refuse_own(own or (activation.name == "relu" and activation != relu), repr(activation))
+    name = "gelu_tanh" if constants.get("approximate") else activation.name
+    numbers = [v for v in constants.values() if isinstance(v, float)]
+    return ACTIVATIONS.index(name), numbers[0] if numbers else 0.0
 
 
 def loss_number(loss: Loss) -> tuple[int, float]:
     """Return a loss's number and its constant: huber's delta, or the label smoothing."""
+    _refuse_own(loss.own, loss.name)
     config = loss.get_config()
     name = loss.name.removeprefix("sparse_")
     if config.get("from_logits"):
@@ -53,6 +62,7 @@ def loss_number(loss: Loss) -> tuple[int, float]:
 
 def metric_number(metric: Metric) -> int:
     """Return a metric's number."""
+    _refuse_own(metric.own or metric.constants.get("threshold", 0.5) != 0.5, metric.name)
     return METRICS.index(metric.default_name)
 
 

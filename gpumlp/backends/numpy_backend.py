@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp import tape
 from gpumlp.activations import Activation
 from gpumlp.backends import blas
+from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
-from gpumlp.regularizers import L1L2
 
 # 64 Ki floats of each array: the loop over stretches keeps one stretch of the parameters, the gradient and the state
 # in cache through the ten passes of an update, where whole-arena passes would read memory each time (measured: 0.36 ms
@@ -33,8 +34,9 @@ STRETCH = 65_536
 FLUSH_EVERY = 128
 FLUSH_BELOW = 1e-30
 
+VALUES, FACTORS, SLOPES = -1, -2, -3  # work arrays beside those of formulas
+BOUND = 512  # formulas with the arrays for a shape that are kept, at most
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
-Scalars = tuple[float, float]
 
 
 def aligned_zeros(shape: Any, dtype: Any) -> np.ndarray:
@@ -76,6 +78,7 @@ class NumpyBackend:
 
     def __init__(self) -> None:
         self.scratch = Scratch()
+        self._bound: dict[Any, Callable[..., None]] = {}
         self._random: Any = None
 
     @contextmanager
@@ -121,7 +124,7 @@ class NumpyBackend:
         blas.dot((x, w, pre))
         if b is not None:
             np.add(pre, b, out=pre)
-        activation.forward(np, pre, y, self.scratch)
+        self.activation_forward(activation, pre, y)
 
     def dense_backward(
         self, dy: Any, x: Any, w: Any, y: Any, z: Any | None, activation: Activation, dx: Any, dw: Any, db: Any
@@ -130,7 +133,7 @@ class NumpyBackend:
 
         ``dy[B, O]`` is consumed: what it holds afterwards is not defined.
         """
-        activation.backward(np, dy, y, z, self.scratch)
+        self.activation_backward(activation, dy, y, z)
         if dx is None:
             blas.dot((x.T, dy, dw))
         else:
@@ -140,23 +143,67 @@ class NumpyBackend:
 
     def loss(self, loss: Loss, target: Any, pred: Any, weights: Any | None, dpred: Any) -> float:
         """Return the batch's loss and write its gradient by ``pred`` into ``dpred``."""
-        return loss.batch(np, target, pred, weights, dpred, self.scratch)
+        rows = len(pred)
+        factor: Any = 1.0 / rows
+        if weights is not None:
+            factor = self.scratch(FACTORS, (rows, 1), pred.dtype)
+            self.xp.multiply(weights[:, None], 1.0 / rows, factor)
+        values = self.scratch(VALUES, (rows, 1), pred.dtype)
+        self._calls(loss.formula, pred)(t=target, p=pred, factor=factor, value=values, dp=dpred, **loss.numbers)
+        if weights is not None:
+            self.xp.multiply(values, weights[:, None], values)
+        return float(values.sum()) / rows
 
     def metric(self, metric: Metric, target: Any, pred: Any, weights: Any | None) -> tuple[float, float]:
         """Return the metric's sum over the batch and what to divide it by."""
-        return metric.update(np, target, pred, weights, self.scratch)
+        values = self.scratch(VALUES, (len(pred), 1), pred.dtype)
+        self._calls(metric.formula.only("sum_0"), pred)(t=target, p=pred, sum_0=values, **metric.numbers)
+        if not metric.weighted or weights is None:
+            return float(values.sum()), float(len(pred))
+        self.xp.multiply(values, weights[:, None], values)
+        return float(values.sum()), float(weights.sum())
 
-    def penalty(self, regularizer: L1L2, w: Any, dw: Any | None) -> float:
+    def penalty(self, regularizer: Any, w: Any, dw: Any | None) -> float:
         """Return the penalty of ``w`` and add its gradient to ``dw`` unless that is None."""
-        return regularizer.penalty(np, w, dw, self.scratch)
+        formula, row = regularizer.formula, w.reshape(1, -1)
+        value = self.scratch(VALUES, (1, 1), w.dtype)
+        if dw is None:
+            self._calls(formula.only("value"), row)(w=row, value=value, **regularizer.numbers)
+        else:
+            more = self.scratch(SLOPES, row.shape, w.dtype)
+            self._calls(formula, row)(w=row, value=value, dw=more, **regularizer.numbers)
+            self.xp.add(dw, more.reshape(dw.shape), dw)
+        return float(value[0, 0])
 
     def activation_forward(self, activation: Activation, z: Any, y: Any) -> None:
-        """Write y = f(z) over rows."""
-        activation.forward(np, z, y, self.scratch)
+        """Write y = f(z) over rows; y may be z unless ``activation.retains_input``."""
+        formula = activation.formula.forward
+        calls = self._bound.get((formula, z.shape, z.dtype, ()))
+        if calls is None:
+            calls = self._calls(formula, z, () if activation.retains_input else (("y", "z"),))
+        calls(z=z, y=y, **activation.numbers)
 
     def activation_backward(self, activation: Activation, dy: Any, y: Any, z: Any | None) -> None:
         """Overwrite dy with dy f'(z), over rows; y is the retained output, z the pre-activation."""
-        activation.backward(np, dy, y, z, self.scratch)
+        formula = activation.formula.back
+        calls = self._bound.get((formula, dy.shape, dy.dtype, ()))
+        if calls is None:
+            calls = self._calls(formula, dy, (("dz", "dy"),))
+        calls(dy=dy, y=y, z=z, dz=dy, **activation.numbers)
+
+    def _calls(self, formula: Formula, like: Any, *arguments: Any) -> Callable[..., None]:
+        """Return what computes a formula over arrays ``like`` this one, of the arrays and numbers by name.
+
+        ``arguments`` are those of `tape.tape`; which root may be written over which leaf is the formula's.
+        """
+        key = formula, like.shape, like.dtype, arguments[2:]
+        found = self._bound.get(key)
+        if found is None:
+            if len(self._bound) >= BOUND:
+                self._bound.clear()
+            calls = tape.tape(self.xp, formula, *arguments).bind(like.shape, like.dtype, self.scratch)
+            found = self._bound[key] = calls
+        return found
 
     def affine(self, x: Any, scale: float, offset: float, y: Any) -> None:
         """Write y = scale x + offset; y may be x."""
@@ -186,88 +233,28 @@ class NumpyBackend:
         np.multiply(y, mask, out=y)
 
     def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
-        """Apply an optimizer's step number ``step`` to a stretch of the arena and its state: `Optimizer.update`."""
-        optimizer.apply(self, params, grads, slots, step, scalars)
+        """Apply an optimizer's step number ``step`` to a stretch of the arena and its state; ``grads`` is spent.
 
-    def adam_update(
-        self, params: Any, grads: Any, m: Any, v: Any, scalars: Scalars, beta_1: float, beta_2: float, epsilon: float,
-        step: int,
-    ) -> None:  # fmt: skip
-        """m += (g - m)(1 - beta_1); v += (g^2 - v)(1 - beta_2); w = decay w - alpha m / (sqrt(v) + epsilon).
-
-        ``scalars`` of every update are the rate and the decay of the step, from `Optimizer.scalars`.
+        ``scalars`` are the numbers of the step, from `Optimizer.scalars`.
         """
-        alpha, decay = scalars
-        for start in range(0, params.size, STRETCH):
-            part = slice(start, start + STRETCH)
-            w, g, m_, v_ = params[part], grads[part], m[part], v[part]
-            a = self.scratch(0, w.shape, w.dtype)
-            np.subtract(g, m_, out=a)
-            np.multiply(a, 1.0 - beta_1, out=a)
-            np.add(m_, a, out=m_)
-            np.multiply(g, g, out=a)
-            np.subtract(a, v_, out=a)
-            np.multiply(a, 1.0 - beta_2, out=a)
-            np.add(v_, a, out=v_)
-            np.sqrt(v_, out=a)
-            np.add(a, epsilon, out=a)
-            np.divide(m_, a, out=a)
-            np.multiply(a, alpha, out=a)
-            if decay != 1.0:
-                np.multiply(w, decay, out=w)
-            np.subtract(w, a, out=w)
+        formula = optimizer.formula
+        if formula.rowwise:
+            raise NotImplementedError(f"{optimizer.name} needs sums over weights, which no update can have yet.")
+        numbers = optimizer.numbers | dict(zip(optimizer.scalar_names, scalars, strict=True))
+        ones = tuple(name for name in optimizer.scalar_names if numbers[name] == 1.0)  # no pass for a decay of 1
+        arrays = {"w": params, "g": grads, **slots}
+        stretch = STRETCH if slots else max(1, params.size)  # two passes over w and g are no quicker in stretches
+        for start in range(0, params.size, stretch):
+            part = slice(start, start + stretch)
+            own = {name: array[part] for name, array in arrays.items()}
+            self._calls(formula, own["w"], (), ("g",), ones)(**own, **numbers)
             if step % FLUSH_EVERY == 0:
-                np.absolute(m_, out=a)
-                np.greater_equal(a, FLUSH_BELOW, out=a)
-                np.multiply(m_, a, out=m_)
+                for name in optimizer.flushed:
+                    self._flush(own[name])
 
-    def sgd_update(
-        self, params: Any, grads: Any, momentum: Any | None, scalars: Scalars, factor: float, nesterov: bool
-    ) -> None:
-        """See `gpumlp.optimizers.SGD`; ``grads`` is overwritten."""
-        rate, decay = scalars
-        if decay != 1.0:
-            np.multiply(params, decay, out=params)
-        np.multiply(grads, rate, out=grads)
-        if momentum is None:
-            np.subtract(params, grads, out=params)
-            return
-        np.multiply(momentum, factor, out=momentum)
-        np.subtract(momentum, grads, out=momentum)
-        if nesterov:
-            np.subtract(params, grads, out=params)
-            np.multiply(momentum, factor, out=grads)
-            np.add(params, grads, out=params)
-        else:
-            np.add(params, momentum, out=params)
-
-    def rmsprop_update(
-        self, params: Any, grads: Any, v: Any, momentum: Any | None, mean: Any | None, scalars: Scalars,
-        rho: float, factor: float, epsilon: float,
-    ) -> None:  # fmt: skip
-        """See `gpumlp.optimizers.RMSprop`; ``grads`` is overwritten."""
-        rate, decay = scalars
-        if decay != 1.0:
-            np.multiply(params, decay, out=params)
-        a = self.scratch(0, params.shape, params.dtype)
-        np.multiply(grads, grads, out=a)
-        np.subtract(a, v, out=a)
-        np.multiply(a, 1.0 - rho, out=a)
-        np.add(v, a, out=v)
-        if mean is None:
-            np.add(v, epsilon, out=a)
-        else:
-            np.subtract(grads, mean, out=a)
-            np.multiply(a, 1.0 - rho, out=a)
-            np.add(mean, a, out=mean)
-            np.multiply(mean, mean, out=a)
-            np.subtract(v, a, out=a)
-            np.add(a, epsilon, out=a)
-        np.sqrt(a, out=a)
-        np.divide(grads, a, out=grads)
-        np.multiply(grads, rate, out=grads)
-        if momentum is not None:
-            np.multiply(momentum, factor, out=momentum)
-            np.add(momentum, grads, out=momentum)
-            grads = momentum
-        np.subtract(params, grads, out=params)
+    def _flush(self, a: Any) -> None:
+        """Make zero what is below FLUSH_BELOW."""
+        work = self.scratch(0, a.shape, a.dtype)
+        np.absolute(a, out=work)
+        np.greater_equal(work, FLUSH_BELOW, out=work)
+        np.multiply(a, work, out=a)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gpumlp import candidates
-from gpumlp.activations import Linear, Softmax
 from gpumlp.backends.device_backend import activation_number, loss_number, metric_number
 from gpumlp.backends.runtime import Chip, Defines
 from gpumlp.engine import cost
@@ -52,9 +51,9 @@ def _add_dense(stages: list[Stage], op: DenseOp, is_first: bool) -> str:
 
 
 def _add_activation(stages: list[Stage], op: ActivationOp, is_first: bool) -> str:
-    if isinstance(op.activation, Linear):
+    if op.activation.name == "linear":
         return ""
-    if not stages or not isinstance(stages[-1].activation, Linear):
+    if not stages or not stages[-1].activation.name == "linear":
         return "it has an Activation layer that does not follow a linear Dense"
     stages[-1] = replace(stages[-1], activation=op.activation)
     return ""
@@ -85,7 +84,7 @@ def stages_of(network: Network) -> tuple[Stage, ...] | str:
     for op in network.ops:
         if why := KERNELS[type(op)](stages, op, op is network.ops[0]):
             return why
-    if any(isinstance(s.activation, Softmax) for s in stages[:-1]):
+    if any(s.activation.name == "softmax" for s in stages[:-1]):
         return "it has a softmax before its last layer"
     return tuple(stages) or "it has no Dense layer"
 
@@ -180,7 +179,7 @@ def _constants(problem: Problem) -> dict[str, int | str]:
         "RESCALES": int(isinstance(first, AffineOp)), "SCALE": _literal(scale), "OFFSET": _literal(offset),
         "LAYERS": len(problem.stages), "BATCH": problem.batch, "TARGETS": problem.targets, "WEIGHTED": weighted,
         "LOSS": loss_number(loss)[0], "SPARSE": int(loss.sparse), "SERIES": problem.series,
-        "SOFTMAX": int(isinstance(problem.stages[-1].activation, Softmax)), "METRIC_COUNT": len(problem.metrics),
+        "SOFTMAX": int(problem.stages[-1].activation.name == "softmax"), "METRIC_COUNT": len(problem.metrics),
         "OPTIMIZER": 2 if isinstance(optimizer, Adam) else int(momentum),
         "NESTEROV": int(isinstance(optimizer, SGD) and optimizer.nesterov),
     }  # fmt: skip
@@ -190,7 +189,7 @@ def _properties(problem: Problem) -> dict[str, list[Any]]:
     """Return the layers' properties, by the kernel's names for them; softmax is no function of single elements."""
     stages, offsets, trainable = problem.stages, problem.arena.offsets, problem.network.trainable
     functions = [
-        (0, 0.0) if isinstance(s.activation, Softmax) else activation_number(s.activation) for s in stages
+        (0, 0.0) if s.activation.name == "softmax" else activation_number(s.activation) for s in stages
     ]  # fmt: skip
     ends = [sum(s.outputs for s in stages[:i]) for i in range(len(stages))]
     return {

@@ -222,9 +222,12 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
     is no probability.
     """
     array: Any = to_array(name, value)
-    given, expected = math.prod(array.shape[1:]), 1 if loss.sparse else width
+    given = math.prod(array.shape[1:])
+    expected = loss.for_targets(given, width).target_width(width)
     if given != expected:
         what = "one class number per sample" if loss.sparse else f"{width} values per sample, as the model's output has"
+        if loss.own:
+            what += ", or one"
         hint = ""
         if loss.sparse and given == width:
             hint = " One-hot targets go with the loss categorical_crossentropy; y.argmax(axis=1) makes class numbers."

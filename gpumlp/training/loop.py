@@ -90,7 +90,7 @@ def sizes_for(runner: Runner, data: Dataset, loss: Loss) -> tuple[int, ...]:
     """Return the sizes of the network that ``data`` was made for; RuntimeError where the layers are others since."""
     sizes = runner.current().sizes
     assert data.y is not None
-    if (sizes[0], 1 if loss.sparse else sizes[-1]) != (data.x.shape[1], data.y.shape[1]):
+    if (sizes[0], data.y.shape[1] if loss.own else loss.target_width(sizes[-1])) != (data.x.shape[1], data.y.shape[1]):
         runner.current(())
     return sizes
 

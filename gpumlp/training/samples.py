@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,9 +80,11 @@ def objective(
     """
     assert held.y is not None
     given, width = held.y.shape[1], math.prod(network.output_shape)
+    loss = loss.for_targets(given, width)
     found = [
         metrics.get(m, loss=loss, target_width=given, output_width=width, weighted=weighted) for m, weighted in asked
     ]
+    found = [metric.for_targets(given, width) for metric in found]
     plain = {metric.name for metric in found if not metric.weighted}
     taken = {"loss"}
     for i, metric in enumerate(found):
@@ -94,7 +95,7 @@ def objective(
         while (own := f"{name}_{number}" if number else name) in taken:
             number += 1
         taken.add(own)
-        found[i] = metric if own == metric.name else replace(metric, name=own)
+        found[i] = metric if own == metric.name else metric.changed(name=own)
         _check_targets(metric, given, width, runner.runtime is not None)
     return Objective(loss, found)
 
@@ -105,7 +106,7 @@ def _check_targets(metric: metrics.Metric, given: int, width: int, on_gpu: bool)
     A single number is compared with every output by NumPy; the GPU's kernels would read past it.
     """
     classes = isinstance(metric, metrics.CategoricalAccuracy | metrics.SparseCategoricalAccuracy)
-    takes = 1 if isinstance(metric, metrics.SparseCategoricalAccuracy) else width
+    takes = metric.target_width(width)
     if given != takes and (classes or on_gpu):
         what = "one class number" if takes == 1 else f"{takes} numbers"
         raise ValueError(

@@ -1,0 +1,287 @@
+"""What losses and metrics share: a function of targets and predictions, by which a class is described.
+
+`objective` makes a formula a function of arrays, too, as Keras's functions are: a value for each sample. `Described`
+makes a class of it whose arguments are the function's constants and the class's own: `__init_subclass__` reads them.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from gpumlp import config, formulas, tape
+from gpumlp.expressions import Node
+from gpumlp.naming import flag, neutral, number
+
+Check = Callable[[str, Any], Any]
+
+
+# ---- constants -------------------------------------------------------------------------------------------------------
+def defaults(function: Callable[..., Any], first: int) -> dict[str, Any]:
+    """Return the defaults of a function's parameters after the ``first`` ones."""
+    return {name: p.default for name, p in list(inspect.signature(function).parameters.items())[first:]}
+
+
+def looked_at(owner: str, defaults: Mapping[str, Any], given: Mapping[str, Any], checks: Mapping[str, Check]) -> Any:
+    """Return all constants by name: those given, looked at, and the defaults of the others.
+
+    What has no check of its own is a finite number where the default is one, True or False where it is that, and else
+    may be the default alone.
+    """
+    found = dict(defaults)
+    for name, value in given.items():
+        default = defaults[name]
+        if name in checks:
+            found[name] = checks[name](name, value)
+        elif isinstance(default, bool):
+            found[name] = flag(name, value)
+        elif isinstance(default, float):
+            found[name] = number(name, value)
+        else:
+            neutral(owner, **{name: (value, default)})
+    return found
+
+
+def within(low: float, high: float = math.inf, above: bool = False) -> Check:
+    """Return a check for a number in [low, high], with ``above`` in (low, high]."""
+    return lambda name, value: number(name, value, low, high, above)
+
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+def objective(sparse: bool = False, broadcasts: bool = True, **checks: Check) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator for formulas f(y_true, y_pred, constants), by which they take arrays of any shape as well.
+
+    Parameters
+    ----------
+    sparse : bool
+        Whether targets are class numbers, one a sample.
+    broadcasts : bool
+        Whether arrays of different shapes are broadcast, as Keras's regression losses do and its others do not.
+    **checks
+        By a constant's name the function that looks at it, of its name and value.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        name, constants = function.__name__, defaults(function, 2)
+
+        @functools.wraps(function)
+        def of_arrays(y_true: Any, y_pred: Any, *args: Any, **given: Any) -> Any:
+            if isinstance(y_true, Node) or isinstance(y_pred, Node):
+                return function(y_true, y_pred, *args, **given)
+            given = inspect.signature(function).bind(y_true, y_pred, *args, **given).arguments
+            given = {k: v for k, v in given.items() if k in constants}
+            return values(of_arrays, looked_at(name, constants, given, checks), y_true, y_pred)
+
+        of_arrays.sparse, of_arrays.broadcasts, of_arrays.checks = sparse, broadcasts, checks  # type: ignore[attr-defined]
+        return of_arrays
+
+    return decorate
+
+
+def values(
+    function: Callable[..., Any], constants: Mapping[str, Any], y_true: object, y_pred: object, dtype: object = None
+) -> np.ndarray:
+    """Return a formula's value for each place of the axes but the last, which has a sample's outputs.
+
+    Where two arrays differ by one axis, a last axis of size 1 comes or goes. ValueError, TypeError if the shapes do not
+    go together, or the values are no numbers.
+    """
+    name = getattr(function, "__name__", "a function")
+    sparse, broadcasts = getattr(function, "sparse", False), getattr(function, "broadcasts", True)
+    p = config.floats("y_pred", y_pred, dtype)
+    t, p = same_rank(config.floats("y_true", y_true, p.dtype), p)
+    if p.ndim == 0 and t.ndim == 0:
+        raise ValueError(f"{name} goes over the last axis: y_true and y_pred must have one; got two numbers.")
+    if sparse:
+        t = _class_numbers(name, t, p)
+    elif broadcasts:
+        shape = common_shape(name, y_true=t, y_pred=p)
+        t, p = np.broadcast_to(t, shape), np.broadcast_to(p, shape)
+    elif t.shape != p.shape:
+        raise ValueError(f"{name}: y_true and y_pred must have the same shape; got {t.shape}, {p.shape}.")
+    if p.shape[-1] == 0:
+        raise ValueError(f"{name} is a mean over outputs; y_pred of shape {p.shape} has none.")
+    found, rows = np.empty(p.shape[:-1], p.dtype), math.prod(p.shape[:-1])
+    flat, formula = p.reshape(rows, p.shape[-1]), formulas.metric(function, constants, sparse).only("sum_0")
+    run = tape.tape(np, formula).bind(flat.shape, flat.dtype, new_array)
+    with np.errstate(all="ignore"):  # what overflows is infinite
+        numbers = formulas.numbers_of(constants)
+        run(t=t.reshape(rows, t.shape[-1]), p=flat, sum_0=found.reshape(rows, 1), **numbers)
+    return found
+
+
+def _class_numbers(name: str, t: np.ndarray, p: np.ndarray) -> np.ndarray:
+    labels = t[..., 0] if t.ndim == p.ndim and t.shape[-1] == 1 else t
+    if p.ndim == 0 or labels.shape != p.shape[:-1]:
+        raise ValueError(
+            f"{name}: y_true and y_pred must have the same shape up to y_pred's last axis, the classes; "
+            f"got {t.shape}, {p.shape}."
+        )
+    good = (labels >= 0) & (labels < p.shape[-1]) & (labels == np.floor(labels))
+    if not good.all():
+        raise ValueError(
+            f"{name}: y_true must hold class numbers 0 to {p.shape[-1] - 1}; got {labels[~good].flat[0]:g}."
+        )
+    return labels[..., None]
+
+
+def new_array(index: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return a work array that nobody else has."""
+    return np.empty(shape, dtype)
+
+
+def same_rank(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both of the same rank where one has a last axis of size 1 too many: (n, 1) to (n,), else taken away."""
+    if a.ndim == b.ndim + 1 and a.shape[-1] == 1:
+        return (a, b[:, None]) if b.ndim == 1 else (a[..., 0], b)
+    if b.ndim == a.ndim + 1 and b.shape[-1] == 1:
+        return (a[:, None], b) if a.ndim == 1 else (a, b[..., 0])
+    return a, b
+
+
+def common_shape(name: str, **arrays: np.ndarray) -> tuple[int, ...]:
+    """Return the shape that arrays have together; ValueError where they do not go together."""
+    shapes = {key: a.shape for key, a in arrays.items()}
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
+        raise ValueError(f"{name}: the shapes do not go together: {listed}.") from None
+
+
+# ---- classes ---------------------------------------------------------------------------------------------------------
+class Described:
+    """Base of losses and of metrics: arguments that are given once, of which some are the constants of a function.
+
+    A class of the package is ``class Huber(Loss, function=huber)``: its arguments are the function's constants beside
+    ``own_arguments``, in Keras's ``order``; by default the constants come where ``constants_last`` says. It is in its
+    base's ``known`` by the function's name and by ``aliases``. A user's class has its formula in a method, ``call``.
+    """
+
+    known: ClassVar[dict[str, Any]]
+    own_arguments: ClassVar[Mapping[str, Any]]  # with their defaults
+    keyword_only: ClassVar[tuple[str, ...]] = ()
+    constants_last: ClassVar[bool] = False
+    constant_defaults: ClassVar[Mapping[str, Any]] = {}
+    default_name: ClassVar[str] = ""
+    function: ClassVar[Any] = None
+    __signature__: ClassVar[inspect.Signature]
+    name: str
+    rows = False  # whether targets are one number a row, though not class numbers
+
+    def __init_subclass__(
+        cls, function: Any = None, order: tuple[str, ...] = (), aliases: tuple[str, ...] = (), **kwargs: Any
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        if function is not None:
+            cls.function, cls.default_name = staticmethod(function), function.__name__
+            cls.constant_defaults = defaults(function, 2)
+            function.kind = {**getattr(function, "kind", {}), cls.__base__: cls}
+            for name in (cls.default_name, *aliases):
+                cls.known[name] = cls
+        elif "own_arguments" not in vars(cls):
+            return
+        parts = (cls.own_arguments, cls.constant_defaults)
+        every = {k: v for part in (parts if cls.constants_last else parts[::-1]) for k, v in part.items()}
+        if "name" in every and function is not None and not cls.constants_last:
+            every["name"] = cls.default_name
+        parameter = inspect.Parameter
+        positional = [k for k in (order or every) if k not in cls.keyword_only]
+        cls.__signature__ = inspect.Signature(
+            [parameter(k, parameter.POSITIONAL_OR_KEYWORD, default=every[k]) for k in positional]
+            + [parameter(k, parameter.KEYWORD_ONLY, default=every[k]) for k in cls.keyword_only]
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            bound = self.__signature__.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}: {error}; it takes {self.__signature__}.") from None
+        given = {k: v for k, v in bound.arguments.items() if k in self.constant_defaults}
+        checks = getattr(self.function, "checks", {})
+        constants = looked_at(type(self).__name__, self.constant_defaults, given, checks)
+        bound.apply_defaults()
+        self.__dict__.update(self._looked_at({**bound.arguments, **constants}))
+
+    def _looked_at(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments, the class's own looked at."""
+        return arguments
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.__signature__.parameters and name in self.__dict__:
+            raise AttributeError(f"{name} of a {type(self).__name__} is given when it is made: make another one.")
+        super().__setattr__(name, value)
+
+    @property
+    def rule(self) -> Callable[..., Any]:
+        """The formula, a function of targets and predictions: the package's, or a user's ``call``."""
+        return self.function if self.function is not None else self.call
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return what it is of the targets and predictions, by gpumlp.ops; for classes of a user's own."""
+        raise TypeError(f"{type(self).__name__} needs a method call(self, y_true, y_pred), of gpumlp.ops.")
+
+    @property
+    def sparse(self) -> bool:
+        """Whether targets are class numbers of shape (B, 1)."""
+        return getattr(self.function, "sparse", False)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """What the formula takes beside targets and predictions."""
+        return {name: getattr(self, name) for name in self.constant_defaults}
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that kernels are given."""
+        return formulas.numbers_of(self.constants)
+
+    @property
+    def own(self) -> bool:
+        """Whether the formula is a user's."""
+        return not self.constant_defaults and getattr(self.function, "kind", None) is None
+
+    def for_targets(self, given: int, width: int) -> Self:
+        """Return it for targets of ``given`` numbers a sample: a user's formula takes one for all outputs, too."""
+        return self.changed(rows=True) if self.own and given == 1 != width else self
+
+    def target_width(self, width: int) -> int:
+        """Return how many numbers a sample's targets are, for so many outputs."""
+        return 1 if self.sparse or self.rows else width
+
+    def changed(self, **arguments: Any) -> Self:
+        """Return it with other arguments, which have been looked at."""
+        other = copy.copy(self)
+        other.__dict__.update(arguments)
+        return other
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments by their Keras names."""
+        return {
+            name: getattr(self, name) for name in self.__signature__.parameters if name not in ("dtype", "weighted")
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it is made of, without what is found out from that."""
+        return {k: v for k, v in self.__dict__.items() if k != "formula"}
+
+    def _key(self) -> Any:
+        return (type(self), self.function, *(getattr(self, k) for k in self.__signature__.parameters), self.rows)
+
+    def __eq__(self, other: object) -> bool:
+        if self.own or type(self) is not type(other):
+            return self is other
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return id(self) if self.own else hash(self._key())
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"

@@ -1,0 +1,207 @@
+"""Losses, metrics and regularizers of a user's own, from compile to fit, and functions on arrays."""
+
+import functools
+import pickle
+
+import numpy as np
+import pytest
+
+from gpumlp import layers, losses, metrics, models, ops, regularizers
+
+RNG = np.random.default_rng(5)
+X, Y = RNG.normal(size=(60, 3)), RNG.uniform(0.05, 0.95, size=(60, 2))
+
+
+@pytest.fixture(autouse=True)
+def by_numpy(monkeypatch):
+    monkeypatch.setenv("GPUMLP_KERNELS", "numpy")
+
+
+def model_of(outputs=2, activation=None, dtype="float64", **how):
+    model = models.Sequential(
+        [layers.Dense(8, "tanh", input_shape=(3,), **how), layers.Dense(outputs, activation)], dtype=dtype
+    )
+    weights = np.random.default_rng(1)
+    model.set_weights([weights.normal(size=w.shape, scale=0.5) for w in model.get_weights()])
+    return model
+
+
+def trained(loss, y=Y, metrics=(), **how):
+    model = model_of(**how)
+    model.compile("adam", loss, metrics=list(metrics))
+    history = model.fit(X, y, epochs=3, batch_size=7, shuffle=False, verbose=0).history
+    return history, model.get_weights()
+
+
+def my_mse(y_true, y_pred):
+    return ops.mean(ops.square(y_true - y_pred), axis=-1)
+
+
+class Weighted(losses.Loss):
+    def __init__(self, factor):
+        super().__init__(name="weighted")
+        self.factor = factor
+
+    def call(self, y_true, y_pred):
+        return self.factor * ops.mean(ops.square(y_true - y_pred), axis=-1)
+
+
+SAME = {
+    "a function": (my_mse, "mse"),
+    "elementwise": (lambda t, p: (t - p) ** 2, "mse"),
+    "a partial": (functools.partial(lambda t, p, k: k * ops.mean(abs(t - p), -1), k=1.0), "mae"),
+    "a class": (Weighted(1.0), "mse"),
+    "known ones": (lambda t, p: 0.5 * losses.mean_squared_error(t, p) + 0.5 * losses.MeanSquaredError()(t, p), "mse"),
+    "Keras's function": (losses.huber, "huber"),
+    "by columns": (lambda t, p: 0.5 * ((t[:, 0] - p[:, 0]) ** 2 + (t[:, 1] - p[:, 1]) ** 2), "mse"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SAME)
+def test_a_loss_of_one_s_own_trains_as_the_known_one(what):
+    own, known = SAME[what]
+    (history, weights), (expected, others) = trained(own), trained(known)
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-10)
+    for a, b in zip(weights, others, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+
+
+def test_a_class_has_its_constants_and_is_itself():
+    double = Weighted(2.0)
+    assert trained(double)[0]["loss"][0] == pytest.approx(2 * trained("mse")[0]["loss"][0], rel=0.2)
+    assert double != Weighted(2.0) and double == double and len({double, Weighted(2.0)}) == 2
+    assert double([[1.0, 3.0]], [[0.0, 0.0]]) == pytest.approx(10.0)
+    assert losses.get(double) is double and double.factor == 2.0
+    assert pickle.loads(pickle.dumps(double)).factor == 2.0
+
+
+def nll(t, p):
+    """Gaussian: the mean and the logarithm of the deviation are outputs, the target is one number a row."""
+    mean, log_deviation = p[:, 0:1], p[:, 1:2]
+    return 0.5 * ops.square((t - mean) / ops.exp(log_deviation)) + log_deviation
+
+
+def focal(t, p):
+    p = ops.clip(p, 1e-7, 1.0 - 1e-7)
+    return ops.mean(-t * (1.0 - p) ** 2.5 * ops.log(p) - (1.0 - t) * p**2.5 * ops.log(1.0 - p), -1)
+
+
+def cosine(t, p):
+    return -ops.sum(t * p, -1) / (ops.norm(t, axis=-1) * ops.norm(p, axis=-1))
+
+
+OWN = {
+    "nll": (nll, RNG.normal(size=60), lambda t, p: (0.5 * ((t - p[:, :1]) / np.exp(p[:, 1:])) ** 2 + p[:, 1:])[:, 0]),
+    "focal": (focal, Y, lambda t, p: (-t * (1 - p) ** 2.5 * np.log(p) - (1 - t) * p**2.5 * np.log(1 - p)).mean(1)),
+    "poisson": (lambda t, p: ops.mean(p - t * ops.log(p), -1), Y, lambda t, p: (p - t * np.log(p)).mean(1)),
+    "cosine": (cosine, Y, lambda t, p: -(t * p).sum(1) / np.sqrt((t * t).sum(1) * (p * p).sum(1))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", OWN)
+def test_the_gradient_of_a_loss_of_one_s_own_is_the_central_difference(what):
+    function, y, form = OWN[what]
+    loss = losses.get(function).for_targets(y.size // 60, 2)
+    model = model_of(activation="sigmoid")
+    model.compile("sgd", function)
+    t, p = y.reshape(60, -1), RNG.uniform(0.1, 0.9, size=(60, 2))
+    backend, dp, h = model._runner.backend, np.empty_like(p), 1e-6
+    value = backend.loss(loss, t, p, None, dp)
+    assert value == pytest.approx(form(t, p).mean(), rel=1e-10)
+    for j in range(2):
+        step = h * (np.arange(2) == j)
+        np.testing.assert_allclose(
+            dp[:, j], (form(t, p + step) - form(t, p - step)) / (2 * h) / 60, rtol=1e-6, atol=1e-9
+        )
+    history = model.fit(X, y, epochs=8, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(form(t, model.predict(X, verbose=0)).mean(), rel=1e-10)
+
+
+def close(t, p):
+    return ops.mean(abs(t - p) < 0.3, axis=-1)
+
+
+def test_a_metric_of_one_s_own():
+    history, _ = trained("mse", metrics=[close, metrics.mean_absolute_error, "mae"])
+    assert history["mean_absolute_error"] == history["mae"]
+    model = model_of()
+    model.compile("sgd", "mse", metrics=[close], weighted_metrics=[close])
+    w = RNG.uniform(size=60)
+    found = model.evaluate(X, Y, sample_weight=w, verbose=0, return_dict=True)
+    each = (abs(Y - model.predict(X, verbose=0)) < 0.3).mean(1)
+    assert found["close"] == pytest.approx(each.mean()) and found["weighted_close"] == pytest.approx(
+        (each * w).sum() / w.sum()
+    )
+
+
+class Orthogonal(regularizers.Regularizer):
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        return self.factor * ops.sum(ops.square(x)) + 0.0 * ops.sum(x)
+
+
+@pytest.mark.parametrize(
+    "own", [lambda w: 0.01 * ops.sum(ops.square(w)), Orthogonal(0.01), regularizers.l2, regularizers.L1L2(l2=0.01)]
+)
+def test_a_regularizer_of_one_s_own(own):
+    (history, weights), (expected, others) = (trained("mse", kernel_regularizer=r) for r in (own, "l2"))
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-10)
+    np.testing.assert_allclose(weights[0], others[0], rtol=1e-8)
+    assert history["loss"] != trained("mse")[0]["loss"]
+
+
+def test_a_regularizer_of_arrays_is_a_number():
+    w = np.array([[1.0, -2.0], [3.0, 0.0]])
+    assert regularizers.L1(0.1)(w) == pytest.approx(0.6) and regularizers.L2(0.1)(w) == pytest.approx(1.4)
+    assert Orthogonal(0.5)(w) == pytest.approx(7.0)
+
+
+def test_functions_of_arrays_give_a_value_a_sample():
+    t, p = [[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.25, 0.75]]
+    np.testing.assert_allclose(losses.mean_squared_error(t, p), [0.25, 0.0625])
+    np.testing.assert_allclose(losses.huber(t, p, 0.1), [0.045, 0.02], rtol=1e-6)
+    smooth = losses.CategoricalCrossentropy(label_smoothing=1.0, reduction=None)
+    np.testing.assert_array_equal(losses.categorical_crossentropy(t, p, label_smoothing=1.0), smooth(t, p))
+    np.testing.assert_allclose(metrics.binary_accuracy(t, p, threshold=0.4), [0.5, 1.0])
+    np.testing.assert_allclose(metrics.sparse_categorical_accuracy([0, 0], p), [1.0, 0.0])
+    with pytest.raises(ValueError, match="delta must be a finite number > 0; got 0"):
+        losses.huber(t, p, 0)
+    with pytest.raises(NotImplementedError, match="works with axis=-1 only"):
+        losses.binary_crossentropy(t, p, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (lambda t, p: 0.0 if p > t else p, r"cannot branch on them\. Write ops\.where"),
+        (lambda t, p: np.mean((t - p) ** 2), "cannot be made an array"),
+        (lambda t, p: np.abs(t - p), "function of NumPy"),
+        (lambda t, p: ops.mean(t - p), "goes along the last axis"),
+        (lambda t, p: ops.mean(t - p, axis=0), "got axis=0"),
+        (lambda t, p: ops.sum(t, -1) - p, r"\(batch,\) meets one of \(batch, outputs\)"),
+        (lambda t, p: "no", "must return what it computed"),
+        (type("Empty", (losses.Loss,), {})(), r"needs a method call"),
+    ],
+)
+def test_what_cannot_be_a_loss_is_refused_in_words_when_it_is_compiled(loss, words):
+    with pytest.raises(TypeError, match=words):
+        model_of().compile("sgd", loss)
+
+
+def test_targets_of_another_width_are_refused():
+    model = model_of()
+    model.compile("sgd", my_mse)
+    with pytest.raises(ValueError, match=r"2 values per sample, as the model's output has, or one"):
+        model.fit(X, np.zeros((60, 3)), verbose=0)
+
+
+def test_arguments_are_given_once():
+    loss = losses.Huber(0.5)
+    with pytest.raises(AttributeError, match="delta of a Huber is given when it is made"):
+        loss.delta = 1.0
+    with pytest.raises(TypeError, match=r"Huber: got an unexpected keyword argument 'gamma'; it takes \(delta=1.0"):
+        losses.Huber(gamma=1.0)
+    assert pickle.loads(pickle.dumps(loss)) == loss and loss.get_config()["delta"] == 0.5
