@@ -94,7 +94,7 @@ class Length(regularizers.L1L2):
 
     @property
     def formula(self):
-        return formulas.penalty(lambda w: ops.sqrt(ops.sum(ops.square(w), -1)), {})
+        return formulas.penalty(lambda w: ops.sqrt(ops.sum(ops.square(w))), {})
 
 
 def model_with(regularizer=None):
