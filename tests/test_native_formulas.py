@@ -14,6 +14,7 @@ from gpumlp.backends import job, native
 from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.disk_cache import DiskCache
 from gpumlp.errors import DeviceUnavailable
+from gpumlp.utils import set_random_seed
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,3 +138,34 @@ def test_columns_that_are_not_there_are_refused():
         table.set_objective(losses.MeanSquaredError(), [Second()], 1, 3)
     with pytest.raises(ValueError, match="reads column 2 of targets, of which there are 2"):
         table.set_objective(losses.MeanSquaredError(), [Second()], 2, 2)
+
+
+def test_a_model_of_own_functions(monkeypatch):
+    def mish(z):
+        return z * ops.tanh(ops.softplus(z))
+
+    def siren(z):
+        return ops.sin(2.0 * z)
+
+    def likelihood(t, p):
+        size = ops.softplus(p[:, 1]) + 0.1
+        return ops.log(size) + ops.square((t[:, 0] - p[:, 0]) / size)
+
+    def error(t, p):
+        return ops.mean(ops.absolute(t - p) ** 1.5, -1)
+
+    def small(w):
+        return 0.01 * ops.sum(ops.log1p(w * w))
+
+    def losses_of(kernels, dtype):
+        monkeypatch.setenv("GPUMLP_KERNELS", kernels)
+        set_random_seed(1)
+        stack = [layers.Dense(32, mish), layers.Dense(17, siren), layers.Dense(2, kernel_regularizer=small)]
+        model = models.Sequential([layers.Input((3,)), *stack], dtype=dtype)
+        model.compile("rmsprop", likelihood, metrics=[error])
+        x = np.random.default_rng(0).standard_normal((100, 3))
+        found = model.fit(x, np.sin(x[:, :2]), epochs=3, batch_size=32, verbose=0).history
+        assert model.program.startswith("compiled") == (kernels == "numba")
+        return np.array([*found["loss"], *found["error"]])
+
+    np.testing.assert_allclose(losses_of("numba", "float32"), losses_of("numpy", "float64"), rtol=2e-5, atol=2e-6)
