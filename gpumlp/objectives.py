@@ -68,7 +68,9 @@ def some_axes(name: str, value: Any) -> Any:
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------
-def objective(sparse: bool = False, broadcasts: bool = True, **checks: Check) -> Callable[[Callable[..., Any]], Any]:
+def objective(
+    sparse: bool = False, broadcasts: bool = True, elementwise: bool = False, **checks: Check
+) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator for formulas f(y_true, y_pred, constants), by which they take arrays of any shape as well.
 
     Parameters
@@ -77,6 +79,8 @@ def objective(sparse: bool = False, broadcasts: bool = True, **checks: Check) ->
         Whether targets are class numbers, one a sample.
     broadcasts : bool
         Whether arrays of different shapes are broadcast, as Keras's regression losses do and its others do not.
+    elementwise : bool
+        Whether it is a mean of what each output gives alone, which weights of single outputs can apply to.
     **checks
         By a constant's name the function that looks at it, of its name and value.
     """
@@ -92,7 +96,7 @@ def objective(sparse: bool = False, broadcasts: bool = True, **checks: Check) ->
             given = {k: v for k, v in given.items() if k in constants}
             return values(of_arrays, looked_at(name, constants, given, checks), y_true, y_pred)
 
-        of_arrays.sparse, of_arrays.broadcasts, of_arrays.checks = sparse, broadcasts, checks  # type: ignore[attr-defined]
+        vars(of_arrays).update(sparse=sparse, broadcasts=broadcasts, elementwise=elementwise, checks=checks)
         return of_arrays
 
     return decorate
