@@ -218,6 +218,27 @@ def test_an_update_that_reduces_is_refused_in_words(gpu, monkeypatch):
         backend.update(optimizer, w, g, {}, 1, (0.1,))
 
 
+def test_a_penalty_that_is_no_sum_is_left_to_graphs(gpu, monkeypatch):
+    monkeypatch.setenv("GPUMLP_FIT", "tags")
+
+    def length(w):
+        return 0.1 * ops.sqrt(ops.sum(ops.square(w)) + 1.0)
+
+    def trained_on(device):
+        set_random_seed(2)
+        stack = [layers.Dense(4, "tanh", kernel_regularizer=length), layers.Dense(5)]
+        model = models.Sequential([layers.Input((3,)), *stack])
+        model.compile("sgd", "mse", device=device)
+        model.fit(*data(losses.get("mse")), batch_size=8, epochs=3, shuffle=False, verbose=0)
+        return model
+
+    model = trained_on("cuda")
+    assert model.program.endswith("not the whole-fit kernel: it has a penalty that is no sum over weights")
+    monkeypatch.setenv("GPUMLP_KERNELS", "numpy")
+    for got, truth in zip(model.get_weights(), trained_on("cpu").get_weights(), strict=True):
+        np.testing.assert_allclose(got, truth, rtol=2e-4, atol=1e-6)
+
+
 def test_activations_over_rows_are_the_last_layer_s_alone():
     from gpumlp.engine.network import describe
 
