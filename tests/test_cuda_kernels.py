@@ -113,7 +113,7 @@ BREAKS = {
     "a row too many is written": ("dense_forward.cu", "if (m >= rows) return;\n        float", "float"),
     "no guard of the columns": ("dense_forward.cu", "if (n + j >= outputs) break;", ""),
     "the bias of the wrong column": ("dense_forward.cu", "bias[n + j]", "bias[n]"),
-    "a wrong mask": ("elementary.cuh", "step(float v) { return v > 0.0f", "step(float v) { return v >= 0.0f"),
+    "a wrong mask": ("elementary.cuh", "sign(float v) { return v > 0.0f", "sign(float v) { return v >= 0.0f"),
     "no mask": ("dense_backward.cu", "v.z = gradient(v.z, of.z, numbers);", ""),
     "no row of ones": ("dense_backward.cu", "if (i + 2 == inputs) v.z = 1.0f;", ""),
     "dw one row short": ("dense_backward.cu", "if (m > inputs ||", "if (m >= inputs ||"),
