@@ -270,6 +270,11 @@ LOSSES: tuple[tuple[losses.Loss, str], ...] = (
     (losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2), "logits"),
     (losses.SparseCategoricalCrossentropy(), "probabilities"),
     (losses.SparseCategoricalCrossentropy(from_logits=True), "logits"),
+    (losses.CosineSimilarity(), "real"),
+    (losses.KLDivergence(), "probabilities"),
+    (losses.CategoricalHinge(), "logits"),
+    (losses.BinaryFocalCrossentropy(from_logits=True, gamma=1.5), "logits"),
+    (losses.CategoricalFocalCrossentropy(), "probabilities"),
 )
 METRICS = tuple(k for k in dict.fromkeys(metrics.KNOWN.values()) if k is not None and k.default_name)
 

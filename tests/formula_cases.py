@@ -188,7 +188,9 @@ def loss_cases() -> Iterator[Case]:
         losses.MeanSquaredError(), losses.MeanAbsoluteError(), losses.Huber(0.6), losses.BinaryCrossentropy(),
         losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1), losses.CategoricalCrossentropy(),
         losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1), losses.SparseCategoricalCrossentropy(),
-        losses.SparseCategoricalCrossentropy(from_logits=True),
+        losses.SparseCategoricalCrossentropy(from_logits=True), losses.CosineSimilarity(), losses.KLDivergence(),
+        losses.LogCosh(), losses.CategoricalHinge(), losses.CategoricalFocalCrossentropy(gamma=1.7),
+        losses.BinaryFocalCrossentropy(True, from_logits=True), losses.Tversky(0.3, 0.7, axis=-1),
     ):  # fmt: skip
         yield case(f"{of.name} {of.constants}", of.formula, of.numbers)
     for function, constants, sparse in (
