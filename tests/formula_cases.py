@@ -16,7 +16,19 @@ MOST = float(np.finfo(np.float32).max)
 ROWS, WIDTH = 11, 5
 
 
-# ---- formulas that gpumlp does not have ------------------------------------------------------------------------------
+# ---- formulas as a user writes them ----------------------------------------------------------------------------------
+def mish(z):
+    return z * ops.tanh(ops.softplus(z))
+
+
+def celu(z, alpha):
+    return ops.where(z < 0.0, alpha * ops.expm1(z / alpha), z)
+
+
+def log_softmax(z):
+    return ops.log_softmax(z)
+
+
 def centred(z):
     """Of columns and of the largest, so that what is read is not what a lane writes."""
     return z - z[:, 0:1] * ops.max(z - 5.0, -1, keepdims=True)
