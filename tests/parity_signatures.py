@@ -30,6 +30,12 @@ WHY = {
         for kind in ("MeanSquaredError", "MeanAbsoluteError", "BinaryAccuracy", "CategoricalAccuracy",
                      "SparseCategoricalAccuracy")
     },
+    **{
+        name: "Keras has no default; a name alone makes one here"
+        for name in ("activations.threshold(threshold)", "activations.threshold(default_value)",
+                     "losses.categorical_generalized_cross_entropy(q)")
+    },
+    "losses.deserialize": "what Keras calls name here is config elsewhere",
     "losses.Huber(name)": "Keras's 'huber_loss' is no name that its get() takes; 'huber' is",
 }  # fmt: skip
 
