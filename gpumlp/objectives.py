@@ -54,7 +54,9 @@ def within(low: float, high: float = math.inf, above: bool = False) -> Check:
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------
-def objective(sparse: bool = False, broadcasts: bool = True, **checks: Check) -> Callable[[Callable[..., Any]], Any]:
+def objective(
+    sparse: bool = False, broadcasts: bool = True, elementwise: bool = False, **checks: Check
+) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator for formulas f(y_true, y_pred, constants), by which they take arrays of any shape as well.
 
     Parameters
@@ -63,6 +65,8 @@ def objective(sparse: bool = False, broadcasts: bool = True, **checks: Check) ->
         Whether targets are class numbers, one a sample.
     broadcasts : bool
         Whether arrays of different shapes are broadcast, as Keras's regression losses do and its others do not.
+    elementwise : bool
+        Whether it is a mean of what each output gives alone, which weights of single outputs can apply to.
     **checks
         By a constant's name the function that looks at it, of its name and value.
     """
@@ -78,7 +82,7 @@ def objective(sparse: bool = False, broadcasts: bool = True, **checks: Check) ->
             given = {k: v for k, v in given.items() if k in constants}
             return values(of_arrays, looked_at(name, constants, given, checks), y_true, y_pred)
 
-        of_arrays.sparse, of_arrays.broadcasts, of_arrays.checks = sparse, broadcasts, checks  # type: ignore[attr-defined]
+        vars(of_arrays).update(sparse=sparse, broadcasts=broadcasts, elementwise=elementwise, checks=checks)
         return of_arrays
 
     return decorate
@@ -92,6 +96,13 @@ def values(
     Where two arrays differ by one axis, a last axis of size 1 comes or goes. ValueError, TypeError if the shapes do not
     go together, or the values are no numbers.
     """
+    return sums(function, constants, y_true, y_pred, dtype)[0]
+
+
+def sums(
+    function: Callable[..., Any], constants: Mapping[str, Any], y_true: object, y_pred: object, dtype: object = None
+) -> np.ndarray:
+    """Return all that a formula gives, each as `values` does, [sums, ...]."""
     name = getattr(function, "__name__", "a function")
     sparse, broadcasts = getattr(function, "sparse", False), getattr(function, "broadcasts", True)
     p = config.floats("y_pred", y_pred, dtype)
@@ -107,12 +118,13 @@ def values(
         raise ValueError(f"{name}: y_true and y_pred must have the same shape; got {t.shape}, {p.shape}.")
     if p.shape[-1] == 0:
         raise ValueError(f"{name} is a mean over outputs; y_pred of shape {p.shape} has none.")
-    found, rows = np.empty(p.shape[:-1], p.dtype), math.prod(p.shape[:-1])
-    flat, formula = p.reshape(rows, p.shape[-1]), formulas.metric(function, constants, sparse).only("sum_0")
+    formula, rows = formulas.metric(function, constants, sparse), math.prod(p.shape[:-1])
+    found, flat = np.empty((len(formula.names), *p.shape[:-1]), p.dtype), p.reshape(rows, p.shape[-1])
+    roots = dict(zip(formula.names, found.reshape(-1, rows, 1), strict=True))
     run = tape.tape(np, formula).bind(flat.shape, flat.dtype, new_array)
     with np.errstate(all="ignore"):  # what overflows is infinite
         numbers = formulas.numbers_of(constants)
-        run(t=t.reshape(rows, t.shape[-1]), p=flat, sum_0=found.reshape(rows, 1), **numbers)
+        run(t=t.reshape(rows, t.shape[-1]), p=flat, **roots, **numbers)
     return found
 
 
@@ -176,20 +188,21 @@ class Described:
     rows = False  # whether targets are one number a row, though not class numbers
 
     def __init_subclass__(
-        cls, function: Any = None, order: tuple[str, ...] = (), aliases: tuple[str, ...] = (), **kwargs: Any
-    ) -> None:
+        cls, function: Any = None, order: tuple[str, ...] = (), aliases: tuple[str, ...] = (), name: str = "",
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init_subclass__(**kwargs)
         if function is not None:
-            cls.function, cls.default_name = staticmethod(function), function.__name__
+            cls.function, cls.default_name = staticmethod(function), name or function.__name__
             cls.constant_defaults = defaults(function, 2)
             function.kind = {**getattr(function, "kind", {}), cls.__base__: cls}
-            for name in (cls.default_name, *aliases):
-                cls.known[name] = cls
+            for known in (cls.default_name, *aliases):
+                cls.known[known] = cls
         elif "own_arguments" not in vars(cls):
             return
         parts = (cls.own_arguments, cls.constant_defaults)
         every = {k: v for part in (parts if cls.constants_last else parts[::-1]) for k, v in part.items()}
-        if "name" in every and function is not None and not cls.constants_last:
+        if "name" in every and function is not None:
             every["name"] = cls.default_name
         parameter = inspect.Parameter
         positional = [k for k in (order or every) if k not in cls.keyword_only]

@@ -19,17 +19,12 @@ MODULES = (
 
 # What may differ, by name or by name and parameter, and why.
 WHY = {
-    "metrics.Metric": "a base, of which people make no metrics of their own yet; the metrics take name, dtype",
     "layers.Layer": "a base, of which people make no layers of their own yet",
     "optimizers.Optimizer": "a base, of which people make no optimizers of their own yet",
     "callbacks.CallbackList": "the training loop's; nobody else makes one",
     "callbacks.ProgbarLogger": "the training loop makes one with fit's verbose",
     ".apply": "what an optimizer has backends do; Keras's, on variables, is not here",
-    **{
-        f"metrics.{kind}(name)": "None stands for the class's default_name, which is Keras's default"
-        for kind in ("MeanSquaredError", "MeanAbsoluteError", "BinaryAccuracy", "CategoricalAccuracy",
-                     "SparseCategoricalAccuracy")
-    },
+    "metrics.BinaryIoU(target_class_ids)": "a tuple, where the numbers that Keras has were read as a list",
     "losses.Huber(name)": "Keras's 'huber_loss' is no name that its get() takes; 'huber' is",
 }  # fmt: skip
 
