@@ -120,7 +120,7 @@ def sums(
         raise ValueError(f"{name} is a mean over outputs; y_pred of shape {p.shape} has none.")
     formula, rows = formulas.metric(function, constants, sparse), math.prod(p.shape[:-1])
     found, flat = np.empty((len(formula.names), *p.shape[:-1]), p.dtype), p.reshape(rows, p.shape[-1])
-    roots = dict(zip(formula.names, found.reshape(-1, rows, 1), strict=True))
+    roots = dict(zip(formula.names, found.reshape(len(found), rows, 1), strict=True))
     run = tape.tape(np, formula).bind(flat.shape, flat.dtype, new_array)
     with np.errstate(all="ignore"):  # what overflows is infinite
         numbers = formulas.numbers_of(constants)

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from gpumlp import layers, losses, metrics, models, ops
+from gpumlp import Ensemble, layers, losses, metrics, models, ops
 from gpumlp.engine import dispatch
 from gpumlp.training.loop import Averages, Objective
 
@@ -182,6 +182,33 @@ def test_a_user_s_own():
     assert model.evaluate(X, REAL, verbose=0) == list(found.values())
 
 
+def test_a_user_s_metric_may_ask_the_model_itself():
+    class Asks(Largest):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.most.assign(model.predict(X[:2], verbose=0).size)
+
+        def __deepcopy__(self, memo):
+            return type(self)()
+
+    model = model_of(2, None, "mse", [Asks()])
+    assert model.fit(X, REAL, epochs=1, verbose=0).history["largest"] == [4.0]
+
+
+def test_members_of_an_ensemble_add_up_apart():
+    def member(seed):
+        model = model_of(2, "sigmoid", "mse", [several, counts_by_host])
+        model.set_weights([np.random.default_rng(seed).normal(size=w.shape) for w in model.get_weights()])
+        return model
+
+    several, counts_by_host = metrics.Precision(name="p"), metrics.AUC(name="a")
+    seeds = iter((1, 2))
+    both = Ensemble(lambda: member(next(seeds)), 2)
+    found = both.fit(X, BITS, epochs=2, batch_size=10, shuffle=False, verbose=0)
+    for seed, history in zip((1, 2), found, strict=True):
+        alone = member(seed).fit(X, BITS, epochs=2, batch_size=10, shuffle=False, verbose=0)
+        assert history.history == alone.history
+
+
 def test_the_metric_that_was_given_is_nobody_s_state():
     mine = Largest()
     mine.update_state(np.zeros((1, 2)), np.full((1, 2), 9.0))
@@ -206,6 +233,22 @@ def test_programs_with_kernels_step_aside_for_what_they_cannot_add_up():
     assert "a counts at 200 thresholds" in why(metrics.AUC(name="a"))
     assert "median_error is no formula of gpumlp.ops" in why(metrics.get(median_error))
     assert "largest (Largest) is computed from each batch's outputs" in why(Largest())
+
+
+def test_every_family_gives_them(family):
+    model = models.Sequential([layers.Dense(2, "sigmoid", input_shape=(3,))])
+    model.set_weights([np.random.default_rng(1).normal(size=w.shape) for w in model.get_weights()])
+    model.compile("sgd", "mse", metrics=["mae", metrics.Precision(name="p"), metrics.AUC(name="a"), median_error])
+    assert model.fit(X, BITS, epochs=2, batch_size=20, shuffle=False, verbose=0).history["a"][1] > 0.0
+    if family != "numpy":
+        assert "p adds up 2 numbers" in model.program or dispatch.COMPILED_SUMS > 1
+        assert "a counts at 200 thresholds; median_error is no formula" in model.program
+    found = model.evaluate(X, BITS, batch_size=20, verbose=0, return_dict=True)
+    t, p = BITS, model.predict(X, verbose=0).astype("f8")
+    ones = np.ones(50)
+    expected = {"a": roc_area(t, p, ones), "p": precision(t, p, ones), "mae": abs(t - p).mean(),
+                "median_error": np.median(abs(t - p), axis=1).mean()}  # fmt: skip
+    assert {k: v for k, v in found.items() if k != "loss"} == pytest.approx(expected, rel=1e-5)
 
 
 def test_names_arguments_and_copies():

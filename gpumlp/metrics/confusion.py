@@ -20,7 +20,7 @@ from gpumlp.objectives import common_shape, same_rank
 
 FEW = 16  # thresholds, at most, whose counts are a formula
 NO_TOP = -1e10  # what stands for outputs that are not among the largest: below every threshold
-COUNTS = ("tp", "fp", "tn", "fn")  # true positives, false positives, true negatives, false negatives
+COUNTS = {"tp": "true_positives", "fp": "false_positives", "tn": "true_negatives", "fn": "false_negatives"}
 
 
 def fractions(name: str, given: Any) -> tuple[float, ...]:
@@ -68,13 +68,14 @@ class Confusion(Summed):
     """Base: `which` of the counts are added up, for each of ``thresholds``, and for each label with ``multi_label``."""
 
     exact = True
-    which: ClassVar[tuple[str, ...]] = COUNTS
+    which: ClassVar[tuple[str, ...]] = tuple(COUNTS)
     thresholds: Any
     init_thresholds: Any  # as they were given
     top_k: int | None = None
     class_id: int | None = None
     from_logits = multi_label = False
     label_weights: Any = None
+    num_labels: int | None = None
     _even: bool
     _padded: bool
 
@@ -162,9 +163,15 @@ class Confusion(Summed):
             found[names[0]][order], found[names[1]][order] = above[1:], below[:-1]
         return found
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Summed.names`."""
+        return tuple(COUNTS[name] for name in self.which)
+
     def empty(self) -> list[Array] | None:
         """See `Summed.empty`."""
-        return None if self.multi_label else [np.zeros(len(self.thresholds)) for _ in self.which]
+        labels = (self.num_labels,) if self.multi_label else ()
+        return None if labels == (None,) else [np.zeros((len(self.thresholds), *labels)) for _ in self.which]
 
     def of(self, *sums: Any) -> Any:
         """See `Summed.of`."""

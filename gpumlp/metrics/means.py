@@ -52,6 +52,11 @@ class Mean(Summed):
         """See `Summed.empty`."""
         return [np.zeros(()), np.zeros(())]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Summed.names`."""
+        return "total", "count"
+
     def of(self, *sums: Any) -> Any:
         """See `Summed.of`."""
         return ratio(*sums)
@@ -71,6 +76,11 @@ class Sum(Summed):
     def empty(self) -> list[Array]:
         """See `Summed.empty`."""
         return [np.zeros(())]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Summed.names`."""
+        return ("total",)
 
     def of(self, *sums: Any) -> Any:
         """See `Summed.of`."""
@@ -312,3 +322,4 @@ FROM_LOSSES = {
         if kind is not None and kind.__name__ in OF_LOSSES
     )
 }
+globals().update(FROM_LOSSES)  # where pickle looks for them

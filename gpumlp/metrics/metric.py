@@ -219,11 +219,25 @@ class Summed(Metric):
         return None
 
     @property
-    def state(self) -> list[Array] | None:
+    def names(self) -> tuple[str, ...]:
+        """What the sums are called: attributes of these names are the variables that they are in."""
+        return ()
+
+    @property
+    def state(self) -> list[Variable] | None:
         """What was added up: None before anything came, where its shape depends on that."""
-        if "_state" not in self.__dict__:
-            self.__dict__["_state"] = self.empty()
-        return self.__dict__["_state"]
+        if self.__dict__.get("_state") is None and (sums := self.empty()) is not None:
+            self._hold(sums)
+        return self.__dict__.get("_state")
+
+    def _hold(self, sums: list[Array]) -> None:
+        names = self.names if len(self.names) == len(sums) else (None,) * len(sums)
+        self.__dict__["_state"] = [Variable(np.array(a), name) for a, name in zip(sums, names, strict=True)]
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name in self.names and self.state is not None:
+            return next((v for v in self.state if v.name == name), None)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Take in a batch of arrays; see `Metric`."""
@@ -233,30 +247,28 @@ class Summed(Metric):
     def take(self, found: list[Array]) -> None:
         """Add up what a batch gave."""
         state = self.state
-        if state is not None and [a.shape for a in state] != [b.shape for b in found]:
+        if state is None:
+            self._hold(found)
+            return
+        if [a.shape for a in state] != [np.shape(b) for b in found]:
             raise ValueError(
-                f"{self.name} has added up numbers of {state[0].shape} outputs; got {found[0].shape}. Call "
-                "reset_state, or make another metric."
+                f"{self.name} has added up numbers of shape {state[0].shape}; got {np.shape(found[0])}: outputs differ "
+                "in number. Make another metric for these."
             )
-        self.__dict__["_state"] = found if state is None else [a + b for a, b in zip(state, found, strict=True)]
+        for variable, more in zip(state, found, strict=True):
+            variable.assign_add(more)
 
     def result(self) -> Any:
         """See `Metric.result`."""
         if self.state is None:
             return 0.0
         with np.errstate(all="ignore"):
-            return self.of(*self.state)
-
-    def reset_state(self) -> None:
-        """See `Metric.reset_state`."""
-        if self.state is not None:
-            self.__dict__["_state"] = [np.zeros_like(a) for a in self.state]
-        super().reset_state()
+            return self.of(*(v.value for v in self.state))
 
     @property
     def variables(self) -> list[Variable]:
-        """What was added up so far, copies, and what a user's class has."""
-        return [Variable(a.copy()) for a in self.state or []] + super().variables
+        """What was added up so far, and what a user's class has."""
+        return [*(self.state or []), *super().variables]
 
     @once
     def overridden(self) -> bool:
@@ -360,13 +372,18 @@ class Sums(Described, Summed):
         ):
             shape = objectives.common_shape(name, y_true=t, y_pred=p)
             t, p = (np.atleast_1d(np.broadcast_to(a, shape))[..., None] for a in (t, p))
-        if self.formula is None:
+        if self.formula is None or (self.own and w is not None and w.ndim == p.ndim > 1):
             rule: Callable[..., Any] = inspect.unwrap(self.rule)
             values = np.asarray(rule(t, p, **self.constants), p.dtype)[None]
         else:
             values = objectives.sums(self.rule, self.constants, t, p, self.dtype)
         totals, count = samplewise(values, w, self.mean)
         return [*(np.asarray(t) for t in totals), np.asarray(count)]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Summed.names`."""
+        return "total", "count"
 
     def empty(self) -> list[Array]:
         """See `Summed.empty`."""

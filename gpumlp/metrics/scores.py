@@ -72,6 +72,11 @@ class FBetaScore(Summed):
         axis = None if self.average == "micro" else 0
         return [np.asarray((part * w).sum(axis=axis)) for part in parts]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Summed.names`."""
+        return "true_positives", "false_positives", "false_negatives", "intermediate_weights"
+
     def of(self, *sums: Any) -> Any:
         """See `Summed.of`."""
         tp, fp, fn, weight = sums
@@ -126,6 +131,11 @@ class R2Score(Summed):
         t, p, w = rows_of(self, y_true, y_pred, sample_weight)
         parts = [(part * w).sum(axis=0) for part in (t, t * t, np.square(t - p), np.ones_like(t))]
         return [*parts, np.asarray(float(t.size))]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Summed.names`."""
+        return "sum", "squared_sum", "total_mse", "count", "num_samples"
 
     def of(self, *sums: Any) -> Any:
         """See `Summed.of`."""
@@ -208,6 +218,11 @@ class IoU(Summed):
     def empty(self) -> list[Array]:
         """See `Summed.empty`."""
         return [np.zeros((self.num_classes, self.num_classes))]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `Summed.names`."""
+        return ("total_cm",)
 
     def of(self, *sums: Any) -> Any:
         """See `Summed.of`: of the classes that occur."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from gpumlp.engine.dispatch import Choice, Judged
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.program import Program, StepLogs, Task, one_after_the_other
+from gpumlp.engine.program import Batch, Program, StepLogs, Task, one_after_the_other
 from gpumlp.engine.runner import Runner, together
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -49,6 +50,7 @@ class Averages:
         self._loss, self._samples = 0.0, 0.0
         self._totals = [0.0] * sum(m.series for m in self._metrics)
         self._counts = [0.0] * len(self._metrics)
+        self._batches: deque[Batch] = deque()  # which the host's metrics have not taken in yet
 
     def add(self, logs: StepLogs) -> None:
         """Take in the logs of some steps, one by one: how many come at a time must not change a bit."""
@@ -59,17 +61,24 @@ class Averages:
             for i, column in enumerate(found.T.tolist()):
                 for value in column:
                     sums[i] += value
-        for batch in logs.batches:
+        self._batches += logs.batches
+
+    def _take_in(self) -> None:
+        """Have the host's metrics take in what came: here, as a user's code does not run in the gate."""
+        while self._batches:
+            targets, outputs, weights = self._batches.popleft()
             for metric in self._metrics:
                 if not metric.series:
-                    weights = (batch.weights,) if metric.weighted and batch.weights is not None else ()
-                    metric.update_state(batch.targets, batch.outputs, *weights)
+                    metric.update_state(
+                        targets, outputs, *(() if weights is None or not metric.weighted else (weights,))
+                    )
 
     def result(self) -> dict[str, Any]:
         """Return the results by name, in the order of the alphabet, as Keras has them.
 
         Of a metric with several numbers it is an array; one that gives a dict has its names in place of its own.
         """
+        self._take_in()
         logs: dict[str, Any] = {"loss": self._loss / self._samples if self._samples else 0.0}
         first = 0
         for metric, count in zip(self._metrics, self._counts, strict=True):
