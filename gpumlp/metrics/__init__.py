@@ -171,8 +171,7 @@ def _by_name(name: str, loss: Loss | None, given: int | None, width: int | None,
         binary, sparse, categorical = _of_shape(what).values()
         found = binary if width == 1 else sparse if loss.sparse or given == 1 else categorical
     if isinstance(found, type) and issubclass(found, Loss):
-        function = found.function
-        return MeanMetricWrapper(function, name).changed(weighted=weighted)
+        return MeanMetricWrapper(found.function or found(), name).changed(weighted=weighted)
     if isinstance(found, type):
         try:
             found = found()
@@ -192,7 +191,7 @@ serialize, deserialize = serialize_keras_object, read_by("keras.metrics", get)
 
 
 globals().update(means.FROM_LOSSES)
-globals().update({k.function.__name__: k.function for k in losses.KNOWN.values() if k is not None})
+globals().update({k.function.__name__: k.function for k in losses.KNOWN.values() if getattr(k, "function", None)})
 if TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
