@@ -153,6 +153,21 @@ class Largest(metrics.Metric):
         return self.most
 
 
+class Several(metrics.Metric):
+    """Other metrics, in a list."""
+
+    def __init__(self):
+        super().__init__(name="several")
+        self.parts = [metrics.MeanSquaredError(), {"largest": Largest()}]
+
+    def update_state(self, *arguments):
+        self.parts[0].update_state(*arguments)
+        self.parts[1]["largest"].update_state(*arguments)
+
+    def result(self):
+        return self.parts[0].result() + self.parts[1]["largest"].result()
+
+
 class Both(Largest):
     def result(self):
         return {"most": self.most, "twice": 2 * self.most}
@@ -176,6 +191,10 @@ def test_a_user_s_own():
         assert found["halved"] == pytest.approx(found["mse"] / 4)
         assert found["huber"] == pytest.approx(losses.huber(REAL, model.predict(X, verbose=0), 0.5).mean())
         assert found["narrow"] == pytest.approx(losses.huber(REAL, model.predict(X, verbose=0), 0.1).mean())
+    assert len(Several().variables) == 3
+    model.compile("sgd", "mse", metrics=[Several()])
+    for _ in range(2):
+        assert model.evaluate(X, REAL, verbose=0)[1] == pytest.approx((off**2).mean() + off.max(), rel=1e-6)
     model.compile("sgd", "mse", metrics=[Both()])
     found = model.evaluate(X, REAL, verbose=0, return_dict=True)
     assert found["twice"] == 2 * found["most"] and list(found) == ["loss", "most", "twice"]
@@ -292,6 +311,16 @@ WRONG = [
 def test_what_is_wrong_is_refused_in_words(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("make", [metrics.AUC, metrics.Precision, metrics.R2Score, metrics.F1Score,
+                                  lambda: metrics.OneHotMeanIoU(3)])  # fmt: skip
+def test_targets_that_a_metric_does_not_mean_are_refused_before_training(make):
+    model = model_of(3, "softmax", "sparse_categorical_crossentropy", [make()])
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"takes 3 numbers per sample; y has 1\. Choose another metric"):
+        model.fit(X, ONE_HOT.argmax(1), verbose=0)
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
 
 
 def test_weights_of_single_outputs_count_where_outputs_are_judged_alone():

@@ -108,8 +108,10 @@ class Confusion(Summed):
         """See `Summed.sums`: [thresholds], or [thresholds, labels], for each of `which`."""
         p = config.floats("y_pred", y_pred, "float64")
         t, p = same_rank(config.floats("y_true", y_true, "float64"), p)
-        shape = common_shape(self.name, y_true=t, y_pred=p)
-        t, p, w = np.broadcast_to(t, shape) != 0, np.broadcast_to(p, shape), self._weights(sample_weight, shape)
+        shape = p.shape
+        if t.shape != shape:
+            raise ValueError(f"{self.name}: y_true and y_pred must have the same shape; got {t.shape}, {shape}.")
+        t, w = t != 0, self._weights(sample_weight, shape)
         if self.from_logits:
             p = ops.sigmoid(p)
         if self.top_k is not None:

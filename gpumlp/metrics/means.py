@@ -44,7 +44,7 @@ class Mean(Summed):
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         """Take in values of any shape; axes beyond the weights' are averaged."""
-        found = config.floats("values", values, self.dtype)
+        found = config.floats("values", values, self._asked)
         totals, count = samplewise(found[None], sample_weight)
         self.take([totals[0], np.asarray(count)])
 
@@ -70,7 +70,7 @@ class Sum(Summed):
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         """Take in values of any shape."""
-        found = config.floats("values", values, self.dtype)
+        found = config.floats("values", values, self._asked)
         self.take([samplewise(found[None], sample_weight, mean=False)[0][0]])
 
     def empty(self) -> list[Array]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -88,18 +88,29 @@ class Metric(Attributes):
     constants: Any = MappingProxyType({})  # what the formula takes beside targets and predictions
     weighted = False  # whether a model's sample weights count; ``compile`` says so
     exact = False  # whether it takes as many targets as there are outputs, or one class number
+    overridden: Any = False  # whether a class of a user's own has methods that kernels would not call
     sparse: Any = False  # see `Described`
     rows: bool = False
     own: Any = False
     default_name: ClassVar[str] = ""
     name: str
-    dtype: str | None
     _variables: list[Variable]
 
     def __init__(self, dtype: Any = None, name: str | None = None) -> None:
         self.name = automatic(type(self)) if name is None else _name(name)
-        self.dtype = dtype if dtype is None else self._float_type(dtype)
+        self.__dict__["dtype"] = dtype if dtype is None else self._float_type(dtype)
         self._variables = []
+
+    @property
+    def dtype(self) -> str:
+        """The type that was asked for, or else the default one."""
+        return self._asked or config.floatx()
+
+    _dtype = dtype  # which classes written for Keras ask for
+
+    @property
+    def _asked(self) -> str | None:
+        return self.__dict__["dtype"]
 
     @staticmethod
     def _float_type(dtype: Any) -> str:
@@ -136,7 +147,7 @@ class Metric(Attributes):
         if "_variables" not in self.__dict__:
             raise RuntimeError(f"{type(self).__name__}: call super().__init__() first.")
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        kind = np.dtype(dtype or self.dtype or config.floatx())
+        kind = np.dtype(dtype or self.dtype)
         values = initializers.get("zeros" if initializer is None else initializer)(shape, "float64")
         self._variables.append(Variable(np.asarray(values).astype(kind), name))
         return self._variables[-1]
@@ -149,15 +160,17 @@ class Metric(Attributes):
 
     @property
     def variables(self) -> list[Variable]:
-        """What `add_variable` made, of metrics among its attributes too."""
-        inner = [v for m in vars(self).values() if isinstance(m, Metric) for v in m.variables]
-        return [*self.__dict__.get("_variables", []), *inner]
+        """Its variables, and those of the metrics among its attributes, in lists and dicts too."""
+        held = [v for name, value in vars(self).items() if name not in ("_variables", "_state") for v in _held(value)]
+        mine = self.__dict__.get("_variables", [])
+        known = {id(v) for v in mine}
+        return [*mine, *(v for v in held if id(v) not in known)]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor by name, as JSON can hold them."""
         names = [n for n in inspect.signature(type(self).__init__).parameters if n != "self"]
         found = {n: serialize_keras_object(getattr(self, n)) for n in names if hasattr(self, n)}
-        return {"name": self.name} | found | {"dtype": self.dtype or config.floatx()}
+        return {"name": self.name} | found | {"dtype": self.dtype}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -190,6 +203,17 @@ class Metric(Attributes):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}>"
+
+
+def _held(value: Any) -> Iterator[Variable]:
+    """Yield the variables of what a metric has as an attribute."""
+    if isinstance(value, Metric):
+        yield from value.variables
+    elif isinstance(value, Variable):
+        yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _held(part)
 
 
 def _name(name: Any) -> str:
@@ -329,13 +353,13 @@ class Sums(Described, Summed):
     own_arguments: ClassVar = {"name": None, "dtype": None, "weighted": False}
     keyword_only: ClassVar = ("weighted",)
     constants_last: ClassVar[bool] = True
-    dtype: str | None
     weighted: bool
     mean: ClassVar[bool] = True  # whether it averages; else it adds up
     _refused = ""  # why the function is no formula
 
     def _looked_at(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        config.float_type(arguments["dtype"])
+        if arguments["dtype"] is not None:
+            arguments["dtype"] = self._float_type(arguments["dtype"])
         name = arguments["name"]
         named = (self.default_name or automatic(type(self))) if name is None else _name(name)
         weighted = flag("weighted", arguments["weighted"])
@@ -363,7 +387,7 @@ class Sums(Described, Summed):
     def sums(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[Array]:
         """See `Summed.sums`."""
         name = getattr(self.rule, "__name__", self.name)
-        p = config.floats("y_pred", y_pred, self.dtype)
+        p = config.floats("y_pred", y_pred, self._asked)
         t = config.floats("y_true", y_true, p.dtype)
         t, p = objectives.same_rank(t, p)
         w = None if sample_weight is None else config.floats("sample_weight", sample_weight, p.dtype)
@@ -376,7 +400,7 @@ class Sums(Described, Summed):
             rule: Callable[..., Any] = inspect.unwrap(self.rule)
             values = np.asarray(rule(t, p, **self.constants), p.dtype)[None]
         else:
-            values = objectives.sums(self.rule, self.constants, t, p, self.dtype)
+            values = objectives.sums(self.rule, self.constants, t, p, self._asked)
         totals, count = samplewise(values, w, self.mean)
         return [*(np.asarray(t) for t in totals), np.asarray(count)]
 
@@ -396,7 +420,7 @@ class Sums(Described, Summed):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments by their Keras names."""
-        return super().get_config() | {"dtype": self.dtype or config.floatx()}
+        return super().get_config() | {"dtype": self.dtype}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what it is made of, without what is found out from that."""

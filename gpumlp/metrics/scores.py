@@ -45,6 +45,8 @@ class FBetaScore(Summed):
         Above which an output is positive; with None it is the largest of its row.
     """
 
+    exact = True
+
     def __init__(
         self, average: str | None = None, beta: float = 1.0, threshold: float | None = None,
         name: str | None = "fbeta_score", dtype: Any = None,
@@ -109,6 +111,8 @@ class R2Score(Summed):
     num_regressors : int
         Of how many inputs: 1 - (1 - R2) (n - 1) / (n - num_regressors - 1), n the number of all targets, as in Keras.
     """
+
+    exact = True
 
     def __init__(
         self, class_aggregation: str | None = "uniform_average", num_regressors: int = 0,
@@ -190,6 +194,12 @@ class IoU(Summed):
     def _float_type(dtype: Any) -> str:
         found = np.dtype("int32" if dtype == "int" else dtype)
         return found.name if found.kind in "iu" else config.float_type(dtype).name
+
+    exact = True
+
+    def target_width(self, width: int) -> int:
+        """See `Metric.target_width`."""
+        return (width if self.sparse_y_pred else 1) if self.sparse_y_true else self.num_classes
 
     def sums(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[Array]:
         """See `Summed.sums`: how often a class [rows] was taken for a class [columns]."""

@@ -106,9 +106,10 @@ def _check_targets(metric: metrics.Metric, given: int, width: int, on_gpu: bool)
     A single number is compared with every output by NumPy; the GPU's kernels would read past it.
     """
     takes = metric.target_width(width)
-    if metric.series and given != takes and (metric.exact or on_gpu):
+    exact = metric.exact and not metric.overridden
+    if given != takes and (exact or (on_gpu and metric.series)):
         what = "one class number" if takes == 1 else f"{takes} numbers"
         raise ValueError(
             f"The metric {metric.name!r} takes {what} per sample; y has {given}. Choose another metric"
-            + (", or device='cpu'." if on_gpu and not metric.exact else "; 'accuracy' means the one that fits.")
+            + (", or device='cpu'." if on_gpu and not exact else "; 'accuracy' means the one that fits.")
         )
