@@ -243,9 +243,11 @@ class Optimizer(Attributes):
         return self._learning_rate_of(step)
 
     def coming(self, steps: int) -> np.ndarray:
-        """Return the `scalars` of the next ``steps`` steps, [steps, 2] in double."""
+        """Return the `scalars` of the next ``steps`` steps, [steps, len(scalar_names)] in double."""
         first = self.iterations + 1
-        return np.array([self.scalars(first + k) for k in range(steps)], np.float64).reshape(steps, 2)
+        return np.array([self.scalars(first + k) for k in range(steps)], np.float64).reshape(
+            steps, len(self.scalar_names)
+        )
 
     def update(
         self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any = None
@@ -255,11 +257,6 @@ class Optimizer(Attributes):
         ``scalars`` is what `scalars` gives, where a backend has it on its device already.
         """
         backend.update(self, params, grads, slots, step, self.scalars(step) if scalars is None else scalars)
-
-    def apply(
-        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
-    ) -> None:
-        raise NotImplementedError
 
     scalar_names: ClassVar[tuple[str, ...]] = ("rate", "decay")  # of what `scalars` gives
 
@@ -287,11 +284,6 @@ class Optimizer(Attributes):
         names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
         config = {name: getattr(self, name) for name in names if hasattr(self, name)}
         return config | {"name": self.name, "learning_rate": self._learning_rate}
-
-    def constants(self) -> dict[str, Any]:
-        """Return what is the same at every step of a run: the kind and its hyperparameters, without the rates."""
-        rest = {k: v for k, v in self.get_config().items() if k not in ("name", "learning_rate", "weight_decay")}
-        return {"kind": type(self).__name__, **rest}
 
 
 class SGD(Optimizer):
@@ -323,11 +315,6 @@ class SGD(Optimizer):
 
     def rule_constants(self) -> dict[str, Any]:
         return {"factor": self.momentum, "nesterov": self.nesterov} if self.momentum else {}
-
-    def apply(
-        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
-    ) -> None:
-        backend.sgd_update(params, grads, slots.get("momentum"), scalars, self.momentum, nesterov=self.nesterov)
 
 
 class Adam(Optimizer):
@@ -366,12 +353,6 @@ class Adam(Optimizer):
 
     def _rate(self, step: int) -> float:
         return self._learning_rate_of(step) * math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
-
-    def apply(
-        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
-    ) -> None:
-        m, v = slots["m"], slots["v"]
-        backend.adam_update(params, grads, m, v, scalars, self.beta_1, self.beta_2, self.epsilon, step)
 
 
 class AdamW(Adam):
@@ -427,14 +408,6 @@ class RMSprop(Optimizer):
 
     def rule_constants(self) -> dict[str, Any]:
         return {"keep": 1.0 - self.rho, "factor": self.momentum, "epsilon": self.epsilon}
-
-    def apply(
-        self, backend: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
-    ) -> None:
-        backend.rmsprop_update(
-            params, grads, slots["v"], slots.get("momentum"), slots.get("mean"),
-            scalars, self.rho, self.momentum, self.epsilon,
-        )  # fmt: skip
 
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules"]

@@ -71,11 +71,11 @@ class Task(NamedTuple):
     metrics: list[Metric]
     optimizer: Optimizer | None = None
     slots: dict[str, Array] | None = None
-    scalars: np.ndarray | None = None  # [last - first, 2], float64: what `Optimizer.scalars` gives for each step
+    scalars: np.ndarray | None = None  # [last - first, n], float64: what `Optimizer.scalars` gives for each step
 
 
 def rates_of(task: Task) -> np.ndarray | None:
-    """Return the scalars of each step of a task, [steps, 2] in double; None where nothing is trained."""
+    """Return the scalars of each step of a task, [steps, n] in double; None where nothing is trained."""
     if task.optimizer is None or task.scalars is not None:
         return task.scalars
     return task.optimizer.coming(task.last - task.first)
