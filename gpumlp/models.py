@@ -269,7 +269,7 @@ class Sequential(Attributes):
                 f"loss_weights are for models of several outputs; this one has one. Got {loss_weights!r}; metrics come "
                 "after it: compile(optimizer, loss, metrics=...)."
             )
-        new_loss = losses.get(loss)
+        new_loss = losses.for_models(loss)
         names = [(m, False) for m in _listed(metrics)] + [(m, True) for m in _listed(weighted_metrics)]
         for name, weighted in names:
             _check_metric(name, new_loss, weighted)

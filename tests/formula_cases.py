@@ -17,18 +17,6 @@ ROWS, WIDTH = 11, 5
 
 
 # ---- formulas that gpumlp does not have ------------------------------------------------------------------------------
-def mish(z):
-    return z * ops.tanh(ops.softplus(z))
-
-
-def celu(z, alpha):
-    return ops.where(z < 0.0, alpha * ops.expm1(z / alpha), z)
-
-
-def log_softmax(z):
-    return ops.log_softmax(z)
-
-
 def centred(z):
     """Of columns and of the largest, so that what is read is not what a lane writes."""
     return z - z[:, 0:1] * ops.max(z - 5.0, -1, keepdims=True)
@@ -184,9 +172,12 @@ def _activation(name: str, found: formulas.ActivationFormula, numbers: Mapping[s
 def activation_cases() -> Iterator[Case]:
     for of in dict.fromkeys(activations.KNOWN.values()):
         yield from _activation(of.name, of.formula, of.numbers)
-    yield from _activation("gelu_tanh", activations.gelu.given(approximate=True).formula, {})
-    for function, constants in ((mish, {}), (celu, {"alpha": 0.7}), (log_softmax, {}), (centred, {})):
-        yield from _activation(function.__name__, formulas.activation(function, None, constants), constants)
+    for name, of in (
+        ("gelu_tanh", activations.gelu.given(approximate=True)), ("celu_alpha", activations.celu.given(alpha=0.7)),
+        ("relu_line", activations.relu.given(negative_slope=0.1, max_value=1.5, threshold=0.2)),
+        ("relu_max", activations.relu.given(max_value=1.5)), ("centred", activations.get(centred)),
+    ):  # fmt: skip
+        yield from _activation(name, of.formula, of.numbers)
 
 
 def loss_cases() -> Iterator[Case]:

@@ -88,8 +88,34 @@ def gate(near):
     return lambda z: (z, z) if z != z else near(z) if abs(z) < 100 else (z, 1.0) if z > 0 else (0.0, 0.0)
 
 
-def otherwise(z, below, slope):
-    return (z, 1.0) if z > 0 else (below, slope)
+SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772  # selu's
+
+
+def otherwise(z, below, slope, above=1.0):
+    return (above * z, above) if z > 0 else (below, slope)
+
+
+def mish(z):
+    """Value and slope, z < 100."""
+    e = math.exp(z)
+    n = e * (e + 2)
+    return z * n / (n + 2), n / (n + 2) + 4 * z * e * (e + 1) / (n + 2) ** 2
+
+
+def between(z, low, high, value, slope):
+    """``low`` and ``high`` beyond -3 and 3, or -1 and 1, with slope 0 there."""
+    return (low if z < 0 else high, 0.0) if abs(z) >= (3 if slope < 0.4 else 1) else (value, slope)
+
+
+def beyond(z, limit, less):
+    """0 up to ``limit`` on both sides of 0, ``less`` nearer to 0 farther out."""
+    return (z - math.copysign(less, z), 1.0) if abs(z) > limit else (0.0, 0.0)
+
+
+def squareplus(z):
+    root = math.sqrt(z * z + 4) if abs(z) < 1e100 else abs(z)
+    value = z / 2 + root / 2 if z >= 0 else 2 / (root - z)
+    return value, value / root if value < math.inf else 1.0
 
 
 RIGHT = {
@@ -106,6 +132,34 @@ RIGHT = {
         lambda z: (z * math.erfc(-z / math.sqrt(2)) / 2, math.erfc(-z / math.sqrt(2)) / 2 + z * density(z))
     ),
     activations.gelu.given(approximate=True): gate(gelu_tanh),
+    activations.relu6: lambda z: (min(max(z, 0.0), 6.0), float(0 < z < 6)),
+    activations.selu: lambda z: otherwise(
+        z, SCALE * ALPHA * math.expm1(min(z, 0)), SCALE * ALPHA * math.exp(min(z, 0)), SCALE
+    ),
+    activations.celu: lambda z: otherwise(z, math.expm1(min(z, 0)), math.exp(min(z, 0))),
+    activations.celu.given(alpha=0.25): lambda z: otherwise(
+        z, 0.25 * math.expm1(4 * min(z, 0)), math.exp(4 * min(z, 0))
+    ),
+    activations.mish: gate(mish),
+    activations.hard_silu: lambda z: (0.0, 0.0) if z <= -3 else (z, 1.0) if z >= 3 else (z * (z + 3) / 6, z / 3 + 0.5),
+    activations.hard_sigmoid: lambda z: between(z, 0.0, 1.0, z / 6 + 0.5, 1 / 6),
+    activations.sparse_sigmoid: lambda z: between(z, 0.0, 1.0, (z + 1) / 2, 0.5),
+    activations.hard_tanh: lambda z: (min(max(z, -1.0), 1.0), float(abs(z) <= 1)),
+    activations.tanh_shrink: lambda z: (z - math.tanh(z), math.tanh(z) ** 2),
+    activations.soft_shrink: lambda z: beyond(z, 0.5, 0.5),
+    activations.hard_shrink: lambda z: beyond(z, 0.5, 0.0),
+    activations.threshold.given(threshold=0.5, default_value=2.0): lambda z: (z, 1.0) if z > 0.5 else (2.0, 0.0),
+    activations.softplus: lambda z: (softplus(z), sigmoid(z)),
+    activations.log_sigmoid: lambda z: (-softplus(-z), sigmoid(-z)),
+    activations.softsign: lambda z: (
+        z / (1 + abs(z)) if abs(z) < math.inf else math.copysign(1, z),
+        1 / (1 + abs(z)) ** 2,
+    ),
+    activations.squareplus: squareplus,
+    activations.sparse_plus: lambda z: (
+        (0.0, 0.0) if z <= -1 else (z, 1.0) if z >= 1 else ((z + 1) ** 2 / 4, (z + 1) / 2)
+    ),
+    activations.exponential: lambda z: (math.exp(z),) * 2 if z < 700 else (math.inf,) * 2,
 }
 
 

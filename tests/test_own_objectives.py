@@ -169,8 +169,12 @@ def test_functions_of_arrays_give_a_value_a_sample():
     np.testing.assert_allclose(metrics.sparse_categorical_accuracy([0, 0], p), [1.0, 0.0])
     with pytest.raises(ValueError, match="delta must be a finite number > 0; got 0"):
         losses.huber(t, p, 0)
-    with pytest.raises(NotImplementedError, match="works with axis=-1 only"):
-        losses.binary_crossentropy(t, p, axis=0)
+    columns = losses.binary_crossentropy(np.transpose(t), np.transpose(p), axis=0)
+    np.testing.assert_allclose(columns, losses.binary_crossentropy(t, p))
+    with pytest.raises(ValueError, match=r"axis must be one, or several, of 2 axes; got 2"):
+        losses.binary_crossentropy(t, p, axis=2)
+    with pytest.raises(ValueError, match="`axis` must be of type `int`"):
+        losses.CategoricalCrossentropy(axis=True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from gpumlp import constraints, tape
+from gpumlp import constraints, regularizers, tape
 from gpumlp.activations import linear
 from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
@@ -177,7 +177,7 @@ class LoopProgram:
                     self._backward(x, delta)
                 for j, regularizer in self._penalised:
                     grad = self._grad_views[j] if optimizer is not None else None
-                    value += self.backend.penalty(regularizer, self.arena.weights[j], grad)
+                    value += regularizers.apply(regularizer, self.backend, self.arena.weights[j], grad)
                 logs.losses[k] = value
                 if optimizer is not None and task.slots is not None:
                     assert step is not None and scalars is not None
