@@ -250,7 +250,7 @@ def test_programs_with_kernels_step_aside_for_what_they_cannot_add_up():
     assert why(metrics.get("mse"), metrics.RootMeanSquaredError(), metrics.TopKCategoricalAccuracy()) == ""
     assert "p adds up 2 numbers" in why(metrics.Precision(name="p"))
     assert "a counts at 200 thresholds" in why(metrics.AUC(name="a"))
-    assert "median_error is no formula of gpumlp.ops" in why(metrics.get(median_error))
+    assert "median_error is no formula of each sample" in why(metrics.get(median_error))
     assert "largest (Largest) is computed from each batch's outputs" in why(Largest())
 
 
@@ -345,3 +345,26 @@ def test_the_host_s_bins_and_the_formula_count_alike():
         alone.update_state(t, p, sample_weight=w)
         found = model.evaluate(p, t, sample_weight=w, verbose=0)[1]
         np.testing.assert_allclose(found, alone.result(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1.0, 1e30, 1e200])
+def test_what_does_not_depend_on_sizes_does_not_far_out(size):
+    t, p = np.array([[1.0, 2.0, 4.0]]), np.array([[1.0, 2.0, 3.0]])
+    assert metrics.pearson_correlation(t * size, p * size) == pytest.approx(np.corrcoef(t[0], p[0])[0, 1])
+    if size >= 1.0:  # below 1e-7 vectors count for less, as in Keras
+        assert metrics.get("cosine_similarity")(t * size, p * size) == pytest.approx(17 / np.sqrt(21 * 14))
+        covariance, spread = np.cov(t[0], p[0], bias=True)[0, 1], t.var() + p.var() + (t.mean() - p.mean()) ** 2
+        assert metrics.concordance_correlation(t * size, p * size) == pytest.approx(2 * covariance / spread, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["pearson_correlation", "concordance_correlation", "cosine_similarity", "mse",
+                                  "r2_score", "root_mean_squared_error"])  # fmt: skip
+def test_nan_goes_through(name):
+    assert np.isnan(metrics.get(name)([[1.0, 2.0, 4.0], [0.0, 1.0, 2.0]], [[1.0, np.nan, 3.0], [0.0, 1.0, 1.0]]))
+
+
+def test_an_output_that_is_none_is_above_nothing():
+    nan, half = metrics.TopKCategoricalAccuracy(2), metrics.TruePositives()
+    nan.update_state([[1.0, 0.0, 0.0]], [[np.nan, 0.1, 0.2]])
+    half.update_state([1.0, 1.0], [np.nan, 0.6])
+    assert nan.result() == 0.0 and half.result() == 1.0

@@ -16,7 +16,7 @@ from gpumlp import config, losses, ops
 from gpumlp.expressions import ELEMENT
 from gpumlp.metrics.metric import Array, Metric, Summed, Sums, ratio, samplewise
 from gpumlp.naming import automatic, number
-from gpumlp.objectives import defaults, looked_at, objective
+from gpumlp.objectives import an_axis, defaults, looked_at, objective
 from gpumlp.saving import deserialize_keras_object, serialize_keras_object
 
 EPSILON = losses.EPSILON
@@ -29,10 +29,6 @@ def whole(name: str, value: Any, low: int = 1) -> int:
     if found != int(found):
         raise ValueError(f"{name} must be a whole number >= {low}; got {value!r}.")
     return int(found)
-
-
-def _axis(name: str, value: Any) -> int:
-    return int(number(name, value))
 
 
 # ---- of numbers alone ------------------------------------------------------------------------------------------------
@@ -238,49 +234,53 @@ class RootMeanSquaredError(Sums, function=root_mean_squared_error):
         return np.sqrt(super().of(*sums))
 
 
-@objective(axis=_axis)
+@objective(axis=an_axis)
 def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
-    """sum_o t p / (|t| |p|), of which a length of 0 makes 0; the loss of that name is its negative."""
-
-    def unit(x: Any) -> Any:
-        return x / ops.sqrt(ops.maximum(ops.sum(ops.square(x), axis, keepdims=True), EPSILON**2))
-
-    return ops.sum(unit(y_true) * unit(y_pred), axis)
+    """sum_o t p, t and p first made of length 1: the negative of the loss of that name."""
+    return -losses.cosine_similarity(y_true, y_pred)
 
 
 class CosineSimilarity(Sums, function=cosine_similarity):
     """`cosine_similarity`, as a class."""
 
 
-def _off_mean(x: Any, axis: int) -> Any:
-    return x - ops.mean(x, axis, keepdims=True)
+def _off_mean(x: Any) -> Any:
+    return x - ops.mean(x, -1, keepdims=True)
 
 
-@objective(axis=_axis)
+def _largest(x: Any) -> Any:
+    return ops.max(ops.absolute(x), -1, keepdims=True)
+
+
+@objective(axis=an_axis)
 def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
     """The correlation of t and p over a sample's outputs; NaN of a single one (Pearson 1895)."""
 
     def standard(x: Any) -> Any:
-        off = _off_mean(x, axis)
-        return off / ops.sqrt(ops.var(off, axis, keepdims=True))
+        off = _off_mean(x)
+        off = off / _largest(off)  # whose squares neither overflow nor vanish
+        return off / ops.sqrt(ops.mean(ops.square(off), -1, keepdims=True))
 
-    return ops.mean(standard(y_true) * standard(y_pred), axis)
+    return ops.mean(standard(y_true) * standard(y_pred), -1)
 
 
 class PearsonCorrelation(Sums, function=pearson_correlation):
     """`pearson_correlation`, as a class."""
 
 
-@objective(axis=_axis)
+@objective(axis=an_axis)
 def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
     """2 mean_o (t - m)(p - m) / (var t + var p + (mean t - m)^2 + 1e-7), m the mean of p (Lin 1989, as Keras has it).
 
-    The sum over p - m is 0, so that it is the covariance whatever is taken from t; rounding is Keras's.
+    The sum over p - m is 0, so that it is the covariance whatever is taken from t; rounding is Keras's. Numbers above 1
+    are first divided by the largest, so that no square overflows.
     """
-    mean_t, mean_p = ops.mean(y_true, axis, keepdims=True), ops.mean(y_pred, axis, keepdims=True)
-    spread = ops.var(y_true, axis, keepdims=True) + ops.var(y_pred, axis, keepdims=True)
-    product = (y_true - mean_p) * (y_pred - mean_p)
-    return ops.mean(2.0 * product / (spread + ops.square(mean_t - mean_p) + EPSILON), axis)
+    scale = ops.maximum(ops.maximum(_largest(y_true), _largest(y_pred)), 1.0)
+    t, p = y_true / scale, y_pred / scale
+    mean_t, mean_p = ops.mean(t, -1, keepdims=True), ops.mean(p, -1, keepdims=True)
+    spread = ops.var(t, -1, keepdims=True) + ops.var(p, -1, keepdims=True)
+    norm = spread + ops.square(mean_t - mean_p) + EPSILON / scale / scale
+    return ops.mean(2.0 * (t - mean_p) * (p - mean_p) / norm, -1)
 
 
 class ConcordanceCorrelation(Sums, function=concordance_correlation):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -369,6 +369,9 @@ class Sums(Described, Summed):
     def formula(self) -> formulas.Formula | None:
         """What kernels are made of; None where the function is not made of what formulas are."""
         sparse = self.sparse or self.rows
+        if (axis := self.constants.get("axis", -1)) not in (-1, 1):
+            self.__dict__["_refused"] = f"it goes along axis {axis!r}, and so over samples"
+            return None
         try:
             return formulas.metric(self.rule, self.constants, sparse)
         except Exception as error:  # whatever a function says to symbols: on arrays it says it again
@@ -382,7 +385,7 @@ class Sums(Described, Summed):
         """See `Metric.why`."""
         if self.overridden or self.formula is not None:
             return super().why
-        return f"{self.name} is no formula of gpumlp.ops ({self._refused.split('. ')[0].rstrip('.')})"
+        return f"{self.name} is no formula of each sample ({self._refused.split('. ')[0].rstrip('.')})"
 
     def sums(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[Array]:
         """See `Summed.sums`."""
@@ -396,11 +399,11 @@ class Sums(Described, Summed):
         ):
             shape = objectives.common_shape(name, y_true=t, y_pred=p)
             t, p = (np.atleast_1d(np.broadcast_to(a, shape))[..., None] for a in (t, p))
-        if self.formula is None or (self.own and w is not None and w.ndim == p.ndim > 1):
-            rule: Callable[..., Any] = inspect.unwrap(self.rule)
-            values = np.asarray(rule(t, p, **self.constants), p.dtype)[None]
-        else:
+        ours = hasattr(self.rule, "checks")  # a function that takes arrays of any shape
+        if ours or (self.formula is not None and not (w is not None and w.ndim == p.ndim > 1)):
             values = objectives.sums(self.rule, self.constants, t, p, self._asked)
+        else:
+            values = np.asarray(self.rule(t, p, **self.constants), p.dtype)[None]
         totals, count = samplewise(values, w, self.mean)
         return [*(np.asarray(t) for t in totals), np.asarray(count)]
 
