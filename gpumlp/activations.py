@@ -21,7 +21,7 @@ from gpumlp import config, formulas, ops, tape
 from gpumlp.attributes import once
 from gpumlp.expressions import Node
 from gpumlp.formulas import is_zero
-from gpumlp.naming import OWN, is_function, number, resolve, settle
+from gpumlp.naming import is_function, number, resolve, settle
 from gpumlp.objectives import Check, axes, defaults, last, looked_at, new_array, some_axes, within
 from gpumlp.saving import read_by, serialize_keras_object
 
@@ -515,10 +515,8 @@ def get(identifier: object) -> Activation:
         return linear
     if identifier is glu or identifier == "glu":
         raise TypeError(GLU)
-    if is_function(identifier, Activation):
-        found = Activation(identifier)
-    else:
-        found = resolve("activation", identifier, KNOWN, Activation, OWN)
+    found: Any = resolve("activation", identifier, KNOWN, Activation, callables=True)
+    found = Activation(found) if is_function(found, Activation) else found
     found.formula  # noqa: B018  what cannot be traced is told here
     return found
 

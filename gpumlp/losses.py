@@ -17,7 +17,7 @@ import numpy as np
 from gpumlp import config, formulas, ops
 from gpumlp.attributes import once, refuse_overrides
 from gpumlp.expressions import Node
-from gpumlp.naming import OWN, flag, is_function, number, resolve
+from gpumlp.naming import flag, is_function, number, resolve
 from gpumlp.objectives import Described, an_axis, common_shape, objective, same_rank, some_axes, values, within
 from gpumlp.saving import read_by, serialize_keras_object
 
@@ -152,7 +152,7 @@ def _reduced(values: np.ndarray, sample_weight: object, reduction: str | None, c
 
 
 # ---- regression ------------------------------------------------------------------------------------------------------
-@objective()
+@objective(elementwise=True)
 def mean_squared_error(y_true: Any, y_pred: Any) -> Any:
     """mean_o (p - t)^2."""
     return ops.mean(ops.square(y_pred - y_true), -1)
@@ -162,7 +162,7 @@ class MeanSquaredError(Loss, function=mean_squared_error, aliases=("mse",)):
     """`mean_squared_error`, as a class."""
 
 
-@objective()
+@objective(elementwise=True)
 def mean_absolute_error(y_true: Any, y_pred: Any) -> Any:
     """mean_o |p - t|, with gradient 0 where p = t."""
     return ops.mean(ops.absolute(y_pred - y_true), -1)
@@ -172,7 +172,7 @@ class MeanAbsoluteError(Loss, function=mean_absolute_error, aliases=("mae",)):
     """`mean_absolute_error`, as a class."""
 
 
-@objective(delta=within(0.0, above=True))
+@objective(delta=within(0.0, above=True), elementwise=True)
 def huber(y_true: Any, y_pred: Any, delta: Any = 1.0) -> Any:
     """mean_o of e^2 / 2 for |e| <= delta, delta |e| - delta^2 / 2 beyond (Huber 1964)."""
     error = y_pred - y_true
@@ -184,7 +184,7 @@ class Huber(Loss, function=huber):
     """`huber`, as a class."""
 
 
-@objective()
+@objective(elementwise=True)
 def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Any:
     """100 mean_o |p - t| / max(|t|, 1e-7)."""
     return 100.0 * ops.mean(ops.absolute((y_true - y_pred) / ops.maximum(ops.absolute(y_true), EPSILON)), -1)
@@ -194,7 +194,7 @@ class MeanAbsolutePercentageError(Loss, function=mean_absolute_percentage_error,
     """`mean_absolute_percentage_error`, as a class."""
 
 
-@objective()
+@objective(elementwise=True)
 def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Any:
     """mean_o (log(1 + p) - log(1 + t))^2, p and t at least 1e-7."""
     p, t = (ops.log1p(ops.maximum(ops.finite(v), EPSILON)) for v in (y_pred, y_true))
@@ -205,7 +205,7 @@ class MeanSquaredLogarithmicError(Loss, function=mean_squared_logarithmic_error,
     """`mean_squared_logarithmic_error`, as a class."""
 
 
-@objective()
+@objective(elementwise=True)
 def log_cosh(y_true: Any, y_pred: Any) -> Any:
     """mean_o log(cosh(p - t))."""
     size = ops.absolute(y_pred - y_true)
@@ -241,7 +241,7 @@ def _margin(y_true: Any, y_pred: Any) -> Any:
     return ops.maximum(1.0 - ops.where(ops.equal(y_true, 0.0), -1.0, y_true) * y_pred, 0.0)
 
 
-@objective()
+@objective(elementwise=True)
 def hinge(y_true: Any, y_pred: Any) -> Any:
     """mean_o max(1 - t p, 0), t -1 and 1, or 0 and 1."""
     return ops.mean(_margin(y_true, y_pred), -1)
@@ -251,7 +251,7 @@ class Hinge(Loss, function=hinge):
     """`hinge`, as a class."""
 
 
-@objective()
+@objective(elementwise=True)
 def squared_hinge(y_true: Any, y_pred: Any) -> Any:
     """mean_o max(1 - t p, 0)^2, t -1 and 1, or 0 and 1."""
     return ops.mean(ops.square(_margin(y_true, y_pred)), -1)
@@ -284,7 +284,7 @@ class KLDivergence(Loss, function=kl_divergence, aliases=("kld", "kullback_leibl
     """`kl_divergence`, as a class."""
 
 
-@objective()
+@objective(elementwise=True)
 def poisson(y_true: Any, y_pred: Any) -> Any:
     """mean_o (p - t log(p + 1e-7)): the negative log-likelihood of counts t, without what p is not in."""
     return ops.mean(y_pred - y_true * ops.log(ops.finite(y_pred) + EPSILON), -1)
@@ -326,7 +326,7 @@ SMOOTHING: Any = {"label_smoothing": within(0.0, 1.0), "axis": an_axis}
 FOCAL: Any = {**SMOOTHING, "alpha": within(0.0), "gamma": _exponent}
 
 
-@objective(broadcasts=False, **SMOOTHING)
+@objective(broadcasts=False, elementwise=True, **SMOOTHING)
 def binary_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: Any = 0.0, axis: int = -1
 ) -> Any:
@@ -345,7 +345,7 @@ class BinaryCrossentropy(Loss, function=binary_crossentropy, aliases=("bce",)):
     """`binary_crossentropy`, as a class."""
 
 
-@objective(broadcasts=False, **FOCAL)
+@objective(broadcasts=False, elementwise=True, **FOCAL)
 def binary_focal_crossentropy(
     y_true: Any, y_pred: Any, apply_class_balancing: bool = False, alpha: Any = 0.25, gamma: Any = 2.0,
     from_logits: bool = False, label_smoothing: Any = 0.0, axis: int = -1,
@@ -550,12 +550,11 @@ def get(identifier: object) -> Any:
     TypeError
         For anything else.
     """
-    if identifier is None:
-        return None
-    if is_function(identifier, Loss):
-        kind = getattr(identifier, "kind", {}).get(Loss, Circle if identifier is circle else None)
-        return _Function(identifier) if kind is None else kind()
-    return resolve("loss", identifier, KNOWN, Loss, OWN)
+    found: Any = None if identifier is None else resolve("loss", identifier, KNOWN, Loss, callables=True)
+    if not is_function(found, Loss):
+        return found
+    kind = getattr(found, "kind", {}).get(Loss, Circle if found is circle else None)
+    return _Function(found) if kind is None else kind()
 
 
 def for_models(identifier: object) -> Loss:

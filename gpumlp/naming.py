@@ -40,9 +40,6 @@ def reset_names() -> None:
     _taken.clear()
 
 
-OWN = " A function of your own has no gradient here."  # for `resolve`, of what is differentiated
-
-
 def unknown_name(kind: str, name: object, known: Mapping[str, Any]) -> ValueError:
     """Return the error for an unknown name: near matches first, then every name there is."""
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.6)
@@ -98,9 +95,7 @@ def _described(kind: str, description: Mapping[str, Any], known: Mapping[str, An
     return (look_up(kind, name, known) if found is None else found), config
 
 
-def resolve(
-    kind: str, identifier: object, known: Mapping[str, Any], base: type, note: str = "", callables: bool = False
-) -> Any:
+def resolve(kind: str, identifier: object, known: Mapping[str, Any], base: type, callables: bool = False) -> Any:
     """Return the instance of ``base`` meant by an instance, a class, a name, or a dict of class_name and config.
 
     With ``callables`` also a user's function, or the instance of another class, that can be called.
@@ -110,7 +105,7 @@ def resolve(
     ValueError
         For an unknown name, and for values that a class does not take.
     TypeError
-        For anything else; the message ends with ``note``.
+        For anything else.
     """
     found: Any = identifier
     config: Mapping[str, Any] = {}
@@ -129,7 +124,7 @@ def resolve(
         return found
     raise TypeError(
         f"{kind} must be a name ({', '.join(list(known)[:3])}, ...), or an object or class of "
-        f"{base.__module__}{', or a function' if callables else ''}; got {found!r}.{note}"
+        f"{base.__module__}{', or a function' if callables else ''}; got {found!r}."
     )
 
 

@@ -166,10 +166,8 @@ def get(identifier: object) -> Regularizer | None:
     """
     if identifier is None:
         return None
-    if is_function(identifier, Regularizer):
-        found: Regularizer = _Function(identifier)
-    else:
-        found = resolve("regularizer", identifier, KNOWN, Regularizer)
+    found: Any = resolve("regularizer", identifier, KNOWN, Regularizer, callables=True)
+    found = _Function(found) if is_function(found, Regularizer) else found
     if found.by_formula:
         found.formula  # noqa: B018  what cannot be traced is told here
     return found

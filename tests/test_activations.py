@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from gpumlp import activations, layers, models, ops
+from gpumlp import activations, layers, models, ops, saving
 from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.erf import erf
 
@@ -195,6 +195,69 @@ def test_an_activation_is_a_value():
         activations.elu.given(beta=1.0)
     with pytest.raises(TypeError, match=r"elu takes alpha; got 'beta'"):
         activations.elu([1.0], beta=1.0)
+
+
+# ---- as layers -------------------------------------------------------------------------------------------------------
+
+AS_LAYERS = [
+    (layers.ReLU(), activations.relu),
+    (layers.ReLU(1.5, 0.1, 0.2), activations.relu.given(negative_slope=0.1, max_value=1.5, threshold=0.2)),
+    (layers.LeakyReLU(), activations.leaky_relu.given(negative_slope=0.3)),
+    (layers.LeakyReLU(alpha=0.1), activations.leaky_relu.given(negative_slope=0.1)),
+    (layers.ELU(0.5), activations.elu.given(alpha=0.5)),
+    (layers.Softmax(), activations.softmax),
+]
+
+
+@pytest.mark.parametrize(("layer", "activation"), AS_LAYERS)
+def test_an_activation_as_a_layer(layer, activation):
+    z = np.random.default_rng(1).normal(scale=2, size=(5, 7))
+    model = models.Sequential([layers.Input((7,)), layer], dtype="float64")
+    np.testing.assert_allclose(model.predict(z, verbose=0), forward(activation, z), rtol=1e-12)
+    dense = models.Sequential([layers.Dense(4, input_shape=(7,)), pickle.loads(pickle.dumps(layer))], dtype="float64")
+    dense.compile("sgd", "mse")
+    assert len(set(dense.fit(z, np.ones((5, 4)), epochs=3, verbose=0).history["loss"])) == 3
+
+
+def test_a_layer_s_constants_are_looked_at_and_may_be_set():
+    layer = layers.ReLU()
+    model, z = models.Sequential([layers.Input((2,)), layer]), np.array([[3.0, -1.0]])
+    assert model.predict(z, verbose=0).tolist() == [[3.0, 0.0]]
+    layer.max_value = 2.0
+    assert model.predict(z, verbose=0).tolist() == [[2.0, 0.0]]
+    for make in (
+        lambda: layers.ReLU(-1.0), lambda: layers.ReLU(threshold=None), lambda: layers.LeakyReLU(-0.1),
+        lambda: layers.LeakyReLU(None), lambda: setattr(layer, "negative_slope", -1.0), lambda: layers.ELU(math.nan),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="must be a finite number"):
+            make()
+    with pytest.raises(
+        ValueError, match=r"goes over the last axis of samples, axis=-1; got axis=1 for samples of shape"
+    ):
+        models.Sequential([layers.Input((2, 3)), layers.Softmax(1)]).summary(print_fn=str)
+    assert models.Sequential([layers.Input((2, 3)), layers.Softmax(2)]).predict(np.ones((1, 2, 3))).shape == (1, 2, 3)
+
+
+def test_configs_of_activations():
+    assert activations.serialize("swish") == "silu" and activations.serialize(None) == "linear"
+    for found in (activations.celu.given(alpha=0.5), activations.get(activations.celu), activations.mish):
+        assert activations.deserialize(activations.serialize(found)) == found
+    registered = saving.register_keras_serializable("mine")(mish)
+    config = activations.serialize(registered)
+    assert config["config"] == "mine>mish" and activations.deserialize(config).function is mish
+    with pytest.raises(TypeError, match="named functions"):
+        activations.serialize(lambda z: 2.0 * z)
+
+
+def test_glu_is_for_arrays():
+    x = np.arange(8.0).reshape(2, 4)
+    np.testing.assert_allclose(activations.glu(x), x[:, :2] * activations.sigmoid(x[:, 2:]))
+    np.testing.assert_allclose(activations.glu(x, 0), x[:1] * activations.sigmoid(x[1:]))
+    for glu in ("glu", activations.glu):
+        with pytest.raises(TypeError, match=r"glu halves the outputs.*activations.glu takes arrays"):
+            layers.Dense(4, glu)
+    with pytest.raises(ValueError, match=r"halves an axis of an even size; got axis=-1 of shape \(3,\)"):
+        activations.glu(np.ones(3))
 
 
 # ---- a user's own ----------------------------------------------------------------------------------------------------

@@ -269,12 +269,13 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
 def check_axes(name: str, value: object, outputs: Shape, loss: Loss) -> None:
     """Raise ValueError where targets have as many numbers a sample as the model's output, and in another shape.
 
-    Samples of (n,) are also those of (n, 1). A categorical loss is one over the last axis, and there is but one.
+    Samples of (n,) are also those of (n, 1). A loss that is no mean over single outputs is one over the last axis, and
+    there is but one.
     """
-    categorical = isinstance(loss, CATEGORICAL)
-    if categorical and len(outputs) != 1:
+    if not (loss.own or loss.function.elementwise) and len(outputs) != 1:
+        what = "classes" if isinstance(loss, CATEGORICAL) else "outputs"
         raise ValueError(
-            f"The loss {loss.name} takes one row of classes per sample; the model's output has samples of shape "
+            f"The loss {loss.name} takes one row of {what} per sample; the model's output has samples of shape "
             f"{outputs}. Put a Flatten() on top."
         )
     shape = tuple(to_array(name, value).shape[1:])
