@@ -319,7 +319,7 @@ def log_sigmoid(x: Any) -> Any:
 
 
 def _hard_sigmoid_slope(y: Any) -> Any:
-    return _inside(y, 1.0) / 6.0
+    return (1.0 / 6.0) * _inside(y, 1.0)
 
 
 @activation(_hard_sigmoid_slope)

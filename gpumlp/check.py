@@ -215,7 +215,8 @@ def activation_cases(shape: tuple[int, int], activation: activations.Activation)
         if activation.rowwise:
             sums = np.abs(a["dy"]).sum(axis=1, keepdims=True)
             return {"dy": 2 * (f + 8) * U * (np.abs(a["dy"]) + sums)}
-        return {"dy": 16 * U * np.abs(a["dy"]) * (1 + np.nan_to_num(np.abs(a["z"])))}
+        steep = steepness(activation, a["y"])
+        return {"dy": 9 * U * steep * np.abs(a["dy"]) * (1 + np.nan_to_num(np.abs(a["z"])))}
 
     name = f"{b}x{f} {activation.name}"
     yield Case("activation", name, inputs, forward, forward_bound)
@@ -270,6 +271,11 @@ LOSSES: tuple[tuple[losses.Loss, str], ...] = (
     (losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2), "logits"),
     (losses.SparseCategoricalCrossentropy(), "probabilities"),
     (losses.SparseCategoricalCrossentropy(from_logits=True), "logits"),
+    (losses.CosineSimilarity(), "real"),
+    (losses.KLDivergence(), "probabilities"),
+    (losses.CategoricalHinge(), "logits"),
+    (losses.BinaryFocalCrossentropy(from_logits=True, gamma=1.5), "logits"),
+    (losses.CategoricalFocalCrossentropy(), "probabilities"),
 )
 METRICS = tuple(
     metrics.KNOWN[name] for name in (

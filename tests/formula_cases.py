@@ -16,7 +16,19 @@ MOST = float(np.finfo(np.float32).max)
 ROWS, WIDTH = 11, 5
 
 
-# ---- formulas that gpumlp does not have ------------------------------------------------------------------------------
+# ---- formulas as a user writes them ----------------------------------------------------------------------------------
+def mish(z):
+    return z * ops.tanh(ops.softplus(z))
+
+
+def celu(z, alpha):
+    return ops.where(z < 0.0, alpha * ops.expm1(z / alpha), z)
+
+
+def log_softmax(z):
+    return ops.log_softmax(z)
+
+
 def centred(z):
     """Of columns and of the largest, so that what is read is not what a lane writes."""
     return z - z[:, 0:1] * ops.max(z - 5.0, -1, keepdims=True)
@@ -188,7 +200,9 @@ def loss_cases() -> Iterator[Case]:
         losses.MeanSquaredError(), losses.MeanAbsoluteError(), losses.Huber(0.6), losses.BinaryCrossentropy(),
         losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1), losses.CategoricalCrossentropy(),
         losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1), losses.SparseCategoricalCrossentropy(),
-        losses.SparseCategoricalCrossentropy(from_logits=True),
+        losses.SparseCategoricalCrossentropy(from_logits=True), losses.CosineSimilarity(), losses.KLDivergence(),
+        losses.LogCosh(), losses.CategoricalHinge(), losses.CategoricalFocalCrossentropy(gamma=1.7),
+        losses.BinaryFocalCrossentropy(True, from_logits=True), losses.Tversky(0.3, 0.7, axis=-1),
     ):  # fmt: skip
         yield case(f"{of.name} {of.constants}", of.formula, of.numbers)
     for function, constants, sparse in (
