@@ -270,6 +270,23 @@ def test_every_family_gives_them(family):
     assert {k: v for k, v in found.items() if k != "loss"} == pytest.approx(expected, rel=1e-5)
 
 
+def test_kernels_give_those_of_one_sum(family):
+    names = ["root_mean_squared_error", "cosine_similarity", "pearson_correlation", "accuracy"]
+    model = models.Sequential([layers.Dense(3, "softmax", input_shape=(3,))])
+    model.set_weights([np.random.default_rng(1).normal(size=w.shape) for w in model.get_weights()])
+    model.compile("sgd", "mse", metrics=[*names, metrics.TopKCategoricalAccuracy(2, "two")], weighted_metrics=names[:1])
+    found = model.evaluate(X, ONE_HOT, batch_size=20, sample_weight=W, verbose=0, return_dict=True)
+    p = model.predict(X, verbose=0).astype("f8")
+    if family != "numpy":
+        assert "one operation after the other" not in model.program
+    for name in names[:3]:
+        assert found[name] == pytest.approx(float(metrics.get(name)(ONE_HOT, p)), rel=1e-5)
+    weighted = metrics.RootMeanSquaredError()(ONE_HOT, p, sample_weight=W)
+    assert found["weighted_root_mean_squared_error"] == pytest.approx(float(weighted), rel=1e-5)
+    assert found["accuracy"] == np.mean(p.argmax(1) == ONE_HOT.argmax(1))
+    assert found["two"] == pytest.approx(FORMS["the largest two"][3](ONE_HOT, p, np.ones(50)))
+
+
 def test_names_arguments_and_copies():
     assert metrics.get("accuracy").name == "accuracy" and isinstance(metrics.get("Accuracy"), metrics.Accuracy)
     mse = losses.get("mse")

@@ -187,7 +187,12 @@ def _of_shape(what: str) -> dict[str, type[Sums]]:
     return {f"{kind}_{what}": KNOWN[f"{kind}_{what}"] for kind in ("binary", "sparse_categorical", "categorical")}
 
 
-serialize, deserialize = serialize_keras_object, read_by("keras.metrics", get)
+def serialize(metric: Metric) -> Any:
+    """Return a config dict of the metric."""
+    return serialize_keras_object(metric)
+
+
+deserialize = read_by("keras.metrics", get)
 
 
 globals().update(means.FROM_LOSSES)

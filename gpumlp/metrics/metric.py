@@ -140,7 +140,7 @@ class Metric(Attributes):
         return self.result()
 
     def add_variable(
-        self, shape: Any, initializer: Any = "zeros", dtype: Any = None, aggregation: str = "sum",
+        self, shape: Any, initializer: Any, dtype: Any = None, aggregation: str = "sum",
         name: str | None = None,
     ) -> Variable:  # fmt: skip
         """Return a variable that `reset_state` makes 0."""
