@@ -527,7 +527,8 @@ class Sequential(Attributes):
 
 
 def _result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) -> Any:
-    values = [logs[name] for name in objective.names]
+    names = [name for name in objective.names if name in logs]
+    values = [logs[name] for name in (*names, *(name for name in logs if name not in names))]
     return logs if as_dict else values[0] if len(values) == 1 else values
 
 

@@ -20,12 +20,17 @@ registered: dict[str, Any] = {}
 scope: ContextVar[Mapping[str, Any]] = ContextVar("names that hold for a while", default={})  # noqa: B039
 
 
+def snake(kind: type) -> str:
+    """Return a class's name in snake case, as Keras has it."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower()
+
+
 def automatic(kind: type) -> str:
     """Return a name for a new object: its class's in snake case, with a number from the second one on, as Keras does.
 
     "LayerNormalization" is "layer_normalization", "AdamW" is "adam_w", "SGD" is "sgd".
     """
-    base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower()
+    base = snake(kind)
     _taken[base] += 1
     return base if _taken[base] == 1 else f"{base}_{_taken[base] - 1}"
 

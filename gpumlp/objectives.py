@@ -110,6 +110,13 @@ def values(
     The constant ``axis`` may name another one, or several, or None for all. Where two arrays differ by one axis, a last
     axis of size 1 comes or goes. ValueError, TypeError if the shapes do not go together, or the values are no numbers.
     """
+    return sums(function, constants, y_true, y_pred, dtype)[0]
+
+
+def sums(
+    function: Callable[..., Any], constants: Mapping[str, Any], y_true: object, y_pred: object, dtype: object = None
+) -> np.ndarray:
+    """Return all that a formula gives, each as `values` does, [sums, ...]."""
     name = getattr(function, "__name__", "a function")
     sparse, broadcasts = getattr(function, "sparse", False), getattr(function, "broadcasts", True)
     axis = constants.get("axis", -1)
@@ -128,12 +135,13 @@ def values(
         t, p = (last(name, a, axis) for a in (t, p))
     if p.shape[-1] == 0:
         raise ValueError(f"{name} is a mean over outputs; y_pred of shape {p.shape} has none.")
-    found, rows = np.empty(p.shape[:-1], p.dtype), math.prod(p.shape[:-1])
-    flat, formula = p.reshape(rows, p.shape[-1]), formulas.metric(function, constants, sparse).only("sum_0")
+    formula, rows = formulas.metric(function, constants, sparse), math.prod(p.shape[:-1])
+    found, flat = np.empty((len(formula.names), *p.shape[:-1]), p.dtype), p.reshape(rows, p.shape[-1])
+    roots = dict(zip(formula.names, found.reshape(len(found), rows, 1), strict=True))
     run = tape.tape(np, formula).bind(flat.shape, flat.dtype, new_array)
     with np.errstate(all="ignore"):  # what overflows is infinite
         numbers = formulas.numbers_of(constants)
-        run(t=t.reshape(rows, t.shape[-1]), p=flat, sum_0=found.reshape(rows, 1), **numbers)
+        run(t=t.reshape(rows, t.shape[-1]), p=flat, **roots, **numbers)
     return found
 
 
@@ -220,20 +228,21 @@ class Described:
     rows = False  # whether targets are one number a row, though not class numbers
 
     def __init_subclass__(
-        cls, function: Any = None, order: tuple[str, ...] = (), aliases: tuple[str, ...] = (), **kwargs: Any
-    ) -> None:
+        cls, function: Any = None, order: tuple[str, ...] = (), aliases: tuple[str, ...] = (), name: str = "",
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init_subclass__(**kwargs)
         if function is not None:
-            cls.function, cls.default_name = staticmethod(function), function.__name__
+            cls.function, cls.default_name = staticmethod(function), name or function.__name__
             cls.constant_defaults = defaults(function, 2)
             function.kind = {**getattr(function, "kind", {}), cls.__base__: cls}
-            for name in (cls.default_name, *aliases):
-                cls.known[name] = cls
+            for known in (cls.default_name, *aliases):
+                cls.known[known] = cls
         elif "own_arguments" not in vars(cls):
             return
         parts = (cls.own_arguments, cls.constant_defaults)
         every = {k: v for part in (parts if cls.constants_last else parts[::-1]) for k, v in part.items()}
-        if "name" in every and function is not None and not cls.constants_last:
+        if "name" in every and function is not None:
             every["name"] = cls.default_name
         parameter = inspect.Parameter
         positional = [k for k in (order or every) if k not in cls.keyword_only]

@@ -213,8 +213,10 @@ def loss_cases() -> Iterator[Case]:
 
 
 def metric_cases() -> Iterator[Case]:
-    for kind in dict.fromkeys(kind for kind in metrics.KNOWN.values() if kind is not None):
-        yield Case(f"metric {kind.default_name}", kind().formula, kind().numbers, arrays=("t", "p"))
+    means = (kind() for kind in dict.fromkeys(metrics.KNOWN.values()) if kind is not None and kind.default_name)
+    several = metrics.Precision([0.2, 0.6]), metrics.Recall([0.0, 0.5, 1.0], class_id=1), metrics.AUC(4)
+    for metric in (*means, *several, metrics.SparseTopKCategoricalAccuracy(2, from_sorted_ids=True)):
+        yield Case(f"metric {metric!r} {metric.series}", metric.formula, metric.numbers, arrays=("t", "p"))
     yield Case("metric precision", formulas.metric(precision, {}, False), {}, arrays=("t", "p"))
 
 

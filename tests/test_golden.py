@@ -16,6 +16,9 @@ import pytest
 
 import gpumlp
 from gpumlp.backends.numpy_backend import NumpyBackend
+from gpumlp.engine.arena import lay_out
+from gpumlp.engine.network import Network
+from gpumlp.engine.program import LoopProgram, StepLogs
 
 MODULES = ("activations", "losses", "metrics", "optimizers", "initializers", "regularizers")
 
@@ -258,16 +261,49 @@ def test_loss_slopes(case):
 # ---- metrics ---------------------------------------------------------------------------------------------------------
 
 
+def metric_of(case):
+    config = dict(case.config)
+    if case.name == "MeanMetricWrapper":
+        config["fn"] = found("metrics", config["fn"])
+        return gpumlp.metrics.MeanMetricWrapper(**config)
+    return made("metrics", case.name, config)
+
+
+@pytest.mark.filterwarnings("ignore:.* counts whole weights", "ignore:More independent predictors")
 @every("metrics")
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-def test_metrics(case, weighted):
-    metric = made("metrics", case.name, case.config)
-    metric, total, count = metric.changed(weighted=weighted), 0.0, 0.0
-    expected = case.expected["weighted" if weighted else "plain"]
+def test_metrics_used_alone(case, weighted):
+    """After each of three updates, and after a reset."""
+    metric = metric_of(case)
+    expected = case.expected.get("weighted" if weighted else "plain")
+    for i, (batch, w) in enumerate(zip(case.inputs["batches"], case.inputs["weights"], strict=True)):
+        if expected is None:
+            with pytest.raises(ValueError, match="sample_weight"):
+                metric.update_state(*batch, sample_weight=w)
+            return
+        metric.update_state(*batch, sample_weight=w if weighted else None)
+        agree(f"after update {i + 1}", metric.result(), expected[i], rtol=case.expected.get("rtol", golden.RTOL))
+    metric.reset_state()
+    agree("after a reset", metric.result(), expected[-1])
+
+
+@every("metrics")
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+def test_metrics_by_what_programs_add_up(case, weighted):
+    """Targets and outputs as a model has them, [n, outputs]."""
+    metric = metric_of(case).changed(weighted=weighted)
+    if not metric.series:
+        pytest.skip("the host computes it")
+    expected, sums = case.expected["weighted" if weighted else "plain"], 0.0
+    network = Network((), (1,), (1,), (1,), (), ())
+    program = LoopProgram(network, lay_out([], np.dtype("f8"), NumpyBackend()), NumpyBackend(), 8)
     for i, ((t, p), w) in enumerate(zip(case.inputs["batches"], case.inputs["weights"], strict=True)):
-        part = NumpyBackend().metric(metric, t.reshape(len(t), -1), p.copy(), w if weighted else None)
-        total, count = total + part[0], count + part[1]
-        agree(f"after update {i + 1}", total / count, expected[i], rtol=case.expected.get("rtol", golden.RTOL))
+        logs = StepLogs.zeros(1, 1, metric.series)
+        t, p = (np.asarray(a, "f8").reshape(len(a), -1) for a in (t, p))
+        with program.backend.running():
+            program._measure(logs, 0, [metric], t, p.copy(), w if weighted else None)
+        sums = sums + np.concatenate([logs.totals[0], logs.counts[0]])
+        agree(f"after update {i + 1}", metric.of(*sums), expected[i], rtol=case.expected.get("rtol", golden.RTOL))
 
 
 # ---- optimizers ------------------------------------------------------------------------------------------------------
@@ -374,13 +410,14 @@ API = [c for c in golden.cases("api") if c.name != "get"]
     "case", [c for c in API if "config" in c.expected], ids=lambda c: f"{c.inputs['module']}.{c.name}"
 )
 def test_configs(case):
-    thing = made(case.inputs["module"], case.name, case.config)
+    wraps = case.name == "MeanMetricWrapper"
+    thing = metric_of(case) if wraps else made(case.inputs["module"], case.name, case.config)
     if case.name in ("Loss", "Optimizer"):
         pytest.skip("a base, of which people make none of their own yet")
     if not hasattr(thing, "get_config"):
         pytest.skip(f"gpumlp has no get_config in {case.inputs['module']}.{case.name} yet")
     ours, theirs = thing.get_config(), case.expected["config"]
-    shared = ours.keys() & theirs.keys() - {"name"}  # a name has a number, or is a class's own
+    shared = ours.keys() & theirs.keys() - {"name", "dtype", "fn"}  # a number, or a class's own; the default type
     assert {k: ours[k] for k in shared} == {k: theirs[k] for k in shared}
     if missing := theirs.keys() - ours.keys():
         pytest.skip(f"gpumlp has no {', '.join(sorted(missing))} in the config of {case.name} yet")
