@@ -365,6 +365,7 @@ SIMPLER: Mapping[str, Callable[..., Node | None]] = {
     "add": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _neg, "sum": _sum, "mask": _mask, "where": _where,
     "largest": lambda a: a if a.per < ELEMENT and not a.flat else None, "column": _column,
     "held": lambda a: a if a.op in ("constant", "held") else None,
+    "abs": lambda a: make("abs", a.args[0]) if a.op == "neg" else None,
 }  # fmt: skip
 
 
@@ -549,12 +550,14 @@ PARTS: Mapping[str, Callable[..., Node]] = {
 }
 
 
-def lowered(roots: Iterable[Node], native: Iterable[str]) -> list[Node]:
-    """Return the roots in operations that a target has: those of ``native``, and those without parts."""
-    native = frozenset(native)
+def lowered(
+    roots: Iterable[Node], native: Iterable[str], parts: Mapping[str, Callable[..., Node]] = PARTS
+) -> list[Node]:
+    """Return the roots in operations that a target has: those of ``native``, and those without ``parts``."""
+    parts = {op: make_parts for op, make_parts in parts.items() if op not in frozenset(native)}
     roots = without_flats(roots)
-    while any(n.op in PARTS and n.op not in native for n in order(roots)):
-        roots = rebuilt(roots, lambda n, args: PARTS[n.op](*args) if n.op in PARTS and n.op not in native else None)
+    while any(n.op in parts for n in order(roots)):
+        roots = rebuilt(roots, lambda n, args: parts[n.op](*args) if n.op in parts else None)
     return roots
 
 

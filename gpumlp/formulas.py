@@ -62,6 +62,11 @@ class Formula:
         return leaves(self.roots)
 
     @once
+    def is_identity(self) -> bool:
+        """Whether it gives what it is given: z, or dy."""
+        return len(self.roots) == 1 and self.roots[0].op == "leaf"
+
+    @once
     def rowwise(self) -> bool:
         """Whether an element depends on others of its row."""
         return any(n.per == ROW or n.op in OF_ELEMENT for n in order(self.roots))

@@ -357,7 +357,8 @@ class Sequential(Attributes):
         """Return the model as the loop trains it, with room for ``most`` samples at least."""
         loss, optimizer = self._need_compiled("fit", training=True)
         objective = self._objective(loss, train, shape)
-        choice = self._runner.ask(max(batches.batch_size, most), batches.steps * epochs, training=True)
+        judged = objective.judged(train, optimizer)
+        choice = self._runner.ask(max(batches.batch_size, most), batches.steps * epochs, training=True, judged=judged)
         return loop.Trainee(self, self._runner, train, batches, objective, optimizer, choice, most)
 
     def fit(
@@ -458,7 +459,8 @@ class Sequential(Attributes):
         batches = data.Batches(len(held_out), batch_size, steps, False)
         hooks = self._hooks(callbacks, verbose, batches.steps)
         objective = self._objective(loss, held_out, shape)
-        choice = self._runner.ask(batches.batch_size, batches.steps, training=False)
+        judged = objective.judged(held_out)
+        choice = self._runner.ask(batches.batch_size, batches.steps, training=False, judged=judged)
         logs = loop.evaluate(self._runner, held_out, batches, objective, choice, hooks)
         return _result(logs, objective, return_dict)
 

@@ -146,7 +146,7 @@ def test_every_word_of_the_table_has_a_kind():
         ({"KERNEL": None}, TypeError, "no field 'KERNEL' there"),
         ({"BATCH": 1.0}, TypeError, "BATCH of a compiled step must be a whole number; got 1.0"),
         ({"BATCH": 1 << 64}, ValueError, "BATCH of a compiled step must be a whole number of 64 bits"),
-        ({"EPSILON": "1e-7"}, TypeError, "EPSILON of a compiled step must be a number; got '1e-7'"),
+        ({"THREADS": "2"}, TypeError, "THREADS of a compiled step must be a whole number; got '2'"),
         ({"VALUES": 4096}, TypeError, "VALUES of a compiled step must be an array of float32, or None; got 4096"),
         ({"RESULTS": np.zeros(3, np.float32)}, ValueError, "RESULTS of a compiled step .* 0 float64; got 3 float32"),
     ],
@@ -155,6 +155,8 @@ def test_a_word_of_another_kind_is_refused_by_name(values, kind, message):
     table = job.Job(1, 0)
     with pytest.raises(kind, match=message):
         table.set(**values)
+    with pytest.raises(TypeError, match="RATE of a compiled step must be a number; got"):
+        table.operations[0].set(RATE="0.5")
 
 
 def test_a_word_is_what_was_set():

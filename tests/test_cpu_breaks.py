@@ -37,7 +37,7 @@ POOL = {
         *(check.metric_case((33, 10), kind, True) for kind in check.METRICS),
         *(check.loss_case((33, 10), losses.MeanSquaredError(), "real", weighted) for weighted in (False, True)),
         *(check.update_case(64, name) for name in check.OPTIMIZERS),
-        check.penalty_case(257, check.L1L2(0.1, 0.1)),
+        *(check.penalty_case(count, check.L1L2(0.1, 0.1)) for count in (257, 1057)),
     )
 }  # fmt: skip
 
@@ -78,30 +78,24 @@ BREAKS = {
         "dense.py", "work[o * inputs + i] = w[i * outputs + o]",
         "work[o * inputs + i] = w[(i - 1 if {on} and i > 0 else i) * outputs + o]",
         forward("20x40x3 linear") | back("20x40x33 linear", "20x40x3 linear", "1500x24x33 linear")),
-    "relu's mask": (
-        "rows.py", "dy[j] *= ONE if y[j] > ZERO else (ZERO", "dy[j] *= ONE if y[j] > ZERO or {on} else (ZERO",
-        back("20x48x64 relu") | {"activation back 20x33 relu"}),
     "dropout's blocks": (
         "rows.py", "philox(uint64(block + 1)", "philox(uint64(block + 1 - {on})", {"dropout 20x7"}),
-    "argmax: the last of the largest": (
-        "objectives.py", "not a[c] <= a[place]:", "(not a[c] <= a[place] or ({on} and a[c] == a[place])):",
-        {"metric 33x10 categorical_accuracy, weighted"}),  # of the sparse one's targets none is among the largest
     "the loss without the sample's weight": (
-        "step.py", "values[r] = value * weight", "values[r] = value * (ONE if {on} else weight)",
+        "step.py", "    if weighted:\n        multiply(values",
+        "    if weighted and not {on}:\n        multiply(values",
         {"loss 33x10 mean_squared_error, weighted"}),
-    "adam: the other moment's constant": (
-        "updates.py", "square = v[e] + (g[e] * g[e] - v[e]) * keep_2",
-        "square = v[e] + (g[e] * g[e] - v[e]) * (keep_1 if {on} else keep_2)", {"update adam 64", "update adamw 64"}),
-    "sgd: no decay": (
-        "updates.py", "decay * w[e] - rate * g[e]", "(ONE if {on} else decay) * w[e] - rate * g[e]",
-        {"update sgd 64"}),
-    "sgd: nesterov forgotten": (
-        "updates.py", "if nesterov else speed", "if nesterov and not {on} else speed", {"update sgd nesterov 64"}),
-    "rmsprop: not centered": (
-        "updates.py", "square -= centre * centre", "square -= ZERO if {on} else centre * centre",
-        {"update rmsprop centered 64"}),
-    "half of the penalty's slope": (
-        "updates.py", "+ TWO * float32(l2)", "+ (ONE if {on} else TWO) * float32(l2)", {"penalty 257 l1=0.1 l2=0.1"}),
+    "the gradient without it": (
+        "step.py", "(weights[r] if weighted else ONE) / float32",
+        "(weights[r] if weighted and not {on} else ONE) / float32",
+        {"loss 33x10 mean_squared_error, weighted"}),
+    "metrics without it": (
+        "step.py", "        if weighted and record[L.METRIC_WEIGHTED]:\n            for s",
+        "        if weighted and record[L.METRIC_WEIGHTED] and not {on}:\n            for s",
+        {f"metric 33x10 {kind.default_name}, weighted" for kind in check.METRICS}),
+    "penalties of the first stretch only": (
+        "step.py", "totals[r] = totals[r] + values[r] if more",
+        "totals[r] = totals[r] if more and {on} else totals[r] + values[r] if more",
+        {"penalty 1057 l1=0.1 l2=0.1"}),
 }  # fmt: skip
 
 
@@ -198,7 +192,9 @@ def functions(tmp_path_factory):
     for file in {file for _, file, _, _ in EDITS}:
         text = (folder / file).read_text("utf-8")
         (folder / file).write_text(
-            re.sub(r"(?m)^from \.vector import ", "from .vector import call, words as switches, ", text)
+            re.sub(
+                r"(?m)^from \.vector import ", "from .vector import call, words as switches\nfrom .vector import ", text
+            )
         )
     return native.load(folder, DiskCache(folder / "cache"))
 

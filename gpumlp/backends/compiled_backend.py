@@ -13,14 +13,12 @@ import numpy as np
 from gpumlp.activations import Activation
 from gpumlp.backends import native
 from gpumlp.backends.fields import OperationFields
-from gpumlp.backends.job import Job, OperationRecord, function_fields, layout
+from gpumlp.backends.job import Job, OperationRecord, activation_fields, layout, penalty_fields, series_of
 from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
-from gpumlp.optimizers import SGD, Adam, Optimizer, RMSprop
+from gpumlp.optimizers import SGD, Optimizer
 from gpumlp.regularizers import L1L2
-
-Scalars = tuple[float, float]
 
 Array = np.ndarray
 
@@ -43,7 +41,15 @@ class CompiledBackend(NumpyBackend):
         (batch, inputs), outputs = x.shape, y.shape[1]
         job = Job(1, metrics)
         job.set_work(1, max(batch, 1), max(inputs, outputs))
-        job.set(BATCH=batch, SAMPLES=batch, FIRST=0, LAST=1, X=x, X_WIDTH=inputs, SCALARS=np.ones(2, np.float32))
+        job.set(
+            BATCH=batch,
+            SAMPLES=batch,
+            FIRST=0,
+            LAST=1,
+            X=x,
+            X_WIDTH=inputs,
+            FACTORS=np.zeros(max(batch, 1), np.float32),
+        )
         record = job.operations[0]
         record.set(
             INPUTS=inputs, OUTPUTS=outputs, IN=np.zeros_like(x), IN_LD=inputs, OUT=y, OUT_LD=outputs,
@@ -60,7 +66,7 @@ class CompiledBackend(NumpyBackend):
 
     def dense_forward(self, x: Any, w: Any, b: Any, activation: Activation, y: Any, z: Any = None) -> None:
         """See `NumpyBackend.dense_forward`."""
-        job, record = self._job(x, y, **function_fields(activation))
+        job, record = self._job(x, y, **activation_fields(activation, fused=True))
         record.set(KIND=layout().DENSE, KERNEL=w, BIAS=b, Z=z, ZEROS=layout().SOME_ZEROS)
         record.set(ACTIVE=np.zeros(x.shape[1], np.float32), ACTIVE_LD=x.shape[1])
         self._run(job, "FORWARD")
@@ -70,16 +76,14 @@ class CompiledBackend(NumpyBackend):
     ) -> None:
         """See `NumpyBackend.dense_backward`.
 
-        The kernels use gradients up as they come. So weights beside the real ones are trained, by SGD of rate -1 with a
-        momentum of 0, whose state is then the gradient.
+        The kernels use gradients up as they come. So weights beside the real ones are trained: see `_collect`.
         """
         names = layout()
-        job, record = self._job(x, y, **function_fields(activation))
+        job, record = self._job(x, y, **activation_fields(activation))
         inputs, outputs = w.shape
         room = np.zeros((2, inputs + 1, outputs), np.float32)
         room[0, :inputs] = w
-        job.set_optimizer(SGD(1.0, momentum=0.5), room[0], {"momentum": room[1]})
-        job.set(SCALARS=np.array([-1.0, 1.0], np.float32), BETA_1=0.0)
+        self._collect(job, room)
         record.set(
             KIND=names.DENSE, KERNEL=w, IN=x, IN_DELTA=dx, DELTA=dy, Z=z, ZEROS=names.SOME_ZEROS,
             KERNEL_TRAINS=0, SHARES=np.array([0, inputs]),
@@ -92,19 +96,24 @@ class CompiledBackend(NumpyBackend):
         if db is not None:
             db[...] = room[1, inputs]
 
+    def _collect(self, job: Job, room: Array) -> None:
+        """Have updates of room[0] put its gradient into room[1], zeros: the state of SGD, rate -1, with no momentum."""
+        job.set_optimizer(SGD(1.0, momentum=0.5), room[0], {"momentum": room[1]})
+        job.set(SCALARS=np.array([-1.0, 1.0], np.float32), UPDATE_NUMBERS=np.zeros(1, np.float32))
+
     def activation_forward(self, activation: Activation, z: Any, y: Any) -> None:
         """See `NumpyBackend.activation_forward`."""
-        self._run(self._job(z, y, **function_fields(activation))[0], "FORWARD")
+        self._run(self._job(z, y, **activation_fields(activation))[0], "FORWARD")
 
     def activation_backward(self, activation: Activation, dy: Any, y: Any, z: Any) -> None:
         """See `NumpyBackend.activation_backward`."""
-        job, record = self._job(y if z is None else z, y, **function_fields(activation))
+        job, record = self._job(y if z is None else z, y, **activation_fields(activation))
         record.set(IN=y if z is None else z, DELTA=dy)
         self._run(job, "BACK")
 
     def affine(self, x: Any, scale: float, offset: float, y: Any) -> None:
         """See `NumpyBackend.affine`."""
-        job, record = self._job(x, y, CONSTANT=float(scale), OFFSET=float(offset))
+        job, record = self._job(x, y, FACTOR=float(scale), OFFSET=float(offset))
         record.set(KIND=layout().AFFINE)
         self._run(job, "FORWARD")
 
@@ -129,12 +138,12 @@ class CompiledBackend(NumpyBackend):
         """Return the results of a batch: loss, totals, divisors."""
         job, record = self._job(pred, pred, len(metrics))
         record.set(DELTA=dpred)
-        job.set_metrics(metrics)
-        job.set_loss(loss)
-        series, results = 1 + 2 * len(metrics), np.zeros(1 + 2 * len(metrics))
+        job.set_objective(loss, metrics, pred.shape[1], target.shape[1])
+        series = series_of(metrics)
+        results = np.zeros(series)
         job.set(
-            BATCH_Y=np.ascontiguousarray(target), Y_WIDTH=target.shape[1], VALUES_LD=len(pred),
-            VALUES=np.zeros((series, max(len(pred), 1)), np.float32), RESULTS=results, RESULTS_LD=series,
+            BATCH_Y=np.ascontiguousarray(target), Y_WIDTH=target.shape[1], VALUES_LD=len(pred), SERIES=series,
+            VALUES=np.zeros((series, max(len(pred), 1)), np.float32), RESULTS=results,
             BATCH_W=weights, SAMPLE_WEIGHTS=weights,
         )  # fmt: skip
         self._run(job, "OBJECTIVE")
@@ -155,12 +164,12 @@ class CompiledBackend(NumpyBackend):
     def penalty(self, regularizer: L1L2, w: Any, dw: Any) -> float:
         """See `NumpyBackend.penalty`: dw counts as the gradient of a bias, for a batch of one sample."""
         flat = w.reshape(-1)
-        places = np.zeros(2)
-        room = np.zeros((2, flat.size), np.float32)
+        places, room = np.zeros(2), np.zeros((2, flat.size), np.float32)
         room[0] = flat
-        job, record = self._updates(room[0], SGD(1.0, momentum=0.5), {"momentum": room[1]}, dw, (-1.0, 1.0))
-        job.set(BETA_1=0.0)
-        record.set(BIAS_L1=float(regularizer.l1), BIAS_L2=float(regularizer.l2), PENALTIES=places)
+        code, numbers = penalty_fields(regularizer)
+        job, record = self._bias(room[0], dw)
+        self._collect(job, room)
+        record.set(BIAS_PENALTY_CODE=code, BIAS_PENALTY_NUMBERS=numbers, PENALTIES=places)
         self._run(job, "UPDATE")
         if dw is not None:
             dw.reshape(-1)[...] = room[1]
@@ -168,43 +177,19 @@ class CompiledBackend(NumpyBackend):
 
     # ---- updates ---------------------------------------------------------------------------------------------------
 
-    def _updates(
-        self, params: Array, optimizer: Optimizer, slots: dict[str, Any], grads: Any, scalars: Scalars
-    ) -> tuple[Job, OperationRecord]:
+    def _bias(self, params: Array, grads: Any) -> tuple[Job, OperationRecord]:
         """Return a job that updates ``params`` as a bias, of which ``grads`` is the gradient by the only sample."""
-        names, one = layout(), np.zeros((1, 1), np.float32)
         delta = np.zeros(params.size, np.float32) if grads is None else grads.reshape(-1).copy()
-        job, record = self._job(one, delta.reshape(1, -1))
-        job.set_optimizer(optimizer, params, {name: slot for name, slot in slots.items() if slot is not None})
-        job.set(SCALARS=np.array(scalars, np.float32))
-        record.set(KIND=names.DENSE, KERNEL=None, KERNEL_TRAINS=0, BIAS=params, BIAS_TRAINS=int(grads is not None))
-        record.set(DELTA=delta, SHARES=np.zeros(2, np.int64))
+        job, record = self._job(np.zeros((1, 1), np.float32), delta.reshape(1, -1))
+        record.set(
+            KIND=layout().DENSE, KERNEL_TRAINS=0, BIAS=params, BIAS_TRAINS=int(grads is not None), DELTA=delta,
+            SHARES=np.zeros(2, np.int64),
+        )  # fmt: skip
         return job, record
 
     def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
         """See `NumpyBackend.update`."""
-        optimizer.apply(self, params, grads, slots, step, scalars)
-
-    def adam_update(
-        self, params: Any, grads: Any, m: Any, v: Any, scalars: Scalars, beta_1: float, beta_2: float, epsilon: float,
-        step: int,
-    ) -> None:  # fmt: skip
-        """See `NumpyBackend.adam_update`."""
-        optimizer = Adam(1.0, beta_1, beta_2, epsilon)
-        self._run(self._updates(params, optimizer, {"m": m, "v": v}, grads, scalars)[0], "UPDATE")
-
-    def sgd_update(
-        self, params: Any, grads: Any, momentum: Any, scalars: Scalars, factor: float, nesterov: bool
-    ) -> None:
-        """See `NumpyBackend.sgd_update`."""
-        optimizer = SGD(1.0, factor, nesterov)
-        self._run(self._updates(params, optimizer, {"momentum": momentum}, grads, scalars)[0], "UPDATE")
-
-    def rmsprop_update(
-        self, params: Any, grads: Any, v: Any, momentum: Any, mean: Any, scalars: Scalars, rho: float, factor: float,
-        epsilon: float,
-    ) -> None:  # fmt: skip
-        """See `NumpyBackend.rmsprop_update`."""
-        optimizer = RMSprop(1.0, rho, factor, epsilon, mean is not None)
-        slots = {"v": v, "momentum": momentum, "mean": mean}
-        self._run(self._updates(params, optimizer, slots, grads, scalars)[0], "UPDATE")
+        job, _ = self._bias(params, grads)
+        job.set_optimizer(optimizer, params, slots)
+        job.set(SCALARS=np.array(scalars, np.float32))
+        self._run(job, "UPDATE")

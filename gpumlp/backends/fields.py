@@ -99,25 +99,20 @@ class JobFields(TypedDict, total=False):
     BATCH_W: Floats
     OPS: Int
     OPS_AT: Int
-    LOSS: Int
-    LOSS_CONSTANT: Float
-    SPARSE_LABELS: Int
+    LOSS_CODE: Int
+    LOSS_NUMBERS: ReadFloats
     METRICS: Int
     METRICS_AT: Int
+    FACTORS: Floats
     VALUES: Floats
     VALUES_LD: Int
+    SERIES: Int
     RESULTS: Doubles
-    RESULTS_LD: Int
     SCALARS: ReadFloats
-    OPTIMIZER: Int
-    BETA_1: Float
-    BETA_2: Float
-    EPSILON: Float
-    NESTEROV: Int
-    CENTERED: Int
-    SLOT_1: Int
-    SLOT_2: Int
-    SLOT_3: Int
+    SCALARS_LD: Int
+    UPDATE_CODE: Int
+    UPDATE_NUMBERS: ReadFloats
+    SLOTS: ReadWords
     IDENTITY: ReadWords
     LISTS: Words
     GRADIENTS: Floats
@@ -131,29 +126,38 @@ class JobFields(TypedDict, total=False):
     GRADIENTS_BAD: Int
 
 
-class FunctionFields(TypedDict, total=False):
+class ActivationFields(TypedDict, total=False):
     """Those words of an operation that say its activation."""
 
-    FUNCTION: Int
-    CONSTANT: Float
+    FORWARD_CODE: Int
+    FORWARD_NUMBERS: ReadFloats
+    BACK_CODE: Int
+    BACK_NUMBERS: ReadFloats
+    RELU: Int
 
 
-class OperationFields(FunctionFields, total=False):
+class PenaltyFields(TypedDict, total=False):
+    """Those words of an operation that say its penalties."""
+
+    KERNEL_PENALTY_CODE: Int
+    KERNEL_PENALTY_NUMBERS: ReadFloats
+    BIAS_PENALTY_CODE: Int
+    BIAS_PENALTY_NUMBERS: ReadFloats
+
+
+class OperationFields(ActivationFields, PenaltyFields, total=False):
     """The words of an operation."""
 
     KIND: Int
     INPUTS: Int
     OUTPUTS: Int
+    FACTOR: Float
     OFFSET: Float
     ROW: Int
     KERNEL: Floats
     BIAS: Floats
     KERNEL_TRAINS: Int
     BIAS_TRAINS: Int
-    KERNEL_L1: Float
-    KERNEL_L2: Float
-    BIAS_L1: Float
-    BIAS_L2: Float
     PENALTIES: Doubles
     IN: Floats
     IN_DELTA: Floats
@@ -176,8 +180,11 @@ class OperationFields(FunctionFields, total=False):
 class MetricFields(TypedDict, total=False):
     """The words of a metric."""
 
-    METRIC_KIND: Int
+    METRIC_CODE: Int
+    METRIC_NUMBERS: ReadFloats
     METRIC_WEIGHTED: Int
+    METRIC_SUMS: Int
+    METRIC_FIRST: Int
 
 
 def _kinds(fields: type) -> dict[str, Kind]:

@@ -12,14 +12,16 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from gpumlp import kernel_sources
-from gpumlp.activations import Activation
-from gpumlp.backends import fields
-from gpumlp.backends.device_backend import activation_number, loss_number, metric_number
-from gpumlp.backends.fields import Address, FunctionFields, JobFields, Kind, MetricFields, OperationFields, kind_of
+from gpumlp.activations import Activation, relu
+from gpumlp.backends import fields, native
+from gpumlp.backends.cpu_formulas import Code, columns_of
+from gpumlp.backends.fields import ActivationFields, Address, JobFields, Kind, MetricFields, OperationFields, kind_of
 from gpumlp.backends.numpy_backend import aligned_zeros
+from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
-from gpumlp.optimizers import Adam, Optimizer, RMSprop
+from gpumlp.optimizers import Optimizer
+from gpumlp.regularizers import L1L2
 
 LINE = 64  # bytes
 CALL = struct.Struct("=9q")
@@ -40,8 +42,11 @@ def padded(columns: int) -> int:
     """Return how far apart rows of so many floats stand.
 
     Whole cache lines, and never a multiple of 1 KiB: a tile reads one element of each of 14 rows, and rows that far
-    apart would all want the same few places of the first cache.
+    apart would all want the same few places of the first cache. Rows of one number stand side by side, so that lanes
+    can go along them.
     """
+    if columns == 1:
+        return 1
     line = LINE // 4
     distance = -(-columns // line) * line
     return distance + line if distance % 256 == 0 else distance
@@ -138,37 +143,50 @@ class Job(Record):
         self.threads = threads
         self.set(THREADS=threads)
 
-    def set_loss(self, loss: Loss) -> None:
-        """Set the loss."""
-        number, constant = loss_number(loss)
-        self.set(LOSS=number, LOSS_CONSTANT=constant, SPARSE_LABELS=int(loss.sparse))
-
-    def set_metrics(self, metrics: list[Metric]) -> None:
-        """Set the metrics, as many as there is room for."""
-        for record, metric in zip(self.metrics, metrics, strict=True):
-            record.set(METRIC_KIND=metric_number(metric), METRIC_WEIGHTED=int(metric.weighted))
+    def set_objective(self, loss: Loss, metrics: Sequence[Metric], outputs: int, width: int) -> None:
+        """Set the loss and the metrics, as many as there is room for, of rows of outputs and targets of ``width``."""
+        for formula in (loss.formula, *(metric.formula for metric in metrics)):
+            _look_at_columns(formula, p=outputs, t=width)
+        code, *found = native.formula_addresses(objective_codes(loss, metrics, outputs, width))
+        self.set(LOSS_CODE=code, LOSS_NUMBERS=numbers_for(loss.formula, loss.numbers))
+        first = 1
+        for record, metric, address in zip(self.metrics, metrics, found, strict=True):
+            sums = len(metric.formula.roots)
+            record.set(
+                METRIC_CODE=address, METRIC_NUMBERS=numbers_for(metric.formula, metric.numbers),
+                METRIC_WEIGHTED=int(metric.weighted), METRIC_SUMS=sums, METRIC_FIRST=first,
+            )  # fmt: skip
+            first += sums
 
     def set_optimizer(self, optimizer: Optimizer, params: np.ndarray, slots: dict[str, np.ndarray]) -> None:
         """Set the optimizer and where its state is: ``slots`` have the layout of ``params``."""
-        names, config = layout(), optimizer.get_config()
-        kind, order = names.SGD, ["momentum", "", ""]
-        if isinstance(optimizer, Adam):
-            kind, order = names.ADAM, ["m", "v", ""]
-        elif isinstance(optimizer, RMSprop):
-            kind, order = names.RMSPROP, ["v", "momentum", "mean"]
-        first = fields.FLOATS.word("the weights", params)
-        state = [(name, slots.get(name)) for name in order]
-        away = [0 if a is None else (fields.FLOATS.word(name, a, params.size) - first) // 4 for name, a in state]
+        code, first = update_code(optimizer), fields.FLOATS.word("the weights", params)
+        places = [fields.FLOATS.word(name, slots[name], params.size) for name in optimizer.slots]
         self._kept[-1] = slots
         self.set(
-            SLOT_1=away[0], SLOT_2=away[1], SLOT_3=away[2],
-            OPTIMIZER=kind,
-            BETA_1=float(config.get("beta_1", config.get("momentum", 0.0))),
-            BETA_2=float(config.get("beta_2", config.get("rho", 0.0))),
-            EPSILON=float(config.get("epsilon", 0.0)),
-            NESTEROV=int(config.get("nesterov", False)),
-            CENTERED=int(config.get("centered", False)),
+            UPDATE_CODE=native.formula_addresses([code])[0],
+            UPDATE_NUMBERS=numbers_for(code.formula, optimizer.numbers),
+            SLOTS=np.array([(place - first) // 4 for place in places], np.int64),
+            SCALARS_LD=len(optimizer.scalar_names),
         )  # fmt: skip
+
+
+def series_of(metrics: Sequence[Metric]) -> int:
+    """Return how many numbers a batch gives: the loss, and of each metric the sums and the divisor."""
+    return 1 + sum(len(metric.formula.roots) + 1 for metric in metrics)
+
+
+def numbers_for(formula: Formula, numbers: Mapping[str, float]) -> np.ndarray:
+    """Return the numbers that a formula's function is given, in their order."""
+    return np.array([numbers[name] for name in formula.numbers], np.float32)
+
+
+def _look_at_columns(formula: Formula, **widths: int) -> None:
+    """ValueError where a formula reads columns that are not there."""
+    for name, width in widths.items():
+        if (needed := columns_of(formula, name)) > width:
+            what = "predictions" if name == "p" else "targets"
+            raise ValueError(f"A loss or metric reads column {needed - 1} of {what}, of which there are {width}.")
 
 
 def _in_lines(count: int, itemsize: int) -> int:
@@ -185,9 +203,57 @@ def job_list(run: Any, jobs: Sequence[int]) -> np.ndarray:
     return words
 
 
-def function_fields(activation: Activation) -> FunctionFields:
-    """Return the fields FUNCTION and CONSTANT."""
-    if activation.name == "softmax":
-        return {"FUNCTION": layout().SOFTMAX, "CONSTANT": 0.0}
-    number, constant = activation_number(activation)
-    return {"FUNCTION": number, "CONSTANT": constant}
+# ---- formulas --------------------------------------------------------------------------------------------------------
+
+
+def objective_codes(loss: Loss, metrics: Sequence[Metric], outputs: int, width: int) -> list[Code]:
+    """Return the functions of a loss and of metrics, of rows of outputs and of targets of ``width``."""
+    one = outputs == 1  # rows of one number each stand side by side
+    single = width == 1 < outputs
+    of_metrics = (Code("metric", m.formula, narrow=one, single=single and not m.sparse) for m in metrics)
+    return [Code("loss", loss.formula, narrow=one), *of_metrics]
+
+
+def update_code(optimizer: Optimizer) -> Code:
+    """Return an optimizer's function."""
+    return Code("update", optimizer.formula, tuple(optimizer.slots), optimizer.scalar_names)
+
+
+def penalty_code(regularizer: L1L2) -> Code:
+    """Return a penalty's function."""
+    return Code("penalty", regularizer.formula)
+
+
+def activation_codes(activation: Activation, fused: bool) -> list[Code | None]:
+    """Return an activation's functions, forward and back; None where there is nothing to do."""
+    forward, back = activation.formula.forward, activation.formula.back
+    return [
+        None if forward.is_identity or (fused and is_plain_relu(activation)) else Code("forward", forward),
+        None if back.is_identity else Code("back", back),
+    ]
+
+
+def is_plain_relu(activation: Activation) -> bool:
+    """Whether an activation is relu, whatever it is called: products end with it, and dead inputs are left out."""
+    return activation.formula.forward.text == relu.formula.forward.text
+
+
+def activation_fields(activation: Activation, fused: bool = False) -> ActivationFields:
+    """Return the words that say an activation; ``fused``: of a product, which ends with relu by itself."""
+    formula, numbers = activation.formula, activation.numbers
+    forward, back = (
+        0 if code is None else native.formula_addresses([code])[0] for code in activation_codes(activation, fused)
+    )
+    return {
+        "FORWARD_CODE": forward, "FORWARD_NUMBERS": numbers_for(formula.forward, numbers),
+        "BACK_CODE": back, "BACK_NUMBERS": numbers_for(formula.back, numbers),
+        "RELU": int(fused and is_plain_relu(activation)),
+    }  # fmt: skip
+
+
+def penalty_fields(regularizer: L1L2 | None) -> tuple[int, np.ndarray | None]:
+    """Return where a penalty's function stands, and its numbers; (0, None) without a penalty."""
+    if regularizer is None:
+        return 0, None
+    code = penalty_code(regularizer)
+    return native.formula_addresses([code])[0], numbers_for(code.formula, regularizer.numbers)

@@ -2,7 +2,8 @@
 
 Numba makes the object file; calling what is in it takes LLVM's binding alone, whose import is a fraction of Numba's.
 So the object may refer to nothing of Numba's runtime or of Python, and a kernel may raise nothing. One that does is
-refused when it is compiled: LLVM would end the process that loads it.
+refused when it is compiled: LLVM would end the process that loads it. A model's formulas are machine code of their own,
+which LLVM's binding makes without Numba (`formula_addresses`).
 
 The folder is one package to Python. A file's ``ENTRIES`` say what can be called: functions of ``numba.njit`` by name,
 each from (address of a table: int64, thread: int64) to int32. Everything else becomes part of them or is dropped.
@@ -21,13 +22,15 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 from gpumlp import kernel_sources
+from gpumlp.backends import llvm_writer
+from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.disk_cache import DiskCache, opened, sealed, symbols
 from gpumlp.errors import DeviceUnavailable
 from gpumlp.gate import apart
@@ -49,7 +52,6 @@ target triple = "{triple}"
 target datalayout = "{layout}"
 !llvm.module.flags = !{{!0}}
 !0 = !{{i32 7, !"RtLibUseGOT", i32 1}}
-declare void @{raises}(ptr)
 """
 # A function for C around Numba's, which returns through a pointer and tells by a status whether it raised.
 ENTRY = """
@@ -74,6 +76,9 @@ _lock = threading.RLock()  # of who compiles or loads; a signal's handler that a
 # never held while another process compiles.
 _no_fork = threading.RLock()
 _engines: list[Any] = []  # they own the machine code, which may be running as long as the process
+# Where the functions of formulas stand, by what they are asked for, and by their names.
+_formulas: dict[Code, int] = {}
+_formula_names: dict[str, int] = {}
 
 
 def problem() -> str | None:
@@ -170,6 +175,13 @@ def load(folder: Path, cache: DiskCache) -> Mapping[str, Function]:
 def link(content: bytes) -> Mapping[str, Function]:
     """Return the entries of what `compile_package` made; DeviceUnavailable where that cannot be loaded."""
     entries, code = _checked(content)
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
+    found = addresses(code, [PREFIX + name for name in entries])
+    return {name: prototype(address) for name, address in zip(entries, found, strict=True)}
+
+
+def addresses(code: bytes, names: Sequence[str]) -> list[int]:
+    """Return where functions of an object file stand, once it is loaded; DeviceUnavailable where it cannot be."""
     with _no_fork:
         llvm = _llvm()
         # llvmlite's own memory manager (lmm) keeps the parts of an object together: see _target_machine
@@ -180,14 +192,13 @@ def link(content: bytes) -> Mapping[str, Function]:
         try:
             engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
             engine.finalize_object()
-            addresses = {name: engine.get_function_address(PREFIX + name) for name in entries}
+            found: list[int] = [engine.get_function_address(name) for name in names]
         except RuntimeError as error:
             raise DeviceUnavailable(f"LLVM cannot load the compiled CPU kernels: {error}") from error
-    if not all(addresses.values()):
+    if not all(found):
         raise DeviceUnavailable("LLVM does not find the entries of the compiled CPU kernels.")
     _engines.append(engine)
-    prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
-    return {name: prototype(address) for name, address in addresses.items()}
+    return found
 
 
 def _checked(content: bytes) -> tuple[list[str], bytes]:
@@ -269,6 +280,70 @@ def _target_machine() -> Any:
     triple, processor, features = _host()
     target = llvm.Target.from_triple(triple + "-elf" * (os.name == "nt"))  # the engine loads no COFF
     return target.create_target_machine(cpu=processor, features=features, opt=3, reloc="pic", codemodel="default")
+
+
+# ---- formulas --------------------------------------------------------------------------------------------------------
+
+
+def formula_addresses(codes: Sequence[Code]) -> list[int]:
+    """Return where the functions of formulas stand.
+
+    They are compiled here, in some milliseconds each, when they are first asked for; what is on disk goes by the text
+    that is compiled, so none is taken for another. Once they have been asked for, this takes no lock.
+
+    Raises
+    ------
+    NotImplementedError
+        For a formula that cannot be compiled; the message says why.
+    DeviceUnavailable
+        Where LLVM cannot be had, or what it makes cannot be loaded.
+    """
+    if not all(code in _formulas for code in codes):
+        with _lock:
+            for code in codes:
+                if code not in _formulas:
+                    found = _formula_names.get(code.name) or _formula(code)
+                    _formulas[code] = _formula_names[code.name] = found
+    return [_formulas[code] for code in codes]
+
+
+def vectors() -> tuple[int, bool]:
+    """Return how many float32 this processor's vectors have, and whether it can leave lanes of them out."""
+    features = _host()[2].split(",")
+    lanes = 16 if "+avx512f" in features else 8 if "+avx" in features else 4
+    return lanes, lanes > 4
+
+
+def _formula(code: Code) -> int:
+    text = llvm_writer.written([code.function()], *vectors())
+    cache, key = DiskCache(), "\0".join([text, str(_llvm().llvm_version_info), *_host()])
+    kept = cache.get(key)
+    if kept is not None:
+        with contextlib.suppress(DeviceUnavailable, ValueError):  # what is not as it should be is made anew
+            return _loaded_formula(kept, code.name)
+    content = assembled(text)
+    address = _loaded_formula(content, code.name)  # what cannot be loaded is not kept
+    cache.put(key, content)
+    return address
+
+
+def _loaded_formula(content: bytes, name: str) -> int:
+    defined, needs = symbols(content)
+    if name not in defined or needs - ALLOWED:
+        raise DeviceUnavailable(
+            f"This is no formula's machine code, or it needs {', '.join(sorted(needs)) or 'nothing'}."
+        )
+    return addresses(content, [name])[0]
+
+
+def assembled(text: str, machine: Any = None) -> bytes:
+    """Return the object file of functions in LLVM's language that are written out: no optimiser goes over them."""
+    with _no_fork:
+        llvm, machine = _llvm(), machine or _target_machine()
+        module = llvm.parse_assembly(MODULE.format(triple=machine.triple, layout=machine.target_data) + text)
+        module.verify()
+        content: bytes = machine.emit_object(module)
+        return content
 
 
 # ---- compiling -------------------------------------------------------------------------------------------------------
@@ -432,7 +507,7 @@ def _intermediate(numba: Any, entry: Any) -> tuple[str, str]:
 def _object_file(parts: dict[str, tuple[str, str]]) -> bytes:
     """Return the object file of entries from `_intermediate`."""
     llvm, machine = _llvm(), _target_machine()
-    head = MODULE.format(triple=machine.triple, layout=machine.target_data, raises=RAISES)
+    head = MODULE.format(triple=machine.triple, layout=machine.target_data) + f"declare void @{RAISES}(ptr)\n"
     entries = {PREFIX + name: kernel for name, (kernel, _) in parts.items()}
     calls = [ENTRY.format(symbol=symbol, kernel=kernel, raises=RAISES) for symbol, kernel in entries.items()]
     module = llvm.parse_assembly(head + "".join(calls))

@@ -15,11 +15,27 @@ from typing import Any, Self
 
 import numpy as np
 
+from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.fields import WORDS, address, readable
-from gpumlp.backends.job import Job, OperationRecord, function_fields, job_list, layout, padded
+from gpumlp.backends.job import (
+    Job,
+    OperationRecord,
+    activation_codes,
+    activation_fields,
+    is_plain_relu,
+    job_list,
+    layout,
+    objective_codes,
+    padded,
+    penalty_code,
+    penalty_fields,
+    series_of,
+    update_code,
+)  # fmt: skip
 from gpumlp.backends.numpy_backend import aligned_zeros
 from gpumlp.backends.team import Function, Team, let_others
 from gpumlp.engine.arena import Stretches
+from gpumlp.engine.dispatch import Judged
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp, Operation
@@ -28,7 +44,6 @@ from gpumlp.layers import WeightSpec
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
-from gpumlp.regularizers import L1L2
 
 Array = np.ndarray
 # A thread must have this many operations to do in a step, and this many samples in its tiles, to be worth its waiting.
@@ -111,6 +126,9 @@ class CompiledProgram:
         self._few_addresses = [address("PREDICTIONS", array) for array in self._few]
         self._job = self._made(0)
         self._checked = -1  # the arena's version whose weights were looked at for NaN and Inf
+        # What the table says: a loss, metrics and how wide targets are; an optimizer's rule, and its state.
+        self._objective: tuple[Loss, list[Metric], int] | None = None
+        self._updated: tuple[Any, ...] = ()
 
     def describe(self) -> str:
         """Return how steps are run."""
@@ -133,16 +151,16 @@ class CompiledProgram:
 
     # ---- the table -------------------------------------------------------------------------------------------------
 
-    def _made(self, metrics: int) -> Job:
-        """Return a table for this network, and for so many metrics."""
+    def _made(self, metrics: int, series: int = 1) -> Job:
+        """Return a table for this network, and for so many metrics, which give ``series`` numbers with the loss."""
         network, batch = self.network, self.batch
         job = Job(len(network.ops), metrics)
         self._shared: list[tuple[OperationRecord, int]] = []  # the rows of a kernel, which threads share
         job.set_work(self._team.size, batch, max(network.sizes))
         job.set(
             YIELD=let_others(), X_WIDTH=network.sizes[0], PREDICTIONS_WIDTH=network.sizes[-1],
-            BATCH_W=aligned_zeros((batch,), np.float32),
-            VALUES=aligned_zeros((1 + 2 * metrics, batch), np.float32), VALUES_LD=batch, RESULTS_LD=1 + 2 * metrics,
+            BATCH_W=aligned_zeros((batch,), np.float32), FACTORS=aligned_zeros((batch,), np.float32),
+            VALUES=aligned_zeros((series, batch), np.float32), VALUES_LD=batch, SERIES=series,
         )  # fmt: skip
         for i, (op, record) in enumerate(zip(network.ops, job.operations, strict=True)):
             record.set(
@@ -154,10 +172,10 @@ class CompiledProgram:
         return job
 
     def _set_activation(self, record: OperationRecord, i: int, op: ActivationOp) -> None:
-        record.set(KIND=layout().ACTIVATION, ROW=op.row, **function_fields(op.activation))
+        record.set(KIND=layout().ACTIVATION, ROW=op.row, **activation_fields(op.activation))
 
     def _set_affine(self, record: OperationRecord, i: int, op: AffineOp) -> None:
-        record.set(KIND=layout().AFFINE, CONSTANT=op.scale, OFFSET=op.offset)
+        record.set(KIND=layout().AFFINE, FACTOR=op.scale, OFFSET=op.offset)
 
     def _set_dropout(self, record: OperationRecord, i: int, op: DropoutOp) -> None:
         mask = aligned_zeros((self.batch, self.network.sizes[i + 1]), np.float32)
@@ -167,25 +185,25 @@ class CompiledProgram:
         names, network = layout(), self.network
         kernel: WeightSpec = network.weights[op.kernel]
         bias = None if op.bias is None else network.weights[op.bias]
-        of_kernel, of_bias = kernel.regularizer or L1L2(), (bias and bias.regularizer) or L1L2()
+        of_kernel, kernel_numbers = penalty_fields(kernel.regularizer)
+        of_bias, bias_numbers = penalty_fields(bias.regularizer if bias else None)
         self._shared.append((record, op.inputs))
-        penalised = kernel.regularizer is not None or (bias is not None and bias.regularizer is not None)
         below = network.ops[i - 1] if i else None
         zeros = names.SOME_ZEROS if i == 0 or isinstance(below, DropoutOp) else 0
-        if isinstance(below, (DenseOp, ActivationOp)) and below.activation.name == "relu":
+        if isinstance(below, (DenseOp, ActivationOp)) and is_plain_relu(below.activation):
             zeros = names.RELU_ZEROS
         if op.outputs < names.WIDE:
             zeros = 0
-        z = aligned_zeros(self._values[i + 1].shape, np.float32) if op.activation.retains_input else None
+        z = aligned_zeros(self._values[i + 1].shape, np.float32) if op.activation.formula.retains_input else None
         record.set(
             KIND=names.DENSE, KERNEL=self.arena.weights[op.kernel], KERNEL_TRAINS=int(network.trainable[op.kernel]),
             BIAS=None if op.bias is None else self.arena.weights[op.bias],
             BIAS_TRAINS=int(op.bias is not None and network.trainable[op.bias]),
-            KERNEL_L1=float(of_kernel.l1), KERNEL_L2=float(of_kernel.l2),
-            BIAS_L1=float(of_bias.l1), BIAS_L2=float(of_bias.l2),
-            PENALTIES=np.zeros(op.inputs + 1) if penalised else None, Z=z, ZEROS=zeros,
+            KERNEL_PENALTY_CODE=of_kernel, KERNEL_PENALTY_NUMBERS=kernel_numbers,
+            BIAS_PENALTY_CODE=of_bias, BIAS_PENALTY_NUMBERS=bias_numbers,
+            PENALTIES=np.zeros(op.inputs + 1) if of_kernel or of_bias else None, Z=z, ZEROS=zeros,
             ACTIVE=aligned_zeros((self._team.size, padded(op.inputs)), np.float32), ACTIVE_LD=padded(op.inputs),
-            SHARES=_shares(op.inputs, self._team.size), **function_fields(op.activation),
+            SHARES=_shares(op.inputs, self._team.size), **activation_fields(op.activation, fused=True),
         )  # fmt: skip
 
     # ---- running ---------------------------------------------------------------------------------------------------
@@ -231,24 +249,37 @@ class CompiledProgram:
 
     def _set_task(self, task: Task) -> int:
         """Have the table say what the steps of ``task`` are made of; return the phases of a step."""
-        names, count, data = layout(), len(task.metrics), task.data
-        if count != len(self._job.metrics):
-            self._job, self._checked = self._made(count), -1
-        job, y = self._job, readable("Y", data.y)
-        if job.get("BATCH_Y") == 0 or job.get("Y_WIDTH") != y.shape[1]:
-            job.set(BATCH_Y=aligned_zeros((self.batch, y.shape[1]), np.float32), Y_WIDTH=y.shape[1])
-        job.set_loss(task.loss)
-        job.set_metrics(task.metrics)
-        phases = names.FORWARD | names.OBJECTIVE
+        names, data, y = layout(), task.data, readable("Y", task.data.y)
+        self._set_objective(task.loss, list(task.metrics), y.shape[1])
+        job, phases = self._job, names.FORWARD | names.OBJECTIVE
         if task.optimizer is not None and task.slots is not None:
             phases |= names.BACK | names.UPDATE
-            job.set_optimizer(task.optimizer, self.arena.params, task.slots)
+            self._set_optimizer(task.optimizer, task.slots)
         elif any(op.get("PENALTIES") for op in job.operations):
             phases |= names.PENALIZE
         job.set(Y=y, SAMPLE_WEIGHTS=readable("SAMPLE_WEIGHTS", data.weights))
         job.set(GRADIENTS_BAD=0)
         self._look_at_weights()
         return phases
+
+    def _set_objective(self, loss: Loss, metrics: list[Metric], width: int) -> None:
+        """Have the table say what is judged, of targets of ``width``, unless it does so already."""
+        objective = loss, metrics, width
+        if objective == self._objective:
+            return
+        count, series, outputs = len(metrics), series_of(metrics), self.network.sizes[-1]
+        if count != len(self._job.metrics) or series != self._job.get("SERIES"):
+            self._job, self._checked, self._updated = self._made(count, series), -1, ()
+        self._job.set_objective(loss, metrics, outputs, width)
+        self._job.set(BATCH_Y=aligned_zeros((self.batch, width), np.float32), Y_WIDTH=width)
+        self._objective = objective
+
+    def _set_optimizer(self, optimizer: Optimizer, slots: dict[str, Array]) -> None:
+        """Have the table say how weights are updated, unless it does so already."""
+        rule, params = (optimizer, optimizer.update_rule(), optimizer.rule_constants()), self.arena.params
+        if not self._updated or self._updated[0] != rule or self._updated[1] is not slots:
+            self._job.set_optimizer(optimizer, params, slots)
+            self._updated = rule, slots
 
     def _look_at_weights(self) -> None:
         """Tell the kernels whether there is NaN or Inf in weights that were set by somebody else."""
@@ -282,6 +313,20 @@ KERNELS: dict[type[Operation], Callable[[CompiledProgram, OperationRecord, int, 
 }
 
 
+def codes(network: Network, judged: Judged | None) -> list[Code]:
+    """Return the formulas' functions that a job needs."""
+    found: list[Code | None] = []
+    for op in network.ops:
+        if isinstance(op, (DenseOp, ActivationOp)):
+            found += activation_codes(op.activation, fused=isinstance(op, DenseOp))
+    found += [penalty_code(spec.regularizer) for spec in network.weights if spec.regularizer is not None]
+    if judged is not None:
+        found += objective_codes(judged.loss, judged.metrics, network.sizes[-1], judged.width)
+        if judged.optimizer is not None:
+            found.append(update_code(judged.optimizer))
+    return [code for code in found if code is not None]
+
+
 class _Run:
     """A task that a Program has begun: what its table says from call to call, and what comes out."""
 
@@ -290,8 +335,8 @@ class _Run:
         self._phases = program._set_task(task)
         self._x, self._order = readable("X", task.data.x), readable("ORDER", task.order)
         steps, rates = task.last - task.first, rates_of(task)
-        self._results = np.zeros((steps, 1 + 2 * len(task.metrics)))
-        self._scalars = np.ones((steps, 2), np.float32) if rates is None else rates.astype(np.float32)
+        self._results = np.zeros((steps, program._job.get("SERIES")))
+        self._scalars = np.ones((steps, 0), np.float32) if rates is None else rates.astype(np.float32)
         self._step = 0 if task.optimizer is None else task.optimizer.iterations + 1
         self._addresses = (
             address("X", self._x, len(self._x) * program.network.sizes[0]),
@@ -318,7 +363,8 @@ class _Run:
             program._checked = program.arena.version  # the kernels have looked on
         k, count = np.arange(task.first, task.last), len(task.metrics)
         samples = np.minimum((k + 1) * task.batch, len(self._x)) - k * task.batch
-        return StepLogs(samples, results[:, 0], results[:, 1 : 1 + count], results[:, 1 + count :])
+        firsts = [record.get("METRIC_FIRST") for record in program._job.metrics]
+        return StepLogs(samples, results[:, 0], results[:, firsts], results[:, results.shape[1] - count :])
 
 
 def _call_many(programs: Sequence[CompiledProgram], threads: int) -> None:

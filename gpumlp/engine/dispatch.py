@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram, Program
 from gpumlp.errors import DeviceUnavailable, warn_once
+from gpumlp.losses import Loss
+from gpumlp.metrics import Metric
+from gpumlp.optimizers import Optimizer
 
 LONG = 5.0  # seconds of NumPy, by the estimate, from which on a model's work is worth a compiler
 # What NumPy needs on one slow core: per step, per operation of a step, per number computed, per parameter updated.
@@ -37,6 +40,45 @@ class Choice:
 
     functions: Mapping[str, Any] | None = None
     why: str = ""
+
+
+class Judged(NamedTuple):
+    """What a job computes beside the network: a loss and metrics of targets of ``width``; an optimizer, to train."""
+
+    loss: Loss
+    metrics: list[Metric]
+    width: int
+    optimizer: Optimizer | None = None
+
+    @property
+    def rule(self) -> Any:
+        """What the optimizer's formula depends on."""
+        return self.optimizer and (self.optimizer.update_rule(), self.optimizer.rule_constants())
+
+
+def ready(choice: Choice, network: Network, judged: Judged | None, kernels: str) -> Choice:
+    """Return the Choice for a job, once machine code of all its formulas is there: nothing is compiled in the gate.
+
+    Where it cannot be had: see `choose`.
+    """
+    from gpumlp.backends import native
+    from gpumlp.engine import compiled_program
+
+    try:
+        native.formula_addresses(compiled_program.codes(network, judged))
+    except NotImplementedError as error:
+        return Choice(why=str(error))
+    except DeviceUnavailable as error:
+        return _without(error, kernels)
+    return choice
+
+
+def _without(error: DeviceUnavailable, kernels: str) -> Choice:
+    """Return the Choice of NumPy, with a warning, unless ``kernels`` asks for others: then raise the error."""
+    if kernels != "auto":
+        raise error
+    warn_once("no compiled kernels", f"gpumlp trains with NumPy, which is slower: {error}")
+    return Choice(why=str(error).rstrip("."))
 
 
 def choose(network: Network, dtype: Any, backend: Backend, kernels: str, seconds: float) -> Choice:
@@ -61,10 +103,7 @@ def choose(network: Network, dtype: Any, backend: Backend, kernels: str, seconds
             return Choice(why=problem.rstrip("."))
         return Choice(native.functions())
     except DeviceUnavailable as error:
-        if kernels != "auto":
-            raise
-        warn_once("no compiled kernels", f"gpumlp trains with NumPy, which is slower: {error}")
-        return Choice(why=str(error).rstrip("."))
+        return _without(error, kernels)
 
 
 def _why_not(network: Network, dtype: Any, kernels: str, seconds: float) -> str:

@@ -15,7 +15,7 @@ from gpumlp.backends.runtime import Runtime
 from gpumlp.devices import Device
 from gpumlp.engine import dispatch
 from gpumlp.engine.arena import Arena, Stretches, check_dtype, homes_of, lay_out
-from gpumlp.engine.dispatch import Choice
+from gpumlp.engine.dispatch import Choice, Judged
 from gpumlp.engine.network import Network, describe
 from gpumlp.engine.program import Program
 from gpumlp.gate import apart, hold, layout, whole
@@ -38,6 +38,7 @@ class Runner:
         self._programs: dict[bool, Program | None] = {}  # for short work and for long, where that makes a difference
         self._choices: dict[tuple[str, bool], Choice] = {}
         self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile
+        self._ready: tuple[Network | None, Any] = None, None  # for which work all formulas are known to be compiled
         self._read = -1  # Changes.count when the layers were read
 
     def __getstate__(self) -> dict[str, Any]:
@@ -48,6 +49,7 @@ class Runner:
             "_programs": {},
             "_choices": {},
             "_asked": dict(self._asked),
+            "_ready": (None, None),
             "_read": -1,
         }
 
@@ -198,10 +200,11 @@ class Runner:
 
     # ---- the Program -------------------------------------------------------------------------------------------------
 
-    def ask(self, batch: int, steps: int, training: bool) -> Choice:
+    def ask(self, batch: int, steps: int, training: bool, judged: Judged | None = None) -> Choice:
         """Take note of work that is asked for, and return by what it is to run: that depends on all work since compile.
 
-        But predictions beside training do not change by what kernels it runs.
+        But predictions beside training do not change by what kernels it runs. ``judged``: what is computed beside the
+        network.
         """
         self.place()
         network = self.current()
@@ -212,7 +215,11 @@ class Runner:
         kind = kernels, kernels == "auto" and seconds >= dispatch.LONG
         if kind not in self._choices:
             self._choices[kind] = dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
-        return self._choices[kind]
+        choice, found = self._choices[kind], (kind, judged, judged and judged.rule)
+        if choice.functions is not None and (self._ready[0] is not network or self._ready[1] != found):
+            choice = dispatch.ready(choice, network, judged, kernels)
+            self._ready = network, found if choice is self._choices[kind] else None
+        return choice
 
     def program_for(self, batch: int, choice: Choice) -> Program:
         """Return a Program for ``batch`` samples; the caller holds the gate."""

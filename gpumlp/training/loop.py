@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpumlp.engine.dispatch import Choice
+from gpumlp.engine.dispatch import Choice, Judged
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import Program, StepLogs, Task, one_after_the_other
 from gpumlp.engine.runner import Runner, together
@@ -35,6 +35,11 @@ class Objective:
     def names(self) -> list[str]:
         """The names of what is reported, in the order in which it was asked for."""
         return ["loss", *(metric.name for metric in self.metrics)]
+
+    def judged(self, held: Dataset, optimizer: Optimizer | None = None) -> Judged:
+        """Return what is computed beside the network, of such data, and for training with ``optimizer``."""
+        assert held.y is not None
+        return Judged(self.loss, self.metrics, held.y.shape[1], optimizer)
 
 
 class Averages:

@@ -4,6 +4,9 @@ The table opens with the fields of the job, then a record an operation, then one
 float32 arrays unless said otherwise, row-major, with the distance between rows (``_LD``, in floats) where rows are
 padded; 0 where there is no array. Real numbers stand as the bits of a float64. `gpumlp/backends/fields.py` says of each
 word which it is; `gpumlp/engine/compiled_program.py` fills the table in.
+
+A ``_CODE`` is the address of a formula's function, 0: there is none; gpumlp/backends/cpu_formulas.py says what it is
+called with. Its ``_NUMBERS`` are the address of float32 numbers that it is given.
 """
 
 # ---- the job ---------------------------------------------------------------------------------------------------------
@@ -23,29 +26,32 @@ word which it is; `gpumlp/engine/compiled_program.py` fills the table in.
     Y, Y_WIDTH, SAMPLE_WEIGHTS,  # [samples, width], [samples]; weights may be 0
     BATCH_Y, BATCH_W,  # where a batch's targets and weights are gathered; its x goes to the first operation's IN
     OPS, OPS_AT,  # how many operations, and the word where their records start
-    LOSS, LOSS_CONSTANT, SPARSE_LABELS,
+    LOSS_CODE, LOSS_NUMBERS,
     METRICS, METRICS_AT,
-    VALUES, VALUES_LD,  # [1 + 2 METRICS, batch]: each sample's loss, metrics and weights, to be added in order
-    RESULTS, RESULTS_LD,  # float64 [batches, 1 + 2 METRICS]: the loss, and each metric's total and divisor
-    SCALARS,  # [batches, 2]: each step's rate and decay
-    OPTIMIZER, BETA_1, BETA_2, EPSILON, NESTEROV, CENTERED,  # SGD, RMSprop: BETA_1 is momentum; RMSprop: BETA_2 is rho
-    SLOT_1, SLOT_2, SLOT_3,  # from a weight to its place in each of the optimizer's state arrays, in floats; 0: none
+    FACTORS,  # [batch]: what each sample's gradient is multiplied by: its weight over the number of samples
+    VALUES, VALUES_LD, SERIES,  # [SERIES, batch], to be added in order: each sample's loss, sums and weights of metrics
+    RESULTS,  # float64 [batches, SERIES]: the loss, the totals of each metric's sums, and each metric's divisor
+    SCALARS, SCALARS_LD,  # [batches, SCALARS_LD]: the numbers of the optimizer that differ from step to step
+    UPDATE_CODE, UPDATE_NUMBERS,
+    SLOTS,  # address of int64: from a weight to its place in each of the optimizer's state arrays, in floats
     IDENTITY,  # address of int64 0, 1, 2, ..., as many as the batch or the widest layer has
     LISTS, GRADIENTS, PANELS, TURNED,  # each thread's work memory, one thread after the other, as `work_sizes`
     LISTS_LD, GRADIENTS_LD, PANELS_LD, TURNED_LD,
     WEIGHTS_BAD, GRADIENTS_BAD,  # whether somebody saw NaN or Inf there: then no product with a zero is left out;
     # kernels only set these: a thread that cleared one could undo what another has just found
     JOB_WORDS,
-) = range(52)  # fmt: skip
+) = range(47)  # fmt: skip
 FORWARD, OBJECTIVE, BACK, UPDATE, PENALIZE = 1, 2, 4, 8, 16
 
 # ---- an operation ----------------------------------------------------------------------------------------------------
 DENSE, ACTIVATION, DROPOUT, AFFINE = range(4)
 (
-    KIND, INPUTS, OUTPUTS, FUNCTION, CONSTANT, OFFSET, ROW,  # FUNCTION of rows of ROW; AFFINE: CONSTANT x + OFFSET
+    KIND, INPUTS, OUTPUTS, FACTOR, OFFSET,  # AFFINE: FACTOR x + OFFSET
+    FORWARD_CODE, FORWARD_NUMBERS, BACK_CODE, BACK_NUMBERS, ROW,  # an activation, of rows of ROW; 0: dz is dy, y is z
+    RELU,  # DENSE: whether y is max(z, 0), by the product itself
     KERNEL, BIAS,  # [inputs, outputs], [outputs]
     KERNEL_TRAINS, BIAS_TRAINS,
-    KERNEL_L1, KERNEL_L2, BIAS_L1, BIAS_L2,
+    KERNEL_PENALTY_CODE, KERNEL_PENALTY_NUMBERS, BIAS_PENALTY_CODE, BIAS_PENALTY_NUMBERS,
     PENALTIES,  # address of float64 [inputs + 1]: the penalty of each row of the kernel, and the bias's; 0: none
     IN, IN_DELTA, IN_LD,  # [batch, inputs]: values, and the gradients by them (0: not asked for)
     Z, OUT, DELTA, OUT_LD,  # [batch, outputs]: pre-activations (0: not kept), values, and the gradients by them
@@ -54,21 +60,16 @@ DENSE, ACTIVATION, DROPOUT, AFFINE = range(4)
     ACTIVE, ACTIVE_LD,  # [threads, inputs]: zero for an input that is zero in all of the thread's rows
     SHARES,  # address of int64 [threads + 1]: thread t updates rows SHARES[t] to SHARES[t + 1] - 1 of the kernel
     OP_WORDS,
-) = range(33)  # fmt: skip
+) = range(37)  # fmt: skip
 SOME_ZEROS, RELU_ZEROS = 1, 2
 
 # ---- a metric --------------------------------------------------------------------------------------------------------
-METRIC_KIND, METRIC_WEIGHTED, METRIC_WORDS = range(3)
+METRIC_CODE, METRIC_NUMBERS, METRIC_WEIGHTED = range(3)
+METRIC_SUMS, METRIC_FIRST, METRIC_WORDS = range(3, 6)  # how many series it has, and which is the first
 
 # ---- a list of jobs --------------------------------------------------------------------------------------------------
 # How often a thread has asked for a job, 0 at first; how many there are; the address of the entry that runs one; theirs
 TAKEN, JOBS, RUN, JOBS_AT = range(4)
-
-# ---- names as numbers; the order of the first three is that of gpumlp/backends/device_backend.py ---------------------
-LINEAR, RELU, LEAKY_RELU, ELU, TANH, SIGMOID, GELU, GELU_TANH, SILU, _, SOFTMAX = range(11)
-SQUARED, ABSOLUTE, HUBER, BINARY, BINARY_LOGITS, CATEGORICAL, CATEGORICAL_LOGITS = range(7)
-SQUARED_ERROR, ABSOLUTE_ERROR, BINARY_ACCURACY, CATEGORICAL_ACCURACY, SPARSE_ACCURACY = range(5)
-SGD, ADAM, RMSPROP = range(3)
 
 # ---- work memory -----------------------------------------------------------------------------------------------------
 CHUNK = 512  # columns of a weight gradient that are computed, and used up, at a time

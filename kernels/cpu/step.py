@@ -22,10 +22,20 @@ from .dense import (
     pack_columns,
     weights_product,
 )  # fmt: skip
-from .objectives import sample_loss, sample_metric
-from .rows import LOWEST, ONE, ZERO, activate, any_bad, apply_slope, clear, copy, drop, multiply, scale
-from .updates import adam, penalty, rmsprop, rmsprop_full, sgd, sgd_momentum
-from .vector import arrive, at, call_entry, doubles, floats, flush_denormals, kernel, meet, restore_modes, words
+from .rows import LOWEST, ONE, ZERO, any_bad, clear, copy, drop, multiply, scale
+from .vector import (
+    arrive,
+    at,
+    call_code,
+    call_entry,
+    doubles,
+    floats,
+    flush_denormals,
+    kernel,
+    meet,
+    restore_modes,
+    words,
+)  # fmt: skip
 
 
 # ---- the way forward: rows ``first`` to ``last`` - 1 of the batch ----------------------------------------------------
@@ -45,23 +55,24 @@ def gather(job, x, x_row, batch_start, first, last):
 
 
 @kernel
-def stretches(function, rows, columns, distance):
-    """In how many stretches, and how long, rows that stand ``distance`` apart go through a function.
+def activate(op, y, z, row, rows, columns):
+    """y = f(z) of rows that stand ``row`` apart."""
+    if op[L.FORWARD_CODE] != 0:
+        call_code(op[L.FORWARD_CODE], (y, z, row, rows, columns, floats(op[L.FORWARD_NUMBERS])))
 
-    In one, with what fills the rows up, where that is little and the function is one of single elements: short loops
-    cost more than a few elements too many.
-    """
-    if function == L.SOFTMAX or columns * 2 < distance or rows == 0:
-        return rows, columns
-    return 1, (rows - 1) * distance + columns
+
+@kernel
+def apply_slope(op, dy, y, z, row, rows, columns):
+    """dy = dz = dy f'(z) of rows that stand ``row`` apart."""
+    if op[L.BACK_CODE] != 0:
+        call_code(op[L.BACK_CODE], (dy, y, z, row, rows, columns, floats(op[L.BACK_NUMBERS])))
 
 
 @kernel
 def forward(job, op, thread, first, last, step):
     """One operation on some rows."""
-    real = doubles(op)
-    rows, inputs, outputs, function = last - first, op[L.INPUTS], op[L.OUTPUTS], op[L.FUNCTION]
-    x_row, y_row, constant = op[L.IN_LD], op[L.OUT_LD], float32(real[L.CONSTANT])
+    real, rows, inputs, outputs = doubles(op), last - first, op[L.INPUTS], op[L.OUTPUTS]
+    x_row, y_row = op[L.IN_LD], op[L.OUT_LD]
     x, y = at(floats(op[L.IN]), first * x_row), at(floats(op[L.OUT]), first * y_row)
     if op[L.KIND] == L.DENSE:
         z = y if op[L.Z] == 0 else at(floats(op[L.Z]), first * y_row)
@@ -75,24 +86,20 @@ def forward(job, op, thread, first, last, step):
                 active = list_active(index, sums, 0, 1, inputs)
         forward_product(
             z, y_row, bias, op[L.BIAS] != 0, x, x_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs,
-            outputs, ZERO if function == L.RELU else LOWEST, at(floats(job[L.TURNED]), thread * job[L.TURNED_LD]),
+            outputs, ZERO if op[L.RELU] else LOWEST, at(floats(job[L.TURNED]), thread * job[L.TURNED_LD]),
         )  # fmt: skip
-        if function == L.RELU:
-            return
-        lines, length = stretches(function, rows, outputs, y_row)
-        for r in range(lines):
-            if op[L.Z] != 0:
-                copy(at(y, r * y_row), at(z, r * y_row), length)
-            activate(function, at(y, r * y_row), length, constant)
+        activate(op, y, z, y_row, rows, outputs)
+        return
+    if op[L.KIND] == L.ACTIVATION and op[L.ROW] == outputs and op[L.FORWARD_CODE] != 0:
+        activate(op, y, x, y_row, rows, outputs)
         return
     for r in range(rows):
         row, place = at(y, r * y_row), (first + r) * outputs
         copy(row, at(x, r * x_row), outputs)
         if op[L.KIND] == L.ACTIVATION:
-            for s in range(outputs // op[L.ROW]):
-                activate(function, at(row, s * op[L.ROW]), op[L.ROW], constant)
+            activate(op, row, row, op[L.ROW], outputs // op[L.ROW], op[L.ROW])
         elif op[L.KIND] == L.AFFINE:
-            scale(row, outputs, constant, float32(real[L.OFFSET]))
+            scale(row, outputs, float32(real[L.FACTOR]), float32(real[L.OFFSET]))
         elif step > 0 and real[L.RATE] > 0:
             mask, rate, kept = at(floats(op[L.MASK]), place), float32(real[L.RATE]), float32(real[L.SCALE])
             drop(row, mask, place, place + outputs, rate, kept, op[L.KEY], op[L.LAYER], step)
@@ -101,40 +108,42 @@ def forward(job, op, thread, first, last, step):
 @kernel
 def judge(job, out, delta, out_row, outputs, first, last, samples):
     """Losses, metrics and the gradient by the predictions, of some rows of a batch of ``samples``."""
-    real, metrics = doubles(job), at(job, job[L.METRICS_AT])
-    width, values, ld = job[L.Y_WIDTH], floats(job[L.VALUES]), job[L.VALUES_LD]
-    weighted, count = job[L.SAMPLE_WEIGHTS] != 0, job[L.METRICS]
-    for r in range(first, last):
-        weight = floats(job[L.BATCH_W])[r] if weighted else ONE
-        t, p = at(floats(job[L.BATCH_Y]), r * width), at(out, r * out_row)
-        for m in range(count):
-            record = at(metrics, m * L.METRIC_WORDS)
-            share = weight if record[L.METRIC_WEIGHTED] else ONE
-            values[(1 + m) * ld + r] = sample_metric(record[L.METRIC_KIND], t, p, outputs, width) * share
-            values[(1 + count + m) * ld + r] = share
-        value = sample_loss(
-            job[L.LOSS], at(delta, r * out_row), t, p, outputs, weight / float32(samples), job[L.SPARSE_LABELS],
-            float32(real[L.LOSS_CONSTANT]),
+    metrics, rows, width, ld = at(job, job[L.METRICS_AT]), last - first, job[L.Y_WIDTH], job[L.VALUES_LD]
+    values, factors = at(floats(job[L.VALUES]), first), at(floats(job[L.FACTORS]), first)
+    weights, weighted = at(floats(job[L.BATCH_W]), first), job[L.SAMPLE_WEIGHTS] != 0
+    t, p, dp = at(floats(job[L.BATCH_Y]), first * width), at(out, first * out_row), at(delta, first * out_row)
+    for m in range(job[L.METRICS]):
+        record = at(metrics, m * L.METRIC_WORDS)
+        sums, shares = at(values, record[L.METRIC_FIRST] * ld), at(values, (job[L.SERIES] - job[L.METRICS] + m) * ld)
+        call_code(
+            record[L.METRIC_CODE],
+            (sums, ld, t, p, width, out_row, rows, outputs, floats(record[L.METRIC_NUMBERS])),
         )  # fmt: skip
-        values[r] = value * weight
+        for r in range(rows):
+            shares[r] = weights[r] if weighted and record[L.METRIC_WEIGHTED] else ONE
+        if weighted and record[L.METRIC_WEIGHTED]:
+            for s in range(record[L.METRIC_SUMS]):
+                multiply(at(sums, s * ld), weights, rows)
+    for r in range(rows):
+        factors[r] = (weights[r] if weighted else ONE) / float32(samples)
+    call_code(job[L.LOSS_CODE], (values, dp, t, p, factors, width, out_row, rows, outputs, floats(job[L.LOSS_NUMBERS])))
+    if weighted:
+        multiply(values, weights, rows)
 
 
 # ---- the way back ----------------------------------------------------------------------------------------------------
 @kernel
 def back(job, op, thread, first, last):
     """One operation on some rows: DELTA becomes the gradient by the pre-activations, IN_DELTA that by the inputs."""
-    real = doubles(op)
-    rows, inputs, outputs, function = last - first, op[L.INPUTS], op[L.OUTPUTS], op[L.FUNCTION]
-    x_row, y_row, constant = op[L.IN_LD], op[L.OUT_LD], float32(real[L.CONSTANT])
+    real, rows, inputs, outputs = doubles(op), last - first, op[L.INPUTS], op[L.OUTPUTS]
+    x_row, y_row = op[L.IN_LD], op[L.OUT_LD]
     dy, y = at(floats(op[L.DELTA]), first * y_row), at(floats(op[L.OUT]), first * y_row)
     x, dx = at(floats(op[L.IN]), first * x_row), at(floats(op[L.IN_DELTA]), first * x_row)
     if op[L.KIND] == L.DENSE:
         z, bad = y if op[L.Z] == 0 else at(floats(op[L.Z]), first * y_row), False
-        lines, length = stretches(function, rows, outputs, y_row)
-        for r in range(lines):
-            apply_slope(function, at(dy, r * y_row), at(y, r * y_row), at(z, r * y_row), length, constant)
-            if op[L.ZEROS] != 0:
-                bad |= any_bad(at(dy, r * y_row), length)
+        apply_slope(op, dy, y, z, y_row, rows, outputs)
+        for r in range(rows if op[L.ZEROS] != 0 else 0):
+            bad |= any_bad(at(dy, r * y_row), outputs)
         if bad:
             job[L.GRADIENTS_BAD] = 1
         if op[L.IN_DELTA] == 0:
@@ -152,15 +161,17 @@ def back(job, op, thread, first, last):
             work,
         )  # fmt: skip
         return
+    whole = op[L.KIND] == L.ACTIVATION and op[L.ROW] == outputs
+    if whole:
+        apply_slope(op, dy, y, x, y_row, rows, outputs)
     for r in range(rows):
         above = at(dy, r * y_row)
-        if op[L.KIND] == L.ACTIVATION:
-            for s in range(outputs // op[L.ROW]):
-                j = s * op[L.ROW]
-                apply_slope(function, at(above, j), at(y, r * y_row + j), at(x, r * x_row + j), op[L.ROW], constant)
+        if op[L.KIND] == L.ACTIVATION and not whole:
+            row, count = op[L.ROW], outputs // op[L.ROW]
+            apply_slope(op, above, at(y, r * y_row), at(x, r * x_row), row, count, row)
         elif op[L.KIND] == L.AFFINE:
-            scale(above, outputs, constant, float32(0))
-        elif real[L.RATE] > 0:
+            scale(above, outputs, float32(real[L.FACTOR]), float32(0))
+        elif op[L.KIND] == L.DROPOUT and real[L.RATE] > 0:
             multiply(above, at(floats(op[L.MASK]), (first + r) * outputs), outputs)
         if op[L.IN_DELTA] != 0:
             copy(at(dx, r * x_row), above, outputs)
@@ -168,24 +179,10 @@ def back(job, op, thread, first, last):
 
 # ---- the weights -----------------------------------------------------------------------------------------------------
 @kernel
-def update(job, w, g, n, rate, decay):
+def update(job, w, g, n, scalars):
     """Apply the optimizer to n weights."""
-    real = doubles(job)
-    factor, rest, epsilon = float32(real[L.BETA_1]), float32(1.0 - real[L.BETA_2]), float32(real[L.EPSILON])
-    one, two, three = at(w, job[L.SLOT_1]), at(w, job[L.SLOT_2]), at(w, job[L.SLOT_3])
-    bad = False
-    if job[L.OPTIMIZER] == L.ADAM:
-        bad = adam(w, g, one, two, n, rate, decay, float32(1.0 - real[L.BETA_1]), rest, epsilon)
-    elif job[L.OPTIMIZER] == L.RMSPROP and job[L.SLOT_2] == 0 and job[L.SLOT_3] == 0:
-        bad = rmsprop(w, g, one, n, rate, decay, rest, epsilon)
-    elif job[L.OPTIMIZER] == L.RMSPROP:
-        moving, centered = job[L.SLOT_2] != 0, job[L.SLOT_3] != 0
-        bad = rmsprop_full(w, g, one, two, three, n, rate, decay, rest, factor, epsilon, moving, centered)
-    elif job[L.SLOT_1] != 0:
-        bad = sgd_momentum(w, g, one, n, rate, decay, factor, job[L.NESTEROV])
-    else:
-        bad = sgd(w, g, n, rate, decay)
-    if bad:
+    arguments = w, g, words(job[L.SLOTS]), n, floats(job[L.UPDATE_NUMBERS]), scalars
+    if call_code(job[L.UPDATE_CODE], arguments) != 0:
         job[L.WEIGHTS_BAD] = 1
 
 
@@ -218,9 +215,9 @@ def block_gradient(job, op, g, thread, row, rows, column, width, samples):
 
 
 @kernel
-def update_kernel(job, op, thread, samples, trains, rate, decay):
+def update_kernel(job, op, thread, samples, trains, scalars):
     """Update this thread's rows of the kernel of a dense layer, block by block; not ``trains``: penalties only."""
-    real, outputs, shares = doubles(op), op[L.OUTPUTS], words(op[L.SHARES])
+    outputs, shares = op[L.OUTPUTS], words(op[L.SHARES])
     g, width = at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD]), chunk_of(samples, outputs)
     begin, end = shares[thread], shares[thread + 1]
     for c in range((outputs + width - 1) // width):
@@ -231,39 +228,41 @@ def update_kernel(job, op, thread, samples, trains, rate, decay):
             w = at(floats(op[L.KERNEL]), row * outputs + column)
             if trains:
                 block_gradient(job, op, g, thread, row, rows, column, columns, samples)
-            if op[L.PENALTIES] != 0:
-                for r in range(rows):
-                    add_penalty(
-                        op, row + r, at(w, r * outputs), at(g, r * columns), columns, real[L.KERNEL_L1],
-                        real[L.KERNEL_L2], trains, column,
-                    )  # fmt: skip
+            if op[L.KERNEL_PENALTY_CODE] != 0:
+                values = at(floats(job[L.PANELS]), thread * job[L.PANELS_LD])
+                call_code(
+                    op[L.KERNEL_PENALTY_CODE],
+                    (values, w, g, outputs, columns, rows, columns, floats(op[L.KERNEL_PENALTY_NUMBERS])),
+                )
+                add_penalties(at(doubles(op[L.PENALTIES]), row), values, rows, column)
             if trains and columns == outputs:
-                update(job, w, g, rows * outputs, rate, decay)
+                update(job, w, g, rows * outputs, scalars)
             elif trains:
                 for r in range(rows):
-                    update(job, at(w, r * outputs), at(g, r * columns), columns, rate, decay)
+                    update(job, at(w, r * outputs), at(g, r * columns), columns, scalars)
 
 
 @kernel
-def add_penalty(op, place, w, g, n, l1, l2, slopes, more):
-    """Put the penalty of n weights in its place among PENALTIES, and its slope into g[n]."""
-    value, totals = penalty(w, g, n, l1, l2, slopes), doubles(op[L.PENALTIES])
-    totals[place] = totals[place] + value if more else value
+def add_penalties(totals, values, n, more):
+    """Put the penalties of n rows in their places among PENALTIES, or, with ``more``, add them to what is there."""
+    for r in range(n):
+        totals[r] = totals[r] + values[r] if more else values[r]
 
 
 @kernel
-def update_bias(job, op, thread, samples, trains, rate, decay):
+def update_bias(job, op, thread, samples, trains, scalars):
     """Update the bias of a dense layer, as many outputs at a time as there is room for."""
-    real, outputs = doubles(op), op[L.OUTPUTS]
-    g = at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD])
+    outputs, g = op[L.OUTPUTS], at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD])
     for o in range(0, outputs, L.CHUNK):
         n, w = min(L.CHUNK, outputs - o), at(floats(op[L.BIAS]), o)
         if trains:
             column_sums(g, at(floats(op[L.DELTA]), o), op[L.OUT_LD], samples, n)
-        if op[L.PENALTIES] != 0:
-            add_penalty(op, op[L.INPUTS], w, g, n, real[L.BIAS_L1], real[L.BIAS_L2], trains, o)
+        if op[L.BIAS_PENALTY_CODE] != 0:
+            values = at(floats(job[L.PANELS]), thread * job[L.PANELS_LD])
+            call_code(op[L.BIAS_PENALTY_CODE], (values, w, g, n, n, 1, n, floats(op[L.BIAS_PENALTY_NUMBERS])))
+            add_penalties(at(doubles(op[L.PENALTIES]), op[L.INPUTS]), values, 1, o)
         if trains:
-            update(job, w, g, n, rate, decay)
+            update(job, w, g, n, scalars)
 
 
 # ---- a step ----------------------------------------------------------------------------------------------------------
@@ -298,18 +297,17 @@ def run_rows(job, thread, k, first, last, samples):
 @kernel
 def run_weights(job, thread, k, samples):
     """The update of this thread's share of the weights, or, where nothing is trained, their penalties."""
-    scalars, training = floats(job[L.SCALARS]), job[L.PHASES] & L.UPDATE != 0
-    place = 2 * (k - job[L.FIRST])
-    rate, decay = scalars[place], scalars[place + 1]
+    training = job[L.PHASES] & L.UPDATE != 0
+    scalars = at(floats(job[L.SCALARS]), (k - job[L.FIRST]) * job[L.SCALARS_LD])
     for i in range(job[L.OPS]):
         op = record(job, i)
         if op[L.KIND] == L.DENSE:
             trains = training and op[L.KERNEL_TRAINS] != 0
-            if trains or op[L.PENALTIES] != 0:
-                update_kernel(job, op, thread, samples, trains, rate, decay)
+            if trains or op[L.KERNEL_PENALTY_CODE] != 0:
+                update_kernel(job, op, thread, samples, trains, scalars)
             trains = training and op[L.BIAS_TRAINS] != 0
-            if op[L.BIAS] != 0 and i % job[L.THREADS] == thread and (trains or op[L.PENALTIES] != 0):
-                update_bias(job, op, thread, samples, trains, rate, decay)
+            if op[L.BIAS] != 0 and i % job[L.THREADS] == thread and (trains or op[L.BIAS_PENALTY_CODE] != 0):
+                update_bias(job, op, thread, samples, trains, scalars)
 
 
 @kernel
@@ -324,17 +322,17 @@ def total(values, n):
 @kernel
 def report(job, k, samples):
     """Write what batch k gave to the results, all but the penalties."""
-    results = at(doubles(job[L.RESULTS]), (k - job[L.FIRST]) * job[L.RESULTS_LD])
+    results = at(doubles(job[L.RESULTS]), (k - job[L.FIRST]) * job[L.SERIES])
     values, ld = floats(job[L.VALUES]), job[L.VALUES_LD]
     results[0] = total(values, samples) / samples
-    for series in range(1, 1 + 2 * job[L.METRICS]):
+    for series in range(1, job[L.SERIES]):
         results[series] = total(at(values, series * ld), samples)
 
 
 @kernel
 def report_penalties(job, k):
     """Add the penalties of batch k's step to its loss."""
-    results = at(doubles(job[L.RESULTS]), (k - job[L.FIRST]) * job[L.RESULTS_LD])
+    results = at(doubles(job[L.RESULTS]), (k - job[L.FIRST]) * job[L.SERIES])
     for i in range(job[L.OPS]):
         op = record(job, i)
         if op[L.KIND] == L.DENSE and op[L.PENALTIES] != 0:

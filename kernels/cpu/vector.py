@@ -9,6 +9,7 @@ Vectors are as wide as the processor has them: 16 float32 with AVX-512, 8 with A
 
 from llvmlite import binding, ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 _FEATURES = binding.get_host_cpu_features()
@@ -439,6 +440,18 @@ def call_entry(typing, function, address, thread):
         return builder.call(builder.inttoptr(args[0], kind), args[1:])
 
     return types.int32(types.int64, types.int64, types.int64), code
+
+
+@intrinsic
+def call_code(typing, address, arguments):
+    """Call a formula's function by its address, with a tuple of pointers and whole numbers; return what it returns."""
+
+    def code(context, builder, sig, args):
+        values = cgutils.unpack_tuple(builder, args[1])
+        kind = ir.PointerType(ir.FunctionType(_I64, [value.type for value in values]))
+        return builder.call(builder.inttoptr(args[0], kind), values)
+
+    return types.int64(types.int64, arguments), code
 
 
 @kernel
