@@ -52,8 +52,13 @@ class Judged(NamedTuple):
 
     @property
     def rule(self) -> Any:
-        """What the optimizer's formula depends on."""
-        return self.optimizer and (self.optimizer.update_rule(), self.optimizer.rule_constants())
+        """The optimizer's formula, and its numbers; in words why there is none."""
+        return self.optimizer and (self.optimizer.apart or (self.optimizer.formula, self.optimizer.numbers))
+
+
+def fitting(choice: Choice, optimizer: Optimizer) -> Choice:
+    """Return the Choice for steps with ``optimizer`` as it is now: NumPy's where kernels cannot update by it."""
+    return Choice(why=optimizer.apart) if choice.functions is not None and optimizer.apart else choice
 
 
 def ready(choice: Choice, network: Network, judged: Judged | None, kernels: str) -> Choice:

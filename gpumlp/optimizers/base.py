@@ -436,7 +436,7 @@ class Optimizer(OnArrays):
     def formula(self) -> formulas.Formula:
         """What kernels are made of, that go over all weights alike; NotImplementedError where `apart`."""
         if self.apart:
-            raise NotImplementedError(f"{self.name} goes over weight arrays one by one: {self.apart}")
+            raise NotImplementedError(self.apart)
         return self._once("formula", self._whole)
 
     def _whole(self) -> formulas.Formula:
@@ -462,16 +462,16 @@ class Optimizer(OnArrays):
 
         Then there is no `formula`, and whoever has kernels for formulas alone leaves the task to `LoopProgram`.
         """
-        return self._once("apart", self._why_apart)
+        return self._once("apart", lambda: (why := self._why_apart()) and f"the optimizer goes array by array: {why}")
 
     def _why_apart(self) -> str:
         if self.own_way:
             return self.own_way
         if self.clipnorm or self.global_clipnorm:
-            return f"{'clipnorm' if self.clipnorm else 'global_clipnorm'} is of a norm"
+            return f"{'clipnorm' if self.clipnorm else 'global_clipnorm'} is of norms"
         if any(self._excluded) and self.weight_decay:
-            return "some do not decay"
-        return f"{type(self).__name__} has sums over them" if self._whole().rowwise else ""
+            return "some weights do not decay"
+        return f"{type(self).__name__} has sums over weights" if self._whole().rowwise else ""
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[Any] | None = None, var_names: Iterable[str] | None = None

@@ -84,7 +84,7 @@ class OnArrays(Attributes):
                 "Unknown variable: an optimizer has state for those that it was first given. Use a new one."
             )
         w = _read(variable)
-        g = np.array(grad, w.dtype)
+        g = np.array(grad, w.dtype, order="C")
         if g.shape != w.shape:
             raise ValueError(f"A gradient must have its variable's shape, {w.shape}; got {g.shape}.")
         return known._replace(w=w, g=g if self.loss_scale_factor is None else g / self.loss_scale_factor)
@@ -119,7 +119,7 @@ class OnArrays(Attributes):
 
 def _read(variable: Any) -> Array:
     """Return a copy of an array that can be written, of its type; TypeError for anything else."""
-    array = np.array(variable)
+    array = np.array(variable, order="C")
     writeable = variable.flags.writeable if isinstance(variable, np.ndarray) else hasattr(variable, "assign")
     if array.dtype not in (np.float32, np.float64) or not writeable:
         raise TypeError(f"Variables are writeable arrays of float32 or float64; got {variable!r:.80}.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp.engine import dispatch
 from gpumlp.engine.dispatch import Choice, Judged
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import Program, StepLogs, Task, one_after_the_other
@@ -123,7 +124,8 @@ class Trainee:
                 "Another model was compiled with this model's optimizer while it was training, and its state is now "
                 "that model's. Compile this one again, with an optimizer of its own."
             )
-        return self.runner.program_for(max(self.batches.batch_size, self.most), self.choice)
+        choice = dispatch.fitting(self.choice, self.optimizer)
+        return self.runner.program_for(max(self.batches.batch_size, self.most), choice)
 
     def begin_epoch(self) -> tuple[int, int]:
         """Choose the epoch's batches; return the first, and the last + 1."""
