@@ -413,6 +413,21 @@ def test_arrays_stay_as_they_are_where_something_is_wrong():
         optimizers.SGD().apply([G[0], None], [w, w.copy()])
 
 
+def test_state_goes_from_one_to_another():
+    one, other, w = optimizers.Adam(0.1), optimizers.Adam(0.3), W.copy()
+    one.apply([G[0]], [w])
+    with pytest.raises(ValueError, match="build"):
+        other.set_weights(one.variables)
+    v = w.copy()
+    other.build([v])
+    with pytest.raises(ValueError, match="shapes"):
+        other.set_weights(one.variables[:3])
+    other.set_weights(one.variables)
+    for optimizer, array in ((one, w), (other, v)):
+        optimizer.apply([G[1]], [array])
+    np.testing.assert_array_equal(w, v)
+
+
 def test_views_are_updated_where_they_are():
     w = W.T.copy().T
     optimizers.SGD(1.0).apply_gradients([(G[0], w)])

@@ -135,6 +135,9 @@ def correction(beta: float, update: int) -> float:
 
 
 # ---- optimizers ------------------------------------------------------------------------------------------------------
+_POSITIVE = {"beta_1": functools.partial(number, "beta_1", low=0.0, high=1.0, above=True)}
+
+
 class SGD(Optimizer):
     """w -= lr g; with momentum: u = momentum u - lr g, w += u (nesterov: w += momentum u - lr g)."""
 
@@ -358,7 +361,7 @@ class Ftrl(Optimizer):
 class Lion(Optimizer):
     """Steps of one size, by the sign of a moving average (Chen et al. 2023)."""
 
-    checks: ClassVar = {**Optimizer.checks, **fractions("beta_1", "beta_2")}
+    checks: ClassVar = {**Optimizer.checks, **fractions("beta_2"), **_POSITIVE}
 
     @constructor
     def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99) -> None: ...
@@ -378,7 +381,7 @@ class ScheduleFreeAdamW(Optimizer):
 
     checks: ClassVar = {
         **Optimizer.checks, **fractions("beta_2"),
-        "beta_1": lambda value: number("beta_1", value, 0.0, 1.0, above=True),
+        **_POSITIVE,
         **numbers("epsilon", "warmup_steps"),
     }  # fmt: skip
 

@@ -105,6 +105,28 @@ class OnArrays(Attributes):
         self.apply([g for g, _ in pairs], [v for _, v in pairs])
         return self._steps
 
+    @property
+    def variables(self) -> list[Array]:
+        """The number of steps, the learning rate where it is a number, and the state, array by array.
+
+        A model's optimizer has its state with the model.
+        """
+        rate = [np.array(self._learning_rate)] if isinstance(self._learning_rate, float) else []
+        return [np.array(self._steps), *rate, *(slot for v in self._arrays for slot in v.slots.values())]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set `variables`; ValueError, and no change, where their number or shapes differ, or before `build`."""
+        if not self._arrays:
+            raise ValueError("You are calling set_weights of an optimizer without arrays. Call build(arrays) first.")
+        mine, values = self.variables, [np.asarray(w) for w in weights]
+        if [a.shape for a in mine] != [w.shape for w in values]:
+            raise ValueError(f"set_weights expects arrays of shapes {[a.shape for a in mine]}, as `variables` has.")
+        if isinstance(self._learning_rate, float):
+            self.learning_rate = float(values[1])
+        for a, w in zip(mine, values, strict=True):
+            a[...] = w
+        self._steps = int(values[0])
+
     def scale_loss(self, loss: Any) -> Any:
         """Return the loss whose gradients `apply` takes: multiplied by loss_scale_factor."""
         return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
