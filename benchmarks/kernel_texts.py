@@ -11,14 +11,14 @@ import sys
 
 import fit_cases
 import resources
+from variants import variants
 
 from gpumlp.backends.compiler import text_of
-from gpumlp.backends.cuda_backend import variants
 
 
 def texts(arch: str) -> list[tuple[str, str, str]]:
     """Return (file, variant, text) of everything; of the whole-fit kernel, what an architecture like sm_90 launches."""
-    found = [(file, resources.variant_name(defines), text_of(file, defines)) for file, defines in variants()]
+    found = [(file, resources.variant_name(file, defines), text_of(file, defines)) for file, defines in variants()]
     for case in fit_cases.CASES:
         if case[1] == arch:
             fit, defines = resources.planned(case)

@@ -133,7 +133,7 @@ def refuse_unknown(arch: str, compiler: nvrtcs.Nvrtc) -> None:
 
 def chosen(pair: Pair) -> bool:
     """Whether a variant is one of those that stand for all, or is gone."""
-    standing = {(file, resources.variant_name(defines)) for file, defines in resources.chosen_variants()}
+    standing = {(file, resources.variant_name(file, defines)) for file, defines in resources.chosen_variants()}
     return pair.name[0] == "fit.cu" or pair.name in standing or not pair.now
 
 

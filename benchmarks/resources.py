@@ -21,10 +21,11 @@ import cuda.core  # noqa: F401, here and not by two threads at once, which it do
 import fit_cases
 import nvrtcs
 from nvrtcs import Nvrtc
+from variants import formula_name, variants
 
 from gpumlp.backends.compiler import text_of
-from gpumlp.backends.cuda_backend import TILES, variants
-from gpumlp.backends.device_backend import ACTIVATIONS
+from gpumlp.backends.cuda_backend import TILES
+from gpumlp.backends.runtime import Defines, parted
 
 CACHE = 128 << 10  # bytes of instructions that a multiprocessor keeps: a step's code should fit
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
@@ -52,26 +53,26 @@ class Use:
     local: int
 
 
-def variant_name(defines: dict[str, int]) -> str:
+def variant_name(file: str, defines: Defines) -> str:
     """Return a variant in words: its tile, its width of access, and whatever else tells it from its kernel's others."""
-    tile = next((n for n, t in TILES.items() if t.defines.items() <= defines.items()), "")
+    macros, _ = parted(defines)
+    tile = next((n for n, t in TILES.items() if t.defines.items() <= macros.items()), "")
     width = "16-byte access" if defines.get("VECTOR") else ""
-    kind = ACTIVATIONS[defines["KIND"]] if "KIND" in defines else ""
-    told = {"THREADS", "VECTOR", "KIND", *(TILES[tile].defines if tile else ())}
-    others = [f"{name.lower()} {value}" for name, value in defines.items() if name not in told]
-    return ", ".join(word for word in (tile, width, kind, *others) if word)
+    told = {"THREADS", "VECTOR", *(TILES[tile].defines if tile else ())}
+    others = [f"{name.lower()} {value}" for name, value in macros.items() if name not in told]
+    return ", ".join(word for word in (tile, width, formula_name(file, defines), *others) if word)
 
 
-def chosen_variants() -> list[tuple[str, dict[str, int]]]:
+def chosen_variants() -> list[tuple[str, Defines]]:
     """Return the variants that stand for all: every file, tile and width of access, and KINDS."""
     return [
         (file, defines)
         for file, defines in variants()
-        if "KIND" not in defines or ACTIVATIONS[defines["KIND"]] in KINDS[file]
+        if file not in KINDS or formula_name(file, defines) in KINDS[file]
     ]
 
 
-def uses(nvrtc: Nvrtc, file: str, defines: dict[str, int], arch: str) -> list[Use]:
+def uses(nvrtc: Nvrtc, file: str, defines: Defines, arch: str) -> list[Use]:
     """Compile one variant; return what each of its kernels takes."""
     _, report = nvrtc.compile(text_of(file, defines), arch, file, report=True)
     found = [m.groupdict() for m in ENTRY.finditer(report)]
@@ -79,7 +80,7 @@ def uses(nvrtc: Nvrtc, file: str, defines: dict[str, int], arch: str) -> list[Us
         raise RuntimeError(f"the assembler's report of {file} for {arch} says nothing of its kernels:\n{report}")
     return [
         Use(
-            f["name"], variant_name(defines), arch, int(f["registers"]), int(f["shared"] or 0),
+            f["name"], variant_name(file, defines), arch, int(f["registers"]), int(f["shared"] or 0),
             int(f["stack"]) + int(f["stores"]) + int(f["loads"]),
         )
         for f in found
@@ -87,7 +88,7 @@ def uses(nvrtc: Nvrtc, file: str, defines: dict[str, int], arch: str) -> list[Us
 
 
 def all_uses(
-    nvrtc: Nvrtc, files: Iterable[tuple[str, dict[str, int]]], architectures: Iterable[str] = ARCHITECTURES
+    nvrtc: Nvrtc, files: Iterable[tuple[str, Defines]], architectures: Iterable[str] = ARCHITECTURES
 ) -> Iterator[Use]:
     """Yield what every kernel of the variants takes on every architecture that a compiler knows."""
     known = [arch for arch in architectures if nvrtc.knows(arch)]
@@ -153,7 +154,7 @@ class Fit:
     why: str = ""
 
 
-def planned(case: tuple[fit_cases.Training, str, bool]) -> tuple[Fit, dict[str, int | str]]:
+def planned(case: tuple[fit_cases.Training, str, bool]) -> tuple[Fit, Defines]:
     """Return how a case would be launched, and what the compiler would be told; nothing is compiled."""
     training, arch, tags = case
     plan = training.plan(fit_cases.CHIPS[arch], tags)

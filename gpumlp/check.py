@@ -346,6 +346,7 @@ def penalty_case(count: int, regularizer: L1L2) -> Case:
     return Case("penalty", f"{count} l1={regularizer.l1:g} l2={regularizer.l2:g}", inputs, run, bound)
 
 
+PENALTIES = (L1L2(0.01, 0.02), L1L2(l1=0.1), L1L2(l2=0.1))
 OPTIMIZERS = {
     "adam": optimizers.Adam(0.01),
     "adamw": optimizers.AdamW(0.01, weight_decay=0.1),
@@ -412,7 +413,8 @@ def other_cases(small: bool) -> Iterator[Case]:
         yield metric_case((33, 10), metric, weighted=True)
         yield metric_case((20, 3), metric, weighted=False)
     for count in (1, 257) if small else (1, 257, 100_000):
-        yield penalty_case(count, L1L2(0.01, 0.02))
+        for penalty in PENALTIES:
+            yield penalty_case(count, penalty)
     for name in OPTIMIZERS:
         for count, offset in ((1, 0), (257, 0), (64, 1)) if small else ((1, 0), (257, 0), (64, 1), (395_521, 0)):
             yield update_case(count, name, offset)

@@ -68,8 +68,9 @@ class Formula:
 
     @once
     def rowwise(self) -> bool:
-        """Whether an element depends on others of its row."""
-        return any(n.per == ROW or n.op in OF_ELEMENT for n in order(self.roots))
+        """Whether an element depends on others of its row, or on its place there."""
+        places = ("index", "width")
+        return any(n.per == ROW or n.op in OF_ELEMENT or n.value in places for n in order(self.roots))
 
     def reads(self, name: str) -> bool:
         """Whether the leaf of that name is needed."""

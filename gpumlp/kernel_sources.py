@@ -6,7 +6,9 @@ One rule: inside the package if it carries them (a wheel), beside it otherwise (
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 
 def folder() -> Path:
@@ -27,8 +29,11 @@ def source(name: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def expanded(name: str) -> str:
-    """Return a source with every header of ours in its place, once: the text alone decides what is compiled."""
+def expanded(name: str, made: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return a source with every header of ours in its place, once: the text alone decides what is compiled.
+
+    ``made`` are the texts of headers that are no files, by name.
+    """
     seen: set[str] = set()
 
     def insert(match: re.Match[str]) -> str:
@@ -36,7 +41,7 @@ def expanded(name: str) -> str:
         if header in seen or header.endswith(".h"):
             return match.group(0) if header.endswith(".h") else ""
         seen.add(header)
-        return expand(source(header))
+        return expand(made[header] if header in made else source(header))
 
     def expand(text: str) -> str:
         return re.sub(r'^#include "([^"]+)"$', insert, text.replace("#pragma once\n", ""), flags=re.MULTILINE)

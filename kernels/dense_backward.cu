@@ -3,30 +3,30 @@
 //   dw[I, O] = x^T dz,  db[O] = sum over the batch of dz        (sums over B)
 //   dx[B, I] = dz w^T                                           (sums over O)
 //
-// x[B, I], w[I, O], dy[B, O], y[B, O] the retained output; all row-major. f' is KIND's (activations.cuh),
-// and comes from y where dy is read, so dz is never stored. Where the slope is not cheap, and for large tiles, which
-// would wait for y and the slope at every load, the backend applies it to dy beforehand, and KIND is LINEAR.
+// x[B, I], w[I, O], dy[B, O], y[B, O] the retained output; all row-major. dz is the `gradient` of formulas.cuh, computed
+// from y where dy is read, so it is never stored. Where that is not cheap, and for large tiles, which would wait for y and
+// the slope at every load, the backend computes dz in dy's place beforehand, and the formula is LINEAR.
 //
 // The first ``weight_blocks`` blocks compute dw and db, the others dx: neither waits for the other. The bias is the
 // weight of a constant input: x counts as [B, I + 1] with a last column of ones, and row I of the product is db.
 // With ``splits`` > 1 the batch is cut into that many stretches of ``stretch`` samples, each with a product of its own at
 // partial[split][I + 1][O]; sum_partials.cu adds them in order. No atomics: the same input gives the same bits.
-#include "activations.cuh"
+#include "formulas.cuh"
 #include "product.cuh"
 
 // dz of [rows, columns], read as the left operand (K along its rows) or the right one (K down its columns).
 template <bool ALONG> struct Gradient {
-    static constexpr bool ALONG_K = ALONG, AS_IT_IS = KIND == LINEAR && Matrix<ALONG>::AS_IT_IS;
+    static constexpr bool ALONG_K = ALONG, AS_IT_IS = LINEAR && Matrix<ALONG>::AS_IT_IS;
     Matrix<ALONG> dy, y;
-    float a;
+    Numbers numbers;
     DEVICE float4 quad(int i, int k) const {
         float4 v = dy.quad(i, k);
-        if (KIND == LINEAR) return v;
-        float4 s = y.quad(i, k);
-        v.x *= slope_from_output(KIND, s.x, a);
-        v.y *= slope_from_output(KIND, s.y, a);
-        v.z *= slope_from_output(KIND, s.z, a);
-        v.w *= slope_from_output(KIND, s.w, a);
+        if (LINEAR) return v;
+        float4 of = y.quad(i, k);
+        v.x = gradient(v.x, of.x, numbers);
+        v.y = gradient(v.y, of.y, numbers);
+        v.z = gradient(v.z, of.z, numbers);
+        v.w = gradient(v.w, of.w, numbers);
         return v;
     }
     DEVICE void copy(Shared<float> to, int i, int k) const { dy.copy(to, i, k); }
@@ -103,7 +103,7 @@ struct Split {
     long long splits, stretch, weight_blocks;
 };
 
-KERNEL(dense_backward)(Gradients to, Operands of, Sizes size, Split cut, float a) {
+KERNEL(dense_backward)(Gradients to, Operands of, Sizes size, Split cut, Numbers numbers) {
     begin();
     SHARED(float, memory, SHARED_FLOATS);
     int rows = (int)live_rows(of.live, size.batch, 1), I = (int)size.inputs, O = (int)size.outputs;
@@ -119,14 +119,14 @@ KERNEL(dense_backward)(Gradients to, Operands of, Sizes size, Split cut, float a
             if (to.db) out.db = out.dw + size.inputs * size.outputs;
         }
         InputsAndOne left{of.x, end, I, bool(to.db)};
-        Gradient<false> right{{of.dy, end, O}, {of.y, end, O}, a};
+        Gradient<false> right{{of.dy, end, O}, {of.y, end, O}, numbers};
         tile_product(left, right, out, m0, n0, begin, end, memory);
     } else {
         long long tile = block_index() - cut.weight_blocks;
         int tiles_n = (I + BLOCK_N - 1) / BLOCK_N;
         int m0 = (int)(tile / tiles_n) * BLOCK_M, n0 = (int)(tile % tiles_n) * BLOCK_N;
         if (m0 >= rows) return;
-        Gradient<true> left{{of.dy, rows, O}, {of.y, rows, O}, a};
+        Gradient<true> left{{of.dy, rows, O}, {of.y, rows, O}, numbers};
         Matrix<true> right{of.w, I, O};
         InputGradient out{to.dx, rows, I};
         tile_product(left, right, out, m0, n0, 0, O, memory);

@@ -2,16 +2,15 @@
 //
 // x[B, I], w[I, O], b[O] or null; y[B, O]; z[B, O] or null, kept where f's gradient needs it. All row-major.
 // One block per BLOCK_M x BLOCK_N tile of y, tiles of one row of tiles side by side; bias and f in the epilogue.
-// Sums run over I in the order that product.cuh fixes. f is KIND (activations.cuh): chosen when the code is compiled, as
-// every function that might be asked for would stand in it once for each of a thread's elements.
-#include "activations.cuh"
+// Sums run over I in the order that product.cuh fixes. f is the `activate` of formulas.cuh.
+#include "formulas.cuh"
 #include "product.cuh"
 
 struct Forward {
     Global<float> y, z;
     Global<const float> bias;
     int rows, outputs;
-    float a, b;
+    Numbers numbers;
 
     DEVICE void operator()(int m, int n, const float *values, int count) const {
         if (m >= rows) return;
@@ -20,7 +19,7 @@ struct Forward {
         for (int j = 0; j < count; ++j) {
             if (n + j >= outputs) break;
             before[j] = bias ? values[j] + bias[n + j] : values[j];
-            after[j] = activate(KIND, before[j], a, b);
+            after[j] = activate(before[j], numbers);
             if (VECTOR && count == 4) continue;
             if (z) z[at + j] = before[j];
             y[at + j] = after[j];
@@ -34,7 +33,7 @@ struct Forward {
 
 KERNEL(dense_forward)(Global<float> y, Global<float> z, Global<const float> x, Global<const float> w,
                       Global<const float> bias, Global<const int> live, long long batch, long long inputs,
-                      long long outputs, float a, float b) {
+                      long long outputs, Numbers numbers) {
     begin();
     SHARED(float, memory, SHARED_FLOATS);
     int rows = (int)live_rows(live, batch, 1);
@@ -43,6 +42,6 @@ KERNEL(dense_forward)(Global<float> y, Global<float> z, Global<const float> x, G
     if (m0 >= rows) return;  // the whole block leaves: no barrier is missed
     Matrix<true> left{x, rows, (int)inputs};
     Matrix<false> right{w, (int)inputs, (int)outputs};
-    Forward out{y, z, bias, rows, (int)outputs, a, b};
+    Forward out{y, z, bias, rows, (int)outputs, numbers};
     tile_product(left, right, out, m0, n0, 0, (int)inputs, memory);
 }

@@ -12,12 +12,10 @@
 // A last layer of few outputs is computed whole by every block: cheaper than an exchange. A network of one block
 // exchanges nothing. Sums run over inputs in a fixed tree, over samples in their order; neither depends on GROUP or
 // THREADS, so the bits of a model do not depend on how many blocks train it, nor on what else the launch trains.
-#include "activations.cuh"
-#include "losses.cuh"
-#include "metrics.cuh"
-#include "optimizers.cuh"
-
-enum Optimizer { SGD, MOMENTUM, ADAM };
+//
+// What is computed of single numbers and of rows stands in formulas.cuh, which is made for the network: an activation for
+// each of its KINDS, the loss, the metrics, the penalties, the optimizer's step and its state.
+#include "formulas.cuh"
 
 #include "exchange.cuh"
 #include "fit_layout.cuh"
@@ -25,33 +23,16 @@ enum Optimizer { SGD, MOMENTUM, ADAM };
 struct Member {
     Global<const float> x, y, weights;  // the data set: x[n, F], y[n, TARGETS], weights[n] or null
     Global<const long long> order;      // order[i]: the row that stands i-th in this epoch; null: as it stands
-    Global<const float> scalars;        // [steps, 2]: what the optimizer needs at each step
-    Global<double> results;             // [steps, SERIES]: sums over the batch of loss, metrics (and their divisors);
+    Global<const float> scalars;        // [steps, SCALARS]: what the optimizer needs at each step
+    Global<double> results;             // [steps, SERIES]: sums over the batch of loss, metrics (and their divisor);
                                         // then, where all went well, -0.5 - number - steps: no sum is that
     Global<float> penalties;            // [steps, PENALTIES]: each column's, or null
-    Global<float> params, slot_1, slot_2;
+    Global<float> params;
+    Slots slots;
     Global<Packet> packets;
     Global<uint32> arrivals;
     long long first, samples, number, awaited;  // batch number and step number of the first step; see Exchange
 };
-
-struct Update {
-#if OPTIMIZER == 2
-    Adam rule;
-    DEVICE void step(float &w, float g, float (&slots)[2]) const { rule.step(w, g, slots[0], slots[1]); }
-#else
-    Sgd rule;
-    DEVICE void step(float &w, float g, float (&slots)[1]) const { rule.step(w, g, slots[0]); }
-#endif
-};
-
-DEVICE Update update_of(float scalar_1, float scalar_2, float a, float b, float c) {
-#if OPTIMIZER == 2
-    return {Adam{scalar_1, scalar_2, a, b, c}};
-#else
-    return {Sgd{scalar_1, scalar_2, a, OPTIMIZER == MOMENTUM, NESTEROV != 0}};
-#endif
-}
 
 // The network's Rescaling, where it begins with one.
 DEVICE float rescaled(float x) { return RESCALES ? multiply_add(x, SCALE, OFFSET) : x; }
@@ -65,8 +46,7 @@ DEVICE float dot4(float4 a, float4 b, float sum) {
 
 template <int N> DEVICE void load_some(Array<const float> p, int index, float (&v)[N]) {
     if constexpr (N == 4) {
-        float4 q = load4(p, index);
-        v[0] = q.x, v[1] = q.y, v[2] = q.z, v[3] = q.w;
+        load_quad(p, index, v);
     } else if constexpr (N == 2) {
         float2 q = load2(p, index);
         v[0] = q.x, v[1] = q.y;
@@ -136,8 +116,8 @@ DEVICE void products(Array<const float> a, int lda, Array<const float> w, int ld
 
 #include "fit_block.cuh"
 
-KERNEL(fit)(Global<const Member> members, long long steps, float a, float b, float c, float loss_constant) {
+KERNEL(fit)(Global<const Member> members, long long steps, Numbers numbers) {
     DYNAMIC_SHARED(float, memory);
-    Block block{members + block_index() / GROUP, memory, (int)(block_index() % GROUP), loss_constant};
-    block.run((int)steps, a, b, c);
+    Block block{members + block_index() / GROUP, memory, (int)(block_index() % GROUP), numbers};
+    block.run((int)steps);
 }

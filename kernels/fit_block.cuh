@@ -28,9 +28,9 @@ struct Block {
     Global<const Member> m;  // read where it is needed: its words would fill registers
     Shared<float> memory;
     int rank;  // in the group
-    float loss_constant;
+    Numbers numbers;
     Exchange exchange;
-    Update rule;
+    float rates[SCALARS > 0 ? SCALARS : 1];  // what the optimizer needs at this step
     int steps, step, rows;  // of the launch; the one under way, from 0; live samples of its batch
 
     // ---- what stands where -------------------------------------------------------------------------------------------
@@ -99,10 +99,10 @@ struct Block {
 #pragma unroll
             for (int i = 0; i < 3; ++i) {
                 float sum = s[i] + bias;
-                s[i] = activate(KIND[L], sum, SLOPE[L], 0.0f);
+                s[i] = activate<KIND[L]>(sum, numbers);
                 if (3 * t + i >= BATCH) continue;
                 mine[(3 * t + i) * Y::SLICE + c] = s[i];
-                if (Y::NEEDS_Z) z[(3 * t + i) * Y::SLICE + c] = sum;
+                if (Y::KEEPS_Z) z[(3 * t + i) * Y::SLICE + c] = sum;
             }
             if (Y::EXCHANGED) exchange.publish(AT_FORWARD[l] + t * Y::OUTPUTS + first<L>() + c, s[0], s[1], s[2]);
         };
@@ -124,15 +124,12 @@ struct Block {
             int r = before + thread_index() / LANES, row = at_most(r, BATCH - 1), end = r < rows ? O : 0;
             Shared<float> p = outputs<LAST>(LAST) + row * Y::OUT, dp = delta<LAST>(LAST) + row * Y::OUT;
             float weight = end && WEIGHTED ? sample_weights(step)[row] : 1.0f;
-            if (SOFTMAX) softmax_row(p, p, end, lane, LANES);
-            float value = row_loss(LOSS, SPARSE, loss_constant, dp, p, targets(step) + row * TARGETS, O, end, lane, LANES,
-                                   weight / (float)rows);
+            Shared<float> z = Y::KEEPS_Z ? own_z<LAST>(LAST) + row * Y::SLICE : p;
+            activate_row(z, p, O, end, lane, LANES, numbers);
+            if (MEETS) barrier();
+            float value = row_loss(targets(step) + row * TARGETS, p, dp, weight / (float)rows, O, end, lane, LANES, numbers);
             if (lane == 0 && r < BATCH) logs()[r] = r < rows ? value * weight : 0.0f;
-            if (SOFTMAX) softmax_slope_row(dp, p, end, lane, LANES);
-            for (int c = lane; !SOFTMAX && c < end; c += LANES) {  // a lane's own elements, as in row_loss
-                if (Y::NEEDS_Z) dp[c] = dp[c] * slope_from_input(KIND[LAST], own_z<LAST>(LAST)[row * Y::SLICE + c]);
-                else dp[c] = dp[c] * slope_from_output(KIND[LAST], p[c], SLOPE[LAST]);
-            }
+            gradient_row(dp, p, z, O, end, lane, LANES, numbers);
         }
         if (Y::OUT > O) clear_padding(delta<LAST>(LAST), O, Y::OUT);
         barrier();
@@ -149,21 +146,15 @@ struct Block {
         constexpr int O = Y::OUTPUTS, LANES = lanes_for(O), AT_ONCE = THREADS / LANES;
         if (rank != LOGGER) return;
         int lane = thread_index() % LANES;
-        for (int before = 0; METRIC_COUNT && before < BATCH; before += AT_ONCE) {
+        for (int before = 0; SUMS > 0 && before < BATCH; before += AT_ONCE) {
             int r = before + thread_index() / LANES, row = at_most(r, BATCH - 1), end = r < rows ? O : 0;
-            float weight = end && WEIGHTED ? sample_weights(step)[row] : 1.0f;
-            int series = 1;
+            float weight = end && WEIGHTED ? sample_weights(step)[row] : 1.0f, sums[SUMS > 0 ? SUMS : 1];
+            row_metrics(targets(step) + row * TARGETS, outputs<LAST>(LAST) + row * Y::OUT, sums, O, end, lane, LANES, numbers);
+            if (lane != 0 || r >= BATCH) continue;
 #pragma unroll
-            for (int i = 0; i < METRIC_COUNT; ++i) {
-                bool weighted = WEIGHTED && METRIC_WEIGHTS[i];
-                float value = row_metric(METRIC[i], outputs<LAST>(LAST) + row * Y::OUT, targets(step) + row * TARGETS, O,
-                                         end, lane, LANES);
-                if (lane == 0 && r < BATCH) {
-                    logs()[series * BATCH + r] = r >= rows ? 0.0f : weighted ? value * weight : value;
-                    if (weighted) logs()[(series + 1) * BATCH + r] = r < rows ? weight : 0.0f;
-                }
-                series += weighted ? 2 : 1;
-            }
+            for (int i = 0; i < SUMS; ++i)
+                logs()[SUM_AT[i] * BATCH + r] = r >= rows ? 0.0f : SUM_WEIGHTED[i] ? sums[i] * weight : sums[i];
+            if (DIVISOR_AT > 0) logs()[DIVISOR_AT * BATCH + r] = r < rows ? weight : 0.0f;
         }
         barrier();
         for (int s = thread_index() / 32; s < SERIES; s += THREADS / 32) {
@@ -214,8 +205,7 @@ struct Block {
 #pragma unroll
             for (int i = 0; i < 3; ++i) {
                 int at = at_most(3 * t + i, BATCH - 1) * X::SLICE + c;
-                s[i] *= X::NEEDS_Z ? slope_from_input(KIND[L - 1], z[at])
-                                   : slope_from_output(KIND[L - 1], y[at], SLOPE[L - 1]);
+                s[i] = gradient<KIND[L - 1]>(s[i], y[at], X::KEEPS_Z ? z[at] : 0.0f, numbers);
                 if (3 * t + i < BATCH) mine[at] = s[i];
             }
             if (HANDS_ON) exchange.publish(AT_BACKWARD[l - 1] + t * X::OUTPUTS + first<L - 1>() + c, s[0], s[1], s[2]);
@@ -227,17 +217,12 @@ struct Block {
     template <int L> DEVICE void penalties(int l) const {
         using Y = Layer<L>;
         if (Y::WHOLE && rank != 0) return;
-        Shared<float> weights = columns<L>(l);
+        int lane = thread_index() % 32;
         for (int c = thread_index() / 32; c < own<L>(); c += THREADS / 32) {
-            float sum = 0.0f;
-            for (int k = thread_index() % 32; k < Y::LINES; k += 32) {
-                bool bias = k == Y::INPUTS;
-                float v = weights[c * Y::COLUMN + (bias ? Y::IN : k)];
-                float l1 = bias ? L1_BIAS[L] : L1_KERNEL[L], l2 = bias ? L2_BIAS[L] : L2_KERNEL[L];
-                sum += (l1 > 0.0f ? l1 * fabsf(v) : 0.0f) + (l2 > 0.0f ? l2 * v * v : 0.0f);
-            }
-            sum = group_sum(sum, 32);
-            if (thread_index() % 32 == 0) m[0].penalties[(long long)step * PENALTIES + AT_PENALTY[l] + first<L>() + c] = sum;
+            Shared<float> w = columns<L>(l) + c * Y::COLUMN;
+            float sum = penalty_of<KERNEL_PENALTY[L]>(w, Y::INPUTS, Y::INPUTS, lane, 32, numbers);
+            if (HAS_BIAS[L]) sum += penalty_of<BIAS_PENALTY[L]>(w + Y::IN, 1, 1, lane, 32, numbers);
+            if (lane == 0) m[0].penalties[(long long)step * PENALTIES + AT_PENALTY[l] + first<L>() + c] = sum;
         }
     }
 
@@ -285,14 +270,14 @@ struct Block {
 #pragma unroll
                 for (int j = 0; j < Y::WIDE; ++j) sums[j] = multiply_add(v[j], factor, sums[j]);
             }
-            float l1 = u.bias ? L1_BIAS[L] : L1_KERNEL[L], l2 = u.bias ? L2_BIAS[L] : L2_KERNEL[L];
 #pragma unroll
             for (int j = 0; j < Y::WIDE; ++j) {
                 if (j >= u.count) continue;
                 float w = memory[u.w + j * u.apart], g = sums[j];
-                if (l1 > 0.0f) g += l1 * (w > 0.0f ? 1.0f : (w < 0.0f ? -1.0f : w));
-                if (l2 > 0.0f) g += 2.0f * l2 * w;
-                rule.step(w, g, states.of[i][j]);
+                if (Y::PENALISED)
+                    g += u.bias ? penalty_gradient<BIAS_PENALTY[L]>(w, numbers)
+                                : penalty_gradient<KERNEL_PENALTY[L]>(w, numbers);
+                update_of(w, g, states.of[i][j], rates, numbers);
                 memory[u.w + j * u.apart] = w;
             }
         }
@@ -331,25 +316,25 @@ struct Block {
             bool there = o < Y::OUTPUTS && r < own_below<L>();
             rows_of<L>(L)[e] = there ? m[0].params[AT_KERNEL[L] + (rank * Y::ROWS + r) * Y::OUTPUTS + o] : 0.0f;
         }
-        each_weight<L>(static_cast<States<L> &>(states), [&](int at, int, Slots &state, bool) {
-            if (SLOTS > 0) state[0] = m[0].slot_1[at];
-            if constexpr (SLOTS > 1) state[1] = m[0].slot_2[at];
+        each_weight<L>(static_cast<States<L> &>(states), [&](int at, int, State &state, bool) {
+#pragma unroll
+            for (int s = 0; s < SLOTS; ++s) state[s] = m[0].slots.at[s][at];
         });
         barrier();  // else the loads of all layers would be under way at once, each with a register to go to
         if constexpr (L < LAST) load<L + 1>(states);
     }
     template <int L> DEVICE void save(States<0> &states) const {
-        each_weight<L>(static_cast<States<L> &>(states), [&](int at, int place, Slots &state, bool column) {
+        each_weight<L>(static_cast<States<L> &>(states), [&](int at, int place, State &state, bool column) {
             if (!column || (Layer<L>::WHOLE && rank != 0)) return;
             m[0].params[at] = memory[place];
-            if (SLOTS > 0) m[0].slot_1[at] = state[0];
-            if constexpr (SLOTS > 1) m[0].slot_2[at] = state[1];
+#pragma unroll
+            for (int s = 0; s < SLOTS; ++s) m[0].slots.at[s][at] = state[s];
         });
         if constexpr (L < LAST) save<L + 1>(states);
     }
 
     // ---- the launch --------------------------------------------------------------------------------------------------
-    DEVICE void run(int count, float a, float b, float c) {
+    DEVICE void run(int count) {
         States<0> states;
         steps = count, step = 0;
         exchange = Exchange{m[0].packets, m[0].arrivals, PACKETS, 0, (uint32)m[0].awaited};
@@ -361,7 +346,8 @@ struct Block {
         bool well = true;
         while (well && step < steps) {
             rows = live(step);
-            rule = update_of(m[0].scalars[2 * step], m[0].scalars[2 * step + 1], a, b, c);
+#pragma unroll
+            for (int i = 0; i < SCALARS; ++i) rates[i] = m[0].scalars[(long long)step * SCALARS + i];
             exchange.begin_step((uint32)(m[0].number + step));
             well = forward_from<0>();
             if (!well) break;

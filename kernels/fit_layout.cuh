@@ -3,14 +3,16 @@
 // Everything here comes from macros that gpumlp/engine/fit_plan.py writes, one list per property with an entry per layer:
 //
 //   WIDTHS         features that go into layer 0, 1, ..., and come out of the last
-//   KINDS, SLOPES  activation (activations.cuh) and its constant
+//   KINDS          which of the network's activations (formulas.cuh); NEEDS_Z: whether its slope is computed from z
 //   TRAINS         1: the kernel trains, 2: the bias trains, 3: both; BIASES: whether there is one
-//   KERNEL_L1 ...  coefficients of the penalties
+//   KERNEL_PENALTIES, BIAS_PENALTIES   which of the network's penalties, -1 for none
 //   KERNEL_AT, BIAS_AT   places in the arena; PENALTY_AT: a layer's first place among the penalties
 //   INPUTS_AT, OWN_AT, Z_AT, COLUMNS_AT, ROWS_AT, DELTA_AT, OWN_DELTA_AT   places in shared memory, in floats
 //   RELOADS        whether the layer's inputs must be collected again for the way back
 //   FORWARD_AT, BACKWARD_AT   where the packets of the layer's outputs, and of the gradients by them, stand
+//   MEETS          whether the loss reads what other lanes wrote of the predictions
 //   RUN_FIRST, RUN_COUNT      runs of layers that are alike, one entry per run
+//   SUMS_AT, SUMS_WEIGHTED    for each of the metrics' sums, where it is logged, and whether sample weights count
 //
 // Layers of a run share their code: a loop goes over them, and their places are looked up. Only what keeps state in
 // registers is written out for each layer. A step's code must stay in a multiprocessor's instruction cache, some 100 KB:
@@ -18,11 +20,10 @@
 #pragma once
 #include "primitives.cuh"
 
-constexpr int WIDTH[] = {WIDTHS}, KIND[] = {KINDS}, TRAIN[] = {TRAINS}, HAS_BIAS[] = {BIASES};
-constexpr float SLOPE[] = {SLOPES};
-constexpr float L1_KERNEL[] = {KERNEL_L1}, L2_KERNEL[] = {KERNEL_L2}, L1_BIAS[] = {BIAS_L1}, L2_BIAS[] = {BIAS_L2};
+constexpr int WIDTH[] = {WIDTHS}, KIND[] = {KINDS}, OF_Z[] = {NEEDS_Z}, TRAIN[] = {TRAINS}, HAS_BIAS[] = {BIASES};
+constexpr int KERNEL_PENALTY[] = {KERNEL_PENALTIES}, BIAS_PENALTY[] = {BIAS_PENALTIES};
 constexpr int AT_KERNEL[] = {KERNEL_AT}, AT_BIAS[] = {BIAS_AT}, FIRST[] = {RUN_FIRST}, COUNT[] = {RUN_COUNT};
-constexpr int METRIC[] = {METRICS}, METRIC_WEIGHTS[] = {METRIC_WEIGHTED};
+constexpr int SUM_AT[] = {SUMS_AT}, SUM_WEIGHTED[] = {SUMS_WEIGHTED};
 // looked up by a layer's number when the kernel runs
 CONSTANT int AT_PENALTY[] = {PENALTY_AT}, AT_INPUTS[] = {INPUTS_AT}, AT_OWN[] = {OWN_AT}, AT_Z[] = {Z_AT};
 CONSTANT int AT_COLUMNS[] = {COLUMNS_AT}, AT_ROWS[] = {ROWS_AT}, AT_DELTA[] = {DELTA_AT};
@@ -44,7 +45,6 @@ DEVICE constexpr int chunk_for(int count) { return count >= 3 && MOST_AT_ONCE ==
 
 constexpr int LAST = LAYERS - 1;
 constexpr bool ALONE = GROUP == 1;  // one block has the whole network: nothing is exchanged
-constexpr int SLOTS = OPTIMIZER == ADAM ? 2 : OPTIMIZER == MOMENTUM ? 1 : 0;
 constexpr int TRIPLES = divide_up(BATCH, 3);  // a packet is three samples of a column
 constexpr int LOGGER = GROUP - 1;             // the block that writes losses and metrics: the last one owns least
 
@@ -61,9 +61,8 @@ template <int L> struct Layer {
     static constexpr int SLICE = round_up(COLUMNS, 4), SLICE_BELOW = round_up(ROWS, 4);
     static constexpr int COLUMN = IN + 4;  // a column's weights, then its bias
     static constexpr bool EXCHANGED = !WHOLE && !ALONE;
-    static constexpr bool NEEDS_Z = KIND[L] == GELU || KIND[L] == GELU_TANH || KIND[L] == SILU;
-    static constexpr bool PENALISED =
-        L1_KERNEL[L] > 0.0f || L2_KERNEL[L] > 0.0f || L1_BIAS[L] > 0.0f || L2_BIAS[L] > 0.0f;
+    static constexpr bool KEEPS_Z = OF_Z[L];
+    static constexpr bool PENALISED = KERNEL_PENALTY[L] >= 0 || BIAS_PENALTY[L] >= 0;
 
     // The update's work is cut into units: a line of the columns (one input, or the bias) in some neighbouring columns,
     // or a column of the rows in some neighbouring rows. A thread has its units for the whole launch, and their
@@ -77,8 +76,8 @@ template <int L> struct Layer {
 };
 
 // The optimizer state of a thread's units, of layer L and all above.
-using Slots = float[SLOTS ? SLOTS : 1];
+using State = float[SLOTS > 0 ? SLOTS : 1];
 template <int L> struct States : States<L + 1> {
-    Slots of[Layer<L>::EACH ? Layer<L>::EACH : 1][Layer<L>::WIDE];
+    State of[Layer<L>::EACH ? Layer<L>::EACH : 1][Layer<L>::WIDE];
 };
 template <> struct States<LAYERS> {};

@@ -1,22 +1,21 @@
-// penalty: partial[block] = the block's share of l1 sum |w| + l2 sum w^2; dw += l1 sign(w) + 2 l2 w (dw or null)
+// penalty: partial[block] = the block's share of the penalty of w[count]; dw += its gradient (dw or null)
 //
-// Elements are dealt to threads in turn; a thread sums in order, then a fixed tree over the block.
-#include "primitives.cuh"
+// Each warp has a stretch of the weights, whose penalty it computes as a row's: a penalty that is a sum over the weights is
+// the sum of those of its parts. One that is none is computed by a single warp. A block adds up its warps' in order.
+#include "formulas.cuh"
 
-KERNEL(penalty)(Global<float> partial, Global<float> dw, Global<const float> w, long long count, float l1, float l2) {
+KERNEL(penalty)(Global<float> partial, Global<float> dw, Global<const float> w, long long count, Numbers numbers) {
     begin();
-    SHARED(float, sums, THREADS);
-    float sum = 0.0f;
-    for (long long e = first_element(); e < count; e += element_stride()) {
-        float v = w[e];
-        sum += (l1 > 0.0f ? l1 * fabsf(v) : 0.0f) + (l2 > 0.0f ? l2 * v * v : 0.0f);  // 0 times infinity is none of both
-        if (dw) dw[e] = dw[e] + l1 * (v > 0.0f ? 1.0f : (v < 0.0f ? -1.0f : v)) + 2.0f * l2 * v;
-    }
-    sums[thread_index()] = sum;
+    constexpr int WARPS = THREADS / 32;
+    SHARED(float, sums, WARPS);
+    long long warps = block_count() * WARPS, each = (count + warps - 1) / warps, start = first_element() / 32 * each;
+    int lane = thread_index() % 32, end = start >= count ? 0 : (int)(count - start < each ? count - start : each);
+    float value = dw ? penalty_and_gradient(w + start, dw + start, end, end, lane, 32, numbers)
+                     : penalty_of(w + start, end, end, lane, 32, numbers);
+    if (lane == 0) sums[thread_index() / 32] = value;
     barrier();
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        if (thread_index() < half) sums[thread_index()] = sums[thread_index()] + sums[thread_index() + half];
-        barrier();
-    }
-    if (thread_index() == 0) partial[block_index()] = sums[0];
+    if (thread_index() != 0) return;
+    float sum = sums[0];
+    for (int i = 1; i < WARPS; ++i) sum += sums[i];
+    partial[block_index()] = sum;
 }

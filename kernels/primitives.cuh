@@ -34,6 +34,9 @@ typedef unsigned long long uint64;
 #ifndef INFINITY  // NVRTC has no math.h
 #define INFINITY __int_as_float(0x7f800000)
 #endif
+#ifndef NAN
+#define NAN __int_as_float(0x7fffffff)
+#endif
 
 // DEPENDENT: the kernel was launched to start while the one before it ends (a candidate, see gpumlp/candidates.py). What
 // that one wrote may be read, and what it read be written, from here on: every kernel's first line.
@@ -145,4 +148,12 @@ DEVICE float group_max(float value, int lanes) {
         value = value > other || value != value ? value : other;  // NaN wins, as in NumPy
     }
     return value;
+}
+// Four neighbours as an array.
+DEVICE void load_quad(Array<const float> p, long long index, float (&v)[4]) {
+    float4 q = load4(p, index);
+    v[0] = q.x, v[1] = q.y, v[2] = q.z, v[3] = q.w;
+}
+DEVICE void store_quad(Array<float> p, long long index, const float (&v)[4]) {
+    store4(p, index, make_float4(v[0], v[1], v[2], v[3]));
 }

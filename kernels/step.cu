@@ -8,7 +8,7 @@
 struct Run {
     Global<const float> x, y, weights;  // the data set: x[n, F], y[n, T], weights[n] or null
     Global<const long long> order;      // order[i]: the row that stands i-th in this epoch; null: as it stands
-    Global<const float> scalars;        // [steps, 2]: what the optimizer needs at each step
+    Global<const float> scalars;        // [steps, count]: what the optimizer needs at each step
     Global<double> results;             // [steps, series]: what reduce writes
     long long first, batch, samples, iteration, series;  // first: batch number of the run's first step
 };
@@ -16,7 +16,7 @@ struct Run {
 // gather: x_batch[B, F], y_batch[B, T], w_batch[B] (or null) = rows order[start ...] of the data set
 KERNEL(gather)(Global<float> x_batch, Global<float> y_batch, Global<float> w_batch, Global<int> live,
                Global<float> scalars, Global<long long> counters, Global<const Run> runs, long long slot,
-               long long features, long long targets, long long training) {
+               long long features, long long targets, long long training, long long count) {
     begin();
     const Run run = runs[0];
     long long index = counters[0] + slot, start = (run.first + index) * run.batch;
@@ -33,17 +33,15 @@ KERNEL(gather)(Global<float> x_batch, Global<float> y_batch, Global<float> w_bat
     live[0] = (int)rows;
     if (!training) return;
     counters[1] = run.iteration + index + 1;
-    scalars[0] = run.scalars[2 * index];
-    scalars[1] = run.scalars[2 * index + 1];
+    for (int i = 0; i < count; ++i) scalars[i] = run.scalars[count * index + i];
 }
 
-// reduce: results[step][series] = sum of values[series][slot][:], in double; one block per (slot, series)
-KERNEL(reduce)(Global<const Run> runs, Global<const long long> counters, Global<const float> values, long long slots,
-               long long length) {
+// reduce: results[step][series] = sum of values[slot][series][:], in double; one block per (slot, series)
+KERNEL(reduce)(Global<const Run> runs, Global<const long long> counters, Global<const float> values, long long length) {
     begin();
     SHARED(double, sums, THREADS);
     const Run run = runs[0];
-    long long base = (block_row() * slots + block_index()) * length;
+    long long base = (block_index() * run.series + block_row()) * length;
     double sum = 0.0;
     for (long long i = thread_index(); i < length; i += THREADS) sum += values[base + i];
     sums[thread_index()] = sum;

@@ -11,7 +11,7 @@ from host.runtime import HostRuntime
 
 from gpumlp import activations, check, layers, models
 from gpumlp.backends import compiler
-from gpumlp.backends.cuda_backend import TILES, CudaBackend, variants
+from gpumlp.backends.cuda_backend import TILES, CudaBackend
 from gpumlp.backends.disk_cache import DiskCache
 
 ROOT = Path(__file__).parents[1]
@@ -58,10 +58,10 @@ def test_every_kernel_compiles_for_every_architecture_and_spills_nothing(resourc
 
 @pytest.mark.parametrize("version", ["OLDEST", "COMMON", "NEWEST"])
 def test_every_variant_compiles_for_one_architecture_with_every_version(resources, nvrtcs, version):
-    nvrtc, every = nvrtcs.get(getattr(nvrtcs, version)), list(variants())
+    nvrtc, every = nvrtcs.get(getattr(nvrtcs, version)), list(resources.variants())
     dependent = [(file, {**defines, "DEPENDENT": 1}) for file, defines in resources.chosen_variants()]
     found = list(resources.all_uses(nvrtc, every + dependent, ["sm_90"]))
-    assert {u.kernel for u in found} >= {"dense_forward", "dense_backward", "adam", "take", "reduce"}
+    assert {u.kernel for u in found} >= {"dense_forward", "dense_backward", "update", "take", "reduce"}
     assert len(found) >= len(every) + len(dependent)
     if version != "OLDEST":
         assert not [u for u in found if u.local]
@@ -93,7 +93,7 @@ def test_an_older_compiler_is_named_with_what_to_install(monkeypatch):
         compiler.compile_text("nonsense;", "sm_90", "probe.cu")
 
 
-def test_what_is_launched_is_what_is_compiled(as_gpu, monkeypatch):
+def test_what_is_launched_is_what_is_compiled(as_gpu, monkeypatch, resources):
     monkeypatch.setenv("GPUMLP_FIT", "graph")  # the whole-fit kernel is compiled for each network: see test_fit_plan.py
     seen = set()
 
@@ -112,7 +112,7 @@ def test_what_is_launched_is_what_is_compiled(as_gpu, monkeypatch):
     model = models.Sequential([layers.Dense(2, input_shape=(3,))])
     model.compile("adam", "mse", device="cuda")
     model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
-    listed = {(file, *sorted(defines.items())) for file, defines in variants()}
+    listed = {(file, *sorted(defines.items())) for file, defines in resources.variants()}
     assert seen == listed
 
 

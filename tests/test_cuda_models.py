@@ -519,7 +519,7 @@ STEP_BREAKS = {
     "a batch that is too long": ("step.cu", "run.samples - start < run.batch ?", "run.samples - start < 0 ?"),
     "the steps are not counted": ("step.cu", "counters[0] + steps;", "counters[0];"),
     "a sum without its barrier": ("step.cu", "        barrier();\n    }\n    if", "    }\n    if"),
-    "the rate of another step": ("step.cu", "run.scalars[2 * index];", "run.scalars[0];"),
+    "the rate of another step": ("step.cu", "run.scalars[count * index + i]", "run.scalars[i]"),
     "dead samples count": ("loss.cu", "r < rows ? value * weight : 0.0f", "value * weight + 1.0f"),
     "dead samples train": ("primitives.cuh", "return count < rows ? count : rows;", "return rows;"),
 }  # fmt: skip

@@ -8,7 +8,7 @@ from host import fake_cuda
 from host.runtime import HostRuntime
 
 from gpumlp import activations, check, cli, devices, errors, layers, models
-from gpumlp.backends import cache_archive, compiler
+from gpumlp.backends import cache_archive, compiler, cuda_formulas
 from gpumlp.backends.cuda_backend import TILES, CudaBackend
 from gpumlp.backends.runtime import words
 from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
@@ -143,7 +143,7 @@ def test_a_fault_names_the_operation_and_what_to_do(fake):
         lambda: runtime.upload_beside(y, np.zeros((4, 4), np.float32), None),
     )  # fmt: skip
     for wait in waits:
-        with pytest.raises(KernelError, match=r"failed in activation_forward.*IllegalAddress.*is lost.*GPUMLP_SYNC=1"):
+        with pytest.raises(KernelError, match=r"failed in elementwise.*IllegalAddress.*is lost.*GPUMLP_SYNC=1"):
             wait()
 
 
@@ -153,7 +153,7 @@ def test_a_launch_that_the_driver_refuses_is_named(fake, monkeypatch):
     refused = (fake_cuda.driver.CUresult.CUDA_ERROR_INVALID_VALUE,)
     monkeypatch.setattr(fake_cuda.driver, "cuLaunchKernelEx", lambda *arguments: refused)
     y = runtime.zeros((4, 4), np.float32)
-    with pytest.raises(KernelError, match=r"activation_forward could not be launched on cuda:0: CUDA_ERROR_INVALID"):
+    with pytest.raises(KernelError, match=r"elementwise could not be launched on cuda:0: CUDA_ERROR_INVALID"):
         CudaBackend(runtime).activation_forward(activations.tanh, y, y)
 
 
@@ -208,10 +208,11 @@ def test_a_struct_is_its_members_and_a_kernel_that_declares_other_ones_does_not_
     assert words(runtime, (array, 7, None)) == [*runtime.pointer(array), 7, 0, 0, 0]
     text = "struct Two {\n    Global<float> a, b;  // of these, two\n    long long n;\n};"
     assert fake.size_of("Two", text) == 8 * 7
-    tile = {**TILES["small"].defines, "VECTOR": 0, "KIND": 0}
+    assert fake.size_of("Some", "struct Some {\n    Global<float> at[3];\n    float of[4];\n};") == 8 * 9 + 16
+    tile = {**TILES["small"].defines, "VECTOR": 0, **cuda_formulas.slope(activations.linear).header}
     for short in ((array, array), (array,) * 5):
         with pytest.raises(KernelError, match=r"dense_backward could not be launched.*Gradients to got"):
-            runtime.launch("dense_backward.cu", "dense_backward", tile, (1, 1), (short, (), (), (), 0.0))
+            runtime.launch("dense_backward.cu", "dense_backward", tile, (1, 1), (short, (), (), (), (0,)))
 
 
 def test_a_recording_keeps_its_arrays_alive(fake):
@@ -402,7 +403,7 @@ def test_check_prints_a_table_and_its_exit_status_tells(as_gpu, capsys):
     assert cli.main(["check", "--device", "cuda", "--kernels", "cuda", "--small"]) == 0
     out = capsys.readouterr().out
     assert "dense_backward" in out and "cuda, large" in out and "FAIL" not in out and ", 0 failed" in out
-    as_gpu(HostRuntime(mutate=lambda file, text: text.replace("multiply_add(decay, w,", "multiply_add(0.5f, w,")))
+    as_gpu(HostRuntime(mutate=lambda file, text: text.replace("rates[i] = scalars[i]", "rates[i] = 0.5f")))
     assert cli.main(["check", "--device", "cuda", "--kernels", "cuda", "--small"]) == 1
     assert "FAIL" in capsys.readouterr().out
     assert cli.main(["check", "--device", "cpu", "--small"]) == 0

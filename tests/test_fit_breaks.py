@@ -10,6 +10,7 @@ from host.runtime import HostRuntime
 from whole_fit import Case, Dense, by_numpy, force, train
 
 from gpumlp import kernel_sources, optimizers, regularizers
+from gpumlp.backends.runtime import FORMULAS, parted
 from gpumlp.engine import fit_program
 from gpumlp.training import loop
 
@@ -79,9 +80,11 @@ BREAKS = {
     "one of two copies": ("tags", "return {u < Y::ROW_UNITS, false,", "return {false, false,"),
     "the gradient of the layer below": ("alone", "AT_DELTA[L] + o, Y::OUT", "AT_DELTA[BELOW] + o, Y::OUT"),
     "columns beyond the block's own": ("tags", "if (j >= u.count) continue;\n                float w", "float w"),
-    "the kernel's penalty on biases": ("tags", "u.bias ? L1_BIAS[L] : L1_KERNEL[L]", "L1_KERNEL[L]"),
+    "the kernel's penalty on biases": ("tags", "u.bias ? penalty_gradient<BIAS", "u.bias ? penalty_gradient<KERNEL"),
+    "a weight for the bias": ("tags", "penalty_of<BIAS_PENALTY[L]>(w + Y::IN,", "penalty_of<BIAS_PENALTY[L]>(w,"),
+    "weights of samples do not count": ("tags", "SUM_WEIGHTED[i] ? sums[i] * weight : sums[i]", "sums[i]"),
     "one layer of a run for all": ("deep", "if (l == L) {", "if (true) {"),
-    "state from nowhere": ("tags", "state[1] = m[0].slot_2[at];", "state[1] = 0.0f;"),
+    "state from nowhere": ("tags", "state[s] = m[0].slots.at[s][at];", "state[s] = 0.0f;"),
     "every block saves the last layer": ("narrow", "(Layer<L>::WHOLE && rank != 0)", "false"),
     "no barrier before saving": ("tags", "if (!ALONE && !exchange.all_are_well()) return;", ""),
 }  # fmt: skip
@@ -121,7 +124,7 @@ def near(got, truth):
 def test_unbroken_it_is_right(as_gpu, monkeypatch, expected, net):
     found, defines = trained(net, HostRuntime(), as_gpu, monkeypatch)
     assert found is not None and near(found, expected[net])
-    text = kernel_sources.expanded("fit.cu")
+    text = kernel_sources.expanded("fit.cu", parted(defines)[1])
     broken = [text.replace(old, new) for where, old, new in BREAKS.values() if where == net]
     with ThreadPoolExecutor(2) as pool:  # what the tests below will find compiled
         list(pool.map(lambda source: host.compile_kernels(source, defines), broken))
@@ -131,7 +134,7 @@ def test_unbroken_it_is_right(as_gpu, monkeypatch, expected, net):
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_broken_kernel_is_noticed(as_gpu, monkeypatch, expected, name):
     net, old, new = BREAKS[name]
-    assert old in kernel_sources.expanded("fit.cu"), "the kernel no longer has what is to be broken"
+    assert old in kernel_sources.expanded("fit.cu", {FORMULAS: ""}), "the kernel no longer has what is to be broken"
     for seed in range(8):  # some schedules hide it
         runtime = HostRuntime(seed, mutate=lambda file, text: text.replace(old, new))
         found, _ = trained(net, runtime, as_gpu, monkeypatch)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gpumlp import kernel_sources, layers, losses, metrics, optimizers
 from gpumlp.backends.cuda_backend import CudaBackend
+from gpumlp.backends.runtime import parted
 from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.arena import alone
 from gpumlp.engine.fit_layout import Cut, Layout
@@ -157,6 +158,7 @@ def test_inputs_come_again_where_there_is_little_room_and_then_nothing_fits(widt
 # ---- what fit_layout.cuh has too -------------------------------------------------------------------------------------
 
 PROBE = """
+#include "formulas.cuh"
 #include "fit_layout.cuh"
 #include <cstdio>
 template <int L> void tell() {
@@ -174,11 +176,13 @@ def test_the_kernel_s_own_sizes_are_the_plan_s(tmp_path, widths, group, threads,
     made = problem(widths, kinds=("gelu", "tanh"))
     cut = Cut(made, group, threads, most)
     plan = fit_plan._plan(cut, True, SHARED, cost.ESTIMATED)
-    settings = "".join(f"#define {name} {value}\n" for name, value in plan.defines.items())
-    enums = '#include "activations.cuh"\nenum Optimizer { SGD, MOMENTUM, ADAM };\n'
+    macros, headers = parted(plan.defines)
+    settings = "".join(f"#define {name} {value}\n" for name, value in macros.items())
+    for name, text in headers.items():
+        (tmp_path / name).write_text(text)
     source = tmp_path / "probe.cpp"
-    source.write_text(f"#define GPUMLP_HOST\n{settings}{enums}{PROBE}")
-    include = [f"-I{kernel_sources.folder()}", f"-I{HERE}"]
+    source.write_text(f"#define GPUMLP_HOST\n{settings}{PROBE}")
+    include = [f"-I{tmp_path}", f"-I{kernel_sources.folder()}", f"-I{HERE}"]
     subprocess.run([COMPILER, "-std=c++17", "-w", *include, str(source), "-o", str(tmp_path / "probe")], check=True)
     told = subprocess.run([str(tmp_path / "probe")], check=True, capture_output=True, text=True).stdout.split()
     rows = np.array(told, int).reshape(-1, 6)
@@ -287,7 +291,7 @@ def test_predictions_grow_with_the_work():
         ([layers.Rescaling(2.0), layers.Rescaling(2.0), layers.Dense(2)], "it has a Rescaling layer after the first"),
         ([layers.Dense(2), layers.Dropout(0.1)], "it has a Dropout layer"),
         ([layers.Dense(2, "tanh"), layers.Activation("relu")], "it has an Activation layer that does not follow"),
-        ([layers.Dense(2), layers.Activation("softmax"), layers.Dense(2)], "it has a softmax before its last layer"),
+        ([layers.Dense(2), layers.Activation("softmax"), layers.Dense(2)], "it has an activation over rows, such as"),
     ],
 )  # fmt: skip
 def test_what_is_no_network_for_the_kernel(stack, why):

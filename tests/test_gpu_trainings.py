@@ -5,7 +5,6 @@ import pytest
 from host.runtime import HostRuntime, broken
 
 from gpumlp import cli, devices
-from gpumlp.backends.cuda_backend import variants
 from gpumlp.errors import KernelError
 
 
@@ -153,7 +152,7 @@ def test_the_first_minute_finds_what_does_not_work(brief, refusing, capsys, as_g
     backend = devices.resolve("cuda").backend()
     assert first.tried(first.one_kernel, backend) and not first.tried(first.one_fit, backend)
     assert "FAILED: one_fit: RuntimeError: the whole-fit kernel was given up: fit could" in capsys.readouterr().out
-    wrong, files = broken("return a * z + b;", "return a + z + b;")
+    wrong, files = broken("element(inputs, e, numbers)", "(element(inputs, e, numbers) + 1.0f)")
     as_gpu(wrong)
     backend = devices.resolve("cuda").backend()
     assert not first.tried(first.one_kernel, backend) and not first.tried(first.one_graph, backend)
@@ -169,6 +168,7 @@ def test_what_trains_on_the_listing_gpu_is_noted_and_compiled_for_where_it_runs(
     import fit_cases
     import gpu_cache
     import nvrtcs
+    from variants import formula_name, variants
     from workloads import Workload
 
     from gpumlp.backends import cache_archive, compiler
@@ -187,12 +187,12 @@ def test_what_trains_on_the_listing_gpu_is_noted_and_compiled_for_where_it_runs(
     plans = [fit_cases.of(small).plan(chip, tags) for tags in (True, False)]
     fits = {compiler.text_of("fit.cu", plan.defines) for plan in plans}
     assert fits == {text for text, file in gpu.asked.items() if file == "fit.cu"}
-    take = {text: file for text, file in gpu.asked.items() if file == "adam.cu"}
+    take = {text: file for text, file in gpu.asked.items() if file == "update.cu"}
     made = gpu_cache.compiled(take, chip.arch, nvrtcs.get())
     cache_archive.write(tmp_path / "cache.zip", "a test", made)
     monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path / "cache"))
     assert cli.main(["cache", "import", str(tmp_path / "cache.zip")]) == 0
     monkeypatch.setattr(compiler, "compile_text", None)
-    defines = next(defines for file, defines in variants() if file == "adam.cu" and defines["VECTOR"])
-    code = compiler.compiled("adam.cu", defines, chip.arch, DiskCache())
-    assert compiler.lacking(code, compiler.text_of("adam.cu", defines)) == []
+    adam = next(d for file, d in variants() if formula_name(file, d) == "adam" and d["VECTOR"])
+    code = compiler.compiled("update.cu", adam, chip.arch, DiskCache())
+    assert compiler.lacking(code, compiler.text_of("update.cu", adam)) == []

@@ -335,12 +335,15 @@ def test_only_variants_that_stand_for_all_are_shown_unless_every_one_is_asked_fo
 def test_variants_are_told_apart_by_whatever_differs(machine_code):
     import resources
 
+    from gpumlp import activations
+    from gpumlp.backends import cuda_formulas
     from gpumlp.backends.cuda_backend import TILES
 
-    small = TILES["small"].defines
-    assert resources.variant_name({**small, "VECTOR": 1, "KIND": 3}) == "small, 16-byte access, elu"
-    assert resources.variant_name({**small, "VECTOR": 0}) == "small"
-    assert "block_k 48" in resources.variant_name({**small, "BLOCK_K": 48})
+    small, elu = TILES["small"].defines, cuda_formulas.epilogue(activations.elu).header
+    file = "dense_forward.cu"
+    assert resources.variant_name(file, {**small, "VECTOR": 1, **elu}) == "small, 16-byte access, elu"
+    assert resources.variant_name(file, {**small, "VECTOR": 0}) == "small"
+    assert "block_k 48" in resources.variant_name(file, {**small, "BLOCK_K": 48})
     names = [name for name in machine_code.texts(ROOT, "sm_90") if name[0] != "fit.cu"]
     assert len(names) == len(list(resources.variants())), "two have the same name"
 
@@ -374,7 +377,7 @@ def test_a_checkout_is_compared_with_its_commit(nvdisasm, checkout):
     found = [line for line in done.stdout.splitlines() if line.startswith("  loop ") and " 0>4 " in line]
     assert len(found) == 1 and "4>0" in found[0], "additions are multiply-adds now"
     assert " in sum_partials: for (" in found[0]
-    assert done.stdout.endswith("\nThe same text: loss.cu.\n")
+    assert "\nThe same text in loss.cu: mean_squared_error;" in done.stdout
     assert "2 of 2 texts compiled" in done.stderr
 
 

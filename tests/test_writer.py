@@ -199,48 +199,6 @@ def test_cpp_text(case, run_cpp):
     assert error(case, inputs, run_cpp(case, inputs)) < 1, text(CPP, "f", case)
 
 
-# ---- the same bits as kernels that are written by hand, where additions, products, quotients and roots are all -------
-BY_HAND = {
-    "adam": "Adam rule{a4, a5, c0, c1, c2}; rule.step(a0, a1, a2, a3);",
-    "sgd": "Sgd rule{a2, a3, 0, false, false}; float u; rule.step(a0, a1, u);",
-    "sgd momentum": "Sgd rule{a3, a4, c0, true, false}; rule.step(a0, a1, a2);",
-    "sgd nesterov": "Sgd rule{a3, a4, c0, true, true}; rule.step(a0, a1, a2);",
-}
-
-
-def bits_differ(language):
-    """Return the updates that do not give the bits of optimizers.cuh."""
-    cases = [case for case in CASES if case.name in BY_HAND]
-    run, differ = compiled(cases, language, "optimizers.cuh"), []
-    for case in cases:
-        inputs, got = inputs_of(case), run(case, inputs_of(case))
-        read = "".join(f"float a{i} = in{i}[e]; " for i in range(len(case.arguments)))
-        arrays = "".join(f", Global<const float> in{i}" for i in range(len(case.arguments)))
-        constants = "".join(f", float c{i}" for i in range(len(case.constants)))
-        places = [case.arguments.index(name) for name in case.formula.names]
-        write = " ".join(f"out[{i} * count + e] = a{at};" for i, at in enumerate(places))
-        text = kernel_sources.expanded("optimizers.cuh") + (
-            f"KERNEL(hand)(Global<float> out{arrays}, long long count{constants}) {{ begin();"
-            f"for (long long e = first_element(); e < count; e += element_stride()) {{ {read}"
-            f"{BY_HAND[case.name]} {write} }} }}"
-        )
-        runtime = HostRuntime(mutate=lambda file, old, text=text: text)
-        out, there = runtime.empty((len(places), ROWS, WIDTH), np.float32), []
-        for name in case.arguments:
-            there.append(runtime.empty((ROWS, WIDTH), np.float32))
-            there[-1][...] = inputs[name]
-        launch = (out, *there, out[0].size, *map(float, case.constants))
-        runtime.launch("take.cu", "hand", {"THREADS": THREADS}, (3, 1), launch)
-        if not np.array_equal(np.array(out), np.array(got)):
-            differ.append(case.name)
-    return differ
-
-
-def test_updates_have_the_bits_of_those_by_hand():
-    assert bits_differ(CPP) == []
-    assert bits_differ(dataclasses.replace(CPP, fused=False)), "a multiply-add that is lost shows"
-
-
 def names_that_differ(mutate):
     """Return which names of elementary.cuh are not NumPy's, of numbers near, far, and none."""
     differ, numbers = [], np.array(formula_cases.NUMBERS)

@@ -31,11 +31,11 @@ import nvrtcs
 import run
 from host.runtime import HostRuntime
 from suites import SUITES
+from variants import variants
 from workloads import Workload
 
 from gpumlp import devices
 from gpumlp.backends import cache_archive, compiler
-from gpumlp.backends.cuda_backend import variants
 
 ARCHIVE = environment.ROOT / "gpu-cache.zip"
 OURS = "gpumlp"

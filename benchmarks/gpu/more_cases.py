@@ -388,12 +388,12 @@ def metric(backends: dict[str, Any], batch: int, outputs: int) -> Case:
         return {"values": Expected((p.argmax(1) == t.argmax(1)).astype(np.float64), cupy.zeros(batch))}
 
     def ours(backend: Any) -> Contender:
-        values = cupy.full(batch, cupy.nan, cupy.float32)
+        values = cupy.full((1, batch), cupy.nan, cupy.float32)  # of one sum
 
         def work() -> None:
             backend.metric_into(values, None, CategoricalAccuracy(), t, p, None)
 
-        return Contender(work, lambda: {"values": values}, ("gpumlp", "cupy"))
+        return Contender(work, lambda: {"values": values[0]}, ("gpumlp", "cupy"))
 
     def library(name: str) -> Contender:
         kept: dict[str, Any] = {}

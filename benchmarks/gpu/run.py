@@ -48,7 +48,8 @@ GRACE = 10.0  # seconds before its limit, at which an elastic part should be don
 TESTS = tuple(
     f"tests/test_{name}.py"
     for name in (
-        "cuda_kernels", "cuda_models", "ensemble", "fit_failures", "fit_kernel", "gpu", "operations", "whole_runs",
+        "constraints", "cuda_formulas", "cuda_kernels", "cuda_models", "ensemble", "fit_failures", "fit_kernel", "gpu",
+        "operations", "whole_runs",
     )
 )  # fmt: skip
 PARTS = (

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from gpumlp import kernel_sources
 from gpumlp.backends.disk_cache import DiskCache, symbols
-from gpumlp.backends.runtime import Defines
+from gpumlp.backends.runtime import Defines, parted
 from gpumlp.errors import INSTALL, DeviceUnavailable
 
 One = TypeVar("One")
@@ -31,7 +31,8 @@ OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False}
 
 def text_of(file: str, defines: Defines) -> str:
     """Return what is compiled: the constants, then the kernel file with its headers in it."""
-    return "".join(f"#define {k} {v}\n" for k, v in sorted(defines.items())) + kernel_sources.expanded(file)
+    macros, headers = parted(defines)
+    return "".join(f"#define {k} {v}\n" for k, v in sorted(macros.items())) + kernel_sources.expanded(file, headers)
 
 
 def check_core() -> None:

@@ -7,6 +7,7 @@ recorded step uses, leave it on the device. float32 only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,25 +15,29 @@ from typing import Any
 
 import numpy as np
 
-from gpumlp import candidates
-from gpumlp.activations import Activation
-from gpumlp.backends.device_backend import (
-    ACTIVATIONS,
-    PENALTY_PARTS,
-    DeviceBackend,
-    activation_number,
-    lanes_for,
-    loss_number,
-    metric_number,
-)
-from gpumlp.backends.runtime import Runtime, words
+from gpumlp import candidates, formulas
+from gpumlp.activations import Activation, linear
+from gpumlp.backends import cuda_formulas
+from gpumlp.backends.cuda_formulas import Made
+from gpumlp.backends.device_backend import PENALTY_PARTS, DeviceBackend, is_cheap, lanes_for
+from gpumlp.backends.runtime import Defines, Runtime, words
+from gpumlp.backends.writer import is_sum, reads_columns
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
+from gpumlp.optimizers import Optimizer
 from gpumlp.regularizers import L1L2
 
 Array = Any
 THREADS = 256  # of the elementwise kernels; the row kernels take 128, as their groups of lanes leave less to do
 ROW_THREADS = 128
+WARP = 32
+
+
+def _affine(z: Any, scale: Any, offset: Any) -> Any:
+    return scale * z + offset
+
+
+AFFINE = formulas.activation(_affine, None, {"scale": math.nan, "offset": math.nan}).forward  # of any numbers
 
 
 @dataclass(frozen=True)
@@ -65,32 +70,11 @@ TILES = {
     "medium": Tile(32, 32, 32, 4, 4, 4),
     "small": Tile(8, 8, 256, 2, 2, 8, 1),  # 20 x 256 makes 96 blocks of four warps; 256 inputs are one trip to memory
 }
-LINEAR = ACTIVATIONS.index("linear")
-OF_ELEMENTS = range(ACTIVATIONS.index("affine"))  # the kinds that a dense layer may have in its epilogue
-WHERE_READ = range(ACTIVATIONS.index("gelu"))  # those whose slope is cheap enough to be computed where dy is read
 
 
 def slope_apart(tile: Tile) -> bool:
     """Whether f' is a pass of its own before dense_backward: little time, where it would stall every load."""
     return tile is TILES["large"]
-
-
-def variants() -> Iterator[tuple[str, dict[str, int]]]:
-    """Yield every (file, constants) that a CudaBackend launches: what there is to compile and to test."""
-    for tile in TILES.values():
-        for vector in (0, 1):
-            for kind in OF_ELEMENTS:
-                yield "dense_forward.cu", {**tile.defines, "VECTOR": vector, "KIND": kind}
-            for kind in WHERE_READ if not slope_apart(tile) else (LINEAR,):
-                yield "dense_backward.cu", {**tile.defines, "VECTOR": vector, "KIND": kind}
-    for file in ("adam.cu", "sgd.cu", "rmsprop.cu"):
-        for vector in (0, 1):
-            yield file, {"THREADS": THREADS, "VECTOR": vector}
-    for file in ("activation.cu", "take.cu", "dropout.cu", "step.cu", "sum_partials.cu"):
-        yield file, {"THREADS": THREADS, "VECTOR": 0}
-    yield "penalty.cu", {"THREADS": THREADS}
-    for file in ("softmax.cu", "loss.cu", "metric.cu"):
-        yield file, {"THREADS": ROW_THREADS}
 
 
 class CudaBackend(DeviceBackend):
@@ -125,26 +109,41 @@ class CudaBackend(DeviceBackend):
 
     # ---- launching -------------------------------------------------------------------------------------------------
 
-    def _launch(self, file: str, function: str, defines: dict[str, int], blocks: int, *arguments: Any) -> None:
+    def _launch(self, file: str, function: str, defines: Defines, blocks: int, *arguments: Any) -> None:
         if blocks > 0:
             self.runtime.launch(file, function, {**defines, **self._everywhere}, (blocks, 1), arguments)
 
     def _elementwise(
-        self, file: str, function: str, count: int, *arguments: Any, vector: bool = False, most: int = 16
-    ) -> None:
-        """Launch over ``count`` elements, on at most so many blocks for each multiprocessor."""
+        self, file: str, function: str, count: int, *arguments: Any, made: Made | None = None, vector: bool = False,
+        most: int = 16,
+    ) -> None:  # fmt: skip
+        """Launch over ``count`` elements, on at most so many blocks for each multiprocessor.
+
+        What is ``made`` of a formula is compiled, and its numbers come behind the other arguments.
+        """
         threads = count // 4 if vector else count
         blocks = min(-(-max(threads, 1) // THREADS), most * self.runtime.multiprocessors) if count else 0
-        self._launch(file, function, {"THREADS": THREADS, "VECTOR": int(vector)}, blocks, *arguments)
+        defines: Defines = {"THREADS": THREADS, "VECTOR": int(vector)}
+        if made is None:
+            self._launch(file, function, defines, blocks, *arguments)
+        else:
+            self._launch(file, function, {**defines, **made.header}, blocks, *arguments, made.numbers)
 
-    def _update(self, file: str, function: str, count: int, *arguments: Any, vector: bool) -> None:
-        most = 5 if "fewer-blocks" in self._tries else 16
-        self._elementwise(file, function, count, *arguments, vector=vector, most=most)
+    def _rowwise(self, file: str, function: str, rows: int, columns: int, *arguments: Any, made: Made) -> None:
+        blocks = -(-rows * lanes_for(columns) // ROW_THREADS)
+        defines = {"THREADS": ROW_THREADS, **made.header}
+        self._launch(file, function, defines, blocks, *arguments, columns, lanes_for(columns), made.numbers)
 
-    def _rowwise(self, file: str, function: str, rows: int, columns: int, *arguments: Any) -> None:
-        lanes = lanes_for(columns)
-        blocks = -(-rows * lanes // ROW_THREADS)
-        self._launch(file, function, {"THREADS": ROW_THREADS}, blocks, *arguments)
+    def _compute(
+        self, made: Made, out: Array, dy: Array | None = None, y: Array | None = None, z: Array | None = None
+    ) -> None:
+        """Write what is made of dy, y and z, over rows, into ``out``, which may be one of them."""
+        rows, row = out.shape
+        arguments = (out, (dy, y, z), *self._rows(rows))
+        if made.rowwise:
+            self._rowwise("rowwise.cu", "rowwise", rows, row, *arguments, made=made)
+        else:
+            self._elementwise("elementwise.cu", "elementwise", out.size, *arguments, row, made=made)
 
     def _rows(self, rows: int) -> tuple[Array | None, int, int]:
         """Return the device's count of live samples (or None), the rows, and how many rows a sample has."""
@@ -170,19 +169,16 @@ class CudaBackend(DeviceBackend):
         self, x: Array, w: Array, b: Array | None, activation: Activation, y: Array, z: Array | None = None
     ) -> None:
         """See `NumpyBackend.dense_forward`."""
-        x = self.whole(x)
+        x, made = self.whole(x), cuda_formulas.epilogue(activation)
         (batch, inputs), outputs = x.shape, w.shape[1]
-        rowwise = activation.name == "softmax"
-        kind, constant = (0, 0.0) if rowwise else activation_number(activation)
         tile = self.choose_tile((batch, outputs))
         vector = inputs % 4 == 0 and outputs % 4 == 0 and self._aligned(x, w, y, z)
-        defines = {**tile.defines, "VECTOR": int(vector), "KIND": kind}
         self._launch(
-            "dense_forward.cu", "dense_forward", defines, tile.count(batch, outputs),
-            y, z, x, w, b, self._live, batch, inputs, outputs, constant, 0.0,
+            "dense_forward.cu", "dense_forward", {**tile.defines, "VECTOR": int(vector), **made.header},
+            tile.count(batch, outputs), y, z, x, w, b, self._live, batch, inputs, outputs, made.numbers,
         )  # fmt: skip
-        if rowwise:
-            self.activation_forward(activation, y, y)
+        if cuda_formulas.forward(activation).rowwise:
+            self.activation_forward(activation, y if z is None else z, y)
 
     def dense_backward(
         self, dy: Array, x: Array, w: Array, y: Array, z: Array | None, activation: Activation, dx: Array | None,
@@ -193,20 +189,19 @@ class CudaBackend(DeviceBackend):
         (batch, inputs), outputs = x.shape, w.shape[1]
         weights = (inputs + (db is not None), outputs)
         tile = self.choose_tile(weights, (batch if dx is not None else 0, inputs))
-        if slope_apart(tile):
+        if slope_apart(tile) or not is_cheap(activation.formula):
             self.activation_backward(activation, dy, y, z)
-            kind, constant = LINEAR, 0.0
-        else:
-            kind, constant = self.slope_where_read(activation, dy, y, z)
+            activation = linear
+        made = cuda_formulas.slope(activation)
         splits, stretch = self._split(tile, batch, *weights)
         partial = self.scratch(0, (splits, inputs + 1, outputs), dw.dtype) if splits > 1 else None
         weight_blocks = splits * tile.count(*weights)
         vector = inputs % 4 == 0 and outputs % 4 == 0 and self._aligned(dy, x, w, y, dx, dw, partial)
         self._launch(
-            "dense_backward.cu", "dense_backward", {**tile.defines, "VECTOR": int(vector), "KIND": kind},
+            "dense_backward.cu", "dense_backward", {**tile.defines, "VECTOR": int(vector), **made.header},
             weight_blocks + (0 if dx is None else tile.count(batch, inputs)),
             (dx, dw, db, partial), (dy, x, w, y, self._live), (batch, inputs, outputs),
-            (splits, stretch, weight_blocks), constant,
+            (splits, stretch, weight_blocks), made.numbers,
         )  # fmt: skip
         if partial is not None:
             self._elementwise(
@@ -227,29 +222,20 @@ class CudaBackend(DeviceBackend):
 
     def activation_forward(self, activation: Activation, z: Array, y: Array) -> None:
         """Write y = f(z) over rows."""
-        rows, row = z.shape
-        if activation.name == "softmax":
-            self._rowwise("softmax.cu", "softmax_forward", rows, row, y, z, *self._rows(rows), row, lanes_for(row))
-        else:
-            arguments = (y, z, *self._rows(rows), row, *activation_number(activation), 0.0)
-            self._elementwise("activation.cu", "activation_forward", z.size, *arguments)
+        made = cuda_formulas.forward(activation)
+        if made.rowwise and y is z and reads_columns(activation.formula.forward):
+            z = self.scratch(3, z.shape, z.dtype)
+            self.activation_forward(linear, y, z)
+        self._compute(made, y, z=z)
 
     def activation_backward(self, activation: Activation, dy: Array, y: Array, z: Array | None) -> None:
         """Overwrite dy with dy f'(z), over rows."""
-        rows, row = dy.shape
-        if activation.name == "softmax":
-            self._rowwise("softmax.cu", "softmax_backward", rows, row, dy, y, *self._rows(rows), row, lanes_for(row))
-        elif activation.name != "linear":
-            of = z if activation.retains_input else y
-            kind, constant = activation_number(activation)
-            arguments = (dy, of, *self._rows(rows), row, kind, int(activation.retains_input), constant)
-            self._elementwise("activation.cu", "activation_backward", dy.size, *arguments)
+        if not activation.formula.back.is_identity:
+            self._compute(cuda_formulas.back(activation), dy, dy, y, z)
 
     def affine(self, x: Array, scale: float, offset: float, y: Array) -> None:
         """Write y = scale x + offset; y may be x."""
-        rows, row = x.shape
-        arguments = (y, x, *self._rows(rows), row, ACTIVATIONS.index("affine"), float(scale), float(offset))
-        self._elementwise("activation.cu", "activation_forward", x.size, *arguments)
+        self._compute(cuda_formulas.of_inputs(AFFINE, {"scale": scale, "offset": offset}), y, z=x)
 
     def dropout(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
         """Write the mask of (key, layer, step) and y = x mask; see `NumpyBackend.dropout`."""
@@ -274,56 +260,38 @@ class CudaBackend(DeviceBackend):
 
     def loss_into(self, values: Array, loss: Loss, t: Array, p: Array, weights: Array | None, dp: Array) -> None:
         """See `DeviceBackend.loss_into`."""
-        kind, constant = loss_number(loss)
-        (batch, outputs), lanes = p.shape, lanes_for(p.shape[1])
-        self._rowwise(
-            "loss.cu", "loss", batch, outputs,
-            dp, values, t, p, weights, self._live, batch, outputs, lanes, kind, int(loss.sparse), constant,
-        )  # fmt: skip
+        arguments = (dp, values, t, p, weights, self._live, len(p))
+        self._rowwise("loss.cu", "loss", *p.shape, *arguments, made=cuda_formulas.loss(loss))
 
     def metric_into(
         self, values: Array, counts: Array | None, metric: Metric, t: Array, p: Array, weights: Array | None
     ) -> None:
         """See `DeviceBackend.metric_into`."""
-        (batch, outputs), lanes = p.shape, lanes_for(p.shape[1])
         weights = weights if counts is not None else None
-        arguments = (values, counts, t, p, weights, self._live, batch, outputs, lanes)
-        self._rowwise("metric.cu", "metric", batch, outputs, *arguments, metric_number(metric))
+        arguments = (values, counts, t, p, weights, self._live, len(p), values.shape[1])
+        self._rowwise("metric.cu", "metric", *p.shape, *arguments, made=cuda_formulas.metric(metric))
 
     def penalty_into(self, values: Array, regularizer: L1L2, w: Array, dw: Array | None) -> None:
         """See `DeviceBackend.penalty_into`."""
-        blocks = min(PENALTY_PARTS, -(-w.size // THREADS))
-        arguments = (values, dw, w, w.size, float(regularizer.l1), float(regularizer.l2))
-        self._launch("penalty.cu", "penalty", {"THREADS": THREADS}, blocks, *arguments)
+        threads, most = (THREADS, PENALTY_PARTS) if is_sum(regularizer.formula, "value") else (WARP, 1)
+        made, blocks = cuda_formulas.penalty(regularizer), min(most, -(-w.size // threads))
+        defines = {"THREADS": threads, **made.header}
+        self._launch("penalty.cu", "penalty", defines, blocks, values, dw, w, w.size, made.numbers)
 
-    def adam_update(
-        self, params: Array, grads: Array, m: Array, v: Array, scalars: Any, beta_1: float, beta_2: float,
-        epsilon: float, step: int,
-    ) -> None:  # fmt: skip
-        """See `NumpyBackend.adam_update`. A GPU handles denormal numbers at full speed: nothing is flushed."""
-        vector = self._aligned(params, grads, m, v)
-        constants = (params.size, 1.0 - beta_1, 1.0 - beta_2, epsilon)
-        scalars = self.on_device(scalars)
-        self._update("adam.cu", "adam", params.size, params, grads, m, v, scalars, *constants, vector=vector)
-
-    def sgd_update(
-        self, params: Array, grads: Array, momentum: Array | None, scalars: Any, factor: float, nesterov: bool
-    ) -> None:
-        """See `NumpyBackend.sgd_update`."""
-        vector = self._aligned(params, grads, momentum)
-        arguments = (params, grads, momentum, self.on_device(scalars), params.size, float(factor), int(nesterov))
-        self._update("sgd.cu", "sgd", params.size, *arguments, vector=vector)
-
-    def rmsprop_update(
-        self, params: Array, grads: Array, v: Array, momentum: Array | None, mean: Array | None, scalars: Any,
-        rho: float, factor: float, epsilon: float,
-    ) -> None:  # fmt: skip
-        """See `NumpyBackend.rmsprop_update`."""
-        scalars = self.on_device(scalars)
-        constants = (params.size, 1.0 - rho, float(factor), epsilon)
-        arguments = (params, grads, v, momentum, mean, scalars, *constants)
-        vector = self._aligned(params, grads, v, momentum, mean)
-        self._update("rmsprop.cu", "rmsprop", params.size, *arguments, vector=vector)
+    def update(self, optimizer: Optimizer, params: Array, grads: Array, slots: Any, step: int, scalars: Any) -> None:
+        """See `NumpyBackend.update`. A GPU handles denormal numbers at full speed: nothing is flushed."""
+        formula = optimizer.formula
+        if formula.rowwise:
+            raise NotImplementedError(
+                f"{type(optimizer).__name__} reduces over a variable, which the kernels for GPUs do not: device='cpu'."
+            )
+        state = tuple(slots[name] for name in formula.names[1:])
+        self._elementwise(
+            "update.cu", "update", params.size,
+            params, grads, state or (None,), self.on_device(scalars), params.size,
+            made=cuda_formulas.update(optimizer), vector=self._aligned(params, grads, *state),
+            most=5 if "fewer-blocks" in self._tries else 16,
+        )  # fmt: skip
 
     # ---- recorded steps: step.cu ---------------------------------------------------------------------------------
 
@@ -339,15 +307,15 @@ class CudaBackend(DeviceBackend):
         training: bool,
     ) -> None:  # fmt: skip
         """Gather the batch of recorded step ``slot`` into x, y, w, and set what its later launches read."""
-        count = len(x) * (x.shape[1] + y.shape[1] + 1)
-        arguments = (x, y, w, live, scalars, counters, run, slot, x.shape[1], y.shape[1], int(training))
+        count, features, targets = len(x) * (x.shape[1] + y.shape[1] + 1), x.shape[1], y.shape[1]
+        arguments = (x, y, w, live, scalars, counters, run, slot, features, targets, int(training), len(scalars))
         self._elementwise("step.cu", "gather", count, *arguments)
 
     def reduce(self, run: Array, counters: Array, values: Array, steps: int) -> None:
-        """Sum values[series, slot, :] of the first ``steps`` slots into the run's results."""
-        series, slots, length = values.shape
+        """Sum values[slot, series, :] of the first ``steps`` slots into the run's results."""
+        _, series, length = values.shape
         defines = {"THREADS": THREADS, "VECTOR": 0, **self._everywhere}
-        self.runtime.launch("step.cu", "reduce", defines, (steps, series), (run, counters, values, slots, length))
+        self.runtime.launch("step.cu", "reduce", defines, (steps, series), (run, counters, values, length))
 
     def advance(self, counters: Array, steps: int) -> None:
         """Count ``steps`` steps as done."""

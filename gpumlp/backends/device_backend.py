@@ -6,15 +6,17 @@ A kernel family gives the operations of the contract in the form that leaves eve
 
 from __future__ import annotations
 
+import functools
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
-from gpumlp.activations import KNOWN, Activation, relu
 from gpumlp.backends.contract import Recorder
 from gpumlp.backends.numpy_backend import Scratch
 from gpumlp.backends.runtime import Runtime
+from gpumlp.expressions import order
+from gpumlp.formulas import ActivationFormula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
@@ -23,47 +25,18 @@ from gpumlp.regularizers import L1L2
 Array = Any
 PENALTY_PARTS = 1024  # at most so many parts of a penalty, which fill a large GPU; `reduce` or the host adds them
 
-# The order is the kernels' own numbering: activations.cuh, loss.cu, metric.cu, and their Numba twins.
-ACTIVATIONS = ("linear", "relu", "leaky_relu", "elu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "affine")
-LOSSES = (
-    "mean_squared_error", "mean_absolute_error", "huber", "binary_crossentropy", "binary_logits",
-    "categorical_crossentropy", "categorical_logits",
-)  # fmt: skip
-METRICS = (
-    "mean_squared_error", "mean_absolute_error", "binary_accuracy", "categorical_accuracy",
-    "sparse_categorical_accuracy",
-)  # fmt: skip
+# What costs next to nothing beside reading a number.
+CHEAP = frozenset({
+    "leaf", "constant", "add", "sub", "mul", "neg", "abs", "lt", "le", "eq", "maximum", "minimum", "bounded", "where",
+    "mask", "sign", "step", "held",
+})  # fmt: skip
 
 
-def _refuse_own(own: bool, name: str) -> None:
-    if own:
-        raise NotImplementedError(f"These kernels do not compute {name} yet: GPUMLP_KERNELS=numpy does.")
-
-
-def activation_number(activation: Activation) -> tuple[int, float]:
-    """Return an elementwise activation's number and its constant."""
-    constants = activation.get_config()
-    own = activation.name not in KNOWN or KNOWN[activation.name].function is not activation.function
-    _refuse_own(own or (activation.name == "relu" and activation != relu), repr(activation))
-    name = "gelu_tanh" if constants.get("approximate") else activation.name
-    numbers = [v for v in constants.values() if isinstance(v, float)]
-    return ACTIVATIONS.index(name), numbers[0] if numbers else 0.0
-
-
-def loss_number(loss: Loss) -> tuple[int, float]:
-    """Return a loss's number and its constant: huber's delta, or the label smoothing."""
-    _refuse_own(loss.own, loss.name)
-    config = loss.get_config()
-    name = loss.name.removeprefix("sparse_")
-    if config.get("from_logits"):
-        name = name.replace("crossentropy", "logits")
-    return LOSSES.index(name), float(config.get("delta", config.get("label_smoothing", 0.0)))
-
-
-def metric_number(metric: Metric) -> int:
-    """Return a metric's number."""
-    _refuse_own(metric.own or metric.constants.get("threshold", 0.5) != 0.5, metric.name)
-    return METRICS.index(metric.default_name)
+@functools.lru_cache(maxsize=512)
+def is_cheap(activation: ActivationFormula) -> bool:
+    """Whether dz is cheap enough to be computed wherever dy is read: from y alone, without special functions."""
+    back = activation.back
+    return not back.reads("z") and not back.rowwise and all(n.op in CHEAP for n in order(back.roots))
 
 
 def lanes_for(columns: int) -> int:
@@ -125,29 +98,15 @@ class DeviceBackend:
     def on_device(self, scalars: Any) -> Array:
         """Return an update's scalars as a device array of float32; they may be one already."""
         if isinstance(scalars, tuple):
-            there = self.scratch(3, (len(scalars),), np.float32)
-            self.runtime.upload(there, np.array(scalars, np.float32))
+            there = self.scratch(4, (max(len(scalars), 1),), np.float32)
+            self.runtime.upload(there[: len(scalars)], np.array(scalars, np.float32))
             return there
         return scalars
 
-    def slope_where_read(self, activation: Activation, dy: Array, y: Array, z: Array | None) -> tuple[int, float]:
-        """Return the number and constant of the activation whose slope a kernel applies wherever it reads ``dy``.
-
-        A slope too dear for that (softmax's, and those that need z) is applied to ``dy`` here; what is left is linear.
-        """
-        if not activation.retains_input and activation.name != "softmax":
-            return activation_number(activation)
-        self.activation_backward(activation, dy, y, z)
-        return 0, 0.0
+    # ---- what a family gives, results on the device ------------------------------------------------------------------
 
     def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
         """Apply an optimizer's step number ``step`` to a stretch of the arena and its state: `Optimizer.update`."""
-        optimizer.apply(self, params, grads, slots, step, scalars)
-
-    # ---- what a family gives, results on the device ------------------------------------------------------------------
-
-    def activation_backward(self, activation: Activation, dy: Array, y: Array, z: Array | None) -> None:
-        """See `NumpyBackend.activation_backward`."""
         raise NotImplementedError
 
     def loss_into(self, values: Array, loss: Loss, t: Array, p: Array, weights: Array | None, dp: Array) -> None:
@@ -157,7 +116,7 @@ class DeviceBackend:
     def metric_into(
         self, values: Array, counts: Array | None, metric: Metric, t: Array, p: Array, weights: Array | None
     ) -> None:
-        """Write each sample's metric into ``values[B]``; with ``counts[B]``, weighted, and the weights there."""
+        """Write each sample's sums into ``values[sums, B]``; with ``counts[B]``, weighted, and the weights there."""
         raise NotImplementedError
 
     def penalty_into(self, values: Array, regularizer: L1L2, w: Array, dw: Array | None) -> None:
@@ -178,10 +137,10 @@ class DeviceBackend:
     def metric(self, metric: Metric, target: Array, pred: Array, weights: Array | None) -> tuple[float, float]:
         """See `NumpyBackend.metric`."""
         weighted = metric.weighted and weights is not None
-        values = self.scratch(1, (len(pred),), pred.dtype)
+        values = self.scratch(1, (len(metric.formula.roots), len(pred)), pred.dtype)
         counts = self.scratch(2, (len(pred),), pred.dtype) if weighted else None
         self.metric_into(values, counts, metric, self.whole(target), self.whole(pred), weights)
-        return self._sum(values), float(len(pred)) if counts is None else self._sum(counts)
+        return self._sum(values[0]), float(len(pred)) if counts is None else self._sum(counts)
 
     def penalty(self, regularizer: L1L2, w: Array, dw: Array | None) -> float:
         """See `NumpyBackend.penalty`."""

@@ -13,12 +13,26 @@ from typing import Any, Protocol
 import numpy as np
 
 Array = Any
-Defines = Mapping[str, int | str]  # a kernel's constants: macros by name
+# What a kernel file is compiled with: macros by name, and headers that are made for it (FORMULAS) by theirs.
+Defines = Mapping[str, int | str]
+FORMULAS = "formulas.cuh"
+
+
+def parted(defines: Defines) -> tuple[dict[str, int | str], dict[str, str]]:
+    """Return the macros, and the made headers."""
+    headers = {name: str(text) for name, text in defines.items() if name.endswith(".cuh")}
+    return {name: value for name, value in defines.items() if name not in headers}, headers
 
 
 def words(runtime: Runtime, members: Iterable[Any]) -> list[int]:
     """Return a struct of integers (long long) and pointers as its 8-byte words: nothing lies between its members."""
     return [word for m in members for word in ((m,) if isinstance(m, int) else runtime.pointer(m))]
+
+
+def float_words(values: Any) -> np.ndarray:
+    """Return numbers as float32 in 8-byte words, the last of which may have room for one more."""
+    flat = np.asarray(values, np.float32).reshape(-1)
+    return np.append(flat, np.zeros(flat.size % 2, np.float32)).view(np.int64)
 
 
 @dataclass

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from gpumlp.backends.runtime import Chip
 from gpumlp.engine.fit_layout import WARP, Cut, Layout, Problem
 
-PARAMETER_BYTES = 28  # that an update moves: weight, gradient and two slots read, three of them written
 OBJECTIVE = 900.0  # cycles for the loss, and for a step's beginning
 FLOPS, BYTES = 20e12, 2e12  # a second, of kernels as small as these networks', in a graph
 TRIPS = 1e-6  # of such a kernel, however little it does: to memory, through shared memory, and back
@@ -53,7 +52,8 @@ def graph_seconds(problem: Problem, machine: Machine) -> float:
     penalised = sum(w.regularizer is not None for w in problem.network.weights)
     nodes = 2 * len(problem.stages) + 3 + len(problem.metrics) + penalised
     parameters = sum(s.inputs * s.outputs for s in problem.stages)
-    work = 6 * problem.batch * parameters / FLOPS + PARAMETER_BYTES * parameters / BYTES
+    moved = 4 * (3 + 2 * len(problem.optimizer.slots))  # bytes: weight, gradient and state read, all but one written
+    work = 6 * problem.batch * parameters / FLOPS + moved * parameters / BYTES
     return nodes * (machine.node + TRIPS) + work
 
 

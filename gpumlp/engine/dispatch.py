@@ -36,10 +36,14 @@ def numpy_seconds(network: Network, batch: int, training: bool) -> float:
 
 @dataclass(frozen=True)
 class Choice:
-    """By what the steps of a network run on the CPU: compiled kernels, or NumPy, and why."""
+    """By what the steps of a network run: on the CPU compiled kernels, or NumPy, and why.
+
+    ``plain``: one operation after the other, whatever else there is.
+    """
 
     functions: Mapping[str, Any] | None = None
     why: str = ""
+    plain: bool = False
 
 
 class Judged(NamedTuple):
@@ -56,9 +60,10 @@ class Judged(NamedTuple):
         return self.optimizer and (self.optimizer.apart or (self.optimizer.formula, self.optimizer.numbers))
 
 
-def fitting(choice: Choice, optimizer: Optimizer) -> Choice:
-    """Return the Choice for steps with ``optimizer`` as it is now: NumPy's where kernels cannot update by it."""
-    return Choice(why=optimizer.apart) if choice.functions is not None and optimizer.apart else choice
+def fitting(choice: Choice, optimizer: Optimizer, backend: Backend) -> Choice:
+    """Return the Choice for steps with ``optimizer`` as it is now, which may have no formula for kernels."""
+    special = choice.functions is not None or backend.recorder is not None
+    return Choice(why=optimizer.apart, plain=True) if special and optimizer.apart else choice
 
 
 def ready(choice: Choice, network: Network, judged: Judged | None, kernels: str) -> Choice:
@@ -138,9 +143,9 @@ def make_program(network: Network, arena: Stretches, batch: int, choice: Choice)
         from gpumlp.engine import fit_program, graph_program  # not loaded for those who compute on a CPU
 
         names, recorder = network.beyond(graph_program.KERNELS), backend.recorder
-        if recorder is not None and not names:
+        if recorder is not None and not names and not choice.plain:
             return fit_program.FitProgram(graph_program.GraphProgram(network, arena, recorder, batch))
-        why = names and f"no {backend.name} kernel for {names}, which the array library computes"
+        why = why or (names and f"no {backend.name} kernel for {names}, which the array library computes")
     if choice.functions is not None:
         from gpumlp.backends import team
         from gpumlp.engine.compiled_program import CompiledProgram

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 from gpumlp.activations import Activation
 from gpumlp.attributes import once
+from gpumlp.backends import cuda_formulas
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.network import Network
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
+from gpumlp.regularizers import Regularizer
 
 WHOLE = 16  # outputs of a last layer, up to which every block computes all of them: an exchange costs more
 WARP = 32
@@ -32,7 +34,7 @@ class Stage:
     @property
     def needs_input(self) -> bool:
         """Whether the slope of the activation is computed from what went into it."""
-        return self.activation.retains_input
+        return self.activation.formula.retains_input
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,29 @@ class Problem:
 
     @property
     def series(self) -> int:
-        """How many sums are logged at each step: the loss, the metrics, the divisors of those that have their own."""
-        return 1 + len(self.metrics) + sum(self.weighted and m.weighted for m in self.metrics)
+        """How many sums are logged at each step: the loss, the metrics', the weights where a metric counts them."""
+        return 1 + sum(len(m.formula.roots) for m in self.metrics) + self.counts_weights
+
+    @property
+    def counts_weights(self) -> bool:
+        """Whether the sum of the sample weights is a metric's divisor."""
+        return self.weighted and any(m.weighted for m in self.metrics)
+
+    @once
+    def kinds(self) -> list[Activation]:
+        """The activations, each once; the last layer's is the last."""
+        *hidden, last = (s.activation for s in self.stages)
+        return [*dict.fromkeys(a for a in hidden if a != last), last]
+
+    @once
+    def penalties(self) -> list[Regularizer]:
+        """The penalties, each once."""
+        return list(dict.fromkeys(w.regularizer for w in self.network.weights if w.regularizer))
+
+    @once
+    def made(self) -> cuda_formulas.Made:
+        """What the kernel computes."""
+        return cuda_formulas.fit(self.kinds, self.loss, self.metrics, self.penalties, self.optimizer)
 
     def is_whole(self, group: int) -> bool:
         """Whether every one of ``group`` blocks computes the whole last layer."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gpumlp import candidates
-from gpumlp.backends.device_backend import activation_number, loss_number, metric_number
+from gpumlp.activations import Activation
 from gpumlp.backends.runtime import Chip, Defines
+from gpumlp.backends.writer import is_sum, reads_columns
 from gpumlp.engine import cost
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.fit_layout import WARP, Cut, Layout, Problem, Stage
@@ -21,12 +22,11 @@ from gpumlp.engine.network import Network
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp, Operation
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
-from gpumlp.optimizers import SGD, Adam, Optimizer
-from gpumlp.regularizers import L1L2
+from gpumlp.optimizers import Optimizer
 
 REGISTERS = 65536  # of a multiprocessor, dealt out to its four parts: a block's warps count in fours
 MOST_REGISTERS = 255  # of a thread
-WORKING = 64  # of them, what the work takes beside the optimizer's state
+WORKING = 62  # of them, what the work takes beside the optimizer's state and its numbers
 PATIENCE = 1 << 24  # polls: some seconds, in which a block that others wait for would have come
 
 
@@ -43,6 +43,9 @@ class Plan:
     series: int  # numbers of a step that are logged
     columns: int  # whose penalties are logged: 0 where there are none
     predicted: float  # seconds a step
+    numbers: tuple[int, ...]  # the struct Numbers, as the kernel is given it
+    scalars: int  # numbers of a step that the optimizer needs
+    slots: int  # arrays of its state
 
 
 def _add_dense(stages: list[Stage], op: DenseOp, is_first: bool) -> str:
@@ -51,9 +54,9 @@ def _add_dense(stages: list[Stage], op: DenseOp, is_first: bool) -> str:
 
 
 def _add_activation(stages: list[Stage], op: ActivationOp, is_first: bool) -> str:
-    if op.activation.name == "linear":
+    if _is_linear(op.activation):
         return ""
-    if not stages or not stages[-1].activation.name == "linear":
+    if not stages or not _is_linear(stages[-1].activation):
         return "it has an Activation layer that does not follow a linear Dense"
     stages[-1] = replace(stages[-1], activation=op.activation)
     return ""
@@ -84,9 +87,15 @@ def stages_of(network: Network) -> tuple[Stage, ...] | str:
     for op in network.ops:
         if why := KERNELS[type(op)](stages, op, op is network.ops[0]):
             return why
-    if any(s.activation.name == "softmax" for s in stages[:-1]):
-        return "it has a softmax before its last layer"
+    if any(s.activation.formula.rowwise for s in stages[:-1]):
+        return "it has an activation over rows, such as softmax, before its last layer"
+    if stages and reads_columns(stages[-1].activation.formula.forward):
+        return "its last layer's activation reads columns"
     return tuple(stages) or "it has no Dense layer"
+
+
+def _is_linear(activation: Activation) -> bool:
+    return activation.formula.forward.is_identity
 
 
 def problem_of(
@@ -97,8 +106,11 @@ def problem_of(
     stages = stages_of(network)
     if isinstance(stages, str):
         return stages
-    if not isinstance(optimizer, Adam | SGD):
-        return f"its optimizer is {type(optimizer).__name__}"
+    if optimizer.apart:
+        return optimizer.apart
+    regularizers = [w.regularizer.formula for w in network.weights if w.regularizer]
+    if any(f.only("dw").rowwise or not is_sum(f, "value") for f in regularizers):
+        return "it has a penalty that is no sum over weights"
     return Problem(stages, arena, network, batch, loss, tuple(metrics), optimizer, targets, weighted)
 
 
@@ -141,17 +153,17 @@ def _threads(problem: Problem, group: int) -> list[tuple[int, int]]:
 def _plan(cut: Cut, tags: bool, shared: int, machine: cost.Machine, models: int = 1) -> Plan | None:
     """Return the plan of this cut, for so many models at once, or None where it does not fit."""
     registers = min(MOST_REGISTERS, REGISTERS // (-(-cut.threads // (4 * WARP)) * 4 * WARP))
-    if not cut.is_complete or cut.state_registers > registers - WORKING:
+    if not cut.is_complete or cut.state_registers > registers - WORKING - len(cut.problem.optimizer.scalar_names):
         return None
     layout = Layout(cut, shared // 4, ahead=True)
     if 4 * layout.size > shared:
         layout = Layout(cut, shared // 4, ahead=False)
     if 4 * layout.size > shared:
         return None
-    problem, penalties = cut.problem, _penalties(cut.problem)
+    problem, (header, numbers, _) = cut.problem, cut.problem.made
     half = cut.triples * sum(s.outputs * sum(e) for s, e in zip(problem.stages, cut.exchanged, strict=True))
-    columns = sum(s.outputs for s in problem.stages) if any(sum(v) for v in penalties.values()) else 0
-    lists = {**_properties(problem), **penalties, **_places(cut, layout)}
+    columns = sum(s.outputs for s in problem.stages) if problem.penalties else 0
+    lists = {**_properties(problem), **_places(cut, layout)}
     runs = _runs(lists, problem.last)
     lists["RUN_FIRST"], lists["RUN_COUNT"] = [run[0] for run in runs], [len(run) for run in runs]
     defines: dict[str, int | str] = {
@@ -160,63 +172,54 @@ def _plan(cut: Cut, tags: bool, shared: int, machine: cost.Machine, models: int 
         "PATIENCE": PATIENCE, "LAST_IS_WHOLE": int(problem.is_whole(cut.group)), "AHEAD": int(layout.ahead),
         "RUNS": len(runs), "PACKETS": half, "PENALTIES": columns, "PREDICTIONS_AT": layout.predictions,
         "TARGETS_AT": layout.targets, "WEIGHTS_AT": layout.weights, "LOGS_AT": layout.logs, **_constants(problem),
-        **{name: ", ".join(map(_literal, values)) for name, values in lists.items()},
+        **{name: ", ".join(map(_literal, values)) for name, values in lists.items()}, **header,
     }  # fmt: skip
     seconds = cost.step_seconds(cut, layout, tags, machine, models)
     exchanges = sum(map(sum, cut.exchanged))
     return Plan(
-        cut.group, cut.threads, 4 * layout.size, defines, half, exchanges, problem.series, columns, seconds
+        cut.group, cut.threads, 4 * layout.size, defines, half, exchanges, problem.series, columns, seconds, numbers,
+        len(problem.optimizer.scalar_names), len(problem.optimizer.slots),
     )  # fmt: skip
 
 
 def _constants(problem: Problem) -> dict[str, int | str]:
     """Return the kernel's single constants that do not depend on how the network is cut."""
-    optimizer, loss, weighted = problem.optimizer, problem.loss, int(problem.weighted)
-    momentum = isinstance(optimizer, SGD) and bool(optimizer.slots)
     first = problem.network.ops[0]
     scale, offset = (float(first.scale), float(first.offset)) if isinstance(first, AffineOp) else (1.0, 0.0)
     return {
         "RESCALES": int(isinstance(first, AffineOp)), "SCALE": _literal(scale), "OFFSET": _literal(offset),
-        "LAYERS": len(problem.stages), "BATCH": problem.batch, "TARGETS": problem.targets, "WEIGHTED": weighted,
-        "LOSS": loss_number(loss)[0], "SPARSE": int(loss.sparse), "SERIES": problem.series,
-        "SOFTMAX": int(problem.stages[-1].activation.name == "softmax"), "METRIC_COUNT": len(problem.metrics),
-        "OPTIMIZER": 2 if isinstance(optimizer, Adam) else int(momentum),
-        "NESTEROV": int(isinstance(optimizer, SGD) and optimizer.nesterov),
+        "LAYERS": len(problem.stages), "BATCH": problem.batch, "TARGETS": problem.targets,
+        "WEIGHTED": int(problem.weighted), "SERIES": problem.series,
+        "MEETS": int(problem.kinds[-1].formula.rowwise and reads_columns(problem.loss.formula)),
+        "DIVISOR_AT": problem.series - 1 if problem.counts_weights else 0,
     }  # fmt: skip
 
 
 def _properties(problem: Problem) -> dict[str, list[Any]]:
-    """Return the layers' properties, by the kernel's names for them; softmax is no function of single elements."""
+    """Return the layers' properties, and the metrics', by the kernel's names for them."""
     stages, offsets, trainable = problem.stages, problem.arena.offsets, problem.network.trainable
-    functions = [
-        (0, 0.0) if s.activation.name == "softmax" else activation_number(s.activation) for s in stages
-    ]  # fmt: skip
+    penalties = [w.regularizer for w in problem.network.weights]
+    sums = [problem.weighted and m.weighted for m in problem.metrics for _ in m.formula.roots]
+
+    def penalty(place: int | None) -> int:
+        found = None if place is None else penalties[place]
+        return problem.penalties.index(found) if found else -1
+
     ends = [sum(s.outputs for s in stages[:i]) for i in range(len(stages))]
     return {
         "WIDTHS": [stages[0].inputs, *(s.outputs for s in stages)],
-        "KINDS": [kind for kind, _ in functions],
-        "SLOPES": [slope for _, slope in functions],
+        "KINDS": [problem.kinds.index(s.activation) for s in stages],
+        "NEEDS_Z": [int(s.needs_input) for s in stages],
         "TRAINS": [int(trainable[s.kernel]) + 2 * int(s.bias is not None and trainable[s.bias]) for s in stages],
         "BIASES": [int(s.bias is not None) for s in stages],
         "KERNEL_AT": [offsets[s.kernel] for s in stages],
         "BIAS_AT": [0 if s.bias is None else offsets[s.bias] for s in stages],
         "PENALTY_AT": ends,
-        "METRICS": [metric_number(m) for m in problem.metrics] or [0],
-        "METRIC_WEIGHTED": [int(problem.weighted and m.weighted) for m in problem.metrics] or [0],
+        "KERNEL_PENALTIES": [penalty(s.kernel) for s in stages],
+        "BIAS_PENALTIES": [penalty(s.bias) for s in stages],
+        "SUMS_AT": [1 + i for i in range(len(sums))] or [0],
+        "SUMS_WEIGHTED": [int(weighted) for weighted in sums] or [0],
     }
-
-
-def _penalties(problem: Problem) -> dict[str, list[float]]:
-    """Return the coefficients of the penalties, by the kernel's names for them."""
-
-    def of(place: int | None) -> L1L2:
-        return (None if place is None else problem.network.weights[place].regularizer) or L1L2()
-
-    kernels, biases = [of(s.kernel) for s in problem.stages], [of(s.bias) for s in problem.stages]
-    return {
-        "KERNEL_L1": [float(p.l1) for p in kernels], "KERNEL_L2": [float(p.l2) for p in kernels],
-        "BIAS_L1": [float(p.l1) for p in biases], "BIAS_L2": [float(p.l2) for p in biases],
-    }  # fmt: skip
 
 
 def _places(cut: Cut, layout: Layout) -> dict[str, list[Any]]:
@@ -238,7 +241,7 @@ def _runs(lists: dict[str, list[Any]], last: int) -> list[list[int]]:
 
     The lowest two and the last are runs of their own: what they hand on differs.
     """
-    names = ["KINDS", "SLOPES", "BIASES", "KERNEL_L1", "KERNEL_L2", "BIAS_L1", "BIAS_L2"]
+    names = ["KINDS", "BIASES", "KERNEL_PENALTIES", "BIAS_PENALTIES"]
     widths = lists["WIDTHS"]
     shapes = [(widths[i], widths[i + 1], *(lists[name][i] for name in names)) for i in range(last + 1)]
     runs: list[list[int]] = []

@@ -16,21 +16,19 @@ from typing import Any, Self
 import numpy as np
 
 from gpumlp.backends.contract import Recorder
-from gpumlp.backends.device_backend import loss_number
-from gpumlp.backends.runtime import words
+from gpumlp.backends.runtime import float_words, words
 from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.feed import Part
 from gpumlp.engine.fit_plan import Plan
 from gpumlp.engine.graph_program import CAPACITY, PLANS, GraphProgram
 from gpumlp.engine.program import StepLogs, Task, one_after_the_other, rates_of
 from gpumlp.errors import KernelError, warn_once
-from gpumlp.optimizers import SGD, Adam
 
 Array = Any
 CHOICES = ("auto", "graph", "tags", "barrier")  # GPUMLP_FIT: who decides, or which way of training and of exchanging
 GIVEN_UP = "given up: "  # begins the reason where the kernel could have been used, and failed
 LOG_BYTES = 64 << 20  # for rates and logs of a launch: with penalties, each column of each model has one at every step
-MEMBER_POINTERS, MEMBER_NUMBERS = 12, 4  # of the struct Member in fit.cu
+MEMBER_POINTERS, MEMBER_NUMBERS = 10, 4  # of the struct Member in fit.cu, beside the optimizer's state
 
 
 class _Launcher:
@@ -39,45 +37,51 @@ class _Launcher:
     def __init__(self, backend: Recorder, plan: Plan, models: int) -> None:
         self.plan, self.models, self._backend = plan, models, backend
         zeros = backend.zeros
-        self.capacity = min(CAPACITY, max(1, LOG_BYTES // (models * (8 + 8 * plan.series + 4 * plan.columns))))
+        each = 4 * plan.scalars + 8 * plan.series + 4 * plan.columns  # bytes of a step
+        self.capacity = min(CAPACITY, max(1, LOG_BYTES // (models * each)))
         self.packets, self.arrivals = zeros((models, 2 * plan.half, 4), np.uint32), zeros((models, 1), np.uint32)
-        self.control = zeros(models * (self._words + self.capacity), np.int64)
+        self.control = zeros(models * (self._words + self._rates(self.capacity)), np.int64)
         self.results = zeros(models * (self.capacity * plan.series + 1), np.float64)
         self.penalties = zeros(models * self.capacity * plan.columns, np.float32) if plan.columns else None
         self.number, self.awaited = 1, 0
 
     @property
     def _words(self) -> int:
-        return MEMBER_POINTERS * self._backend.runtime.pointer_words + MEMBER_NUMBERS
+        pointers = MEMBER_POINTERS + max(self.plan.slots, 1)
+        return pointers * self._backend.runtime.pointer_words + MEMBER_NUMBERS
+
+    def _rates(self, steps: int) -> int:
+        """Return in how many words the optimizer's numbers of so many steps have room."""
+        return -(-steps * self.plan.scalars // 2)
 
     def run(
         self, programs: Sequence[FitProgram], tasks: Sequence[Task], parts: Sequence[Part], rates: np.ndarray,
         first: int,
     ) -> tuple[Array, Array]:  # fmt: skip
-        """Run the steps of ``rates[models, steps, 2]``.
+        """Run the steps of ``rates[models, steps, scalars]``.
 
         Return what was logged, [models, steps, series and columns], and whether each model is well: one whose blocks
         waited for each other in vain is as it was before.
         """
         plan, runtime, models = self.plan, self._backend.runtime, self.models
         steps, length = rates.shape[1], rates.shape[1] * plan.series + 1
-        scalars = self.control[models * self._words :][: models * steps]
+        scalars = self.control[models * self._words :][: models * self._rates(steps)].reshape(models, -1)
         results = self.results[: models * length].reshape(models, length)
         penalties = None if self.penalties is None else self.penalties[: models * steps * plan.columns]
         members: list[int] = []
         for k, (program, task, part) in enumerate(zip(programs, tasks, parts, strict=True)):
-            slots = [task.slots[name] for name in task.optimizer.slots] + [None, None]  # type: ignore[index, union-attr]
+            slots = [task.slots[name] for name in task.optimizer.slots]  # type: ignore[index, union-attr]
             arrays = [
-                part.data.x, part.data.y, part.data.weights, part.order, scalars[k * steps :][:steps], results[k],
+                part.data.x, part.data.y, part.data.weights, part.order, scalars[k], results[k],
                 None if penalties is None else penalties[k * steps * plan.columns :][: steps * plan.columns],
-                program.arena.params, *slots[:2], self.packets[k], self.arrivals[k],
+                program.arena.params, *(slots or [None]), self.packets[k], self.arrivals[k],
             ]  # fmt: skip
             members += words(runtime, (*arrays, first, len(part.data), self.number, self.awaited))
-        control = np.concatenate([np.array(members, np.int64), rates.view(np.int64).reshape(-1)])
+        control = np.concatenate([np.array(members, np.int64), *map(float_words, rates)])
         self._backend.assign(self.control[: len(control)], control)
         runtime.launch(
             "fit.cu", "fit", plan.defines, (models * plan.group, 1),
-            (self.control, steps, *_constants(tasks[0])), shared=plan.shared, cooperative=plan.group > 1,
+            (self.control, steps, plan.numbers), shared=plan.shared, cooperative=plan.group > 1,
         )  # fmt: skip
         self._count(steps)
         logged = self._backend.to_host(results)
@@ -92,17 +96,6 @@ class _Launcher:
         meetings = 0 if plan.group == 1 else 1 + (0 if plan.defines["TAGS"] else steps * plan.exchanges)
         self.awaited = (self.awaited + meetings * plan.group) % (1 << 32)
         self.number += steps
-
-
-def _constants(task: Task) -> tuple[float, float, float, float]:
-    """Return the optimizer's constants as the kernel takes them, and the loss's."""
-    constant = loss_number(task.loss)[1]
-    match task.optimizer:
-        case Adam() as adam:
-            return 1.0 - adam.beta_1, 1.0 - adam.beta_2, adam.epsilon, constant
-        case SGD() as sgd:
-            return float(sgd.momentum), 0.0, 0.0, constant
-    raise AssertionError(task.optimizer)
 
 
 @dataclass(frozen=True)
@@ -190,9 +183,9 @@ class FitProgram:
     def _key(self, task: Task) -> Any:
         """Return all that a launch is compiled for."""
         assert task.data.y is not None and task.optimizer is not None
-        config = task.optimizer.constants()
+        config = task.optimizer.formula.text, *task.optimizer.numbers.items()
         data = task.data.weights is not None, task.data.y.shape[1]
-        return task.batch, task.loss, *task.metrics, *config.items(), *data, *self._built_in
+        return task.batch, task.loss, *task.metrics, *config, *data, *self._built_in
 
     def _choose(self, task: Task, models: int) -> _Choice:
         if task.optimizer is None or task.slots is None:
@@ -275,7 +268,7 @@ def _launch_all(
             for start in range(0, parts[0].steps, launcher.capacity):
                 count = min(launcher.capacity, parts[0].steps - start)
                 now = slice(done[0], done[0] + count)  # they are as far as each other: a failure ends this
-                rates = np.stack([rates_of(task)[now] for task in tasks]).astype(np.float32)  # type: ignore[index]
+                rates = np.stack([rates_of(task)[now] for task in tasks])  # type: ignore[index]
                 logged, well = launcher.run(programs, tasks, parts, rates, parts[0].first + start)
                 for k in np.flatnonzero(well).tolist():
                     _read(launcher.plan, tasks[k], parts[k], parts[k].first + start, logged[k], logs[k], done[k])
@@ -295,7 +288,8 @@ def _read(plan: Plan, task: Task, part: Part, first: int, logged: np.ndarray, lo
     logs.samples[where] = rows
     logs.losses[where] = next(series) / rows
     for i, metric in enumerate(task.metrics):
-        logs.totals[where, i] = next(series)
-        logs.counts[where, i] = next(series) if metric.weighted and task.data.weights is not None else rows
+        sums = [next(series) for _ in metric.formula.roots]
+        weighted = metric.weighted and task.data.weights is not None
+        logs.totals[where, i], logs.counts[where, i] = sums[0], logged[:, plan.series - 1] if weighted else rows
     if plan.columns:
         logs.losses[where] += logged[:, plan.series :].sum(axis=1, dtype=np.float64)

@@ -16,7 +16,7 @@ import numpy as np
 
 from gpumlp.backends.contract import Recorder
 from gpumlp.backends.device_backend import PENALTY_PARTS
-from gpumlp.backends.runtime import Recording
+from gpumlp.backends.runtime import Recording, float_words
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import Network
@@ -34,6 +34,17 @@ CAPACITY = 4096  # steps in a run of the device without the host
 PLANS = 8  # kept: training, evaluation, and some other batch sizes; the one longest unused goes first
 
 
+class _Control:
+    """What the host writes for a run: the struct Run of step.cu, the counters, and ``rates`` numbers for each step."""
+
+    def __init__(self, backend: Recorder, rates: int) -> None:
+        self.rates = max(rates, 1)
+        self.words = backend.zeros(backend.run_words + 2 + -(-CAPACITY * self.rates // 2), np.int64)
+        self.run, rest = self.words[: backend.run_words], self.words[backend.run_words :]
+        self.counters, self.scalars = rest[:2], rest[2:]
+        self.now = backend.zeros(self.rates, np.float32)  # the numbers of the step under way
+
+
 @dataclass
 class _Plan:
     """What recordings are made for, and the device memory that they share."""
@@ -45,9 +56,10 @@ class _Plan:
     slots: dict[str, Array] | None
     weighted: bool
     targets: int
-    values: Array  # [series, LONGEST, length]: a step's loss, metrics (and counts), penalties, not yet summed
+    control: _Control
+    values: Array  # [LONGEST, series, length]: a step's loss, metrics (and counts), penalties, not yet summed
     results: Array  # [CAPACITY, series] float64: their sums
-    counts: list[int | None]  # for each metric, the series with its divisors; None: the samples
+    counted: list[bool]  # for each metric, whether a series behind its sums has its divisors; else they are the samples
     recordings: dict[int, Recording] = field(default_factory=dict)
 
 
@@ -63,10 +75,6 @@ class GraphProgram(LoopProgram):
         self._failure: str | None = None
         self._said: dict[str, float] = {}  # launches a step, by what is run
         self._live = backend.zeros(1, np.int32)
-        self._step_scalars = backend.zeros(2, np.float32)
-        self._control = backend.zeros(backend.run_words + 2 + CAPACITY, np.int64)  # Run, counters, scalars
-        self._run, rest = self._control[: backend.run_words], self._control[backend.run_words :]
-        self._counters, self._scalars = rest[:2], rest[2:]
 
     @property
     def feed(self) -> Feed:
@@ -100,8 +108,8 @@ class GraphProgram(LoopProgram):
             k = np.arange(start, stop)
             rows = np.minimum((k + 1) * batch, len(data)) - k * batch
             parts = self._feed.parts(data, order, batch, start, stop)
-            rates = np.zeros((stop - start, 2)) if scalars is None else scalars[start - first : stop - first]
-            self._replay(plan, optimizer, parts, rates.astype(np.float32))
+            rates = None if scalars is None else scalars[start - first : stop - first]
+            self._replay(plan, optimizer, parts, rates)
             self._read(plan, logs, slice(start - first, stop - first), rows)
         return logs
 
@@ -112,20 +120,17 @@ class GraphProgram(LoopProgram):
         slots: dict[str, Array] | None, weighted: bool, targets: int,
     ) -> _Plan:  # fmt: skip
         # all that a launch holds as a constant; the rates are read on the device at every step
-        config = {} if optimizer is None else optimizer.constants()
-        key = (batch, loss, *metrics, *config.items(), id(slots), weighted, targets)
+        config = () if optimizer is None else (optimizer.formula.text, *optimizer.numbers.items())
+        key = (batch, loss, *metrics, *config, id(slots), weighted, targets)
         plan = self._plans.pop(key, None)
         if plan is None:
-            counts: list[int | None] = []
-            series = 1
-            for metric in metrics:
-                counts.append(series + 1 if metric.weighted and weighted else None)
-                series += 1 if counts[-1] is None else 2
-            series += len(self._penalised)
+            counted = [metric.weighted and weighted for metric in metrics]
+            series = 1 + sum(len(m.formula.roots) for m in metrics) + sum(counted) + len(self._penalised)
             length = max(batch, PENALTY_PARTS if self._penalised else 0)
-            values = self.backend.zeros((series, LONGEST, length), np.float32)
+            values = self.backend.zeros((LONGEST, series, length), np.float32)
             results = self.backend.zeros((CAPACITY, series), np.float64)
-            plan = _Plan(batch, loss, metrics, optimizer, slots, weighted, targets, values, results, counts)
+            control = _Control(self.backend, 0 if optimizer is None else len(optimizer.scalar_names))
+            plan = _Plan(batch, loss, metrics, optimizer, slots, weighted, targets, control, values, results, counted)
         plan.optimizer = optimizer  # another one perhaps, of the same constants
         self._plans[key] = plan
         if len(self._plans) > PLANS:
@@ -148,48 +153,53 @@ class GraphProgram(LoopProgram):
 
     def _launch(self, plan: _Plan, length: int) -> None:
         """Launch everything that ``length`` steps need."""
-        backend = self.backend
-        with backend.live(self._live, plan.batch, self._counters[1:]):
+        backend, control = self.backend, plan.control
+        with backend.live(self._live, plan.batch, control.counters[1:]):
             for slot in range(length):
                 self._launch_step(plan, slot)
-        backend.reduce(self._run, self._counters, plan.values, length)
-        backend.advance(self._counters, length)
+        backend.reduce(control.run, control.counters, plan.values, length)
+        backend.advance(control.counters, length)
 
     def _launch_step(self, plan: _Plan, slot: int) -> None:
-        backend, n, training = self.backend, plan.batch, plan.optimizer is not None
+        backend, n, training, control = self.backend, plan.batch, plan.optimizer is not None, plan.control
         x, y, w = self._x[:n], self._targets(plan.targets)[:n], self._w[:n] if plan.weighted else None
-        backend.gather(x, y, w, self._live, self._step_scalars, self._counters, self._run, slot, training)
+        backend.gather(x, y, w, self._live, control.now, control.counters, control.run, slot, training)
         pred = self._forward(x, 1 if training else None)  # the step's number is read from the device
         delta = self._delta(pred)
-        rows = iter(plan.values[:, slot])
-        backend.loss_into(next(rows), plan.loss, y, pred, w, delta)
-        for metric, count in zip(plan.metrics, plan.counts, strict=True):
-            backend.metric_into(next(rows), None if count is None else next(rows), metric, y, pred, w)
+        values, at = plan.values[slot], 1
+        backend.loss_into(values[0], plan.loss, y, pred, w, delta)
+        for metric, counted in zip(plan.metrics, plan.counted, strict=True):
+            end = at + len(metric.formula.roots)
+            backend.metric_into(values[at:end], values[end] if counted else None, metric, y, pred, w)
+            at = end + counted
         if training:
             self._backward(x, delta)
-        for i, regularizer in self._penalised:
+        for k, (i, regularizer) in enumerate(self._penalised):
             gradient = self._grad_views[i] if training else None
-            backend.penalty_into(next(rows), regularizer, self.arena.weights[i], gradient)
+            backend.penalty_into(values[at + k], regularizer, self.arena.weights[i], gradient)
         if plan.optimizer is not None and plan.slots is not None:
-            self._update(plan.optimizer, plan.slots, 0, self._step_scalars)
+            self._update(plan.optimizer, plan.slots, 0, control.now)
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
-    def _replay(self, plan: _Plan, optimizer: Optimizer | None, parts: Iterator[Part], scalars: np.ndarray) -> None:
-        """Run a step for each of ``scalars[steps, 2]``, at most CAPACITY, on the samples of ``parts``."""
-        done = 0
-        iteration = 0 if optimizer is None else optimizer.iterations
+    def _replay(
+        self, plan: _Plan, optimizer: Optimizer | None, parts: Iterator[Part], scalars: np.ndarray | None
+    ) -> None:
+        """Run at most CAPACITY steps on the samples of ``parts``, of which ``scalars`` has the optimizer's numbers."""
+        done, control = 0, plan.control
+        rates = float_words([] if scalars is None else scalars)
+        iteration = 0 if optimizer is None else optimizer.steps
         for part in parts:
             # the device counts on through a run's parts: batch part.first must be the one of step ``done``
             numbers = (part.first - done, plan.batch, len(part.data), iteration, plan.results.shape[1])
-            run = self.backend.run_struct(part.data, part.order, self._scalars, plan.results, numbers)
-            words = np.concatenate([run, [done, 0], scalars.view(np.int64)[:, 0]])
-            self.backend.assign(self._control[: len(words)], words)
+            run = self.backend.run_struct(part.data, part.order, control.scalars, plan.results, numbers)
+            words = np.concatenate([run, np.array([done, 0]), rates])
+            self.backend.assign(control.words[: len(words)], words)
             for length in _lengths(part.steps):
                 self._recording(plan, length).replay()
             done += part.steps
         if optimizer is not None:
-            optimizer.count(len(scalars))
+            optimizer.count(done)
             self.arena.version += 1
 
     def _read(self, plan: _Plan, logs: StepLogs, where: slice, rows: np.ndarray) -> None:
@@ -197,9 +207,10 @@ class GraphProgram(LoopProgram):
         series = iter(self.backend.to_host(plan.results[: len(rows)]).T)
         logs.samples[where] = rows
         logs.losses[where] = next(series) / rows
-        for i, count in enumerate(plan.counts):
-            logs.totals[where, i] = next(series)
-            logs.counts[where, i] = rows if count is None else next(series)
+        for i, (metric, counted) in enumerate(zip(plan.metrics, plan.counted, strict=True)):
+            sums = [next(series) for _ in metric.formula.roots]
+            logs.totals[where, i] = sums[0]
+            logs.counts[where, i] = next(series) if counted else rows
         for _ in self._penalised:
             logs.losses[where] += next(series)
 

@@ -35,7 +35,7 @@ class Runner:
         self.device: Device | None = None  # None: where the weights are, or as the environment says
         self.weights: Stretches | None = None
         self.last: Program | None = None  # the Program that ran last
-        self._programs: dict[bool, Program | None] = {}  # for short work and for long, where that makes a difference
+        self._programs: dict[tuple[bool, bool], Program | None] = {}  # by whether compiled, and whether plain
         self._choices: dict[tuple[str, bool], Choice] = {}
         self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile
         self._ready: tuple[Network | None, Any] = None, None  # for which work all formulas are known to be compiled
@@ -225,15 +225,15 @@ class Runner:
         """Return a Program for ``batch`` samples; the caller holds the gate."""
         network = self.current()
         assert self.weights is not None
-        compiled = choice.functions is not None
-        program = self._programs.get(compiled)
+        kind = compiled, _ = choice.functions is not None, choice.plain
+        program = self._programs.get(kind)
         if program is None or program.batch < batch:
             most = max(batch, 0 if program is None else program.batch)
-            program = self._programs[compiled] = None  # its memory is free before the new one asks for more
+            program = self._programs[kind] = None  # its memory is free before the new one asks for more
             if compiled and self._asked[True] >= dispatch.LONG:
-                self._programs.pop(False, None)  # nobody will train by NumPy again
+                self._programs.pop((False, False), None)  # nobody will train by NumPy again
             program = dispatch.make_program(network, self.weights, most, choice)
-            self._programs[compiled] = program
+            self._programs[kind] = program
         self.last = program
         return program
 

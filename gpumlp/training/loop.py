@@ -124,7 +124,8 @@ class Trainee:
                 "Another model was compiled with this model's optimizer while it was training, and its state is now "
                 "that model's. Compile this one again, with an optimizer of its own."
             )
-        choice = dispatch.fitting(self.choice, self.optimizer)
+        assert self.runner.weights is not None
+        choice = dispatch.fitting(self.choice, self.optimizer, self.runner.weights.backend)
         return self.runner.program_for(max(self.batches.batch_size, self.most), choice)
 
     def begin_epoch(self) -> tuple[int, int]:

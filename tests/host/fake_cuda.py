@@ -20,6 +20,7 @@ from cuda.bindings import driver
 
 from gpumlp import kernel_sources
 from gpumlp.backends.numpy_backend import aligned_zeros
+from gpumlp.backends.runtime import parted
 from host.runtime import HostRuntime, poison
 
 ATTRIBUTES = {"MultiProcessorCount": 8, "MaxSharedMemoryPerBlockOptin": 232448}
@@ -240,7 +241,7 @@ class FakeCuda:
 
     def execute(self, kernel: Any, shape: tuple[int, ...], values: tuple[Any, ...], kinds: tuple[Any, ...]) -> None:
         """Run a launch, as the driver would: by the kernel's own parameters, each as large as it is declared."""
-        function, text = kernel.function, kernel_sources.expanded(kernel.file)
+        function, text = kernel.function, kernel_sources.expanded(kernel.file, parted(kernel.defines)[1])
         found = re.search(rf"KERNEL\({function}\)\((.*?)\)", text, re.DOTALL)
         assert found is not None
         parameters, packed = found[1].split(","), []
@@ -269,8 +270,11 @@ class FakeCuda:
         found = re.search(rf"^struct {struct} {{\n(.*?)^}};", text, re.DOTALL | re.MULTILINE)
         assert found is not None
         lines = re.sub(r"//.*", "", found[1]).split(";")[:-1]
-        each = [8 * self.pointer_words if "Global" in line else 8 for line in lines]
-        return sum(size * (1 + line.count(",")) for size, line in zip(each, lines, strict=True))
+        each = [
+            8 * self.pointer_words if "Global" in line else 4 if line.split()[0] == "float" else 8 for line in lines
+        ]
+        counts = [int(n[1]) if (n := re.search(r"\[(\d+)\]", line)) else 1 + line.count(",") for line in lines]
+        return sum(size * count for size, count in zip(each, counts, strict=True))
 
     def bounds(self, pointer: int) -> tuple[int, int, int]:
         if pointer == 0:

@@ -21,7 +21,7 @@ import numpy as np
 
 from gpumlp import kernel_sources
 from gpumlp.backends.numpy_backend import aligned_zeros
-from gpumlp.backends.runtime import Defines, Recording, words
+from gpumlp.backends.runtime import Defines, Recording, parted, words
 from gpumlp.errors import DeviceMemoryError, KernelError
 
 HERE = Path(__file__).parent
@@ -113,7 +113,7 @@ def compile_kernels(text: str, defines: Defines, how: tuple[str, str, str, str] 
         f"{{ return host::{function}({n}, values, shape, {passed}); }}\n"
         for n in names
     )
-    settings = "".join(f"#define {k} {v}\n" for k, v in defines.items())
+    settings = "".join(f"#define {k} {v}\n" for k, v in parted(defines)[0].items())
     return library(f"#define GPUMLP_HOST\n{settings}{text}\n{calls}", [HERE], FLAGS)
 
 
@@ -286,7 +286,7 @@ class HostRuntime:
 
     def _text(self, file: str, defines: Defines) -> str:
         """Return what is compiled, and what ``mutate`` gets."""
-        return kernel_sources.expanded(file)
+        return kernel_sources.expanded(file, parted(defines)[1])
 
     def _compile(self, text: str, defines: Defines) -> ctypes.CDLL:
         return compile_kernels(text, defines)
