@@ -128,6 +128,11 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 # ---- dense layers ----------------------------------------------------------------------------------------------------
 
 
+def steepness(activation: activations.Activation, y: np.ndarray) -> Any:
+    """Return what no slope near the values y is above: selu's 1.76 is the largest of those that have one."""
+    return np.maximum(1.8, np.abs(y)) if activation.name == "exponential" else 1.8
+
+
 def dense_cases(shape: tuple[int, int, int], activation: activations.Activation, bias: bool = True) -> Iterator[Case]:
     """Yield the way forward and the way back of a dense layer, batch x inputs x outputs."""
     b, i, o = shape
@@ -146,7 +151,9 @@ def dense_cases(shape: tuple[int, int, int], activation: activations.Activation,
         z = 2 * (i + 2) * U * products
         if activation.name == "softmax":
             return {"y": truth["y"] * (2 * z.max(axis=1, keepdims=True, initial=0) + 2 * (o + 16) * U)}
-        return {"z": z, "y": 1.2 * z + 8 * U * (np.abs(truth["y"]) + products)}  # no slope here is above 1.2
+        if activation.rowwise:
+            return {"z": z, "y": 2 * z.max(axis=1, keepdims=True, initial=0) + 2 * (o + 16) * U * (1 + products)}
+        return {"z": z, "y": steepness(activation, truth["y"]) * z + 8 * U * (np.abs(truth["y"]) + products)}
 
     def backward_inputs(rng: np.random.Generator) -> Arrays:
         z = normal(rng, b, o)
@@ -162,9 +169,11 @@ def dense_cases(shape: tuple[int, int, int], activation: activations.Activation,
         return {k: v for k, v in found.items() if v is not None}
 
     def backward_bound(a: Arrays, truth: Arrays) -> Arrays:
-        dz = 2.2 * np.abs(a["dy"])
+        dz = 1.2 * steepness(activation, a["y"]) * np.abs(a["dy"])
         if activation.name == "softmax":
             dz = (np.abs(a["dy"]) + np.abs(a["dy"] * a["y"]).sum(axis=1, keepdims=True)) * a["y"] * (o + 1)
+        elif activation.rowwise:
+            dz = (np.abs(a["dy"]) + np.abs(a["dy"]).sum(axis=1, keepdims=True)) * (o + 1)
         down, right = 2 * (b + 8) * U, 2 * (o + 8) * U
         return {"dx": right * dz @ np.abs(a["w"].T), "dw": down * np.abs(a["x"].T) @ dz, "db": down * dz.sum(axis=0)}
 
@@ -203,7 +212,11 @@ def activation_cases(shape: tuple[int, int], activation: activations.Activation)
         if activation.name == "softmax":
             sums = np.abs(a["dy"] * a["y"]).sum(axis=1, keepdims=True)
             return {"dy": 2 * (f + 8) * U * (np.abs(a["dy"]) + sums) * a["y"]}
-        return {"dy": 16 * U * np.abs(a["dy"]) * (1 + np.nan_to_num(np.abs(a["z"])))}
+        if activation.rowwise:
+            sums = np.abs(a["dy"]).sum(axis=1, keepdims=True)
+            return {"dy": 2 * (f + 8) * U * (np.abs(a["dy"]) + sums)}
+        steep = steepness(activation, a["y"])
+        return {"dy": 9 * U * steep * np.abs(a["dy"]) * (1 + np.nan_to_num(np.abs(a["z"])))}
 
     name = f"{b}x{f} {activation.name}"
     yield Case("activation", name, inputs, forward, forward_bound)
@@ -258,8 +271,18 @@ LOSSES: tuple[tuple[losses.Loss, str], ...] = (
     (losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2), "logits"),
     (losses.SparseCategoricalCrossentropy(), "probabilities"),
     (losses.SparseCategoricalCrossentropy(from_logits=True), "logits"),
+    (losses.CosineSimilarity(), "real"),
+    (losses.KLDivergence(), "probabilities"),
+    (losses.CategoricalHinge(), "logits"),
+    (losses.BinaryFocalCrossentropy(from_logits=True, gamma=1.5), "logits"),
+    (losses.CategoricalFocalCrossentropy(), "probabilities"),
 )
-METRICS = tuple(k for k in dict.fromkeys(metrics.KNOWN.values()) if k is not None and k.default_name)
+METRICS = tuple(
+    metrics.KNOWN[name] for name in (
+        "mean_squared_error", "mean_absolute_error", "binary_accuracy", "categorical_accuracy",
+        "sparse_categorical_accuracy",
+    )
+)  # fmt: skip
 
 
 def _targets(rng: np.random.Generator, b: int, o: int, sparse: bool, kind: str) -> np.ndarray:
@@ -304,7 +327,7 @@ def loss_case(shape: tuple[int, int], loss: losses.Loss, kind: str, weighted: bo
 def metric_case(shape: tuple[int, int], kind: type[metrics.Metric], weighted: bool) -> Case:
     """Return a metric's total and divisor."""
     b, o = shape
-    metric = kind(weighted=weighted)
+    metric = kind().changed(weighted=weighted)
     sparse = kind is metrics.SparseCategoricalAccuracy
     real = "squared" in kind.default_name or "absolute" in kind.default_name
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from gpumlp import activations, config, constraints, initializers, random, regularizers
+from gpumlp import activations, config, constraints, initializers, objectives, random, regularizers
 from gpumlp.attributes import Attributes
 from gpumlp.gate import apart, hold, layout
 from gpumlp.naming import automatic, flag, neutral, number, unmasked
@@ -86,6 +86,13 @@ def _units(value: object) -> int:
 
 def _initializer(value: object) -> Any:
     return initializers.get("glorot_uniform" if value is None else value)  # as Keras has it, of a bias too
+
+
+def _bias_regularizer(value: object) -> Any:
+    found = regularizers.get(value)
+    if found is not None and not found.by_formula:
+        raise ValueError(f"{type(found).__name__} is of a kernel's rows or columns; a bias has neither.")
+    return found
 
 
 def _rate(value: object) -> float:
@@ -320,7 +327,7 @@ class Dense(Layer):
     checks: ClassVar = {
         **Layer.checks, "units": _units, "activation": activations.get, "use_bias": functools.partial(flag, "use_bias"),
         "kernel_initializer": _initializer, "bias_initializer": _initializer,
-        "kernel_regularizer": regularizers.get, "bias_regularizer": regularizers.get,
+        "kernel_regularizer": regularizers.get, "bias_regularizer": _bias_regularizer,
         "kernel_constraint": constraints.get, "bias_constraint": constraints.get,
     }  # fmt: skip
 
@@ -378,6 +385,79 @@ class Activation(Layer):
     def __init__(self, activation: object, **kwargs: Any) -> None:
         self.activation: Any = activation
         super().__init__(**kwargs)
+
+
+class _OfConstants(Activation):
+    """Base of layers that are one activation, whose constants are attributes of theirs."""
+
+    function: ClassVar[activations.Activation]
+
+    @property
+    def activation(self) -> activations.Activation:
+        """The activation, with the constants as they are now."""
+        return self.function.given(**{name: getattr(self, name) for name in self.function.get_config()})
+
+
+class ReLU(_OfConstants):
+    """`activations.relu` as a layer."""
+
+    function = activations.relu
+    checks: ClassVar = {
+        **Layer.checks, "max_value": lambda v: None if v is None else number("max_value", v, 0.0),
+        **{name: functools.partial(number, name, low=0.0) for name in ("negative_slope", "threshold")},
+    }  # fmt: skip
+
+    def __init__(
+        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
+    ) -> None:
+        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
+        Layer.__init__(self, **kwargs)
+
+
+class LeakyReLU(_OfConstants):
+    """`activations.leaky_relu` as a layer; ``alpha`` is what older scripts call the slope."""
+
+    function = activations.leaky_relu
+    checks: ClassVar = {**Layer.checks, "negative_slope": functools.partial(number, "negative_slope", low=0.0)}
+
+    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
+        self.negative_slope = kwargs.pop("alpha", negative_slope)
+        Layer.__init__(self, **kwargs)
+
+
+class ELU(_OfConstants):
+    """`activations.elu` as a layer."""
+
+    function = activations.elu
+    checks: ClassVar = {**Layer.checks, "alpha": functools.partial(number, "alpha", low=0.0)}
+
+    def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
+        self.alpha = alpha
+        Layer.__init__(self, **kwargs)
+
+
+class Softmax(_OfConstants):
+    """`activations.softmax` as a layer: over the last axis of its samples."""
+
+    function = activations.softmax
+    checks: ClassVar = {**Layer.checks, "axis": functools.partial(objectives.some_axes, "axis")}
+
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        self.axis = axis
+        Layer.__init__(self, **kwargs)
+
+    @property
+    def activation(self) -> activations.Activation:
+        """The activation, over the last axis."""
+        return activations.softmax
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if self.axis not in (-1, len(shape), (-1,), (len(shape),)):
+            raise ValueError(
+                f"Softmax layer {self.name!r} goes over the last axis of samples, axis=-1; got axis={self.axis!r} for "
+                f"samples of shape {shape}."
+            )
+        return shape
 
 
 class Dropout(Layer):

@@ -269,7 +269,7 @@ class Sequential(Attributes):
                 f"loss_weights are for models of several outputs; this one has one. Got {loss_weights!r}; metrics come "
                 "after it: compile(optimizer, loss, metrics=...)."
             )
-        new_loss = losses.get(loss)
+        new_loss = losses.for_models(loss)
         names = [(m, False) for m in _listed(metrics)] + [(m, True) for m in _listed(weighted_metrics)]
         for name, weighted in names:
             _check_metric(name, new_loss, weighted)
@@ -527,7 +527,8 @@ class Sequential(Attributes):
 
 
 def _result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) -> Any:
-    values = [logs[name] for name in objective.names]
+    names = [name for name in objective.names if name in logs]
+    values = [logs[name] for name in (*names, *(name for name in logs if name not in names))]
     return logs if as_dict else values[0] if len(values) == 1 else values
 
 

@@ -20,12 +20,17 @@ registered: dict[str, Any] = {}
 scope: ContextVar[Mapping[str, Any]] = ContextVar("names that hold for a while", default={})  # noqa: B039
 
 
+def snake(kind: type) -> str:
+    """Return a class's name in snake case, as Keras has it."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower()
+
+
 def automatic(kind: type) -> str:
     """Return a name for a new object: its class's in snake case, with a number from the second one on, as Keras does.
 
     "LayerNormalization" is "layer_normalization", "AdamW" is "adam_w", "SGD" is "sgd".
     """
-    base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower()
+    base = snake(kind)
     _taken[base] += 1
     return base if _taken[base] == 1 else f"{base}_{_taken[base] - 1}"
 
@@ -33,9 +38,6 @@ def automatic(kind: type) -> str:
 def reset_names() -> None:
     """Start the numbering of automatic names again."""
     _taken.clear()
-
-
-OWN = " A function of your own has no gradient here."  # for `resolve`, of what is differentiated
 
 
 def unknown_name(kind: str, name: object, known: Mapping[str, Any]) -> ValueError:
@@ -93,9 +95,7 @@ def _described(kind: str, description: Mapping[str, Any], known: Mapping[str, An
     return (look_up(kind, name, known) if found is None else found), config
 
 
-def resolve(
-    kind: str, identifier: object, known: Mapping[str, Any], base: type, note: str = "", callables: bool = False
-) -> Any:
+def resolve(kind: str, identifier: object, known: Mapping[str, Any], base: type, callables: bool = False) -> Any:
     """Return the instance of ``base`` meant by an instance, a class, a name, or a dict of class_name and config.
 
     With ``callables`` also a user's function, or the instance of another class, that can be called.
@@ -105,7 +105,7 @@ def resolve(
     ValueError
         For an unknown name, and for values that a class does not take.
     TypeError
-        For anything else; the message ends with ``note``.
+        For anything else.
     """
     found: Any = identifier
     config: Mapping[str, Any] = {}
@@ -124,7 +124,7 @@ def resolve(
         return found
     raise TypeError(
         f"{kind} must be a name ({', '.join(list(known)[:3])}, ...), or an object or class of "
-        f"{base.__module__}{', or a function' if callables else ''}; got {found!r}.{note}"
+        f"{base.__module__}{', or a function' if callables else ''}; got {found!r}."
     )
 
 

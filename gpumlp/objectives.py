@@ -53,8 +53,24 @@ def within(low: float, high: float = math.inf, above: bool = False) -> Check:
     return lambda name, value: number(name, value, low, high, above)
 
 
+def an_axis(name: str, value: Any) -> int:
+    """A check for one axis."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise ValueError(f"`axis` must be of type `int`. Received: axis={value!r} of type {type(value)}.")
+    return int(value)
+
+
+def some_axes(name: str, value: Any) -> Any:
+    """A check for one axis, several, or None for all."""
+    if isinstance(value, (tuple, list)):
+        return tuple(an_axis(name, v) for v in value)
+    return None if value is None else an_axis(name, value)
+
+
 # ---- functions -------------------------------------------------------------------------------------------------------
-def objective(sparse: bool = False, broadcasts: bool = True, **checks: Check) -> Callable[[Callable[..., Any]], Any]:
+def objective(
+    sparse: bool = False, broadcasts: bool = True, elementwise: bool = False, **checks: Check
+) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator for formulas f(y_true, y_pred, constants), by which they take arrays of any shape as well.
 
     Parameters
@@ -63,6 +79,8 @@ def objective(sparse: bool = False, broadcasts: bool = True, **checks: Check) ->
         Whether targets are class numbers, one a sample.
     broadcasts : bool
         Whether arrays of different shapes are broadcast, as Keras's regression losses do and its others do not.
+    elementwise : bool
+        Whether it is a mean of what each output gives alone, which weights of single outputs can apply to.
     **checks
         By a constant's name the function that looks at it, of its name and value.
     """
@@ -78,7 +96,7 @@ def objective(sparse: bool = False, broadcasts: bool = True, **checks: Check) ->
             given = {k: v for k, v in given.items() if k in constants}
             return values(of_arrays, looked_at(name, constants, given, checks), y_true, y_pred)
 
-        of_arrays.sparse, of_arrays.broadcasts, of_arrays.checks = sparse, broadcasts, checks  # type: ignore[attr-defined]
+        vars(of_arrays).update(sparse=sparse, broadcasts=broadcasts, elementwise=elementwise, checks=checks)
         return of_arrays
 
     return decorate
@@ -89,46 +107,80 @@ def values(
 ) -> np.ndarray:
     """Return a formula's value for each place of the axes but the last, which has a sample's outputs.
 
-    Where two arrays differ by one axis, a last axis of size 1 comes or goes. ValueError, TypeError if the shapes do not
-    go together, or the values are no numbers.
+    The constant ``axis`` may name another one, or several, or None for all. Where two arrays differ by one axis, a last
+    axis of size 1 comes or goes. ValueError, TypeError if the shapes do not go together, or the values are no numbers.
     """
+    return sums(function, constants, y_true, y_pred, dtype)[0]
+
+
+def sums(
+    function: Callable[..., Any], constants: Mapping[str, Any], y_true: object, y_pred: object, dtype: object = None
+) -> np.ndarray:
+    """Return all that a formula gives, each as `values` does, [sums, ...]."""
     name = getattr(function, "__name__", "a function")
     sparse, broadcasts = getattr(function, "sparse", False), getattr(function, "broadcasts", True)
+    axis = constants.get("axis", -1)
     p = config.floats("y_pred", y_pred, dtype)
     t, p = same_rank(config.floats("y_true", y_true, p.dtype), p)
-    if p.ndim == 0 and t.ndim == 0:
+    if p.ndim == 0 and t.ndim == 0 and axis is not None:
         raise ValueError(f"{name} goes over the last axis: y_true and y_pred must have one; got two numbers.")
     if sparse:
-        t = _class_numbers(name, t, p)
+        t, p = _class_numbers(name, t, p, axis, constants.get("ignore_class"))
     elif broadcasts:
         shape = common_shape(name, y_true=t, y_pred=p)
         t, p = np.broadcast_to(t, shape), np.broadcast_to(p, shape)
     elif t.shape != p.shape:
         raise ValueError(f"{name}: y_true and y_pred must have the same shape; got {t.shape}, {p.shape}.")
+    if not sparse:
+        t, p = (last(name, a, axis) for a in (t, p))
     if p.shape[-1] == 0:
         raise ValueError(f"{name} is a mean over outputs; y_pred of shape {p.shape} has none.")
-    found, rows = np.empty(p.shape[:-1], p.dtype), math.prod(p.shape[:-1])
-    flat, formula = p.reshape(rows, p.shape[-1]), formulas.metric(function, constants, sparse).only("sum_0")
+    formula, rows = formulas.metric(function, constants, sparse), math.prod(p.shape[:-1])
+    found, flat = np.empty((len(formula.names), *p.shape[:-1]), p.dtype), p.reshape(rows, p.shape[-1])
+    roots = dict(zip(formula.names, found.reshape(len(found), rows, 1), strict=True))
     run = tape.tape(np, formula).bind(flat.shape, flat.dtype, new_array)
     with np.errstate(all="ignore"):  # what overflows is infinite
         numbers = formulas.numbers_of(constants)
-        run(t=t.reshape(rows, t.shape[-1]), p=flat, sum_0=found.reshape(rows, 1), **numbers)
+        run(t=t.reshape(rows, t.shape[-1]), p=flat, **roots, **numbers)
     return found
 
 
-def _class_numbers(name: str, t: np.ndarray, p: np.ndarray) -> np.ndarray:
-    labels = t[..., 0] if t.ndim == p.ndim and t.shape[-1] == 1 else t
-    if p.ndim == 0 or labels.shape != p.shape[:-1]:
+def _class_numbers(
+    name: str, t: np.ndarray, p: np.ndarray, axis: Any, ignored: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return class numbers with an axis of one number in the place of the classes, which come last, and ``p`` so."""
+    moved = last(name, p, axis)
+    labels = np.squeeze(t, axis) if t.ndim == p.ndim and t.shape[axis] == 1 else t
+    if labels.shape != moved.shape[:-1]:
         raise ValueError(
             f"{name}: y_true and y_pred must have the same shape up to y_pred's last axis, the classes; "
             f"got {t.shape}, {p.shape}."
         )
-    good = (labels >= 0) & (labels < p.shape[-1]) & (labels == np.floor(labels))
+    good = (labels >= 0) & (labels < moved.shape[-1]) & (labels == np.floor(labels))
+    if ignored is not None:
+        good |= labels == ignored
     if not good.all():
         raise ValueError(
-            f"{name}: y_true must hold class numbers 0 to {p.shape[-1] - 1}; got {labels[~good].flat[0]:g}."
+            f"{name}: y_true must hold class numbers 0 to {moved.shape[-1] - 1}; got {labels[~good].flat[0]:g}."
         )
-    return labels[..., None]
+    return labels[..., None], moved
+
+
+def axes(name: str, array: np.ndarray, axis: Any) -> tuple[int, ...]:
+    """Return one or several axes of an array, or with None all, as numbers from 0; ValueError where there is none."""
+    given = tuple(range(array.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    good = all(isinstance(a, (int, np.integer)) and -array.ndim <= a < array.ndim for a in given)
+    found = tuple(int(a) % array.ndim for a in given) if good else ()
+    if axis is not None and (not found or len(set(found)) < len(found)):
+        raise ValueError(f"{name}: axis must be one, or several, of {array.ndim} axes; got {axis!r}.")
+    return found
+
+
+def last(name: str, array: np.ndarray, axis: Any) -> np.ndarray:
+    """Return the array with one axis, or several as one, behind all others."""
+    found = axes(name, array, axis)
+    kept = [size for i, size in enumerate(array.shape) if i not in found]
+    return np.moveaxis(array, found, range(-len(found), 0)).reshape(*kept, math.prod(array.shape[i] for i in found))
 
 
 def new_array(index: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -176,20 +228,21 @@ class Described:
     rows = False  # whether targets are one number a row, though not class numbers
 
     def __init_subclass__(
-        cls, function: Any = None, order: tuple[str, ...] = (), aliases: tuple[str, ...] = (), **kwargs: Any
-    ) -> None:
+        cls, function: Any = None, order: tuple[str, ...] = (), aliases: tuple[str, ...] = (), name: str = "",
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init_subclass__(**kwargs)
         if function is not None:
-            cls.function, cls.default_name = staticmethod(function), function.__name__
+            cls.function, cls.default_name = staticmethod(function), name or function.__name__
             cls.constant_defaults = defaults(function, 2)
             function.kind = {**getattr(function, "kind", {}), cls.__base__: cls}
-            for name in (cls.default_name, *aliases):
-                cls.known[name] = cls
+            for known in (cls.default_name, *aliases):
+                cls.known[known] = cls
         elif "own_arguments" not in vars(cls):
             return
         parts = (cls.own_arguments, cls.constant_defaults)
         every = {k: v for part in (parts if cls.constants_last else parts[::-1]) for k, v in part.items()}
-        if "name" in every and function is not None and not cls.constants_last:
+        if "name" in every and function is not None:
             every["name"] = cls.default_name
         parameter = inspect.Parameter
         positional = [k for k in (order or every) if k not in cls.keyword_only]
@@ -263,9 +316,14 @@ class Described:
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments by their Keras names."""
-        return {
-            name: getattr(self, name) for name in self.__signature__.parameters if name not in ("dtype", "weighted")
-        }
+        found = {k: getattr(self, k) for k in self.__signature__.parameters if k not in ("dtype", "weighted")}
+        of_numbers = {k for k, default in self.constant_defaults.items() if isinstance(default, float)}
+        return {k: float(value) if k in of_numbers else value for k, value in found.items()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return a new one, as `get_config` has described it."""
+        return cls(**config)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what it is made of, without what is found out from that."""

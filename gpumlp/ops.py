@@ -166,6 +166,15 @@ def bounded(x: Number, low: Number = -math.inf, high: Number = math.inf) -> Any:
     return make("bounded", x, low, high) if _traced(x) else clip(x, low, high)
 
 
+def finite(x: Number) -> Any:
+    """x, its infinities as the largest numbers there are: no difference is NaN, and no product with 0."""
+    if not _traced(x):
+        most = np.finfo(_floats(x).dtype).max
+        return clip(x, -most, most)
+    most = x.table.leaf("most", UNIFORM)
+    return bounded(x, -most, most)
+
+
 def stop_gradient(variable: Number) -> Any:
     """x, as a number that does not depend on anything."""
     return make("held", variable) if _traced(variable) else variable

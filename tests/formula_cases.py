@@ -16,7 +16,7 @@ MOST = float(np.finfo(np.float32).max)
 ROWS, WIDTH = 11, 5
 
 
-# ---- formulas that gpumlp does not have ------------------------------------------------------------------------------
+# ---- formulas as a user writes them ----------------------------------------------------------------------------------
 def mish(z):
     return z * ops.tanh(ops.softplus(z))
 
@@ -189,9 +189,12 @@ def _activation(name: str, found: formulas.ActivationFormula, numbers: Mapping[s
 def activation_cases() -> Iterator[Case]:
     for of in dict.fromkeys(activations.KNOWN.values()):
         yield from _activation(of.name, of.formula, of.numbers)
-    yield from _activation("gelu_tanh", activations.gelu.given(approximate=True).formula, {})
-    for function, constants in ((mish, {}), (celu, {"alpha": 0.7}), (log_softmax, {}), (centred, {})):
-        yield from _activation(function.__name__, formulas.activation(function, None, constants), constants)
+    for name, of in (
+        ("gelu_tanh", activations.gelu.given(approximate=True)), ("celu_alpha", activations.celu.given(alpha=0.7)),
+        ("relu_line", activations.relu.given(negative_slope=0.1, max_value=1.5, threshold=0.2)),
+        ("relu_max", activations.relu.given(max_value=1.5)), ("centred", activations.get(centred)),
+    ):  # fmt: skip
+        yield from _activation(name, of.formula, of.numbers)
 
 
 def loss_cases() -> Iterator[Case]:
@@ -202,7 +205,9 @@ def loss_cases() -> Iterator[Case]:
         losses.MeanSquaredError(), losses.MeanAbsoluteError(), losses.Huber(0.6), losses.BinaryCrossentropy(),
         losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1), losses.CategoricalCrossentropy(),
         losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1), losses.SparseCategoricalCrossentropy(),
-        losses.SparseCategoricalCrossentropy(from_logits=True),
+        losses.SparseCategoricalCrossentropy(from_logits=True), losses.CosineSimilarity(), losses.KLDivergence(),
+        losses.LogCosh(), losses.CategoricalHinge(), losses.CategoricalFocalCrossentropy(gamma=1.7),
+        losses.BinaryFocalCrossentropy(True, from_logits=True), losses.Tversky(0.3, 0.7, axis=-1),
     ):  # fmt: skip
         yield case(f"{of.name} {of.constants}", of.formula, of.numbers)
     for function, constants, sparse in (
@@ -213,8 +218,10 @@ def loss_cases() -> Iterator[Case]:
 
 
 def metric_cases() -> Iterator[Case]:
-    for kind in dict.fromkeys(kind for kind in metrics.KNOWN.values() if kind is not None):
-        yield Case(f"metric {kind.default_name}", kind().formula, kind().numbers, arrays=("t", "p"))
+    means = (kind() for kind in dict.fromkeys(metrics.KNOWN.values()) if kind is not None and kind.default_name)
+    several = metrics.Precision([0.2, 0.6]), metrics.Recall([0.0, 0.5, 1.0], class_id=1), metrics.AUC(4)
+    for metric in (*means, *several, metrics.SparseTopKCategoricalAccuracy(2, from_sorted_ids=True)):
+        yield Case(f"metric {metric!r} {metric.series}", metric.formula, metric.numbers, arrays=("t", "p"))
     yield Case("metric precision", formulas.metric(precision, {}, False), {}, arrays=("t", "p"))
 
 

@@ -95,6 +95,7 @@ LOSSES = (
     ("MeanSquaredError", {}), ("MeanAbsoluteError", {}), ("Huber", {"delta": 0.2}), ("BinaryCrossentropy", {}),
     ("BinaryCrossentropy", {"from_logits": True, "label_smoothing": 0.2}), ("CategoricalCrossentropy", {}),
     ("CategoricalCrossentropy", {"from_logits": True, "label_smoothing": 0.1}), ("SparseCategoricalCrossentropy", {}),
+    ("MeanAbsolutePercentageError", {}), ("MeanSquaredLogarithmicError", {}), ("LogCosh", {}), ("Hinge", {}),
 )  # fmt: skip
 
 
@@ -152,7 +153,11 @@ def main() -> int:
 
     for depth in (0, 1, 3, 7):
         run(f"{depth} hidden layers", ([16] * depth, 2, None), adam, mse, y)
-    for activation in ("relu", "leaky_relu", "sigmoid", "gelu", "silu", "elu", "softmax", "linear"):
+    for activation in (
+        "relu", "leaky_relu", "sigmoid", "gelu", "silu", "elu", "softmax", "linear", "relu6", "selu", "celu", "mish",
+        "hard_sigmoid", "hard_silu", "hard_tanh", "tanh_shrink", "soft_shrink", "softplus", "softsign", "squareplus",
+        "sparse_plus", "sparse_sigmoid", "log_sigmoid", "exponential", "log_softmax",
+    ):  # fmt: skip
         run(f"activation {activation}", ([16, 16], 2, None, activation), adam, mse, y)
     for name, make in {
         "SGD": lambda o: o.SGD(0.05),
@@ -189,7 +194,17 @@ def main() -> int:
         ("categorical, logits", lambda s: s.CategoricalCrossentropy(True, 0.1), None, one_hot),
         ("sparse", lambda _: "sparse_categorical_crossentropy", "softmax", classes),
         ("sparse, logits", lambda s: s.SparseCategoricalCrossentropy(from_logits=True), None, classes),
-    ):
+        ("mape", lambda _: "mape", None, y), ("msle", lambda _: "msle", "sigmoid", np.abs(y)),
+        ("log_cosh", lambda _: "log_cosh", None, y), ("cosine_similarity", lambda _: "cosine_similarity", None, y),
+        ("poisson", lambda _: "poisson", "softplus", np.round(2 + y)), ("hinge", lambda _: "hinge", None, binary),
+        ("squared_hinge", lambda _: "squared_hinge", None, binary),
+        ("categorical_hinge", lambda _: "categorical_hinge", None, one_hot),
+        ("kl_divergence", lambda _: "kl_divergence", "softmax", one_hot),
+        ("binary focal", lambda s: s.BinaryFocalCrossentropy(True, gamma=1.5), "sigmoid", binary),
+        ("binary focal, logits", lambda s: s.BinaryFocalCrossentropy(from_logits=True), None, binary),
+        ("categorical focal", lambda s: s.CategoricalFocalCrossentropy(), "softmax", one_hot),
+        ("dice", lambda s: s.Dice(axis=-1), "sigmoid", one_hot),
+    ):  # fmt: skip
         outputs = 1 if target is binary else target.shape[1] if target.ndim == 2 else 4
         metrics = ["mae", "mse"] if target is y else ["accuracy"]
         if "logits" in name and target is binary:
@@ -206,6 +221,7 @@ def main() -> int:
         class_weight={0: 1.0, 1: 2.5, 2: 0.5, 3: 1.0}, metrics=["accuracy"])  # fmt: skip
     run("l2", ([16, 16], 2, None, "tanh", "l2"), adam, mse, y)
     run("l1", ([16, 16], 2, None, "tanh", "l1"), adam, mse, y)
+    run("orthogonal", ([16, 16], 2, None, "tanh", "orthogonal_regularizer"), adam, mse, y)
     for constraint in ("max_norm", "unit_norm", "min_max_norm", "non_neg"):
         run(f"constraint {constraint}", ([16, 16], 2, None, "tanh", None, constraint), adam, mse, y)
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed: gpumlp {gpumlp.__version__} against "

@@ -19,7 +19,6 @@ MODULES = (
 
 # What may differ, by name or by name and parameter, and why.
 WHY = {
-    "metrics.Metric": "a base, of which people make no metrics of their own yet; the metrics take name, dtype",
     "layers.Layer": "a base, of which people make no layers of their own yet",
     "callbacks.CallbackList": "the training loop's; nobody else makes one",
     "callbacks.ProgbarLogger": "the training loop makes one with fit's verbose",
@@ -33,6 +32,13 @@ WHY = {
         for kind in ("MeanSquaredError", "MeanAbsoluteError", "BinaryAccuracy", "CategoricalAccuracy",
                      "SparseCategoricalAccuracy")
     },
+    **{
+        name: "Keras has no default; a name alone makes one here"
+        for name in ("activations.threshold(threshold)", "activations.threshold(default_value)",
+                     "losses.categorical_generalized_cross_entropy(q)")
+    },
+    "losses.deserialize": "what Keras calls name here is config elsewhere",
+    "metrics.BinaryIoU(target_class_ids)": "a tuple, where the numbers that Keras has were read as a list",
     "losses.Huber(name)": "Keras's 'huber_loss' is no name that its get() takes; 'huber' is",
 }  # fmt: skip
 

@@ -7,12 +7,21 @@ import pickle
 import numpy as np
 import pytest
 
-from gpumlp import activations, layers, models, ops
+from gpumlp import activations, layers, models, ops, saving
 from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.erf import erf
 
 sigma = lambda z: 1 / (1 + math.exp(-z))  # noqa: E731
 normal = lambda z: 0.5 * math.erfc(-z / math.sqrt(2))  # noqa: E731
+LAMBDA, ALPHA = 1.05070098735548049342, 1.67326324235437728482
+
+
+def threshold_of(row):
+    """What sparsemax takes off: of the k largest that are above it, (their sum - 1) / k (Martins et al. 2016)."""
+    largest = np.sort(row)[::-1]
+    taken = [(largest[:k].sum() - 1) / k for k in range(1, len(row) + 1) if 1 + k * largest[k - 1] > largest[:k].sum()]
+    return taken[-1]
+
 
 # The textbook form of each, in one line; of one number, or of a row.
 TEXTBOOK = {
@@ -37,6 +46,32 @@ TEXTBOOK = {
         0.5 * z * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
     ),
     activations.softmax: lambda row: np.exp(row) / np.exp(row).sum(),
+    activations.log_softmax: lambda row: row - math.log(np.exp(row).sum()),
+    activations.sparsemax: lambda row: np.maximum(row - threshold_of(row), 0),
+    activations.relu6: lambda z: min(max(z, 0), 6),
+    activations.selu: lambda z: LAMBDA * (z if z > 0 else ALPHA * (math.exp(z) - 1)),
+    activations.celu: lambda z: z if z > 0 else math.exp(z) - 1,
+    activations.celu.given(alpha=0.4): lambda z: z if z > 0 else 0.4 * (math.exp(z / 0.4) - 1),
+    activations.mish: lambda z: z * math.tanh(math.log(1 + math.exp(z))),
+    activations.hard_sigmoid: lambda z: min(max(z / 6 + 0.5, 0), 1),
+    activations.hard_silu: lambda z: z * min(max(z / 6 + 0.5, 0), 1),
+    activations.hard_tanh: lambda z: min(max(z, -1), 1),
+    activations.tanh_shrink: lambda z: z - math.tanh(z),
+    activations.soft_shrink: lambda z: math.copysign(max(abs(z) - 0.5, 0), z),
+    activations.soft_shrink.given(threshold=0.0): lambda z: z,
+    activations.hard_shrink: lambda z: z if abs(z) > 0.5 else 0,
+    activations.hard_shrink.given(threshold=1.5): lambda z: z if abs(z) > 1.5 else 0,
+    activations.threshold: lambda z: max(z, 0),
+    activations.threshold.given(threshold=1.5, default_value=-2.0): lambda z: z if z > 1.5 else -2,
+    activations.softplus: lambda z: math.log(1 + math.exp(z)),
+    activations.softsign: lambda z: z / (1 + abs(z)),
+    activations.squareplus: lambda z: (z + math.sqrt(z * z + 4)) / 2,
+    activations.squareplus.given(b=0.3): lambda z: (z + math.sqrt(z * z + 0.3)) / 2,
+    activations.squareplus.given(b=0.0): lambda z: max(z, 0),
+    activations.log_sigmoid: lambda z: math.log(sigma(z)),
+    activations.exponential: math.exp,
+    activations.sparse_plus: lambda z: 0 if z < -1 else z if z > 1 else (z + 1) ** 2 / 4,
+    activations.sparse_sigmoid: lambda z: min(max((z + 1) / 2, 0), 1),
 }
 CASES = list(TEXTBOOK)
 BACKEND = NumpyBackend()
@@ -73,8 +108,8 @@ def test_values_are_those_of_the_textbook(activation):
 def test_gradient_is_the_central_difference(activation, shape):
     rng = np.random.default_rng(1)
     z, dy = rng.normal(scale=2, size=shape), rng.normal(size=shape)
-    for kink in (0.0, 0.2, 0.5, 1.5):
-        z[np.abs(z - kink) < 1e-3] = 0.7
+    for kink in (0.0, 0.2, 0.5, 1.0, 1.5, 3.0, 6.0):
+        z[np.abs(np.abs(z) - kink) < 1e-3] = 0.7
     h = 1e-6
     expected = np.zeros(shape)
     for j in range(shape[1]):  # the sum over a row covers softmax too
@@ -113,6 +148,7 @@ def test_float32_agrees_with_float64_everywhere(activation, of_one):
     for got, truth in ((y, y64), (dz, dz64)):
         with np.errstate(over="ignore"):
             truth = truth.astype(np.float32)
+        got, truth = np.nan_to_num(got, nan=np.nan), np.nan_to_num(truth, nan=np.nan)  # infinite: the largest
         np.testing.assert_allclose(got, truth, rtol=4e-6, atol=4e-6 * scale)
 
 
@@ -133,9 +169,11 @@ def test_values_may_be_written_over_their_arguments_unless_these_are_retained(ac
         np.testing.assert_array_equal(z, expected)
 
 
-RETAINED = {activations.silu, activations.gelu, activations.gelu.given(approximate=True)} | {
-    a for a in CASES if a.name == "relu" and a is not activations.relu
-}
+BY_INPUT = ("silu", "mish", "hard_silu", "gelu", "softsign", "threshold", "log_softmax", "sparsemax", "hard_tanh",
+            "tanh_shrink", "sparse_plus")  # fmt: skip
+RETAINED = {a for a in CASES if a.name in BY_INPUT} | {
+    activations.relu.given(negative_slope=0.1, max_value=1.5, threshold=0.2), activations.relu.given(threshold=0.5)
+}  # fmt: skip
 
 
 def test_what_needs_its_input_on_the_way_back():
@@ -157,6 +195,69 @@ def test_an_activation_is_a_value():
         activations.elu.given(beta=1.0)
     with pytest.raises(TypeError, match=r"elu takes alpha; got 'beta'"):
         activations.elu([1.0], beta=1.0)
+
+
+# ---- as layers -------------------------------------------------------------------------------------------------------
+
+AS_LAYERS = [
+    (layers.ReLU(), activations.relu),
+    (layers.ReLU(1.5, 0.1, 0.2), activations.relu.given(negative_slope=0.1, max_value=1.5, threshold=0.2)),
+    (layers.LeakyReLU(), activations.leaky_relu.given(negative_slope=0.3)),
+    (layers.LeakyReLU(alpha=0.1), activations.leaky_relu.given(negative_slope=0.1)),
+    (layers.ELU(0.5), activations.elu.given(alpha=0.5)),
+    (layers.Softmax(), activations.softmax),
+]
+
+
+@pytest.mark.parametrize(("layer", "activation"), AS_LAYERS)
+def test_an_activation_as_a_layer(layer, activation):
+    z = np.random.default_rng(1).normal(scale=2, size=(5, 7))
+    model = models.Sequential([layers.Input((7,)), layer], dtype="float64")
+    np.testing.assert_allclose(model.predict(z, verbose=0), forward(activation, z), rtol=1e-12)
+    dense = models.Sequential([layers.Dense(4, input_shape=(7,)), pickle.loads(pickle.dumps(layer))], dtype="float64")
+    dense.compile("sgd", "mse")
+    assert len(set(dense.fit(z, np.ones((5, 4)), epochs=3, verbose=0).history["loss"])) == 3
+
+
+def test_a_layer_s_constants_are_looked_at_and_may_be_set():
+    layer = layers.ReLU()
+    model, z = models.Sequential([layers.Input((2,)), layer]), np.array([[3.0, -1.0]])
+    assert model.predict(z, verbose=0).tolist() == [[3.0, 0.0]]
+    layer.max_value = 2.0
+    assert model.predict(z, verbose=0).tolist() == [[2.0, 0.0]]
+    for make in (
+        lambda: layers.ReLU(-1.0), lambda: layers.ReLU(threshold=None), lambda: layers.LeakyReLU(-0.1),
+        lambda: layers.LeakyReLU(None), lambda: setattr(layer, "negative_slope", -1.0), lambda: layers.ELU(math.nan),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="must be a finite number"):
+            make()
+    with pytest.raises(
+        ValueError, match=r"goes over the last axis of samples, axis=-1; got axis=1 for samples of shape"
+    ):
+        models.Sequential([layers.Input((2, 3)), layers.Softmax(1)]).summary(print_fn=str)
+    assert models.Sequential([layers.Input((2, 3)), layers.Softmax(2)]).predict(np.ones((1, 2, 3))).shape == (1, 2, 3)
+
+
+def test_configs_of_activations():
+    assert activations.serialize("swish") == "silu" and activations.serialize(None) == "linear"
+    for found in (activations.celu.given(alpha=0.5), activations.get(activations.celu), activations.mish):
+        assert activations.deserialize(activations.serialize(found)) == found
+    registered = saving.register_keras_serializable("mine")(mish)
+    config = activations.serialize(registered)
+    assert config["config"] == "mine>mish" and activations.deserialize(config).function is mish
+    with pytest.raises(TypeError, match="named functions"):
+        activations.serialize(lambda z: 2.0 * z)
+
+
+def test_glu_is_for_arrays():
+    x = np.arange(8.0).reshape(2, 4)
+    np.testing.assert_allclose(activations.glu(x), x[:, :2] * activations.sigmoid(x[:, 2:]))
+    np.testing.assert_allclose(activations.glu(x, 0), x[:1] * activations.sigmoid(x[1:]))
+    for glu in ("glu", activations.glu):
+        with pytest.raises(TypeError, match=r"glu halves the outputs.*activations.glu takes arrays"):
+            layers.Dense(4, glu)
+    with pytest.raises(ValueError, match=r"halves an axis of an even size; got axis=-1 of shape \(3,\)"):
+        activations.glu(np.ones(3))
 
 
 # ---- a user's own ----------------------------------------------------------------------------------------------------

@@ -201,7 +201,10 @@ def test_another_number_is_no_other_kernel(gpu, monkeypatch):
 # ---- what is cheap, and what the whole-fit kernel does not do --------------------------------------------------------
 def test_a_slope_is_computed_where_dy_is_read_if_it_is_y_s_and_has_no_special_functions():
     cheap = {a.name for a in activations.KNOWN.values() if is_cheap(a.formula)}
-    assert cheap == {"linear", "relu", "leaky_relu", "elu", "tanh", "sigmoid"}
+    assert cheap == {
+        "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "tanh", "soft_shrink", "hard_shrink", "sigmoid",
+        "hard_sigmoid", "sparse_sigmoid", "exponential",
+    }  # fmt: skip
     assert not is_cheap(MISH.formula) and not is_cheap(LOG_SOFTMAX.formula)
     assert is_cheap(formulas.activation(lambda z: z * 2.0 + ops.maximum(z, 0.0) * 0.0, None, {})) is False
 

@@ -88,8 +88,34 @@ def gate(near):
     return lambda z: (z, z) if z != z else near(z) if abs(z) < 100 else (z, 1.0) if z > 0 else (0.0, 0.0)
 
 
-def otherwise(z, below, slope):
-    return (z, 1.0) if z > 0 else (below, slope)
+SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772  # selu's
+
+
+def otherwise(z, below, slope, above=1.0):
+    return (above * z, above) if z > 0 else (below, slope)
+
+
+def mish(z):
+    """Value and slope, z < 100."""
+    e = math.exp(z)
+    n = e * (e + 2)
+    return z * n / (n + 2), n / (n + 2) + 4 * z * e * (e + 1) / (n + 2) ** 2
+
+
+def between(z, low, high, value, slope):
+    """``low`` and ``high`` beyond -3 and 3, or -1 and 1, with slope 0 there."""
+    return (low if z < 0 else high, 0.0) if abs(z) >= (3 if slope < 0.4 else 1) else (value, slope)
+
+
+def beyond(z, limit, less):
+    """0 up to ``limit`` on both sides of 0, ``less`` nearer to 0 farther out."""
+    return (z - math.copysign(less, z), 1.0) if abs(z) > limit else (0.0, 0.0)
+
+
+def squareplus(z):
+    root = math.sqrt(z * z + 4) if abs(z) < 1e100 else abs(z)
+    value = z / 2 + root / 2 if z >= 0 else 2 / (root - z)
+    return value, value / root if value < math.inf else 1.0
 
 
 RIGHT = {
@@ -106,6 +132,34 @@ RIGHT = {
         lambda z: (z * math.erfc(-z / math.sqrt(2)) / 2, math.erfc(-z / math.sqrt(2)) / 2 + z * density(z))
     ),
     activations.gelu.given(approximate=True): gate(gelu_tanh),
+    activations.relu6: lambda z: (min(max(z, 0.0), 6.0), float(0 < z < 6)),
+    activations.selu: lambda z: otherwise(
+        z, SCALE * ALPHA * math.expm1(min(z, 0)), SCALE * ALPHA * math.exp(min(z, 0)), SCALE
+    ),
+    activations.celu: lambda z: otherwise(z, math.expm1(min(z, 0)), math.exp(min(z, 0))),
+    activations.celu.given(alpha=0.25): lambda z: otherwise(
+        z, 0.25 * math.expm1(4 * min(z, 0)), math.exp(4 * min(z, 0))
+    ),
+    activations.mish: gate(mish),
+    activations.hard_silu: lambda z: (0.0, 0.0) if z <= -3 else (z, 1.0) if z >= 3 else (z * (z + 3) / 6, z / 3 + 0.5),
+    activations.hard_sigmoid: lambda z: between(z, 0.0, 1.0, z / 6 + 0.5, 1 / 6),
+    activations.sparse_sigmoid: lambda z: between(z, 0.0, 1.0, (z + 1) / 2, 0.5),
+    activations.hard_tanh: lambda z: (min(max(z, -1.0), 1.0), float(abs(z) <= 1)),
+    activations.tanh_shrink: lambda z: (z - math.tanh(z), math.tanh(z) ** 2),
+    activations.soft_shrink: lambda z: beyond(z, 0.5, 0.5),
+    activations.hard_shrink: lambda z: beyond(z, 0.5, 0.0),
+    activations.threshold.given(threshold=0.5, default_value=2.0): lambda z: (z, 1.0) if z > 0.5 else (2.0, 0.0),
+    activations.softplus: lambda z: (softplus(z), sigmoid(z)),
+    activations.log_sigmoid: lambda z: (-softplus(-z), sigmoid(-z)),
+    activations.softsign: lambda z: (
+        z / (1 + abs(z)) if abs(z) < math.inf else math.copysign(1, z),
+        1 / (1 + abs(z)) ** 2,
+    ),
+    activations.squareplus: squareplus,
+    activations.sparse_plus: lambda z: (
+        (0.0, 0.0) if z <= -1 else (z, 1.0) if z >= 1 else ((z + 1) ** 2 / 4, (z + 1) / 2)
+    ),
+    activations.exponential: lambda z: (math.exp(z),) * 2 if z < 700 else (math.inf,) * 2,
 }
 
 
@@ -178,7 +232,35 @@ def probability(t, p):
     return -math.log(q if t else 1 - q), ((q - t) / (q * (1 - q)) if p == q else 0.0)
 
 
+def margin(t, p):
+    """Value and slope of a hinge, t 0 or 1."""
+    sign = 2 * t - 1
+    return max(1 - sign * p, 0.0), -sign if 1 - sign * p > 0 else 0.0
+
+
+def log_cosh(t, p):
+    e = abs(p - t)
+    return (e + math.log1p(math.exp(-2 * e)) - math.log(2) if e < 300 else e - math.log(2)), math.tanh(p - t)
+
+
+def logarithmic(t, p, most):
+    """What is infinite is the largest number: its logarithm is none that is infinite."""
+    p = min(p, most)
+    error = math.log1p(max(p, 1e-7)) - math.log1p(max(t, 1e-7))
+    return error * error, (2 * error / (1 + p) if p > 1e-7 else 0.0)
+
+
+def poisson(t, p, most):
+    return p - t * math.log(min(p, most) + 1e-7), 1 - t / (p + 1e-7)
+
+
 PAIRS = {
+    losses.MeanAbsolutePercentageError(): lambda t, p: tuple(
+        100 / max(t, 1e-7) * v for v in (abs(p - t), float(np.sign(p - t)))
+    ),
+    losses.Hinge(): margin,
+    losses.SquaredHinge(): lambda t, p: (margin(t, p)[0] ** 2, 2 * margin(t, p)[0] * margin(t, p)[1]),
+    losses.LogCosh(): log_cosh,
     losses.MeanSquaredError(): lambda t, p: ((p - t) * (p - t), 2 * (p - t)),
     losses.MeanAbsoluteError(): lambda t, p: (abs(p - t), float(np.sign(p - t))),
     losses.Huber(): lambda t, p: huber(t, p, 1.0),
@@ -214,6 +296,53 @@ def test_binary_cross_entropy_of_a_probability_anywhere(family, number):
         right = (math.nan, math.nan) if number != number else probability(t, number)
         # 1 - 1e-7 is no float32, and the logarithm of what is left to 1 tells
         np.testing.assert_allclose((value, slope), right, rtol=0.2 if dtype is np.float32 else 1e-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [v for v in NUMBERS if not v < 0.0])
+def test_losses_of_what_is_not_below_0(family, number):
+    backend, dtype = family
+    for loss, form in ((losses.MeanSquaredLogarithmicError(), logarithmic), (losses.Poisson(), poisson)):
+        for t in (0.0, 1.0):
+            p = dtype(number)
+            right = (math.nan, math.nan) if p != p else form(t, float(p), float(np.finfo(dtype).max))
+            scale = max([1.0, *(abs(v) for v in right if abs(v) < 1e9)])
+            assert_right(one(backend, loss, dtype, [t], [p]), right, dtype, scale, what=[(t, p)] * 2)
+
+
+DIRECTIONS = [  # a target, a prediction, minus the cosine between them
+    ([1, 0], [1e30, 0], -1.0), ([1, 0], [-3e38, 0], 1.0), ([1, 1], [1e-6, 0], -math.sqrt(0.5)),
+    ([1e30, 1e30], [3e38, 3e38], -1.0), ([1, 0], [0, 0], 0.0), ([1, 0], [math.inf, 1], -1.0),
+    ([0, 0], [1, 1], 0.0), ([1, 0], [math.nan, 0], math.nan),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DIRECTIONS, ids=str)
+def test_cosine_similarity(family, case):
+    backend, dtype = family
+    t, p, value = case
+    got = one(backend, losses.CosineSimilarity(), dtype, t, p)
+    assert_right(got[0], value, dtype)
+    if value in (-1.0, 1.0):
+        assert abs(got[1:]).max() < 1e-6  # along itself nothing changes
+    if not np.any(p):
+        np.testing.assert_allclose(got[1:], [-1e7, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("number", [0.0, 1e-30, 0.5, 1.0, 20.0, 3e38, math.inf, -20.0, -3e38, -math.inf, math.nan])
+@pytest.mark.parametrize("gamma", [2.0, 1.5])
+def test_focal_losses_of_logits(family, number, gamma):
+    """The clipped logarithm times a power of what is missing to 1: no infinity anywhere, and no slope of one."""
+    backend, dtype = family
+    for t in (0.0, 1.0):
+        loss = losses.BinaryFocalCrossentropy(from_logits=True, gamma=gamma)
+        got = one(backend, loss, dtype, [t], [number])
+        q, wrong = (sigmoid(v if t else -v) for v in (number, -number)) if number == number else (math.nan,) * 2
+        value, tolerance = (
+            wrong**gamma * -math.log(min(max(q, 1e-7), 1 - 1e-7)),
+            0.2 if dtype is np.float32 else 1e-8,
+        )  # 1 - 1e-7 is none
+        np.testing.assert_allclose(got[0], value if number == number else math.nan, rtol=tolerance, atol=1e-6)
+        assert np.isfinite(got[1]) == (number == number)
 
 
 INFINITE = math.inf

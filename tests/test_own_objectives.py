@@ -90,7 +90,31 @@ def cosine(t, p):
     return -ops.sum(t * p, -1) / (ops.norm(t, axis=-1) * ops.norm(p, axis=-1))
 
 
+def pinball(q):
+    return lambda t, p: ops.mean(ops.maximum(q * (t - p), (q - 1.0) * (t - p)), -1)
+
+
+def asymmetric(t, p):
+    """What is too low costs three times as much."""
+    return ops.mean(ops.where(p < t, 3.0, 1.0) * ops.square(t - p), -1)
+
+
+class Columns(losses.Loss):
+    """Outputs by weights, as columns."""
+
+    def __init__(self, first=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.first = first
+
+    def call(self, y_true, y_pred):
+        error = ops.abs(y_true - y_pred)
+        return self.first * error[:, 0] + error[:, 1]
+
+
 OWN = {
+    "pinball": (pinball(0.9), Y, lambda t, p: np.maximum(0.9 * (t - p), -0.1 * (t - p)).mean(1)),
+    "asymmetric": (asymmetric, Y, lambda t, p: (np.where(p < t, 3.0, 1.0) * (t - p) ** 2).mean(1)),
+    "weighted": (Columns(), Y, lambda t, p: 2 * abs(t - p)[:, 0] + abs(t - p)[:, 1]),
     "nll": (nll, RNG.normal(size=60), lambda t, p: (0.5 * ((t - p[:, :1]) / np.exp(p[:, 1:])) ** 2 + p[:, 1:])[:, 0]),
     "focal": (focal, Y, lambda t, p: (-t * (1 - p) ** 2.5 * np.log(p) - (1 - t) * p**2.5 * np.log(1 - p)).mean(1)),
     "poisson": (lambda t, p: ops.mean(p - t * ops.log(p), -1), Y, lambda t, p: (p - t * np.log(p)).mean(1)),
@@ -153,6 +177,27 @@ def test_a_regularizer_of_one_s_own(own):
     assert history["loss"] != trained("mse")[0]["loss"]
 
 
+@pytest.mark.parametrize("mode", ["rows", "columns"])
+def test_an_orthogonal_regularizer(mode, monkeypatch):
+    monkeypatch.setenv("GPUMLP_KERNELS", "numba")  # which has no kernel for it
+    r = regularizers.OrthogonalRegularizer(0.5, mode)
+    model = model_of(kernel_regularizer=r, dtype="float32")
+    w = model.get_weights()[0] if mode == "rows" else model.get_weights()[0].T
+    cosines = [w[i] @ w[j] / np.linalg.norm(w[i]) / np.linalg.norm(w[j]) for i in range(len(w)) for j in range(i)]
+    assert r(model.get_weights()[0]) == pytest.approx(0.5 * np.mean(np.abs(cosines)), rel=1e-5)
+    model.compile("adam", "mse")
+    history = model.fit(X, Y, epochs=30, verbose=0).history["loss"]
+    assert r(model.get_weights()[0]) < 0.45 * np.mean(np.abs(cosines)) and history[-1] < history[0]
+    assert "OrthogonalRegularizer" in model.program
+    assert r == regularizers.get(regularizers.serialize(r)) != regularizers.OrthogonalRegularizer()
+    with pytest.raises(ValueError, match="must have rank 2"):
+        r(np.ones(3))
+    with pytest.raises(ValueError, match="a bias has neither"):
+        layers.Dense(3, bias_regularizer=r)
+    with pytest.raises(TypeError, match="multiplies rows with each other"):
+        regularizers.get(lambda w: r(w) + ops.sum(w))
+
+
 def test_a_regularizer_of_arrays_is_a_number():
     w = np.array([[1.0, -2.0], [3.0, 0.0]])
     assert regularizers.L1(0.1)(w) == pytest.approx(0.6) and regularizers.L2(0.1)(w) == pytest.approx(1.4)
@@ -169,8 +214,12 @@ def test_functions_of_arrays_give_a_value_a_sample():
     np.testing.assert_allclose(metrics.sparse_categorical_accuracy([0, 0], p), [1.0, 0.0])
     with pytest.raises(ValueError, match="delta must be a finite number > 0; got 0"):
         losses.huber(t, p, 0)
-    with pytest.raises(NotImplementedError, match="works with axis=-1 only"):
-        losses.binary_crossentropy(t, p, axis=0)
+    columns = losses.binary_crossentropy(np.transpose(t), np.transpose(p), axis=0)
+    np.testing.assert_allclose(columns, losses.binary_crossentropy(t, p))
+    with pytest.raises(ValueError, match=r"axis must be one, or several, of 2 axes; got 2"):
+        losses.binary_crossentropy(t, p, axis=2)
+    with pytest.raises(ValueError, match="`axis` must be of type `int`"):
+        losses.CategoricalCrossentropy(axis=True)
 
 
 @pytest.mark.parametrize(
@@ -183,12 +232,29 @@ def test_functions_of_arrays_give_a_value_a_sample():
         (lambda t, p: ops.mean(t - p, axis=0), "got axis=0"),
         (lambda t, p: ops.sum(t, -1) - p, r"\(batch,\) meets one of \(batch, outputs\)"),
         (lambda t, p: "no", "must return what it computed"),
+        (lambda t, p: ops.mean(ops.square(t - p), -1) * np.ones(60), "An array would be other data"),
+        (lambda t, p: ops.sum(p * ops.max(t, axis=(0, 1)), -1), r"got axis=\(0, 1\)"),
         (type("Empty", (losses.Loss,), {})(), r"needs a method call"),
     ],
 )
 def test_what_cannot_be_a_loss_is_refused_in_words_when_it_is_compiled(loss, words):
     with pytest.raises(TypeError, match=words):
         model_of().compile("sgd", loss)
+
+
+def test_an_unknown_operation_is_named():
+    with pytest.raises(AttributeError, match=r"gpumlp\.ops has no 'cumsum': a formula can be made of .*absolute"):
+        model_of().compile("sgd", lambda t, p: ops.cumsum(t - p))
+
+
+def test_a_loss_of_arrays_is_what_its_formula_gives_for_them():
+    """Of each element where it is one of elements, so that weights may be, too."""
+    each = type("Each", (losses.Loss,), {"call": lambda self, t, p: ops.square(t - p)})
+    t, p = np.array([1.0, 0.0, 1.0]), np.array([0.1, 0.2, 0.3])
+    assert each()(t, p, [0.5, 1.0, 0.0]) == pytest.approx(((t - p) ** 2 * [0.5, 1.0, 0.0]).mean())
+    np.testing.assert_allclose(each(reduction=None)(t[:, None], p), (t - p)[:, None] ** 2)
+    with pytest.raises(ValueError, match=r"y_true \(3,\), y_pred \(3, 3\)"):
+        each()(t, np.ones((3, 3)))
 
 
 def test_targets_of_another_width_are_refused():

@@ -263,7 +263,9 @@ def test_activations_far_out(case, run_cpp):
         inputs = {name: inputs[name] for name in case.formula.leaves if name in inputs}
         truth = case.truth(inputs)[0].astype(np.float32)
     for got in (run_python(case, inputs)[0], run_cpp(case, inputs)[0]):
-        np.testing.assert_allclose(got, truth, rtol=1e-5, atol=1e-36)
+        # alpha is rounded in the slopes of these, y + alpha, and does not cancel
+        atol = 2e-7 if case.name in ("selu back", "celu_alpha back") else 1e-36
+        np.testing.assert_allclose(got, truth, rtol=1e-5, atol=atol)
 
 
 # ---- a rule that is broken shows -------------------------------------------------------------------------------------

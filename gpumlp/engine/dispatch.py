@@ -18,10 +18,12 @@ from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram, Program
 from gpumlp.errors import DeviceUnavailable, warn_once
 from gpumlp.losses import Loss
-from gpumlp.metrics import Metric
+from gpumlp.metrics import Metric, beyond
 from gpumlp.optimizers import Optimizer
 
 LONG = 5.0  # seconds of NumPy, by the estimate, from which on a model's work is worth a compiler
+# Of each metric Programs with kernels add up as many numbers, at most: compiled ones, and graphs. A LoopProgram any.
+COMPILED_SUMS, GRAPH_SUMS = 1, 1
 # What NumPy needs on one slow core: per step, per operation of a step, per number computed, per parameter updated.
 STEP, OPERATION, NUMBER, PARAMETER = 1e-4, 2e-5, 2e-11, 1.2e-9
 
@@ -36,14 +38,14 @@ def numpy_seconds(network: Network, batch: int, training: bool) -> float:
 
 @dataclass(frozen=True)
 class Choice:
-    """By what the steps of a network run: on the CPU compiled kernels, or NumPy, and why.
+    """By what the steps of a network run on the CPU: compiled kernels, or NumPy, and why.
 
-    ``plain``: one operation after the other, whatever else there is.
+    ``general``: by the LoopProgram, on a GPU too.
     """
 
     functions: Mapping[str, Any] | None = None
     why: str = ""
-    plain: bool = False
+    general: bool = False
 
 
 class Judged(NamedTuple):
@@ -63,7 +65,14 @@ class Judged(NamedTuple):
 def fitting(choice: Choice, optimizer: Optimizer, backend: Backend) -> Choice:
     """Return the Choice for steps with ``optimizer`` as it is now, which may have no formula for kernels."""
     special = choice.functions is not None or backend.recorder is not None
-    return Choice(why=optimizer.apart, plain=True) if special and optimizer.apart else choice
+    return Choice(why=optimizer.apart, general=True) if special and optimizer.apart else choice
+
+
+def fit_for(choice: Choice, backend: Backend, judged: Judged | None) -> Choice:
+    """Return the Choice, or the LoopProgram where another one could not give the metrics, and why."""
+    sums = COMPILED_SUMS if choice.functions is not None else GRAPH_SUMS if backend.recorder is not None else None
+    why = "" if judged is None or sums is None else beyond(judged.metrics, sums)
+    return Choice(why=why, general=True) if why else choice
 
 
 def ready(choice: Choice, network: Network, judged: Judged | None, kernels: str) -> Choice:
@@ -143,7 +152,7 @@ def make_program(network: Network, arena: Stretches, batch: int, choice: Choice)
         from gpumlp.engine import fit_program, graph_program  # not loaded for those who compute on a CPU
 
         names, recorder = network.beyond(graph_program.KERNELS), backend.recorder
-        if recorder is not None and not names and not choice.plain:
+        if recorder is not None and not names and not choice.general:
             return fit_program.FitProgram(graph_program.GraphProgram(network, arena, recorder, batch))
         why = why or (names and f"no {backend.name} kernel for {names}, which the array library computes")
     if choice.functions is not None:

@@ -47,12 +47,14 @@ class Network:
         return [(i, spec.constraint) for i, (spec, trains) in enumerate(trained) if trains and spec.constraint]
 
     def beyond(self, kernels: Container[type[Operation]]) -> str:
-        """Return the names of what is not among ``kernels``: operations, and constraints, of which no table has any.
+        """Return the names of what is not among ``kernels``; nothing where all is.
 
-        Nothing where all are.
+        These are operations, and what no table has: constraints, and penalties that are no formulas.
         """
         names = [type(op).__name__.removesuffix("Op") for op in self.ops if type(op) not in kernels]
         names += [constraints.name_of(constraint) for _, constraint in self.constrained]
+        penalties = [spec.regularizer for spec in self.weights if spec.regularizer is not None]
+        names += [type(penalty).__name__ for penalty in penalties if not penalty.by_formula]
         return ", ".join(dict.fromkeys(names))
 
 

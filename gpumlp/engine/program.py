@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from gpumlp import constraints
+from gpumlp import constraints, regularizers, tape
 from gpumlp.activations import linear
 from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
@@ -21,26 +21,42 @@ from gpumlp.optimizers import Optimizer
 from gpumlp.optimizers.stages import Variable
 
 Array = Any
+TAPES = 64  # formulas with the arrays for a shape that are kept, at most
 PREDICT_BYTES = 256 << 20  # of samples, or of what comes out, that a prediction has on a device at a time
+
+
+class Batch(NamedTuple):
+    """What a step's metrics are computed of on the host: arrays of their own, [n, targets], [n, outputs], [n]."""
+
+    targets: np.ndarray
+    outputs: np.ndarray
+    weights: np.ndarray | None
 
 
 @dataclass
 class StepLogs:
-    """What some steps gave, one entry a step: samples, loss, and each metric's total and divisor."""
+    """What some steps gave, one entry a step: samples, loss, and of each metric its sums and their divisor.
+
+    ``totals[steps, sums]`` has the sums of all metrics one after the other, as many as each one's ``series``. Where a
+    metric is computed on the host ``batches`` has targets, outputs and weights of each step.
+    """
 
     samples: np.ndarray
     losses: np.ndarray
     totals: np.ndarray
     counts: np.ndarray
+    batches: list[Batch] = field(default_factory=list)
 
     @classmethod
-    def zeros(cls, steps: int, metrics: int) -> StepLogs:
-        """Return the logs of ``steps`` steps, to be filled."""
-        return cls(np.zeros(steps), np.zeros(steps), np.zeros((steps, metrics)), np.zeros((steps, metrics)))
+    def zeros(cls, steps: int, metrics: int, sums: int | None = None) -> StepLogs:
+        """Return the logs of ``steps`` steps, to be filled; without ``sums`` there is one a metric."""
+        totals = np.zeros((steps, metrics if sums is None else sums))
+        return cls(np.zeros(steps), np.zeros(steps), totals, np.zeros((steps, metrics)))
 
     def put(self, first: int, others: StepLogs) -> None:
         """Put the logs of the steps from ``first`` on in their places."""
-        for name, values in vars(others).items():
+        for name in ("samples", "losses", "totals", "counts"):
+            values = getattr(others, name)
             getattr(self, name)[first : first + len(values)] = values
 
 
@@ -124,6 +140,7 @@ class LoopProgram:
             for i, (op, n) in enumerate(zip(network.ops, network.sizes[1:], strict=True))
         ]
         widest = max(network.sizes)
+        self._tapes: dict[Any, Callable[..., None]] = {}  # metrics of several sums, by formula and shape
         self._deltas = [make((batch * widest,), dtype), make((batch * widest,), dtype)]
 
     def describe(self) -> str:
@@ -146,7 +163,7 @@ class LoopProgram:
 
     def _run_steps(self, task: Task) -> StepLogs:
         data, optimizer, metrics, batch = task.data, task.optimizer, task.metrics, task.batch
-        logs, k = StepLogs.zeros(task.last - task.first, len(metrics)), 0
+        logs, k = StepLogs.zeros(task.last - task.first, len(metrics), sum(m.series for m in metrics)), 0
         scalars = rates_of(task)
         for part in self._feed.parts(data, task.order, batch, task.first, task.last):
             for i in range(part.first, part.first + part.steps):
@@ -156,13 +173,12 @@ class LoopProgram:
                 pred = self._forward(x, step)
                 delta = self._delta(pred)
                 value = self.backend.loss(task.loss, y, pred, w, delta)
-                for j, metric in enumerate(metrics):
-                    logs.totals[k, j], logs.counts[k, j] = self.backend.metric(metric, y, pred, w)
+                self._measure(logs, k, metrics, y, pred, w)
                 if optimizer is not None:
                     self._backward(x, delta)
                 for j, regularizer in self._penalised:
                     grad = self._grad_views[j] if optimizer is not None else None
-                    value += self.backend.penalty(regularizer, self.arena.weights[j], grad)
+                    value += regularizers.apply(regularizer, self.backend, self.arena.weights[j], grad)
                 logs.losses[k] = value
                 if optimizer is not None and task.slots is not None:
                     assert step is not None and scalars is not None
@@ -173,6 +189,34 @@ class LoopProgram:
                         constraints.apply(constraint, self.backend, self.arena.weights[j])
                 k += 1
         return logs
+
+    def _measure(self, logs: StepLogs, k: int, metrics: list[Metric], y: Array, pred: Array, w: Array | None) -> None:
+        """Put what step ``k`` adds to the metrics into ``logs``; of those for the host, what they are computed of."""
+        first = 0
+        for j, metric in enumerate(metrics):
+            there = slice(first, first := first + metric.series)
+            if metric.series == 1:
+                logs.totals[k, there], logs.counts[k, j] = self.backend.metric(metric, y, pred, w)
+            elif metric.series:
+                logs.totals[k, there], logs.counts[k, j] = self._sums(metric, y, pred, w)
+        if not all(metric.series for metric in metrics):
+            host = self.backend.to_host
+            logs.batches.append(Batch(host(y), host(pred), None if w is None else host(w)))
+
+    def _sums(self, metric: Metric, y: Array, pred: Array, w: Array | None) -> tuple[list[float], float]:
+        """Return a metric's sums over a batch, by the array library, and what to divide them by."""
+        backend, formula, rows = self.backend, metric.formula, (len(pred), 1)
+        run = self._tapes.get((formula, pred.shape))
+        if run is None:
+            if len(self._tapes) >= TAPES:
+                self._tapes.clear()
+            run = tape.tape(backend.xp, formula).bind(pred.shape, pred.dtype, backend.scratch)
+            self._tapes[formula, pred.shape] = run
+        roots = {name: backend.empty(rows, pred.dtype) for name in formula.names}
+        run(t=y, p=pred, **roots, **metric.numbers)
+        if not metric.weighted or w is None:
+            return [float(a.sum()) for a in roots.values()], float(len(pred))
+        return [float((a[:, 0] * w).sum()) for a in roots.values()], float(w.sum())
 
     def _update(self, optimizer: Optimizer, slots: dict[str, Array], step: int, scalars: Any = None) -> None:
         if optimizer.apart:

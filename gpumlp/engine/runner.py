@@ -35,7 +35,7 @@ class Runner:
         self.device: Device | None = None  # None: where the weights are, or as the environment says
         self.weights: Stretches | None = None
         self.last: Program | None = None  # the Program that ran last
-        self._programs: dict[tuple[bool, bool], Program | None] = {}  # by whether compiled, and whether plain
+        self._programs: dict[tuple[bool, bool], Program | None] = {}  # by whether it is compiled, and the general one
         self._choices: dict[tuple[str, bool], Choice] = {}
         self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile
         self._ready: tuple[Network | None, Any] = None, None  # for which work all formulas are known to be compiled
@@ -216,6 +216,8 @@ class Runner:
         if kind not in self._choices:
             self._choices[kind] = dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
         choice, found = self._choices[kind], (kind, judged, judged and judged.rule)
+        if (able := dispatch.fit_for(choice, self.backend, judged)) is not choice:
+            return able
         if choice.functions is not None and (self._ready[0] is not network or self._ready[1] != found):
             choice = dispatch.ready(choice, network, judged, kernels)
             self._ready = network, found if choice is self._choices[kind] else None
@@ -225,7 +227,8 @@ class Runner:
         """Return a Program for ``batch`` samples; the caller holds the gate."""
         network = self.current()
         assert self.weights is not None
-        kind = compiled, _ = choice.functions is not None, choice.plain
+        compiled = choice.functions is not None
+        kind = compiled, choice.general
         program = self._programs.get(kind)
         if program is None or program.batch < batch:
             most = max(batch, 0 if program is None else program.batch)

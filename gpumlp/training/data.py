@@ -21,10 +21,19 @@ import numpy as np
 from gpumlp import config, random
 from gpumlp.errors import caller_level
 from gpumlp.layers import Shape, whole_number
-from gpumlp.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
+from gpumlp.losses import (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    Loss,
+    SparseCategoricalCrossentropy,
+)  # fmt: skip
 from gpumlp.naming import unmasked
 
 DEFAULT_BATCH = 32
+BINARY = (BinaryCrossentropy, BinaryFocalCrossentropy)  # of targets and outputs in 0 to 1
+CATEGORICAL = (CategoricalCrossentropy, CategoricalFocalCrossentropy, SparseCategoricalCrossentropy)  # a class a sample
 DLPACK_CUDA = (2, 13)  # DLPack's numbers for CUDA memory and for CUDA's managed memory
 PIECE = 1 << 18  # elements that a check looks at at a time: it needs no more memory for it, whatever the data's size
 ROUNDING = 1e-6  # how far beside [0, 1] a probability may lie that was scaled in floating point
@@ -231,7 +240,7 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
         hint = ""
         if loss.sparse and given == width:
             hint = " One-hot targets go with the loss categorical_crossentropy; y.argmax(axis=1) makes class numbers."
-        elif isinstance(loss, CategoricalCrossentropy) and given == 1:
+        elif isinstance(loss, CATEGORICAL) and given == 1:
             hint = (
                 " Class numbers go with the loss sparse_categorical_crossentropy; utils.to_categorical(y) is one-hot."
             )
@@ -245,7 +254,7 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
                 "The model's last layer needs one unit per class."
             )
     out = _converted(name, array, dtype).reshape(len(array), given)
-    if isinstance(loss, BinaryCrossentropy):
+    if isinstance(loss, BINARY):
         row = _first_row(out, lambda t: (t < -ROUNDING) | (t > 1 + ROUNDING))
         if row is not None:
             warnings.warn(
@@ -260,12 +269,13 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
 def check_axes(name: str, value: object, outputs: Shape, loss: Loss) -> None:
     """Raise ValueError where targets have as many numbers a sample as the model's output, and in another shape.
 
-    Samples of (n,) are also those of (n, 1). A categorical loss is one over the last axis, and there is but one.
+    Samples of (n,) are also those of (n, 1). A loss that is no mean over single outputs is one over the last axis, and
+    there is but one.
     """
-    categorical = isinstance(loss, CategoricalCrossentropy | SparseCategoricalCrossentropy)
-    if categorical and len(outputs) != 1:
+    if not (loss.own or loss.function.elementwise) and len(outputs) != 1:
+        what = "classes" if isinstance(loss, CATEGORICAL) else "outputs"
         raise ValueError(
-            f"The loss {loss.name} takes one row of classes per sample; the model's output has samples of shape "
+            f"The loss {loss.name} takes one row of {what} per sample; the model's output has samples of shape "
             f"{outputs}. Put a Flatten() on top."
         )
     shape = tuple(to_array(name, value).shape[1:])
@@ -280,8 +290,8 @@ def check_objective(activation: str | None, width: int, loss: Loss) -> None:
     ``activation`` is the name of the last one before the loss, None where something else comes last; ``width`` the
     number of outputs.
     """
-    categorical = isinstance(loss, CategoricalCrossentropy | SparseCategoricalCrossentropy)
-    binary = isinstance(loss, BinaryCrossentropy)
+    categorical = isinstance(loss, CATEGORICAL)
+    binary = isinstance(loss, BINARY)
     problem = None
     if width == 1 and activation in ("softmax", "log_softmax"):
         problem = f"{activation} over a single unit is constant. Use activation='sigmoid' for two classes"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from gpumlp.engine import dispatch
 from gpumlp.engine.dispatch import Choice, Judged
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.program import Program, StepLogs, Task, one_after_the_other
+from gpumlp.engine.program import Batch, Program, StepLogs, Task, one_after_the_other
 from gpumlp.engine.runner import Runner, together
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -44,29 +45,56 @@ class Objective:
 
 
 class Averages:
-    """Running averages over an epoch: the loss weighted by samples, each metric by its own divisor."""
+    """What an epoch adds up to so far: the loss weighted by samples, and of each metric its sums."""
 
     def __init__(self, objective: Objective) -> None:
-        self._names = [m.name for m in objective.metrics]
+        self._metrics = [m if m.series else m.fresh() for m in objective.metrics]
         self._loss, self._samples = 0.0, 0.0
-        self._totals, self._counts = [0.0] * len(self._names), [0.0] * len(self._names)
+        self._totals = [0.0] * sum(m.series for m in self._metrics)
+        self._counts = [0.0] * len(self._metrics)
+        self._batches: deque[Batch] = deque()  # which the host's metrics have not taken in yet
 
     def add(self, logs: StepLogs) -> None:
         """Take in the logs of some steps, one by one: how many come at a time must not change a bit."""
         for value in (logs.losses * logs.samples).tolist():
             self._loss += value
         self._samples += float(logs.samples.sum())
-        for i in range(len(self._names)):
-            for total, count in zip(logs.totals[:, i].tolist(), logs.counts[:, i].tolist(), strict=True):
-                self._totals[i] += total
-                self._counts[i] += count
+        for found, sums in ((logs.totals, self._totals), (logs.counts, self._counts)):
+            for i, column in enumerate(found.T.tolist()):
+                for value in column:
+                    sums[i] += value
+        self._batches += logs.batches
 
-    def result(self, prefix: str = "") -> dict[str, float]:
-        """Return the averages by name, in the order of the alphabet, as Keras has them."""
-        logs = {prefix + "loss": self._loss / self._samples if self._samples else 0.0}
-        for name, total, count in zip(self._names, self._totals, self._counts, strict=True):
-            logs[prefix + name] = total / count if count else 0.0
+    def _take_in(self) -> None:
+        """Have the host's metrics take in what came: here, as a user's code does not run in the gate."""
+        while self._batches:
+            targets, outputs, weights = self._batches.popleft()
+            for metric in self._metrics:
+                if not metric.series:
+                    metric.update_state(
+                        targets, outputs, *(() if weights is None or not metric.weighted else (weights,))
+                    )
+
+    def result(self) -> dict[str, Any]:
+        """Return the results by name, in the order of the alphabet, as Keras has them.
+
+        Of a metric with several numbers it is an array; one that gives a dict has its names in place of its own.
+        """
+        self._take_in()
+        logs: dict[str, Any] = {"loss": self._loss / self._samples if self._samples else 0.0}
+        first = 0
+        for metric, count in zip(self._metrics, self._counts, strict=True):
+            last = first + metric.series
+            found = metric.of(*self._totals[first:last], count) if metric.series else metric.result()
+            logs |= {k: _plain(v) for k, v in (found if isinstance(found, dict) else {metric.name: found}).items()}
+            first = last
         return dict(sorted(logs.items()))
+
+
+def _plain(value: Any) -> Any:
+    """Return a result as Python's number, or as an array of several."""
+    found = np.asarray(value, np.float64)
+    return float(found) if found.size == 1 else found
 
 
 class Pace:

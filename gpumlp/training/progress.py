@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from typing import Any
 
 WIDTH = 20
 REFRESH_SECONDS = 0.1
@@ -38,8 +39,10 @@ def say(text: str, end: str = "\n") -> None:
         flush()
 
 
-def number(value: float) -> str:
-    """Return a number as Keras shows it: four decimals, or scientific up to 1e-3."""
+def number(value: Any) -> str:
+    """Return a number as Keras shows it: four decimals, or scientific up to 1e-3; of an array each of them."""
+    if getattr(value, "ndim", 0):
+        return f"[{', '.join(map(number, value))}]"
     return f"{value:.4f}" if abs(value) > 1e-3 else f"{value:.4e}"
 
 

@@ -105,11 +105,11 @@ def _check_targets(metric: metrics.Metric, given: int, width: int, on_gpu: bool)
 
     A single number is compared with every output by NumPy; the GPU's kernels would read past it.
     """
-    classes = isinstance(metric, metrics.CategoricalAccuracy | metrics.SparseCategoricalAccuracy)
     takes = metric.target_width(width)
-    if given != takes and (classes or on_gpu):
+    exact = metric.exact and not metric.overridden
+    if given != takes and (exact or (on_gpu and metric.series)):
         what = "one class number" if takes == 1 else f"{takes} numbers"
         raise ValueError(
             f"The metric {metric.name!r} takes {what} per sample; y has {given}. Choose another metric"
-            + (", or device='cpu'." if on_gpu and not classes else "; 'accuracy' means the one that fits.")
+            + (", or device='cpu'." if on_gpu and not exact else "; 'accuracy' means the one that fits.")
         )
