@@ -156,13 +156,31 @@ class Node:
         return 1.0 - make("eq", self, other)
 
     def __and__(self, other: Any) -> Node:
-        return make("mul", self, other)
+        return both(self, other)
+
+    def __rand__(self, other: Any) -> Node:
+        return both(self, other)
 
     def __or__(self, other: Any) -> Node:
-        return make("maximum", self, other)
+        return 1.0 - both(1.0 - truth(self), 1.0 - _truth_of(self, other))
+
+    def __ror__(self, other: Any) -> Node:
+        return self | other
 
     def __invert__(self) -> Node:
-        return 1.0 - self
+        return 1.0 - truth(self)
+
+    def __mod__(self, other: Any) -> NoReturn:
+        self._refuse("take a remainder", "Write x - y * ops.floor(x / y).")
+
+    def __floordiv__(self, other: Any) -> NoReturn:
+        self._refuse("divide in whole numbers by //", "Write ops.floor(x / y).")
+
+    def __matmul__(self, other: Any) -> NoReturn:
+        self._refuse("multiply matrices", "A row's product is ops.sum(x * y, axis=-1).")
+
+    def __round__(self, digits: int = 0) -> NoReturn:
+        self._refuse("be rounded by Python", "Write ops.round(x).")
 
     def __getitem__(self, at: Any) -> Node:
         """Return a column: a[:, 1] of each row, or, with its axis, a[:, 1:2]; of a row, a[:, 0]."""
@@ -213,6 +231,8 @@ def make(op: str, *args: Any) -> Node:
     axis with such as have it.
     """
     table = next(a.table for a in args if isinstance(a, Node))
+    if any(isinstance(a, Node) and a.table is not table for a in args):
+        raise TypeError(f"{op} of numbers of two formulas: what was traced for one means nothing in another.")
     nodes = tuple(a if isinstance(a, Node) else table.constant(_number(op, a)) for a in args)
     if any(a.op == "whole" for a in nodes):
         return _of_wholes(op, nodes)
@@ -261,6 +281,27 @@ def flat(node: Node) -> Node:
 def kept(node: Node) -> Node:
     """Return a row's number with its axis, [B, 1], whether or not it had lost it."""
     return node.table.node("kept", (node,), None, ROW) if node.flat else node
+
+
+def is_truth(node: Node) -> bool:
+    """Whether a number is 0 or 1."""
+    if node.op == "sub":
+        return is_constant(node.args[0], 1.0) and is_truth(node.args[1])
+    return node.op in ("lt", "le", "eq") or (node.op == "mul" and all(map(is_truth, node.args)))
+
+
+def truth(node: Node) -> Node:
+    """Return 1 where a number is not 0, else 0."""
+    return node if is_truth(node) else 1.0 - make("eq", node, 0.0)
+
+
+def _truth_of(node: Node, other: Any) -> Node | float:
+    return truth(other) if isinstance(other, Node) else float(bool(other))
+
+
+def both(node: Node, other: Any) -> Node:
+    """Return 1 where neither is 0, else 0."""
+    return make("mul", truth(node), _truth_of(node, other))
 
 
 def whole(node: Node) -> Node:
@@ -400,8 +441,15 @@ def _column(a: Node, i: Node) -> Node | None:
     return make(a.op, *(make("column", b, i) if b.per == ELEMENT else b for b in a.args))
 
 
+def _over_one(value: float) -> Callable[[Node], Node | None]:
+    """What goes over a row of one number, which targets of one number beside several outputs are."""
+    return lambda a: a.table.constant(value) if a.per == ROW and not a.flat else None
+
+
 SIMPLER: Mapping[str, Callable[..., Node | None]] = {
     "add": _add, "sub": _sub, "mul": _mul, "div": _div, "neg": _neg, "sum": _sum, "mask": _mask, "where": _where,
+    "softmax": _over_one(1.0), "log_softmax": _over_one(0.0),
+    "logsumexp": lambda a: a if a.per == ROW and not a.flat else None,
     "largest": lambda a: a if a.per < ELEMENT and not a.flat else None, "column": _column,
     "held": lambda a: a if a.op in ("constant", "held") else None,
     "abs": lambda a: make("abs", a.args[0]) if a.op == "neg" else None,
@@ -482,7 +530,7 @@ def gradient(y: Node, x: Node, d: Node | float = 1.0) -> Node:
         for a, slope in zip(n.args, SLOPES[n.op](found[n], n, *n.args), strict=True):
             if slope is None or a not in reach:
                 continue
-            if slope.per == ELEMENT and a.per == ROW:
+            if max(slope.per, n.per) == ELEMENT and a.per == ROW:  # every element of n has that slope
                 slope = make("sum", slope)
             found[a] = found[a] + slope if a in found else slope
     return found.get(x, table.constant(0.0))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gpumlp.expressions import ELEMENT, UNIFORM, Node, flat, index, kept, make, whole
+from gpumlp.expressions import ELEMENT, ROW, UNIFORM, Node, flat, index, kept, make, truth, whole
 from gpumlp.expressions import power as _node_power
 
 Number = Any  # a symbol, an array or a number
@@ -110,18 +110,22 @@ def not_equal(x1: Number, x2: Number) -> Any:
 
 
 def logical_and(x1: Number, x2: Number) -> Any:
-    """1 where both are 1; of 0s and 1s."""
-    return multiply(x1, x2)
+    """1 where neither is 0, else 0."""
+    if _traced(x1, x2):
+        return x1 & x2
+    return np.asarray(np.logical_and(x1, x2), np.float64)
 
 
 def logical_or(x1: Number, x2: Number) -> Any:
-    """1 where one is 1; of 0s and 1s."""
-    return maximum(x1, x2)
+    """1 where one is not 0, else 0."""
+    if _traced(x1, x2):
+        return x1 | x2
+    return np.asarray(np.logical_or(x1, x2), np.float64)
 
 
 def logical_not(x: Number) -> Any:
-    """1 where x is 0; of 0s and 1s."""
-    return 1.0 - x
+    """1 where x is 0, else 0."""
+    return ~x if _traced(x) else np.asarray(np.logical_not(x), np.float64)
 
 
 def isnan(x: Number) -> Any:
@@ -157,8 +161,9 @@ def rsqrt(x: Number) -> Any:
 
 
 def clip(x: Number, x_min: Number, x_max: Number) -> Any:
-    """x between x_min and x_max. Beyond them there is no slope."""
-    return minimum(maximum(x, x_min), x_max)
+    """x between x_min and x_max, None for no limit. Beyond them there is no slope."""
+    x = x if x_min is None else maximum(x, x_min)
+    return x if x_max is None else minimum(x, x_max)
 
 
 def bounded(x: Number, low: Number = -math.inf, high: Number = math.inf) -> Any:
@@ -212,7 +217,7 @@ def sum(x: Number, axis: Any = None, keepdims: bool = False) -> Any:
     """The sum along the last axis."""
     if _traced(x):
         x = _along(x, axis, "sum")
-        return _reduced(make("sum", x) if x.per == ELEMENT else x, keepdims)
+        return _reduced(x if x.per == ROW else make("sum", x), keepdims)
     return np.sum(_floats(x), axis=axis, keepdims=keepdims)
 
 
@@ -222,7 +227,7 @@ def mean(x: Number, axis: Any = None, keepdims: bool = False) -> Any:
         if axis is None and not keepdims and not x.table.one_row:
             return x if x.per == UNIFORM else whole(flat(kept(x) if x.per < ELEMENT else mean(x, -1, keepdims=True)))
         total = sum(x, axis, keepdims)
-        return total / x.table.leaf("width", UNIFORM) if x.per == ELEMENT else total
+        return total if x.per == ROW else total / x.table.leaf("width", UNIFORM)
     return np.mean(_floats(x), axis=axis, keepdims=keepdims)
 
 
@@ -319,8 +324,16 @@ def one_hot(x: Number, num_classes: Any = None, axis: int = -1) -> Any:
 
 
 def cast(x: Number, dtype: Any = None) -> Any:
-    """x: a formula is computed in the model's type, whatever is asked for."""
-    return x if _traced(x) else np.asarray(x, dtype)
+    """x, of a type: whole numbers lose what is behind the point, truth values are 0 or 1.
+
+    A formula is computed in the model's floating-point type, whichever is asked for.
+    """
+    if not _traced(x):
+        return np.asarray(x, dtype)
+    kind = "f" if dtype is None or "float" in str(dtype) else np.dtype(dtype).kind
+    if kind == "b":
+        return truth(x)
+    return where(x < 0.0, -floor(-x), floor(x)) if kind in "iu" else x
 
 
 def convert_to_tensor(x: Any, dtype: Any = None, sparse: Any = None) -> Any:

@@ -60,6 +60,9 @@ class _Room:
     holds: Node | None = None
 
 
+OF_ELEMENTS = ("y", "dz", "dp", "dw")  # roots whose arrays have a number for each element
+
+
 @dataclass
 class _Writer:
     """Writes the calls; see `Tape` for the arguments."""
@@ -97,6 +100,8 @@ class _Writer:
         read_at = {n.value: self.last[n] for n in self.nodes if n.op == "leaf" and n in self.last}
         self.rooms: dict[tuple[int, int], list[_Room]] = {}
         for name, root in zip(self.formula.names, self.roots, strict=True):
+            if root.per < ELEMENT and name in OF_ELEMENTS:
+                continue  # the same for all of a row: computed as a row's number, and copied
             since = read_at.get(self.over.get(name, name), -1)
             self.rooms.setdefault((max(root.per, ROW), NUMBER), []).append(_Room(name, since, root))
         for name in self.spent:

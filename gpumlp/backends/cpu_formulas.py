@@ -130,7 +130,7 @@ class Code:
                 raise NotImplementedError("the compiled CPU kernels have no update by sums over all weights")
             size = make("abs", roots[0])
             names, roots = [*names, BAD], [*roots, _any(1.0 - make("le", size, size.table.leaf("most", UNIFORM)))]
-        roots = lowered(roots, ())
+        roots = lowered(roots, ("pow",))  # whose parts here know of negative numbers
         if self.narrow:
             roots = _changed(roots, _narrowed)
         elif self.single:

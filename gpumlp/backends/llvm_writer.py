@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gpumlp.backends.elementary import RULES
-from gpumlp.expressions import ELEMENT, ROW, UNIFORM, Node, contracted, is_constant, lowered, order
+from gpumlp.expressions import ELEMENT, ROW, UNIFORM, Node, contracted, is_constant, is_truth, lowered, order
 
 MOST = 3.4028234663852886e38  # the largest float32
+DEEP = 300  # numbers from which on each is written before those that need it: Python's stack has an end
 BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 WHOLE = {"iadd": "add", "isub": "sub", "shl": "shl", "ashr": "ashr"}  # of numbers of 32 bits
 COMPARE = {"lt": "olt", "le": "ole", "eq": "oeq"}
@@ -269,6 +270,11 @@ class _Writer:
         self, place: _Place, sums: list[Node], carried: list[list[str]] | None, outs: list[tuple[Node, Array]]
     ) -> list[list[str]]:
         """Write what is done for a vector: reductions go on, or begin; roots are stored once all is loaded."""
+        needed = order([*(n.args[0] for n in sums), *(root for root, _ in outs)])
+        if len(needed) > DEEP:
+            for n in needed:
+                if n.op not in BEGIN and n.op != "leaf" and not is_truth(n):
+                    self._value(n, place)
         found = [self._terms(n, place) for n in sums]
         if carried is not None:
             found = [self._taken(*of, place=place) for of in zip(sums, carried, found, strict=True)]
@@ -438,9 +444,9 @@ class _Writer:
             if n.op in COMPARE:
                 a, b = (self._value(arg, place) for arg in n.args)
                 text = f"fcmp {COMPARE[n.op]} {kind} {a}, {b}"
-            elif n.op == "sub" and is_constant(n.args[0], 1.0) and _is_truth(n.args[1]):
+            elif n.op == "sub" and is_constant(n.args[0], 1.0) and is_truth(n.args[1]):
                 text = f"xor {truth} {self._truth(n.args[1], place)}, {_constant('i1', -1, place.lanes)}"
-            elif n.op == "mul" and all(map(_is_truth, n.args)):
+            elif n.op == "mul" and all(map(is_truth, n.args)):
                 text = f"and {truth} {self._truth(n.args[0], place)}, {self._truth(n.args[1], place)}"
             else:
                 text = f"fcmp une {kind} {self._value(n, place)}, {_constant('float', 0.0, place.lanes)}"
@@ -513,13 +519,6 @@ class _Writer:
 
     def _lane_numbers(self) -> str:
         return f"<{', '.join(f'i32 {i}' for i in range(self._lanes))}>"
-
-
-def _is_truth(n: Node) -> bool:
-    """Whether a number is 0 or 1."""
-    if n.op == "sub":
-        return is_constant(n.args[0], 1.0) and _is_truth(n.args[1])
-    return n.op in COMPARE or (n.op == "mul" and all(map(_is_truth, n.args)))
 
 
 def _suffix(lanes: int) -> str:
