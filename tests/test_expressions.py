@@ -166,6 +166,7 @@ SIMPLE = {  # by what it is called: whose rule, and the case
     "mask / t": ("div", lambda x, t, r, c, u: make("mask", c, x) / t),
     "-x / t": ("div", lambda x, t, r, c, u: (-x) / t),
     "--x": ("neg", lambda x, t, r, c, u: make("neg", -x)),
+    "|-x|": ("abs", lambda x, t, r, c, u: make("abs", -x)),
     "-(x - t)": ("neg", lambda x, t, r, c, u: -(x - t)),
     "-mask": ("neg", lambda x, t, r, c, u: -make("mask", c, x)),
     "sum of a row": ("sum", lambda x, t, r, c, u: make("sum", r)),
