@@ -234,8 +234,9 @@ def _is_flat(op: str, args: tuple[Node, ...]) -> bool:
 
 
 def flat(node: Node) -> Node:
-    """Return a row's number without its axis: [B] in place of [B, 1]."""
-    return node if node.flat or node.per != ROW else node.table.node("flat", (node,), None, ROW, True)
+    """Return a row's number without its axis: [B] in place of [B, 1]. Where there is one row only, it is the same."""
+    same = node.flat or node.per != ROW or node.table.one_row
+    return node if same else node.table.node("flat", (node,), None, ROW, True)
 
 
 def kept(node: Node) -> Node:

@@ -263,28 +263,46 @@ def penalty(function: Callable[..., Any], constants: Mapping[str, Any]) -> Formu
 
 
 # ---- optimizers ------------------------------------------------------------------------------------------------------
-@functools.lru_cache(maxsize=512)
-def _update(
-    function: Callable[..., Any], slots: tuple[str, ...], scalars: tuple[str, ...], shape: Constants
+@functools.lru_cache(maxsize=1024)
+def _traced(
+    function: Callable[..., Any], arrays: tuple[str, ...], scalars: tuple[str, ...], shape: Constants
 ) -> Formula:
     table = Table()
-    arrays = {name: table.leaf(name, ELEMENT) for name in ("w", "g", *slots)}
-    rates = {name: table.leaf(name, UNIFORM) for name in scalars}
-    found: Mapping[str, Node] = function(**arrays, **rates, **_arguments(table, shape))
-    names = ("w", *slots)
-    assert set(found) == set(names), f"{function} must give {names}, gives {tuple(found)}"
-    _, roots = _fresh([found[name] for name in names])
+    table.one_row = True
+    what = f"The update {getattr(function, '__name__', '')}"
+    given = {name: table.leaf(name, ELEMENT) for name in arrays} | {name: table.leaf(name, UNIFORM) for name in scalars}
+    found: Mapping[str, Any] = _called(what, function, (), given | _arguments(table, shape))
+    if not isinstance(found, Mapping) or not set(found) <= set(arrays):
+        raise TypeError(
+            f"{what} must return a dict of what becomes of its arrays, {', '.join(arrays)}; got {found!r:.200}."
+        )
+    names = tuple(name for name in arrays if name in found)
+    _, roots = _fresh([kept(_node(what, found[name], table, ELEMENT)) for name in names])
     return Formula(names, tuple(roots), _numbers(shape, tuple(roots)))
+
+
+def traced(
+    function: Callable[..., Any], arrays: tuple[str, ...], scalars: tuple[str, ...], constants: Mapping[str, Any]
+) -> Formula:
+    """Return a formula of arrays and numbers by name, which gives what becomes of some of the arrays.
+
+    ``scalars`` are the numbers that differ from step to step; they are leaves by name, and not among ``numbers``. Sums
+    go over all elements of an array.
+    """
+    return _traced(function, arrays, scalars, _shape(constants))
 
 
 def update(
     function: Callable[..., Any], slots: tuple[str, ...], scalars: tuple[str, ...], constants: Mapping[str, Any]
 ) -> Formula:
-    """Return an optimizer's formula: what w and the slots become, of them and g.
-
-    ``scalars`` are the numbers that differ from step to step; they are leaves by name, and not among ``numbers``.
-    """
-    return _update(function, slots, scalars, _shape(constants))
+    """Return an optimizer's formula: what w and all of the slots become, of them and g. See `traced`."""
+    formula = traced(function, ("w", "g", *slots), scalars, constants)
+    if formula.names != ("w", *slots):
+        raise TypeError(
+            f"The update {getattr(function, '__name__', '')} must say what becomes of {', '.join(('w', *slots))}; it "
+            f"does of {', '.join(formula.names)}."
+        )
+    return formula
 
 
 def _fresh(roots: list[Node]) -> tuple[Table, list[Node]]:

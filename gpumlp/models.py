@@ -90,7 +90,7 @@ class Sequential(Attributes):
                 owned = {id(layer): [next(flat) for _ in layer.weight_shapes] for layer in runner.owners}
                 snapshot = Snapshot(owned)
             mine = optimizer is not None and optimizer.belongs_to(self)
-            return snapshot, (optimizer.iterations, optimizer.saved()) if mine else None  # type: ignore[union-attr]
+            return snapshot, (optimizer.steps, optimizer.saved()) if mine else None  # type: ignore[union-attr]
 
         snapshot, training = look() if runner.weights is None else together([runner], look, change=False)
         more = {"_runner": copy.copy(runner), "_history": None, "_training": training, "_snapshot": snapshot}
@@ -261,7 +261,7 @@ class Sequential(Attributes):
 
         An optimizer that this model has already goes on where it is; one of another model starts anew here.
         """
-        new_optimizer = optimizers.get(optimizer)
+        new_optimizer = _optimizer(optimizer)
         if loss is None:
             raise ValueError("compile needs a loss, such as loss='mse'.")
         if loss_weights is not None:
@@ -288,7 +288,7 @@ class Sequential(Attributes):
 
     @optimizer.setter
     def optimizer(self, value: object) -> None:
-        found = optimizers.get(value)
+        found = _optimizer(value)
         self._own(found)
         self._optimizer = found
 
@@ -530,6 +530,13 @@ def _result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) ->
     names = [name for name in objective.names if name in logs]
     values = [logs[name] for name in (*names, *(name for name in logs if name not in names))]
     return logs if as_dict else values[0] if len(values) == 1 else values
+
+
+def _optimizer(value: object) -> optimizers.Optimizer:
+    found = optimizers.get(value)
+    if found is None:
+        raise TypeError(f"A model needs an optimizer to train, such as 'adam'; got {value!r}.")
+    return found
 
 
 def _listed(value: Any) -> list[object]:

@@ -192,7 +192,9 @@ def _along(x: Any, axis: Any, what: str) -> Node:
     if x.table.one_row:
         if axis is None:
             return kept(x)
-        raise TypeError(f"{what} of a regularizer goes over all weights, whatever shape they have: no axis={axis!r}.")
+        raise TypeError(
+            f"{what} of a regularizer or an update goes over all of an array, whatever its shape: no axis={axis!r}."
+        )
     if last in (-1, 1) and not isinstance(last, bool) and not x.flat:
         return x
     raise TypeError(

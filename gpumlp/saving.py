@@ -102,13 +102,9 @@ def _module(kind: type) -> str | None:
     root, _, rest = kind.__module__.partition(".")
     if root == "keras":  # an object of Keras's own in one of ours, such as a SeedGenerator
         return "keras." + rest.split(".")[1]
-    return (
-        f"keras.{PLACES.get(rest, rest.split('.')[0])}"
-        if root == "gpumlp"
-        else None
-        if root == "__main__"
-        else kind.__module__
-    )
+    if root == "gpumlp":
+        return f"keras.{PLACES.get(rest, rest.partition('.')[0])}"  # of a package's module, the package
+    return None if root == "__main__" else kind.__module__
 
 
 def _own(kind: type) -> str | None:

@@ -89,6 +89,11 @@ def distance(w, scale):
     return scale * ops.log1p(ops.norm(w))
 
 
+POSITIVE = (
+    "p", "v", "d", "u", "top", "accumulator", "rate", "decay", "now", "coming", "l2", "of_m", "of_g", "of_v", "weight",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Case:
     """A formula, its ``numbers``, and how a function of it is asked for.
@@ -118,7 +123,7 @@ class Case:
             values = rng.standard_normal(shape)
             if name == "t":
                 values = rng.integers(0, 3, shape) if leaf.per == 1 else np.eye(WIDTH)[rng.integers(0, WIDTH, ROWS)]
-            if name in ("p", "v", "top", "rate", "decay", "now", "coming"):
+            if name in POSITIVE:
                 values = 0.01 + 0.98 / (1.0 + np.exp(-values))
             if name == "mean":  # less than the root of v
                 values *= 0.02
@@ -225,6 +230,11 @@ def update_cases() -> Iterator[Case]:
         ("sgd", optimizers.SGD()), ("sgd momentum", optimizers.SGD(momentum=0.9)),
         ("sgd nesterov", optimizers.SGD(momentum=0.9, nesterov=True)), ("adam", optimizers.Adam()),
         ("rmsprop", optimizers.RMSprop()), ("rmsprop centred", optimizers.RMSprop(momentum=0.9, centered=True)),
+        ("adam amsgrad", optimizers.Adam(amsgrad=True)), ("nadam, warmed up", optimizers.Nadam()),
+        ("adamax", optimizers.Adamax()), ("adagrad", optimizers.Adagrad()), ("adadelta", optimizers.Adadelta()),
+        ("ftrl", optimizers.Ftrl()), ("ftrl by a power", optimizers.Ftrl(0.1, -0.7, 0.1, 0.2, 0.3, 0.4)),
+        ("lion", optimizers.Lion()), ("schedule-free", optimizers.ScheduleFreeAdamW()),
+        ("every stage", optimizers.SGD(clipvalue=0.3, use_ema=True, gradient_accumulation_steps=3)),
     ):  # fmt: skip
         yield Case(name, of.formula, of.numbers, ("w", "g", *of.slots, *of.scalar_names))
     adam = {"keep_1": 0.1, "keep_2": 0.001, "epsilon": 1e-7}

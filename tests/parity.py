@@ -14,6 +14,7 @@ import sys
 import warnings
 
 os.environ["KERAS_BACKEND"] = "jax"
+os.environ["JAX_ENABLE_X64"] = "1"
 
 import keras
 import numpy as np
@@ -23,33 +24,54 @@ import gpumlp
 from gpumlp import layers, losses, models, optimizers
 
 RTOL, ATOL = 2e-5, 2e-6
+EXACT = 1e-9, 1e-11  # of weights in float64; losses, and tanh, Keras on JAX has in float32 in any case
+IN_FLOAT32 = "Adafactor", "Muon"  # as are means, and square roots of whole numbers
+
+OPTIMIZERS = {  # by name; all of them, and what all of them have
+    **{kind.__name__: lambda o, name=kind.__name__: getattr(o, name)(0.01) for kind in optimizers.KNOWN.values()},
+    "Adam amsgrad": lambda o: o.Adam(0.01, amsgrad=True),
+    "Adagrad from 1": lambda o: o.Adagrad(0.1, initial_accumulator_value=1.0),
+    "Ftrl, l1, l2, shrinkage, beta": lambda o: o.Ftrl(0.1, -0.7, 0.1, 0.01, 0.02, 0.03, 0.04),
+    "Adafactor, large": lambda o: o.Adafactor(0.5, clip_threshold=0.5, epsilon_2=0.1),
+    "Muon, a layer of Adam's": lambda o: o.Muon(0.01, exclude_layers=["last"], nesterov=False),
+    "Lamb, all decay": lambda o: o.Lamb(0.01, weight_decay=0.1),
+    "Nadam clipnorm": lambda o: o.Nadam(0.01, clipnorm=0.05),
+    "SGD clipvalue": lambda o: o.SGD(0.1, clipvalue=0.01),
+    "RMSprop global_clipnorm": lambda o: o.RMSprop(0.01, global_clipnorm=0.05),
+    "Adam, averages": lambda o: o.Adam(0.01, use_ema=True, ema_momentum=0.9),
+    "SGD, averages every 3": lambda o: o.SGD(0.1, use_ema=True, ema_momentum=0.8, ema_overwrite_frequency=3),
+    "Adam, gathering 3": lambda o: o.Adam(0.01, gradient_accumulation_steps=3, weight_decay=0.1),
+    "Lion, gathering 2, averages": lambda o: o.Lion(0.01, gradient_accumulation_steps=2, use_ema=True, clipnorm=0.1),
+    "Muon, global_clipnorm": lambda o: o.Muon(0.01, global_clipnorm=0.1, gradient_accumulation_steps=2),
+    "Adam, loss_scale_factor": lambda o: o.Adam(0.01, loss_scale_factor=8.0),
+}
 
 
 def pair(hidden, outputs, last, activation="tanh", regularizer=None, constraint=None):
-    """Return a Keras model and gpumlp's, with the same weights."""
+    """Return a Keras model and gpumlp's, with the same weights, of the type that Keras is set to."""
     theirs = keras.Sequential([keras.Input((3,))])
-    ours = models.Sequential([layers.Input((3,))])
+    ours = models.Sequential([layers.Input((3,))], dtype=keras.config.floatx())
     how = {"activation": activation, "kernel_regularizer": regularizer, "kernel_constraint": constraint}
     for units in hidden:
         theirs.add(keras.layers.Dense(units, **how, bias_constraint=constraint and "non_neg"))
         ours.add(layers.Dense(units, **how, bias_constraint=constraint and "non_neg"))
-    theirs.add(keras.layers.Dense(outputs, activation=last))
-    ours.add(layers.Dense(outputs, activation=last))
+    theirs.add(keras.layers.Dense(outputs, activation=last, name="last"))
+    ours.add(layers.Dense(outputs, activation=last, name="last"))
     ours.set_weights([np.asarray(w) for w in theirs.get_weights()])
     return theirs, ours
 
 
-def difference(a, b):
+def difference(a, b, rtol=RTOL, atol=ATOL):
     """Return the largest error in units of its tolerance."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape:
         return float("inf")
-    worst = np.max(np.abs(a - b) / (ATOL + RTOL * np.abs(a)), initial=0.0)
+    worst = np.max(np.abs(a - b) / (atol + rtol * np.abs(a)), initial=0.0)
     return float(worst) if np.isfinite(worst) else float("inf")
 
 
-def compare(name, theirs, ours, optimizer, loss, x, y, **fit):
-    """Train both and print the largest error; return whether it passes."""
+def compare(name, theirs, ours, optimizer, loss, x, y, exact=False, **fit):
+    """Train both and print the largest error; return whether it passes. ``exact``: both are of float64."""
     make, make_loss = optimizer, loss
     metrics = fit.pop("metrics", [])
     theirs.compile(optimizer=make(keras.optimizers), loss=make_loss(keras.losses), metrics=metrics)
@@ -58,9 +80,10 @@ def compare(name, theirs, ours, optimizer, loss, x, y, **fit):
         warnings.simplefilter("ignore", UserWarning)  # both warn when the data runs out
         a = theirs.fit(x, y, shuffle=False, verbose=0, **fit).history
         b = ours.fit(x, y, shuffle=False, verbose=0, **fit).history
+    bound = EXACT if exact else (RTOL, ATOL)
     worst = {k: difference(a[k], b.get(k, [])) for k in a}
     for i, (u, v) in enumerate(zip(theirs.get_weights(), ours.get_weights(), strict=True)):
-        worst[f"weight {i}"] = difference(u, v)
+        worst[f"weight {i}"] = difference(u, v, *bound)
     key = max(worst, key=lambda k: worst[k])
     good = worst[key] <= 1 and set(a) == set(b)
     print(f"{'PASS' if good else 'FAIL'}  {worst[key]:8.3f} of the tolerance at {key:<10} {name}", flush=True)
@@ -154,6 +177,14 @@ def main() -> int:
         "RMSprop centred, momentum": lambda o: o.RMSprop(momentum=0.5, centered=True),
     }.items():
         run(f"optimizer {name}", ([16], 2, None), make, mse, y)
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    for name, make in OPTIMIZERS.items():
+        inputs = x.astype("f8"), y.astype("f8")
+        fit = {"exact": not name.startswith(IN_FLOAT32), "epochs": 5, "batch_size": 16}
+        results.append(compare(f"float64, {name}", *pair([16], 2, None, "relu"), make, mse, *inputs, **fit))
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
     for name, make, last, target in (
         ("mae", lambda _: "mae", None, y),
         ("huber", lambda s: s.Huber(delta=0.3), None, y),

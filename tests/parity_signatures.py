@@ -20,10 +20,13 @@ MODULES = (
 # What may differ, by name or by name and parameter, and why.
 WHY = {
     "layers.Layer": "a base, of which people make no layers of their own yet",
-    "optimizers.Optimizer": "a base, of which people make no optimizers of their own yet",
     "callbacks.CallbackList": "the training loop's; nobody else makes one",
     "callbacks.ProgbarLogger": "the training loop makes one with fit's verbose",
-    ".apply": "what an optimizer has backends do; Keras's, on variables, is not here",
+    **{
+        f"optimizers.{kind}.build": "the argument is variables in Keras's base and in SGD, var_list in the others"
+        for kind in ("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Muon",
+                     "Nadam", "RMSprop", "ScheduleFreeAdamW")
+    },
     **{
         f"metrics.{kind}(name)": "None stands for the class's default_name, which is Keras's default"
         for kind in ("MeanSquaredError", "MeanAbsoluteError", "BinaryAccuracy", "CategoricalAccuracy",

@@ -26,8 +26,7 @@ UNREAD = [
     (model, "lr", r"model\.optimizer\.learning_rate"), (model, "loss", "compile again"), (model, "metrics", "compile"),
     (model, "run_eagerly", "GPUMLP_KERNELS"), (lambda: layers.Dense(2), "activity_regularizer", "bias_regularizer"),
     (lambda: layers.Dense(2), "kernel", "set_weights"), (optimizers.Adam, "lr", "learning_rate"),
-    (optimizers.SGD, "decay", "schedule"), (optimizers.Adam, "clipnorm", "not there yet"),
-    (optimizers.Adam, "use_ema", "not there yet"),
+    (optimizers.SGD, "decay", "schedule"),
 ]  # fmt: skip
 
 

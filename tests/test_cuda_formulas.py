@@ -5,7 +5,9 @@ The truth is computed in float64 from the formulas' graphs by `formula_cases.eva
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import formula_cases as cases
 import numpy as np
@@ -23,25 +25,24 @@ from gpumlp.utils import set_random_seed
 
 # ---- an optimizer of one's own ---------------------------------------------------------------------------------------
 class Optimizer(optimizers.Optimizer):
-    """Of a rule, which has as many numbers a step as it likes."""
+    """Of a rule, which has as many numbers an update as it likes."""
 
-    def __init__(self, rule, slots, scalars):
-        super().__init__(0.01)
-        self.rule, self.slots, self.scalar_names = rule, slots, ("rate", *scalars)
-        self.name = "own"
+    def __init__(self, rule, state, rates):
+        super().__init__(0.01, weight_decay=0.1, name="own")
+        self.rule, self.held, self.asked = rule, state, rates
+
+    def state(self):
+        return dict.fromkeys(self.held, 0.0)
 
     def update_rule(self):
-        return self.rule
+        return functools.partial(self.rule, decay=1.0) if "decay" in self.asked else self.rule
 
     def rule_constants(self):
         return {} if self.rule is cases.swapped else {"keep_1": 0.1, "keep_2": 0.01, "epsilon": 1e-3}
 
-    def scalars(self, step):
-        known = {"rate": 0.01, "decay": 1.0 - 1e-3 * step, "now": 0.1, "coming": 0.8}
-        return tuple(known[name] for name in self.scalar_names)
-
-
-Optimizer.__module__ = "gpumlp.own"  # as if it were the package's own, which alone computes its scalars
+    def rates(self, rate, update):
+        known = {"rate": rate, "now": 0.1 + 0.01 * update, "coming": 0.8}
+        return {name: known[name] for name in ("rate", *self.asked) if name in known}
 
 
 # ---- the truth -------------------------------------------------------------------------------------------------------
@@ -239,17 +240,17 @@ def test_a_slope_is_computed_where_dy_is_read_if_it_is_y_s_and_has_no_special_fu
     assert is_cheap(formulas.activation(lambda z: z * 2.0 + ops.maximum(z, 0.0) * 0.0, None, {})) is False
 
 
-def clipped(w, g, rate):
-    return {"w": w - rate * g / ops.maximum(ops.norm(g, axis=-1, keepdims=True), 1.0)}
-
-
-def test_an_update_that_reduces_is_refused_in_words(gpu, monkeypatch):
-    optimizer = Optimizer(clipped, (), ())
-    monkeypatch.setattr(optimizer, "rule_constants", dict)
-    backend = CudaBackend(gpu)
+def test_an_update_that_reduces_has_no_formula_and_is_left_to_the_array_library(gpu, monkeypatch):
+    optimizer, backend = optimizers.Lamb(), CudaBackend(gpu)
     w, g = backend.zeros(4, np.float32), backend.zeros(4, np.float32)
-    with pytest.raises(NotImplementedError, match="Optimizer reduces over a variable"):
+    with pytest.raises(NotImplementedError, match="Lamb has sums over weights"):
         backend.update(optimizer, w, g, {}, 1, (0.1,))
+    for how in ("graph", "tags"):
+        monkeypatch.setenv("GPUMLP_FIT", how)
+        model = models.Sequential([layers.Dense(4, "tanh", input_shape=(3,)), layers.Dense(5)])
+        model.compile(optimizer, "mse", device="cuda")
+        model.fit(*data(losses.get("mse")), verbose=0)
+        assert model.program.startswith("one operation after the other") and "Lamb has sums" in model.program
 
 
 def test_a_penalty_that_is_no_sum_is_left_to_graphs(gpu, monkeypatch):
@@ -348,9 +349,8 @@ def test_a_penalty_that_is_no_sum_over_weights(runtime, count):
 
 
 def test_an_update_without_slots_or_scalars(runtime):
-    optimizer = Optimizer(lambda w, g: {"w": w - 0.5 * g}, (), ())
-    optimizer.scalar_names = ()
-    optimizer.rule_constants = dict
+    formula = formulas.update(lambda w, g: {"w": w - 0.5 * g}, (), (), {})
+    optimizer = SimpleNamespace(formula=formula, numbers={}, scalar_names=(), slots=())
     assert "SLOTS = 0, SCALARS = 0" in cuda_formulas.update(optimizer).header["formulas.cuh"]
     backend = CudaBackend(runtime)
     w, g = (backend.to_device(np.arange(9, dtype=np.float32)) for _ in range(2))

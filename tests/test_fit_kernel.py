@@ -241,7 +241,7 @@ def test_a_thousand_schedules_give_the_same_bits(as_gpu, monkeypatch, exchange, 
         for array, values in zip(arrays, before, strict=True):
             array[...] = values
         launcher.number, launcher.awaited = counts
-        model.optimizer._iterations = 3
+        model.optimizer._steps = 3
         runs.append(train(case, model))
     assert_same_bits(runs)
 

@@ -15,9 +15,10 @@ import parity_signatures
 import pytest
 
 import gpumlp
+from gpumlp import layers
 from gpumlp.backends.numpy_backend import NumpyBackend
-from gpumlp.engine.arena import lay_out
-from gpumlp.engine.network import Network
+from gpumlp.engine.arena import alone, lay_out
+from gpumlp.engine.network import Network, describe
 from gpumlp.engine.program import LoopProgram, StepLogs
 
 MODULES = ("activations", "losses", "metrics", "optimizers", "initializers", "regularizers")
@@ -308,27 +309,84 @@ def test_metrics_by_what_programs_add_up(case, weighted):
 
 # ---- optimizers ------------------------------------------------------------------------------------------------------
 
-SLOTS = {"m": "momentum", "v": "velocity", "momentum": "momentum", "mean": "average_gradient"}  # gpumlp's, Keras's
+SLOTS = {  # gpumlp's name, and Keras's where that is another one
+    "m": "momentum", "v": "velocity", "mean": "average_gradient", "top": "velocity_hat", "u": "norm", "z": "momentum",
+    ("Adadelta", "v"): "accumulated_grad", ("Adadelta", "d"): "accumulated_delta_var",
+}  # fmt: skip
+
+
+def tuned(case):
+    """Return the optimizer of a case; "exclude" of its configuration is what does not decay."""
+    config = dict(case.config)
+    names = config.pop("exclude", None)
+    optimizer = made("optimizers", case.name, config)
+    if names is not None:
+        optimizer.exclude_from_weight_decay(var_names=names)
+    return optimizer
+
+
+def agree_on_slots(case, name, arrays):
+    """Fail where the state is not Keras's; of a matrix Muon has no velocity."""
+    theirs = SLOTS.get((case.name, name), SLOTS.get(name, name))
+    for variable, array in zip(("kernel", "bias"), arrays, strict=True):
+        if (expected := case.expected["slots"].get(f"{variable}_{theirs}")) is not None:
+            agree(f"slot {name} of the {variable}", array, expected)
 
 
 @every("optimizers")
-def test_optimizers(case):
-    config = dict(case.config)
-    if isinstance(rate := config.get("learning_rate"), dict):
-        config["learning_rate"] = found("optimizers.schedules", rate["class_name"])(**rate["config"])
-    optimizer = made("optimizers", case.name, config)
-
-    def flat(arrays):
-        return np.concatenate([a.reshape(-1) for a in arrays])
-
-    backend, params = NumpyBackend(), flat(case.inputs["weights"])
-    slots = {name: np.zeros_like(params) for name in optimizer.slots}
-    for i, (grads, expected) in enumerate(zip(case.inputs["grads"], case.expected["steps"], strict=True)):
-        optimizer.update(backend, params, flat(grads), slots, i + 1)
-        agree(f"weights after step {i + 1}", params, flat(expected))
+def test_optimizers_in_a_model_s_arena(case):
+    optimizer = tuned(case)
+    network = describe([layers.Dense(3)], (4,))
+    arena = alone(network.weights, np.float64)
+    program = LoopProgram(network, arena, arena.backend, 1)
+    arena.set(case.inputs["weights"])
+    slots = optimizer.slots_for(arena, [])
+    gradients = arena.views(program.grads)
+    for grads, expected in zip(case.inputs["grads"], case.expected["steps"], strict=True):
+        step = optimizer.steps + 1
+        for there, grad in zip(gradients, grads, strict=True):
+            there[...] = grad / (optimizer.loss_scale_factor or 1.0)  # a model scales none
+        with arena.backend.running():
+            program._update(optimizer, slots, step, optimizer.scalars(step))
+        optimizer.count(1)
+        for ours, theirs in zip(arena.get(), expected, strict=True):
+            agree(f"weights after step {step}", ours, theirs)
+    assert optimizer.iterations == case.expected["iterations"]
     for name, slot in slots.items():
-        expected = flat([case.expected["slots"][f"{v}_{SLOTS[name]}"] for v in ("kernel", "bias")])
-        agree(f"slot {name}", slot, expected)
+        agree_on_slots(case, name, arena.get(slot))
+    if case.name == "Adafactor":  # the means of rows and columns are those of v
+        kernel = arena.get(slots["v"])[0]
+        agree("means of rows", kernel.mean(-1), case.expected["slots"]["kernel"])
+        agree("means of columns", kernel.mean(-2), case.expected["slots"]["kernel_2"])
+
+
+class Named:
+    """What has a name, as a layer's weights have, and is read as an array."""
+
+    def __init__(self, path, value):
+        self.path, self.value = path, value.copy()
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.value, dtype)
+
+    def assign(self, value):
+        self.value[...] = value
+
+
+@every("optimizers")
+def test_optimizers_on_arrays(case):
+    optimizer = tuned(case)
+    variables = [Named(f"dense/{n}", w) for n, w in zip(("kernel", "bias"), case.inputs["weights"], strict=True)]
+    for i, (grads, expected) in enumerate(zip(case.inputs["grads"], case.expected["steps"], strict=True)):
+        optimizer.apply(grads, variables)
+        for variable, theirs in zip(variables, expected, strict=True):
+            agree(f"weights after step {i + 1}", variable, theirs)
+    for name in optimizer.slots:
+        agree_on_slots(case, name, [v.slots[name] for v in optimizer._arrays])
+    if "finalized" in case.expected:
+        optimizer.finalize_variable_values(variables)
+        for variable, theirs in zip(variables, case.expected["finalized"], strict=True):
+            agree("averages", variable, theirs)
 
 
 # ---- initializers, regularizers, constraints -------------------------------------------------------------------------

@@ -173,7 +173,7 @@ def test_an_update_that_the_package_does_not_have(function, slots, scalars, coun
 
 def test_what_cannot_be_written_says_so():
     def clipped(w, g, rate, decay):
-        return {"w": w - rate * g / ops.sqrt(ops.sum(g * g, -1, keepdims=True))}
+        return {"w": w - rate * g / ops.sqrt(ops.sum(g * g))}
 
     def unknown(z):
         return make("bessel", z)

@@ -280,12 +280,7 @@ class CudaBackend(DeviceBackend):
 
     def update(self, optimizer: Optimizer, params: Array, grads: Array, slots: Any, step: int, scalars: Any) -> None:
         """See `NumpyBackend.update`. A GPU handles denormal numbers at full speed: nothing is flushed."""
-        formula = optimizer.formula
-        if formula.rowwise:
-            raise NotImplementedError(
-                f"{type(optimizer).__name__} reduces over a variable, which the kernels for GPUs do not: device='cpu'."
-            )
-        state = tuple(slots[name] for name in formula.names[1:])
+        state = tuple(slots[name] for name in optimizer.formula.names[1:])
         self._elementwise(
             "update.cu", "update", params.size,
             params, grads, state or (None,), self.on_device(scalars), params.size,

@@ -65,6 +65,13 @@ class Stretches:
         """Return a new flat array of this layout, of zeros."""
         return self.backend.zeros(self.size, self.dtype)
 
+    def full(self, value: float) -> Array:
+        """Return a new flat array of this layout, of one number."""
+        made = self.zeros()
+        if value:
+            self.backend.assign(made, np.full(self.size, value, self.dtype))
+        return made
+
     def views(self, flat: Array) -> list[Array]:
         """Return one view into ``flat`` per weight array, in order."""
         return [

@@ -279,7 +279,7 @@ class CompiledProgram:
 
     def _set_optimizer(self, optimizer: Optimizer, slots: dict[str, Array]) -> None:
         """Have the table say how weights are updated, unless it does so already."""
-        rule, params = (optimizer, optimizer.update_rule(), optimizer.rule_constants()), self.arena.params
+        rule, params = (optimizer.formula, optimizer.numbers), self.arena.params
         if not self._updated or self._updated[0] != rule or self._updated[1] is not slots:
             self._job.set_optimizer(optimizer, params, slots)
             self._updated = rule, slots
@@ -345,7 +345,7 @@ class _Run:
         steps, rates = task.last - task.first, rates_of(task)
         self._results = np.zeros((steps, program._job.get("SERIES")))
         self._scalars = np.ones((steps, 0), np.float32) if rates is None else rates.astype(np.float32)
-        self._step = 0 if task.optimizer is None else task.optimizer.iterations + 1
+        self._step = 0 if task.optimizer is None else task.optimizer.steps + 1
         self._addresses = (
             address("X", self._x, len(self._x) * program.network.sizes[0]),
             address("ORDER", self._order, len(self._x)),

@@ -56,8 +56,14 @@ class Judged(NamedTuple):
 
     @property
     def rule(self) -> Any:
-        """What the optimizer's formula depends on."""
-        return self.optimizer and (self.optimizer.update_rule(), self.optimizer.rule_constants())
+        """The optimizer's formula, and its numbers; in words why there is none."""
+        return self.optimizer and (self.optimizer.apart or (self.optimizer.formula, self.optimizer.numbers))
+
+
+def fitting(choice: Choice, optimizer: Optimizer, backend: Backend) -> Choice:
+    """Return the Choice for steps with ``optimizer`` as it is now, which may have no formula for kernels."""
+    special = choice.functions is not None or backend.recorder is not None
+    return Choice(why=optimizer.apart, general=True) if special and optimizer.apart else choice
 
 
 def fit_for(choice: Choice, backend: Backend, judged: Judged | None) -> Choice:

@@ -106,8 +106,8 @@ def problem_of(
     stages = stages_of(network)
     if isinstance(stages, str):
         return stages
-    if optimizer.formula.rowwise:
-        return "its optimizer reduces over a variable"
+    if optimizer.apart:
+        return optimizer.apart
     regularizers = [w.regularizer.formula for w in network.weights if w.regularizer]
     if any(f.only("dw").rowwise or not is_sum(f, "value") for f in regularizers):
         return "it has a penalty that is no sum over weights"

@@ -188,7 +188,7 @@ class GraphProgram(LoopProgram):
         """Run at most CAPACITY steps on the samples of ``parts``, of which ``scalars`` has the optimizer's numbers."""
         done, control = 0, plan.control
         rates = float_words([] if scalars is None else scalars)
-        iteration = 0 if optimizer is None else optimizer.iterations
+        iteration = 0 if optimizer is None else optimizer.steps
         for part in parts:
             # the device counts on through a run's parts: batch part.first must be the one of step ``done``
             numbers = (part.first - done, plan.batch, len(part.data), iteration, plan.results.shape[1])

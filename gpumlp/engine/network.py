@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gpumlp import constraints
@@ -23,6 +23,7 @@ class Network:
     output_shape: Shape
     weights: tuple[WeightSpec, ...]
     trainable: tuple[bool, ...]
+    paths: tuple[str, ...] = field(default=(), compare=False)  # what the weights are called: "dense/kernel"
 
     @once
     def numbers(self) -> int:
@@ -63,6 +64,7 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
     sizes = [math.prod(input_shape)]
     specs: list[WeightSpec] = []
     trainable: list[bool] = []
+    paths: list[str] = []
     shape = input_shape
     for layer in stack:
         refuse_overrides(type(layer), ("output_shape", "specs", "call", "__call__", "initial"))
@@ -73,6 +75,7 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
             continue
         ops.append(op)
         specs += own
+        paths += [f"{layer.name}/{spec.name}" for spec in own]
         trainable += [layer.trainable] * len(own)
         sizes.append(math.prod(shape))
-    return Network(tuple(ops), tuple(sizes), input_shape, shape, tuple(specs), tuple(trainable))
+    return Network(tuple(ops), tuple(sizes), input_shape, shape, tuple(specs), tuple(trainable), tuple(paths))

@@ -18,6 +18,7 @@ from gpumlp.engine.operations import Site
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
+from gpumlp.optimizers.stages import Variable
 
 Array = Any
 PREDICT_BYTES = 256 << 20  # of samples, or of what comes out, that a prediction has on a device at a time
@@ -166,7 +167,7 @@ class LoopProgram:
             for i in range(part.first, part.first + part.steps):
                 x, y, w = self._gather(part, i * batch, min((i + 1) * batch, len(part.data)))
                 logs.samples[k] = len(x)
-                step = optimizer.iterations + 1 if optimizer is not None else None
+                step = optimizer.steps + 1 if optimizer is not None else None
                 pred = self._forward(x, step)
                 delta = self._delta(pred)
                 value = self.backend.loss(task.loss, y, pred, w, delta)
@@ -199,9 +200,21 @@ class LoopProgram:
             logs.batches.append(Batch(host(y), host(pred), None if w is None else host(w)))
 
     def _update(self, optimizer: Optimizer, slots: dict[str, Array], step: int, scalars: Any = None) -> None:
+        if optimizer.apart:
+            optimizer.update_each(self.backend, self._variables(slots), step, scalars)
+            return
         for span in self._spans:
             state = {name: slot[span] for name, slot in slots.items()}
             optimizer.update(self.backend, self.arena.params[span], self.grads[span], state, step, scalars)
+
+    def _variables(self, slots: dict[str, Array]) -> list[Variable]:
+        """Return the weight arrays that train, each with its gradient and its state."""
+        network, state = self.network, {name: self.arena.views(slot) for name, slot in slots.items()}
+        return [
+            Variable(path, self.arena.weights[i], self._grad_views[i], {name: own[i] for name, own in state.items()})
+            for i, (path, trains) in enumerate(zip(network.paths, network.trainable, strict=True))
+            if trains
+        ]
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
         """See `Program.predict`."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp.engine import dispatch
 from gpumlp.engine.dispatch import Choice, Judged
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import Batch, Program, StepLogs, Task, one_after_the_other
@@ -18,6 +19,7 @@ from gpumlp.engine.runner import Runner, together
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
+from gpumlp.optimizers.stages import AVERAGE
 from gpumlp.training.data import Batches
 
 BRIEF = 0.002  # seconds of NumPy, by the estimate, up to which waking another thread is not worth it
@@ -150,7 +152,9 @@ class Trainee:
                 "Another model was compiled with this model's optimizer while it was training, and its state is now "
                 "that model's. Compile this one again, with an optimizer of its own."
             )
-        return self.runner.program_for(max(self.batches.batch_size, self.most), self.choice)
+        assert self.runner.weights is not None
+        choice = dispatch.fitting(self.choice, self.optimizer, self.runner.weights.backend)
+        return self.runner.program_for(max(self.batches.batch_size, self.most), choice)
 
     def begin_epoch(self) -> tuple[int, int]:
         """Choose the epoch's batches; return the first, and the last + 1."""
@@ -165,6 +169,19 @@ class Trainee:
         assert self.runner.weights is not None
         slots = self.optimizer.slots_for(self.runner.weights, self.runner.owners)
         return Task(self.data, self._order, size, start, stop, loss, metrics, self.optimizer, slots, scalars)
+
+    def finish(self) -> None:
+        """Have the averages of an optimizer that has any be the weights that train: so a fit ends, as Keras's does."""
+        if self.optimizer.use_ema:
+            together([self.runner], self._take_averages, brief=True)
+
+    def _take_averages(self) -> None:
+        weights, network = self.runner.weights, self.runner.current(self._sizes)
+        assert weights is not None
+        slots = self.optimizer.slots_for(weights, self.runner.owners)
+        if self.optimizer.steps:
+            pairs = zip(weights.get(), weights.get(slots[AVERAGE]), network.trainable, strict=True)
+            weights.set([average if trains else now for now, average, trains in pairs])
 
 
 def first_stretch(trainees: Sequence[Trainee]) -> int:
@@ -184,13 +201,13 @@ def train(trainees: Sequence[Trainee], start: int, stop: int) -> None:
     size = trainees[0].batches.batch_size
     brief = (stop - start) * len(trainees) <= trainees[0].runner.in_seconds(BRIEF, size, training=True)
     while True:  # rates come from schedules, which may be a user's: they are asked before the gate
-        counts = [t.optimizer.iterations for t in trainees]
+        counts = [t.optimizer.steps for t in trainees]
         scalars = [t.optimizer.coming(stop - start) for t in trainees]
 
         def steps(counts: list[int] = counts, scalars: list[np.ndarray] = scalars) -> bool:
             programs = [t.program() for t in trainees]
             tasks = [t.task(start, stop, rates) for t, rates in zip(trainees, scalars, strict=True)]
-            if [t.optimizer.iterations for t in trainees] != counts:
+            if [t.optimizer.steps for t in trainees] != counts:
                 return False  # another thread has trained, or the state has started anew
             kinds = {type(program) for program in programs}
             run_together = kinds.pop().run_together if len(kinds) == 1 else one_after_the_other
@@ -244,6 +261,8 @@ def fit(
             raise
         if callbacks.stopped:
             break
+    for trainee in trainees:
+        trainee.finish()
     callbacks.on_train_end(logs)
 
 

@@ -1,0 +1,558 @@
+"""What all optimizers share: whose they are, their state, the learning rate, the stages of an update.
+
+An optimizer's own rule is a formula of a weight w, its gradient g, its state, and the scalars of the update, which are
+computed on the host, in double precision, once for all weights.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import re
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from gpumlp import formulas, schedules
+from gpumlp.naming import automatic, flag, number
+from gpumlp.optimizers import stages
+from gpumlp.optimizers.on_arrays import OnArrays
+from gpumlp.optimizers.stages import AVERAGE, GATHERED, Rule, Variable
+from gpumlp.saving import custom_object_scope, deserialize_keras_object, serialize_keras_object
+from gpumlp.schedules import LearningRateSchedule
+
+Array = Any
+LearningRate = float | LearningRateSchedule | Callable[[], float] | Mapping[str, Any]
+CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+PASSING = frozenset({"_steps", "_state", "_kept", "_owner", "_made", "_arrays"})  # what the formula does not depend on
+
+
+def within(name: str, low: float, high: float = math.inf, below: bool = False) -> Callable[[Any], float]:
+    """Return a function that returns a number in [low, high], or with ``below`` in [low, high), as a float."""
+
+    def check(value: Any) -> float:
+        found = number(name, value, low, high)
+        if below and found == high:
+            raise ValueError(f"{name} must be below {high:g}; got {value!r}.")
+        return found
+
+    return check
+
+
+def fractions(*names: str) -> dict[str, Callable[[Any], float]]:
+    """Return checks for numbers in [0, 1) of these names."""
+    return {name: within(name, 0.0, 1.0, below=True) for name in names}
+
+
+def numbers(*names: str, low: float = 0.0) -> dict[str, Callable[[Any], float]]:
+    """Return checks for numbers >= ``low`` of these names."""
+    return {name: within(name, low) for name in names}
+
+
+def flags(*names: str) -> dict[str, Callable[[Any], bool]]:
+    """Return checks for True and False of these names."""
+    return {name: functools.partial(flag, name) for name in names}
+
+
+def or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a check that lets None pass."""
+    return lambda value: None if value is None else check(value)
+
+
+def whole(name: str, low: int) -> Callable[[Any], int]:
+    """Return a check for a whole number >= ``low``."""
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+            raise ValueError(f"{name} must be a whole number >= {low}, or None; got {value!r}.")
+        return int(value)
+
+    return check
+
+
+def constructor(declared: Callable[..., None]) -> Callable[..., None]:
+    """Return the constructor that takes what is declared, then what all optimizers take, then what is keyword-only.
+
+    The values become attributes of these names, which `Attributes.checks` look at.
+    """
+    own = list(inspect.signature(declared).parameters.values())
+    shared = [p for p in COMMON if p.name not in {p.name for p in own}]
+    last = [p for p in own if p.kind is p.KEYWORD_ONLY]
+    signature = inspect.Signature([*own[: len(own) - len(last)], *shared, *last])
+
+    @functools.wraps(declared)
+    def __init__(self: Any, *args: Any, **given: Any) -> None:
+        found = signature.bind(self, *args, **given)
+        found.apply_defaults()
+        values = dict(list(found.arguments.items())[1:])
+        Optimizer.__init__(self, **{p.name: values.pop(p.name) for p in COMMON if p.name in values}, **_rate(values))
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    __init__.__signature__ = signature  # type: ignore[attr-defined]
+    return __init__
+
+
+def _rate(values: dict[str, Any]) -> dict[str, Any]:
+    return {"learning_rate": values.pop("learning_rate")}
+
+
+class Updates(Protocol):
+    """What updates weights where they are: part of the contract of backends, see `gpumlp.backends.numpy_backend`."""
+
+    def update(
+        self, optimizer: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
+    ) -> None: ...
+
+
+class Layout(Protocol):
+    """Where the weights stand that an optimizer has state for: see `gpumlp.engine.arena.Stretches`."""
+
+    @property
+    def backend(self) -> Updates: ...
+
+    offsets: list[int]
+    size: int
+
+    def full(self, value: float) -> Array: ...
+
+    def get(self, flat: Array = None) -> list[np.ndarray]: ...
+
+    def set(self, arrays: Sequence[Any], flat: Array = None) -> None: ...
+
+
+@dataclass
+class _State:
+    """State arrays by name, laid out like the weights, which are those of ``layers``."""
+
+    slots: dict[str, Array]
+    layout: Layout
+    layers: list[weakref.ref[Any]]
+
+
+class Optimizer(OnArrays):
+    """Base of optimizers, and of a user's own, whose rule is a formula of `gpumlp.ops`.
+
+        def signed(w, g, m, rate, keep):
+            m = m + (g - m) * keep
+            return {"w": w - rate * ops.sign(m), "m": m}
+
+        class Signed(optimizers.Optimizer):
+            def __init__(self, learning_rate=0.001, beta=0.9, **kwargs):
+                super().__init__(learning_rate, **kwargs)
+                self.beta = beta
+
+            def state(self):            # state arrays, and what they start at
+                return {"m": 0.0}
+
+            def update_rule(self):      # w, g, the state, the rates and constants by name: what w and the state become
+                return signed
+
+            def rule_constants(self):
+                return {"keep": 1.0 - self.beta}
+
+    A rule may have ops.sum and the like, which go over all elements of a weight array. ``rates`` is for scalars that
+    differ from update to update.
+
+    The steps and the state belong together, and to one model's weights: they go on, start anew, or are refused
+    together. An optimizer with which another model is compiled starts anew there; the model that had it before has to
+    be compiled again before it trains. Where a setting that says which state there is changes, the state starts anew.
+
+    Parameters
+    ----------
+    learning_rate : float, schedule, function without arguments, or config dict of one of these
+        A function is called once for each step, in their order, and ahead of them: a stretch of steps is prepared
+        before it runs, of as many as there are between two looks at callbacks and at the display.
+    weight_decay : float, optional
+        Before an update w becomes w - learning_rate * weight_decay * w; see `exclude_from_weight_decay`.
+    clipnorm, clipvalue, global_clipnorm : float, optional
+        One of them: the most that the norm of each array's gradient may be, an element's absolute value, or the norm of
+        all arrays' together.
+    use_ema, ema_momentum, ema_overwrite_frequency
+        Whether there is a moving average of the weights: average = ema_momentum * average + (1 - ema_momentum) * w. It
+        replaces the weights every so many updates, and at the end of ``fit``.
+    loss_scale_factor : float, optional
+        What the loss is multiplied by, that gradients given to `apply` are divided by. Training has no use for it: it
+        computes in float32 or float64, scales nothing, and so divides nothing.
+    gradient_accumulation_steps : int, optional
+        Every so many steps there is one update, by the mean of their gradients. Schedules count the steps.
+    name : str, optional
+        By default the class's name, and a number.
+    """
+
+    unread: ClassVar = {
+        "lr": "Use learning_rate.",
+        "decay": "Use a schedule as learning_rate, or weight_decay.",
+        "jit_compile": "GPUMLP_KERNELS chooses the kernels.",
+    }
+    checks: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
+        **{n: or_none(within(n, 0.0)) for n in ("weight_decay", *CLIPS)}, **flags("use_ema"),
+        "ema_momentum": within("ema_momentum", 0.0, 1.0),
+        "ema_overwrite_frequency": or_none(whole("ema_overwrite_frequency", 1)),
+        "gradient_accumulation_steps": or_none(whole("gradient_accumulation_steps", 2)),
+        "loss_scale_factor": or_none(functools.partial(number, "loss_scale_factor", low=0.0, above=True)),
+    }  # fmt: skip
+    flushed: ClassVar[tuple[str, ...]] = ()  # state whose smallest numbers may be zero, as they count in sums alone
+    own_way: ClassVar[str] = ""  # in words, what the class computes by the array library, an array of weights at a time
+
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.name = automatic(type(self)) if name is None else str(name)
+        self._steps = 0
+        self._state: _State | None = None
+        self._kept: dict[str, list[np.ndarray]] | None = None  # the state of an optimizer that was unpickled
+        self._owner: weakref.ref[Any] | None = None
+        self._arrays: list[Variable] = []  # what `apply` has state for
+        self._excluded: tuple[tuple[Any, ...], tuple[str, ...]] = (), ()
+        self.learning_rate = learning_rate
+        self.weight_decay, self.loss_scale_factor = weight_decay, loss_scale_factor
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self.use_ema, self.ema_momentum = use_ema, ema_momentum
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in CLIPS and value is not None:
+            given = {n: self.__dict__.get(n) for n in CLIPS} | {name: value}
+            if sum(v is not None for v in given.values()) > 1:
+                several = ", ".join(f"{n}={v}" for n, v in given.items())
+                raise ValueError(
+                    f"Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set; got {several}."
+                )
+        super().__setattr__(name, value)
+        if name not in PASSING:
+            self.__dict__["_made"] = {}
+
+    # ---- whose it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """How many steps there were, those that only gather gradients too."""
+        return self._steps
+
+    @property
+    def iterations(self) -> int:
+        """How many updates the state has in it; it can be set as long as there is no state. RuntimeError later.
+
+        That is the number of steps, or with gradient_accumulation_steps how many times so many there were.
+        """
+        return self._steps // (self.gradient_accumulation_steps or 1)
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        if self._state is not None or self._kept is not None:
+            raise RuntimeError(
+                "iterations are counted along with the optimizer's state, and there is one already: it cannot be set "
+                "alone. Use a new optimizer."
+            )
+        self._steps = int(value) * (self.gradient_accumulation_steps or 1)
+
+    def count(self, steps: int) -> None:
+        """Take note of ``steps`` that a Program has done."""
+        self._steps += steps
+
+    def start_anew(self) -> None:
+        """Forget all steps."""
+        self._steps, self._state, self._kept = 0, None, None
+
+    def belong_to(self, model: Any) -> None:
+        """Be the optimizer of ``model`` from now on: anew, unless it was already."""
+        if self._owner is None or self._owner() is not model:
+            self.start_anew()
+            self._owner = weakref.ref(model)
+
+    @property
+    def owner(self) -> Any:
+        """The model that was last compiled with it, if that is still there."""
+        return None if self._owner is None else self._owner()
+
+    def belongs_to(self, model: Any) -> bool:
+        """Whether ``model`` was the last one to be compiled with it."""
+        return self._owner is not None and self._owner() is model
+
+    def slots_for(self, layout: Layout, layers: Sequence[Any]) -> dict[str, Array]:
+        """Return the state arrays for the weights of ``layers``, laid out as these are; the caller holds their gate.
+
+        State of the same layers that stood elsewhere is brought along; for other layers everything starts anew.
+        """
+        state = self._state
+        if state is not None and (
+            tuple(state.slots) != self.slots
+            or len(state.layers) != len(layers)
+            or any(ref() is not layer for ref, layer in zip(state.layers, layers, strict=True))
+        ):
+            self.start_anew()
+            state = None
+        if state is not None and (
+            state.layout is layout or (state.layout.backend, state.layout.offsets) == (layout.backend, layout.offsets)
+        ):
+            return state.slots
+        kept = self.saved() or {}
+        slots = {name: layout.full(0.0 if start is None else start) for name, start in self._starts().items()}
+        for name, start in self._starts().items():
+            if start is None:
+                layout.set(layout.get(), slots[name])
+        for name, arrays in kept.items():
+            if name in slots and len(arrays) == len(layout.offsets):
+                layout.set(arrays, slots[name])
+        self._state, self._kept = _State(slots, layout, [weakref.ref(layer) for layer in layers]), None
+        return slots
+
+    def saved(self) -> dict[str, list[np.ndarray]] | None:
+        """Return copies of the state, by name an array for each weight array; the caller holds their gate."""
+        if self._state is None:
+            return self._kept
+        return {name: self._state.layout.get(slot) for name, slot in self._state.slots.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the optimizer with its state, as a model's; by itself it has none that anybody could go on with."""
+        return self.__dict__ | {"_state": None, "_owner": None, "_steps": 0, "_kept": None, "_made": {}, "_arrays": []}
+
+    def go_on(self, model: Any, steps: int, kept: dict[str, list[np.ndarray]] | None) -> None:
+        """Be the optimizer of a model's copy, unless it is somebody's, with the steps and the state that it had."""
+        if self._owner is None:
+            self._owner, self._steps, self._kept = weakref.ref(model), steps, kept
+
+    # ---- an optimizer's own ------------------------------------------------------------------------------------------
+
+    def state(self) -> Mapping[str, float | None]:
+        """Return the names of the state arrays, with the numbers that they start at; None: as the weights."""
+        return {}
+
+    def update_rule(self) -> Rule:
+        """Return the formula of w, g, the state, `rates` and `rule_constants`, by name, that gives what they become."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must have a method update_rule: see gpumlp.optimizers.Optimizer."
+        )
+
+    def rule_constants(self) -> dict[str, Any]:
+        """Return what the formula takes that is the same at every update."""
+        return {}
+
+    def rates(self, rate: float, update: int) -> dict[str, float]:
+        """Return the scalars of update number ``update``, from 1, by name; ``rate``: its learning rate."""
+        return {"rate": rate}
+
+    # ---- the learning rate -------------------------------------------------------------------------------------------
+
+    @property
+    def learning_rate(self) -> float:
+        """The next step's size. What the constructor takes can be assigned; it holds from the next step on."""
+        return self._learning_rate_of(self._steps + 1)
+
+    @learning_rate.setter
+    def learning_rate(self, value: LearningRate) -> None:
+        if isinstance(value, Mapping):
+            read = deserialize_keras_object if value.get("class_name") == "function" else schedules.deserialize
+            value = read(value)
+        given = isinstance(value, LearningRateSchedule) or (callable(value) and not isinstance(value, type))
+        self._learning_rate: Any = value if given else number("learning_rate", value, 0.0)
+
+    def _learning_rate_of(self, step: int) -> float:
+        """Return the learning rate of step number ``step``, from 1."""
+        rate = self._learning_rate
+        if isinstance(rate, float):
+            return rate
+        if isinstance(rate, LearningRateSchedule):
+            return number("a schedule's learning rate", rate(step - 1), 0.0)
+        return number("the learning rate that a function gives", rate(), 0.0)
+
+    # ---- the step ----------------------------------------------------------------------------------------------------
+
+    def scalars(self, step: int) -> tuple[float, ...]:
+        """Return what changes from step to step, in the order of `scalar_names`, for step number ``step``, from 1.
+
+        Among them is what the weights decay by, 1 where they do not.
+        """
+        return tuple(self._scalars(step, self._learning_rate_of(step)).values())
+
+    def _scalars(self, step: int, rate: float) -> dict[str, float]:
+        gathers, every = self.gradient_accumulation_steps, self.ema_overwrite_frequency
+        done = (step - 1) // (gathers or 1)  # updates
+        found = self.rates(rate, done + 1) | {"decay": 1.0 - (self.weight_decay or 0.0) * rate}
+        if gathers:
+            found["updates"] = float(step % gathers == 0)
+        if self.use_ema:
+            found["take"] = 1.0 - self.ema_momentum if done else 1.0
+            found["overwrites"] = float(every is not None and (done + 1) % every == 0)
+        return found
+
+    def coming(self, steps: int) -> np.ndarray:
+        """Return the `scalars` of the next ``steps`` steps, [steps, len(scalar_names)] in double."""
+        found = [self.scalars(self._steps + 1 + k) for k in range(steps)]
+        return np.array(found, np.float64).reshape(steps, len(self.scalar_names))
+
+    def update(
+        self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any = None
+    ) -> None:
+        """Apply step number ``step`` (from 1) to ``params`` and ``slots``, in place. ``grads`` may be overwritten.
+
+        ``scalars`` is what `scalars` gives, where a backend has it on its device already.
+        """
+        backend.update(self, params, grads, slots, step, self.scalars(step) if scalars is None else scalars)
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what ``make`` gives, made again where an attribute was set."""
+        made = self._made
+        if name not in made:
+            made[name] = make()
+        return made[name]
+
+    def _starts(self) -> dict[str, float | None]:
+        starts: dict[str, float | None] = dict(self.state())
+        if self.use_ema:
+            starts[AVERAGE] = 0.0
+        if self.gradient_accumulation_steps:
+            starts[GATHERED] = 0.0
+        return starts
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of all state arrays."""
+        return self._once("slots", lambda: tuple(self._starts()))
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """The names of what `scalars` gives."""
+        return self._once("scalar_names", lambda: tuple(self._scalars(1, 1.0)))
+
+    @property
+    def formula(self) -> formulas.Formula:
+        """What kernels are made of, that go over all weights alike; NotImplementedError where `apart`."""
+        if self.apart:
+            raise NotImplementedError(self.apart)
+        return self._once("formula", self._whole)
+
+    def _whole(self) -> formulas.Formula:
+        gathers, own = self.gradient_accumulation_steps, tuple(self.state())
+        rule = stages.whole(self.update_rule(), own, bool(self.clipvalue), bool(gathers), self.use_ema)
+        return formulas.update(rule, self.slots, self.scalar_names, self._constants())
+
+    def _constants(self) -> dict[str, Any]:
+        gathers = self.gradient_accumulation_steps
+        shared = {"clipvalue": self.clipvalue} if self.clipvalue else {}
+        return self.rule_constants() | shared | ({"micro_steps": float(gathers)} if gathers else {})
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that kernels are given, the same at every step."""
+        return self._once("numbers", lambda: formulas.numbers_of(self._constants()))
+
+    # ---- an array of weights at a time -------------------------------------------------------------------------------
+
+    @property
+    def apart(self) -> str:
+        """Why weight arrays are updated one by one, in words; nothing where one formula goes over all that there are.
+
+        Then there is no `formula`, and whoever has kernels for formulas alone leaves the task to `LoopProgram`.
+        """
+        return self._once("apart", lambda: (why := self._why_apart()) and f"the optimizer goes array by array: {why}")
+
+    def _why_apart(self) -> str:
+        if self.own_way:
+            return self.own_way
+        if self.clipnorm or self.global_clipnorm:
+            return f"{'clipnorm' if self.clipnorm else 'global_clipnorm'} is of norms"
+        if any(self._excluded) and self.weight_decay:
+            return "some weights do not decay"
+        return f"{type(self).__name__} has sums over weights" if self._whole().rowwise else ""
+
+    def exclude_from_weight_decay(
+        self, var_list: Iterable[Any] | None = None, var_names: Iterable[str] | None = None
+    ) -> None:
+        """Have some weights not decay, from the next step on, and no others.
+
+        Parameters
+        ----------
+        var_list : list, optional
+            Arrays that `apply` is given, or paths of a model's weights, such as "dense_1/kernel".
+        var_names : list of str, optional
+            Regular expressions: weights in whose name ("kernel", "bias") one is found do not decay.
+        """
+        self._excluded = tuple(var_list or ()), tuple(var_names or ())
+
+    def decays(self, variable: Variable) -> bool:
+        """Whether weights decay where there is a decay."""
+        listed, names = self._excluded
+        if any(one is variable.of or (isinstance(one, str) and one == variable.path) for one in listed):
+            return False
+        return not any(re.search(name, variable.name) for name in names)
+
+    def update_each(self, on: Any, variables: Sequence[Variable], step: int, scalars: Sequence[float]) -> None:
+        """Apply step number ``step`` to all weights, each with its gradient, which is spent, and its state.
+
+        ``on`` has the array library ``xp``, and work arrays, ``scratch``, as a backend has.
+        """
+        of_step, shared = dict(zip(self.scalar_names, scalars, strict=True)), self._constants()
+        if GATHERED in self.slots:
+            numbers, constants = {"updates": of_step["updates"]}, {"micro_steps": shared["micro_steps"]}
+            for v in variables:
+                stages.run(on, stages.gather, {"g": v.g, GATHERED: v.slots[GATHERED]}, numbers, constants)
+        if of_step.get("updates", 1.0):
+            self._clip_gradients([v.g for v in variables], on.xp)
+            for v in variables:
+                self.update_one(on, v, of_step if self.decays(v) else of_step | dict.fromkeys(self.decay_names, 1.0))
+        if self.use_ema:
+            numbers = {name: of_step[name] for name in ("take", "overwrites")}
+            for v in variables:
+                stages.run(on, stages.average, {"w": v.w, AVERAGE: v.slots[AVERAGE]}, numbers, {})
+
+    decay_names: ClassVar[tuple[str, ...]] = ("decay",)  # the scalars that are 1 for weights that do not decay
+
+    def update_one(self, on: Any, v: Variable, numbers: Mapping[str, float]) -> None:
+        """Apply the rule, and the decay before it, to one weight array; ``numbers`` are the step's scalars."""
+        arrays = {"w": v.w, "g": v.g, **{name: v.slots[name] for name in self.state()}}
+        numbers = {name: value for name, value in numbers.items() if name not in ("updates", "take", "overwrites")}
+        stages.run(on, stages.decayed(self.update_rule()), arrays, numbers, self.rule_constants())
+
+    def _clip_gradients(self, grads: Sequence[Array], xp: Any = np) -> Sequence[Array]:
+        """Clip gradients where they are, and return them."""
+        if self.clipvalue:
+            for g in grads:
+                xp.clip(g, -self.clipvalue, self.clipvalue, out=g)
+        elif self.clipnorm or self.global_clipnorm:
+            norms = [math.sqrt(stages.square_sum(xp, g)) for g in grads]
+            if self.clipnorm:
+                scales = [stages.scale_for(norm, self.clipnorm) for norm in norms]
+            else:
+                norm = math.sqrt(sum(n * n for n in norms))  # NaN in place of all where it is not finite
+                scales = [stages.scale_for(norm, self.global_clipnorm or 0.0) + (norm - norm)] * len(grads)
+            for g, scale in zip(grads, scales, strict=True):
+                xp.multiply(g, scale, out=g)
+        return grads
+
+    # ---- configs -----------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the constructor takes, as JSON can hold it; a class of a user's own adds what is its own."""
+        own = inspect.signature(type(self).__init__).parameters.values()
+        names = [p.name for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)][1:]
+        found = {p.name: getattr(self, p.name) for p in COMMON} | {
+            n: getattr(self, n) for n in names if hasattr(self, n)
+        }
+        return found | {"learning_rate": serialize_keras_object(self._learning_rate)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """Return a new optimizer, as `get_config` has described one."""
+        with custom_object_scope(custom_objects):
+            return cls(**config)
+
+
+COMMON = list(inspect.signature(Optimizer).parameters.values())[1:]  # what all take behind the learning rate
