@@ -286,7 +286,6 @@ METRICS: tuple[metrics.Metric, ...] = (
     metrics.TopKCategoricalAccuracy(2, "largest two"),
     metrics.TruePositives([0.2, 0.7], "true positives"),
     metrics.Precision([0.0, 0.5, 1.0], name="precision"),
-    metrics.Recall(0.5, class_id=1, name="recall of class 1"),
 )  # fmt: skip
 
 

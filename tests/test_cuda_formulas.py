@@ -174,7 +174,7 @@ def test_metrics_of_several_sums_over_a_run(gpu, monkeypatch, how, weighted):
             metrics.Precision([0.1, 0.3], name="precision"), "mae", metrics.TopKCategoricalAccuracy(2, "two"),
             metrics.TruePositives([0.15, 0.2, 0.25], "true"),
         ]  # fmt: skip
-        of_weight = [metrics.Recall(0.2, name="recall"), "mse", metrics.FalsePositives([0.1, 0.2], "false")]
+        of_weight = [metrics.Recall(0.2, class_id=1, name="recall"), "mse", metrics.FalsePositives([0.1, 0.2], "false")]
         stack = [layers.Dense(9, "tanh", kernel_regularizer="l2"), layers.Dense(5, "softmax")]
         model = models.Sequential([layers.Input((3,)), *stack], dtype=dtype)
         model.set_weights([np.random.default_rng(1).normal(size=w.shape) for w in model.get_weights()])

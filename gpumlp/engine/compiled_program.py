@@ -353,7 +353,7 @@ class _Run:
         # what comes out, where the host is to judge it: of these steps alone, which are a tenth of a second's
         self._first, self._last = task.first * task.batch, min(task.last * task.batch, len(self._x))
         shape = self._last - self._first, program.network.sizes[-1]
-        self._outputs = np.empty(shape, np.float32) if of_host(task.metrics) else None
+        self._outputs = np.empty(shape, np.float32) if program._why_host else None
 
     def set(self, start: int, stop: int) -> None:
         """Have the table say that the next call runs steps ``start`` to ``stop`` - 1 of the task's."""
