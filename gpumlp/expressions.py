@@ -85,6 +85,19 @@ class Node:
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         self._refuse("be made an array, as NumPy's functions want", "Use the function of gpumlp.ops of that name.")
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"A formula is traced once, with symbols for its numbers, which have no {name!r}: shapes are (batch, "
+            "outputs), whatever these are, and what is computed is functions, ops.mean(x, axis=-1) for x.mean(axis=-1)."
+        )
+
+    @property
+    def dtype(self) -> None:
+        """None: it is the model's, whichever that is."""
+        return None
+
     def __add__(self, other: Any) -> Node:
         return make("add", self, other)
 
@@ -159,10 +172,14 @@ class Node:
                 return kept(self)
             if type(column) is int and column >= 0:
                 return flat(make("column", self, column))
-            if isinstance(column, slice) and column.step in (None, 1) and type(column.start) is int:
-                if column.start >= 0 and column.stop == column.start + 1:
-                    return make("column", self, column.start)
-        self._refuse(f"take [{at!r}] of them", "A column is x[:, 1], counted from 0, or x[:, 1:2] with its axis kept.")
+            if isinstance(column, slice) and column.step in (None, 1):
+                start = 0 if column.start is None else column.start
+                if type(start) is int and start >= 0 and column.stop == start + 1:
+                    return make("column", self, start)
+        self._refuse(
+            f"take [{at!r}] of them",
+            "One column at a time: x[:, 1], counted from 0, or x[:, 1:2] with its axis kept.",
+        )
 
 
 def is_constant(node: Node, value: float | None = None) -> bool:
@@ -197,6 +214,8 @@ def make(op: str, *args: Any) -> Node:
     """
     table = next(a.table for a in args if isinstance(a, Node))
     nodes = tuple(a if isinstance(a, Node) else table.constant(_number(op, a)) for a in args)
+    if any(a.op == "whole" for a in nodes):
+        return _of_wholes(op, nodes)
     if op in FOLD and all(a.op == "constant" for a in nodes):
         return table.constant(FOLD[op](*(a.value for a in nodes)))
     if op in COMMUTES and nodes[0].serial > nodes[1].serial:
@@ -242,6 +261,26 @@ def flat(node: Node) -> Node:
 def kept(node: Node) -> Node:
     """Return a row's number with its axis, [B, 1], whether or not it had lost it."""
     return node.table.node("kept", (node,), None, ROW) if node.flat else node
+
+
+def whole(node: Node) -> Node:
+    """Return the mean over the batch of what a row's number, or a mean over outputs, is for each sample.
+
+    A formula may end with one: what it gives for a sample is then ``node``, of which a model takes the mean anyway.
+    """
+    return node.table.node("whole", (node,), None, ROW, True)
+
+
+def _of_wholes(op: str, args: tuple[Node, ...]) -> Node:
+    """What is linear in means over the batch is the mean of what it is for each sample; TypeError for anything else."""
+    means = [a.op == "whole" for a in args]
+    linear = op in ("add", "sub", "neg") or (op == "mul" and means.count(True) == 1) or (op == "div" and not means[1])
+    if not linear or any(a.per > UNIFORM and not mean for a, mean in zip(args, means, strict=True)):
+        raise TypeError(
+            f"{op} of a mean over the whole batch: what a formula gives for a sample cannot depend on the others. "
+            "Reduce each sample's outputs, ops.mean(x, axis=-1); a model takes the mean over the batch."
+        )
+    return whole(make(op, *(a.args[0] if mean else a for a, mean in zip(args, means, strict=True))))
 
 
 def power(base: Any, exponent: Any) -> Node:

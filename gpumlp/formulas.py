@@ -203,7 +203,8 @@ def _objective(function: Callable[..., Any], shape: Constants, sparse: bool, slo
     several = found if isinstance(found, tuple) else (found,)
     values = []
     for value in several:
-        node = kept(_node(f"The function {name}", value, table, ROW))
+        node = _node(f"The function {name}", value, table, ROW)
+        node = kept(node.args[0] if node.op == "whole" else node)
         if node.per == ELEMENT:  # Keras takes the mean of all that a function gives
             node = make("sum", node) / table.leaf("width", UNIFORM)
         values.append(node)

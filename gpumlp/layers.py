@@ -321,11 +321,16 @@ class Input(Layer):
 InputLayer = Input
 
 
+def _function_of(value: object) -> activations.Activation:
+    """Return an activation; a layer that is one counts as its function, as Keras has it."""
+    return activations.get(value.activation if isinstance(value, Activation) else value)
+
+
 class Dense(Layer):
     """activation(x @ kernel + bias), kernel of shape (inputs, units)."""
 
     checks: ClassVar = {
-        **Layer.checks, "units": _units, "activation": activations.get, "use_bias": functools.partial(flag, "use_bias"),
+        **Layer.checks, "units": _units, "activation": _function_of, "use_bias": functools.partial(flag, "use_bias"),
         "kernel_initializer": _initializer, "bias_initializer": _initializer,
         "kernel_regularizer": regularizers.get, "bias_regularizer": _bias_regularizer,
         "kernel_constraint": constraints.get, "bias_constraint": constraints.get,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gpumlp.expressions import ELEMENT, UNIFORM, Node, flat, index, kept, make
+from gpumlp.expressions import ELEMENT, UNIFORM, Node, flat, index, kept, make, whole
 from gpumlp.expressions import power as _node_power
 
 Number = Any  # a symbol, an array or a number
@@ -217,8 +217,10 @@ def sum(x: Number, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 def mean(x: Number, axis: Any = None, keepdims: bool = False) -> Any:
-    """The mean along the last axis."""
+    """The mean along the last axis; without an axis, at a formula's end, that over the batch, too."""
     if _traced(x):
+        if axis is None and not keepdims and not x.table.one_row:
+            return x if x.per == UNIFORM else whole(flat(kept(x) if x.per < ELEMENT else mean(x, -1, keepdims=True)))
         total = sum(x, axis, keepdims)
         return total / x.table.leaf("width", UNIFORM) if x.per == ELEMENT else total
     return np.mean(_floats(x), axis=axis, keepdims=keepdims)
@@ -239,6 +241,31 @@ def min(x: Number, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 amax, amin = max, min
+
+
+def std(x: Number, axis: Any = None, keepdims: bool = False) -> Any:
+    """The standard deviation along the last axis."""
+    return sqrt(var(x, axis, keepdims))
+
+
+def round(x: Number, decimals: int = 0) -> Any:
+    """The nearest whole number, of two the even one; with ``decimals``, on arrays, the nearest of so many digits."""
+    if not _traced(x):
+        return np.round(_floats(x), decimals)
+    if decimals:
+        raise TypeError(f"round of a formula gives whole numbers; got decimals={decimals!r}.")
+    up = floor(x + 0.5)
+    return up - equal(up, x + 0.5) * (up - 2.0 * floor(0.5 * up))  # halfway, and odd
+
+
+def zeros(shape: Any, dtype: Any = None) -> np.ndarray:
+    """An array of 0s."""
+    return np.zeros(shape, dtype or "float32")
+
+
+def ones(shape: Any, dtype: Any = None) -> np.ndarray:
+    """An array of 1s."""
+    return np.ones(shape, dtype or "float32")
 
 
 def var(x: Number, axis: Any = None, keepdims: bool = False) -> Any:

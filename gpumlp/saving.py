@@ -16,7 +16,7 @@ import numpy as np
 from gpumlp import naming
 from gpumlp.attributes import Attributes
 
-PLACES = {"schedules": "optimizers.schedules"}  # where Keras has a module of gpumlp's, if not at the same name
+MODULES = ("optimizers.schedules",)  # of a package, that Keras has as a module, too
 _names: dict[Any, str] = {}  # of what is registered
 _readers: dict[str, Callable[[Any], Any]] = {}  # by the name of a module of Keras's
 
@@ -103,7 +103,7 @@ def _module(kind: type) -> str | None:
     if root == "keras":  # an object of Keras's own in one of ours, such as a SeedGenerator
         return "keras." + rest.split(".")[1]
     if root == "gpumlp":
-        return f"keras.{PLACES.get(rest, rest.partition('.')[0])}"  # of a package's module, the package
+        return f"keras.{rest if rest in MODULES else rest.partition('.')[0]}"  # of a package's module, the package
     return None if root == "__main__" else kind.__module__
 
 

@@ -103,6 +103,36 @@ def test_values_are_those_of_the_textbook(activation):
     np.testing.assert_allclose(forward(activation, z), expected, rtol=1e-12, atol=1e-14)
 
 
+FAR_OUT = [s * z for z in (1e-6, 1e-3, 0.3, 4.0, 9.0, 20.0, 60.0, 300.0, 1e3, 1e6) for s in (1.0, -1.0)]
+
+
+@pytest.mark.parametrize("activation", CASES, ids=repr)
+def test_values_are_those_of_the_textbook_far_out(activation):
+    """Wherever the textbook's own form does not overflow; what it loses by cancellation is allowed for."""
+    form, compared = TEXTBOOK[activation], 0
+    for z in FAR_OUT:
+        x = np.array([[z, 0.25, -z / 2]]) if activation.rowwise else np.array([[z]])
+        try:
+            with np.errstate(all="ignore"):
+                expected = form(x[0]) if activation.rowwise else form(z)
+        except (OverflowError, ValueError):
+            continue
+        if np.isfinite(expected).all():
+            compared += 1
+            np.testing.assert_allclose(forward(activation, x)[0], expected, rtol=1e-9, atol=1e-9 * min(abs(z), 1.0))
+    assert compared > 10
+
+
+@pytest.mark.parametrize("activation", [a for a in CASES if a.slope is not None], ids=repr)
+def test_a_slope_of_its_own_is_the_derived_one_far_out(activation):
+    derived = activations.Activation(activation.function, None, activation.constants)
+    z = np.array([FAR_OUT]).T
+    ours, expected = (backward(a, np.ones_like(z), z) for a in (activation, derived))
+    there = np.isfinite(expected)
+    assert there.sum() > 10
+    np.testing.assert_allclose(ours[there], expected[there], rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize("activation", CASES, ids=repr)
 @pytest.mark.parametrize("shape", [(1, 1), (3, 17), (20, 33), (0, 5)])
 def test_gradient_is_the_central_difference(activation, shape):

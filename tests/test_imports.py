@@ -28,7 +28,6 @@ FLOORS = [
         "utils",
         "kernel_sources",
         "errors",
-        "schedules",
         "saving",
         "attributes",
         "gate",

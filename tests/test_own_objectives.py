@@ -53,6 +53,11 @@ SAME = {
     "a class": (Weighted(1.0), "mse"),
     "known ones": (lambda t, p: 0.5 * losses.mean_squared_error(t, p) + 0.5 * losses.MeanSquaredError()(t, p), "mse"),
     "Keras's function": (losses.huber, "huber"),
+    "a mean over all": (lambda t, p: ops.mean((t - p) ** 2) / 2 + 0.5 * ops.mean(ops.mean((t - p) ** 2, -1)), "mse"),
+    "columns with their axis": (
+        lambda t, p: ((t[:, :1] - p[:, :1]) ** 2 + (t[:, 1:2] - p[:, 1:2]) ** 2) / 2, "mse"
+    ),
+    "of its type": (lambda t, p: ops.mean(abs(ops.cast(t, p.dtype) - p)), "mae"),
     "by columns": (lambda t, p: 0.5 * ((t[:, 0] - p[:, 0]) ** 2 + (t[:, 1] - p[:, 1]) ** 2), "mse"),
 }  # fmt: skip
 
@@ -228,7 +233,10 @@ def test_functions_of_arrays_give_a_value_a_sample():
         (lambda t, p: 0.0 if p > t else p, r"cannot branch on them\. Write ops\.where"),
         (lambda t, p: np.mean((t - p) ** 2), "cannot be made an array"),
         (lambda t, p: np.abs(t - p), "function of NumPy"),
-        (lambda t, p: ops.mean(t - p), "goes along the last axis"),
+        (lambda t, p: ops.sum(t - p), "goes along the last axis"),
+        (lambda t, p: ops.sqrt(ops.mean(ops.square(t - p))), "sqrt of a mean over the whole batch"),
+        (lambda t, p: ops.mean(t) * p, "mul of a mean over the whole batch"),
+        (lambda t, p: ops.mean(t[:, 1:] - p[:, 1:]), "One column at a time"),
         (lambda t, p: ops.mean(t - p, axis=0), "got axis=0"),
         (lambda t, p: ops.sum(t, -1) - p, r"\(batch,\) meets one of \(batch, outputs\)"),
         (lambda t, p: "no", "must return what it computed"),
@@ -240,6 +248,13 @@ def test_functions_of_arrays_give_a_value_a_sample():
 def test_what_cannot_be_a_loss_is_refused_in_words_when_it_is_compiled(loss, words):
     with pytest.raises(TypeError, match=words):
         model_of().compile("sgd", loss)
+
+
+def test_what_arrays_have_and_symbols_have_not_is_named():
+    with pytest.raises(AttributeError, match=r"have no 'mean': .* ops\.mean\(x, axis=-1\)"):
+        model_of().compile("sgd", lambda t, p: (t - p).mean(axis=-1))
+    with pytest.raises(AttributeError, match="have no 'shape'"):
+        model_of().compile("sgd", lambda t, p: p * p.shape[0])
 
 
 def test_an_unknown_operation_is_named():

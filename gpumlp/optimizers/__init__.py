@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpumlp import schedules
 from gpumlp.attributes import refuse_overrides
 from gpumlp.naming import resolve
+from gpumlp.optimizers import schedules
 from gpumlp.optimizers.base import Optimizer, Updates
 from gpumlp.optimizers.by_array import Adafactor, Lamb, Muon
 from gpumlp.optimizers.elementwise import (

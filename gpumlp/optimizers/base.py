@@ -17,13 +17,13 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from gpumlp import formulas, schedules
+from gpumlp import formulas
 from gpumlp.naming import automatic, flag, number
-from gpumlp.optimizers import stages
+from gpumlp.optimizers import schedules, stages
 from gpumlp.optimizers.on_arrays import OnArrays
+from gpumlp.optimizers.schedules import LearningRateSchedule
 from gpumlp.optimizers.stages import AVERAGE, GATHERED, Rule, Variable
 from gpumlp.saving import custom_object_scope, deserialize_keras_object, serialize_keras_object
-from gpumlp.schedules import LearningRateSchedule
 
 Array = Any
 LearningRate = float | LearningRateSchedule | Callable[[], float] | Mapping[str, Any]
