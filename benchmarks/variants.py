@@ -46,8 +46,8 @@ def _made() -> Iterator[tuple[str, str, Made]]:
     yield "elementwise.cu", "affine", cuda_formulas.of_inputs(AFFINE, {"scale": 2.0, "offset": 1.0})
     for loss, _ in check.LOSSES:
         yield "loss.cu", _loss_name(loss), cuda_formulas.loss(loss)
-    for kind in check.METRICS:
-        yield "metric.cu", kind.default_name, cuda_formulas.metric(kind())
+    for metric in check.METRICS:
+        yield "metric.cu", metric.name, cuda_formulas.metric(metric)
     for penalty in check.PENALTIES:
         yield "penalty.cu", " ".join(penalty.numbers), cuda_formulas.penalty(penalty)
     for name, optimizer in check.OPTIMIZERS.items():

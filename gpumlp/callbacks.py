@@ -12,6 +12,7 @@ from gpumlp.errors import caller_level
 from gpumlp.gate import whole
 from gpumlp.layers import whole_number
 from gpumlp.naming import flag, number
+from gpumlp.training.loop import plain
 from gpumlp.training.progress import Progress, say
 
 Logs = dict[str, Any] | None
@@ -96,7 +97,7 @@ class History(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if self.epoch and self.epoch[-1] == epoch:
             return  # it is there: an exception came just behind
-        values = {name: float(value) for name, value in (logs or {}).items()}
+        values = {name: plain(value) for name, value in (logs or {}).items()}
 
         def append() -> None:
             self.epoch.append(epoch)

@@ -277,11 +277,15 @@ LOSSES: tuple[tuple[losses.Loss, str], ...] = (
     (losses.BinaryFocalCrossentropy(from_logits=True, gamma=1.5), "logits"),
     (losses.CategoricalFocalCrossentropy(), "probabilities"),
 )
-METRICS = tuple(
-    metrics.KNOWN[name] for name in (
-        "mean_squared_error", "mean_absolute_error", "binary_accuracy", "categorical_accuracy",
-        "sparse_categorical_accuracy",
-    )
+METRICS: tuple[metrics.Metric, ...] = (
+    *map(
+        metrics.get,
+        ("mean_squared_error", "mean_absolute_error", "binary_accuracy", "categorical_accuracy",
+         "sparse_categorical_accuracy"),
+    ),
+    metrics.TopKCategoricalAccuracy(2, "largest two"),
+    metrics.TruePositives([0.2, 0.7], "true positives"),
+    metrics.Precision([0.0, 0.5, 1.0], name="precision"),
 )  # fmt: skip
 
 
@@ -324,12 +328,11 @@ def loss_case(shape: tuple[int, int], loss: losses.Loss, kind: str, weighted: bo
     return Case("loss", f"{b}x{o} {loss.name}{logits}{more}", inputs, run, bound)
 
 
-def metric_case(shape: tuple[int, int], kind: type[metrics.Metric], weighted: bool) -> Case:
-    """Return a metric's total and divisor."""
+def metric_case(shape: tuple[int, int], metric: metrics.Metric, weighted: bool) -> Case:
+    """Return a metric's sums and divisor."""
     b, o = shape
-    metric = kind().changed(weighted=weighted)
-    sparse = kind is metrics.SparseCategoricalAccuracy
-    real = "squared" in kind.default_name or "absolute" in kind.default_name
+    metric = metric.changed(weighted=weighted)
+    real = "squared" in metric.name or "absolute" in metric.name
 
     def inputs(rng: np.random.Generator) -> Arrays:
         p = normal(rng, b, o)
@@ -337,16 +340,16 @@ def metric_case(shape: tuple[int, int], kind: type[metrics.Metric], weighted: bo
             p[::3] = np.round(p[::3])  # ties: the first place of the largest wins
             p[1::5, 1:] = np.nan
         weights = np.abs(normal(rng, b)) if weighted else None
-        return {"p": p, "t": _targets(rng, b, o, sparse, "real" if real else "class"), "weights": weights}
+        return {"p": p, "t": _targets(rng, b, o, metric.sparse, "real" if real else "class"), "weights": weights}
 
     def run(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
-        total, count = backend.metric(metric, a["t"], a["p"], a["weights"])
-        return {"total": float(total), "count": float(count)}
+        sums, count = backend.metric(metric, a["t"], a["p"], a["weights"])
+        return {**{f"sum {i}": each for i, each in enumerate(sums)}, "count": count}
 
     def bound(a: Arrays, truth: Arrays) -> Arrays:
         return {k: 2 * (b + o + 8) * U * (abs(v) + 1) for k, v in truth.items()}
 
-    return Case("metric", f"{b}x{o} {kind.default_name}{', weighted' if weighted else ''}", inputs, run, bound)
+    return Case("metric", f"{b}x{o} {metric.name}{', weighted' if weighted else ''}", inputs, run, bound)
 
 
 def penalty_case(count: int, regularizer: L1L2) -> Case:

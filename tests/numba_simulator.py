@@ -333,7 +333,7 @@ ROW_BREAKS = {
     "a part of a penalty": ("parts[cuda.blockIdx.x] = value", "parts[0] = value"),
 }
 ROW_CASES = [
-    *(check.metric_case((7, 5), kind, weighted=False) for kind in check.METRICS),
+    *(check.metric_case((7, 5), metric, weighted=False) for metric in check.METRICS),
     *(check.loss_case((5, 5), loss, kind, weighted=True) for loss, kind in check.LOSSES),
     *(check.loss_case((7, 5), loss, kind, weighted=False, nan=True) for loss, kind in check.LOSSES),
     check.penalty_case(257, check.L1L2(0.01, 0.02)),

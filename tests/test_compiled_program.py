@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gpumlp import activations, callbacks, errors, layers, losses, models, optimizers
+from gpumlp import Ensemble, activations, callbacks, errors, layers, losses, metrics, models, optimizers
 from gpumlp.backends import native, team
 from gpumlp.engine import compiled_program, dispatch
 from gpumlp.errors import DeviceUnavailable
@@ -73,6 +73,7 @@ def hold(kernels, make, fit, threads=2):
 # ---- whole runs ------------------------------------------------------------------------------------------------------
 
 EVERY_ACTIVATION = [*dict.fromkeys(activations.KNOWN.values()), activations.gelu.given(approximate=True)]
+RATES = {"log_softmax": 0.001, "exponential": 0.001}  # what grows without bounds diverges at others', in float64 too
 EVERY_OPTIMIZER = [
     lambda: optimizers.Adam(0.01),
     lambda: optimizers.AdamW(0.01, weight_decay=0.1),
@@ -92,7 +93,8 @@ EVERY_OPTIMIZER = [
 def test_every_activation_over_a_run(kernels, activation, apart):
     def make(dtype):
         own = [layers.Dense(21), layers.Activation(activation)] if apart else [layers.Dense(21, activation)]
-        return build([*own, layers.Dense(17, activation), layers.Dense(2)], optimizers.SGD(0.02), dtype=dtype)
+        optimizer = optimizers.SGD(RATES.get(activation.name, 0.02))
+        return build([*own, layers.Dense(17, activation), layers.Dense(2)], optimizer, dtype=dtype)
 
     x, y = data()
     hold(kernels, make, lambda m: m.fit(x, y, batch_size=25, epochs=17, verbose=0, validation_data=(x[::2], y[::2])))
@@ -139,6 +141,109 @@ def test_every_loss_and_metric_over_a_run(kernels, loss, last, weighted):
 
     more = {"sample_weight": weight, "validation_data": (x[:41], y[:41])}
     hold(kernels, make, lambda m: m.fit(x, y, batch_size=32, epochs=5, verbose=0, **more))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_metrics_of_several_sums_over_a_run(kernels, weighted):
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((70, 3)).astype(np.float32), np.eye(4)[rng.integers(0, 4, 70)]
+
+    def several(prefix):
+        return [
+            metrics.Precision([0.1, 0.25, 0.4], name=f"{prefix}precision"), metrics.TopKCategoricalAccuracy(2, prefix),
+            metrics.TruePositives([0.2, 0.3], f"{prefix}true"), metrics.Recall(0.2, class_id=1, name=f"{prefix}recall"),
+            metrics.FalseNegatives(name=f"{prefix}false"),
+        ]  # fmt: skip
+
+    def make(dtype):
+        stack = [layers.Dense(16, "tanh", kernel_regularizer="l2"), layers.Dense(4, "softmax")]
+        more = {"metrics": ["mae", *several("a")], "weighted_metrics": [*several("b"), "mse"]}
+        return build(stack, optimizers.SGD(0.05), "categorical_crossentropy", dtype, **more)
+
+    more = {"sample_weight": rng.uniform(0.5, 2, 70)} if weighted else {}
+    more["validation_data"] = (x[:41], y[:41])
+    hold(kernels, make, lambda m: m.fit(x, y, batch_size=32, epochs=5, verbose=0, **more))
+
+
+def middle(y_true, y_pred):
+    return np.median(np.abs(y_true - y_pred), axis=-1)
+
+
+class Sees(metrics.Metric):
+    """A digest of batches as they come, which are the metric's own: it changes them."""
+
+    def __init__(self):
+        super().__init__(name="sees")
+        self.seen = self.add_variable((), "zeros", "float64")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        w = 1.0 if sample_weight is None else sample_weight[:, None]
+        places = np.arange(1.0, len(y_true) + 1)[:, None] * len(y_true)
+        self.seen.assign(0.9 * self.seen.value + np.sum(places * y_pred * (1.0 + y_true) * w, dtype=np.float64))
+        for own in (y_true, y_pred, sample_weight):
+            if own is not None:
+                own[...] = np.nan
+
+    def result(self):
+        return float(self.seen)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_metrics_of_the_host_over_a_run(kernels, weighted):
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((70, 3)).astype(np.float32), (rng.uniform(size=(70, 2)) < 0.4).astype(np.float32)
+
+    def make(dtype):
+        stack = [layers.Dense(16, "tanh"), layers.Dropout(0.2, seed=3), layers.Dense(2, "sigmoid")]
+        asked = ["mae", metrics.AUC(name="area"), metrics.Precision(name="p"), middle]
+        more = {"metrics": asked, "weighted_metrics": [metrics.AUC(name="weighted"), "mse", Sees()]}
+        return build(stack, optimizers.SGD(0.05), "binary_crossentropy", dtype, **more)
+
+    before = x.copy(), y.copy()
+    more = {"sample_weight": rng.uniform(0.5, 2, 70)} if weighted else {}
+    more["validation_data"] = (x[:41], y[:41])
+    hold(kernels, make, lambda m: m.fit(x, y, batch_size=32, epochs=5, verbose=0, **more))
+    assert np.array_equal(x, before[0]) and np.array_equal(y, before[1])
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_metrics_of_the_host_change_no_bit_of_what_is_trained(kernels, monkeypatch, shuffle):
+    x, y = data(157)
+    found = []
+    for asked, pieces in (([], 7), (["mae", middle, Sees()], 10**6), (["mae", middle, Sees()], 3), ([Sees()], 1)):
+        kernels("numba", 2)
+        monkeypatch.setattr(compiled_program.Pace, "_per_step", lambda self, threads, pieces=pieces: 0.1 / pieces)
+        model = build(metrics=asked)
+        history = model.fit(x, y, batch_size=8, epochs=3, verbose=0, shuffle=shuffle).history
+        reason = "sees (Sees) is computed from each batch's outputs"
+        assert model.program.startswith("compiled") and (reason in model.program) == bool(asked)
+        found.append((flat(model), history["loss"], history.get("sees"), history.get("middle")))
+    for weights, loss, sees, _ in found:
+        assert np.array_equal(weights, found[0][0]) and loss == found[0][1] and sees in (None, found[1][2])
+    assert found[1][3] == found[2][3]
+    model.compile("adam", "mse")
+    model.evaluate(x, y, verbose=0)
+    assert "by the host" not in model.program
+
+
+def test_members_of_an_ensemble_have_metrics_of_the_host(kernels):
+    x, y = data(50)
+    kernels("numba", 2)
+
+    asked = [Sees(), "mae", metrics.TruePositives([0.1, 0.2], "t")]
+
+    def member(seed):
+        model = build(metrics=asked)
+        model.set_weights([np.random.default_rng(seed).normal(size=w.shape) for w in model.get_weights()])
+        return model
+
+    seeds = iter((1, 2, 3))
+    together = Ensemble(lambda: member(next(seeds)), 3)
+    histories = together.fit(x, y, epochs=2, batch_size=8, shuffle=False, verbose=0)
+    for seed, history in zip((1, 2, 3), histories, strict=True):
+        alone = member(seed).fit(x, y, epochs=2, batch_size=8, shuffle=False, verbose=0)
+        for name, values in alone.history.items():
+            np.testing.assert_array_equal(history.history[name], values)
 
 
 def test_dropout_rescaling_regularizers_and_a_frozen_layer_over_a_run(kernels):
@@ -293,8 +398,8 @@ def test_metrics_of_class_numbers_are_numpy_s(kernels):
     found = []
     for name in ("numpy", "numba"):
         kernels(name)
-        metrics = ["mae", "mse", "binary_accuracy"]
-        model = build([layers.Dense(5, "softmax")], loss="sparse_categorical_crossentropy", metrics=metrics)
+        asked = ["mae", "mse", "binary_accuracy"]
+        model = build([layers.Dense(5, "softmax")], loss="sparse_categorical_crossentropy", metrics=asked)
         found.append(model.evaluate(x, np.arange(len(x)) % 5, verbose=0))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 

@@ -34,7 +34,7 @@ POOL = {
             tuple(map(int, name.split()[0].split("x"))), activations.get(name.split()[1]))),
         *check.activation_cases((20, 33), activations.relu),
         *check.plain_cases((20, 7)),
-        *(check.metric_case((33, 10), kind, True) for kind in check.METRICS),
+        *(check.metric_case((33, 10), metric, True) for metric in check.METRICS),
         *(check.loss_case((33, 10), losses.MeanSquaredError(), "real", weighted) for weighted in (False, True)),
         *(check.update_case(64, name) for name in check.OPTIMIZERS),
         *(check.penalty_case(count, check.L1L2(0.1, 0.1)) for count in (257, 1057)),
@@ -91,7 +91,7 @@ BREAKS = {
     "metrics without it": (
         "step.py", "        if weighted and record[L.METRIC_WEIGHTED]:\n            for s",
         "        if weighted and record[L.METRIC_WEIGHTED] and not {on}:\n            for s",
-        {f"metric 33x10 {kind.default_name}, weighted" for kind in check.METRICS}),
+        {f"metric 33x10 {metric.name}, weighted" for metric in check.METRICS}),
     "penalties of the first stretch only": (
         "step.py", "totals[r] = totals[r] + values[r] if more",
         "totals[r] = totals[r] if more and {on} else totals[r] + values[r] if more",

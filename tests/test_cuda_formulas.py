@@ -160,6 +160,37 @@ def test_a_model_of_formulas_of_one_s_own(gpu, monkeypatch, run, how):
         assert np.abs(truth - start).max() > 1e-3, "nothing was learned"
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("how", ["graph", "tags"])
+def test_metrics_of_several_sums_over_a_run(gpu, monkeypatch, how, weighted):
+    monkeypatch.setenv("GPUMLP_FIT", how)
+    rng = np.random.default_rng(7)
+    x, y = rng.standard_normal((22, 3)).astype(np.float32), np.eye(5)[rng.integers(0, 5, 22)]
+    weights = {"sample_weight": rng.uniform(0.5, 2.0, 22)} if weighted else {}
+
+    def trained_on(device, dtype):
+        set_random_seed(2)
+        asked = [
+            metrics.Precision([0.1, 0.3], name="precision"), "mae", metrics.TopKCategoricalAccuracy(2, "two"),
+            metrics.TruePositives([0.15, 0.2, 0.25], "true"),
+        ]  # fmt: skip
+        of_weight = [metrics.Recall(0.2, class_id=1, name="recall"), "mse", metrics.FalsePositives([0.1, 0.2], "false")]
+        stack = [layers.Dense(9, "tanh", kernel_regularizer="l2"), layers.Dense(5, "softmax")]
+        model = models.Sequential([layers.Input((3,)), *stack], dtype=dtype)
+        model.set_weights([np.random.default_rng(1).normal(size=w.shape) for w in model.get_weights()])
+        model.compile("sgd", "categorical_crossentropy", metrics=asked, weighted_metrics=of_weight, device=device)
+        more = {**weights, "validation_data": (x[:9], y[:9]), "batch_size": 8, "shuffle": False}
+        history = model.fit(x, y, epochs=3, verbose=0, **more).history
+        model.fit(x, y, verbose=0, **weights)  # which validates nothing: the last steps are of training
+        return history, model.program
+
+    truth = trained_on("cpu", "float64")[0]
+    found, program = trained_on("cuda", "float32")
+    assert program.startswith("whole-fit kernel" if how == "tags" else "CUDA graphs"), program
+    for name, values in truth.items():
+        np.testing.assert_allclose(found[name], values, rtol=2e-5, err_msg=name)
+
+
 @pytest.mark.filterwarnings("ignore:The whole-fit kernel can:UserWarning")
 def test_a_loss_that_reads_columns_waits_for_the_lanes_that_write_them(as_gpu, monkeypatch):
     monkeypatch.setenv("GPUMLP_FIT", "tags")

@@ -161,7 +161,7 @@ OTHER_BREAKS = {
     "loss: no weight": ("loss.cu", "weight / (float)rows, (int)outputs", "1.0f / (float)rows, (int)outputs",
                         check.loss_case((33, 10), check.LOSSES[0][0], "real", True)),
     "metric: the last of the largest": ("elementary.cuh", "at < place", "at > place",
-                                        check.metric_case((257, 10), check.metrics.CategoricalAccuracy, True)),
+                                        check.metric_case((257, 10), check.metrics.CategoricalAccuracy(), True)),
     "penalty: a dropped barrier": ("penalty.cu", "    barrier();\n    if", "    if",
                                    check.penalty_case(5000, check.L1L2(0.1, 0.1))),
     "penalty: the last warp's is forgotten": ("penalty.cu", "i < WARPS;", "i < WARPS - 1;",

@@ -166,6 +166,7 @@ SIMPLE = {  # by what it is called: whose rule, and the case
     "mask / t": ("div", lambda x, t, r, c, u: make("mask", c, x) / t),
     "-x / t": ("div", lambda x, t, r, c, u: (-x) / t),
     "--x": ("neg", lambda x, t, r, c, u: make("neg", -x)),
+    "|-x|": ("abs", lambda x, t, r, c, u: make("abs", -x)),
     "-(x - t)": ("neg", lambda x, t, r, c, u: -(x - t)),
     "-mask": ("neg", lambda x, t, r, c, u: -make("mask", c, x)),
     "sum of a row": ("sum", lambda x, t, r, c, u: make("sum", r)),
@@ -307,7 +308,7 @@ def test_columns():
         assert node.per == ROW and node.flat is flat
         np.testing.assert_array_equal(evaluate([node])[0], ARRAYS["x"][:, 2:3])
     for wrong in (0, slice(0, 2), (slice(None), -1), (slice(None), slice(0, 2)), (0, 1)):
-        with pytest.raises(TypeError, match="A column is"):
+        with pytest.raises(TypeError, match="One column at a time"):
             x[wrong]
     soft = ops.softmax(x)[:, 1:2]
     np.testing.assert_allclose(evaluate([soft])[0], ops.softmax(ARRAYS["x"])[:, 1:2])

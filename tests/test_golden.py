@@ -299,7 +299,7 @@ def test_metrics_by_what_programs_add_up(case, weighted):
     network = Network((), (1,), (1,), (1,), (), ())
     program = LoopProgram(network, lay_out([], np.dtype("f8"), NumpyBackend()), NumpyBackend(), 8)
     for i, ((t, p), w) in enumerate(zip(case.inputs["batches"], case.inputs["weights"], strict=True)):
-        logs = StepLogs.zeros(1, 1, metric.series)
+        logs = StepLogs.zeros(1, [metric])
         t, p = (np.asarray(a, "f8").reshape(len(a), -1) for a in (t, p))
         with program.backend.running():
             program._measure(logs, 0, [metric], t, p.copy(), w if weighted else None)

@@ -195,8 +195,8 @@ def every_code():
         yield Code("back", activation.formula.back)
     for loss, _ in check.LOSSES:
         yield from (Code("loss", loss.formula, narrow=narrow) for narrow in (False, True))
-    for kind in check.METRICS:
-        yield from (Code("metric", kind().formula, narrow=narrow) for narrow in (False, True))
+    for metric in check.METRICS:
+        yield from (Code("metric", metric.formula, narrow=narrow) for narrow in (False, True))
     for optimizer in check.OPTIMIZERS.values():
         yield Code("update", optimizer.formula, tuple(optimizer.slots), optimizer.scalar_names)
     yield Code("penalty", regularizers.L1L2(0.1, 0.1).formula)
@@ -223,7 +223,7 @@ POOL = {
         *(check.loss_case(shape, loss, kind, True, nan) for loss, kind in check.LOSSES for shape in ((9, 33), (7, 10))
           for nan in (False, True)),
         *(check.loss_case((37, 1), losses.MeanSquaredError(), "real", weighted) for weighted in (False, True)),
-        *(check.metric_case((33, o), kind, True) for kind in check.METRICS for o in (10, 37)),
+        *(check.metric_case((33, o), metric, True) for metric in check.METRICS for o in (10, 37)),
         *(check.update_case(70, name) for name in check.OPTIMIZERS),
         check.penalty_case(257, check.L1L2(0.1, 0.1)),
     )

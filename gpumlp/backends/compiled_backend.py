@@ -153,13 +153,13 @@ class CompiledBackend(NumpyBackend):
         """See `NumpyBackend.loss`."""
         return float(self._judged(target, pred, weights, [], loss, dpred)[0])
 
-    def metric(self, metric: Metric, target: Any, pred: Any, weights: Any) -> tuple[float, float]:
+    def metric(self, metric: Metric, target: Any, pred: Any, weights: Any) -> tuple[list[float], float]:
         """See `NumpyBackend.metric`."""
         from gpumlp.losses import MeanSquaredError, SparseCategoricalCrossentropy
 
         loss = MeanSquaredError() if target.shape == pred.shape else SparseCategoricalCrossentropy()
         results = self._judged(target, pred, weights, [metric], loss, np.empty_like(pred))
-        return float(results[1]), float(results[2])
+        return results[1:-1].tolist(), float(results[-1])
 
     def penalty(self, regularizer: L1L2, w: Any, dw: Any) -> float:
         """See `NumpyBackend.penalty`: dw counts as the gradient of a bias, for a batch of one sample."""

@@ -134,13 +134,14 @@ class DeviceBackend:
         self.loss_into(values, loss, self.whole(target), self.whole(pred), weights, dpred)
         return self._sum(values) / len(pred)
 
-    def metric(self, metric: Metric, target: Array, pred: Array, weights: Array | None) -> tuple[float, float]:
+    def metric(self, metric: Metric, target: Array, pred: Array, weights: Array | None) -> tuple[list[float], float]:
         """See `NumpyBackend.metric`."""
         weighted = metric.weighted and weights is not None
         values = self.scratch(1, (len(metric.formula.roots), len(pred)), pred.dtype)
         counts = self.scratch(2, (len(pred),), pred.dtype) if weighted else None
         self.metric_into(values, counts, metric, self.whole(target), self.whole(pred), weights)
-        return self._sum(values[0]), float(len(pred)) if counts is None else self._sum(counts)
+        sums = self.to_host(values).sum(axis=1, dtype=np.float64).tolist()
+        return sums, float(len(pred)) if counts is None else self._sum(counts)
 
     def penalty(self, regularizer: L1L2, w: Array, dw: Array | None) -> float:
         """See `NumpyBackend.penalty`."""

@@ -5,7 +5,7 @@ and choices between two values that are both computed. So a formula becomes stra
 processor has, and what two functions share (an exponential in sigmoid and softplus) is computed once.
 
 Beside a formula's own operations a target must have "copysign" and whole numbers of 32 bits: the "bits" of a float32
-and the "float" of bits, "iadd", "isub", "shl", "ashr", "iwhere", and "whole", a whole number as a float32. A product
+and the "float" of bits, "iadd", "isub", "shl", "ashr", "iwhere", and "of_whole", a whole number as a float32. A product
 and a sum may become one instruction; the bounds hold without it, too.
 
 The method is that of Cody and Waite, Software Manual for the Elementary Functions (1980), and of Moshier's Cephes:
@@ -107,7 +107,7 @@ def _split(x: Node) -> Node:
 
 def _log_of_split(k: Node, f: Node) -> Node:
     """k ln 2 + ln(1 + f) for sqrt(1/2) <= 1 + f <= sqrt(2)."""
-    n = make("whole", k)
+    n = make("of_whole", k)
     return n * LN2_HIGH + ((n * LN2_LOW + f) + f * f * (f * _polynomial(f, LOG1P) - 0.5))
 
 

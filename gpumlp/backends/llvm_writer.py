@@ -23,7 +23,7 @@ BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 WHOLE = {"iadd": "add", "isub": "sub", "shl": "shl", "ashr": "ashr"}  # of numbers of 32 bits
 COMPARE = {"lt": "olt", "le": "ole", "eq": "oeq"}
 CALLS = {"sqrt": "sqrt", "abs": "fabs", "floor": "floor", "rint": "rint", "copysign": "copysign", "fma": "fmuladd"}
-CASTS = {"bits": "bitcast float i32", "float": "bitcast i32 float", "whole": "sitofp i32 float"}
+CASTS = {"bits": "bitcast float i32", "float": "bitcast i32 float", "of_whole": "sitofp i32 float"}
 # A reduction's numbers, one a lane: their types, and what they begin with. any: whether one of a row is not 0.
 BEGIN = {
     "sum": [("float", 0.0)], "any": [("i1", 0.0)],

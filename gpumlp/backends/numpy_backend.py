@@ -154,14 +154,16 @@ class NumpyBackend:
             self.xp.multiply(values, weights[:, None], values)
         return float(values.sum()) / rows
 
-    def metric(self, metric: Metric, target: Any, pred: Any, weights: Any | None) -> tuple[float, float]:
-        """Return the metric's sum over the batch and what to divide it by."""
-        values = self.scratch(VALUES, (len(pred), 1), pred.dtype)
-        self._calls(metric.formula.only("sum_0"), pred)(t=target, p=pred, sum_0=values, **metric.numbers)
+    def metric(self, metric: Metric, target: Any, pred: Any, weights: Any | None) -> tuple[list[float], float]:
+        """Return the metric's sums over the batch and what to divide them by."""
+        formula = metric.formula
+        values = self.scratch(VALUES, (len(formula.names), len(pred), 1), pred.dtype)
+        roots = dict(zip(formula.names, values, strict=True))
+        self._calls(formula, pred)(t=target, p=pred, **roots, **metric.numbers)
         if not metric.weighted or weights is None:
-            return float(values.sum()), float(len(pred))
+            return [float(each.sum()) for each in values], float(len(pred))
         self.xp.multiply(values, weights[:, None], values)
-        return float(values.sum()), float(weights.sum())
+        return [float(each.sum()) for each in values], float(weights.sum())
 
     def penalty(self, regularizer: Any, w: Any, dw: Any | None) -> float:
         """Return the penalty of ``w`` and add its gradient to ``dw`` unless that is None."""

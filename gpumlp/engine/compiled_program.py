@@ -39,10 +39,10 @@ from gpumlp.engine.dispatch import Judged
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp, Operation
-from gpumlp.engine.program import StepLogs, Task, rates_of
+from gpumlp.engine.program import Batch, StepLogs, Task, rates_of
 from gpumlp.layers import WeightSpec
 from gpumlp.losses import Loss
-from gpumlp.metrics import Metric
+from gpumlp.metrics import Metric, of_host
 from gpumlp.optimizers import Optimizer
 
 Array = np.ndarray
@@ -128,13 +128,15 @@ class CompiledProgram:
         self._checked = -1  # the arena's version whose weights were looked at for NaN and Inf
         # What the table says: a loss, metrics and how wide targets are; an optimizer's rule, and its state.
         self._objective: tuple[Loss, list[Metric], int] | None = None
+        self._why_host = ""  # what it does not say: which of the last metrics the host computes, and why
         self._updated: tuple[Any, ...] = ()
 
     def describe(self) -> str:
         """Return how steps are run."""
         threads = self._pace.threads
         how = f"{'together on ' * (self._together > 1)}{threads} thread{'s' if threads > 1 else ''}"
-        return f"compiled by Numba, many steps in one call; {how} at last"
+        host = f"; by the host: {self._why_host}" if self._why_host else ""
+        return f"compiled by Numba, many steps in one call; {how} at last{host}"
 
     def _threads_for(self, samples: int, operations: float) -> int:
         """Return how many threads can be of use."""
@@ -250,7 +252,8 @@ class CompiledProgram:
     def _set_task(self, task: Task) -> int:
         """Have the table say what the steps of ``task`` are made of; return the phases of a step."""
         names, data, y = layout(), task.data, readable("Y", task.data.y)
-        self._set_objective(task.loss, list(task.metrics), y.shape[1])
+        self._set_objective(task.loss, _summed(task.metrics), y.shape[1])
+        self._why_host = of_host(task.metrics)
         job, phases = self._job, names.FORWARD | names.OBJECTIVE
         if task.optimizer is not None and task.slots is not None:
             phases |= names.BACK | names.UPDATE
@@ -321,10 +324,15 @@ def codes(network: Network, judged: Judged | None) -> list[Code]:
             found += activation_codes(op.activation, fused=isinstance(op, DenseOp))
     found += [penalty_code(spec.regularizer) for spec in network.weights if spec.regularizer is not None]
     if judged is not None:
-        found += objective_codes(judged.loss, judged.metrics, network.sizes[-1], judged.width)
+        found += objective_codes(judged.loss, _summed(judged.metrics), network.sizes[-1], judged.width)
         if judged.optimizer is not None:
             found.append(update_code(judged.optimizer))
     return [code for code in found if code is not None]
+
+
+def _summed(metrics: Sequence[Metric]) -> list[Metric]:
+    """Return those metrics that kernels add up."""
+    return [metric for metric in metrics if metric.series]
 
 
 class _Run:
@@ -340,15 +348,21 @@ class _Run:
         self._step = 0 if task.optimizer is None else task.optimizer.steps + 1
         self._addresses = (
             address("X", self._x, len(self._x) * program.network.sizes[0]),
-            address("ORDER", self._order, len(self._x)), 0,
+            address("ORDER", self._order, len(self._x)),
         )  # fmt: skip
+        # what comes out, where the host is to judge it: of these steps alone, which are a tenth of a second's
+        self._first, self._last = task.first * task.batch, min(task.last * task.batch, len(self._x))
+        shape = self._last - self._first, program.network.sizes[-1]
+        self._outputs = np.empty(shape, np.float32) if program._why_host else None
 
     def set(self, start: int, stop: int) -> None:
         """Have the table say that the next call runs steps ``start`` to ``stop`` - 1 of the task's."""
         task, job = self._task, self._program._job
         job.set(RESULTS=self._results[start:], SCALARS=self._scalars[start:])
         batches, number = (task.first + start, task.first + stop), self._step and self._step + start
-        job.set_call(self._phases, batches, task.batch, len(self._x), number, *self._addresses)
+        outputs = None if self._outputs is None else self._outputs[start * task.batch :]
+        places = *self._addresses, address("PREDICTIONS", outputs)
+        job.set_call(self._phases, batches, task.batch, len(self._x), number, *places)
 
     def count(self, steps: int) -> None:
         """Take note that so many steps more are done."""
@@ -361,10 +375,25 @@ class _Run:
         program, task, results = self._program, self._task, self._results
         if task.optimizer is not None:
             program._checked = program.arena.version  # the kernels have looked on
-        k, count = np.arange(task.first, task.last), len(task.metrics)
-        samples = np.minimum((k + 1) * task.batch, len(self._x)) - k * task.batch
-        firsts = [record.get("METRIC_FIRST") for record in program._job.metrics]
-        return StepLogs(samples, results[:, 0], results[:, firsts], results[:, results.shape[1] - count :])
+        logs, k = StepLogs.zeros(task.last - task.first, task.metrics), np.arange(task.first, task.last)
+        divisors = 1 + logs.totals.shape[1]  # stand behind the loss and all sums
+        logs.samples[:] = np.minimum((k + 1) * task.batch, len(self._x)) - k * task.batch
+        logs.losses, logs.totals = results[:, 0], results[:, 1:divisors]
+        logs.counts[:, [metric.series > 0 for metric in task.metrics]] = results[:, divisors:]
+        logs.batches += self._batches()
+        return logs
+
+    def _batches(self) -> Iterator[Batch]:
+        """Yield what the host judges, batch by batch."""
+        if self._outputs is None:
+            return
+        data, size, rows = self._task.data, self._task.batch, slice(self._first, self._last)
+        which = np.arange(self._first, self._last) if self._order is None else self._order[rows]
+        assert data.y is not None
+        targets, weights = data.y[which], None if data.weights is None else data.weights[which]
+        for start in range(0, len(which), size):
+            batch = slice(start, start + size)
+            yield Batch(targets[batch], self._outputs[batch], None if weights is None else weights[batch])
 
 
 def _call_many(programs: Sequence[CompiledProgram], threads: int) -> None:

@@ -18,12 +18,10 @@ from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram, Program
 from gpumlp.errors import DeviceUnavailable, warn_once
 from gpumlp.losses import Loss
-from gpumlp.metrics import Metric, beyond
+from gpumlp.metrics import Metric, of_host
 from gpumlp.optimizers import Optimizer
 
 LONG = 5.0  # seconds of NumPy, by the estimate, from which on a model's work is worth a compiler
-# Of each metric Programs with kernels add up as many numbers, at most: compiled ones, and graphs. A LoopProgram any.
-COMPILED_SUMS, GRAPH_SUMS = 1, 1
 # What NumPy needs on one slow core: per step, per operation of a step, per number computed, per parameter updated.
 STEP, OPERATION, NUMBER, PARAMETER = 1e-4, 2e-5, 2e-11, 1.2e-9
 
@@ -69,9 +67,8 @@ def fitting(choice: Choice, optimizer: Optimizer, backend: Backend) -> Choice:
 
 
 def fit_for(choice: Choice, backend: Backend, judged: Judged | None) -> Choice:
-    """Return the Choice, or the LoopProgram where another one could not give the metrics, and why."""
-    sums = COMPILED_SUMS if choice.functions is not None else GRAPH_SUMS if backend.recorder is not None else None
-    why = "" if judged is None or sums is None else beyond(judged.metrics, sums)
+    """Return the Choice, or, where the host computes metrics, the LoopProgram in place of graphs: they keep outputs."""
+    why = "" if judged is None or backend.recorder is None else of_host(judged.metrics)
     return Choice(why=why, general=True) if why else choice
 
 

@@ -159,7 +159,7 @@ class FitProgram:
         if choice.launcher is None:
             parts = [slice(i, i + choice.together) for i in range(0, count, choice.together)]
             return [logs for part in parts for logs in cls.run_together(programs[part], tasks[part])]
-        logs, done = [StepLogs.zeros(task.last - task.first, len(task.metrics)) for task in tasks], [0] * count
+        logs, done = [StepLogs.zeros(task.last - task.first, task.metrics) for task in tasks], [0] * count
         try:
             _launch_all(choice.launcher, programs, tasks, logs, done)
         except KernelError as error:  # a model that a launch fails on is as it was: its steps are still to be done
@@ -284,12 +284,11 @@ def _read(plan: Plan, task: Task, part: Part, first: int, logged: np.ndarray, lo
     k = np.arange(first, first + len(logged))
     rows = np.minimum((k + 1) * task.batch, len(part.data)) - k * task.batch
     where = slice(done, done + len(logged))
-    series = iter(logged.T)
     logs.samples[where] = rows
-    logs.losses[where] = next(series) / rows
+    logs.losses[where] = logged[:, 0] / rows
+    logs.totals[where] = logged[:, 1 : 1 + logs.totals.shape[1]]
     for i, metric in enumerate(task.metrics):
-        sums = [next(series) for _ in metric.formula.roots]
         weighted = metric.weighted and task.data.weights is not None
-        logs.totals[where, i], logs.counts[where, i] = sums[0], logged[:, plan.series - 1] if weighted else rows
+        logs.counts[where, i] = logged[:, plan.series - 1] if weighted else rows
     if plan.columns:
         logs.losses[where] += logged[:, plan.series :].sum(axis=1, dtype=np.float64)

@@ -102,7 +102,7 @@ class GraphProgram(LoopProgram):
                 self._failure = str(error)
         if self._failure is not None:
             return super().run(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
-        logs = StepLogs.zeros(last - first, len(metrics))
+        logs = StepLogs.zeros(last - first, metrics)
         for start in range(first, last, CAPACITY):
             stop = min(start + CAPACITY, last)
             k = np.arange(start, stop)
@@ -207,9 +207,10 @@ class GraphProgram(LoopProgram):
         series = iter(self.backend.to_host(plan.results[: len(rows)]).T)
         logs.samples[where] = rows
         logs.losses[where] = next(series) / rows
+        place = iter(range(logs.totals.shape[1]))
         for i, (metric, counted) in enumerate(zip(plan.metrics, plan.counted, strict=True)):
-            sums = [next(series) for _ in metric.formula.roots]
-            logs.totals[where, i] = sums[0]
+            for _ in range(metric.series):
+                logs.totals[where, next(place)] = next(series)
             logs.counts[where, i] = next(series) if counted else rows
         for _ in self._penalised:
             logs.losses[where] += next(series)

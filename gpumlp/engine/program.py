@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from gpumlp import constraints, regularizers, tape
+from gpumlp import constraints, regularizers
 from gpumlp.activations import linear
 from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
@@ -21,7 +21,6 @@ from gpumlp.optimizers import Optimizer
 from gpumlp.optimizers.stages import Variable
 
 Array = Any
-TAPES = 64  # formulas with the arrays for a shape that are kept, at most
 PREDICT_BYTES = 256 << 20  # of samples, or of what comes out, that a prediction has on a device at a time
 
 
@@ -48,10 +47,10 @@ class StepLogs:
     batches: list[Batch] = field(default_factory=list)
 
     @classmethod
-    def zeros(cls, steps: int, metrics: int, sums: int | None = None) -> StepLogs:
-        """Return the logs of ``steps`` steps, to be filled; without ``sums`` there is one a metric."""
-        totals = np.zeros((steps, metrics if sums is None else sums))
-        return cls(np.zeros(steps), np.zeros(steps), totals, np.zeros((steps, metrics)))
+    def zeros(cls, steps: int, metrics: Sequence[Metric]) -> StepLogs:
+        """Return the logs of ``steps`` steps, to be filled."""
+        totals, counts = np.zeros((steps, sum(m.series for m in metrics))), np.zeros((steps, len(metrics)))
+        return cls(np.zeros(steps), np.zeros(steps), totals, counts)
 
     def put(self, first: int, others: StepLogs) -> None:
         """Put the logs of the steps from ``first`` on in their places."""
@@ -140,7 +139,6 @@ class LoopProgram:
             for i, (op, n) in enumerate(zip(network.ops, network.sizes[1:], strict=True))
         ]
         widest = max(network.sizes)
-        self._tapes: dict[Any, Callable[..., None]] = {}  # metrics of several sums, by formula and shape
         self._deltas = [make((batch * widest,), dtype), make((batch * widest,), dtype)]
 
     def describe(self) -> str:
@@ -163,7 +161,7 @@ class LoopProgram:
 
     def _run_steps(self, task: Task) -> StepLogs:
         data, optimizer, metrics, batch = task.data, task.optimizer, task.metrics, task.batch
-        logs, k = StepLogs.zeros(task.last - task.first, len(metrics), sum(m.series for m in metrics)), 0
+        logs, k = StepLogs.zeros(task.last - task.first, metrics), 0
         scalars = rates_of(task)
         for part in self._feed.parts(data, task.order, batch, task.first, task.last):
             for i in range(part.first, part.first + part.steps):
@@ -195,28 +193,11 @@ class LoopProgram:
         first = 0
         for j, metric in enumerate(metrics):
             there = slice(first, first := first + metric.series)
-            if metric.series == 1:
+            if metric.series:
                 logs.totals[k, there], logs.counts[k, j] = self.backend.metric(metric, y, pred, w)
-            elif metric.series:
-                logs.totals[k, there], logs.counts[k, j] = self._sums(metric, y, pred, w)
         if not all(metric.series for metric in metrics):
             host = self.backend.to_host
             logs.batches.append(Batch(host(y), host(pred), None if w is None else host(w)))
-
-    def _sums(self, metric: Metric, y: Array, pred: Array, w: Array | None) -> tuple[list[float], float]:
-        """Return a metric's sums over a batch, by the array library, and what to divide them by."""
-        backend, formula, rows = self.backend, metric.formula, (len(pred), 1)
-        run = self._tapes.get((formula, pred.shape))
-        if run is None:
-            if len(self._tapes) >= TAPES:
-                self._tapes.clear()
-            run = tape.tape(backend.xp, formula).bind(pred.shape, pred.dtype, backend.scratch)
-            self._tapes[formula, pred.shape] = run
-        roots = {name: backend.empty(rows, pred.dtype) for name in formula.names}
-        run(t=y, p=pred, **roots, **metric.numbers)
-        if not metric.weighted or w is None:
-            return [float(a.sum()) for a in roots.values()], float(len(pred))
-        return [float((a[:, 0] * w).sum()) for a in roots.values()], float(w.sum())
 
     def _update(self, optimizer: Optimizer, slots: dict[str, Array], step: int, scalars: Any = None) -> None:
         if optimizer.apart:

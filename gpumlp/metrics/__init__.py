@@ -6,6 +6,7 @@ outputs or classes against each other. A user's own is a function of `gpumlp.ops
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gpumlp import losses
@@ -203,11 +204,6 @@ if TYPE_CHECKING:
         """Return a class, or a function, of a loss."""
 
 
-def beyond(asked: list[Metric], sums: int) -> str:
-    """Return why kernels that add up as many as ``sums`` numbers a metric are not for these, in words.
-
-    "" where they are.
-    """
-    host = [metric.why for metric in asked if not metric.series]
-    several = [f"{metric.name} adds up {metric.series} numbers" for metric in asked if metric.series > sums]
-    return "; ".join(host + several)
+def of_host(asked: Iterable[Metric]) -> str:
+    """Return why the host computes some of these metrics, in words; "" where it computes none."""
+    return "; ".join(metric.why for metric in asked if not metric.series)

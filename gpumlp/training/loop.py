@@ -86,12 +86,12 @@ class Averages:
         for metric, count in zip(self._metrics, self._counts, strict=True):
             last = first + metric.series
             found = metric.of(*self._totals[first:last], count) if metric.series else metric.result()
-            logs |= {k: _plain(v) for k, v in (found if isinstance(found, dict) else {metric.name: found}).items()}
+            logs |= {k: plain(v) for k, v in (found if isinstance(found, dict) else {metric.name: found}).items()}
             first = last
         return dict(sorted(logs.items()))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a result as Python's number, or as an array of several."""
     found = np.asarray(value, np.float64)
     return float(found) if found.size == 1 else found

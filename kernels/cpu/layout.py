@@ -20,7 +20,7 @@ called with. Its ``_NUMBERS`` are the address of float32 numbers that it is give
     BATCH, SAMPLES,  # rows in a batch, and in all; the last batch may be short
     STEP,  # number of the first step, from 1: what dropout's masks depend on; 0: inference, which drops nothing
     X, ORDER,  # [samples, X_WIDTH]; int64 [samples], 0: as they stand
-    PREDICTIONS,  # where what comes out goes, [samples, PREDICTIONS_WIDTH]; 0: nowhere
+    PREDICTIONS,  # where what comes out goes, [samples from batch FIRST on, PREDICTIONS_WIDTH]; 0: nowhere
     # what the samples are, and what is made of them
     X_WIDTH, PREDICTIONS_WIDTH,
     Y, Y_WIDTH, SAMPLE_WEIGHTS,  # [samples, width], [samples]; weights may be 0

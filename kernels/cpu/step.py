@@ -290,7 +290,7 @@ def run_rows(job, thread, k, first, last, samples):
     if job[L.PREDICTIONS] != 0:
         width = job[L.PREDICTIONS_WIDTH]
         for r in range(first, last):
-            out = at(floats(job[L.PREDICTIONS]), (k * job[L.BATCH] + r) * width)
+            out = at(floats(job[L.PREDICTIONS]), ((k - job[L.FIRST]) * job[L.BATCH] + r) * width)
             copy(out, at(floats(top[L.OUT]), r * top[L.OUT_LD]), width)
 
 
