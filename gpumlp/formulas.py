@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,16 @@ class Formula:
     def reads(self, name: str) -> bool:
         """Whether the leaf of that name is needed."""
         return name in self.leaves
+
+    def look_at_columns(self, who: str, **widths: int) -> None:
+        """Raise ValueError where the formula reads columns of leaves beyond their ``widths``; ``who`` it is of."""
+        for n in order(self.roots):
+            if n.op == "column" and n.args[1].value >= widths.get(n.args[0].value, math.inf):
+                what = {"t": "the targets", "p": "the predictions"}.get(n.args[0].value, "its argument")
+                raise ValueError(
+                    f"{who} reads column {n.args[1].value:g} of {what}, counted from 0; there are "
+                    f"{widths[n.args[0].value]}."
+                )
 
     def root(self, name: str) -> Node:
         """Return the root of that name."""
@@ -200,7 +211,7 @@ def _objective(function: Callable[..., Any], shape: Constants, sparse: bool, slo
     t, p = table.leaf("t", ROW if sparse else ELEMENT), table.leaf("p", ELEMENT)
     name = getattr(function, "__name__", "it")
     found = _called(f"The function {name}", function, (t, p), _arguments(table, shape))
-    several = found if isinstance(found, tuple) else (found,)
+    several = found if isinstance(found, tuple) and not slopes else (found,)
     values = []
     for value in several:
         node = _node(f"The function {name}", value, table, ROW)

@@ -140,6 +140,35 @@ def test_a_choice_has_no_slope_of_what_is_not_chosen():
     assert np.isfinite(slope).all() and (slope[ARRAYS["x"] < 1.0] == 0).all()
 
 
+def random_graph(rng, given):
+    """Return a number of each row, of nodes of all kinds that meet each other."""
+    nodes = [given["x"], given["t"], given["r"], given["x"].table.constant(1.3)]
+    for _ in range(rng.integers(4, 12)):
+        a, b = (nodes[i] for i in rng.integers(0, len(nodes), 2))
+        what = rng.integers(0, 9)
+        if what < 4:
+            nodes.append([a + b, a - b, a * b, a / (b * b + 1.0)][what])
+        elif what < 6:
+            nodes.append([ops.tanh(a), ops.sigmoid(a)][what - 4])
+        elif a.per == ELEMENT:
+            nodes.append(
+                [make("sum", a), make("logsumexp", a), ops.softmax(a) if what == 8 else make("largest", a)][what % 3]
+            )
+    last = nodes[-1] + nodes[-2] * given["x"]
+    return make("sum", last)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_derivatives_of_random_graphs_are_central_differences(seed):
+    given, h = leaves(), 1e-6
+    y = random_graph(np.random.default_rng(seed), given)
+    (slope,) = evaluate([gradient(y, given["x"]) + 0.0 * given["x"]])
+    for j in range(O):
+        step = h * (np.arange(O) == j)
+        above, below = (evaluate([y], {**ARRAYS, "x": ARRAYS["x"] + s})[0][:, 0] for s in (step, -step))
+        np.testing.assert_allclose(slope[:, j], (above - below) / (2 * h), rtol=2e-6, atol=1e-7)
+
+
 # ---- simplifications -------------------------------------------------------------------------------------------------
 
 SIMPLE = {  # by what it is called: whose rule, and the case
@@ -180,6 +209,9 @@ SIMPLE = {  # by what it is called: whose rule, and the case
     "where 0": ("where", lambda x, t, r, c, u: make("where", 0.0, x, t)),
     "where alike": ("where", lambda x, t, r, c, u: make("where", c, x, x)),
     "largest of a row": ("largest", lambda x, t, r, c, u: make("largest", r)),
+    "softmax of one": ("softmax", lambda x, t, r, c, u: t + make("softmax", r)),
+    "log_softmax of one": ("log_softmax", lambda x, t, r, c, u: t + make("log_softmax", r)),
+    "logsumexp of one": ("logsumexp", lambda x, t, r, c, u: make("logsumexp", r)),
     "column of a row": ("column", lambda x, t, r, c, u: make("column", r, 0.0)),
     "column of an index": ("column", lambda x, t, r, c, u: make("column", expressions.index(x.table), 3.0)),
     "column of a sum": ("column", lambda x, t, r, c, u: make("column", x * r + t, 3.0)),
@@ -187,6 +219,8 @@ SIMPLE = {  # by what it is called: whose rule, and the case
     "held twice": ("held", lambda x, t, r, c, u: make("held", make("held", x))),
 }
 PLAIN = {  # by hand, where the graph as it stands has nothing that the tape could compute
+    "softmax of one": lambda v: v["t"] + 1.0, "log_softmax of one": lambda v: v["t"],
+    "logsumexp of one": lambda v: v["r"],
     "sum of a row": lambda v: v["r"] * O, "largest of a row": lambda v: v["r"], "column of a row": lambda v: v["r"],
     "column of an index": lambda v: np.full((B, 1), 3.0),
     "column of a sum": lambda v: (v["x"] * v["r"] + v["t"])[:, 3:4],

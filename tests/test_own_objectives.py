@@ -123,6 +123,35 @@ OWN = {
     "nll": (nll, RNG.normal(size=60), lambda t, p: (0.5 * ((t - p[:, :1]) / np.exp(p[:, 1:])) ** 2 + p[:, 1:])[:, 0]),
     "focal": (focal, Y, lambda t, p: (-t * (1 - p) ** 2.5 * np.log(p) - (1 - t) * p**2.5 * np.log(1 - p)).mean(1)),
     "poisson": (lambda t, p: ops.mean(p - t * ops.log(p), -1), Y, lambda t, p: (p - t * np.log(p)).mean(1)),
+    "rows beside elements": (
+        lambda t, p: ops.mean(p + ops.max(p, -1, True) + ops.square(t), -1), Y,
+        lambda t, p: (p + p.max(1, keepdims=True) + t**2).mean(1),
+    ),
+    "logits by hand": (
+        lambda t, p: -ops.sum(t * p - t * ops.logsumexp(p, -1, True) - 0.1 * ops.logsumexp(p, -1, True), -1), Y,
+        lambda t, p: -(t * p - (t + 0.1) * np.log(np.exp(p).sum(1, keepdims=True))).sum(1),
+    ),
+    "all alike": (lambda t, p: ops.mean(10.0 * p + p, -1) + ops.sum(t, -1), Y, lambda t, p: 11 * p.mean(1) + t.sum(1)),
+    "sums of ones": (
+        lambda t, p: ops.sum(ops.ones_like(p), -1) * ops.mean(ops.square(t - p), -1), Y,
+        lambda t, p: 2 * ((t - p) ** 2).mean(1),
+    ),
+    "logic": (
+        lambda t, p: ops.mean(ops.logical_or(t > 0.5, ops.logical_not(p)) * p + (t & p) * ops.square(p), -1), Y,
+        lambda t, p: ((t > 0.5) * p + p * p).mean(1),
+    ),
+    "whole numbers": (
+        lambda t, p: ops.mean(p * ops.cast(8.0 * t, "int32") + ops.cast(t, bool) * p * p, -1), Y,
+        lambda t, p: (p * np.floor(8 * t) + p * p).mean(1),
+    ),
+    "odd powers": (
+        lambda t, p: ops.mean((p - 2.0) ** 6 + ops.clip(p, None, 5.0) ** 2, -1), Y,
+        lambda t, p: ((p - 2) ** 6 + p * p).mean(1),
+    ),
+    "of one target": (
+        lambda t, p: ops.sum(ops.softmax(t) * (1.0 + p * p), -1) + ops.var(t, -1) + ops.logsumexp(t, -1),
+        RNG.normal(size=60), lambda t, p: (1 + p * p).sum(1) + t[:, 0],
+    ),
     "cosine": (cosine, Y, lambda t, p: -(t * p).sum(1) / np.sqrt((t * t).sum(1) * (p * p).sum(1))),
 }  # fmt: skip
 
@@ -240,6 +269,8 @@ def test_functions_of_arrays_give_a_value_a_sample():
         (lambda t, p: ops.mean(t - p, axis=0), "got axis=0"),
         (lambda t, p: ops.sum(t, -1) - p, r"\(batch,\) meets one of \(batch, outputs\)"),
         (lambda t, p: "no", "must return what it computed"),
+        (lambda t, p: (ops.mean(t - p, -1), ops.mean(p, -1)), "must return what it computed"),
+        (lambda t, p: p % 2.0, "cannot take a remainder"),
         (lambda t, p: ops.mean(ops.square(t - p), -1) * np.ones(60), "An array would be other data"),
         (lambda t, p: ops.sum(p * ops.max(t, axis=(0, 1)), -1), r"got axis=\(0, 1\)"),
         (type("Empty", (losses.Loss,), {})(), r"needs a method call"),
@@ -255,6 +286,53 @@ def test_what_arrays_have_and_symbols_have_not_is_named():
         model_of().compile("sgd", lambda t, p: (t - p).mean(axis=-1))
     with pytest.raises(AttributeError, match="have no 'shape'"):
         model_of().compile("sgd", lambda t, p: p * p.shape[0])
+
+
+@pytest.mark.parametrize("kernels", ["numpy", "numba"])
+def test_columns_that_are_not_there_are_refused(kernels, monkeypatch):
+    monkeypatch.setenv("GPUMLP_KERNELS", kernels)
+    with pytest.raises(ValueError, match=r"activation <lambda> of layer 'd' reads column 8 of its argument.*are 7"):
+        models.Sequential([layers.Input((3,)), layers.Dense(7, lambda x: x + x[:, 8:9], name="d")])
+    model = model_of(dtype="float32")
+    model.compile("sgd", lambda t, p: ops.square(p[:, 5] - t[:, 0]))
+    with pytest.raises(ValueError, match="reads column 5 of the predictions, counted from 0; there are 2"):
+        model.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda t, p: ops.mean((t - p) ** 5 + 0.1 * p**7, -1), lambda t, p: ops.mean(ops.power(p - t, 3.0 + 0.0 * t), -1)],
+)
+def test_powers_of_negative_numbers(function, monkeypatch):
+    monkeypatch.setenv("GPUMLP_KERNELS", "numba")
+    model = model_of(dtype="float32")
+    model.compile("sgd", function)
+    t, p = Y, model.predict(X, verbose=0).astype(float)
+    found = model.evaluate(X, Y, verbose=0)
+    expected = ((t - p) ** 5 + 0.1 * p**7).mean() if "5" in str(function.__code__.co_consts) else ((p - t) ** 3).mean()
+    assert found == pytest.approx(expected, rel=2e-4)
+
+
+def test_a_deep_formula(monkeypatch):
+    monkeypatch.setenv("GPUMLP_KERNELS", "numba")
+
+    def deep(t, p):
+        e = t - p
+        for _ in range(300):
+            e = ops.tanh(e) * 0.9 + e * 0.1
+        return ops.mean(ops.square(e), -1)
+
+    model = model_of(dtype="float32")
+    model.compile("sgd", deep)
+    assert np.isfinite(model.fit(X, Y, verbose=0).history["loss"]).all()
+
+
+def test_numbers_of_two_formulas_do_not_meet():
+    kept = []
+    model = model_of()
+    model.compile("sgd", lambda t, p: kept.append(p) or ops.mean(p, -1))
+    with pytest.raises(TypeError, match="numbers of two formulas"):
+        model.compile("sgd", lambda t, p: ops.mean(p - kept[0], -1))
 
 
 def test_an_unknown_operation_is_named():

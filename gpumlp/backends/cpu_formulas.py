@@ -192,9 +192,3 @@ def _of_single_targets(table: Table, n: Node, args: list[Node]) -> Node | None:
     if n.op == "argmax" and args[0].per < ELEMENT:
         return table.constant(0.0)
     return args[0] if n.op == "column" and args[0].per < ELEMENT else None
-
-
-def columns_of(formula: Formula, name: str) -> int:
-    """Return how many columns a leaf must have for what a formula reads of it by number."""
-    columns = [n.args[1].value for n in order(formula.roots) if n.op == "column" and n.args[0].value == name]
-    return 1 + int(max(columns, default=0))

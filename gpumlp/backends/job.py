@@ -14,7 +14,7 @@ import numpy as np
 from gpumlp import kernel_sources
 from gpumlp.activations import Activation, relu
 from gpumlp.backends import fields, native
-from gpumlp.backends.cpu_formulas import Code, columns_of
+from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.fields import ActivationFields, Address, JobFields, Kind, MetricFields, OperationFields, kind_of
 from gpumlp.backends.numpy_backend import aligned_zeros
 from gpumlp.formulas import Formula
@@ -146,7 +146,7 @@ class Job(Record):
     def set_objective(self, loss: Loss, metrics: Sequence[Metric], outputs: int, width: int) -> None:
         """Set the loss and the metrics, as many as there is room for, of rows of outputs and targets of ``width``."""
         for formula in (loss.formula, *(metric.formula for metric in metrics)):
-            _look_at_columns(formula, p=outputs, t=width)
+            formula.look_at_columns("A loss or metric", p=outputs, t=width)
         code, *found = native.formula_addresses(objective_codes(loss, metrics, outputs, width))
         self.set(LOSS_CODE=code, LOSS_NUMBERS=numbers_for(loss.formula, loss.numbers))
         first = 1
@@ -179,14 +179,6 @@ def series_of(metrics: Sequence[Metric]) -> int:
 def numbers_for(formula: Formula, numbers: Mapping[str, float]) -> np.ndarray:
     """Return the numbers that a formula's function is given, in their order."""
     return np.array([numbers[name] for name in formula.numbers], np.float32)
-
-
-def _look_at_columns(formula: Formula, **widths: int) -> None:
-    """ValueError where a formula reads columns that are not there."""
-    for name, width in widths.items():
-        if (needed := columns_of(formula, name)) > width:
-            what = "predictions" if name == "p" else "targets"
-            raise ValueError(f"A loss or metric reads column {needed - 1} of {what}, of which there are {width}.")
 
 
 def _in_lines(count: int, itemsize: int) -> int:

@@ -64,6 +64,12 @@ class Operation:
         return self
 
 
+def _look_at(layer: Any, width: int) -> None:
+    """Raise ValueError where a layer's activation reads what a row of ``width`` elements has not."""
+    for formula in (layer.activation.formula.forward, layer.activation.formula.back):
+        formula.look_at_columns(f"The activation {layer.activation.name} of layer {layer.name!r}", z=width)
+
+
 @dataclass(frozen=True)
 class DenseOp(Operation):
     """y[B, outputs] = activation(x[B, inputs] @ weights[kernel] + weights[bias]); bias None without one."""
@@ -77,6 +83,7 @@ class DenseOp(Operation):
     @classmethod
     def of(cls, layer: layers.Dense, shape: Shape, first: int) -> DenseOp:
         """See `LAYERS`."""
+        _look_at(layer, layer.units)
         return cls(shape[0], layer.units, layer.activation, first, first + 1 if layer.use_bias else None)
 
     @property
@@ -107,6 +114,7 @@ class ActivationOp(Operation):
     @classmethod
     def of(cls, layer: layers.Activation, shape: Shape, first: int) -> ActivationOp:
         """See `LAYERS`."""
+        _look_at(layer, shape[-1])
         return cls(layer.activation, shape[-1])
 
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:

@@ -97,6 +97,9 @@ def objective(
         taken.add(own)
         found[i] = metric if own == metric.name else metric.changed(name=own)
         _check_targets(metric, given, width, runner.runtime is not None)
+    for of in (loss, *(metric for metric in found if metric.series)):
+        widths = {"p": width, "t": given}
+        of.formula.look_at_columns(f"{type(of).__name__} {of.name!r}", **widths)
     return Objective(loss, found)
 
 
