@@ -383,3 +383,10 @@ def test_an_output_that_is_none_is_above_nothing():
     nan.update_state([[1.0, 0.0, 0.0]], [[np.nan, 0.1, 0.2]])
     half.update_state([1.0, 1.0], [np.nan, 0.6])
     assert nan.result() == 0.0 and half.result() == 1.0
+
+
+def test_a_function_that_gives_no_numbers_is_named():
+    model = models.Sequential([layers.Dense(2, input_shape=(3,))])
+    model.compile("sgd", "mse", metrics=[lambda t, p: None])
+    with pytest.raises(TypeError, match=r"The metric <lambda> must return numbers, .*; got array\(None"):
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)

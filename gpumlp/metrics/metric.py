@@ -403,7 +403,12 @@ class Sums(Described, Summed):
         if ours or (self.formula is not None and not (w is not None and w.ndim == p.ndim > 1)):
             values = objectives.sums(self.rule, self.constants, t, p, self._asked)
         else:
-            values = np.asarray(self.rule(t, p, **self.constants), p.dtype)[None]
+            found = np.asarray(self.rule(t, p, **self.constants))
+            if found.dtype.kind not in "biuf":
+                raise TypeError(
+                    f"The metric {self.name} must return numbers, one for all samples or each; got {found!r:.80}."
+                )
+            values = found.astype(p.dtype)[None]
         totals, count = samplewise(values, w, self.mean)
         return [*(np.asarray(t) for t in totals), np.asarray(count)]
 
