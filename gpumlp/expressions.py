@@ -256,7 +256,8 @@ def _number(op: str, value: Any) -> float:
         return float(value)
     raise TypeError(
         f"{op} of a formula takes its numbers and Python's; got {type(value).__name__}: {value!r:.80}. An array would "
-        "be other data than the batch's: nothing could say which row of it belongs to which sample."
+        "be other data than the batch's: nothing could say which row of it belongs to which sample. One number an "
+        "output is written column by column: 0.1 * x[:, 0] + 0.9 * x[:, 1]."
     )
 
 

@@ -414,4 +414,5 @@ def norm(x: Number, ord: Any = None, axis: Any = None, keepdims: bool = False) -
 def __getattr__(name: str) -> Any:
     here = [k for k, found in globals().items() if getattr(found, "__module__", "") == __name__]
     known = ", ".join(sorted(k for k in here if not k.startswith("_")))
-    raise AttributeError(f"gpumlp.ops has no {name!r}: a formula can be made of {known}.")
+    there = " gpumlp.losses has it." if name.endswith("crossentropy") else ""
+    raise AttributeError(f"gpumlp.ops has no {name!r}.{there} A formula can be made of {known}.")

@@ -336,7 +336,7 @@ def test_numbers_of_two_formulas_do_not_meet():
 
 
 def test_an_unknown_operation_is_named():
-    with pytest.raises(AttributeError, match=r"gpumlp\.ops has no 'cumsum': a formula can be made of .*absolute"):
+    with pytest.raises(AttributeError, match=r"gpumlp\.ops has no 'cumsum'\. A formula can be made of .*absolute"):
         model_of().compile("sgd", lambda t, p: ops.cumsum(t - p))
 
 

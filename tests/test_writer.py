@@ -350,3 +350,17 @@ def test_names_of_users_are_none_of_the_languages(language):
     inputs = inputs_of(case)
     got = run_python(case, inputs) if language is NUMBA else compiled([case])(case, inputs)
     assert error(case, inputs, got) < 1 and text(language, "f", case).isascii()
+
+
+@pytest.mark.parametrize("language", [CPP, NUMBA], ids=["C++", "Numba"])
+def test_a_deep_formula_is_written(language):
+    """Of 300 times two operations on the way there, and as many back: deeper than Python's stack."""
+
+    def deep(t, p):
+        for _ in range(300):
+            p = ops.tanh(p) * 0.9 + p * 0.1
+        return ops.mean(ops.square(t - p), -1)
+
+    formula = formulas.loss(deep, {}, False)
+    text = row_function(language, "row_loss", formula, ("dp", "t", "p"), ("factor",), {"dp": "dp"})
+    assert text.count("tanhf(") + text.count("tanh(") >= 300 and max(map(len, text.splitlines())) < 200

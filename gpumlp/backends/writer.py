@@ -23,6 +23,7 @@ from gpumlp.formulas import Formula
 
 SUM, PRODUCT, SIGN, ATOM = range(4)  # how tightly the parts of an expression hold together
 INFIX = {"add": ("+", SUM), "sub": ("-", SUM), "mul": ("*", PRODUCT), "div": ("/", PRODUCT)}
+DEEP = 200  # numbers of an expression from which on each has a name
 COMPARISONS = {"lt": "<", "le": "<=", "eq": "=="}
 
 
@@ -157,6 +158,7 @@ def element_function(language: Language, name: str, formula: Formula, arguments:
     """
     body, roots = _Body(language, ()), _prepared(language, formula)
     body.uses = _uses(roots, ())
+    body.name_deep(roots)
     if len(roots) == 1:
         returned = body.read(roots[0])[0]
     else:  # all are known before the first is overwritten
@@ -200,6 +202,7 @@ def row_function(
         reductions = [n for n in depth if n.op in REDUCTIONS and depth[n] == k + 1]
         body.go_over(reductions, {array: root for array, root in written.items() if depth[root] == k}, adds)
     body.uses = _uses(returned, body.names)
+    body.name_deep(returned)
     values = [body.read(root)[0] for root in returned]
     all_of = language.several.format(", ".join(values)) if len(values) > 1 else "".join(values)
     result = "void" if not values else "float" if len(values) == 1 else f"Several<{len(values)}>"
@@ -293,6 +296,7 @@ class _Body:
         taken = [(language.reductions[n.op], self._new_name(n), n) for n in reductions]
         self.lines += [how.start.format(name) for how, name, _ in taken]
         outside, before, self.lines = dict(self.names), self.lines, []
+        self.name_deep(targets)
         for how, name, n in taken:
             self.lines.append(how.take.format(name, self.read(n.args[0])[0]))
         for array, root in written.items():
@@ -330,6 +334,14 @@ class _Body:
         for n in nodes:
             if n.per < ELEMENT and (n.args or n.value in self.arrays):
                 self.named(n)
+
+    def name_deep(self, targets: Iterable[Node]) -> None:
+        """Give every number a name where there are many: expressions and Python's stack have an end."""
+        needed = order(targets)
+        if len(needed) > DEEP:
+            for n in needed:
+                if n.args and n in self.uses and not _is_truth(n):
+                    self.named(n)
 
     def _new_name(self, n: Node) -> str:
         self._count += 1
