@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpumlp.attributes import once
+from gpumlp.derivatives import gradient
 from gpumlp.expressions import (
     ELEMENT,
     OF_ELEMENT,
@@ -27,7 +28,6 @@ from gpumlp.expressions import (
     UNIFORM,
     Node,
     Table,
-    gradient,
     kept,
     leaves,
     make,

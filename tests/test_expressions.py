@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 
 from gpumlp import expressions, formulas, ops
+from gpumlp.derivatives import FLAT_SLOPE, SLOPES, gradient
 from gpumlp.expressions import (
     ELEMENT,
     PARTS,
     ROW,
     SIMPLER,
-    SLOPES,
     UNIFORM,
     Table,
     contracted,
-    gradient,
     lowered,
     make,
     order,
@@ -128,7 +127,7 @@ def test_a_wrong_slope_is_noticed(op, name, monkeypatch):
 
 
 def test_every_operation_has_a_slope_or_none_by_intent():
-    known = {*SLOPES, *expressions.FLAT_SLOPE, "leaf", "constant", "flat", "kept", "fma"}
+    known = {*SLOPES, *FLAT_SLOPE, "leaf", "constant", "flat", "kept", "fma"}
     made = {op for op in PARTS} | set(expressions.FOLD) | expressions.REDUCTIONS | expressions.OF_ROW
     assert made <= known
 
