@@ -134,9 +134,9 @@ def test_columns_that_are_not_there_are_refused():
         formula = formulas.metric(lambda t, p: p[:, 1] - t[:, 2], {}, False)
 
     table = job.Job(1, 1)
-    with pytest.raises(ValueError, match="reads column 1 of predictions, of which there are 1"):
+    with pytest.raises(ValueError, match="reads column 1 of the predictions, counted from 0; there are 1"):
         table.set_objective(losses.MeanSquaredError(), [Second()], 1, 3)
-    with pytest.raises(ValueError, match="reads column 2 of targets, of which there are 2"):
+    with pytest.raises(ValueError, match="reads column 2 of the targets, counted from 0; there are 2"):
         table.set_objective(losses.MeanSquaredError(), [Second()], 2, 2)
 
 
