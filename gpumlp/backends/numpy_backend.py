@@ -242,13 +242,18 @@ class NumpyBackend:
         formula = optimizer.formula
         if formula.rowwise:
             raise NotImplementedError(f"{optimizer.name} needs sums over weights, which no update can have yet.")
-        numbers = optimizer.numbers | dict(zip(optimizer.scalar_names, scalars, strict=True))
-        ones = tuple(name for name in optimizer.scalar_names if numbers[name] == 1.0)  # no pass for a decay of 1
-        arrays = {"w": params, "g": grads, **slots}
-        stretch = STRETCH if slots else max(1, params.size)  # two passes over w and g are no quicker in stretches
-        for start in range(0, params.size, stretch):
-            part = slice(start, start + stretch)
-            own = {name: array[part] for name, array in arrays.items()}
+        names = optimizer.scalar_names
+        ones = tuple(
+            [name for name, value in zip(names, scalars, strict=True) if value == 1.0]
+        )  # no pass for a decay of 1
+        numbers = {**optimizer.numbers, **dict(zip(names, scalars, strict=True))}
+        arrays, size = {"w": params, "g": grads, **slots}, params.size
+        # two passes over w and g are no quicker in stretches
+        stretch = STRETCH if slots and size > STRETCH else max(1, size)
+        for start in range(0, size, stretch):
+            own = arrays
+            if stretch < size:
+                own = {name: array[start : start + stretch] for name, array in arrays.items()}
             self._calls(formula, own["w"], (), ("g",), ones)(**own, **numbers)
             if step % FLUSH_EVERY == 0:
                 for name in optimizer.flushed:
