@@ -26,13 +26,13 @@ from gpumlp.expressions import (
     UNIFORM,
     Node,
     is_constant,
-    lowered,
     make,
     order,
     rebuilt,
     with_leaf,
 )
 from gpumlp.formulas import Formula
+from gpumlp.lowering import lowered
 
 Array = Any
 Scratch = Callable[..., Array]  # of a number, a shape and a type: the work array of that number

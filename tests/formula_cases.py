@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from gpumlp import activations, formulas, losses, metrics, ops, optimizers, regularizers
-from gpumlp.expressions import Node, lowered, order
+from gpumlp.expressions import Node, order
+from gpumlp.lowering import lowered
 
 MOST = float(np.finfo(np.float32).max)
 ROWS, WIDTH = 11, 5

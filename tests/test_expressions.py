@@ -12,22 +12,9 @@ import pytest
 
 from gpumlp import expressions, formulas, ops
 from gpumlp.derivatives import FLAT_SLOPE, SLOPES, gradient
-from gpumlp.expressions import (
-    ELEMENT,
-    PARTS,
-    ROW,
-    SIMPLER,
-    UNIFORM,
-    Table,
-    contracted,
-    lowered,
-    make,
-    order,
-    rebuilt,
-    text,
-    without_flats,
-)
+from gpumlp.expressions import ELEMENT, ROW, SIMPLER, UNIFORM, Table, make, order, rebuilt, text, without_flats
 from gpumlp.formulas import Formula
+from gpumlp.lowering import PARTS, contracted, lowered
 from gpumlp.tape import Tape
 
 RNG = np.random.default_rng(4)

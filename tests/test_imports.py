@@ -19,7 +19,7 @@ FLOORS = [
     {"layers", "metrics"},
     {"losses", "optimizers", "initializers", "regularizers", "activations", "constraints"},
     {"objectives"},
-    {"ops", "formulas", "expressions", "derivatives", "tape"},
+    {"ops", "formulas", "expressions", "derivatives", "lowering", "tape"},
     {
         "naming",
         "config",

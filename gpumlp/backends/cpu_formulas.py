@@ -14,19 +14,9 @@ from dataclasses import dataclass
 from gpumlp.attributes import once
 from gpumlp.backends.llvm_writer import BEGIN, Array, Function, prepared
 from gpumlp.backends.writer import is_sum
-from gpumlp.expressions import (
-    ELEMENT,
-    OF_ELEMENT,
-    OF_ROW,
-    ROW,
-    UNIFORM,
-    Node,
-    Table,
-    lowered,
-    make,
-    order,
-)  # fmt: skip
+from gpumlp.expressions import ELEMENT, OF_ELEMENT, OF_ROW, ROW, UNIFORM, Node, Table, make, order
 from gpumlp.formulas import Formula
+from gpumlp.lowering import lowered  # fmt: skip
 
 LENGTHS = frozenset({"rows", "columns", "series", "row", "t_row", "p_row", "w_row", "g_row"})
 

@@ -25,7 +25,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from gpumlp.expressions import PARTS, Node, make
+from gpumlp.expressions import Node, make
+from gpumlp.lowering import PARTS
 
 # A float32: a bit of sign, eight of exponent, MANTISSA_BITS of mantissa.
 MANTISSA_BITS = 23.0

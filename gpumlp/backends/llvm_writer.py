@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gpumlp.backends.elementary import RULES
-from gpumlp.expressions import ELEMENT, ROW, UNIFORM, Node, contracted, is_constant, is_truth, lowered, order
+from gpumlp.expressions import ELEMENT, ROW, UNIFORM, Node, is_constant, is_truth, order
+from gpumlp.lowering import contracted, lowered
 
 MOST = 3.4028234663852886e38  # the largest float32
 DEEP = 300  # numbers from which on each is written before those that need it: Python's stack has an end

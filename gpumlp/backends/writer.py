@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpumlp.expressions import ELEMENT, REDUCTIONS, Node, contracted, is_constant, lowered, order
+from gpumlp.expressions import ELEMENT, REDUCTIONS, Node, is_constant, is_truth, order
 from gpumlp.formulas import Formula
+from gpumlp.lowering import contracted, lowered
 
 SUM, PRODUCT, SIGN, ATOM = range(4)  # how tightly the parts of an expression hold together
 INFIX = {"add": ("+", SUM), "sub": ("-", SUM), "mul": ("*", PRODUCT), "div": ("/", PRODUCT)}
@@ -340,7 +341,7 @@ class _Body:
         needed = order(targets)
         if len(needed) > DEEP:
             for n in needed:
-                if n.args and n in self.uses and not _is_truth(n):
+                if n.args and n in self.uses and not is_truth(n):
                     self.named(n)
 
     def _new_name(self, n: Node) -> str:
@@ -379,18 +380,9 @@ class _Body:
         if n not in self.names and self.uses[n] == 1:
             if n.op in COMPARISONS:
                 return self._comparison(n)
-            if n.op in ("mul", "maximum") and all(map(_is_truth, n.args)):
+            if n.op in ("mul", "maximum") and all(map(is_truth, n.args)):
                 form = self.language.both if n.op == "mul" else self.language.either
                 return form.format(*map(self._condition, n.args))
-            if n.op == "sub" and _is_truth(n):
+            if n.op == "sub" and is_truth(n):
                 return self.language.neither.format(self._condition(n.args[1]))
         return f"{self.read(n)[0]} != {self.language.literal(0.0)}"
-
-
-def _is_truth(n: Node) -> bool:
-    """Whether a number is 0 or 1 for sure, also where NaN went in."""
-    if n.op in ("mul", "maximum"):
-        return all(map(_is_truth, n.args))
-    if n.op == "sub":
-        return is_constant(n.args[0], 1.0) and _is_truth(n.args[1])
-    return n.op in COMPARISONS
