@@ -208,7 +208,24 @@ def common_shape(name: str, **arrays: np.ndarray) -> tuple[int, ...]:
 
 
 # ---- classes ---------------------------------------------------------------------------------------------------------
-class Described:
+class OfTargets:
+    """What is computed of targets and predictions: how many targets a sample has, and copies with other arguments."""
+
+    sparse: Any = False  # whether targets are class numbers
+    rows = False  # whether targets are one number a row, though not class numbers
+
+    def target_width(self, width: int) -> int:
+        """Return how many numbers a sample's targets are, for so many outputs."""
+        return 1 if self.sparse or self.rows else width
+
+    def changed(self, **arguments: Any) -> Self:
+        """Return it with other arguments, which have been looked at."""
+        other = copy.copy(self)
+        other.__dict__.update(arguments)
+        return other
+
+
+class Described(OfTargets):
     """Base of losses and of metrics: arguments that are given once, of which some are the constants of a function.
 
     A class of the package is ``class Huber(Loss, function=huber)``: its arguments are the function's constants beside
@@ -225,7 +242,6 @@ class Described:
     function: ClassVar[Any] = None
     __signature__: ClassVar[inspect.Signature]
     name: str
-    rows = False  # whether targets are one number a row, though not class numbers
 
     def __init_subclass__(
         cls, function: Any = None, order: tuple[str, ...] = (), aliases: tuple[str, ...] = (), name: str = "",
@@ -303,16 +319,6 @@ class Described:
     def for_targets(self, given: int, width: int) -> Self:
         """Return it for targets of ``given`` numbers a sample: a user's formula takes one for all outputs, too."""
         return self.changed(rows=True) if self.own and given == 1 != width else self
-
-    def target_width(self, width: int) -> int:
-        """Return how many numbers a sample's targets are, for so many outputs."""
-        return 1 if self.sparse or self.rows else width
-
-    def changed(self, **arguments: Any) -> Self:
-        """Return it with other arguments, which have been looked at."""
-        other = copy.copy(self)
-        other.__dict__.update(arguments)
-        return other
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments by their Keras names."""

@@ -70,7 +70,7 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         return f"<Variable {self.name}: {self.value}>"
 
 
-class Metric(Attributes):
+class Metric(objectives.OfTargets, Attributes):
     """Base of all metrics. One of a user's own has ``update_state`` and ``result``, and computes on the host.
 
     Parameters
@@ -89,8 +89,6 @@ class Metric(Attributes):
     weighted = False  # whether a model's sample weights count; ``compile`` says so
     exact = False  # whether it takes as many targets as there are outputs, or one class number
     overridden: Any = False  # whether a class of a user's own has methods that kernels would not call
-    sparse: Any = False  # see `Described`
-    rows: bool = False
     own: Any = False
     default_name: ClassVar[str] = ""
     name: str
@@ -190,16 +188,6 @@ class Metric(Attributes):
     def of(self, *sums: Any) -> Any:
         """Return the result of a formula's sums, the last one the weights', that Programs have added up."""
         raise NotImplementedError
-
-    def target_width(self, width: int) -> int:
-        """Return how many numbers a sample's targets are, for so many outputs."""
-        return 1 if self.sparse or self.rows else width
-
-    def changed(self, **arguments: Any) -> Self:
-        """Return it with other arguments, which have been looked at."""
-        other = copy.copy(self)
-        other.__dict__.update(arguments)
-        return other
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}>"
