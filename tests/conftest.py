@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from compiled import kernels as kernels  # a fixture
 from host.runtime import HostRuntime
 
 from gpumlp import devices

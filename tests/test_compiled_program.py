@@ -9,66 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from compiled import build, data, flat, hold
 
-from gpumlp import Ensemble, activations, callbacks, errors, layers, losses, metrics, models, optimizers
-from gpumlp.backends import native, team
-from gpumlp.engine import compiled_program, dispatch
-from gpumlp.errors import DeviceUnavailable
-from gpumlp.utils import set_random_seed
-
-
-@pytest.fixture
-def kernels(monkeypatch):
-    """A function: from now on models on the CPU take these kernels, with a team of so many threads."""
-
-    def choose(name, threads=1, always=True):
-        monkeypatch.setenv("GPUMLP_KERNELS", name)
-        monkeypatch.setattr(team, "team", lambda: TEAMS.setdefault(threads, team.Team(threads)))
-        if always:  # small networks too, and no trial of fewer threads
-            monkeypatch.setattr(compiled_program, "OPERATIONS_EACH", 1)
-            monkeypatch.setattr(compiled_program, "SAMPLES_EACH", 1)
-            monkeypatch.setattr(compiled_program, "WORTH", 0.0)
-            monkeypatch.setattr(compiled_program.Pace, "_next", lambda self, steps: (self._choices[-1], 0.1))
-
-    return choose
-
-
-TEAMS = {}
-
-
-def data(n=57, features=3, outputs=2, seed=0):
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((n, features)).astype(np.float32)
-    return x, np.sin(x @ rng.standard_normal((features, outputs))).astype(np.float32)
-
-
-def build(stack=None, optimizer="adam", loss="mse", dtype="float32", features=3, **more):
-    set_random_seed(0)
-    stack = stack or [layers.Dense(19, "tanh"), layers.Dense(33, "relu"), layers.Dense(2)]
-    model = models.Sequential([layers.Input((features,)), *stack], dtype=dtype)
-    model.compile(loss=loss, optimizer=optimizer, **more)
-    return model
-
-
-def flat(model):
-    return np.concatenate([w.ravel().astype(np.float64) for w in model.get_weights()])
-
-
-def hold(kernels, make, fit, threads=2):
-    """Run ``fit(make(dtype))`` in float64, in float32, and compiled; the last must be as near to the first as NumPy."""
-    initial, found = None, []
-    for name, dtype in (("numpy", "float64"), ("numpy", "float32"), ("numba", "float32")):
-        kernels(name, threads)
-        model = make(dtype)
-        initial = initial or model.get_weights()
-        model.set_weights(initial)
-        history = fit(model).history
-        found.append((flat(model), *(np.array(values) for values in history.values())))
-    assert model.program.startswith("compiled")
-    for truth, plain, got in zip(*found, strict=True):
-        own, theirs = np.linalg.norm(got - truth), np.linalg.norm(plain - truth)
-        assert own <= 2 * theirs + 2e-6 * np.linalg.norm(truth), (own, theirs, np.linalg.norm(truth))
-
+from gpumlp import Ensemble, activations, callbacks, layers, losses, metrics, optimizers
+from gpumlp.backends import team
+from gpumlp.engine import compiled_program
 
 # ---- whole runs ------------------------------------------------------------------------------------------------------
 
@@ -416,106 +361,6 @@ def test_copies_of_a_model_train_as_it_does(kernels):
         for each in copies:
             assert np.array_equal(flat(each), flat(model))
             assert np.array_equal(each.predict(x, verbose=0), model.predict(x, verbose=0))
-
-
-# ---- which Program ---------------------------------------------------------------------------------------------------
-
-
-def test_short_jobs_are_numpy_s_and_long_ones_are_compiled(kernels, monkeypatch):
-    kernels("auto", always=False)
-    x, y = data()
-    model = build()
-    model.fit(x, y, epochs=2, verbose=0)
-    assert "numpy" in model.program and "GPUMLP_KERNELS=numba" in model.program
-    before = model.get_weights()
-    model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
-    assert model.program.startswith("compiled")
-    assert not np.array_equal(before[0], model.get_weights()[0])
-    model.fit(x, y, epochs=1, verbose=0)  # and stay so, whatever the next job is
-    assert model.program.startswith("compiled")
-    model.compile(loss="mse", optimizer="adam")
-    model.fit(x, y, epochs=1, verbose=0)
-    assert "numpy" in model.program
-
-
-class StopAtOnce(callbacks.Callback):
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.stop_training = True
-
-
-def test_many_short_jobs_of_one_model_are_a_long_one(kernels, monkeypatch):
-    kernels("auto")
-    monkeypatch.setattr(dispatch, "LONG", 0.02)
-    x, y = data()
-    model = build()
-    programs = []
-    for _ in range(100):
-        model.train_on_batch(x, y)
-        programs.append(model.program.startswith("compiled"))
-    assert not programs[0] and programs[-1] and programs == sorted(programs)
-
-
-def test_the_optimizer_s_state_goes_over_to_the_compiled_program(kernels, monkeypatch):
-    x, y = data()
-    found = []
-    for name in ("numpy", "auto"):
-        kernels(name)
-        monkeypatch.setattr(dispatch, "LONG", 1.0)
-        model = build()
-        model.fit(x, y, epochs=3, verbose=0)
-        assert "numpy" in model.program
-        monkeypatch.setattr(dispatch, "LONG", model._runner._asked[True] + 1e-9)
-        model.fit(x, y, epochs=3, verbose=0)
-        assert (model.program.startswith("compiled")) == (name == "auto")
-        found.append(flat(model))
-    np.testing.assert_allclose(found[1], found[0], rtol=2e-4, atol=2e-6)
-
-
-def test_float64_models_are_numpy_s(kernels):
-    kernels("auto")
-    model = build(dtype="float64")
-    x, y = data()
-    model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
-    assert "float64" in model.program and "numpy" in model.program
-    kernels("numba")
-    with pytest.raises(ValueError, match="float32"):
-        build(dtype="float64")
-
-
-def test_without_numba_auto_is_numpy_and_numba_is_an_error(kernels, monkeypatch):
-    monkeypatch.setattr(native, "problem", lambda: "The compiled CPU kernels need numba, which is not installed.")
-    kernels("auto")
-    model = build()
-    x, y = data()
-    model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
-    assert "numba, which is not installed" in model.program
-    kernels("numba")
-    with pytest.raises(DeviceUnavailable, match="not installed"):
-        build()
-
-
-def test_kernels_that_do_not_compile_are_a_warning_and_numpy(kernels, monkeypatch):
-    def broken():
-        raise DeviceUnavailable("no compiler today.")
-
-    monkeypatch.setattr(native, "functions", broken)
-    monkeypatch.setattr(errors, "_said", set())
-    kernels("auto")
-    model = build()
-    x, y = data()
-    with pytest.warns(UserWarning, match="no compiler today"):
-        model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
-    assert "no compiler today" in model.program and np.isfinite(flat(model)).all()
-    kernels("numba")
-    with pytest.raises(DeviceUnavailable, match="no compiler today"):
-        build().fit(x, y, verbose=0)
-
-
-def test_a_network_without_operations_is_numpy_s(kernels):
-    kernels("numba")
-    model = build([layers.Flatten()])
-    x, _ = data()
-    assert np.array_equal(model.predict(x, verbose=0), x)
 
 
 # ---- threads ---------------------------------------------------------------------------------------------------------
