@@ -14,7 +14,8 @@ from gpumlp import random, utils
 from gpumlp.callbacks import CallbackList, History, ProgbarLogger
 from gpumlp.engine.network import describe
 from gpumlp.layers import Shape, whole_number
-from gpumlp.models import Sequential, verbosity
+from gpumlp.models import Sequential
+from gpumlp.models.sequential import verbosity
 from gpumlp.training import data, loop
 
 

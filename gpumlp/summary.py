@@ -27,7 +27,7 @@ def summarize(name: str, stack: list[Layer], network: Network | None, dtype: np.
         output, params = "?", "?"
         if shape is not None:
             count = sum(math.prod(w.shape) for w in layer.specs(shape))
-            shape = layer.output_shape(shape)
+            shape = layer.result_shape(shape)
             output, params = "(" + ", ".join(["None", *map(str, shape)]) + ")", f"{count:,}"
             total, frozen = total + count, frozen + (0 if layer.trainable else count)
         rows.append((f"{layer.name} ({type(layer).__name__})", output, params))

@@ -313,8 +313,8 @@ def test_neutral_values_of_what_is_not_here_are_taken():
     losses.CategoricalCrossentropy(True, 0.1, -1, "sum_over_batch_size", "mine", None)
     losses.SparseCategoricalCrossentropy(True, None, "sum", -1, "mine", "float64")
     metrics.BinaryAccuracy("mine", None, 0.5)
-    assert layers.Input((3,), 8, "float32").input_shape == (3,)
-    assert layers.Input(batch_shape=(None, 4)).input_shape == (4,)
+    assert layers.Input((3,), 8, "float32").given_shape == (3,)
+    assert layers.Input(batch_shape=(None, 4)).given_shape == (4,)
     assert layers.Dropout(0.5, None, 7).key == 7
     assert optimizers.AdamW(0.1, 0.2, 0.3, 0.4, 0.5, False).weight_decay == 0.2
     for wrong in ({"shape": (3,), "batch_shape": (None, 3)}, {"batch_shape": 3}):

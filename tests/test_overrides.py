@@ -21,7 +21,7 @@ def subclass(base, name):
 OVERRIDES = {
     "Keras's loss": lambda: small(loss=subclass(losses.MeanSquaredError, "call")()),
     "optimizer": lambda: small(optimizer=subclass(optimizers.SGD, "apply")()),
-    "layer": lambda: models.Sequential([subclass(layers.Activation, "output_shape")("relu", input_shape=(3,))]),
+    "layer": lambda: models.Sequential([subclass(layers.Activation, "result_shape")("relu", input_shape=(3,))]),
     "Keras's layer": lambda: models.Sequential([subclass(layers.Dense, "call")(2, input_shape=(3,))]),
     "model": lambda: subclass(models.Sequential, "train_step")(),
 }

@@ -67,8 +67,8 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
     paths: list[str] = []
     shape = input_shape
     for layer in stack:
-        refuse_overrides(type(layer), ("output_shape", "specs", "call", "__call__", "initial"))
-        before, shape = shape, layer.output_shape(shape)
+        refuse_overrides(type(layer), ("result_shape", "specs", "call", "__call__", "initial"))
+        before, shape = shape, layer.result_shape(shape)
         own = layer.specs(before)
         op = operation_of(layer, before, len(specs))
         if op is None:
@@ -76,6 +76,6 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
         ops.append(op)
         specs += own
         paths += [f"{layer.name}/{spec.name}" for spec in own]
-        trainable += [layer.trainable] * len(own)
+        trainable += [layer.trainable and spec.trainable for spec in own]
         sizes.append(math.prod(shape))
     return Network(tuple(ops), tuple(sizes), input_shape, shape, tuple(specs), tuple(trainable), tuple(paths))

@@ -101,7 +101,7 @@ class Runner:
             for layer in stack:
                 if not layer.built:
                     made.append((layer, at, layer.initial(at, self.dtype)))
-                at = layer.output_shape(at)
+                at = layer.result_shape(at)
         for layer, at, weights in made:
             layer.held, layer.samples = weights, at
         if self.weights is not None:
@@ -116,7 +116,7 @@ class Runner:
         at = shape
         for layer in stack:
             layer.check_weights(layer.specs(at))
-            at = layer.output_shape(at)
+            at = layer.result_shape(at)
         if all(isinstance(layer, Input) for layer in stack):
             return None
         return network if trainable else replace(network, trainable=(False,) * len(network.trainable))

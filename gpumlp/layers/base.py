@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from gpumlp import activations, config, constraints, initializers, objectives, random, regularizers
+from gpumlp import config, initializers, regularizers
 from gpumlp.attributes import Attributes
 from gpumlp.gate import apart, hold, layout
-from gpumlp.naming import automatic, flag, neutral, number, unmasked
+from gpumlp.naming import automatic, flag, unmasked
 from gpumlp.naming import reset_names as reset_names
 
 Shape = tuple[int, ...]
@@ -35,6 +35,7 @@ class WeightSpec:
     initializer: Callable[[Shape, Any], Any]
     regularizer: Any = None
     constraint: Callable[[Any], Any] | None = None
+    trainable: bool = True  # or a state that the layer itself keeps, such as a moving average
 
 
 def whole_number(name: str, value: object, low: int = 1) -> int:
@@ -78,28 +79,15 @@ def feature_shape(value: object) -> Shape:
     return tuple(whole_number("each size of the input shape", s) for s in sizes)
 
 
-def _units(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"units must be a positive integer; got units={value!r}.")
-    return int(value)
-
-
-def _initializer(value: object) -> Any:
+def initializer_of(value: object) -> Any:
     return initializers.get("glorot_uniform" if value is None else value)  # as Keras has it, of a bias too
 
 
-def _bias_regularizer(value: object) -> Any:
+def bias_regularizer(value: object) -> Any:
     found = regularizers.get(value)
     if found is not None and not found.by_formula:
         raise ValueError(f"{type(found).__name__} is of a kernel's rows or columns; a bias has neither.")
     return found
-
-
-def _rate(value: object) -> float:
-    rate = number("rate", value, 0.0, 1.0)
-    if rate == 1.0:
-        raise ValueError("rate must lie in [0, 1); got 1: nothing would be left.")
-    return rate
 
 
 class Home(Protocol):
@@ -188,7 +176,7 @@ class Layer(Attributes):
     ) -> None:
         if input_shape is None and input_dim is not None:
             input_shape = (input_dim,)
-        self.input_shape = None if input_shape is None else feature_shape(input_shape)
+        self.given_shape = None if input_shape is None else feature_shape(input_shape)
         self.trainable = trainable
         name = automatic(type(self)) if name is None else name
         if not isinstance(name, str):
@@ -210,7 +198,7 @@ class Layer(Attributes):
         """Return what weight arrays there are for samples of ``shape``."""
         return []
 
-    def output_shape(self, shape: Shape) -> Shape:
+    def result_shape(self, shape: Shape) -> Shape:
         """Return the shape of one output sample for samples of ``shape``; ValueError where it does not fit."""
         return shape
 
@@ -230,7 +218,7 @@ class Layer(Attributes):
     def build(self, input_shape: object) -> None:
         """Make the weights, float32 as `gpumlp.config` says, for ``input_shape`` = (batch or None, *sample)."""
         shape = feature_shape(without_batch(input_shape))
-        self.output_shape(shape)
+        self.result_shape(shape)
         self.check_weights(self.specs(shape))
 
         def make() -> None:
@@ -283,225 +271,3 @@ class Layer(Attributes):
         if not self.built:
             raise ValueError(f"Layer {self.name!r} has no weights yet: they are made when the input shape is known.")
         return sum(math.prod(shape) for shape in self.weight_shapes)
-
-
-class Input(Layer):
-    """The shape of one sample: ``Input(shape=(4,))`` or ``Input((4,))``.
-
-    ``batch_shape`` is that with the batch's size before it. A batch's size binds nobody: models take any.
-    """
-
-    def __init__(
-        self,
-        shape: object = None,
-        batch_size: int | None = None,
-        dtype: str | None = None,
-        sparse: bool | None = None,
-        ragged: bool | None = None,
-        batch_shape: tuple[int | None, ...] | None = None,
-        *,
-        name: str | None = None,
-    ) -> None:
-        neutral("Input", sparse=(sparse or None, None), ragged=(ragged or None, None))
-        if dtype is not None:
-            config.float_type(dtype)
-        if batch_size is not None:
-            whole_number("batch_size", batch_size)
-        if batch_shape is not None and batch_size is not None:
-            raise ValueError("You cannot pass both `batch_size` and `batch_shape`: the latter has the batch's size.")
-        if batch_shape is not None:
-            if shape is not None or not isinstance(batch_shape, (tuple, list)):
-                raise ValueError(f"Give shape, or a tuple as batch_shape; got {shape!r} and {batch_shape!r}.")
-            shape = tuple(batch_shape[1:])
-        if shape is None:
-            raise ValueError("Input needs shape=, the shape of one sample, such as Input(shape=(1,)).")
-        super().__init__(name=name, input_shape=shape)
-
-
-InputLayer = Input
-
-
-def _function_of(value: object) -> activations.Activation:
-    """Return an activation; a layer that is one counts as its function, as Keras has it."""
-    return activations.get(value.activation if isinstance(value, Activation) else value)
-
-
-class Dense(Layer):
-    """activation(x @ kernel + bias), kernel of shape (inputs, units)."""
-
-    checks: ClassVar = {
-        **Layer.checks, "units": _units, "activation": _function_of, "use_bias": functools.partial(flag, "use_bias"),
-        "kernel_initializer": _initializer, "bias_initializer": _initializer,
-        "kernel_regularizer": regularizers.get, "bias_regularizer": _bias_regularizer,
-        "kernel_constraint": constraints.get, "bias_constraint": constraints.get,
-    }  # fmt: skip
-
-    def __init__(
-        self,
-        units: int,
-        activation: object = None,
-        use_bias: bool = True,
-        kernel_initializer: object = "glorot_uniform",
-        bias_initializer: object = "zeros",
-        kernel_regularizer: object = None,
-        bias_regularizer: object = None,
-        activity_regularizer: object = None,
-        kernel_constraint: object = None,
-        bias_constraint: object = None,
-        **kwargs: Any,
-    ) -> None:
-        neutral("Dense", activity_regularizer=(activity_regularizer, None))
-        self.units = units
-        self.activation: Any = activation
-        self.use_bias = use_bias
-        self.kernel_initializer: Any = kernel_initializer
-        self.bias_initializer: Any = bias_initializer
-        self.kernel_regularizer: Any = kernel_regularizer
-        self.bias_regularizer: Any = bias_regularizer
-        self.kernel_constraint: Any = kernel_constraint
-        self.bias_constraint: Any = bias_constraint
-        super().__init__(**kwargs)
-
-    def specs(self, shape: Shape) -> list[WeightSpec]:
-        kernel = WeightSpec(
-            "kernel", (shape[0], self.units), self.kernel_initializer, self.kernel_regularizer, self.kernel_constraint
-        )
-        if not self.use_bias:
-            return [kernel]
-        return [
-            kernel,
-            WeightSpec("bias", (self.units,), self.bias_initializer, self.bias_regularizer, self.bias_constraint),
-        ]
-
-    def output_shape(self, shape: Shape) -> Shape:
-        if len(shape) != 1:
-            raise ValueError(
-                f"Dense layer {self.name!r} expects samples of one axis; got samples of shape {shape}. "
-                "Put a Flatten() before it."
-            )
-        return (self.units,)
-
-
-class Activation(Layer):
-    """An activation as a layer of its own."""
-
-    checks: ClassVar = {**Layer.checks, "activation": activations.get}
-
-    def __init__(self, activation: object, **kwargs: Any) -> None:
-        self.activation: Any = activation
-        super().__init__(**kwargs)
-
-
-class _OfConstants(Activation):
-    """Base of layers that are one activation, whose constants are attributes of theirs."""
-
-    function: ClassVar[activations.Activation]
-
-    @property
-    def activation(self) -> activations.Activation:
-        """The activation, with the constants as they are now."""
-        return self.function.given(**{name: getattr(self, name) for name in self.function.get_config()})
-
-
-class ReLU(_OfConstants):
-    """`activations.relu` as a layer."""
-
-    function = activations.relu
-    checks: ClassVar = {
-        **Layer.checks, "max_value": lambda v: None if v is None else number("max_value", v, 0.0),
-        **{name: functools.partial(number, name, low=0.0) for name in ("negative_slope", "threshold")},
-    }  # fmt: skip
-
-    def __init__(
-        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
-    ) -> None:
-        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
-        Layer.__init__(self, **kwargs)
-
-
-class LeakyReLU(_OfConstants):
-    """`activations.leaky_relu` as a layer; ``alpha`` is what older scripts call the slope."""
-
-    function = activations.leaky_relu
-    checks: ClassVar = {**Layer.checks, "negative_slope": functools.partial(number, "negative_slope", low=0.0)}
-
-    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
-        self.negative_slope = kwargs.pop("alpha", negative_slope)
-        Layer.__init__(self, **kwargs)
-
-
-class ELU(_OfConstants):
-    """`activations.elu` as a layer."""
-
-    function = activations.elu
-    checks: ClassVar = {**Layer.checks, "alpha": functools.partial(number, "alpha", low=0.0)}
-
-    def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
-        self.alpha = alpha
-        Layer.__init__(self, **kwargs)
-
-
-class Softmax(_OfConstants):
-    """`activations.softmax` as a layer: over the last axis of its samples."""
-
-    function = activations.softmax
-    checks: ClassVar = {**Layer.checks, "axis": functools.partial(objectives.some_axes, "axis")}
-
-    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
-        self.axis = axis
-        Layer.__init__(self, **kwargs)
-
-    @property
-    def activation(self) -> activations.Activation:
-        """The activation, over the last axis."""
-        return activations.softmax
-
-    def output_shape(self, shape: Shape) -> Shape:
-        if self.axis not in (-1, len(shape), (-1,), (len(shape),)):
-            raise ValueError(
-                f"Softmax layer {self.name!r} goes over the last axis of samples, axis=-1; got axis={self.axis!r} for "
-                f"samples of shape {shape}."
-            )
-        return shape
-
-
-class Dropout(Layer):
-    """In training, zero each element with probability ``rate`` and divide the others by 1 - rate."""
-
-    checks: ClassVar = {**Layer.checks, "rate": _rate}
-    unread: ClassVar = {
-        **Layer.unread,
-        "p": "Use rate.",
-        **dict.fromkeys(("seed", "noise_shape"), "It is given when the layer is made."),
-    }
-
-    def __init__(self, rate: float, noise_shape: object = None, seed: int | None = None, **kwargs: Any) -> None:
-        neutral("Dropout", noise_shape=(noise_shape, None))
-        self.rate = rate
-        if seed is not None and whole_number("seed", seed, 0) >= 1 << 64:
-            raise ValueError(f"seed must be a whole number below 2**64; got {seed!r}.")
-        self.key = random.key() if seed is None else int(seed)
-        super().__init__(**kwargs)
-
-
-class Flatten(Layer):
-    """Samples of any shape become samples of one axis."""
-
-    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
-        neutral("Flatten", data_format=(None if data_format == "channels_last" else data_format, None))
-        super().__init__(**kwargs)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return (math.prod(shape),)
-
-
-class Rescaling(Layer):
-    """x * scale + offset, two numbers."""
-
-    checks: ClassVar = {
-        **Layer.checks, "scale": functools.partial(number, "scale"), "offset": functools.partial(number, "offset")
-    }  # fmt: skip
-
-    def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any) -> None:
-        self.scale, self.offset = scale, offset
-        super().__init__(**kwargs)
