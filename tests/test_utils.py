@@ -51,7 +51,7 @@ def test_what_is_one_value_here():
     assert backend.backend() == config.backend() == "numpy" and backend.floatx() == "float32"
     config.set_epsilon(1e-7)
     config.set_image_data_format("channels_last")
-    with pytest.raises(NotImplementedError, match="got value=0.001"):
+    with pytest.raises(NotImplementedError, match="got value"):
         config.set_epsilon(1e-3)
     with pytest.raises(NotImplementedError, match="channels_last"):
         backend.set_image_data_format("channels_first")
