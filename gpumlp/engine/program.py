@@ -135,7 +135,7 @@ class LoopProgram:
         self._y: Array | None = None
         self._out = [make((batch, n), dtype) for n in network.sizes[1:]]
         self._sites = [
-            Site(backend, i, arena.weights, self._grad_views, op.keep(backend, batch, n, dtype))
+            Site(backend, i, arena.weights, self._grad_views, op.keep(backend, batch, n, dtype), network.frozen[i])
             for i, (op, n) in enumerate(zip(network.ops, network.sizes[1:], strict=True))
         ]
         widest = max(network.sizes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -119,7 +118,7 @@ class Runner:
             at = layer.result_shape(at)
         if all(isinstance(layer, Input) for layer in stack):
             return None
-        return network if trainable else replace(network, trainable=(False,) * len(network.trainable))
+        return network if trainable else network.all_frozen()
 
     def reread(self) -> None:
         """Read the layers again if one has changed since; what trains is as `take` or `freeze` found it."""
@@ -127,7 +126,7 @@ class Runner:
             return
         count = Changes.count
         found = self.read(self.stack, self.network.input_shape, True)
-        if found is not None and (found := replace(found, trainable=self.network.trainable)) != self.network:
+        if found is not None and (found := found.training_as(self.network)) != self.network:
             self.network, self._programs, self._choices = found, {}, {}
         self._read = count
 

@@ -25,6 +25,10 @@ from gpumlp.layers.core import Flatten as Flatten
 from gpumlp.layers.core import Input as Input
 from gpumlp.layers.core import InputLayer as InputLayer
 from gpumlp.layers.core import Rescaling as Rescaling
+from gpumlp.layers.normalization import BatchNormalization as BatchNormalization
+from gpumlp.layers.normalization import LayerNormalization as LayerNormalization
+from gpumlp.layers.normalization import Normalization as Normalization
+from gpumlp.layers.normalization import UnitNormalization as UnitNormalization
 from gpumlp.layers.regularization import Dropout as Dropout
 from gpumlp.naming import resolve
 from gpumlp.saving import deserialize_keras_object, read_by, serialize_keras_object

@@ -404,7 +404,7 @@ class Layer(Attributes):
                     f"{spec.name}_initializer of layer {self.name!r} must return numbers of shape {spec.shape}; got "
                     f"{array.dtype} of shape {array.shape}."
                 )
-            made.append(np.ascontiguousarray(array, dtype))
+            made.append(np.asarray(array, dtype, order="C"))
         return made
 
     def check_weights(self, specs: Sequence[WeightSpec]) -> None:
