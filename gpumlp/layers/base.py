@@ -147,6 +147,8 @@ class Layer(Attributes):
         On the first layer of a model: the shape of one sample.
     trainable : bool
         Read by ``Sequential.compile``: a frozen layer's weights are not updated.
+    activity_regularizer : optional
+        The penalty of all outputs of a batch; divided by the batch's size, it is added to the loss.
     """
 
     unread: ClassVar = {
@@ -154,7 +156,6 @@ class Layer(Attributes):
         "bias": "Use layer.set_weights([kernel, bias]).",
         "dtype": "The dtype is the model's: Sequential(layers, dtype=...).",
         "dtype_policy": "The dtype is the model's: Sequential(layers, dtype=...).",
-        "activity_regularizer": "Use kernel_regularizer or bias_regularizer.",
         "supports_masking": "There are no masks.",
         "stateful": "No layer has a state beside its weights.",
         "autocast": "There is one dtype in a model.",
@@ -162,7 +163,10 @@ class Layer(Attributes):
         "lora_rank": "There is no LoRA.",
         **dict.fromkeys(("weights", "variables", "trainable_weights", "non_trainable_weights"), "Use set_weights."),
     }
-    checks: ClassVar = {"trainable": functools.partial(flag, "trainable")}
+    checks: ClassVar = {
+        "trainable": functools.partial(flag, "trainable"), "activity_regularizer": regularizers.get,
+    }  # fmt: skip
+    activity_regularizer: Any = None
     held: list[np.ndarray] | Home | None = None  # the weights, or where they stand; None before they are made
     samples: Shape | None = None  # the shape of a sample that they were made for
 
@@ -173,11 +177,14 @@ class Layer(Attributes):
         input_shape: object = None,
         input_dim: int | None = None,
         trainable: bool = True,
+        activity_regularizer: object = None,
     ) -> None:
         if input_shape is None and input_dim is not None:
             input_shape = (input_dim,)
         self.given_shape = None if input_shape is None else feature_shape(input_shape)
         self.trainable = trainable
+        if activity_regularizer is not None:
+            self.activity_regularizer = activity_regularizer
         name = automatic(type(self)) if name is None else name
         if not isinstance(name, str):
             raise TypeError(f"name must be a string; got {name!r}.")

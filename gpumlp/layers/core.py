@@ -1,9 +1,11 @@
-"""What a network is made of first of all: its input, and Dense; and what changes only scale or shape of samples."""
+"""What a network is made of first of all: its input, and Dense; what moves and scales; a user's own function."""
 
 from __future__ import annotations
 
 import functools
-import math
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from gpumlp import activations, config, constraints, regularizers
 from gpumlp.layers.activation import Activation
 from gpumlp.layers.base import Layer, Shape, WeightSpec, bias_regularizer, initializer_of, whole_number
-from gpumlp.naming import flag, neutral, number
+from gpumlp.naming import flag, neutral, number, settle
 
 
 class Input(Layer):
@@ -62,7 +64,7 @@ def _function_of(value: object) -> activations.Activation:
 
 
 class Dense(Layer):
-    """activation(x @ kernel + bias), kernel of shape (inputs, units)."""
+    """activation(x @ kernel + bias) along the samples' last axis, kernel of shape (inputs, units)."""
 
     checks: ClassVar = {
         **Layer.checks, "units": _units, "activation": _function_of, "use_bias": functools.partial(flag, "use_bias"),
@@ -85,7 +87,6 @@ class Dense(Layer):
         bias_constraint: object = None,
         **kwargs: Any,
     ) -> None:
-        neutral("Dense", activity_regularizer=(activity_regularizer, None))
         self.units = units
         self.activation: Any = activation
         self.use_bias = use_bias
@@ -95,11 +96,11 @@ class Dense(Layer):
         self.bias_regularizer: Any = bias_regularizer
         self.kernel_constraint: Any = kernel_constraint
         self.bias_constraint: Any = bias_constraint
-        super().__init__(**kwargs)
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
 
     def specs(self, shape: Shape) -> list[WeightSpec]:
         kernel = WeightSpec(
-            "kernel", (shape[0], self.units), self.kernel_initializer, self.kernel_regularizer, self.kernel_constraint
+            "kernel", (shape[-1], self.units), self.kernel_initializer, self.kernel_regularizer, self.kernel_constraint
         )
         if not self.use_bias:
             return [kernel]
@@ -109,32 +110,112 @@ class Dense(Layer):
         ]
 
     def result_shape(self, shape: Shape) -> Shape:
-        if len(shape) != 1:
-            raise ValueError(
-                f"Dense layer {self.name!r} expects samples of one axis; got samples of shape {shape}. "
-                "Put a Flatten() before it."
-            )
-        return (self.units,)
+        return (*shape[:-1], self.units)
 
 
-class Flatten(Layer):
-    """Samples of any shape become samples of one axis."""
-
-    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
-        neutral("Flatten", data_format=(None if data_format == "channels_last" else data_format, None))
-        super().__init__(**kwargs)
-
-    def result_shape(self, shape: Shape) -> Shape:
-        return (math.prod(shape),)
+def _numbers(name: str, value: Any) -> Any:
+    """Return one number as a float, several as they came; ValueError for anything else, naming it."""
+    if np.ndim(value) == 0:
+        return number(name, value)
+    array = np.array(value)
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise ValueError(f"{name} must be a finite number, or several; got {value!r}.")
+    return value
 
 
 class Rescaling(Layer):
-    """x * scale + offset, two numbers."""
+    """x * scale + offset, each one number, or several that go with the last axes of a sample."""
 
     checks: ClassVar = {
-        **Layer.checks, "scale": functools.partial(number, "scale"), "offset": functools.partial(number, "offset")
+        **Layer.checks, "scale": functools.partial(_numbers, "scale"), "offset": functools.partial(_numbers, "offset")
     }  # fmt: skip
 
-    def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
         self.scale, self.offset = scale, offset
         super().__init__(**kwargs)
+
+    def result_shape(self, shape: Shape) -> Shape:
+        for name in ("scale", "offset"):
+            own = np.shape(getattr(self, name))
+            if len(own) > len(shape) or any(n not in (1, of) for n, of in zip(own[::-1], shape[::-1], strict=False)):
+                raise ValueError(
+                    f"{name} of Rescaling layer {self.name!r} must go with samples of shape {shape}; got numbers of "
+                    f"shape {own}."
+                )
+        return shape
+
+
+class Identity(Layer):
+    """x."""
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A function with the arguments that it is given beside x; equal to another one of the same."""
+
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        settle(self, __name__=getattr(self.function, "__name__", type(self.function).__name__))
+
+    def __call__(self, x: Any) -> Any:
+        return self.function(x, **self.arguments)
+
+
+class Lambda(Activation):
+    """A function of a user's own as a layer, of one array, by `gpumlp.ops`: of each number, or along the last axis.
+
+    Parameters
+    ----------
+    function : callable
+        From x to an array of x's shape. It is called with symbols and differentiated, as an activation is; in training
+        and outside it is the same.
+    output_shape : tuple or callable, optional
+        The samples' shape, or a function of the shape with the batch first: the one that comes in.
+    mask : None
+        There are no masks.
+    arguments : dict, optional
+        What the function is given beside x, by name.
+
+    Raises
+    ------
+    TypeError
+        If the function is not made of gpumlp.ops, or gives anything but a number for each of x's.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], output_shape: Any = None, mask: None = None,
+        arguments: Mapping[str, Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        neutral("Lambda", mask=(mask, None))
+        if not callable(function):
+            raise TypeError(f"Lambda takes a function of one array, by gpumlp.ops; got {function!r}.")
+        self.function, self.arguments, self._output_shape = function, dict(arguments or {}), output_shape
+        Layer.__init__(self, **kwargs)
+        try:
+            self.activation.formula  # noqa: B018  what cannot be traced is told here
+        except TypeError as error:
+            raise TypeError(
+                f"Lambda layer {self.name!r}: {error} A Lambda's function gives a number for each of its argument's, "
+                "by gpumlp.ops, and nothing else; for other shapes there are Reshape, Flatten, Permute, RepeatVector."
+            ) from None
+
+    @property
+    def activation(self) -> activations.Activation:
+        """The function, with its arguments."""
+        known = inspect.signature(self.function).parameters if inspect.isfunction(self.function) else ()
+        if "training" in known:
+            raise TypeError("its function has the argument 'training', and is the same in training and outside it.")
+        arguments = {**self.arguments, "mask": None} if "mask" in known else self.arguments
+        return activations.Activation(_Bound(self.function, arguments) if arguments else self.function)
+
+    def result_shape(self, shape: Shape) -> Shape:
+        if (said := self._output_shape) is not None:
+            said = tuple(said((None, *shape))[1:] if callable(said) else np.atleast_1d(said))
+            if said != shape:
+                raise ValueError(
+                    f"output_shape of Lambda layer {self.name!r} must be the shape of its samples, {shape}, which its "
+                    f"function gives a number for each number of; got {said}. Put a Reshape on top of it."
+                )
+        return shape
