@@ -1,6 +1,7 @@
 """Layers without kernels of their own: values, gradients, training on every device, what they refuse."""
 
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -458,3 +459,30 @@ def test_names_are_keras_s():
     made = [layers.PReLU(), layers.LeakyReLU(), layers.GaussianNoise(0.1), layers.ActivityRegularization()]
     stems = ["p_re_lu", "leaky_re_lu", "gaussian_noise", "activity_regularization"]
     assert all(layer.name.startswith(stem) for layer, stem in zip(made, stems, strict=True))
+
+
+DESCRIBED = [
+    layers.PReLU("ones", "l1", "max_norm", [1], name="p"), layers.GaussianNoise(0.5, 3), layers.GaussianDropout(0.5),
+    layers.AlphaDropout(0.5, (None, 1), 3), layers.Dropout(0.5, (None, 1), 3), layers.Rescaling([1.0, 2.0], 0.5),
+    layers.ActivityRegularization(0.1, 0.2), layers.Reshape((2, -1)), layers.Permute((2, 1)), layers.RepeatVector(3),
+    layers.Identity(), layers.Softmax((1, 2)), layers.Dense(3, activity_regularizer="l2"),
+    layers.Activation("relu", activity_regularizer="l1"), layers.Flatten(activity_regularizer="l2"),
+    layers.Lambda(ops.square, output_shape=(3,)), layers.Lambda(ops.power, arguments={"x2": 2.0}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", DESCRIBED, ids=lambda layer: type(layer).__name__)
+def test_layers_are_made_again_of_their_configs(layer):
+    again = layers.deserialize(json.loads(json.dumps(layers.serialize(layer))))
+    assert type(again) is type(layer) and again.get_config() == layer.get_config()
+    assert again.activity_regularizer == layer.activity_regularizer
+
+
+def test_a_lambda_of_a_named_function_is_made_again_and_code_is_not_executed():
+    config = layers.Lambda(centred, lambda shape: shape).get_config()
+    assert config["function"]["config"] == "centred" and set(config["output_shape"]["config"]) == {
+        "code", "defaults", "closure"}  # fmt: skip
+    with pytest.raises(ValueError, match="never executes"):
+        layers.Lambda.from_config(config, {"centred": centred}, safe_mode=False)
+    again = layers.Lambda.from_config(layers.Lambda(centred).get_config(), {"centred": centred})
+    assert again.function is centred

@@ -116,6 +116,7 @@ class PReLU(Layer):
     Along ``shared_axes``, counted from 1, the numbers of a sample share one alpha.
     """
 
+    weight_names = ("alpha",)
     checks: ClassVar = {
         **Layer.checks, "alpha_initializer": initializer_of, "alpha_regularizer": regularizers.get,
         "alpha_constraint": constraints.get, "shared_axes": _some,

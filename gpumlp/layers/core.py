@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import marshal
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
-from gpumlp import activations, config, constraints, regularizers
+from gpumlp import activations, constraints, ops, regularizers
 from gpumlp.layers.activation import Activation
 from gpumlp.layers.base import Layer, Shape, WeightSpec, bias_regularizer, initializer_of, whole_number
 from gpumlp.naming import flag, neutral, number, settle
+from gpumlp.saving import deserialize_keras_object, read_by, serialize_keras_object
 
 
-class Input(Layer):
+class InputLayer(Layer):
     """The shape of one sample: ``Input(shape=(4,))`` or ``Input((4,))``.
 
     ``batch_shape`` is that with the batch's size before it. A batch's size binds nobody: models take any.
@@ -29,13 +32,15 @@ class Input(Layer):
         dtype: str | None = None,
         sparse: bool | None = None,
         ragged: bool | None = None,
-        batch_shape: tuple[int | None, ...] | None = None,
+        batch_shape: Sequence[int | None] | None = None,
         *,
         name: str | None = None,
+        optional: bool = False,
     ) -> None:
-        neutral("Input", sparse=(sparse or None, None), ragged=(ragged or None, None))
-        if dtype is not None:
-            config.float_type(dtype)
+        more = {"sparse": (sparse or None, None), "ragged": (ragged or None, None), "optional": (bool(optional), False)}
+        neutral("Input", **more)
+        if dtype is not None and np.dtype(dtype).kind not in "biuf":
+            raise ValueError(f"dtype must be one of numbers; got {dtype!r}.")
         if batch_size is not None:
             whole_number("batch_size", batch_size)
         if batch_shape is not None and batch_size is not None:
@@ -48,8 +53,12 @@ class Input(Layer):
             raise ValueError("Input needs shape=, the shape of one sample, such as Input(shape=(1,)).")
         super().__init__(name=name, input_shape=shape)
 
+    def get_config(self) -> dict[str, Any]:
+        shape = [None, *(self.given_shape or ())]
+        return {"name": self.name, "batch_shape": shape, "dtype": self.dtype, "sparse": False, "ragged": False}
 
-InputLayer = Input
+
+Input = InputLayer
 
 
 def _units(value: object) -> int:
@@ -66,6 +75,7 @@ def _function_of(value: object) -> activations.Activation:
 class Dense(Layer):
     """activation(x @ kernel + bias) along the samples' last axis, kernel of shape (inputs, units)."""
 
+    weight_names = ("kernel", "bias")
     checks: ClassVar = {
         **Layer.checks, "units": _units, "activation": _function_of, "use_bias": functools.partial(flag, "use_bias"),
         "kernel_initializer": initializer_of, "bias_initializer": initializer_of,
@@ -149,6 +159,14 @@ class Identity(Layer):
     """x."""
 
 
+def _of_ops(config: Mapping[str, Any]) -> Any:
+    """Return the function of gpumlp.ops that a config describes."""
+    return getattr(ops, str(config["config"]).lstrip("_"))
+
+
+read_by("keras.ops", _of_ops)
+
+
 @dataclass(frozen=True)
 class _Bound:
     """A function with the arguments that it is given beside x; equal to another one of the same."""
@@ -191,7 +209,8 @@ class Lambda(Activation):
         neutral("Lambda", mask=(mask, None))
         if not callable(function):
             raise TypeError(f"Lambda takes a function of one array, by gpumlp.ops; got {function!r}.")
-        self.function, self.arguments, self._output_shape = function, dict(arguments or {}), output_shape
+        self.function, self.arguments = function, dict(arguments or {})
+        self._output_shape = tuple(output_shape) if isinstance(output_shape, list) else output_shape
         Layer.__init__(self, **kwargs)
         try:
             self.activation.formula  # noqa: B018  what cannot be traced is told here
@@ -200,6 +219,34 @@ class Lambda(Activation):
                 f"Lambda layer {self.name!r}: {error} A Lambda's function gives a number for each of its argument's, "
                 "by gpumlp.ops, and nothing else; for other shapes there are Reshape, Flatten, Permute, RepeatVector."
             ) from None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the constructor takes; a function without a name is there as code, which Keras reads."""
+        found = super().get_config()
+        return {name: v for name, v in found.items() if v is not None or name not in ("output_shape", "mask")}
+
+    def described(self, name: str) -> Any:
+        value: Any = {"output_shape": self._output_shape, "mask": None}.get(name, getattr(self, name, None))
+        if getattr(value, "__name__", "") != "<lambda>":
+            return serialize_keras_object(value)
+        code = base64.encodebytes(marshal.dumps(value.__code__)).decode("ascii")
+        closure = tuple(cell.cell_contents for cell in value.__closure__ or ()) or None
+        return {
+            "class_name": "__lambda__", "config": {"code": code, "defaults": value.__defaults__, "closure": closure}
+        }  # fmt: skip
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None, safe_mode: Any = None) -> Lambda:
+        """Return a new layer of named functions; ValueError for code, which is never executed."""
+        own = {k: config[k] for k in ("function", "output_shape", "arguments") if k in config}
+        for value in own.values():
+            if isinstance(value, Mapping) and value.get("class_name") == "__lambda__":
+                raise ValueError(
+                    "The config of a Lambda layer has code in it, of a function without a name, which gpumlp never "
+                    "executes. Build the model by the code that made it and load its weights, or have the function be "
+                    "one with a name, registered by register_keras_serializable or given in custom_objects."
+                )
+        return super().from_config({**config, **deserialize_keras_object(own, custom_objects)})
 
     @property
     def activation(self) -> activations.Activation:

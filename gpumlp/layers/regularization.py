@@ -146,3 +146,6 @@ class ActivityRegularization(Layer):
     def activity_regularizer(self) -> regularizers.L1L2:
         """The penalty."""
         return regularizers.L1L2(self.l1, self.l2)
+
+    def get_config(self) -> dict[str, Any]:
+        return {name: value for name, value in super().get_config().items() if name != "activity_regularizer"}

@@ -17,15 +17,19 @@ class Flatten(Layer):
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         neutral("Flatten", data_format=(None if data_format == "channels_last" else data_format, None))
-        self.data_format = data_format or "channels_last"
         super().__init__(**kwargs)
+
+    @property
+    def data_format(self) -> str:
+        """The order in which a sample's axes are taken: as they stand."""
+        return "channels_last"
 
     def result_shape(self, shape: Shape) -> Shape:
         return (math.prod(shape),)
 
 
 def _target(value: Any) -> Shape:
-    sizes = tuple(value) if isinstance(value, (tuple, list)) else ()
+    sizes = tuple(value) if hasattr(value, "__iter__") else ()
     whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and (n > 0 or n == -1) for n in sizes)
     if not sizes or not whole or sizes.count(-1) > 1:
         raise ValueError(
