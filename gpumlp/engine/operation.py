@@ -1,4 +1,4 @@
-"""What an operation is, and what it is given where it works: `gpumlp.engine.operations` has them."""
+"""What an operation of a network is: what it computes, forward and back, for whichever backend."""
 
 from __future__ import annotations
 
@@ -49,6 +49,10 @@ class Operation:
         ``dx`` has the shape of ``x``; it is None for the first operation, of which nobody asks for that gradient.
         """
         raise NotImplementedError
+
+    def penalty(self, site: Site, y: Array) -> float:
+        """Return what is added to the loss for ``y``, all of a batch's."""
+        return 0.0
 
     def outline(self) -> Operation:
         """Return it without the numbers that a step only reads, which members of an ensemble may have of their own."""

@@ -174,6 +174,8 @@ class LoopProgram:
                 self._measure(logs, k, metrics, y, pred, w)
                 if optimizer is not None:
                     self._backward(x, delta)
+                for op, site, out in zip(self.network.ops, self._sites, self._out, strict=True):
+                    value += op.penalty(site, out[: len(x)])
                 for j, regularizer in self._penalised:
                     grad = self._grad_views[j] if optimizer is not None else None
                     value += regularizers.apply(regularizer, self.backend, self.arena.weights[j], grad)

@@ -215,11 +215,12 @@ class Layer(Attributes):
         On the first layer of a model: the shape of one sample.
     trainable : bool
         Read by ``Sequential.compile``: a frozen layer's weights are not updated.
+    activity_regularizer : optional
+        The penalty of all outputs of a batch; divided by the batch's size, it is added to the loss.
     """
 
     unread: ClassVar = {
         **dict.fromkeys(("kernel", "bias"), "Use layer.kernel.assign(values), or set_weights([kernel, bias])."),
-        "activity_regularizer": "Use kernel_regularizer or bias_regularizer.",
         "supports_masking": "There are no masks.",
         "stateful": "No layer has a state beside its weights.",
         "autocast": "There is one dtype in a model.",
@@ -227,7 +228,10 @@ class Layer(Attributes):
         "lora_rank": "There is no LoRA.",
     }
     weight_names: ClassVar[tuple[str, ...]] = ()  # of the weights that it may have, which are attributes of these names
-    checks: ClassVar = {"trainable": functools.partial(flag, "trainable")}
+    checks: ClassVar = {
+        "trainable": functools.partial(flag, "trainable"), "activity_regularizer": regularizers.get,
+    }  # fmt: skip
+    activity_regularizer: Any = None
     held: list[np.ndarray] | Home | None = None  # the weights, or where they stand; None before they are made
     samples: Shape | None = None  # the shape of a sample that they were made for
 
@@ -238,6 +242,7 @@ class Layer(Attributes):
         input_shape: object = None,
         input_dim: int | None = None,
         trainable: bool = True,
+        activity_regularizer: object = None,
         dtype: object = None,
     ) -> None:
         if input_shape is None and input_dim is not None:
@@ -245,6 +250,8 @@ class Layer(Attributes):
         self.given_dtype = None if dtype is None else config.float_type(config.policy_name(dtype))
         self.given_shape = None if input_shape is None else feature_shape(input_shape)
         self.trainable = trainable
+        if activity_regularizer is not None:
+            self.activity_regularizer = activity_regularizer
         name = automatic(type(self)) if name is None else name
         if not isinstance(name, str):
             raise TypeError(f"name must be a string; got {name!r}.")
@@ -325,12 +332,18 @@ class Layer(Attributes):
     def get_config(self) -> dict[str, Any]:
         """Return what the constructor takes, by Keras's names, as JSON can hold it."""
         found = {"name": self.name, "trainable": self.trainable, "dtype": config.policy(self.dtype)}
-        for name in constructor_names(type(self)):
-            if name not in found and not (name == "activity_regularizer" and getattr(self, name, None) is None):
-                value = getattr(self, name)
-                activation = isinstance(value, activations.Activation)
-                found[name] = activations.serialize(value) if activation else serialize_keras_object(value)
+        own = [] if type(self).__init__ is Layer.__init__ else constructor_names(type(self))
+        for name in (*own, "activity_regularizer"):
+            if name not in found and not (name == "activity_regularizer" and self.activity_regularizer is None):
+                found[name] = self.described(name)
         return found
+
+    def described(self, name: str) -> Any:
+        """Return what the constructor takes by this name as a config has it."""
+        value = getattr(self, name)
+        return (
+            activations.serialize(value) if isinstance(value, activations.Activation) else serialize_keras_object(value)
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
