@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gpumlp import constraints
@@ -45,6 +45,10 @@ class Network:
         """The weights that a constraint holds after each step, by their places: those that train."""
         trained = zip(self.weights, self.trainable, strict=True)
         return [(i, spec.constraint) for i, (spec, trains) in enumerate(trained) if trains and spec.constraint]
+
+    def at_rest(self) -> Network:
+        """Return the network that it is outside training."""
+        return replace(self, ops=tuple(op.at_rest() for op in self.ops))
 
     def beyond(self, kernels: Container[type[Operation]]) -> str:
         """Return the names of what is not among ``kernels``; nothing where all is.

@@ -55,9 +55,13 @@ class Operation:
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
         """Return the gradient by ``x``: ``dy``, overwritten, or ``dx``, written; and write those by the weights.
 
-        ``dx`` has the shape of ``x``; it is None for the first operation, of which nobody asks for that gradient.
+        ``dx`` has the shape of ``x``; in training it is None for the first operation, of which nobody asks for it.
         """
         raise NotImplementedError
+
+    def at_rest(self) -> Operation:
+        """Return the operation that it is outside training, if its way back is another one there."""
+        return self
 
     def outline(self) -> Operation:
         """Return it without the numbers that a step only reads, which members of an ensemble may have of their own."""
@@ -153,6 +157,9 @@ class DropoutOp(Operation):
         if self.rate:
             site.backend.multiply(dy, site.kept_of(x))
         return dy
+
+    def at_rest(self) -> DropoutOp:
+        return replace(self, rate=0.0)
 
     def outline(self) -> DropoutOp:
         return replace(self, rate=0.0, key=0)

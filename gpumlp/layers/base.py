@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
@@ -163,6 +163,8 @@ class Layer(Attributes):
         **dict.fromkeys(("weights", "variables", "trainable_weights", "non_trainable_weights"), "Use set_weights."),
     }
     checks: ClassVar = {"trainable": functools.partial(flag, "trainable")}
+    answer: ClassVar[Callable[[Layer, object, bool], Any]]  # what computes: set by `gpumlp.models.calls`, far above
+    _calls = 0  # in training mode: each has masks of its own
     held: list[np.ndarray] | Home | None = None  # the weights, or where they stand; None before they are made
     samples: Shape | None = None  # the shape of a sample that they were made for
 
@@ -185,7 +187,7 @@ class Layer(Attributes):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name not in ("held", "samples"):
+        if name not in ("held", "samples", "_calls"):
             Changes.count += 1
 
     def __getstate__(self) -> dict[str, Any]:
@@ -201,6 +203,30 @@ class Layer(Attributes):
     def result_shape(self, shape: Shape) -> Shape:
         """Return the shape of one output sample for samples of ``shape``; ValueError where it does not fit."""
         return shape
+
+    def compute_output_shape(self, input_shape: object) -> tuple[int | None, ...]:
+        """Return the shape of what comes out for ``input_shape`` = (batch or None, *sample); ValueError: no fit."""
+        shape = feature_shape(without_batch(input_shape))
+        return (cast("Sequence[Any]", input_shape)[0], *self.result_shape(shape))
+
+    def __call__(self, inputs: object, training: bool | None = None) -> Any:
+        """Return what the layer makes of an array [n, *sample]: of the layer's dtype, on the GPU if the array is.
+
+        Weights are made by the first call, float32 as `gpumlp.config` says, unless a model has made them, or `build`.
+        With ``training`` it computes as in training, as if the array were a batch: Dropout has another mask each time.
+
+        Raises
+        ------
+        TypeError
+            For what is no array of numbers, and for a layer or a model: there is no functional API.
+        ValueError
+            Where the layer takes other samples.
+        """
+        return Layer.answer(self, inputs, bool(training))
+
+    def call(self, inputs: object, training: bool | None = None) -> Any:
+        """See `__call__`."""
+        return self(inputs, training)
 
     # ---- its weights -------------------------------------------------------------------------------------------------
 
@@ -265,6 +291,15 @@ class Layer(Attributes):
 
         if not apart(lambda: hold((layout,), put)):  # they may be moving to an arena just now
             self.held.write(self, arrays)  # type: ignore[union-attr]
+
+    @property
+    def losses(self) -> list[Any]:
+        """The penalties of the weights as they are now, a number for each that has one; none before they are there."""
+        if self.samples is None or not self.built or not self.trainable:
+            return []
+        specs = self.specs(self.samples)
+        pairs = zip(specs, self.get_weights(), strict=True) if any(spec.regularizer for spec in specs) else ()
+        return [spec.regularizer(weight) for spec, weight in pairs if spec.regularizer]
 
     def count_params(self) -> int:
         """Return the number of weights; ValueError before they are there."""

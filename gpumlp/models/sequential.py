@@ -15,6 +15,7 @@ from gpumlp.callbacks import Callback, CallbackList, History, ProgbarLogger, Rec
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, Shape, Snapshot, whole_number
+from gpumlp.models import calls
 from gpumlp.models.stack import Stack
 from gpumlp.naming import number
 from gpumlp.training import data, loop, samples
@@ -372,13 +373,85 @@ class Sequential(Stack):
         """Return the predictions for all of ``x`` as one batch."""
         return self.predict(x, max(len(data.to_array("x", samples.adopted(self._runner, x))), 1), verbose=0)
 
+    # ---- outputs in training mode, and gradients -------------------------------------------------------------------
+
     def __call__(self, inputs: object, training: bool | None = None, mask: object = None) -> Any:
-        """Return ``predict(inputs)``; inference mode only."""
-        if training:
-            raise ValueError("Calling a model runs it in inference mode; training=True is not supported. Use fit.")
+        """Return the outputs for ``inputs``, an array or list [n, *sample], as `predict` does.
+
+        With ``training`` they are those of a step of training with all of ``inputs`` as its batch: Dropout has another
+        mask each time. A model without weights is built.
+
+        Raises
+        ------
+        TypeError
+            For what is no array of numbers, and for a layer or a model: there is no functional API.
+        """
+        checked = calls.checked_input(inputs, f"Model {self.name!r}")
         if mask is not None:
             raise ValueError("There are no masks: mask must be None.")
-        return self.predict(inputs, verbose=0)
+        if not training:
+            return self.predict(checked, verbose=0)
+        features, shape = samples.features(self._runner, checked, self._known_input_shape(self._layers))
+        network = self._built_for(shape)
+        return calls.respond(self._runner, features, True).reshape((len(features), *network.output_shape))
+
+    def gradients(
+        self, x: object, y: object = None, output_gradients: object = None, sample_weight: object = None,
+        training: bool = False,
+    ) -> calls.Gradients:  # fmt: skip
+        """Return the gradients by ``x`` and by the trainable weights, as a GradientTape gives them; nothing is changed.
+
+        With ``y`` those of the loss that the model was compiled with: of the mean over all of ``x``, with the
+        penalties, as in a step of training. Without, those of the sum of ``output_gradients`` times the outputs. One
+        chains models by them: the gradient by a critic's inputs is the ``output_gradients`` of an actor's.
+
+        Parameters
+        ----------
+        x : array [n, *sample]
+        y : array, optional
+            Targets, as `fit` takes them.
+        output_gradients : array [n, *output], optional
+            The gradient of something by the outputs; ones when None. Only without ``y``.
+        sample_weight : array [n], optional
+            Only with ``y``.
+        training : bool
+            As in a step of training, with all of ``x`` as its batch: Dropout is active. Otherwise the memory that it
+            takes does not grow with n.
+
+        Returns
+        -------
+        Gradients
+            ``inputs``, of x's shape, and ``weights``, a list in the order of ``trainable_weights``: of the model's
+            dtype, on the GPU if ``x`` is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arrays that do not fit, and with ``y`` for a model that is not compiled.
+        """
+        calls.checked_input(x, f"Model {self.name!r}")
+        x = samples.adopted(self._runner, x)
+        if y is None:
+            if sample_weight is not None:
+                raise ValueError("sample_weight weighs the loss: it needs y. Multiply it into output_gradients.")
+            features, shape = samples.features(self._runner, x, self._known_input_shape(self._layers))
+            held = calls.seeded(self._runner, self._built_for(shape), features, output_gradients)
+            loss = None
+        else:
+            if output_gradients is not None:
+                raise ValueError("With y the gradient by the outputs is the loss's: output_gradients must be None.")
+            loss, _ = self._need_compiled("gradients of the loss")
+            held, shape = self._dataset(x, y, sample_weight, None, loss)
+            loss = self._objective(loss, held, shape).loss
+        found = calls.gradients(self._runner, held, loss, self._trainable, bool(training))
+        return found._replace(inputs=found.inputs.reshape(data.to_array("x", x).shape))
+
+    def jacobian(self, x: object) -> Any:
+        """Return the slopes of each output by each input of its sample: [n, *output, *sample], a pass back for each."""
+        calls.checked_input(x, f"Model {self.name!r}")
+        features, shape = samples.features(self._runner, x, self._known_input_shape(self._layers))
+        outputs = self._built_for(shape).output_shape
+        return calls.jacobian(self._runner, features).reshape((len(features), *outputs, *shape))
 
 
 def _result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -126,6 +126,14 @@ class Stack(Attributes):
                 raise ValueError("The model has no layers: add one first.")
         return self._runner.build(shape, self._trainable)
 
+    def compute_output_shape(self, input_shape: object) -> tuple[int | None, ...]:
+        """Return the shape of what comes out for ``input_shape`` = (batch or None, *sample); ValueError: no fit."""
+        shape = feature_shape(without_batch(input_shape))
+        known = self._known_input_shape(self._layers)
+        if known is not None and known != shape:
+            raise ValueError(f"The model takes samples of shape {known}; got {input_shape}, samples of shape {shape}.")
+        return (cast("Sequence[Any]", input_shape)[0], *describe(self._layers, shape).output_shape)
+
     # ---- weights ---------------------------------------------------------------------------------------------------
 
     def count_params(self) -> int:
@@ -135,6 +143,11 @@ class Stack(Attributes):
                 "count_params needs a built model. Give the first layer input_shape=, or call build or fit first."
             )
         return sum(layer.count_params() for layer in self.layers)
+
+    @property
+    def losses(self) -> list[Any]:
+        """The penalties of the weights as they are now, one number for each array that has one."""
+        return [value for layer in self._layers for value in layer.losses] if self._trainable else []
 
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of all weight arrays: layer by layer, kernel then bias; none before they are there."""
