@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpumlp import config
 from gpumlp.attributes import Attributes
-from gpumlp.engine.arena import homes_of
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
 from gpumlp.engine.operations import operation_of
@@ -16,6 +14,7 @@ from gpumlp.engine.runner import Runner, together
 from gpumlp.layers import Input, Layer
 from gpumlp.losses import Loss
 from gpumlp.training import data, samples
+from gpumlp.variables import Symbol
 
 Array = Any
 
@@ -28,8 +27,8 @@ class Gradients(NamedTuple):
 
 
 def checked_input(value: object, name: str) -> Any:
-    """Return what a model or a layer is called on; TypeError for a layer or a model."""
-    if isinstance(value, Attributes):
+    """Return what a model or a layer is called on; TypeError for a layer, a model, or what stands for an output."""
+    if isinstance(value, (Attributes, Symbol)):
         raise TypeError(
             f"{name} computes with arrays; got the {type(value).__name__} {getattr(value, 'name', '')!r}. There is no "
             "functional API: Sequential([Input(shape=...), Dense(...), ...]) is what there is."
@@ -125,7 +124,7 @@ def call_layer(layer: Layer, inputs: object, training: bool) -> Array:
     """
     name = f"Layer {layer.name!r}"
     given = checked_input(inputs, name)
-    runner = Runner(_dtype_of(layer))
+    runner = Runner(np.dtype(layer.dtype))
     if isinstance(given, (int, float)) or getattr(given, "shape", None) == ():
         return call_layer(layer, np.reshape(given, (1,)), training).reshape(())
     given = data.to_array(f"the input of layer {layer.name!r}", samples.adopted(runner, given))
@@ -141,14 +140,6 @@ def call_layer(layer: Layer, inputs: object, training: bool) -> Array:
     layer._calls += training
     runner.calls = layer._calls
     return respond(runner, x, training).reshape(shape if one else (len(x), *runner.current().output_shape))
-
-
-def _dtype_of(layer: Layer) -> np.dtype:
-    """Return the dtype of a layer's weights; before there are any, that of new ones."""
-    kinds = [home.arena.dtype for home in homes_of([layer])] + [
-        array.dtype for array in (layer.held if isinstance(layer.held, list) else ())
-    ]
-    return kinds[0] if kinds else config.float_type()
 
 
 Layer.answer = staticmethod(call_layer)
