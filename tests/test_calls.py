@@ -131,8 +131,10 @@ def test_a_layer_without_weights_takes_any_axes(layer, right, axes):
 
 def test_flatten_and_dense_say_what_one_axis_is():
     assert layers.Flatten()(np.ones(5)).shape == (5, 1) and layers.Flatten()(np.ones((2, 3, 4))).shape == (2, 12)
-    with pytest.raises(ValueError, match="two axes or more"):
+    with pytest.raises(ValueError, match="Dense layer"):
         layers.Dense(4)(np.ones(4))
+    assert layers.Flatten().compute_output_shape((5,)) == (5, 1) and layers.ReLU().compute_output_shape((5,)) == (5,)
+    assert layers.Input((3,)).call() is None
     assert layers.Input((3,))(np.ones((2, 3))).shape == (2, 3)
 
 

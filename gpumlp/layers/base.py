@@ -288,7 +288,8 @@ class Layer(Attributes):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Return the shape that comes out of ``input_shape``, both with the batch first; ValueError where none does."""
-        return input_shape[0], *self.result_shape(feature_shape(without_batch(input_shape)))
+        alone = isinstance(input_shape, (tuple, list)) and len(input_shape) == 1  # samples without an axis
+        return input_shape[0], *self.result_shape(() if alone else feature_shape(without_batch(input_shape)))
 
     def __call__(self, inputs: object, training: bool | None = None) -> Any:
         """Return what the layer makes of an array [n, *sample]: of the layer's dtype, on the GPU if the array is.

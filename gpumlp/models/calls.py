@@ -9,7 +9,6 @@ import numpy as np
 from gpumlp.attributes import Attributes
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
-from gpumlp.engine.operations import operation_of
 from gpumlp.engine.runner import Runner, together
 from gpumlp.layers import Input, Layer
 from gpumlp.losses import Loss
@@ -122,17 +121,13 @@ def call_layer(layer: Layer, inputs: object, training: bool) -> Array:
 
     An array of less than two axes is one sample to a layer that keeps its shape, such as an activation.
     """
-    name = f"Layer {layer.name!r}"
-    given = checked_input(inputs, name)
-    runner = Runner(np.dtype(layer.dtype))
+    given = checked_input(inputs, f"Layer {layer.name!r}")
     if isinstance(given, (int, float)) or getattr(given, "shape", None) == ():
         return call_layer(layer, np.reshape(given, (1,)), training).reshape(())
+    runner = Runner(np.dtype(layer.dtype))
     given = data.to_array(f"the input of layer {layer.name!r}", samples.adopted(runner, given))
-    shape, one = given.shape, False
-    if given.ndim == 1:
-        if layer.specs(shape):
-            raise ValueError(f"{name} takes arrays of two axes or more, a row a sample; got one of shape {shape}.")
-        one = layer.result_shape(shape) == shape and operation_of(layer, shape, 0) is not None
+    shape = given.shape
+    one = len(shape) == 1 and layer.result_shape(()) == ()
     runner.take([layer], shape if one else shape[1:] or (1,), True)
     x, _ = samples.features(runner, given[None] if one else given, None)
     if isinstance(layer, Input):
