@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -19,6 +19,17 @@ from gpumlp.models import calls, configs
 from gpumlp.models.stack import Stack
 from gpumlp.naming import number
 from gpumlp.training import data, loop, samples
+
+
+class Reported(NamedTuple):
+    """One of `Sequential.metrics`, as it was computed last: a number, or numbers by their names."""
+
+    name: str
+    value: Any
+
+    def result(self) -> Any:
+        """Return the value."""
+        return self.value
 
 
 class Sequential(Stack):
@@ -63,6 +74,7 @@ class Sequential(Stack):
         self._loss: losses.Loss | None = None
         self._compiled_with: dict[str, Any] | None = None  # its arguments, but the optimizer
         self._metric_names: list[tuple[object, bool]] = []
+        self._results: dict[str, Any] = {}  # of the last epoch, evaluation or batch
         self._record: Record | None = None
         self._history: weakref.ref[History] | None = None
         super().__init__(layers, trainable, name, dtype)
@@ -157,6 +169,7 @@ class Sequential(Stack):
         self._runner.choose(new_device)
         self._runner.freeze(self._trainable)
         self._own(new_optimizer)
+        self._results = {}
         self._optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
         self._compiled_with = {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
 
@@ -179,6 +192,33 @@ class Sequential(Stack):
             optimizer.belong_to(self)
         else:
             together([owner._runner], lambda: optimizer.belong_to(self))
+
+    @property
+    def loss(self) -> Any:
+        """The loss as `compile` was given it; None before."""
+        return self._compiled_with and self._compiled_with["loss"]
+
+    @property
+    def metrics(self) -> list[Reported]:
+        """What is reported: the loss and, where there are any, all the metrics together, as Keras has them."""
+        if self._loss is None:
+            return []
+        rest = {name: value for name, value in self._results.items() if name != "loss"}
+        parts = [Reported("loss", self._results.get("loss", 0.0)), Reported("compile_metrics", rest)]
+        return parts if self._metric_names else parts[:1]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of `metrics`."""
+        return [part.name for part in self.metrics]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return the loss and the metrics by name: of the epoch, evaluation or batch that was computed last."""
+        return dict(self._results)
+
+    def reset_metrics(self) -> None:
+        """Have the loss and the metrics be 0, until something is computed."""
+        self._results = dict.fromkeys(self._results, 0.0)
 
     @property
     def device(self) -> devices.Device:
@@ -303,11 +343,13 @@ class Sequential(Stack):
 
         def close(epoch: int, averages: list[dict[str, float]]) -> dict[str, float]:
             (logs,) = averages
+            self._results = dict(logs)
             if not validates(epoch):
                 return logs
             assert held_out is not None
             objective, choice = trainee.objective, trainee.choice
             found = loop.evaluate(self._runner, held_out, val_batches(), objective, choice, everything)
+            self._results = dict(found)
             return logs | {"val_" + name: value for name, value in found.items()}
 
         loop.fit([trainee], range(initial_epoch, epochs), everything, close, validates)
@@ -342,6 +384,7 @@ class Sequential(Stack):
         judged = objective.judged(held_out)
         choice = self._runner.ask(batches.batch_size, batches.steps, training=False, judged=judged)
         logs = loop.evaluate(self._runner, held_out, batches, objective, choice, hooks)
+        self._results = dict(logs)
         return _result(logs, objective, return_dict)
 
     def predict(
@@ -384,7 +427,9 @@ class Sequential(Stack):
         trainee = self._trainee(batch, shape, data.Batches(len(batch), len(batch), None, False), 1)
         first, last = trainee.begin_epoch()
         loop.train([trainee], first, last)
-        return _result(trainee.averages.result(), trainee.objective, return_dict)
+        logs = trainee.averages.result()
+        self._results = dict(logs)
+        return _result(logs, trainee.objective, return_dict)
 
     def test_on_batch(
         self, x: object, y: object = None, sample_weight: object = None, return_dict: bool = False
