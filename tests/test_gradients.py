@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from host.runtime import DeviceArray
 
-from gpumlp import layers, models, ops
+from gpumlp import layers, models, ops, optimizers
 from gpumlp.engine import runner as runners
 from gpumlp.utils import set_random_seed
 
@@ -241,6 +241,35 @@ def test_models_chain_by_them():
         return critic.predict(np.concatenate([fixed, acts], axis=1), verbose=0).sum()
 
     hold(actor, found, states, value)
+
+
+def test_an_optimizer_applies_them_an_actor_learns_of_its_critic():
+    actor, critic = build([layers.Dense(8, "tanh"), layers.Dense(1)]), build([layers.Dense(1)], (4,))
+    critic.set_weights([np.array([[1.0], [-2.0], [0.5], [3.0]]), np.zeros(1)])
+    optimizer, states = optimizers.SGD(0.1), samples(20)
+    before, right = actor.predict(states, verbose=0).mean(), actor.get_weights()
+    for _ in range(5):
+        actions = actor(states)
+        by_actions = critic.gradients(np.hstack([states, actions])).inputs[:, states.shape[1] :]
+        found = actor.gradients(states, output_gradients=-by_actions / len(states))
+        right = [w - 0.1 * g for w, g in zip(actor.get_weights(), found.weights, strict=True)]
+        optimizer.apply(found.weights, actor.trainable_weights)
+        for one, other in zip(actor.get_weights(), right, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+    assert actor.predict(states, verbose=0).mean() > before + 1.0
+
+
+def test_their_steps_are_those_of_training():
+    x, y = data(30)
+    for training in (False, True):
+        model = build([layers.Dense(5, "tanh", kernel_regularizer="l2"), layers.Dense(2)], loss="mse")
+        by_hand = build([layers.Dense(5, "tanh", kernel_regularizer="l2"), layers.Dense(2)], loss="mse")
+        optimizer = optimizers.SGD(0.01)
+        for _ in range(3):
+            model.train_on_batch(x, y)
+            optimizer.apply(by_hand.gradients(x, y, training=training).weights, by_hand.trainable_weights)
+        for one, other in zip(model.get_weights(), by_hand.get_weights(), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
 # ---- what is taken, and what is refused ------------------------------------------------------------------------------

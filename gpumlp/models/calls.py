@@ -63,14 +63,12 @@ def seeded(runner: Runner, network: Network, x: Array, given: object) -> Dataset
     return Dataset(x, seeds)
 
 
-def gradients(runner: Runner, held: Dataset, loss: Loss | None, trainable: bool, training: bool) -> Gradients:
+def gradients(runner: Runner, held: Dataset, loss: Loss | None, trains: list[bool], training: bool) -> Gradients:
     """Return the gradients by ``held.x``, [n, F], and by the weights that train: of `LoopProgram.gradients`.
 
     In training mode all samples are one batch; else as many at a time as a prediction takes. Either way at one moment.
     """
-    network = runner.current()
-    read, sizes = runner.read(runner.stack, network.input_shape, trainable), network.sizes
-    trains = () if read is None else read.trainable
+    sizes = runner.current().sizes
     dx = _like(runner, held.x, held.x.shape)
     batch = len(held) if training else runner.predicting(len(held))
 
