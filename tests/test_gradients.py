@@ -147,6 +147,17 @@ def test_pieces_add_up_to_the_whole(monkeypatch):
     np.testing.assert_allclose(model.jacobian(x), jacobian, rtol=1e-12)
 
 
+def test_every_device_adds_pieces_up(family, monkeypatch):
+    model, x, y = build(stack(), dtype="float32", loss="mse"), *(a.astype(np.float32) for a in data(57))
+    whole, jacobian = [model.gradients(x, y), model.gradients(x)], model.jacobian(x)
+    monkeypatch.setattr(runners, "HOST_BYTES", 4000)
+    monkeypatch.setattr(runners, "DEVICE_BYTES", 4000)
+    for one, other in zip([model.gradients(x, y), model.gradients(x)], whole, strict=True):
+        for a, b in zip([one.inputs, *one.weights], [other.inputs, *other.weights], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.jacobian(x), jacobian, rtol=1e-5, atol=1e-6)
+
+
 def data(n):
     x = samples(n)
     return x, np.sin(x @ samples(3, 2, seed=7))

@@ -59,8 +59,11 @@ class Operation:
         """
         raise NotImplementedError
 
-    def at_rest(self) -> Operation:
-        """Return the operation that it is outside training, if its way back is another one there."""
+    def asked(self, training: bool, loss: bool) -> Operation:
+        """Return the operation whose way back gives the gradient of a ``loss``, with all penalties, or of the outputs.
+
+        As in ``training``, or as outside of it: there what a mask or a batch's statistics were in training is not.
+        """
         return self
 
     def outline(self) -> Operation:
@@ -158,8 +161,8 @@ class DropoutOp(Operation):
             site.backend.multiply(dy, site.kept_of(x))
         return dy
 
-    def at_rest(self) -> DropoutOp:
-        return replace(self, rate=0.0)
+    def asked(self, training: bool, loss: bool) -> DropoutOp:
+        return self if training else replace(self, rate=0.0)
 
     def outline(self) -> DropoutOp:
         return replace(self, rate=0.0, key=0)

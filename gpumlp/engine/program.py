@@ -251,7 +251,10 @@ class LoopProgram:
         for part in self._feed.parts(data, None, batch, 0, -(-n // batch)):
             for i in range(part.first, part.first + part.steps):
                 x, y, w = self._gather(part, i * batch, min((i + 1) * batch, len(part.data)))
-                found = self._slopes(x, y, w, loss, step, n)
+                found, share = self._slopes(x, y, w, loss, step), len(x) / n
+                if loss is not None and share < 1.0:  # a batch's are those of its mean
+                    for slopes in (found, self.grads):
+                        backend.xp.multiply(slopes, share, out=slopes)
                 rows = slice(done, done := done + len(x))
                 if foreign:
                     dx[rows] = backend.to_host(found)
@@ -264,16 +267,14 @@ class LoopProgram:
             regularizers.apply(regularizer, backend, self.arena.weights[j], views[j])
         return views
 
-    def _slopes(self, x: Array, y: Array, w: Array | None, loss: Loss | None, step: int | None, n: int) -> Array:
-        """Return a batch's gradient by ``x``, and have those by the weights in ``grads``; ``n`` samples are all."""
+    def _slopes(self, x: Array, y: Array, w: Array | None, loss: Loss | None, step: int | None) -> Array:
+        """Return a batch's gradient by ``x``, and have those by the weights in ``grads``."""
         pred = self._forward(x, step)
         delta = self._delta(pred)
         if loss is None:
             self.backend.activation_forward(linear, y, delta)
         else:
             self.backend.loss(loss, y, pred, w, delta)
-            if len(x) < n:
-                self.backend.affine(delta, len(x) / n, 0.0, delta)
         return self._backward(x, delta, by_inputs=True)
 
     def _gather(self, part: Part, start: int, stop: int) -> tuple[Array, Array, Array | None]:

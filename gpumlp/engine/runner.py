@@ -22,7 +22,6 @@ from gpumlp.gate import apart, hold, layout, whole
 from gpumlp.layers import Changes, Input, Layer, Shape, Snapshot
 
 Result = TypeVar("Result")
-ANSWERS = "answers"
 CALLS = 1 << 62  # the number that steps outside training begin with
 HOST_BYTES, DEVICE_BYTES = 32 << 20, 256 << 20  # of activations, at most, that a prediction keeps at a time
 
@@ -37,8 +36,8 @@ class Runner:
         self.device: Device | None = None  # None: where the weights are, or as the environment says
         self.weights: Stretches | None = None
         self.last: Program | None = None  # the Program that ran last
-        # By whether it is compiled, and the general one; those of `answering` by ANSWERS and whether as in training.
-        self._programs: dict[tuple[bool | str, bool], Program | None] = {}
+        # By whether it is compiled, and the general one; those of `answering` by that and what it was asked.
+        self._programs: dict[tuple[Any, ...], Program | None] = {}
         self.calls = 0  # in training mode: each has masks of its own
         self._choices: dict[tuple[str, bool], Choice] = {}
         self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile
@@ -244,20 +243,20 @@ class Runner:
         self.last = program
         return program
 
-    def answering(self, batch: int, training: bool) -> LoopProgram:
+    def answering(self, batch: int, training: bool, loss: bool = False) -> LoopProgram:
         """Return the Program that gives gradients, and outputs as in ``training``; the caller holds the gate.
 
         It is kept for the next time unless its batch is larger than a prediction's would be.
         """
-        network, program = self.current(), self._programs.get((ANSWERS, training))
+        kind = "answering", training, loss
+        network, program = self.current(), self._programs.get(kind)
         assert self.weights is not None
         if not isinstance(program, LoopProgram) or program.batch < batch:
-            self._programs.pop((ANSWERS, training), None)
-            network = network if training else network.at_rest()
-            program = LoopProgram(network, self.weights, self.weights.backend, batch)
+            self._programs.pop(kind, None)
+            program = LoopProgram(network.asked(training, loss), self.weights, self.weights.backend, batch)
             program.why = "it is what gives gradients, and outputs in training mode"
             if batch <= self.predicting(batch):
-                self._programs[ANSWERS, training] = program
+                self._programs[kind] = program
         self.last = program
         return program
 

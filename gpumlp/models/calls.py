@@ -75,7 +75,7 @@ def gradients(runner: Runner, held: Dataset, loss: Loss | None, trains: list[boo
     def work() -> list[Array]:
         runner.current(sizes)
         step = runner.next_call() if training else None
-        found = runner.answering(batch, training).gradients(held, dx, batch, loss, step)
+        found = runner.answering(batch, training, loss is not None).gradients(held, dx, batch, loss, step)
         with runner.backend.running():
             bring = type(dx).copy if data.on_gpu(dx) else runner.backend.to_host
             return [bring(grad) for grad, wanted in zip(found, trains, strict=True) if wanted]
