@@ -55,6 +55,10 @@ class Network:
         trained = zip(self.weights, self.trainable, strict=True)
         return [(i, spec.constraint) for i, (spec, trains) in enumerate(trained) if trains and spec.constraint]
 
+    def asked(self, training: bool, loss: bool) -> Network:
+        """Return the network that gives gradients: see `Operation.asked`."""
+        return replace(self, ops=tuple(op.asked(training, loss) for op in self.ops))
+
     def beyond(self, kernels: Container[type[Operation]]) -> str:
         """Return the names of what is not among ``kernels``; nothing where all is.
 

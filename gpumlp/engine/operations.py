@@ -162,6 +162,9 @@ class DropoutOp(Operation):
             site.backend.multiply(dy, site.kept_of(x))
         return dy
 
+    def asked(self, training: bool, loss: bool) -> DropoutOp:
+        return self if training else replace(self, rate=0.0)
+
     def outline(self) -> DropoutOp:
         return replace(self, rate=0.0, key=0)
 

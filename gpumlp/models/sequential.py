@@ -16,12 +16,12 @@ from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, Shape, Snapshot, whole_number
 from gpumlp.models import configs
-from gpumlp.models.stack import Stack
+from gpumlp.models.asked import Asked
 from gpumlp.naming import number
 from gpumlp.training import data, loop, samples
 
 
-class Sequential(Stack):
+class Sequential(Asked):
     """A stack of layers with ``compile``, ``fit``, ``evaluate`` and ``predict``, as in Keras.
 
     Layers own their weights: a model made of another one's layers has their weights, and training either is seen by
@@ -63,6 +63,7 @@ class Sequential(Stack):
         self._loss: losses.Loss | None = None
         self._compiled_with: dict[str, Any] | None = None  # its arguments, but the optimizer
         self._metric_names: list[tuple[object, bool]] = []
+        self._results: dict[str, Any] = {}  # of the last epoch, evaluation or batch
         self._record: Record | None = None
         self._history: weakref.ref[History] | None = None
         super().__init__(layers, trainable, name, dtype)
@@ -157,6 +158,7 @@ class Sequential(Stack):
         self._runner.choose(new_device)
         self._runner.freeze(self._trainable)
         self._own(new_optimizer)
+        self._results = {}
         self._optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
         self._compiled_with = {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
 
@@ -303,11 +305,13 @@ class Sequential(Stack):
 
         def close(epoch: int, averages: list[dict[str, float]]) -> dict[str, float]:
             (logs,) = averages
+            self._results = dict(logs)
             if not validates(epoch):
                 return logs
             assert held_out is not None
             objective, choice = trainee.objective, trainee.choice
             found = loop.evaluate(self._runner, held_out, val_batches(), objective, choice, everything)
+            self._results = dict(found)
             return logs | {"val_" + name: value for name, value in found.items()}
 
         loop.fit([trainee], range(initial_epoch, epochs), everything, close, validates)
@@ -342,6 +346,7 @@ class Sequential(Stack):
         judged = objective.judged(held_out)
         choice = self._runner.ask(batches.batch_size, batches.steps, training=False, judged=judged)
         logs = loop.evaluate(self._runner, held_out, batches, objective, choice, hooks)
+        self._results = dict(logs)
         return _result(logs, objective, return_dict)
 
     def predict(
@@ -384,7 +389,9 @@ class Sequential(Stack):
         trainee = self._trainee(batch, shape, data.Batches(len(batch), len(batch), None, False), 1)
         first, last = trainee.begin_epoch()
         loop.train([trainee], first, last)
-        return _result(trainee.averages.result(), trainee.objective, return_dict)
+        logs = trainee.averages.result()
+        self._results = dict(logs)
+        return _result(logs, trainee.objective, return_dict)
 
     def test_on_batch(
         self, x: object, y: object = None, sample_weight: object = None, return_dict: bool = False
@@ -396,14 +403,6 @@ class Sequential(Stack):
     def predict_on_batch(self, x: object) -> Any:
         """Return the predictions for all of ``x`` as one batch."""
         return self.predict(x, max(len(data.to_array("x", samples.adopted(self._runner, x))), 1), verbose=0)
-
-    def __call__(self, inputs: object, training: bool | None = None, mask: object = None) -> Any:
-        """Return ``predict(inputs)``; inference mode only."""
-        if training:
-            raise ValueError("Calling a model runs it in inference mode; training=True is not supported. Use fit.")
-        if mask is not None:
-            raise ValueError("There are no masks: mask must be None.")
-        return self.predict(inputs, verbose=0)
 
 
 def _result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) -> Any:
