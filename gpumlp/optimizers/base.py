@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from gpumlp import formulas
+from gpumlp import config, formulas
 from gpumlp.naming import automatic, flag, number
 from gpumlp.optimizers import schedules, stages
 from gpumlp.optimizers.on_arrays import OnArrays
@@ -132,6 +132,48 @@ class _State:
     slots: dict[str, Array]
     layout: Layout
     layers: list[weakref.ref[Any]]
+
+
+class Rate(float):
+    """An optimizer's learning rate: a number, in double, with what Keras's variable of it offers."""
+
+    name, shape, ndim, trainable = "learning_rate", (), 0, False
+
+    def __new__(cls, value: float, optimizer: Optimizer) -> Self:
+        """Return ``value``, as the rate of ``optimizer``."""
+        found = super().__new__(cls, value)
+        found._optimizer = optimizer
+        return found
+
+    _optimizer: Optimizer
+
+    @property
+    def path(self) -> str:
+        """Whose it is, and what: "adam/learning_rate"."""
+        return f"{self._optimizer.name}/{self.name}"
+
+    @property
+    def dtype(self) -> str:
+        """The default type, as Keras has it."""
+        return config.floatx()
+
+    @property
+    def value(self) -> np.floating:
+        """The number, of that type."""
+        return self.numpy()
+
+    def numpy(self) -> np.floating:
+        """Return the number, of that type."""
+        found: np.floating = np.dtype(self.dtype).type(self)
+        return found
+
+    def assign(self, value: Any) -> Rate:
+        """Set the optimizer's rate, and return it; see `Optimizer.learning_rate`."""
+        self._optimizer.learning_rate = value
+        return self._optimizer.learning_rate
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        return float, (float(self),)
 
 
 class Optimizer(OnArrays):
@@ -352,9 +394,12 @@ class Optimizer(OnArrays):
     # ---- the learning rate -------------------------------------------------------------------------------------------
 
     @property
-    def learning_rate(self) -> float:
-        """The next step's size. What the constructor takes can be assigned; it holds from the next step on."""
-        return self._learning_rate_of(self._steps + 1)
+    def learning_rate(self) -> Rate:
+        """The next step's size. What the constructor takes can be assigned; it holds from the next step on.
+
+        But no number in the place of a schedule, as in Keras: TypeError.
+        """
+        return Rate(self._learning_rate_of(self._steps + 1), self)
 
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
@@ -362,7 +407,14 @@ class Optimizer(OnArrays):
             read = deserialize_keras_object if value.get("class_name") == "function" else schedules.deserialize
             value = read(value)
         given = isinstance(value, LearningRateSchedule) or (callable(value) and not isinstance(value, type))
-        self._learning_rate: Any = value if given else number("learning_rate", value, 0.0)
+        if not given:
+            value = number("learning_rate", value, 0.0)
+            if isinstance(self.__dict__.get("_learning_rate"), LearningRateSchedule):
+                raise TypeError(
+                    "This optimizer was created with a `LearningRateSchedule` as its learning rate, which no number "
+                    f"can replace; got {value}. Assign another schedule, or make an optimizer with a number."
+                )
+        self._learning_rate: Any = value
 
     def _learning_rate_of(self, step: int) -> float:
         """Return the learning rate of step number ``step``, from 1."""
