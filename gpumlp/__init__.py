@@ -18,11 +18,13 @@ from gpumlp import (
 from gpumlp.ensemble import Ensemble
 from gpumlp.layers import Input
 from gpumlp.models import Sequential
+from gpumlp.variables import Variable
 
 __all__ = [
     "Ensemble",
     "Input",
     "Sequential",
+    "Variable",
     "activations",
     "callbacks",
     "config",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,18 @@ def float_type(value: object = None) -> np.dtype:
     if name not in FLOAT_TYPES:
         raise ValueError(f"dtype must be one of {', '.join(FLOAT_TYPES)}; got {value!r}.")
     return np.dtype(name)
+
+
+def policy(name: str) -> dict[str, Any]:
+    """Return what Keras's configs have for a dtype."""
+    return {"module": "keras", "class_name": "DTypePolicy", "config": {"name": name}, "registered_name": None}
+
+
+def policy_name(value: Any) -> Any:
+    """Return the name of a dtype that is given as Keras's dtype policy, or its config; anything else as it is."""
+    if isinstance(value, Mapping) and isinstance(value.get("config"), Mapping):
+        return value["config"].get("name")
+    return value.name if hasattr(value, "variable_dtype") else value
 
 
 def floats(name: str, value: object, dtype: object = None) -> np.ndarray:

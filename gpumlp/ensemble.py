@@ -76,7 +76,7 @@ class Ensemble:
         self.samples: list[np.ndarray] | None = None
         self.stop_training = False
         _check_alike(self.members, None)
-        parts = [layer for member in self.members for layer in member.layers]
+        parts = [layer for member in self.members for layer in member._runner.stack]
         optimizers = [member.optimizer for member in self.members]
         for what, own in (("model", self.members), ("optimizer", optimizers), ("layer", parts)):
             if len({id(each) for each in own}) < len(own):
@@ -204,7 +204,7 @@ def _check_alike(members: Sequence[Sequential], shape: Shape | None) -> None:
 def _outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
     """Return by name what must be the same in all members. Numbers that a step only reads may differ."""
     loss, optimizer = model._need_compiled("An ensemble")
-    device, known = model.device, model._known_input_shape(model._layers) or shape
+    device, known = model.device, model._known_input_shape() or shape
     outline: dict[str, object] = {
         "the loss": loss, "the metrics": [name for name, _ in model._metric_names],
         "the weighting of metrics": [weighted for _, weighted in model._metric_names],
@@ -214,7 +214,7 @@ def _outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
     }  # fmt: skip
     if known is None or not model.layers:
         return outline
-    network = model._runner.network or describe(model._layers, known)
+    network = model._runner.network or describe(model._runner.stack, known)
     for i, op in enumerate(network.ops):
         outline[f"operation {i}"] = op.outline()
     for i, spec in enumerate(network.weights):

@@ -90,7 +90,11 @@ def serialize_keras_object(obj: Any) -> Any:
     if hasattr(obj, "get_config") and not isinstance(obj, type):
         kind = type(obj)
         config = serialize_keras_object(obj.get_config())
-        return {"module": _module(kind), "class_name": kind.__name__, "config": config, "registered_name": _own(kind)}
+        found = {"module": _module(kind), "class_name": kind.__name__, "config": config, "registered_name": _own(kind)}
+        for more, method in (("build_config", "get_build_config"), ("compile_config", "get_compile_config")):
+            if hasattr(obj, method) and (value := getattr(obj, method)()) is not None:
+                found[more] = value
+        return found
     name = getattr(obj, "__name__", "<lambda>")
     if not callable(obj) or isinstance(obj, type) or name == "<lambda>":
         raise TypeError(f"A config holds numbers, arrays, named functions, and objects with get_config; got {obj!r}.")
@@ -102,6 +106,8 @@ def _module(kind: type) -> str | None:
     root, _, rest = kind.__module__.partition(".")
     if root == "keras":  # an object of Keras's own in one of ours, such as a SeedGenerator
         return "keras." + rest.split(".")[1]
+    if rest.startswith("models."):
+        return "keras"
     if root == "gpumlp":
         return f"keras.{rest if rest in MODULES else rest.partition('.')[0]}"  # of a package's module, the package
     return None if root == "__main__" else kind.__module__
@@ -148,13 +154,20 @@ def _read(config: Any) -> Any:
     title = inner if name == "function" else name
     for given in (config.get("registered_name"), title):
         if (found := naming.own(given)) is not None:
-            return found if name == "function" else found.from_config(inner)
+            return found if name == "function" else _compiled(found.from_config(inner), config)
     if (get := _readers.get(str(config.get("module")))) is not None:
-        return get(config)
+        return _compiled(get(config), config)
     raise ValueError(
         f"{title!r} of module {config.get('module')!r} is not known. Register it with register_keras_serializable, or "
         f"give it in custom_objects. Modules that are known: {', '.join(sorted(_readers))}."
     )
+
+
+def _compiled(made: Any, config: Mapping[str, Any]) -> Any:
+    """Return a model, compiled as its config says; anything else as it is."""
+    if config.get("compile_config") and hasattr(made, "compile_from_config"):
+        made.compile_from_config(config["compile_config"])
+    return made
 
 
 class Configured(Attributes):

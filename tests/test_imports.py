@@ -22,6 +22,7 @@ FLOORS = [
     {"ops", "formulas", "expressions", "derivatives", "lowering", "tape"},
     {
         "naming",
+        "variables",
         "config",
         "random",
         "erf",

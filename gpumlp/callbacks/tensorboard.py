@@ -122,10 +122,9 @@ class TensorBoard(Callback):
         self._write(where, step, [scalar(name, value) for name, value in values.items() if np.ndim(value) == 0])
 
     def _histograms(self) -> Iterable[Any]:
-        for layer in self.model.layers:
-            names = [spec.name for spec in layer.specs(layer.samples)] if layer.built else []
-            for name, values in zip(names, layer.get_weights(), strict=True):
-                yield _package()[1](f"{layer.name}/{name}/histogram", values[np.isfinite(values)])
+        for weight in self.model.weights:
+            values = weight.numpy()
+            yield _package()[1](f"{weight.path}/histogram", values[np.isfinite(values)])
 
     def _write(self, where: str, step: int, summaries: Iterable[Any]) -> None:
         """Add events to the file of ``where``, which is not held open: neither a fork nor an exception costs one."""

@@ -152,6 +152,11 @@ class Home:
         """The shapes of the arrays."""
         return [self.arena.shapes[i] for i in self.places]
 
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the arrays."""
+        return self.arena.dtype
+
     def read(self, layer: Layer) -> list[np.ndarray]:
         """Return copies of the weights of ``layer``, whose home this is or was."""
         return inside([layer], Stretches.get)
@@ -159,6 +164,16 @@ class Home:
     def write(self, layer: Layer, arrays: Sequence[Array]) -> None:
         """Set the weights of ``layer``, whose home this is or was."""
         apart(lambda: inside([layer], lambda weights: weights.set(arrays)))
+
+    def change(self, layer: Layer, place: int, to: Callable[[np.ndarray], Any]) -> None:
+        """Have one weight array of ``layer`` be what ``to`` returns of it."""
+
+        def put(weights: Stretches) -> None:
+            array = weights.weights[place]
+            weights.backend.assign(array, np.asarray(to(weights.backend.to_host(array)), weights.dtype))
+            weights.version += 1
+
+        apart(lambda: inside([layer], put))
 
 
 def home_of(layer: Layer) -> Home | None:

@@ -1,5 +1,9 @@
 """Layers: descriptions that own their weights. What they compute stands in the engine and the backends."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from gpumlp.layers.activation import ELU as ELU
 from gpumlp.layers.activation import Activation as Activation
 from gpumlp.layers.activation import LeakyReLU as LeakyReLU
@@ -9,6 +13,7 @@ from gpumlp.layers.base import Changes as Changes
 from gpumlp.layers.base import Layer as Layer
 from gpumlp.layers.base import Shape as Shape
 from gpumlp.layers.base import Snapshot as Snapshot
+from gpumlp.layers.base import Weight as Weight
 from gpumlp.layers.base import WeightSpec as WeightSpec
 from gpumlp.layers.base import checked_weights as checked_weights
 from gpumlp.layers.base import feature_shape as feature_shape
@@ -21,3 +26,32 @@ from gpumlp.layers.core import Input as Input
 from gpumlp.layers.core import InputLayer as InputLayer
 from gpumlp.layers.core import Rescaling as Rescaling
 from gpumlp.layers.regularization import Dropout as Dropout
+from gpumlp.naming import resolve
+from gpumlp.saving import deserialize_keras_object, read_by, serialize_keras_object
+
+KINDS: list[type[Layer]] = [
+    Activation, Dense, Dropout, ELU, Flatten, InputLayer, LeakyReLU, ReLU, Rescaling, Softmax,
+]  # fmt: skip
+KNOWN: dict[str, type[Layer]] = {kind.__name__: kind for kind in KINDS}
+
+
+def get(identifier: object) -> Any:
+    """Return the layer that a config dict describes, or the layer itself; ValueError, TypeError for anything else."""
+    return resolve("layer", identifier, KNOWN, Layer)
+
+
+def serialize(layer: Layer) -> Any:
+    """Return the config dict of a layer; see `gpumlp.saving`."""
+    return serialize_keras_object(layer)
+
+
+_own = read_by("keras.layers", get)
+
+
+def deserialize(config: Any, custom_objects: Any = None) -> Any:
+    """Return the layer, or the model, that a config dict describes; ``custom_objects`` are a user's own by name."""
+    if isinstance(config, Layer):
+        return config
+    return (
+        deserialize_keras_object(config, custom_objects) if isinstance(config, dict) else _own(config, custom_objects)
+    )

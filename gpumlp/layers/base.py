@@ -8,20 +8,23 @@ are the layer's: a model that takes a layer from another one takes its weights w
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from gpumlp import config, initializers, regularizers
+from gpumlp import activations, config, initializers, regularizers
 from gpumlp.attributes import Attributes
 from gpumlp.gate import apart, hold, layout
 from gpumlp.naming import automatic, flag, unmasked
 from gpumlp.naming import reset_names as reset_names
+from gpumlp.saving import serialize_keras_object
+from gpumlp.variables import Change, Symbol, Variable
 
 Shape = tuple[int, ...]
 
@@ -90,15 +93,80 @@ def bias_regularizer(value: object) -> Any:
     return found
 
 
+class Weight(Variable):
+    """A weight array of a layer, wherever it stands by now."""
+
+    def __init__(self, layer: Layer, place: int, spec: WeightSpec) -> None:
+        self._layer, self._place, self._spec = layer, place, spec
+        self.name = spec.name
+
+    @property
+    def path(self) -> str:  # type: ignore[override]
+        """Where it is: its layer's name and its own."""
+        return f"{self._layer.name}/{self.name}"
+
+    @property
+    def trainable(self) -> bool:  # type: ignore[override]
+        """Whether training changes it: its layer's ``trainable`` says so, and what it is."""
+        return self._layer.trainable and self._spec.trainable
+
+    @property
+    def shape(self) -> Shape:
+        return self._layer.weight_shapes[self._place]
+
+    @property
+    def dtype(self) -> str:
+        return self._layer.dtype
+
+    @property
+    def initializer(self) -> Any:
+        """What its first values were made by."""
+        return self._spec.initializer
+
+    @property
+    def regularizer(self) -> Any:
+        """The penalty that is added to the loss for it, or None."""
+        return self._spec.regularizer
+
+    @property
+    def constraint(self) -> Any:
+        """What it is made to be after each step, or None."""
+        return self._spec.constraint
+
+    def numpy(self) -> np.ndarray:
+        return self._layer.get_weights()[self._place]
+
+    def change(self, to: Change) -> None:
+        self._layer.change(self._place, to)
+
+
+NEUTRAL = {"quantization_config": None, "sparse": False, "ragged": False, "optional": False}  # what gpumlp has not
+
+
+def _is_neutral(name: str, value: object) -> bool:
+    return name in NEUTRAL and value == NEUTRAL[name]
+
+
+def constructor_names(kind: type) -> list[str]:
+    """Return the names of what a class's own constructor takes."""
+    own = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+    return [p.name for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
 class Home(Protocol):
     """Where weights stand that are no arrays of the layer's own: see `gpumlp.engine.arena.Home`."""
 
     @property
     def shapes(self) -> list[Shape]: ...
 
+    @property
+    def dtype(self) -> np.dtype: ...
+
     def read(self, layer: Layer) -> list[np.ndarray]: ...
 
     def write(self, layer: Layer, arrays: Sequence[Any]) -> None: ...
+
+    def change(self, layer: Layer, place: int, to: Change) -> None: ...
 
 
 class Snapshot:
@@ -150,18 +218,15 @@ class Layer(Attributes):
     """
 
     unread: ClassVar = {
-        "kernel": "Use layer.set_weights([kernel, bias]).",
-        "bias": "Use layer.set_weights([kernel, bias]).",
-        "dtype": "The dtype is the model's: Sequential(layers, dtype=...).",
-        "dtype_policy": "The dtype is the model's: Sequential(layers, dtype=...).",
+        **dict.fromkeys(("kernel", "bias"), "Use layer.kernel.assign(values), or set_weights([kernel, bias])."),
         "activity_regularizer": "Use kernel_regularizer or bias_regularizer.",
         "supports_masking": "There are no masks.",
         "stateful": "No layer has a state beside its weights.",
         "autocast": "There is one dtype in a model.",
         "frozen": "Use trainable = False.",
         "lora_rank": "There is no LoRA.",
-        **dict.fromkeys(("weights", "variables", "trainable_weights", "non_trainable_weights"), "Use set_weights."),
     }
+    weight_names: ClassVar[tuple[str, ...]] = ()  # of the weights that it may have, which are attributes of these names
     checks: ClassVar = {"trainable": functools.partial(flag, "trainable")}
     held: list[np.ndarray] | Home | None = None  # the weights, or where they stand; None before they are made
     samples: Shape | None = None  # the shape of a sample that they were made for
@@ -173,9 +238,11 @@ class Layer(Attributes):
         input_shape: object = None,
         input_dim: int | None = None,
         trainable: bool = True,
+        dtype: object = None,
     ) -> None:
         if input_shape is None and input_dim is not None:
             input_shape = (input_dim,)
+        self.given_dtype = None if dtype is None else config.float_type(config.policy_name(dtype))
         self.given_shape = None if input_shape is None else feature_shape(input_shape)
         self.trainable = trainable
         name = automatic(type(self)) if name is None else name
@@ -185,12 +252,27 @@ class Layer(Attributes):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name not in ("held", "samples"):
+        if name not in ("held", "samples", "_shown"):
             Changes.count += 1
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in type(self).weight_names:
+            return object.__getattribute__(self, name)  # which says what is missing, a property's words too
+        if not self.built:
+            raise AttributeError(
+                f"You must build the layer before accessing `{name}`: layer {self.name!r} has no weights before the "
+                "shape of its input is known."
+            )
+        return next((weight for weight in self.weights if weight.name == name), None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the layer with its weights as arrays of its own."""
-        return self.__dict__ | {"held": Snapshot.weights_of(self) or (self.get_weights() if self.built else None)}
+        held = Snapshot.weights_of(self) or (self.get_weights() if self.built else None)
+        kept = {name: value for name, value in self.__dict__.items() if name != "_shown"}
+        return kept | {"held": held}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
     # ---- what it is --------------------------------------------------------------------------------------------------
 
@@ -202,7 +284,91 @@ class Layer(Attributes):
         """Return the shape of one output sample for samples of ``shape``; ValueError where it does not fit."""
         return shape
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return the shape that comes out of ``input_shape``, both with the batch first; ValueError where none does."""
+        return input_shape[0], *self.result_shape(feature_shape(without_batch(input_shape)))
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """The shape of what goes in, (None, *sample); AttributeError before it is known."""
+        if (shape := self.samples or self.given_shape) is None:
+            raise AttributeError(f"Layer {self.name!r} has no defined input shape yet: it has not been built.")
+        return None, *shape
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """The shape of what comes out, (None, *sample); AttributeError before it is known."""
+        return self.compute_output_shape(self.input_shape)
+
+    @property
+    def input(self) -> Symbol:
+        """What goes in: its shape and dtype; AttributeError before they are known."""
+        return Symbol(self.input_shape, self.dtype, f"{self.name}_input")
+
+    @property
+    def output(self) -> Symbol:
+        """What comes out: its shape and dtype; AttributeError before they are known."""
+        return Symbol(self.output_shape, self.dtype, f"{self.name}_output")
+
+    @property
+    def dtype(self) -> str:
+        """The type of its weights and arithmetic: that of the model that it is in."""
+        held = self.held or []
+        if isinstance(held, list):
+            return held[0].dtype.name if held else (self.given_dtype or config.float_type()).name
+        return held.dtype.name
+
+    variable_dtype = compute_dtype = dtype
+
+    # ---- its config --------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the constructor takes, by Keras's names, as JSON can hold it."""
+        found = {"name": self.name, "trainable": self.trainable, "dtype": config.policy(self.dtype)}
+        for name in constructor_names(type(self)):
+            if name not in found and not (name == "activity_regularizer" and getattr(self, name, None) is None):
+                value = getattr(self, name)
+                activation = isinstance(value, activations.Activation)
+                found[name] = activations.serialize(value) if activation else serialize_keras_object(value)
+        return found
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return a new layer, as `get_config` has described one; what Keras alone has must be neutral."""
+        known = constructor_names(cls)
+        return cls(**{name: value for name, value in config.items() if name in known or not _is_neutral(name, value)})
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """Return the shape that the weights were made for, the batch first; None where there are none."""
+        return {"input_shape": [None, *self.samples]} if self.samples and self.weight_shapes else None
+
     # ---- its weights -------------------------------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> list[Weight]:
+        """The weight arrays as `Variable`, in the order of `get_weights`; none before they are there."""
+        if not self.built or self.samples is None:
+            return []
+        shown: Any = self.__dict__.setdefault("_shown", weakref.WeakValueDictionary())
+        found = []
+        for place, spec in enumerate(self.specs(self.samples)):
+            weight = shown.get(place)
+            if weight is None:
+                weight = shown[place] = Weight(self, place, spec)
+            found.append(weight)
+        return found
+
+    @property
+    def trainable_weights(self) -> list[Weight]:
+        """Those that training changes."""
+        return [weight for weight in self.weights if weight.trainable]
+
+    @property
+    def non_trainable_weights(self) -> list[Weight]:
+        """Those that training does not change, or that the layer itself keeps."""
+        return [weight for weight in self.weights if not weight.trainable]
+
+    variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
 
     @property
     def built(self) -> bool:
@@ -216,14 +382,15 @@ class Layer(Attributes):
         return [a.shape for a in held] if isinstance(held, list) else held.shapes
 
     def build(self, input_shape: object) -> None:
-        """Make the weights, float32 as `gpumlp.config` says, for ``input_shape`` = (batch or None, *sample)."""
+        """Make the weights, of the layer's dtype, for ``input_shape`` = (batch or None, *sample)."""
         shape = feature_shape(without_batch(input_shape))
         self.result_shape(shape)
         self.check_weights(self.specs(shape))
 
         def make() -> None:
             if not self.built:
-                self.held, self.samples = self.initial(shape, config.float_type()), shape
+                dtype = self.given_dtype or config.float_type()
+                self.held, self.samples = self.initial(shape, dtype), shape
 
         hold((layout,), make)
 
@@ -265,6 +432,19 @@ class Layer(Attributes):
 
         if not apart(lambda: hold((layout,), put)):  # they may be moving to an arena just now
             self.held.write(self, arrays)  # type: ignore[union-attr]
+
+    def change(self, place: int, to: Change) -> None:
+        """Have the weight array at ``place`` be what ``to`` returns of it, while nobody else computes with it."""
+
+        def put() -> bool:
+            if isinstance(self.held, list):
+                held = self.held[place]
+                self.held = [*self.held[:place], np.array(to(held), held.dtype), *self.held[place + 1 :]]
+                return True
+            return False
+
+        if not apart(lambda: hold((layout,), put)):  # they may be moving to an arena just now
+            self.held.change(self, place, to)  # type: ignore[union-attr]
 
     def count_params(self) -> int:
         """Return the number of weights; ValueError before they are there."""

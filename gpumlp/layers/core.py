@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from gpumlp import activations, config, constraints, regularizers
+from gpumlp import activations, constraints, regularizers
 from gpumlp.layers.activation import Activation
 from gpumlp.layers.base import Layer, Shape, WeightSpec, bias_regularizer, initializer_of, whole_number
 from gpumlp.naming import flag, neutral, number
 
 
-class Input(Layer):
+class InputLayer(Layer):
     """The shape of one sample: ``Input(shape=(4,))`` or ``Input((4,))``.
 
     ``batch_shape`` is that with the batch's size before it. A batch's size binds nobody: models take any.
@@ -27,13 +28,15 @@ class Input(Layer):
         dtype: str | None = None,
         sparse: bool | None = None,
         ragged: bool | None = None,
-        batch_shape: tuple[int | None, ...] | None = None,
+        batch_shape: Sequence[int | None] | None = None,
         *,
         name: str | None = None,
+        optional: bool = False,
     ) -> None:
-        neutral("Input", sparse=(sparse or None, None), ragged=(ragged or None, None))
-        if dtype is not None:
-            config.float_type(dtype)
+        more = {"sparse": (sparse or None, None), "ragged": (ragged or None, None), "optional": (bool(optional), False)}
+        neutral("Input", **more)
+        if dtype is not None and np.dtype(dtype).kind not in "biuf":
+            raise ValueError(f"dtype must be one of numbers; got {dtype!r}.")
         if batch_size is not None:
             whole_number("batch_size", batch_size)
         if batch_shape is not None and batch_size is not None:
@@ -46,8 +49,12 @@ class Input(Layer):
             raise ValueError("Input needs shape=, the shape of one sample, such as Input(shape=(1,)).")
         super().__init__(name=name, input_shape=shape)
 
+    def get_config(self) -> dict[str, Any]:
+        shape = [None, *(self.given_shape or ())]
+        return {"name": self.name, "batch_shape": shape, "dtype": self.dtype, "sparse": False, "ragged": False}
 
-InputLayer = Input
+
+Input = InputLayer
 
 
 def _units(value: object) -> int:
@@ -64,6 +71,7 @@ def _function_of(value: object) -> activations.Activation:
 class Dense(Layer):
     """activation(x @ kernel + bias), kernel of shape (inputs, units)."""
 
+    weight_names = ("kernel", "bias")
     checks: ClassVar = {
         **Layer.checks, "units": _units, "activation": _function_of, "use_bias": functools.partial(flag, "use_bias"),
         "kernel_initializer": initializer_of, "bias_initializer": initializer_of,
@@ -123,6 +131,11 @@ class Flatten(Layer):
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         neutral("Flatten", data_format=(None if data_format == "channels_last" else data_format, None))
         super().__init__(**kwargs)
+
+    @property
+    def data_format(self) -> str:
+        """The order in which a sample's axes are taken: as they stand."""
+        return "channels_last"
 
     def result_shape(self, shape: Shape) -> Shape:
         return (math.prod(shape),)

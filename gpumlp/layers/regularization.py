@@ -20,11 +20,7 @@ class Dropout(Layer):
     """In training, zero each element with probability ``rate`` and divide the others by 1 - rate."""
 
     checks: ClassVar = {**Layer.checks, "rate": _rate}
-    unread: ClassVar = {
-        **Layer.unread,
-        "p": "Use rate.",
-        **dict.fromkeys(("seed", "noise_shape"), "It is given when the layer is made."),
-    }
+    unread: ClassVar = {**Layer.unread, "p": "Use rate."}
 
     def __init__(self, rate: float, noise_shape: object = None, seed: int | None = None, **kwargs: Any) -> None:
         neutral("Dropout", noise_shape=(noise_shape, None))
@@ -32,4 +28,15 @@ class Dropout(Layer):
         if seed is not None and whole_number("seed", seed, 0) >= 1 << 64:
             raise ValueError(f"seed must be a whole number below 2**64; got {seed!r}.")
         self.key = random.key() if seed is None else int(seed)
+        self._seed = seed
         super().__init__(**kwargs)
+
+    @property
+    def seed(self) -> int | None:
+        """What `key` was made of; None for one at random."""
+        return self._seed
+
+    @property
+    def noise_shape(self) -> None:
+        """Each element is dropped by itself."""
+        return None

@@ -1,3 +1,26 @@
 """Models: what a person builds, trains and asks."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpumlp.models.configs import clone_model as clone_model
+from gpumlp.models.configs import model_from_json as model_from_json
 from gpumlp.models.sequential import Sequential as Sequential
+from gpumlp.saving import read_by
+
+
+def _get(described: Any) -> Sequential:
+    """Return the model that a config dict describes; ValueError for what is no Sequential."""
+    if not isinstance(described, Mapping) or described.get("class_name") != "Sequential":
+        name = described.get("class_name") if isinstance(described, Mapping) else described
+        raise ValueError(
+            f"A model of class {name!r} cannot be made: a Sequential is all there is. Layers one after the "
+            "other can be saved again by Keras as Sequential(model.layers)."
+        )
+    return Sequential.from_config(described["config"])
+
+
+for _module in ("keras", "keras.models"):
+    read_by(_module, _get)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from gpumlp import devices, losses, metrics, optimizers
+from gpumlp import devices, losses, metrics, optimizers, saving
 from gpumlp.attributes import refuse_overrides
 from gpumlp.callbacks import CallbackList, History, Record
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, Shape, Snapshot, whole_number
+from gpumlp.models import configs
 from gpumlp.models.stack import Stack
 from gpumlp.naming import number
 from gpumlp.training import data, loop, samples
@@ -39,9 +40,7 @@ class Sequential(Stack):
     unread: ClassVar = {
         **dict.fromkeys(("lr", "learning_rate"), "Use model.optimizer.learning_rate."),
         **dict.fromkeys(("loss", "metrics", "weighted_metrics", "loss_weights"), "Call compile again."),
-        **dict.fromkeys(("weights", "variables", "trainable_weights", "non_trainable_weights"), "Use set_weights."),
         **dict.fromkeys(("run_eagerly", "jit_compile"), "GPUMLP_KERNELS chooses the kernels."),
-        **dict.fromkeys(("inputs", "outputs", "input_shape", "output_shape"), "Make a model with other layers."),
         "dtype_policy": "Sequential(layers, dtype=...) chooses.",
         "autocast": "There is one dtype in a model.",
         "steps_per_execution": "As many steps as fit in a tenth of a second are run at a time.",
@@ -55,7 +54,7 @@ class Sequential(Stack):
 
     def __init__(
         self, layers: Iterable[Layer] | None = None, trainable: bool = True, name: str | None = None, *,
-        dtype: str | None = None,
+        dtype: object = None,
     ) -> None:  # fmt: skip
         own = ("train_step", "test_step", "predict_step", "call", "__call__", "compute_loss", "make_train_function")
         refuse_overrides(type(self), own, "Callbacks see every step; own steps are not there yet.")
@@ -63,6 +62,7 @@ class Sequential(Stack):
         self._objective: loop.Objective | None = None  # what the last fit or evaluation is judged by
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
+        self._compiled_with: dict[str, Any] | None = None  # its arguments, but the optimizer
         self._metric_names: list[tuple[object, bool]] = []
         self._record: Record | None = None
         self._history: weakref.ref[History] | None = None
@@ -99,6 +99,30 @@ class Sequential(Stack):
         self.__dict__.update(state)
         if self._optimizer is not None and training is not None:
             self._optimizer.go_on(self, *training)
+
+    # ---- configs ---------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the model is made of, by Keras's names, as JSON can hold it; weights are not in it."""
+        return configs.described(self)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """Return a new model, as `get_config` has described one, with new weights."""
+        with saving.custom_object_scope(custom_objects):
+            return configs.from_config(cls, config)  # type: ignore[return-value]
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Return what the model was compiled with, as JSON can hold it; None for one that was not compiled."""
+        return configs.compiled(self)
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compile the model, as `get_compile_config` has described it."""
+        configs.compile_from(self, config)
+
+    def to_json(self, **kwargs: Any) -> str:
+        """Return the model as JSON, without its weights, for `models.model_from_json`; arguments are `json.dumps`'s."""
+        return configs.to_json(self, **kwargs)
 
     # ---- compile ---------------------------------------------------------------------------------------------------
 
@@ -141,6 +165,7 @@ class Sequential(Stack):
         self._runner.freeze(self._trainable)
         self._own(new_optimizer)
         self._optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
+        self._compiled_with = {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
 
     @property
     def optimizer(self) -> Any:
@@ -208,9 +233,9 @@ class Sequential(Stack):
     ) -> tuple[Dataset, Shape]:
         if not self.layers:
             raise ValueError("The model has no layers: add one first.")
-        shape = self._known_input_shape(self._layers)
+        shape = self._known_input_shape()
         given = (x, y, weight)
-        return samples.dataset(self._runner, self._layers, shape, given, class_weight, loss, prefix)
+        return samples.dataset(self._runner, self._runner.stack, shape, given, class_weight, loss, prefix)
 
     def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective:
         found = samples.objective(self._runner, self._built_for(shape), loss, self._metric_names, held)
@@ -341,7 +366,7 @@ class Sequential(Stack):
     ) -> Any:
         """Return the predictions for ``x``, shape (n, *output_shape): on the GPU if ``x`` is, else a NumPy array."""
         runner = self._runner
-        features, shape = samples.features(runner, x, self._known_input_shape(self._layers))
+        features, shape = samples.features(runner, x, self._known_input_shape())
         network = self._built_for(shape)
         batches = data.Batches(len(features), batch_size, steps, False)
         features = features[: batches.steps * batches.batch_size]

@@ -11,22 +11,29 @@ from gpumlp import config
 from gpumlp.attributes import Attributes
 from gpumlp.engine.network import Network, describe
 from gpumlp.engine.runner import Runner, together
-from gpumlp.layers import Input, Layer, Shape, checked_weights, feature_shape, without_batch
-from gpumlp.naming import neutral
+from gpumlp.layers import Input, Layer, Shape, Weight, WeightSpec, checked_weights, feature_shape, without_batch
+from gpumlp.naming import automatic, neutral
 from gpumlp.training import data, samples
 from gpumlp.training.progress import say
+from gpumlp.variables import Symbol
 
 
 class Stack(Attributes):
-    """The layers of a model in their order; its Runner has the network that they are, and where their weights stand."""
+    """The layers of a model in their order; its Runner has the network that they are, and where their weights stand.
 
-    def __init__(self, layers: Iterable[Layer] | None, trainable: bool, name: str | None, dtype: str | None) -> None:
-        self.name = name or "sequential"
+    A model can be one of the layers: the Runner has its layers in its place.
+    """
+
+    def __init__(
+        self, layers: Iterable[Layer | Stack] | None, trainable: bool, name: str | None, dtype: object
+    ) -> None:
+        self.name = automatic(type(self)) if name is None else name
         self._trainable = bool(trainable)
-        self._runner = Runner(config.float_type(dtype))
-        self._layers: list[Layer] = []
-        stack: list[Layer] = []
-        if isinstance(layers, Layer):
+        self._own_dtype = None if dtype is None else config.float_type(config.policy_name(dtype))
+        self._runner = Runner(self._own_dtype or config.float_type())
+        self._layers: list[Layer | Stack] = []
+        stack: list[Layer | Stack] = []
+        if isinstance(layers, (Layer, Stack)):
             raise TypeError(f"Sequential takes a list of layers: Sequential([layer]); got {layers!r} alone.")
         for layer in layers or ():
             stack = self._extended(stack, layer)
@@ -35,14 +42,15 @@ class Stack(Attributes):
     # ---- the stack -------------------------------------------------------------------------------------------------
 
     @property
-    def layers(self) -> list[Layer]:
-        """The layers, without the Input."""
+    def layers(self) -> list[Any]:
+        """The layers, and the models among them, without the Input."""
         return [layer for layer in self._layers if not isinstance(layer, Input)]
 
     @property
     def built(self) -> bool:
         """Whether the input shape is known and the weights exist."""
-        return self._runner.network is not None
+        own = leaves(self._layers)
+        return self._runner.network is not None or (bool(own) and all(layer.built for layer in own))
 
     @property
     def dtype(self) -> np.dtype:
@@ -60,13 +68,13 @@ class Stack(Attributes):
         for layer in self._layers:
             layer.trainable = self._trainable
 
-    def add(self, layer: Layer) -> None:
-        """Put a layer on top; ValueError for anything else, and where it does not fit."""
+    def add(self, layer: Layer | Stack) -> None:
+        """Put a layer, or a model, on top; ValueError for anything else, and where it does not fit."""
         self._restack(self._extended(self._layers, layer))
 
-    def _extended(self, stack: list[Layer], layer: Layer) -> list[Layer]:
+    def _extended(self, stack: list[Layer | Stack], layer: Layer | Stack) -> list[Layer | Stack]:
         """Return ``stack`` with ``layer`` on top; raises as `add` does, before anything is changed."""
-        if not isinstance(layer, Layer):
+        if not isinstance(layer, (Layer, Stack)):
             raise ValueError(
                 f"Only instances of gpumlp.layers.Layer can be added, such as layers.Dense(8); got {layer!r} of type "
                 f"{type(layer).__name__}."
@@ -77,10 +85,10 @@ class Stack(Attributes):
             raise ValueError(f"There is a layer named {layer.name!r} already; names must differ.")
         stack = [*stack, layer]
         if (shape := self._known_input_shape(stack)) is not None:
-            describe(stack, shape)
+            describe(leaves(stack), shape)
         return stack
 
-    def pop(self) -> Layer:
+    def pop(self) -> Layer | Stack:
         """Take the top layer off, with its weights, and return it."""
         if not self.layers:
             raise ValueError("There is no layer to pop.")
@@ -88,17 +96,38 @@ class Stack(Attributes):
         self._restack(self._layers[:-1])
         return top
 
-    def _known_input_shape(self, stack: list[Layer]) -> Shape | None:
+    def _known_input_shape(self, stack: list[Layer | Stack] | None = None) -> Shape | None:
         """Return the shape of a sample: of the model as it was, of its first layer, or of that one's weights."""
         if self._runner.network is not None:
             return self._runner.network.input_shape
+        stack = self._layers if stack is None else stack
         if not stack:
             return None
-        return stack[0].given_shape or (stack[0].samples if stack[0].held else None)
+        first = stack[0]
+        if isinstance(first, Stack):
+            return first._known_input_shape()
+        return first.given_shape or (first.samples if first.held else None)
 
-    def _restack(self, stack: list[Layer]) -> None:
-        self._runner.take(stack, self._known_input_shape(stack), self._trainable)
+    def _restack(self, stack: list[Layer | Stack]) -> None:
+        leaf_layers = leaves(stack)
+        if self._runner.network is None:
+            self._runner.dtype = self._own_dtype or _dtype_of(leaf_layers)
+        self._runner.take(leaf_layers, self._known_input_shape(stack), self._trainable)
         self._layers = stack
+
+    def specs(self, shape: Shape) -> list[WeightSpec]:
+        """Return what weight arrays there are for samples of ``shape``."""
+        found = []
+        for layer in leaves(self._layers):
+            found += layer.specs(shape)
+            shape = layer.result_shape(shape)
+        return found
+
+    def result_shape(self, shape: Shape) -> Shape:
+        """Return the shape of one output sample for samples of ``shape``; ValueError where it does not fit."""
+        for layer in leaves(self._layers):
+            shape = layer.result_shape(shape)
+        return shape
 
     def build(self, input_shape: object = None) -> None:
         """Create the weights for samples of ``input_shape`` = (batch or None, *sample); a number is (None, number).
@@ -106,12 +135,12 @@ class Stack(Attributes):
         ValueError if the model is built for another shape already.
         """
         if input_shape is None:
-            shape = self._known_input_shape(self._layers)
+            shape = self._known_input_shape()
             if shape is None:
                 raise ValueError("build needs the input shape, such as build((None, 4)): no layer has one.")
         else:
             shape = feature_shape(without_batch(input_shape))
-        known = self._known_input_shape(self._layers)
+        known = self._known_input_shape()
         if known is not None and known != shape:
             raise ValueError(
                 f"The model has already been configured for samples of shape {known}; it cannot be built for {shape} "
@@ -126,6 +155,78 @@ class Stack(Attributes):
                 raise ValueError("The model has no layers: add one first.")
         return self._runner.build(shape, self._trainable)
 
+    # ---- looking in ------------------------------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> list[Weight]:
+        """All weight arrays as `gpumlp.Variable`, in the order of `get_weights`; none before they are there."""
+        return [weight for layer in leaves(self._layers) for weight in layer.weights]
+
+    @property
+    def trainable_weights(self) -> list[Weight]:
+        """Those that training changes."""
+        return [weight for weight in self.weights if weight.trainable and self._trainable]
+
+    @property
+    def non_trainable_weights(self) -> list[Weight]:
+        """Those that training does not change, or that a layer itself keeps."""
+        return [weight for weight in self.weights if not (weight.trainable and self._trainable)]
+
+    variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """Return the layer of a name, or at a place in `layers`; ValueError where there is none."""
+        if (name is None) == (index is None):
+            raise ValueError(f"get_layer takes a name or an index, one of them; got {name!r} and {index!r}.")
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(
+                    f"Was asked to retrieve layer at index {index}; the model has {len(self.layers)} layers."
+                )
+            return self.layers[index]
+        for layer in self._layers:
+            if layer.name == name:
+                return layer
+        names = ", ".join(repr(layer.name) for layer in self.layers)
+        raise ValueError(f"No such layer: {name}. Existing layers are: {names}.")
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """The shape of what goes in, (None, *sample); AttributeError before it is known."""
+        if (shape := self._known_input_shape()) is None:
+            raise AttributeError(f"Sequential model {self.name!r} has no defined input shape yet.")
+        return None, *shape
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """The shape of what comes out, (None, *sample); AttributeError before it is known."""
+        if (shape := self._known_input_shape()) is None:
+            raise AttributeError(f"Sequential model {self.name!r} has no defined output shape yet.")
+        return None, *self.result_shape(shape)
+
+    @property
+    def inputs(self) -> list[Symbol]:
+        """What goes in, a list of one: its shape and dtype; AttributeError before they are known."""
+        return [Symbol(self.input_shape, self.dtype.name, f"{self.name}_input")]
+
+    @property
+    def outputs(self) -> list[Symbol]:
+        """What comes out, a list of one: its shape and dtype; AttributeError before they are known."""
+        return [Symbol(self.output_shape, self.dtype.name, f"{self.name}_output")]
+
+    @property
+    def input(self) -> Symbol:
+        """What goes in."""
+        return self.inputs[0]
+
+    @property
+    def output(self) -> Symbol:
+        """What comes out."""
+        return self.outputs[0]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
     # ---- weights ---------------------------------------------------------------------------------------------------
 
     def count_params(self) -> int:
@@ -139,7 +240,7 @@ class Stack(Attributes):
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of all weight arrays: layer by layer, kernel then bias; none before they are there."""
         if self._runner.weights is None:
-            return [array for layer in self._layers for array in layer.get_weights()]
+            return [array for layer in leaves(self._layers) for array in layer.get_weights()]
         return together([self._runner], lambda: self._runner.place().get(), change=False)
 
     def set_weights(self, weights: list[Any]) -> None:
@@ -166,3 +267,20 @@ class Stack(Attributes):
 
         neutral("summary", line_length=(line_length, None), positions=(positions, None))
         (print_fn or say)(summarize(self.name, self.layers, self._runner.network, self.dtype))
+
+
+def leaves(stack: Iterable[Layer | Stack]) -> list[Layer]:
+    """Return the layers of a stack, those of models in it in their places; of these without their Input."""
+    found: list[Layer] = []
+    for each in stack:
+        inner = [each] if isinstance(each, Layer) else leaves(each._layers)
+        found += inner if isinstance(each, Layer) or not found else [a for a in inner if not isinstance(a, Input)]
+    return found
+
+
+def _dtype_of(stack: Iterable[Layer]) -> np.dtype:
+    """Return the dtype that layers were given, or have weights of; ValueError where it is not one."""
+    given = {layer.name: layer.given_dtype for layer in stack if layer.given_dtype is not None}
+    if len(set(given.values())) > 1:
+        raise ValueError(f"A model computes in one dtype; its layers have {given}.")
+    return next(iter(given.values()), config.float_type())

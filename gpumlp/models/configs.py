@@ -1,0 +1,146 @@
+"""Models as config dicts, as Keras has them: what they are made of, and what they were compiled with."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from gpumlp import config, layers, losses, metrics, optimizers, saving
+from gpumlp.layers import Input, Layer
+from gpumlp.naming import own
+
+if TYPE_CHECKING:
+    from gpumlp.models.sequential import Sequential
+
+
+def described(model: Sequential) -> dict[str, Any]:
+    """Return name, dtype and layers of a model; of one whose input is known an Input comes first."""
+    stack: list[Any] = list(model._layers)
+    shape = model._known_input_shape()
+    if shape is not None and not isinstance(stack[0], Input):
+        stack = [Input(shape, name=f"{stack[0].name}_input"), *stack]
+    found = {
+        "name": model.name,
+        "trainable": model.trainable,
+        "dtype": config.policy(model.dtype.name),
+        "layers": [saving.serialize_keras_object(layer) for layer in stack],
+    }
+    return found if shape is None else found | {"build_input_shape": [None, *shape]}
+
+
+def from_config(kind: type[Sequential], given: Mapping[str, Any]) -> Sequential:
+    """Return a new model of a class, as `described` has described one; ValueError where a config is not one of these.
+
+    Weights are new. Keras's attributes that gpumlp has not are refused unless they have their neutral values.
+    """
+    if not isinstance(given, Mapping) or not isinstance(given.get("layers"), (list, tuple)):
+        raise ValueError(f"The config of a model must be a dict with a list of layers at 'layers'; got {given!r:.200}.")
+    dtype = config.policy_name(given.get("dtype"))
+    model = kind(name=given.get("name"), **({} if dtype is None else {"dtype": dtype}))
+    for each in given["layers"]:
+        model.add(layers.deserialize(each))
+    if model._known_input_shape() is None and given.get("build_input_shape"):
+        model.build(tuple(given["build_input_shape"]))
+    model.trainable = given.get("trainable", True)
+    return model
+
+
+def compiled(model: Sequential) -> dict[str, Any] | None:
+    """Return what a model was compiled with, by Keras's names; None for one that was not."""
+    if model._compiled_with is None:
+        return None
+    given = {name: _value(value) for name, value in model._compiled_with.items()}
+    neutral = {"loss_weights": None, "run_eagerly": False, "steps_per_execution": 1, "jit_compile": "auto"}
+    return {"optimizer": saving.serialize_keras_object(model.optimizer), **given, **neutral}
+
+
+def _value(given: Any) -> Any:
+    if isinstance(given, (list, tuple)):
+        return [_value(value) for value in given]
+    if isinstance(given, Mapping):
+        return {name: _value(value) for name, value in given.items()}
+    return saving.serialize_keras_object(given)
+
+
+def compile_from(model: Sequential, given: Mapping[str, Any]) -> None:
+    """Compile a model as `compiled` has described it."""
+    model.compile(
+        optimizer=optimizers.deserialize(given["optimizer"]),
+        loss=_read(given.get("loss"), losses.deserialize),
+        metrics=_read(given.get("metrics"), metrics.deserialize),
+        weighted_metrics=_read(given.get("weighted_metrics"), metrics.deserialize),
+    )
+
+
+def _read(given: Any, deserialize: Callable[[Any], Any]) -> Any:
+    """Return what a config dict describes, in whatever lists and dicts by name; names stay what they are."""
+    if isinstance(given, (list, tuple)):
+        return [_read(each, deserialize) for each in given]
+    if isinstance(given, Mapping) and "class_name" in given:
+        name = given["config"] if given["class_name"] == "function" else given["class_name"]
+        return own(given.get("registered_name")) if own(given.get("registered_name")) and name else deserialize(given)
+    if isinstance(given, Mapping):
+        return {name: _read(value, deserialize) for name, value in given.items()}
+    return given
+
+
+def to_json(model: Sequential, **arguments: Any) -> str:
+    """Return a model, without its weights, as JSON; ``arguments`` are those of `json.dumps`."""
+    return json.dumps(saving.serialize_keras_object(model), **arguments)
+
+
+def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """Return a new model, as `Sequential.to_json` has described one; it is compiled if that one was.
+
+    ValueError for what is no JSON, or of what gpumlp has not.
+    """
+    try:
+        given = json.loads(json_string)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"model_from_json takes the text that model.to_json returns; this is no JSON: {error}."
+        ) from None
+    made = saving.deserialize_keras_object(given, custom_objects)
+    if not hasattr(made, "compile_from_config"):
+        raise ValueError(
+            f"model_from_json takes what model.to_json returns, that of a Sequential; got {reprlib.repr(given)}."
+        )
+    return made
+
+
+def clone_model(
+    model: Any,
+    input_tensors: None = None,
+    clone_function: Callable[[Layer], Layer] | None = None,
+    call_function: None = None,
+    recursive: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Return a new model of the same layers with new weights; ``clone_function`` makes each layer of the old one."""
+    if input_tensors is not None or call_function is not None or kwargs:
+        raise NotImplementedError(
+            "clone_model takes model, clone_function and recursive: a Sequential is all there is."
+        )
+    made = type(model)(name=model.name, dtype=model.dtype.name)
+    for layer in _with_input(model):
+        made.add(_cloned(layer, clone_function, recursive))
+    made.trainable = model.trainable
+    return made
+
+
+def _with_input(model: Any) -> Iterable[Any]:
+    stack, shape = model._layers, model._known_input_shape()
+    return stack if shape is None or isinstance(stack[0], Input) else [Input(shape), *stack]
+
+
+def _cloned(layer: Any, clone: Callable[[Layer], Layer] | None, recursive: bool) -> Any:
+    if not isinstance(layer, Layer) and (clone is None or recursive):
+        return clone_model(layer, None, clone, None, recursive)
+    if clone is None or isinstance(layer, Input):
+        return type(layer).from_config(layer.get_config())
+    made = clone(layer)
+    if made is layer:
+        raise ValueError(f"The clone_function must return a new layer; it returned {layer!r} itself.")
+    return made
