@@ -125,10 +125,11 @@ def test_batches_histograms_and_speed_are_written_where_asked_for(board):
     tensorboard = make(update_freq=3, histogram_freq=2, write_steps_per_second=True, write_graph=False)
     model, before = build(), []
     keep = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: before.append(model.get_weights()[0]))
-    model.fit(X, Y, epochs=3, callbacks=[tensorboard, keep], **HOW)
+    note = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(note="no number"))
+    model.fit(X, Y, epochs=3, callbacks=[note, tensorboard, keep], **HOW)
     found = events(folder / "train")
     assert [step for step, _ in found["batch_loss", "scalars"]] == [3, 6, 9, 12]
-    assert all(value > 0 for _, value in found["epoch_steps_per_second", "scalars"])
+    assert all(value > 0 for name in ("epoch", "batch") for _, value in found[f"{name}_steps_per_second", "scalars"])
     histograms = found["first/kernel/histogram", "histograms"]
     assert [step for step, _ in histograms] == [0, 2]
     assert histograms[1][1][:, 2].sum() == 6 and histograms[1][1][0, 0] == before[2].min()

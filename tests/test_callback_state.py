@@ -89,7 +89,7 @@ def test_the_rate_is_in_the_history_and_in_words(capsys):
         callbacks.ReduceLROnPlateau(epsilon=1.0)
 
 
-@pytest.mark.parametrize("schedule", [lambda epoch, rate: rate / 2, lambda epoch: 0.01 / 2 ** (epoch + 1)])
+@pytest.mark.parametrize("schedule", [lambda epoch, rate: rate / 2, lambda epoch: np.array(0.01 / 2 ** (epoch + 1))])
 def test_a_scheduler_sets_each_epoch_s_rate(schedule, capsys):
     seen = []
 
@@ -142,6 +142,18 @@ def test_a_learning_rate_is_a_number_and_a_variable():
     assert adam.learning_rate == 1.0 and adam.get_config()["learning_rate"] == 1.0
     with pytest.raises(ValueError, match="learning_rate must be"):
         rate.assign(-1)
+
+
+def test_iterations_are_a_number_and_a_variable():
+    adam = optimizers.Adam(name="adam")
+    assert adam.iterations.assign(3) == adam.iterations == 3 and adam.iterations + 1 == 4
+    assert adam.iterations.numpy() == 3 and adam.iterations.numpy().dtype == adam.iterations.dtype == "int32"
+    assert adam.iterations.path == "adam/iteration" and [0, 1, 2, 3][adam.iterations] == 3
+    assert type(pickle.loads(pickle.dumps(adam.iterations))) is int
+    model = build()
+    model.fit(X, Y, verbose=0)
+    with pytest.raises(RuntimeError, match="counted along with"):
+        model.optimizer.iterations.assign(0)
 
 
 # ---- NaN -------------------------------------------------------------------------------------------------------------

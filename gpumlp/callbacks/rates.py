@@ -44,6 +44,8 @@ class LearningRateScheduler(Callback):
         optimizer = self.model.optimizer
         given = (epoch, float(optimizer.learning_rate))
         rate = self.schedule(*given if _takes_two(self.schedule) else given[:1])
+        if isinstance(rate, np.ndarray) and not rate.ndim:
+            rate = rate[()]  # what gpumlp.ops give
         if not isinstance(rate, (float, np.floating)):
             raise ValueError(f"The function of a LearningRateScheduler must return a float; got {rate!r}.")
         optimizer.learning_rate = rate

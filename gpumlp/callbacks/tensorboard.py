@@ -79,7 +79,7 @@ class TensorBoard(Callback):
         if names := ", ".join(name for name, value in unread.items() if value):
             warnings.warn(f"gpumlp's TensorBoard does not read {names}.", stacklevel=caller_level())
         self._files: dict[str, str] = {}
-        self._batches, self._began = 0, (0, 0.0)
+        self._batches, self._began, self._batch_began = 0, (0, 0.0), 0.0
 
     def get_state(self) -> dict[str, Any]:
         """Return how many batches there were."""
@@ -95,10 +95,17 @@ class TensorBoard(Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._began = self.model.optimizer.iterations, time.perf_counter()
 
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        self._batch_began = time.perf_counter()
+
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        if self.update_freq == "epoch":
+            return  # of several batches at once, maybe
         self._batches += 1
-        if self.update_freq != "epoch" and self._batches % int(self.update_freq) == 0:
-            self._scalars(TRAIN, self._batches, {f"batch_{name}": value for name, value in (logs or {}).items()})
+        if self._batches % int(self.update_freq) == 0:
+            speed = {"steps_per_second": 1.0 / (time.perf_counter() - self._batch_began)}
+            found = (speed if self.write_steps_per_second else {}) | (logs or {})
+            self._scalars(TRAIN, self._batches, {f"batch_{name}": value for name, value in found.items()})
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs, optimizer = logs or {}, self.model.optimizer
@@ -118,8 +125,8 @@ class TensorBoard(Callback):
         self._scalars(VALIDATION, self.model.optimizer.iterations, found)
 
     def _scalars(self, where: str, step: int, values: Mapping[str, Any]) -> None:
-        scalar = _package()[0]
-        self._write(where, step, [scalar(name, value) for name, value in values.items() if np.ndim(value) == 0])
+        scalar, numbers = _package()[0], (int, float, np.number)
+        self._write(where, step, [scalar(name, v) for name, v in values.items() if isinstance(v, numbers)])
 
     def _histograms(self) -> Iterable[Any]:
         for weight in self.model.weights:

@@ -17,10 +17,11 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from gpumlp import config, formulas
+from gpumlp import formulas
 from gpumlp.naming import automatic, flag, number
 from gpumlp.optimizers import schedules, stages
 from gpumlp.optimizers.on_arrays import OnArrays
+from gpumlp.optimizers.scalars import Count, Rate
 from gpumlp.optimizers.schedules import LearningRateSchedule
 from gpumlp.optimizers.stages import AVERAGE, GATHERED, Rule, Variable
 from gpumlp.saving import custom_object_scope, deserialize_keras_object, serialize_keras_object
@@ -132,48 +133,6 @@ class _State:
     slots: dict[str, Array]
     layout: Layout
     layers: list[weakref.ref[Any]]
-
-
-class Rate(float):
-    """An optimizer's learning rate: a number, in double, with what Keras's variable of it offers."""
-
-    name, shape, ndim, trainable = "learning_rate", (), 0, False
-
-    def __new__(cls, value: float, optimizer: Optimizer) -> Self:
-        """Return ``value``, as the rate of ``optimizer``."""
-        found = super().__new__(cls, value)
-        found._optimizer = optimizer
-        return found
-
-    _optimizer: Optimizer
-
-    @property
-    def path(self) -> str:
-        """Whose it is, and what: "adam/learning_rate"."""
-        return f"{self._optimizer.name}/{self.name}"
-
-    @property
-    def dtype(self) -> str:
-        """The default type, as Keras has it."""
-        return config.floatx()
-
-    @property
-    def value(self) -> np.floating:
-        """The number, of that type."""
-        return self.numpy()
-
-    def numpy(self) -> np.floating:
-        """Return the number, of that type."""
-        found: np.floating = np.dtype(self.dtype).type(self)
-        return found
-
-    def assign(self, value: Any) -> Rate:
-        """Set the optimizer's rate, and return it; see `Optimizer.learning_rate`."""
-        self._optimizer.learning_rate = value
-        return self._optimizer.learning_rate
-
-    def __reduce__(self) -> tuple[type[float], tuple[float]]:
-        return float, (float(self),)
 
 
 class Optimizer(OnArrays):
@@ -289,12 +248,12 @@ class Optimizer(OnArrays):
         return self._steps
 
     @property
-    def iterations(self) -> int:
+    def iterations(self) -> Count:
         """How many updates the state has in it; it can be set as long as there is no state. RuntimeError later.
 
         That is the number of steps, or with gradient_accumulation_steps how many times so many there were.
         """
-        return self._steps // (self.gradient_accumulation_steps or 1)
+        return Count(self._steps // (self.gradient_accumulation_steps or 1), self)
 
     @iterations.setter
     def iterations(self, value: int) -> None:
