@@ -131,9 +131,10 @@ def _flat(value: Any) -> list[Any]:
         return value.callbacks
     if value is None or isinstance(value, (list, tuple)):
         return [callback for one in value or () for callback in _flat(one)]
-    missing = [name for name in ("set_model", "set_params", *HOOKS) if not callable(getattr(value, name, None))]
-    if missing or isinstance(value, type):
-        raise TypeError(f"callbacks must be gpumlp.callbacks.Callback objects; got {value!r}.")
+    if not isinstance(value, Callback):
+        missing = [name for name in ("set_model", "set_params", *HOOKS) if not callable(getattr(value, name, None))]
+        if missing or isinstance(value, type):
+            raise TypeError(f"callbacks must be gpumlp.callbacks.Callback objects; got {value!r}.")
     return [value]
 
 
