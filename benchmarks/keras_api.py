@@ -4,8 +4,8 @@
 
 SCRIPTS is a text with a line for each Keras script that was run with only its import lines changed: its name, then
 "ok", "differs" (where it gave other kinds, shapes or keys) or "stops", and for these the error. What a script is about
-its name says (KINDS). TESTS is a file of JSON lines, one for each of Keras's own unit tests that were run against gpumlp:
-"file", its path from keras/src, and "class": "passed", "adapted" (passed, with a call form of Keras's put into
+its name says (KINDS). TESTS is a file of JSON lines, one for each of Keras's own unit tests that were run against
+gpumlp: "file", its path from keras/src, and "class": "passed", "adapted" (passed, with a call form of Keras's put into
 gpumlp's), "absent" (of what there is not), "differs" or "out" (of what an MLP has no use for).
 """
 
@@ -34,7 +34,12 @@ KINDS = {
     "callbacks, schedules, optimizers": "callback|optimizers|schedule|stopping",
     "first networks": "",
 }
-MISSING = re.compile(r"gpumlp has no (keras\.[\w.]+\w)")
+# What a script that stops wants, by its error: the first of these that matches.
+WANTED = (
+    (re.compile(r"gpumlp has no (keras\.[\w.]+\w)"), r"\1"),
+    (re.compile(r"There is no functional API"), "keras.Model"),
+    (re.compile(r"'(\w+)' object has no attribute '(\w+)'"), r"\1.\2"),
+)
 
 
 @dataclass
@@ -61,8 +66,9 @@ def of_scripts(lines: Iterable[str], versions: str) -> list[Part]:
         name, status, why = match.groups()
         kind = next(kind for kind, words in KINDS.items() if re.search(words, name))
         counts[kind][status] += 1
-        if (missing := MISSING.search(why)) is not None:
-            wants[kind].add(missing[1])
+        found = next((match.expand(words) for error, words in WANTED if (match := error.search(why))), None)
+        if found is not None:
+            wants[kind].add(found.replace("keras.models.Model", "keras.Model"))
     return [
         Part(kind, counts[kind]["ok"], counts[kind].total(), 0, ", ".join(sorted(wants[kind])), versions, rows.commit(),
              rows.now())

@@ -59,6 +59,7 @@ INSTEAD: tuple[tuple[str, str], ...] = (
     ("utils.split_dataset", "fit has validation_split=, and scikit-learn train_test_split."),
     ("utils.Progbar", "fit, evaluate and predict show their progress by themselves: verbose=1."),
     ("config.set_backend", "compile(device=...) says where a model runs, and GPUMLP_KERNELS by which kernels."),
+    ("config.*", "dir(gpumlp.config) lists what can be set."),
     ("callbacks.*", "dir(gpumlp.callbacks) lists what there is; a class of callbacks.Callback can be yours."),
     ("ops.* backend.* tree.*", OPS),
     ("random.*", "Use numpy.random; utils.set_random_seed seeds it, too."),
