@@ -16,12 +16,12 @@ from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, Shape, Snapshot, whole_number
 from gpumlp.models import configs
-from gpumlp.models.stack import Stack
+from gpumlp.models.asked import Asked
 from gpumlp.naming import number
 from gpumlp.training import data, loop, samples
 
 
-class Sequential(Stack):
+class Sequential(Asked):
     """A stack of layers with ``compile``, ``fit``, ``evaluate`` and ``predict``, as in Keras.
 
     Layers own their weights: a model made of another one's layers has their weights, and training either is seen by
@@ -59,11 +59,12 @@ class Sequential(Stack):
         own = ("train_step", "test_step", "predict_step", "call", "__call__", "compute_loss", "make_train_function")
         refuse_overrides(type(self), own, "Callbacks see every step; own steps are not there yet.")
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
-        self._objective: loop.Objective | None = None  # what the last fit or evaluation is judged by
+        self._judge: loop.Objective | None = None  # what the last fit or evaluation is judged by
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
         self._compiled_with: dict[str, Any] | None = None  # its arguments, but the optimizer
         self._metric_names: list[tuple[object, bool]] = []
+        self._results: dict[str, Any] = {}  # of the last epoch, evaluation or batch
         self._record: Record | None = None
         self._history: weakref.ref[History] | None = None
         super().__init__(layers, trainable, name, dtype)
@@ -87,7 +88,7 @@ class Sequential(Stack):
         more = {
             "_runner": copy.copy(runner),
             "_history": None,
-            "_objective": None,
+            "_judge": None,
             "_training": training,
             "_snapshot": snapshot,
         }
@@ -164,6 +165,7 @@ class Sequential(Stack):
         self._runner.choose(new_device)
         self._runner.freeze(self._trainable)
         self._own(new_optimizer)
+        self._results = {}
         self._optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
         self._compiled_with = {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
 
@@ -237,15 +239,15 @@ class Sequential(Stack):
         given = (x, y, weight)
         return samples.dataset(self._runner, self._runner.stack, shape, given, class_weight, loss, prefix)
 
-    def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective:
+    def _objective(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective:
         found = samples.objective(self._runner, self._built_for(shape), loss, self._metric_names, held)
-        self._objective = found
+        self._judge = found
         return found
 
     def _trainee(self, train: Dataset, shape: Shape, batches: data.Batches, epochs: int, most: int = 0) -> loop.Trainee:
         """Return the model as the loop trains it, with room for ``most`` samples at least."""
         loss, optimizer = self._need_compiled("fit", training=True)
-        objective = self._judge(loss, train, shape)
+        objective = self._objective(loss, train, shape)
         judged = objective.judged(train, optimizer)
         choice = self._runner.ask(max(batches.batch_size, most), batches.steps * epochs, training=True, judged=judged)
         return loop.Trainee(self, self._runner, train, batches, objective, optimizer, choice, most)
@@ -312,12 +314,14 @@ class Sequential(Stack):
 
         def close(epoch: int, averages: list[dict[str, float]]) -> dict[str, float]:
             (logs,) = averages
+            self._results = dict(logs)
             if not validates(epoch):
                 return logs
             assert held_out is not None
             self.stop_evaluating = False
             objective, choice = trainee.objective, trainee.choice
             found = loop.evaluate(self._runner, held_out, val_batches(), objective, choice, hooks)
+            self._results = dict(found)
             return logs | {"val_" + name: value for name, value in found.items()}
 
         loop.fit([trainee], range(initial_epoch, epochs), hooks, close, validates)
@@ -349,11 +353,12 @@ class Sequential(Stack):
         held_out, shape = self._dataset(x, y, sample_weight, None, loss)
         batches = data.Batches(len(held_out), batch_size, steps, False)
         hooks = self._hooks(callbacks, verbose, batches.steps)
-        objective = self._judge(loss, held_out, shape)
+        objective = self._objective(loss, held_out, shape)
         judged = objective.judged(held_out)
         choice = self._runner.ask(batches.batch_size, batches.steps, training=False, judged=judged)
         self.stop_evaluating = False
         logs = loop.evaluate(self._runner, held_out, batches, objective, choice, hooks)
+        self._results = dict(logs)
         return _result(logs, objective, return_dict)
 
     def predict(
@@ -396,7 +401,9 @@ class Sequential(Stack):
         trainee = self._trainee(batch, shape, data.Batches(len(batch), len(batch), None, False), 1)
         first, last = trainee.begin_epoch()
         loop.train([trainee], first, last)
-        return _result(trainee.averages.result(), trainee.objective, return_dict)
+        logs = trainee.averages.result()
+        self._results = dict(logs)
+        return _result(logs, trainee.objective, return_dict)
 
     def test_on_batch(
         self, x: object, y: object = None, sample_weight: object = None, return_dict: bool = False
@@ -408,14 +415,6 @@ class Sequential(Stack):
     def predict_on_batch(self, x: object) -> Any:
         """Return the predictions for all of ``x`` as one batch."""
         return self.predict(x, max(len(data.to_array("x", samples.adopted(self._runner, x))), 1), verbose=0)
-
-    def __call__(self, inputs: object, training: bool | None = None, mask: object = None) -> Any:
-        """Return ``predict(inputs)``; inference mode only."""
-        if training:
-            raise ValueError("Calling a model runs it in inference mode; training=True is not supported. Use fit.")
-        if mask is not None:
-            raise ValueError("There are no masks: mask must be None.")
-        return self.predict(inputs, verbose=0)
 
 
 def _result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -204,6 +204,14 @@ class Stack(Attributes):
             raise AttributeError(f"Sequential model {self.name!r} has no defined output shape yet.")
         return None, *self.result_shape(shape)
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return the shape of what comes out for ``input_shape`` = (batch or None, *sample); ValueError: no fit."""
+        shape = feature_shape(without_batch(input_shape))
+        known = self._known_input_shape()
+        if known is not None and known != shape:
+            raise ValueError(f"The model takes samples of shape {known}; got {input_shape}, samples of shape {shape}.")
+        return input_shape[0], *self.result_shape(shape)
+
     @property
     def inputs(self) -> list[Symbol]:
         """What goes in, a list of one: its shape and dtype; AttributeError before they are known."""
@@ -237,6 +245,11 @@ class Stack(Attributes):
             )
         return sum(layer.count_params() for layer in self.layers)
 
+    @property
+    def losses(self) -> list[Any]:
+        """The penalties of the weights as they are now, one number for each array that has one."""
+        return [value for layer in leaves(self._layers) for value in layer.losses] if self._trainable else []
+
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of all weight arrays: layer by layer, kernel then bias; none before they are there."""
         if self._runner.weights is None:
@@ -248,7 +261,8 @@ class Stack(Attributes):
         if not self.built:
             raise ValueError("set_weights needs a built model. Give the first layer input_shape=, or call build first.")
         if isinstance(weights, (list, tuple)):
-            weights = [data.to_array("each weight array", samples.on_host(self._runner, w)) for w in weights]
+            found = [samples.on_host(self._runner, w) for w in weights]
+            weights = [data.to_array("each weight array", w) if getattr(w, "ndim", 1) else w for w in found]
         owners = self._runner.owners
         arrays = checked_weights(weights, [shape for layer in owners for shape in layer.weight_shapes])
         if self._runner.weights is not None:
