@@ -46,7 +46,7 @@ class MonitorCallback(Callback):
         self.best = None if baseline is None else number("baseline", baseline)
         self.min_delta = abs(number("min_delta", min_delta))
 
-    def watched(self, logs: Logs) -> float | None:
+    def get_monitor_value(self, logs: Logs) -> float | None:
         """Return the number; None, with a warning, where the logs have none of this name."""
         self._sign()
         value: float | None = (logs or {}).get(self.monitor)
@@ -121,7 +121,7 @@ class EarlyStopping(MonitorCallback):
             setattr(self, name, value)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        value = self.watched(logs)
+        value = self.get_monitor_value(logs)
         if value is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
