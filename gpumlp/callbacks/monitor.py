@@ -69,8 +69,8 @@ class MonitorCallback(Callback):
         if self.mode != "auto":
             return 1.0 if self.mode == "max" else -1.0
         name = self.monitor.removeprefix("val_")
-        judge = getattr(self.model, "_judge", None)
-        found = {metric.name: metric._direction for metric in judge.metrics} if judge else {}
+        objective = getattr(self.model, "_objective", None)
+        found = {metric.name: metric._direction for metric in objective.metrics} if objective else {}
         direction = "down" if name == "loss" else found.get(name)
         if not direction:
             raise ValueError(

@@ -28,6 +28,7 @@ class Asked(Stack):
 
     if TYPE_CHECKING:  # what Sequential has
         _loss: losses.Loss | None
+        _optimizer: Any
         _compiled_with: dict[str, Any] | None
         _metric_names: list[tuple[object, bool]]
         _results: dict[str, Any]
@@ -39,7 +40,7 @@ class Asked(Stack):
             self, x: object, y: object, weight: object, class_weight: Any, loss: losses.Loss
         ) -> tuple[Dataset, Shape]: ...
 
-        def _objective(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective: ...
+        def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective: ...
 
     # ---- what was reported -----------------------------------------------------------------------------------------
 
@@ -51,7 +52,7 @@ class Asked(Stack):
     @property
     def metrics(self) -> list[Reported]:
         """What is reported: the loss and, where there are any, all the metrics together, as Keras has them."""
-        if self._loss is None:
+        if self._optimizer is None:
             return []
         rest = {name: value for name, value in self._results.items() if name != "loss"}
         parts = [Reported("loss", self._results.get("loss", 0.0)), Reported("compile_metrics", rest)]
@@ -148,7 +149,7 @@ class Asked(Stack):
                 raise ValueError("With y the gradient by the outputs is the loss's: output_gradients must be None.")
             loss, _ = self._need_compiled("gradients of the loss")
             held, shape = self._dataset(x, y, sample_weight, None, loss)
-            loss = self._objective(loss, held, shape).loss
+            loss = self._judge(loss, held, shape).loss
         trains = [weight.trainable and self._trainable for weight in self.weights]
         found = calls.gradients(self._runner, held, loss, trains, bool(training))
         return found._replace(inputs=found.inputs.reshape(data.to_array("x", x).shape))
