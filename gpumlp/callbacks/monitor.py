@@ -103,9 +103,12 @@ class EarlyStopping(MonitorCallback):
         self.baseline = None if baseline is None else number("baseline", baseline)
         self.restore_best_weights = flag("restore_best_weights", restore_best_weights)
         self.start_from_epoch = whole_number("start_from_epoch", start_from_epoch, 0)
-        self.on_train_begin()
+        self._reset()
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self.wait, self.stopped_epoch, self.best_epoch = 0, 0, 0
         self.best = None
         self.best_weights: list[Any] | None = None

@@ -112,9 +112,12 @@ class ReduceLROnPlateau(MonitorCallback):
         self.factor, self.min_lr = factor, number("min_lr", min_lr, 0.0)
         self.patience, self.verbose = whole_number("patience", patience, 0), verbose
         self.cooldown = whole_number("cooldown", cooldown, 0)
-        self.on_train_begin()
+        self._reset()
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self.best, self.wait, self.cooldown_counter = None, 0, 0
 
     def get_state(self) -> dict[str, Any]:
