@@ -41,8 +41,8 @@ INSTEAD: tuple[tuple[str, str], ...] = (
     ("layers.*Embedding", "Give categories as one-hot columns (utils.to_categorical): Dense on them is an embedding."),
     ("*timeseries* *.TimeseriesGenerator", "numpy.lib.stride_tricks.sliding_window_view cuts windows out of a series."),
     ("applications.* *.Conv* *Pool* *.UpSampling* *.ZeroPadding* *.Cropping* *.Separable* *.Depthwise* *image* "
-     "*img *img_* layers.*RNN* layers.*LSTM* layers.*GRU* layers.*Attention layers.TimeDistributed layers.Bidirectional "
-     "layers.LocallyConnected* preprocessing.* layers.Random* layers.*Spectrogram layers.Masking layers.AugMix "
+     "*img *img_* layers.*RNN* layers.*LSTM* layers.*GRU* layers.*Attention layers.TimeDistributed "
+     "layers.Bidirectional layers.LocallyConnected* preprocessing.* layers.Random* layers.*Spectrogram layers.Masking layers.AugMix "
      "layers.CutMix layers.MixUp layers.Resizing layers.CenterCrop layers.*Equalization layers.AutoContrast "
      "layers.Solarization layers.RandAugment layers.MaxNumBoundingBoxes layers.Spatial* utils.bounding_boxes.* "
      "visualization.* losses.CTC losses.ctc *audio*", IMAGES),
