@@ -42,10 +42,10 @@ INSTEAD: tuple[tuple[str, str], ...] = (
     ("*timeseries* *.TimeseriesGenerator", "numpy.lib.stride_tricks.sliding_window_view cuts windows out of a series."),
     ("applications.* *.Conv* *Pool* *.UpSampling* *.ZeroPadding* *.Cropping* *.Separable* *.Depthwise* *image* "
      "*img *img_* layers.*RNN* layers.*LSTM* layers.*GRU* layers.*Attention layers.TimeDistributed "
-     "layers.Bidirectional layers.LocallyConnected* preprocessing.* layers.Random* layers.*Spectrogram layers.Masking layers.AugMix "
-     "layers.CutMix layers.MixUp layers.Resizing layers.CenterCrop layers.*Equalization layers.AutoContrast "
-     "layers.Solarization layers.RandAugment layers.MaxNumBoundingBoxes layers.Spatial* utils.bounding_boxes.* "
-     "visualization.* losses.CTC losses.ctc *audio*", IMAGES),
+     "layers.Bidirectional layers.LocallyConnected* preprocessing.* layers.Random* layers.*Spectrogram layers.Masking "
+     "layers.AugMix layers.CutMix layers.MixUp layers.Resizing layers.CenterCrop layers.*Equalization "
+     "layers.AutoContrast layers.Solarization layers.RandAugment layers.MaxNumBoundingBoxes layers.Spatial* "
+     "utils.bounding_boxes.* visualization.* losses.CTC losses.ctc *audio*", IMAGES),
     ("models.Model Function KerasTensor layers.InputSpec Operation layers.Wrapper utils.get_source_inputs "
      "layers.*Layer layers.TorchModuleWrapper layers.Pipeline experimental.* layers.[Aa]dd layers.[Aa]verage "
      "layers.[Cc]oncatenate layers.[Dd]ot layers.[Mm]*imum layers.[Mm]ultiply layers.[Ss]ubtract", GRAPH),
