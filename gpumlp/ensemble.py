@@ -219,4 +219,6 @@ def _outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
     for i, spec in enumerate(network.weights):
         outline[f"the shape of weight array {i}"] = spec.shape
         outline[f"the training of weight array {i}"] = network.trainable[i]
+    for i, frozen in enumerate(network.frozen):
+        outline[f"the training of operation {i}"] = not frozen
     return outline

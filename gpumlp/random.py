@@ -55,6 +55,23 @@ def seed(value: int) -> None:
     current().seed(value)
 
 
+class Counted:
+    """Random numbers that are a function of a key, a layer and a step alone: Philox4x64-10 (Salmon et al. 2011)."""
+
+    _philox: Any = None
+
+    def at(self, key: int, layer: int, step: int) -> np.random.Generator:
+        """Return what draws them, from the first one on: Philox's key is (key, layer), its counter (., step, 0, 0)."""
+        if self._philox is None:
+            self._philox = np.random.Philox(key=0)
+        state = self._philox.state
+        state["state"]["key"][:] = key, layer
+        state["state"]["counter"][:] = 0, step, 0, 0
+        state["buffer_pos"], state["has_uint32"] = 4, 0
+        self._philox.state = state
+        return np.random.Generator(self._philox)
+
+
 class SeedGenerator:
     """Another seed at each call of `next`, the same ones from the same ``seed``; begun anywhere when that is None."""
 

@@ -26,10 +26,11 @@ def summarize(name: str, stack: list[Layer], network: Network | None, dtype: np.
     for layer in stack:
         output, params = "?", "?"
         if shape is not None:
-            count = sum(math.prod(w.shape) for w in layer.specs(shape))
+            counts = [(math.prod(spec.shape), layer.trainable and spec.trainable) for spec in layer.specs(shape)]
+            count, trains = sum(n for n, _ in counts), sum(n for n, trains in counts if trains)
             shape = layer.result_shape(shape)
             output, params = "(" + ", ".join(["None", *map(str, shape)]) + ")", f"{count:,}"
-            total, frozen = total + count, frozen + (0 if layer.trainable else count)
+            total, frozen = total + count, frozen + count - trains
         rows.append((f"{layer.name} ({type(layer).__name__})", output, params))
     a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
 

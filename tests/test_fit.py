@@ -309,7 +309,7 @@ def test_add_and_pop_keep_the_weights_below():
 def test_a_layer_that_does_not_fit_is_refused_and_the_model_stays():
     model = models.Sequential([layers.Input((2, 2))])
     with pytest.raises(ValueError, match="Flatten"):
-        model.add(layers.Dense(1))
+        model.add(layers.RepeatVector(3))
     assert model.layers == []
     model.add(layers.Flatten())
     model.add(layers.Dense(1))

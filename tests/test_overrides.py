@@ -62,7 +62,7 @@ def test_an_initializer_must_give_the_shape_that_is_asked_for(built):
 
 
 WRONG = [
-    (lambda: layers.Dropout(0.5), "rate", 2.0), (lambda: layers.Dropout(0.5), "rate", 1.0),
+    (lambda: layers.Dropout(0.5), "rate", 2.0), (lambda: layers.AlphaDropout(0.5), "rate", 1.0),
     (lambda: layers.Dropout(0.5), "rate", np.nan), (lambda: layers.Dense(2), "trainable", "no"),
     (lambda: layers.Dense(2), "units", 2.5), (lambda: layers.Dense(2), "use_bias", "no"),
     (lambda: layers.Dense(2), "activation", "rely"), (lambda: layers.Rescaling(2.0), "scale", "a"),

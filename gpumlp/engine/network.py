@@ -9,7 +9,7 @@ from typing import Any
 
 from gpumlp import constraints
 from gpumlp.attributes import once, refuse_overrides
-from gpumlp.engine.operations import Operation, operation_of
+from gpumlp.engine.operations import Operation, operations_of
 from gpumlp.layers import Layer, Shape, WeightSpec
 
 
@@ -23,7 +23,16 @@ class Network:
     output_shape: Shape
     weights: tuple[WeightSpec, ...]
     trainable: tuple[bool, ...]
+    frozen: tuple[bool, ...] = ()  # for each operation whether its layer does not train
     paths: tuple[str, ...] = field(default=(), compare=False)  # what the weights are called: "dense/kernel"
+
+    def training_as(self, other: Network) -> Network:
+        """Return the network in which that trains which trains in ``other``, of the same layers."""
+        return replace(self, trainable=other.trainable, frozen=other.frozen)
+
+    def all_frozen(self) -> Network:
+        """Return the network in which nothing trains."""
+        return replace(self, trainable=(False,) * len(self.trainable), frozen=(True,) * len(self.ops))
 
     @once
     def numbers(self) -> int:
@@ -68,18 +77,20 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
     sizes = [math.prod(input_shape)]
     specs: list[WeightSpec] = []
     trainable: list[bool] = []
+    frozen: list[bool] = []
     paths: list[str] = []
     shape = input_shape
     for layer in stack:
         refuse_overrides(type(layer), ("result_shape", "specs", "call", "__call__", "initial"))
         before, shape = shape, layer.result_shape(shape)
         own = layer.specs(before)
-        op = operation_of(layer, before, len(specs))
-        if op is None:
-            continue
-        ops.append(op)
+        made = operations_of(layer, before, len(specs))
+        ops += made
+        sizes += [math.prod(shape)] * len(made)
         specs += own
         paths += [f"{layer.name}/{spec.name}" for spec in own]
         trainable += [layer.trainable and spec.trainable for spec in own]
-        sizes.append(math.prod(shape))
-    return Network(tuple(ops), tuple(sizes), input_shape, shape, tuple(specs), tuple(trainable), tuple(paths))
+        frozen += [not layer.trainable] * len(made)
+    return Network(
+        tuple(ops), tuple(sizes), input_shape, shape, tuple(specs), tuple(trainable), tuple(frozen), tuple(paths)
+    )

@@ -135,7 +135,7 @@ class LoopProgram:
         self._y: Array | None = None
         self._out = [make((batch, n), dtype) for n in network.sizes[1:]]
         self._sites = [
-            Site(backend, i, arena.weights, self._grad_views, op.keep(backend, batch, n, dtype))
+            Site(backend, i, arena.weights, self._grad_views, op.keep(backend, batch, n, dtype), network.frozen[i])
             for i, (op, n) in enumerate(zip(network.ops, network.sizes[1:], strict=True))
         ]
         widest = max(network.sizes)
@@ -174,6 +174,8 @@ class LoopProgram:
                 self._measure(logs, k, metrics, y, pred, w)
                 if optimizer is not None:
                     self._backward(x, delta)
+                for op, site, out in zip(self.network.ops, self._sites, self._out, strict=True):
+                    value += op.penalty(site, out[: len(x)])
                 for j, regularizer in self._penalised:
                     grad = self._grad_views[j] if optimizer is not None else None
                     value += regularizers.apply(regularizer, self.backend, self.arena.weights[j], grad)

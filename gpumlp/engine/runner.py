@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -122,7 +121,7 @@ class Runner:
             at = layer.result_shape(at)
         if all(isinstance(layer, Input) for layer in stack):
             return None
-        return network if trainable else replace(network, trainable=(False,) * len(network.trainable))
+        return network if trainable else network.all_frozen()
 
     def reread(self) -> None:
         """Read the layers again if one has changed since; what trains is as `take` or `freeze` found it."""
@@ -130,7 +129,7 @@ class Runner:
             return
         count = Changes.count
         found = self.read(self.stack, self.network.input_shape, True)
-        if found is not None and (found := replace(found, trainable=self.network.trainable)) != self.network:
+        if found is not None and (found := found.training_as(self.network)) != self.network:
             self.network, self._programs, self._choices = found, {}, {}
         self._read = count
 
@@ -261,7 +260,9 @@ class Runner:
         return program
 
     def next_call(self) -> int:
-        """Return the number of the step that a call in training mode is: none that training has."""
+        """Return the number of the step that a call in training mode is: none that training has. In the gate."""
+        assert self.weights is not None
+        self.weights.version += 1  # moving averages change
         self.calls += 1
         return CALLS + self.calls
 
