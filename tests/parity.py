@@ -17,6 +17,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 os.environ["JAX_ENABLE_X64"] = "1"
 
 import keras
+import keras_names
 import numpy as np
 import parity_signatures
 
@@ -246,7 +247,7 @@ def main() -> int:
         run(f"constraint {constraint}", ([16, 16], 2, None, "tanh", None, constraint), adam, mse, y)
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed: gpumlp {gpumlp.__version__} against "
           f"Keras {keras.__version__} on JAX, rtol {RTOL}, atol {ATOL}")  # fmt: skip
-    return max(0 if all(results) else 1, parity_signatures.main())
+    return max(0 if all(results) else 1, parity_signatures.main(), keras_names.check())
 
 
 if __name__ == "__main__":

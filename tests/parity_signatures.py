@@ -14,7 +14,7 @@ from typing import Any
 
 MODULES = (
     "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics", "models",
-    "optimizers", "optimizers.schedules", "regularizers", "saving", "utils",
+    "optimizers", "optimizers.schedules", "random", "regularizers", "saving", "utils",
 )  # fmt: skip
 
 # What may differ, by name or by name and parameter, and why.

@@ -155,5 +155,5 @@ def test_positional_arguments_of_compile_are_keras_s():
     assert sorted(model.evaluate(X, Y, verbose=0, return_dict=True)) == ["loss", "mae", "mse"]
     with pytest.raises(ValueError, match="loss_weights are for models of several outputs"):
         model.compile("adam", "mse", ["mae"])
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="run_eagerly must be True or False; got 'cpu'"):
         model.compile("adam", "mse", None, None, None, "cpu")

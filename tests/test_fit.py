@@ -318,17 +318,6 @@ def test_a_layer_that_does_not_fit_is_refused_and_the_model_stays():
         model.build((None, 7))
 
 
-def test_summary_before_and_after_the_input_shape_is_known():
-    model = models.Sequential([layers.Dense(256, "relu", name="first"), layers.Dense(1, name="last")], name="net")
-    lines = []
-    model.summary(print_fn=lines.append)
-    assert "not built" in lines[0] and "first (Dense)" in lines[0]
-    model.build((None, 3))
-    model.summary(print_fn=lines.append)
-    assert "(None, 256)" in lines[1] and "Total params: 1,281 (5.00 KB)" in lines[1]
-    assert len({len(line) for line in lines[1].splitlines()[1:-3]}) == 1  # the frame is straight
-
-
 def test_the_article_has_395521_parameters():
     from gpumlp.cli import article_model
 

@@ -45,8 +45,9 @@ from gpumlp.naming import resolve
 from gpumlp.saving import deserialize_keras_object, read_by, serialize_keras_object
 
 KINDS: list[type[Layer]] = [
-    Activation, ActivityRegularization, AlphaDropout, BatchNormalization, LayerNormalization, Normalization, Dense, Dropout, ELU, Flatten, GaussianDropout, GaussianNoise,
-    Identity, InputLayer, Lambda, LeakyReLU, PReLU, Permute, ReLU, RepeatVector, Rescaling, Reshape, Softmax, UnitNormalization,
+    Activation, ActivityRegularization, AlphaDropout, BatchNormalization, Dense, Dropout, ELU, Flatten,
+    GaussianDropout, GaussianNoise, Identity, InputLayer, Lambda, LayerNormalization, LeakyReLU, Normalization, PReLU,
+    Permute, ReLU, RepeatVector, Rescaling, Reshape, Softmax, UnitNormalization,
 ]  # fmt: skip
 KNOWN: dict[str, type[Layer]] = {kind.__name__: kind for kind in KINDS}
 

@@ -28,6 +28,7 @@ class Asked(Stack):
 
     if TYPE_CHECKING:  # what Sequential has
         _loss: losses.Loss | None
+        _optimizer: Any
         _compiled_with: dict[str, Any] | None
         _metric_names: list[tuple[object, bool]]
         _results: dict[str, Any]
@@ -51,7 +52,7 @@ class Asked(Stack):
     @property
     def metrics(self) -> list[Reported]:
         """What is reported: the loss and, where there are any, all the metrics together, as Keras has them."""
-        if self._loss is None:
+        if self._optimizer is None:
             return []
         rest = {name: value for name, value in self._results.items() if name != "loss"}
         parts = [Reported("loss", self._results.get("loss", 0.0)), Reported("compile_metrics", rest)]

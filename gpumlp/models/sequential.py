@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
+import functools
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from gpumlp import devices, losses, metrics, optimizers, saving
+from gpumlp import devices, losses, optimizers, saving
 from gpumlp.attributes import refuse_overrides
 from gpumlp.callbacks import Callback, CallbackList, History, ProgbarLogger, Record
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, Shape, Snapshot, whole_number
-from gpumlp.models import configs
+from gpumlp.models import arguments, configs
 from gpumlp.models.asked import Asked
-from gpumlp.naming import number
+from gpumlp.naming import flag, number
 from gpumlp.training import data, loop, samples
 
 
@@ -40,10 +41,8 @@ class Sequential(Asked):
     unread: ClassVar = {
         **dict.fromkeys(("lr", "learning_rate"), "Use model.optimizer.learning_rate."),
         **dict.fromkeys(("loss", "metrics", "weighted_metrics", "loss_weights"), "Call compile again."),
-        **dict.fromkeys(("run_eagerly", "jit_compile"), "GPUMLP_KERNELS chooses the kernels."),
         "dtype_policy": "Sequential(layers, dtype=...) chooses.",
         "autocast": "There is one dtype in a model.",
-        "steps_per_execution": "As many steps as fit in a tenth of a second are run at a time.",
         "supports_masking": "There are no masks.",
         "distribute_strategy": "A model is on one device.",
         **dict.fromkeys(
@@ -51,6 +50,7 @@ class Sequential(Asked):
             "Own steps are not there.",
         ),
     }
+    checks: ClassVar = {"run_eagerly": functools.partial(flag, "run_eagerly")}
 
     def __init__(
         self, layers: Iterable[Layer] | None = None, trainable: bool = True, name: str | None = None, *,
@@ -58,7 +58,8 @@ class Sequential(Asked):
     ) -> None:  # fmt: skip
         own = ("train_step", "test_step", "predict_step", "call", "__call__", "compute_loss", "make_train_function")
         refuse_overrides(type(self), own, "Callbacks see every step; own steps are not there yet.")
-        self.stop_training = False
+        self.stop_training = self.run_eagerly = False
+        self.jit_compile, self.steps_per_execution = True, 1
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
         self._compiled_with: dict[str, Any] | None = None  # its arguments, but the optimizer
@@ -127,6 +128,10 @@ class Sequential(Asked):
         loss_weights: object = None,
         metrics: Iterable[object] | None = None,
         weighted_metrics: Iterable[object] | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
         *,
         device: str | None = None,
     ) -> None:
@@ -134,25 +139,23 @@ class Sequential(Asked):
 
         Parameters
         ----------
-        loss_weights : None
+        loss : str, function, Loss, or a list or dict of one, optional
+            Without one the model can predict, and no more.
+        loss_weights : 1.0, or a list or dict of it, optional
             A model has one output, and its loss the weight 1.
+        metrics, weighted_metrics : list or dict, nested or not, of str, function or Metric, optional
+        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
+            Are kept and change nothing: how steps run, ``model.program`` says.
         device : {"auto", "cpu", "cuda", "cuda:N"}, optional
             GPUMLP_DEVICE, then "auto", when None. Weights that exist move there when something is computed.
 
         An optimizer that this model has already goes on where it is; one of another model starts anew here.
         """
-        new_optimizer = _optimizer(optimizer)
-        if loss is None:
-            raise ValueError("compile needs a loss, such as loss='mse'.")
-        if loss_weights is not None:
-            raise ValueError(
-                f"loss_weights are for models of several outputs; this one has one. Got {loss_weights!r}; metrics come "
-                "after it: compile(optimizer, loss, metrics=...)."
-            )
-        new_loss = losses.for_models(loss)
-        names = [(m, False) for m in _listed(metrics)] + [(m, True) for m in _listed(weighted_metrics)]
-        for name, weighted in names:
-            _check_metric(name, new_loss, weighted)
+        eager, steps = flag("run_eagerly", run_eagerly), whole_number("steps_per_execution", steps_per_execution)
+        jit = not eager if jit_compile == "auto" else flag("jit_compile", jit_compile) and not eager
+        new_optimizer, new_loss = _optimizer(optimizer), arguments.only_loss(loss)
+        arguments.check_loss_weights(loss_weights)
+        names = arguments.asked(metrics, weighted_metrics, new_loss)
         new_device = devices.resolve(device, self.dtype.name)
         self._runner.check_device(new_device)
         self._runner.choose(new_device)
@@ -160,7 +163,16 @@ class Sequential(Asked):
         self._own(new_optimizer)
         self._results = {}
         self._optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
-        self._compiled_with = {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
+        self.run_eagerly, self.steps_per_execution, self.jit_compile = eager, steps, jit
+        self._compiled_with = {
+            "loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics,
+            "run_eagerly": eager, "steps_per_execution": steps, "jit_compile": jit,
+        }  # fmt: skip
+
+    @property
+    def compiled(self) -> bool:
+        """Whether ``compile`` was called."""
+        return self._optimizer is not None
 
     @property
     def optimizer(self) -> Any:
@@ -212,8 +224,10 @@ class Sequential(Asked):
         self._record, self._history = value.record, weakref.ref(value)
 
     def _need_compiled(self, what: str, training: bool = False) -> tuple[losses.Loss, optimizers.Optimizer]:
-        if self._loss is None or self._optimizer is None:
+        if self._optimizer is None:
             raise ValueError(f"{what} needs a compiled model: call model.compile(loss='mse', optimizer='adam') first.")
+        if self._loss is None:
+            raise ValueError(f"{what} needs a loss, and compile was given none: model.compile(loss='mse', ...).")
         if training and not self._optimizer.belongs_to(self):
             raise ValueError(
                 f"Another model was compiled with this model's optimizer, whose state is now that model's. Compile "
@@ -416,16 +430,6 @@ def _optimizer(value: object) -> optimizers.Optimizer:
     if found is None:
         raise TypeError(f"A model needs an optimizer to train, such as 'adam'; got {value!r}.")
     return found
-
-
-def _listed(value: Any) -> list[object]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _check_metric(name: object, loss: losses.Loss, weighted: bool) -> None:
-    metrics.get(name, loss=loss, target_width=1, output_width=1, weighted=weighted)
 
 
 def verbosity(value: object) -> int:
