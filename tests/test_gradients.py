@@ -192,7 +192,10 @@ def data(n):
 
 
 def stack():
-    return [layers.Rescaling(0.5, 0.1), layers.Dense(19, "gelu"), layers.Dropout(0.2, seed=3), layers.Dense(2)]
+    return [
+        layers.Rescaling(0.5, 0.1), layers.Dense(19, "gelu", activity_regularizer="l2"), layers.BatchNormalization(),
+        layers.Dropout(0.2, seed=3), layers.GaussianNoise(0.1, seed=4), layers.Dense(2),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -265,6 +268,13 @@ def test_frozen_weights_have_none_and_layers_changed_since_count():
     before = model.gradients(x).inputs
     hidden.activation = "relu"
     assert not np.allclose(model.gradients(x).inputs, before)
+
+
+def test_a_model_in_a_model_has_its_part():
+    inner = models.Sequential([layers.Dense(4, "tanh"), layers.BatchNormalization()], dtype="float64")
+    model, x = build([layers.Dense(3), inner, layers.Dense(2)]), samples(5)
+    hold(model, model.gradients(x), x, lambda x: model.predict(x, verbose=0).sum())
+    assert [g.shape for g in model.gradients(x).weights] == [w.shape for w in model.trainable_weights]
 
 
 def test_models_chain_by_them():
