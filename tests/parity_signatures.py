@@ -20,8 +20,6 @@ MODULES = (
 # What may differ, by name or by name and parameter, and why.
 WHY = {
     "layers.Layer": "a base, of which people make no layers of their own yet",
-    "callbacks.CallbackList": "the training loop's; nobody else makes one",
-    "callbacks.ProgbarLogger": "the training loop makes one with fit's verbose",
     **{
         f"optimizers.{kind}.build": "the argument is variables in Keras's base and in SGD, var_list in the others"
         for kind in ("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Muon",

@@ -27,7 +27,7 @@ class Recorder(callbacks.Callback):
 
     def __getattribute__(self, name):
         if name.startswith("on_") and name not in ("on_batch_begin", "on_batch_end"):
-            return lambda *arguments: self.calls.append((name, *arguments[:1]))
+            return lambda *at, **logs: self.calls.append((name, *at[:1]))
         return super().__getattribute__(name)
 
     wants_batches = True
@@ -156,7 +156,7 @@ def test_early_stopping_on_a_missing_name_warns():
 
 
 def test_early_stopping_patience_counts_epochs_without_improvement():
-    stop = callbacks.EarlyStopping("val_accuracy", min_delta=0.01, patience=2)
+    stop = callbacks.EarlyStopping("val_accuracy", min_delta=0.01, patience=2, mode="max")
     stop.set_model(build())
     stop.on_train_begin()
     for epoch, accuracy in enumerate([0.5, 0.6, 0.605, 0.609]):

@@ -40,7 +40,7 @@ class Asked(Stack):
             self, x: object, y: object, weight: object, class_weight: Any, loss: losses.Loss
         ) -> tuple[Dataset, Shape]: ...
 
-        def _objective(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective: ...
+        def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective: ...
 
     # ---- what was reported -----------------------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class Asked(Stack):
                 raise ValueError("With y the gradient by the outputs is the loss's: output_gradients must be None.")
             loss, _ = self._need_compiled("gradients of the loss")
             held, shape = self._dataset(x, y, sample_weight, None, loss)
-            loss = self._objective(loss, held, shape).loss
+            loss = self._judge(loss, held, shape).loss
         trains = [weight.trainable and self._trainable for weight in self.weights]
         found = calls.gradients(self._runner, held, loss, trains, bool(training))
         return found._replace(inputs=found.inputs.reshape(data.to_array("x", x).shape))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from gpumlp import devices, losses, optimizers, saving
 from gpumlp.attributes import refuse_overrides
-from gpumlp.callbacks import Callback, CallbackList, History, ProgbarLogger, Record
+from gpumlp.callbacks import CallbackList, History, Record
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, Shape, Snapshot, whole_number
@@ -58,8 +58,9 @@ class Sequential(Asked):
     ) -> None:  # fmt: skip
         own = ("train_step", "test_step", "predict_step", "call", "__call__", "compute_loss", "make_train_function")
         refuse_overrides(type(self), own, "Callbacks see every step; own steps are not there yet.")
-        self.stop_training = self.run_eagerly = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = self.run_eagerly = False
         self.jit_compile, self.steps_per_execution = True, 1
+        self._objective: loop.Objective | None = None  # what the last fit or evaluation is judged by
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
         self._compiled_with: dict[str, Any] | None = None  # its arguments, but the optimizer
@@ -85,7 +86,13 @@ class Sequential(Asked):
             return snapshot, (optimizer.steps, optimizer.saved()) if mine else None  # type: ignore[union-attr]
 
         snapshot, training = look() if runner.weights is None else together([runner], look, change=False)
-        more = {"_runner": copy.copy(runner), "_history": None, "_training": training, "_snapshot": snapshot}
+        more = {
+            "_runner": copy.copy(runner),
+            "_history": None,
+            "_objective": None,
+            "_training": training,
+            "_snapshot": snapshot,
+        }
         return self.__dict__ | more
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -246,13 +253,15 @@ class Sequential(Asked):
         given = (x, y, weight)
         return samples.dataset(self._runner, self._runner.stack, shape, given, class_weight, loss, prefix)
 
-    def _objective(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective:
-        return samples.objective(self._runner, self._built_for(shape), loss, self._metric_names, held)
+    def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective:
+        found = samples.objective(self._runner, self._built_for(shape), loss, self._metric_names, held)
+        self._objective = found
+        return found
 
     def _trainee(self, train: Dataset, shape: Shape, batches: data.Batches, epochs: int, most: int = 0) -> loop.Trainee:
         """Return the model as the loop trains it, with room for ``most`` samples at least."""
         loss, optimizer = self._need_compiled("fit", training=True)
-        objective = self._objective(loss, train, shape)
+        objective = self._judge(loss, train, shape)
         judged = objective.judged(train, optimizer)
         choice = self._runner.ask(max(batches.batch_size, most), batches.steps * epochs, training=True, judged=judged)
         return loop.Trainee(self, self._runner, train, batches, objective, optimizer, choice, most)
@@ -264,7 +273,7 @@ class Sequential(Asked):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: object = "auto",
-        callbacks: Iterable[Callback] | Callback | None = None,
+        callbacks: Any = None,
         validation_split: float = 0.0,
         validation_data: tuple[Any, ...] | None = None,
         shuffle: bool = True,
@@ -274,18 +283,20 @@ class Sequential(Asked):
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
-        validation_freq: int = 1,
+        validation_freq: int | Sequence[int] = 1,
     ) -> History:
         """Train, and return the History; arguments as in Keras. Nothing is changed before all of them are checked.
+
+        ``validation_freq``: after every how many epochs there is a validation; or a list of epochs, from 1.
 
         Ctrl-C ends training between two steps: the model keeps its weights, ``model.history`` the epochs done.
         """
         loss, _ = self._need_compiled("fit", training=True)
         epochs = whole_number("epochs", epochs)
         initial_epoch = whole_number("initial_epoch", initial_epoch, 0)
-        validation_freq = whole_number("validation_freq", validation_freq)
+        validated = _validated(validation_freq)
         level = verbosity(verbose)
-        hooks = _callback_list(callbacks)
+        hooks = CallbackList(callbacks, add_history=True, add_progbar=level != 0)
         validation_split = number("validation_split", validation_split, 0.0, 1.0)
         if validation_split == 1.0:
             raise ValueError("validation_split must lie in [0, 1); got 1: nothing would be left to train on.")
@@ -308,14 +319,12 @@ class Sequential(Asked):
 
         most = val_batches().batch_size if held_out else 0
         trainee = self._trainee(train, shape, batches, max(epochs - initial_epoch, 0), most)
-        history, self.stop_training = History(), False
-        self.history = history
-        params = {"epochs": epochs, "steps": batches.steps, "verbose": level}
-        shown = [ProgbarLogger(level)] if level else []
-        everything = CallbackList([*hooks, *shown], self, params, history)
+        self.stop_training = False
+        hooks.set_model(self)
+        hooks.set_params({"epochs": epochs, "steps": batches.steps, "verbose": level})
 
         def validates(epoch: int) -> bool:
-            return held_out is not None and (epoch + 1) % validation_freq == 0
+            return held_out is not None and validated(epoch + 1)
 
         def close(epoch: int, averages: list[dict[str, float]]) -> dict[str, float]:
             (logs,) = averages
@@ -323,13 +332,15 @@ class Sequential(Asked):
             if not validates(epoch):
                 return logs
             assert held_out is not None
+            self.stop_evaluating = False
             objective, choice = trainee.objective, trainee.choice
-            found = loop.evaluate(self._runner, held_out, val_batches(), objective, choice, everything)
+            found = loop.evaluate(self._runner, held_out, val_batches(), objective, choice, hooks)
             self._results = dict(found)
             return logs | {"val_" + name: value for name, value in found.items()}
 
-        loop.fit([trainee], range(initial_epoch, epochs), everything, close, validates)
-        return history
+        loop.fit([trainee], range(initial_epoch, epochs), hooks, close, validates)
+        assert hooks.history is not None
+        return hooks.history
 
     def _held_out(self, validation_data: Any, loss: losses.Loss, shape: Shape) -> Dataset:
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
@@ -348,7 +359,7 @@ class Sequential(Asked):
         verbose: object = "auto",
         sample_weight: object = None,
         steps: int | None = None,
-        callbacks: Iterable[Callback] | Callback | None = None,
+        callbacks: Any = None,
         return_dict: bool = False,
     ) -> Any:
         """Return the loss, or a list of loss and metrics, or a dict of them with ``return_dict``."""
@@ -356,9 +367,10 @@ class Sequential(Asked):
         held_out, shape = self._dataset(x, y, sample_weight, None, loss)
         batches = data.Batches(len(held_out), batch_size, steps, False)
         hooks = self._hooks(callbacks, verbose, batches.steps)
-        objective = self._objective(loss, held_out, shape)
+        objective = self._judge(loss, held_out, shape)
         judged = objective.judged(held_out)
         choice = self._runner.ask(batches.batch_size, batches.steps, training=False, judged=judged)
+        self.stop_evaluating = False
         logs = loop.evaluate(self._runner, held_out, batches, objective, choice, hooks)
         self._results = dict(logs)
         return _result(logs, objective, return_dict)
@@ -369,7 +381,7 @@ class Sequential(Asked):
         batch_size: int | None = None,
         verbose: object = "auto",
         steps: int | None = None,
-        callbacks: Iterable[Callback] | Callback | None = None,
+        callbacks: Any = None,
     ) -> Any:
         """Return the predictions for ``x``, shape (n, *output_shape): on the GPU if ``x`` is, else a NumPy array."""
         runner = self._runner
@@ -381,13 +393,13 @@ class Sequential(Asked):
         make = runner.backend.empty if data.on_gpu(features) else np.empty
         out = make((len(features), network.sizes[-1]), self.dtype)
         choice = runner.ask(batches.batch_size, batches.steps, training=False)
-        loop.predict(runner, features, out, batches.batch_size, choice, hooks)
-        return out if len(network.output_shape) == 1 else out.reshape((len(features), *network.output_shape))
+        self.stop_predicting = False
+        out = out[: loop.predict(runner, features, out, batches.batch_size, choice, hooks)]
+        return out if len(network.output_shape) == 1 else out.reshape((len(out), *network.output_shape))
 
     def _hooks(self, callbacks: Any, verbose: object, steps: int) -> CallbackList:
         level = verbosity(verbose)
-        shown = [ProgbarLogger(level)] if level else []
-        return CallbackList([*_callback_list(callbacks), *shown], self, {"steps": steps, "verbose": level})
+        return CallbackList(callbacks, add_progbar=level != 0, model=self, epochs=1, steps=steps, verbose=level)
 
     def train_on_batch(
         self,
@@ -440,9 +452,10 @@ def verbosity(value: object) -> int:
     raise ValueError(f"verbose must be 0, 1, 2 or 'auto'; got {value!r}.")
 
 
-def _callback_list(value: Any) -> list[Callback]:
-    hooks = [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
-    for hook in hooks:
-        if not isinstance(hook, Callback):
-            raise TypeError(f"callbacks must be gpumlp.callbacks.Callback objects; got {hook!r}.")
-    return hooks
+def _validated(frequency: object) -> Callable[[int], bool]:
+    """Return whether there is a validation after epoch number so many, from 1, by ``validation_freq``."""
+    if isinstance(frequency, (list, tuple)):
+        epochs = {whole_number("each of validation_freq", epoch) for epoch in frequency}
+        return lambda epoch: epoch in epochs
+    every = whole_number("validation_freq", frequency)
+    return lambda epoch: epoch % every == 0
