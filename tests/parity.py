@@ -257,6 +257,11 @@ def main() -> int:
     for name, make in STACKS.items():
         more = {"validation_split": 0.3, "epochs": 5, "batch_size": 16}
         results.append(compare(f"layers: {name}", *stacks(make), adam, mse, x, y, **more))
+    for loss in ("categorical_crossentropy", "kl_divergence", "mse"):
+        rows = stacks(lambda k: [k.Dense(12), k.Reshape((4, 3)), k.Softmax()])
+        target = np.eye(3, dtype="f4")[rng.integers(0, 3, (n, 4))]
+        more = {"metrics": ["accuracy", "mae"], "epochs": 5, "batch_size": 16}
+        results.append(compare(f"rows of outputs: {loss}", *rows, adam, lambda _, loss=loss: loss, x, target, **more))
     run("orthogonal", ([16, 16], 2, None, "tanh", "orthogonal_regularizer"), adam, mse, y)
     for constraint in ("max_norm", "unit_norm", "min_max_norm", "non_neg"):
         run(f"constraint {constraint}", ([16, 16], 2, None, "tanh", None, constraint), adam, mse, y)
