@@ -423,7 +423,7 @@ def test_a_loss_is_the_mean_over_all_rows_and_so_is_a_metric(family, loss):
         each = np.abs(y - p).mean(-1)
         assert found["mae"] == pytest.approx((each * w[:, None]).sum() / (4 * w.sum()), rel=1e-5)
     if loss != "mse":
-        assert family == "numpy" or loss in program and "of each of a sample's 4 rows of outputs" in program
+        assert family == "numpy" or (loss in program and "of each of a sample's 4 rows of outputs" in program)
 
 
 @pytest.mark.parametrize("loss", ROWS)
