@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpumlp import random, utils
-from gpumlp.callbacks import CallbackList, History, ProgbarLogger
+from gpumlp.callbacks import CallbackList, History
 from gpumlp.engine.network import describe
 from gpumlp.layers import Shape, whole_number
 from gpumlp.models import Sequential
@@ -145,7 +145,8 @@ class Ensemble:
                 history.on_epoch_end(epoch, logs)
             return loop.mean(averages)
 
-        shown = CallbackList([ProgbarLogger(level)] if level else [], self, params)
+        shown = CallbackList(add_progbar=level != 0, model=self)
+        shown.set_params(params)
         loop.fit(trainees, range(epochs), shown, close)
         return histories
 
@@ -219,4 +220,6 @@ def _outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
     for i, spec in enumerate(network.weights):
         outline[f"the shape of weight array {i}"] = spec.shape
         outline[f"the training of weight array {i}"] = network.trainable[i]
+    for i, frozen in enumerate(network.frozen):
+        outline[f"the training of operation {i}"] = not frozen
     return outline

@@ -24,8 +24,7 @@ NEAR = [
 ]  # fmt: skip
 UNREAD = [
     (model, "lr", r"model\.optimizer\.learning_rate"), (model, "loss", "compile again"), (model, "metrics", "compile"),
-    (model, "run_eagerly", "GPUMLP_KERNELS"), (lambda: layers.Dense(2), "kernel", "set_weights"),
-    (optimizers.Adam, "lr", "learning_rate"),
+    (lambda: layers.Dense(2), "kernel", "set_weights"), (optimizers.Adam, "lr", "learning_rate"),
     (optimizers.SGD, "decay", "schedule"),
 ]  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gpumlp import constraints
@@ -23,7 +23,16 @@ class Network:
     output_shape: Shape
     weights: tuple[WeightSpec, ...]
     trainable: tuple[bool, ...]
+    frozen: tuple[bool, ...] = ()  # for each operation whether its layer does not train
     paths: tuple[str, ...] = field(default=(), compare=False)  # what the weights are called: "dense/kernel"
+
+    def training_as(self, other: Network) -> Network:
+        """Return the network in which that trains which trains in ``other``, of the same layers."""
+        return replace(self, trainable=other.trainable, frozen=other.frozen)
+
+    def all_frozen(self) -> Network:
+        """Return the network in which nothing trains."""
+        return replace(self, trainable=(False,) * len(self.trainable), frozen=(True,) * len(self.ops))
 
     @once
     def numbers(self) -> int:
@@ -51,6 +60,10 @@ class Network:
         trained = zip(self.weights, self.trainable, strict=True)
         return [(i, spec.constraint) for i, (spec, trains) in enumerate(trained) if trains and spec.constraint]
 
+    def asked(self, training: bool, loss: bool) -> Network:
+        """Return the network that gives gradients: see `Operation.asked`."""
+        return replace(self, ops=tuple(op.asked(training, loss) for op in self.ops))
+
     def beyond(self, kernels: Container[type[Operation]]) -> str:
         """Return the names of what is not among ``kernels``; nothing where all is.
 
@@ -69,6 +82,7 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
     sizes = [math.prod(input_shape)]
     specs: list[WeightSpec] = []
     trainable: list[bool] = []
+    frozen: list[bool] = []
     paths: list[str] = []
     shape = input_shape
     for layer in stack:
@@ -81,4 +95,7 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
         specs += own
         paths += [f"{layer.name}/{spec.name}" for spec in own]
         trainable += [layer.trainable and spec.trainable for spec in own]
-    return Network(tuple(ops), tuple(sizes), input_shape, shape, tuple(specs), tuple(trainable), tuple(paths))
+        frozen += [not layer.trainable] * len(made)
+    return Network(
+        tuple(ops), tuple(sizes), input_shape, shape, tuple(specs), tuple(trainable), tuple(frozen), tuple(paths)
+    )

@@ -20,6 +20,7 @@ class Site:
     weights: Sequence[Array]  # the network's, by their places
     grads: Sequence[Array]  # as many
     kept: Array  # what `Operation.keep` has made
+    frozen: bool = False  # whether the layer's ``trainable`` was False when the model was compiled
 
     def kept_of(self, x: Array) -> Array:
         """Return what is kept of as many samples as ``x`` has; None where nothing is."""
@@ -43,15 +44,22 @@ class Operation:
         raise NotImplementedError
 
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
-        """Return the gradient by ``x``: ``dy`` itself, overwritten, or ``dx``, written; write those by weights.
+        """Return the gradient by ``x``: ``dy``, overwritten, or ``dx``, written; and write those by the weights.
 
-        ``dx`` has the shape of ``x``; it is None for the first operation, of which nobody asks for that gradient.
+        ``dx`` has the shape of ``x``; in training it is None for the first operation, of which nobody asks for it.
         """
         raise NotImplementedError
 
     def penalty(self, site: Site, y: Array) -> float:
         """Return what is added to the loss for ``y``, all of a batch's."""
         return 0.0
+
+    def asked(self, training: bool, loss: bool) -> Operation:
+        """Return the operation whose way back gives the gradient of a ``loss``, with all penalties, or of the outputs.
+
+        As in ``training``, or as outside of it: there what a mask or a batch's statistics were in training is not.
+        """
+        return self
 
     def outline(self) -> Operation:
         """Return it without the numbers that a step only reads, which members of an ensemble may have of their own."""

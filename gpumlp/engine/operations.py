@@ -18,6 +18,7 @@ from gpumlp import layers, regularizers
 from gpumlp.activations import KNOWN, Activation, linear
 from gpumlp.backends.contract import Backend
 from gpumlp.engine.noise import AlphaDropoutOp, GaussianDropoutOp, GaussianNoiseOp, SharedDropoutOp
+from gpumlp.engine.normalization import BatchNormOp, LayerNormOp, NormalizationOp, UnitNormOp
 from gpumlp.engine.operation import Array as Array
 from gpumlp.engine.operation import Operation as Operation
 from gpumlp.engine.operation import Site as Site
@@ -160,6 +161,9 @@ class DropoutOp(Operation):
         if self.rate:
             site.backend.multiply(dy, site.kept_of(x))
         return dy
+
+    def asked(self, training: bool, loss: bool) -> DropoutOp:
+        return self if training else replace(self, rate=0.0)
 
     def outline(self) -> DropoutOp:
         return replace(self, rate=0.0, key=0)
@@ -352,6 +356,10 @@ LAYERS: dict[type[Layer], Callable[[Any, Shape, int], Operations]] = {
     layers.GaussianNoise: GaussianNoiseOp.of,
     layers.GaussianDropout: GaussianDropoutOp.of,
     layers.Rescaling: AffineOp.of,
+    layers.BatchNormalization: BatchNormOp.of,
+    layers.LayerNormalization: LayerNormOp.of,
+    layers.UnitNormalization: UnitNormOp.of,
+    layers.Normalization: NormalizationOp.of,
     layers.Permute: PermuteOp.of,
     layers.RepeatVector: RepeatOp.of,
     layers.ActivityRegularization: _nothing,

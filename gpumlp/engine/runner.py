@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,11 +16,12 @@ from gpumlp.engine import dispatch
 from gpumlp.engine.arena import Arena, Stretches, check_dtype, homes_of, lay_out
 from gpumlp.engine.dispatch import Choice, Judged
 from gpumlp.engine.network import Network, describe
-from gpumlp.engine.program import Program
+from gpumlp.engine.program import LoopProgram, Program
 from gpumlp.gate import apart, hold, layout, whole
 from gpumlp.layers import Changes, Input, Layer, Shape, Snapshot
 
 Result = TypeVar("Result")
+CALLS = 1 << 62  # the number that steps outside training begin with
 HOST_BYTES, DEVICE_BYTES = 32 << 20, 256 << 20  # of activations, at most, that a prediction keeps at a time
 
 
@@ -35,7 +35,9 @@ class Runner:
         self.device: Device | None = None  # None: where the weights are, or as the environment says
         self.weights: Stretches | None = None
         self.last: Program | None = None  # the Program that ran last
-        self._programs: dict[tuple[bool, bool], Program | None] = {}  # by whether it is compiled, and the general one
+        # By whether it is compiled, and the general one; those of `answering` by that and what it was asked.
+        self._programs: dict[tuple[Any, ...], Program | None] = {}
+        self.calls = 0  # in training mode: each has masks of its own
         self._choices: dict[tuple[str, bool], Choice] = {}
         self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile
         self._ready: tuple[Network | None, Any] = None, None  # for which work all formulas are known to be compiled
@@ -119,7 +121,7 @@ class Runner:
             at = layer.result_shape(at)
         if all(isinstance(layer, Input) for layer in stack):
             return None
-        return network if trainable else replace(network, trainable=(False,) * len(network.trainable))
+        return network if trainable else network.all_frozen()
 
     def reread(self) -> None:
         """Read the layers again if one has changed since; what trains is as `take` or `freeze` found it."""
@@ -127,7 +129,7 @@ class Runner:
             return
         count = Changes.count
         found = self.read(self.stack, self.network.input_shape, True)
-        if found is not None and (found := replace(found, trainable=self.network.trainable)) != self.network:
+        if found is not None and (found := found.training_as(self.network)) != self.network:
             self.network, self._programs, self._choices = found, {}, {}
         self._read = count
 
@@ -239,6 +241,28 @@ class Runner:
             self._programs[kind] = program
         self.last = program
         return program
+
+    def answering(self, batch: int, training: bool, loss: bool = False) -> LoopProgram:
+        """Return the Program that gives gradients, and outputs as in ``training``; the caller holds the gate.
+
+        It is kept for the next time unless its batch is larger than a prediction's would be.
+        """
+        kind = "answering", training, loss
+        network, program = self.current(), self._programs.get(kind)
+        assert self.weights is not None
+        if not isinstance(program, LoopProgram) or program.batch < batch:
+            self._programs.pop(kind, None)
+            program = LoopProgram(network.asked(training, loss), self.weights, self.weights.backend, batch)
+            program.why = "it is what gives gradients, and outputs in training mode"
+            if batch <= self.predicting(batch):
+                self._programs[kind] = program
+        self.last = program
+        return program
+
+    def next_call(self) -> int:
+        """Return the number of the step that a call in training mode is: none that training has."""
+        self.calls += 1
+        return CALLS + self.calls
 
     def in_seconds(self, seconds: float, batch: int, training: bool = False) -> int:
         """Return how many batches take about so long, before anything is known of how long they take: one at least."""

@@ -27,6 +27,10 @@ from gpumlp.layers.core import Input as Input
 from gpumlp.layers.core import InputLayer as InputLayer
 from gpumlp.layers.core import Lambda as Lambda
 from gpumlp.layers.core import Rescaling as Rescaling
+from gpumlp.layers.normalization import BatchNormalization as BatchNormalization
+from gpumlp.layers.normalization import LayerNormalization as LayerNormalization
+from gpumlp.layers.normalization import Normalization as Normalization
+from gpumlp.layers.normalization import UnitNormalization as UnitNormalization
 from gpumlp.layers.regularization import ActivityRegularization as ActivityRegularization
 from gpumlp.layers.regularization import AlphaDropout as AlphaDropout
 from gpumlp.layers.regularization import Dropout as Dropout
@@ -41,8 +45,9 @@ from gpumlp.naming import resolve
 from gpumlp.saving import deserialize_keras_object, read_by, serialize_keras_object
 
 KINDS: list[type[Layer]] = [
-    Activation, ActivityRegularization, AlphaDropout, Dense, Dropout, ELU, Flatten, GaussianDropout, GaussianNoise,
-    Identity, InputLayer, Lambda, LeakyReLU, PReLU, Permute, ReLU, RepeatVector, Rescaling, Reshape, Softmax,
+    Activation, ActivityRegularization, AlphaDropout, BatchNormalization, Dense, Dropout, ELU, Flatten,
+    GaussianDropout, GaussianNoise, Identity, InputLayer, Lambda, LayerNormalization, LeakyReLU, Normalization, PReLU,
+    Permute, ReLU, RepeatVector, Rescaling, Reshape, Softmax, UnitNormalization,
 ]  # fmt: skip
 KNOWN: dict[str, type[Layer]] = {kind.__name__: kind for kind in KINDS}
 

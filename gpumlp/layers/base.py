@@ -232,6 +232,8 @@ class Layer(Attributes):
         "trainable": functools.partial(flag, "trainable"), "activity_regularizer": regularizers.get,
     }  # fmt: skip
     activity_regularizer: Any = None
+    answer: ClassVar[Callable[[Layer, object, bool], Any]]  # what computes: set by `gpumlp.models.calls`, far above
+    _calls = 0  # in training mode: each has masks of its own
     held: list[np.ndarray] | Home | None = None  # the weights, or where they stand; None before they are made
     samples: Shape | None = None  # the shape of a sample that they were made for
 
@@ -259,7 +261,7 @@ class Layer(Attributes):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name not in ("held", "samples", "_shown"):
+        if name not in ("held", "samples", "_shown", "_calls"):
             Changes.count += 1
 
     def __getattr__(self, name: str) -> Any:
@@ -293,7 +295,27 @@ class Layer(Attributes):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Return the shape that comes out of ``input_shape``, both with the batch first; ValueError where none does."""
-        return input_shape[0], *self.result_shape(feature_shape(without_batch(input_shape)))
+        alone = isinstance(input_shape, (tuple, list)) and len(input_shape) == 1  # samples without an axis
+        return input_shape[0], *self.result_shape(() if alone else feature_shape(without_batch(input_shape)))
+
+    def __call__(self, inputs: object, training: bool | None = None) -> Any:
+        """Return what the layer makes of an array [n, *sample]: of the layer's dtype, on the GPU if the array is.
+
+        Weights are made by the first call, float32 as `gpumlp.config` says, unless a model has made them, or `build`.
+        With ``training`` it computes as in training, as if the array were a batch: Dropout has another mask each time.
+
+        Raises
+        ------
+        TypeError
+            For what is no array of numbers, and for a layer or a model: there is no functional API.
+        ValueError
+            Where the layer takes other samples.
+        """
+        return Layer.answer(self, inputs, bool(training))
+
+    def call(self, inputs: object, training: bool | None = None) -> Any:
+        """See `__call__`."""
+        return self(inputs, training)
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -417,7 +439,7 @@ class Layer(Attributes):
                     f"{spec.name}_initializer of layer {self.name!r} must return numbers of shape {spec.shape}; got "
                     f"{array.dtype} of shape {array.shape}."
                 )
-            made.append(np.ascontiguousarray(array, dtype))
+            made.append(np.asarray(array, dtype, order="C"))
         return made
 
     def check_weights(self, specs: Sequence[WeightSpec]) -> None:
@@ -445,6 +467,15 @@ class Layer(Attributes):
 
         if not apart(lambda: hold((layout,), put)):  # they may be moving to an arena just now
             self.held.write(self, arrays)  # type: ignore[union-attr]
+
+    @property
+    def losses(self) -> list[Any]:
+        """The penalties of the weights as they are now, a number for each that has one; none before they are there."""
+        if self.samples is None or not self.built or not self.trainable:
+            return []
+        specs = self.specs(self.samples)
+        pairs = zip(specs, self.get_weights(), strict=True) if any(spec.regularizer for spec in specs) else ()
+        return [spec.regularizer(weight) for spec, weight in pairs if spec.regularizer]
 
     def change(self, place: int, to: Change) -> None:
         """Have the weight array at ``place`` be what ``to`` returns of it, while nobody else computes with it."""

@@ -53,6 +53,10 @@ class InputLayer(Layer):
             raise ValueError("Input needs shape=, the shape of one sample, such as Input(shape=(1,)).")
         super().__init__(name=name, input_shape=shape)
 
+    def call(self, inputs: object = None, training: bool | None = None) -> Any:
+        """Return ``inputs`` as an array; None for nothing."""
+        return None if inputs is None else self(inputs, training)
+
     def get_config(self) -> dict[str, Any]:
         shape = [None, *(self.given_shape or ())]
         return {"name": self.name, "batch_shape": shape, "dtype": self.dtype, "sparse": False, "ragged": False}
