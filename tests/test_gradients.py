@@ -22,6 +22,16 @@ STACKS = {
         layers.Dropout(0.3, seed=1), layers.Dense(6), layers.Dropout(0.5, seed=2), layers.Dense(3),
     ],
     "layers of constants": lambda: [layers.Dense(4), layers.LeakyReLU(0.2), layers.Dense(3), layers.ReLU(6.0, 0.1)],
+    "noise": lambda: [
+        layers.GaussianNoise(0.1, seed=1), layers.Dense(6), layers.AlphaDropout(0.3, seed=2), layers.PReLU(),
+        layers.GaussianDropout(0.3, seed=3), layers.Reshape((2, 3)), layers.Dropout(0.5, (None, 1, None), seed=4),
+        layers.Flatten(), layers.Dense(3),
+    ],
+    "axes": lambda: [
+        layers.PReLU(), layers.RepeatVector(4), layers.Dense(3, "gelu"), layers.Softmax(1), layers.Permute((2, 1)),
+        layers.Rescaling([1.0, 2.0, 0.5, -1.0]), layers.Flatten(), layers.Dense(3),
+    ],
+    "a penalty of outputs": lambda: [layers.Dense(3, "tanh", activity_regularizer="l2")],
     "no weights": lambda: [layers.Activation("tanh"), layers.Rescaling(2.0)],
     "nothing": lambda: [layers.Flatten()],
 }  # fmt: skip
@@ -83,7 +93,7 @@ def test_those_of_the_outputs(stack, n):
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("stack", [STACKS[k] for k in ("dropout first", "dense")])
+@pytest.mark.parametrize("stack", [STACKS[k] for k in ("dropout first", "noise", "dense")])
 def test_those_of_training_are_of_one_mask(stack, training):
     model, x = build(stack()), samples(5)
 
@@ -102,7 +112,7 @@ def target_of(loss, n):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_those_of_a_loss_have_weights_and_penalties(loss):
-    penalised = layers.Dense(4, "tanh", kernel_regularizer="l2", bias_regularizer="l1")
+    penalised = layers.Dense(4, "tanh", kernel_regularizer="l2", bias_regularizer="l1", activity_regularizer="l2")
     model, x, y = build([penalised, layers.Dense(3, "softmax")], loss=loss), samples(6), target_of(loss, 6)
     w = np.random.default_rng(5).random(6)
 
@@ -119,6 +129,15 @@ def test_those_of_class_numbers_and_of_a_function_of_one_s_own():
     for loss, y in (("sparse_categorical_crossentropy", np.arange(6) % 3), (own, samples(6))):
         model, x = build([layers.Dense(3, "softmax")], loss=loss), samples(6)
         hold(model, model.gradients(x, y), x, lambda x, m=model, y=y: m.evaluate(x, y, batch_size=6, verbose=0))
+
+
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "sparse_categorical_crossentropy", "mse"])
+def test_those_of_outputs_of_several_rows(loss):
+    model = build([layers.Dense(12), layers.Reshape((4, 3)), layers.Softmax()], loss=loss)
+    x, labels, w = samples(6), np.random.default_rng(7).integers(0, 3, (6, 4)), np.random.default_rng(5).random(6)
+    y = labels if "sparse" in loss else np.eye(3)[labels]
+    found = model.gradients(x, y, sample_weight=w)
+    hold(model, found, x, lambda x: model.evaluate(x, y, batch_size=6, sample_weight=w, verbose=0))
 
 
 def test_jacobian_has_a_row_for_each_output():

@@ -286,7 +286,7 @@ class LoopProgram:
         if loss is None:
             self.backend.activation_forward(linear, y, delta)
         else:
-            self.backend.loss(loss, y, pred, w, delta)
+            self.backend.loss(loss, *self._by_rows(y, pred, w, delta))
         return self._backward(x, delta, by_inputs=True)
 
     def _gather(self, part: Part, start: int, stop: int) -> tuple[Array, Array, Array | None]:

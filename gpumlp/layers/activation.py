@@ -99,7 +99,8 @@ class Softmax(_OfConstants):
         return found
 
     def result_shape(self, shape: Shape) -> Shape:
-        self.axes(shape)
+        if shape:
+            self.axes(shape)
         return shape
 
 

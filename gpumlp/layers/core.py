@@ -124,6 +124,8 @@ class Dense(Layer):
         ]
 
     def result_shape(self, shape: Shape) -> Shape:
+        if not shape:
+            raise ValueError(f"Dense layer {self.name!r} takes a batch of samples of one axis at least; got one axis.")
         return (*shape[:-1], self.units)
 
 
