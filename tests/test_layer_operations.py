@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from test_cuda_models import flat
 
-from gpumlp import Ensemble, activations, layers, losses, models, ops, regularizers
+from gpumlp import Ensemble, activations, layers, losses, models, ops, random, regularizers
 from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.engine.operations import Site, operations_of
+from gpumlp.engine.runner import CALLS
 from gpumlp.utils import set_random_seed
 
 STEP = 3
@@ -40,6 +41,7 @@ CASES = {  # by name: a layer, and samples that it takes
     "Rescaling, vectors": (lambda: layers.Rescaling(SCALES, OFFSETS), (5, 4)),
     "Rescaling, a vector and a number": (lambda: layers.Rescaling(np.array([[2.0], [-1.0]]), 0.5), (2, 3)),
     "Permute": (lambda: layers.Permute((3, 1, 2)), (2, 3, 4)),
+    "Flatten, channels first": (lambda: layers.Flatten("channels_first"), (2, 3, 4)),
     "RepeatVector": (lambda: layers.RepeatVector(3), (7,)),
     "Lambda": (lambda: layers.Lambda(centred, arguments={"factor": 0.5}), (5, 4)),
     "GaussianNoise": (lambda: layers.GaussianNoise(0.3, seed=7), (17,)),
@@ -133,6 +135,7 @@ TEXTBOOK = {
     "Rescaling, vectors": lambda x: x * np.array(SCALES) + OFFSETS,
     "Rescaling, a vector and a number": lambda x: x * [[2.0], [-1.0]] + 0.5,
     "Permute": lambda x: np.transpose(x, (0, 3, 1, 2)),
+    "Flatten, channels first": lambda x: np.moveaxis(x, 1, -1).reshape(len(x), -1),
     "RepeatVector": lambda x: np.repeat(x[:, None], 3, axis=1),
     "Lambda": lambda x: 0.5 * (x - x.mean(-1, keepdims=True)),
 }
@@ -218,6 +221,26 @@ def test_noise_is_a_function_of_key_layer_and_step_alone(make):
     others = [noise_of(layer, step=2), noise_of(layer, number=2), noise_of(make(0.3, seed=12))]
     assert all((other != first).mean() > 0.3 for other in others)
     assert (noise_of(layer, n=7) == first[:7]).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: layers.GaussianNoise(0.3, seed=9), lambda numbers: 1 + 0.3 * numbers.standard_normal((6, 17), "f4")),
+        (
+            lambda: layers.GaussianDropout(0.5, seed=9),
+            lambda numbers: 1 + numbers.standard_normal((6, 17), "f4"),
+        ),
+        (
+            lambda: layers.Dropout(0.5, (None, 1), seed=9),
+            lambda numbers: 2.0 * np.broadcast_to(numbers.random((6, 1), "f4") >= 0.5, (6, 17)),
+        ),
+    ],
+)
+def test_every_family_has_the_same_numbers(family, make, expected):
+    model = models.Sequential([layers.Input((17,)), make()])
+    found = model(np.ones((6, 17)), training=True)
+    np.testing.assert_allclose(found, expected(random.Counted().at(9, 0, CALLS + 1)), rtol=1e-6)
 
 
 def test_a_dropout_s_shape_of_all_numbers_is_the_usual_dropout():
@@ -445,6 +468,15 @@ def test_its_step_is_that_of_central_differences(loss):
     np.testing.assert_allclose(before[1] - model.get_weights()[1], expected, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize(("outputs", "targets"), [((4, 1), (4,)), ((4,), (4, 1)), ((1,), ()), ((2, 2, 1), (2, 2))])
+def test_a_last_axis_of_size_1_comes_and_goes(outputs, targets):
+    model = models.Sequential([layers.Input((4,)), layers.Dense(int(np.prod(outputs))), layers.Reshape(outputs)])
+    model.compile("sgd", "mse")
+    y = RNG.standard_normal((5, *targets))
+    p = model.predict(x := RNG.standard_normal((5, 4)), verbose=0)
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(np.mean((p.reshape(y.shape) - y) ** 2), rel=1e-5)
+
+
 def test_targets_that_have_no_row_for_each_are_told():
     model = of_rows("sparse_categorical_crossentropy")
     x = np.zeros((5, 2))
@@ -482,6 +514,7 @@ def test_targets_that_have_no_row_for_each_are_told():
         (lambda: layers.Rescaling(1.0, [[1.0] * 3] * 2), (3,), "offset .* must go with"),
         (lambda: layers.Rescaling("a"), (3,), "scale must be a finite number"),
         (lambda: layers.Rescaling([1.0, np.nan]), (2,), "or several"),
+        (lambda: layers.Flatten("channels"), (3,), "data_format must be"),
         (lambda: layers.Dropout(-0.1), (3,), "Expected a float value between 0 and 1"),
         (lambda: layers.AlphaDropout(1.0), (3,), "noise would be infinite"),
         (lambda: layers.GaussianDropout(1.0), (3,), "noise would be infinite"),

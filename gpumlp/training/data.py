@@ -271,10 +271,10 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype, r
 def check_axes(name: str, value: object, outputs: Shape, loss: Loss) -> None:
     """Raise ValueError where targets have as many numbers a sample as the model's output, and in another shape.
 
-    Samples of (n,) are also those of (n, 1).
+    Samples of (n,) are also those of (n, 1), and these of (n,).
     """
     shape = tuple(to_array(name, value).shape[1:])
-    if not loss.sparse and shape != outputs and not (math.prod(outputs) == 1 and shape in ((), (1,))):
+    if not loss.sparse and shape not in (outputs, (*outputs, 1)) and (*shape, 1) != outputs:
         if math.prod(shape) == math.prod(outputs):
             raise ValueError(f"{name} has samples of shape {shape}; the model's output has samples of shape {outputs}.")
 
