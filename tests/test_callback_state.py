@@ -271,3 +271,19 @@ def test_a_callback_goes_on_from_its_state(cut):
 def test_a_callback_has_nothing_to_keep_unless_it_says_so():
     assert callbacks.Callback().get_state() == {}
     callbacks.Callback().set_state({})
+
+
+@pytest.mark.parametrize("kind", [callbacks.EarlyStopping, callbacks.ReduceLROnPlateau])
+def test_a_class_of_one_s_own_extends_the_hooks(kind):
+    class Own(kind):
+        def on_train_begin(self, logs=None):
+            super().on_train_begin(logs)
+            self.began = self.model.name
+
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            self.seen = self.get_monitor_value(logs)
+
+    own, model = Own("loss"), build()
+    model.fit(X, Y, verbose=0, callbacks=own)
+    assert own.began == model.name and own.seen == own.best == model.history.history["loss"][0]

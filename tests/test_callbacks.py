@@ -303,9 +303,9 @@ def test_a_callback_list_is_for_a_loop_of_one_s_own(capsys):
     )
     assert [type(c) for c in hooks.callbacks] == [Look, callbacks.ProgbarLogger, callbacks.History]
     hooks.on_train_begin()
-    hooks.on_epoch_begin(0)
+    hooks.on_epoch_begin(epoch=0)
     for batch in range(2):
-        hooks.on_train_batch_begin(batch, logs={})
+        hooks.on_train_batch_begin(batch=batch, logs={})
         loss = model.train_on_batch(X, Y)
         hooks.on_train_batch_end(batch, {"loss": loss})
     hooks.on_epoch_end(0, logs={"loss": loss})

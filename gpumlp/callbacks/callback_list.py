@@ -113,13 +113,16 @@ class CallbackList(Callback):
 def _for_all(hook: str) -> Callable[..., None]:
     """Return the hook that calls the one of this name of each."""
 
-    def at(self: CallbackList, at: int, logs: Logs = None) -> None:
-        self._call(hook, (at,), logs)
+    def of_batch(self: CallbackList, batch: int, logs: Logs = None) -> None:
+        self._call(hook, (batch,), logs)
 
-    def once(self: CallbackList, logs: Logs = None) -> None:
+    def of_epoch(self: CallbackList, epoch: int, logs: Logs = None) -> None:
+        self._call(hook, (epoch,), logs)
+
+    def of_all(self: CallbackList, logs: Logs = None) -> None:
         self._call(hook, (), logs)
 
-    return at if "batch" in hook or "epoch" in hook else once
+    return of_batch if "batch" in hook else of_epoch if "epoch" in hook else of_all
 
 
 for _hook in HOOKS:

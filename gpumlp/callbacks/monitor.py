@@ -46,7 +46,7 @@ class MonitorCallback(Callback):
         self.best = None if baseline is None else number("baseline", baseline)
         self.min_delta = abs(number("min_delta", min_delta))
 
-    def watched(self, logs: Logs) -> float | None:
+    def get_monitor_value(self, logs: Logs) -> float | None:
         """Return the number; None, with a warning, where the logs have none of this name."""
         self._sign()
         value: float | None = (logs or {}).get(self.monitor)
@@ -103,9 +103,12 @@ class EarlyStopping(MonitorCallback):
         self.baseline = None if baseline is None else number("baseline", baseline)
         self.restore_best_weights = flag("restore_best_weights", restore_best_weights)
         self.start_from_epoch = whole_number("start_from_epoch", start_from_epoch, 0)
-        self.on_train_begin()
+        self._reset()
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self.wait, self.stopped_epoch, self.best_epoch = 0, 0, 0
         self.best = None
         self.best_weights: list[Any] | None = None
@@ -121,7 +124,7 @@ class EarlyStopping(MonitorCallback):
             setattr(self, name, value)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        value = self.watched(logs)
+        value = self.get_monitor_value(logs)
         if value is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:

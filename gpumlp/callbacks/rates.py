@@ -112,9 +112,12 @@ class ReduceLROnPlateau(MonitorCallback):
         self.factor, self.min_lr = factor, number("min_lr", min_lr, 0.0)
         self.patience, self.verbose = whole_number("patience", patience, 0), verbose
         self.cooldown = whole_number("cooldown", cooldown, 0)
-        self.on_train_begin()
+        self._reset()
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self.best, self.wait, self.cooldown_counter = None, 0, 0
 
     def get_state(self) -> dict[str, Any]:
@@ -132,7 +135,7 @@ class ReduceLROnPlateau(MonitorCallback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = {} if logs is None else logs
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-        value = self.watched(logs)
+        value = self.get_monitor_value(logs)
         if value is None:
             return
         if self.in_cooldown():
