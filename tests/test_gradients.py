@@ -148,6 +148,15 @@ def test_those_of_class_numbers_and_of_a_function_of_one_s_own():
         hold(model, model.gradients(x, y), x, lambda x, m=model, y=y: m.evaluate(x, y, batch_size=6, verbose=0))
 
 
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "sparse_categorical_crossentropy", "mse"])
+def test_those_of_outputs_of_several_rows(loss):
+    model = build([layers.Dense(12), layers.Reshape((4, 3)), layers.Softmax()], loss=loss)
+    x, labels, w = samples(6), np.random.default_rng(7).integers(0, 3, (6, 4)), np.random.default_rng(5).random(6)
+    y = labels if "sparse" in loss else np.eye(3)[labels]
+    found = model.gradients(x, y, sample_weight=w)
+    hold(model, found, x, lambda x: model.evaluate(x, y, batch_size=6, sample_weight=w, verbose=0))
+
+
 def test_jacobian_has_a_row_for_each_output():
     model, x = build([layers.Flatten(), *STACKS["activations of z"]()], (2, 2)), samples(5, 4).reshape(5, 2, 2)
     found = model.jacobian(x)

@@ -219,7 +219,7 @@ class Runner:
         if kind not in choices:
             choices[kind] = dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
         choice, found = choices[kind], (kind, judged, judged and judged.rule)
-        if (able := dispatch.fit_for(choice, self.backend, judged)) is not choice:
+        if (able := dispatch.fit_for(choice, network, self.backend, judged)) is not choice:
             return able
         if choice.functions is not None and (self._ready[0] is not network or self._ready[1] != found):
             choice = dispatch.ready(choice, network, judged, kernels)
