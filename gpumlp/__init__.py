@@ -45,4 +45,11 @@ __all__ = [
     "utils",
 ]
 __version__ = "0.1.0.dev0"
+
+
+def version() -> str:
+    """Return gpumlp's version."""
+    return __version__
+
+
 missing.install()

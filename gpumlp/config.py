@@ -140,3 +140,12 @@ def set_image_data_format(data_format: str) -> None:
 def backend() -> str:
     """Return "numpy": what is given, and what comes back, are NumPy's arrays."""
     return "numpy"
+
+
+def is_traceback_filtering_enabled() -> bool:
+    """Return False: tracebacks are whole."""
+    return False
+
+
+def disable_traceback_filtering() -> None:
+    """Do nothing: tracebacks are whole already."""

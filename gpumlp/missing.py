@@ -22,7 +22,10 @@ SETS = (
     "scikit-learn has data: sklearn.datasets.fetch_openml('mnist_784') and 'Fashion-MNIST', fetch_california_housing, "
     "load_iris, load_digits; or read a file of yours, by numpy.load or pandas.read_csv."
 )
-GRAPH = "Sequential is what there is: models are stacks of layers, with one input and one output."
+GRAPH = (
+    "Sequential is what there is: a stack of layers, with one input and one output. Models can be layers of models, as "
+    "in Sequential([encoder, decoder])."
+)
 LOOKUPS = (
     "Encode before training: scikit-learn's OneHotEncoder, OrdinalEncoder and KBinsDiscretizer, or pandas.get_dummies."
 )
@@ -37,17 +40,16 @@ INSTEAD: tuple[tuple[str, str], ...] = (
      "utils.FeatureSpace", LOOKUPS),
     ("layers.*Embedding", "Give categories as one-hot columns (utils.to_categorical): Dense on them is an embedding."),
     ("*timeseries* *.TimeseriesGenerator", "numpy.lib.stride_tricks.sliding_window_view cuts windows out of a series."),
-    ("applications.* *.Conv* *Pool* *.UpSampling* *.ZeroPadding* *.Cropping* *.Separable* *.Depthwise* *img *image* "
-     "layers.*RNN* layers.*LSTM* layers.*GRU* layers.*Attention layers.TimeDistributed layers.Bidirectional "
-     "layers.LocallyConnected* preprocessing.* layers.Random* layers.*Spectrogram layers.Masking layers.AugMix "
-     "layers.CutMix layers.MixUp layers.Resizing layers.CenterCrop layers.*Equalization layers.AutoContrast "
-     "layers.Solarization layers.RandAugment layers.MaxNumBoundingBoxes layers.Spatial* utils.bounding_boxes.* "
-     "visualization.* losses.CTC losses.ctc *audio*", IMAGES),
+    ("applications.* *.Conv* *Pool* *.UpSampling* *.ZeroPadding* *.Cropping* *.Separable* *.Depthwise* *image* "
+     "*img *img_* layers.*RNN* layers.*LSTM* layers.*GRU* layers.*Attention layers.TimeDistributed "
+     "layers.Bidirectional layers.LocallyConnected* preprocessing.* layers.Random* layers.*Spectrogram layers.Masking "
+     "layers.AugMix layers.CutMix layers.MixUp layers.Resizing layers.CenterCrop layers.*Equalization "
+     "layers.AutoContrast layers.Solarization layers.RandAugment layers.MaxNumBoundingBoxes layers.Spatial* "
+     "utils.bounding_boxes.* visualization.* losses.CTC losses.ctc *audio*", IMAGES),
     ("models.Model Function KerasTensor layers.InputSpec Operation layers.Wrapper utils.get_source_inputs "
      "layers.*Layer layers.TorchModuleWrapper layers.Pipeline experimental.* layers.[Aa]dd layers.[Aa]verage "
      "layers.[Cc]oncatenate layers.[Dd]ot layers.[Mm]*imum layers.[Mm]ultiply layers.[Ss]ubtract", GRAPH),
-    ("layers.Lambda", "layers.Activation takes a function of your own, made of gpumlp.ops."),
-    ("layers.*Normalization", "Standardize x before training, as scikit-learn's StandardScaler does."),
+    ("layers.*Normalization", "BatchNormalization, LayerNormalization and Normalization are there."),
     ("wrappers.*", "scikit-learn's MLPRegressor and MLPClassifier are estimators; so is a class of your own with a "
      "Sequential in it, and the methods fit and predict."),
     ("utils.model_to_dot", "utils.plot_model draws the model, with matplotlib."),
@@ -59,7 +61,6 @@ INSTEAD: tuple[tuple[str, str], ...] = (
     ("utils.split_dataset", "fit has validation_split=, and scikit-learn train_test_split."),
     ("utils.Progbar", "fit, evaluate and predict show their progress by themselves: verbose=1."),
     ("config.set_backend", "compile(device=...) says where a model runs, and GPUMLP_KERNELS by which kernels."),
-    ("callbacks.*", "dir(gpumlp.callbacks) lists what there is; a class of callbacks.Callback can be yours."),
     ("ops.* backend.* tree.*", OPS),
     ("random.*", "Use numpy.random; utils.set_random_seed seeds it, too."),
     ("export.*", "model.get_weights() has the arrays, and a Dense layer is activation(x @ kernel + bias)."),
@@ -104,9 +105,7 @@ class Missing:
 def instead(path: str) -> str:
     """Return what there is instead of a name of Keras's, in words."""
     found = (words for patterns, words in INSTEAD if any(fnmatchcase(path, p) for p in patterns.split()))
-    return next(
-        found, "It trains multi-layer perceptrons: Sequential stacks of Dense and of the layers in dir(gpumlp.layers)."
-    )
+    return next(found, f"dir({_full(path.rpartition('.')[0])}) lists what there is.")
 
 
 def install() -> None:

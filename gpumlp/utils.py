@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpumlp import config, random
+from gpumlp.diagram import plot_model as plot_model
 from gpumlp.naming import reset_names
 from gpumlp.saving import CustomObjectScope as CustomObjectScope
 from gpumlp.saving import custom_object_scope as custom_object_scope

@@ -192,6 +192,8 @@ def test_hooks_are_called_as_keras_calls_them():
     assert history.params == {"epochs": 4, "steps": 1, "verbose": 0} and history.epoch == [0, 1]
     assert history.history["own"] == [0.0, 1.0] and "batch_own" not in history.history
     assert type(history.history["own"][0]) is float and model.history is history
+    model.fit(X, Y)
+    assert model.history.params["verbose"] == "auto"  # as it was given
 
 
 def test_an_object_with_all_hooks_is_a_callback_and_nothing_else():

@@ -9,7 +9,7 @@ import pytest
 
 import gpumlp
 from gpumlp.keras_names import NAMES
-from gpumlp.missing import Missing
+from gpumlp.missing import INSTEAD, Missing, instead
 
 
 def test_what_tutorials_import_and_do_not_use_can_be_imported():
@@ -116,3 +116,14 @@ def test_no_placeholder_stands_before_a_module_of_the_package():
 def test_what_is_called_missing_is_nowhere_in_the_package():
     missing = [value for module in NAMES for value in vars(sys.modules[f"gpumlp.{module}".rstrip(".")]).values()]
     assert not any(isinstance(value, Missing) for value in missing)
+
+
+def test_each_word_of_what_to_use_instead_is_of_a_name_that_is_missing():
+    paths = []
+    for module in NAMES:
+        found = importlib.import_module(f"gpumlp.{module}".rstrip("."))
+        things = [getattr(found, entry.partition("=")[0]) for entry in NAMES[module].split()]
+        paths += [thing._known for thing in things if isinstance(thing, Missing)]
+    assert len(paths) > 500
+    for patterns, words in INSTEAD:
+        assert any(instead(path) == words for path in paths), patterns

@@ -49,6 +49,8 @@ def test_clear_session_starts_the_names_again():
 def test_what_is_one_value_here():
     assert config.epsilon() == backend.epsilon() == 1e-7 and config.image_data_format() == "channels_last"
     assert backend.backend() == config.backend() == "numpy" and backend.floatx() == "float32"
+    config.disable_traceback_filtering()
+    assert not config.is_traceback_filtering_enabled()
     config.set_epsilon(1e-7)
     config.set_image_data_format("channels_last")
     with pytest.raises(NotImplementedError, match="got value"):

@@ -20,7 +20,8 @@ class ProgbarLogger(Callback):
         self._done, self._fitting = 0, False
 
     def _begin(self, title: str = "") -> None:
-        level = self.params.get("verbose", 1)
+        asked = self.params.get("verbose", "auto")
+        level = 1 if asked == "auto" else asked
         self._bar, self._done = Progress(self.params["steps"], level, title) if level else None, 0
 
     def _update(self, batch: int, logs: Logs) -> None:

@@ -321,7 +321,7 @@ class Sequential(Asked):
         trainee = self._trainee(train, shape, batches, max(epochs - initial_epoch, 0), most)
         self.stop_training = False
         hooks.set_model(self)
-        hooks.set_params({"epochs": epochs, "steps": batches.steps, "verbose": level})
+        hooks.set_params({"epochs": epochs, "steps": batches.steps, "verbose": verbose})
 
         def validates(epoch: int) -> bool:
             return held_out is not None and validated(epoch + 1)
