@@ -61,6 +61,30 @@ def pair(hidden, outputs, last, activation="tanh", regularizer=None, constraint=
     return theirs, ours
 
 
+NORMALIZING = {
+    "BatchNormalization": lambda of: [of.Dense(16, use_bias=False), of.BatchNormalization(), of.Activation("relu")],
+    "BatchNormalization, momentum": lambda of: [of.BatchNormalization(momentum=0.5, epsilon=0.1, center=False)],
+    "BatchNormalization, frozen": lambda of: [of.Dense(16), of.BatchNormalization(trainable=False)],
+    "LayerNormalization": lambda of: [of.Dense(16, "relu"), of.LayerNormalization()],
+    "UnitNormalization": lambda of: [of.Dense(16), of.UnitNormalization()],
+    "Normalization": lambda of: [of.Normalization(mean=[0.1, 0.2, 0.3], variance=[2.0, 1.0, 0.5]), of.Dense(16)],
+    "Normalization, adapted": lambda of: [adapted(of.Normalization()), of.Dense(16, "tanh"), of.BatchNormalization()],
+}
+
+
+def adapted(layer):
+    layer.adapt(np.linspace(-3, 5, 24).reshape(8, 3) ** 2)
+    return layer
+
+
+def stacked(make):
+    """Return a Keras model and gpumlp's of layers that ``make`` makes of either's, with the same weights."""
+    theirs = keras.Sequential([keras.Input((3,)), *make(keras.layers), keras.layers.Dense(2)])
+    ours = models.Sequential([layers.Input((3,)), *make(layers), layers.Dense(2)], dtype=keras.config.floatx())
+    ours.set_weights([np.asarray(w) for w in theirs.get_weights()])
+    return theirs, ours
+
+
 def difference(a, b, rtol=RTOL, atol=ATOL):
     """Return the largest error in units of its tolerance."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -222,6 +246,9 @@ def main() -> int:
     run("l2", ([16, 16], 2, None, "tanh", "l2"), adam, mse, y)
     run("l1", ([16, 16], 2, None, "tanh", "l1"), adam, mse, y)
     run("orthogonal", ([16, 16], 2, None, "tanh", "orthogonal_regularizer"), adam, mse, y)
+    for name, make in NORMALIZING.items():
+        fit = {"epochs": 5, "batch_size": 16, "sample_weight": weights, "validation_data": (x[:9], y[:9])}
+        results.append(compare(name, *stacked(make), adam, mse, x, y, **fit))
     for constraint in ("max_norm", "unit_norm", "min_max_norm", "non_neg"):
         run(f"constraint {constraint}", ([16, 16], 2, None, "tanh", None, constraint), adam, mse, y)
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed: gpumlp {gpumlp.__version__} against "

@@ -34,7 +34,8 @@ from gpumlp.naming import resolve
 from gpumlp.saving import deserialize_keras_object, read_by, serialize_keras_object
 
 KINDS: list[type[Layer]] = [
-    Activation, Dense, Dropout, ELU, Flatten, InputLayer, LeakyReLU, ReLU, Rescaling, Softmax,
+    Activation, BatchNormalization, Dense, Dropout, ELU, Flatten, InputLayer, LayerNormalization, LeakyReLU,
+    Normalization, ReLU, Rescaling, Softmax, UnitNormalization,
 ]  # fmt: skip
 KNOWN: dict[str, type[Layer]] = {kind.__name__: kind for kind in KINDS}
 

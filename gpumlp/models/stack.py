@@ -248,7 +248,8 @@ class Stack(Attributes):
         if not self.built:
             raise ValueError("set_weights needs a built model. Give the first layer input_shape=, or call build first.")
         if isinstance(weights, (list, tuple)):
-            weights = [data.to_array("each weight array", samples.on_host(self._runner, w)) for w in weights]
+            there = [samples.on_host(self._runner, w) for w in weights]
+            weights = [w if getattr(w, "shape", None) == () else data.to_array("each weight array", w) for w in there]
         owners = self._runner.owners
         arrays = checked_weights(weights, [shape for layer in owners for shape in layer.weight_shapes])
         if self._runner.weights is not None:
