@@ -87,6 +87,22 @@ STACKS = {  # of samples of three numbers, by a library's layers
 }  # fmt: skip
 
 
+NORMALIZING = {
+    "BatchNormalization": lambda of: [of.Dense(16, use_bias=False), of.BatchNormalization(), of.Activation("relu")],
+    "BatchNormalization, momentum": lambda of: [of.BatchNormalization(momentum=0.5, epsilon=0.1, center=False)],
+    "BatchNormalization, frozen": lambda of: [of.Dense(16), of.BatchNormalization(trainable=False)],
+    "LayerNormalization": lambda of: [of.Dense(16, "relu"), of.LayerNormalization()],
+    "UnitNormalization": lambda of: [of.Dense(16), of.UnitNormalization()],
+    "Normalization": lambda of: [of.Normalization(mean=[0.1, 0.2, 0.3], variance=[2.0, 1.0, 0.5]), of.Dense(16)],
+    "Normalization, adapted": lambda of: [adapted(of.Normalization()), of.Dense(16, "tanh"), of.BatchNormalization()],
+}
+
+
+def adapted(layer):
+    layer.adapt(np.linspace(-3, 5, 24).reshape(8, 3) ** 2)
+    return layer
+
+
 def stacks(make):
     """Return a Keras model and gpumlp's of the layers that ``make`` gives of a library's, with the same weights."""
     theirs = keras.Sequential([keras.Input((3,)), *make(keras.layers)])
@@ -284,6 +300,9 @@ def main() -> int:
         more = {"metrics": ["accuracy", "mae"], "epochs": 5, "batch_size": 16}
         results.append(compare(f"rows of outputs: {loss}", *rows, adam, lambda _, loss=loss: loss, x, target, **more))
     run("orthogonal", ([16, 16], 2, None, "tanh", "orthogonal_regularizer"), adam, mse, y)
+    for name, make in NORMALIZING.items():
+        fit = {"epochs": 5, "batch_size": 16, "sample_weight": weights, "validation_data": (x[:9], y[:9])}
+        results.append(compare(name, *stacks(lambda k, make=make: [*make(k), k.Dense(2)]), adam, mse, x, y, **fit))
     for constraint in ("max_norm", "unit_norm", "min_max_norm", "non_neg"):
         run(f"constraint {constraint}", ([16, 16], 2, None, "tanh", None, constraint), adam, mse, y)
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed: gpumlp {gpumlp.__version__} against "

@@ -146,7 +146,9 @@ class Weight(Variable):
         self._layer.change(self._place, to)
 
 
-NEUTRAL = {"quantization_config": None, "sparse": False, "ragged": False, "optional": False}  # what gpumlp has not
+NEUTRAL = {  # what gpumlp has not
+    "quantization_config": None, "sparse": False, "ragged": False, "optional": False, "rms_scaling": False,
+}  # fmt: skip
 
 
 def _is_neutral(name: str, value: object) -> bool:
