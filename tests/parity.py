@@ -62,6 +62,55 @@ def pair(hidden, outputs, last, activation="tanh", regularizer=None, constraint=
     return theirs, ours
 
 
+STACKS = {  # of samples of three numbers, by a library's layers
+    "PReLU": lambda k: [k.Dense(6), k.PReLU("ones", "l1", "non_neg"), k.Dense(2)],
+    "PReLU, shared": lambda k: [k.Dense(6), k.Reshape((2, 3)), k.PReLU(shared_axes=1), k.Flatten(), k.Dense(2)],
+    "Dense on two axes": lambda k: [
+        k.Dense(12), k.Reshape((4, -1)), k.Dense(5, "gelu", kernel_regularizer="l2"), k.Permute((2, 1)),
+        k.Dense(2, "softmax"), k.Flatten(), k.Dense(2),
+    ],
+    "Softmax over axes": lambda k: [
+        k.Dense(24), k.Reshape((2, 3, 4)), k.Softmax(1), k.Dense(2), k.Softmax((1, 3)), k.Flatten(), k.Dense(2),
+    ],
+    "RepeatVector, Rescaling by vectors": lambda k: [
+        k.Rescaling([0.5, 2.0, 1.0], [0.0, 1.0, -1.0]), k.RepeatVector(2), k.Dense(4, "tanh"), k.Identity(),
+        k.Rescaling(np.array([[0.5], [2.0]])), k.Flatten(), k.Dense(2),
+    ],
+    "activities": lambda k: [
+        k.Dense(6, "tanh", activity_regularizer="l1"), k.ActivityRegularization(0.1, 0.2),
+        k.Activation("silu", activity_regularizer="l2"), k.Dense(2, activity_regularizer="orthogonal_regularizer"),
+    ],
+    "Lambda, ReLU, LeakyReLU, ELU": lambda k: [
+        k.Dense(6), k.Lambda(lambda x: x * 0.5), k.ReLU(2.0, 0.1, 0.3), k.Dense(6), k.LeakyReLU(0.2), k.Dense(6),
+        k.ELU(0.7), k.Dropout(0.0), k.Dense(2),
+    ],
+}  # fmt: skip
+
+
+NORMALIZING = {
+    "BatchNormalization": lambda of: [of.Dense(16, use_bias=False), of.BatchNormalization(), of.Activation("relu")],
+    "BatchNormalization, momentum": lambda of: [of.BatchNormalization(momentum=0.5, epsilon=0.1, center=False)],
+    "BatchNormalization, frozen": lambda of: [of.Dense(16), of.BatchNormalization(trainable=False)],
+    "LayerNormalization": lambda of: [of.Dense(16, "relu"), of.LayerNormalization()],
+    "UnitNormalization": lambda of: [of.Dense(16), of.UnitNormalization()],
+    "Normalization": lambda of: [of.Normalization(mean=[0.1, 0.2, 0.3], variance=[2.0, 1.0, 0.5]), of.Dense(16)],
+    "Normalization, adapted": lambda of: [adapted(of.Normalization()), of.Dense(16, "tanh"), of.BatchNormalization()],
+}
+
+
+def adapted(layer):
+    layer.adapt(np.linspace(-3, 5, 24).reshape(8, 3) ** 2)
+    return layer
+
+
+def stacks(make):
+    """Return a Keras model and gpumlp's of the layers that ``make`` gives of a library's, with the same weights."""
+    theirs = keras.Sequential([keras.Input((3,)), *make(keras.layers)])
+    ours = models.Sequential([layers.Input((3,)), *make(layers)])
+    ours.set_weights([np.asarray(w) for w in theirs.get_weights()])
+    return theirs, ours
+
+
 def difference(a, b, rtol=RTOL, atol=ATOL):
     """Return the largest error in units of its tolerance."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -242,7 +291,18 @@ def main() -> int:
         class_weight={0: 1.0, 1: 2.5, 2: 0.5, 3: 1.0}, metrics=["accuracy"])  # fmt: skip
     run("l2", ([16, 16], 2, None, "tanh", "l2"), adam, mse, y)
     run("l1", ([16, 16], 2, None, "tanh", "l1"), adam, mse, y)
+    for name, make in STACKS.items():
+        more = {"validation_split": 0.3, "epochs": 5, "batch_size": 16}
+        results.append(compare(f"layers: {name}", *stacks(make), adam, mse, x, y, **more))
+    for loss in ("categorical_crossentropy", "kl_divergence", "mse"):
+        rows = stacks(lambda k: [k.Dense(12), k.Reshape((4, 3)), k.Softmax()])
+        target = np.eye(3, dtype="f4")[rng.integers(0, 3, (n, 4))]
+        more = {"metrics": ["accuracy", "mae"], "epochs": 5, "batch_size": 16}
+        results.append(compare(f"rows of outputs: {loss}", *rows, adam, lambda _, loss=loss: loss, x, target, **more))
     run("orthogonal", ([16, 16], 2, None, "tanh", "orthogonal_regularizer"), adam, mse, y)
+    for name, make in NORMALIZING.items():
+        fit = {"epochs": 5, "batch_size": 16, "sample_weight": weights, "validation_data": (x[:9], y[:9])}
+        results.append(compare(name, *stacks(lambda k, make=make: [*make(k), k.Dense(2)]), adam, mse, x, y, **fit))
     for constraint in ("max_norm", "unit_norm", "min_max_norm", "non_neg"):
         run(f"constraint {constraint}", ([16, 16], 2, None, "tanh", None, constraint), adam, mse, y)
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed: gpumlp {gpumlp.__version__} against "

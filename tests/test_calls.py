@@ -199,3 +199,22 @@ def test_shapes_and_penalties_without_data():
     assert model.layers[1].losses == [] and layers.Dense(2, kernel_regularizer="l1").losses == []
     model.trainable = False
     assert model.losses == []
+    active = layers.ActivityRegularization(l1=0.2, l2=0.3)
+    assert active.losses == [] and active(2 * np.ones((2, 1))).shape == (2, 1)
+    np.testing.assert_allclose(active.losses, [0.2 * 2 + 0.3 * 4], rtol=1e-6)
+
+
+def test_layers_with_a_state_are_called():
+    norm = layers.BatchNormalization(momentum=0.5)
+    np.testing.assert_allclose(norm(X, training=True).mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(norm.get_weights()[2], 0.5 * X.mean(axis=0), rtol=1e-4)
+    before = norm.get_weights()
+    np.testing.assert_allclose(norm(X)[0], (X[0] - before[2]) / np.sqrt(before[3] + 1e-3), rtol=1e-4)
+    np.testing.assert_array_equal(norm.get_weights()[2], before[2])
+    model = build(layers.BatchNormalization(momentum=0.5))
+    model(X, training=True)
+    np.testing.assert_allclose(model.get_weights()[2], before[2], rtol=1e-6)
+    adapted = layers.Normalization()
+    adapted.adapt(X)
+    np.testing.assert_allclose(adapted(X), (X - X.mean(axis=0)) / X.std(axis=0), rtol=1e-3, atol=1e-5)
+    assert layers.Normalization(axis=None, mean=1.0, variance=1.0)(np.ones(3)).shape == (3,)

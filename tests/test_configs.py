@@ -12,6 +12,8 @@ LAYERS = [
     layers.Dense(2, use_bias=False, kernel_constraint="non_neg", trainable=False, name="head"),
     layers.Dropout(0.25, seed=7), layers.Activation("gelu"), layers.ReLU(6.0), layers.LeakyReLU(0.2), layers.ELU(0.5),
     layers.Softmax(), layers.Flatten(), layers.Rescaling(2.0, 1.0), layers.Input((4,)),
+    layers.BatchNormalization(1, 0.9, gamma_regularizer="l2"), layers.LayerNormalization((1, 2), center=False),
+    layers.UnitNormalization([1, 2]), layers.Normalization(None), layers.Normalization(mean=[1, 2], variance=[3, 4.0]),
 ]  # fmt: skip
 
 

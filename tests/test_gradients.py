@@ -22,10 +22,35 @@ STACKS = {
         layers.Dropout(0.3, seed=1), layers.Dense(6), layers.Dropout(0.5, seed=2), layers.Dense(3),
     ],
     "layers of constants": lambda: [layers.Dense(4), layers.LeakyReLU(0.2), layers.Dense(3), layers.ReLU(6.0, 0.1)],
+    "norms": lambda: [
+        layers.Dense(5), layers.BatchNormalization(), layers.Dense(4, "tanh"), layers.LayerNormalization(),
+        layers.UnitNormalization(), layers.Dense(3),
+    ],
+    "a norm first": lambda: [layers.BatchNormalization(), layers.Dense(3)],
+    "constants first": lambda: [layers.Normalization(mean=0.5, variance=2.0), layers.Dense(3)],
+    "noise": lambda: [
+        layers.GaussianNoise(0.2, seed=1), layers.Dense(4, "tanh"), layers.AlphaDropout(0.3, seed=2),
+        layers.GaussianDropout(0.3, seed=3), layers.Dropout(0.4, noise_shape=(None, 1), seed=4), layers.Dense(3),
+    ],
+    "moved": lambda: [
+        layers.RepeatVector(2), layers.Dense(4, "tanh"), layers.Permute((2, 1)), layers.Reshape((2, 4)),
+        layers.Softmax(axis=1), layers.Flatten(), layers.Dense(3),
+    ],
+    "prelu": lambda: [layers.PReLU("ones"), layers.Identity(), layers.Dense(3), layers.PReLU("ones")],
+    "penalised activity": lambda: [
+        layers.ActivityRegularization(0.1, 0.2), layers.Dense(4, "tanh", activity_regularizer="l2"), layers.Dense(3),
+    ],
     "no weights": lambda: [layers.Activation("tanh"), layers.Rescaling(2.0)],
     "nothing": lambda: [layers.Flatten()],
 }  # fmt: skip
 LOSSES = ["mse", "huber", "log_cosh", "poisson", "kl_divergence", "categorical_crossentropy", "cosine_similarity"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_operation_is_here():
+    """A new operation is held here too: its layer belongs in STACKS."""
+    there = {type(layer) for stack in STACKS.values() for layer in stack()}
+    assert set(layers.KINDS) - there <= {layers.Input, layers.Lambda}
 
 
 def build(stack, shape=(3,), dtype="float64", loss=None, **more):
@@ -62,6 +87,8 @@ def hold(model, found, x, value):
     np.testing.assert_allclose(found.inputs, differences(lambda: value(x), x, lambda a: None), rtol=1e-6, atol=1e-8)
     weights, trained = model.get_weights(), iter(found.weights)
     for i, weight in enumerate(weights):
+        if not model.weights[i].trainable:
+            continue
         slopes = differences(
             lambda: value(x), weight, lambda a, i=i: model.set_weights([*weights[:i], a, *weights[i + 1 :]])
         )
@@ -83,7 +110,7 @@ def test_those_of_the_outputs(stack, n):
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("stack", [STACKS[k] for k in ("dropout first", "dense")])
+@pytest.mark.parametrize("stack", [STACKS[k] for k in ("dropout first", "dense", "noise", "norms", "a norm first")])
 def test_those_of_training_are_of_one_mask(stack, training):
     model, x = build(stack()), samples(5)
 
@@ -102,7 +129,7 @@ def target_of(loss, n):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_those_of_a_loss_have_weights_and_penalties(loss):
-    penalised = layers.Dense(4, "tanh", kernel_regularizer="l2", bias_regularizer="l1")
+    penalised = layers.Dense(4, "tanh", kernel_regularizer="l2", bias_regularizer="l1", activity_regularizer="l2")
     model, x, y = build([penalised, layers.Dense(3, "softmax")], loss=loss), samples(6), target_of(loss, 6)
     w = np.random.default_rng(5).random(6)
 
@@ -121,6 +148,15 @@ def test_those_of_class_numbers_and_of_a_function_of_one_s_own():
         hold(model, model.gradients(x, y), x, lambda x, m=model, y=y: m.evaluate(x, y, batch_size=6, verbose=0))
 
 
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "sparse_categorical_crossentropy", "mse"])
+def test_those_of_outputs_of_several_rows(loss):
+    model = build([layers.Dense(12), layers.Reshape((4, 3)), layers.Softmax()], loss=loss)
+    x, labels, w = samples(6), np.random.default_rng(7).integers(0, 3, (6, 4)), np.random.default_rng(5).random(6)
+    y = labels if "sparse" in loss else np.eye(3)[labels]
+    found = model.gradients(x, y, sample_weight=w)
+    hold(model, found, x, lambda x: model.evaluate(x, y, batch_size=6, sample_weight=w, verbose=0))
+
+
 def test_jacobian_has_a_row_for_each_output():
     model, x = build([layers.Flatten(), *STACKS["activations of z"]()], (2, 2)), samples(5, 4).reshape(5, 2, 2)
     found = model.jacobian(x)
@@ -135,11 +171,12 @@ def test_jacobian_has_a_row_for_each_output():
 
 
 def test_pieces_add_up_to_the_whole(monkeypatch):
-    model, x, y = build([layers.Dense(9, "tanh", kernel_regularizer="l2"), layers.Dense(2)], loss="mse"), *data(57)
+    first = layers.Dense(9, "tanh", kernel_regularizer="l2", activity_regularizer="l1")
+    model, x, y = build([first, layers.BatchNormalization(), layers.Dense(2)], loss="mse"), *data(57)
     w = np.random.default_rng(6).random(57)
     whole = model.gradients(x, y, sample_weight=w)
     jacobian = model.jacobian(x)
-    monkeypatch.setattr(runners, "HOST_BYTES", 10 * 8 * sum((3, 9, 2)))
+    monkeypatch.setattr(runners, "HOST_BYTES", 10 * 8 * sum((3, 9, 9, 9, 2)))
     pieces = model.gradients(x, y, sample_weight=w)
     np.testing.assert_allclose(pieces.inputs, whole.inputs, rtol=1e-12)
     for one, other in zip(pieces.weights, whole.weights, strict=True):
@@ -164,7 +201,10 @@ def data(n):
 
 
 def stack():
-    return [layers.Rescaling(0.5, 0.1), layers.Dense(19, "gelu"), layers.Dropout(0.2, seed=3), layers.Dense(2)]
+    return [
+        layers.Rescaling(0.5, 0.1), layers.Dense(19, "gelu", activity_regularizer="l2"), layers.BatchNormalization(),
+        layers.Dropout(0.2, seed=3), layers.GaussianNoise(0.1, seed=4), layers.Dense(2),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -237,6 +277,13 @@ def test_frozen_weights_have_none_and_layers_changed_since_count():
     before = model.gradients(x).inputs
     hidden.activation = "relu"
     assert not np.allclose(model.gradients(x).inputs, before)
+
+
+def test_a_model_in_a_model_has_its_part():
+    inner = models.Sequential([layers.Dense(4, "tanh"), layers.BatchNormalization()], dtype="float64")
+    model, x = build([layers.Dense(3), inner, layers.Dense(2)]), samples(5)
+    hold(model, model.gradients(x), x, lambda x: model.predict(x, verbose=0).sum())
+    assert [g.shape for g in model.gradients(x).weights] == [w.shape for w in model.trainable_weights]
 
 
 def test_models_chain_by_them():

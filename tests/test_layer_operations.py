@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from test_cuda_models import flat
 
-from gpumlp import Ensemble, activations, layers, models, ops, regularizers
+from gpumlp import Ensemble, activations, layers, models, ops, random, regularizers
 from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.engine.operations import Site, operations_of
+from gpumlp.engine.runner import CALLS
 from gpumlp.utils import set_random_seed
 
 STEP = 3
@@ -40,6 +41,7 @@ CASES = {  # by name: a layer, and samples that it takes
     "Rescaling, vectors": (lambda: layers.Rescaling(SCALES, OFFSETS), (5, 4)),
     "Rescaling, a vector and a number": (lambda: layers.Rescaling(np.array([[2.0], [-1.0]]), 0.5), (2, 3)),
     "Permute": (lambda: layers.Permute((3, 1, 2)), (2, 3, 4)),
+    "Flatten, channels first": (lambda: layers.Flatten("channels_first"), (2, 3, 4)),
     "RepeatVector": (lambda: layers.RepeatVector(3), (7,)),
     "Lambda": (lambda: layers.Lambda(centred, arguments={"factor": 0.5}), (5, 4)),
     "GaussianNoise": (lambda: layers.GaussianNoise(0.3, seed=7), (17,)),
@@ -133,6 +135,7 @@ TEXTBOOK = {
     "Rescaling, vectors": lambda x: x * np.array(SCALES) + OFFSETS,
     "Rescaling, a vector and a number": lambda x: x * [[2.0], [-1.0]] + 0.5,
     "Permute": lambda x: np.transpose(x, (0, 3, 1, 2)),
+    "Flatten, channels first": lambda x: np.moveaxis(x, 1, -1).reshape(len(x), -1),
     "RepeatVector": lambda x: np.repeat(x[:, None], 3, axis=1),
     "Lambda": lambda x: 0.5 * (x - x.mean(-1, keepdims=True)),
 }
@@ -167,6 +170,13 @@ def test_what_only_renames_axes_is_no_operation():
     assert model._runner.network.ops == () and model._runner.network.output_shape == (3, 2)
     x = np.arange(12.0).reshape(2, 6)
     np.testing.assert_array_equal(model.predict(x, verbose=0), x.reshape(2, 3, 2))
+
+
+def test_layers_are_called_on_one_sample_too():
+    assert layers.Rescaling([1.0, 2.0, 3.0], 0.5)(np.ones(3)).tolist() == [1.5, 2.5, 3.5]
+    assert layers.PReLU("ones")(np.array([-2.0, 2.0])).tolist() == [-2.0, 2.0]
+    assert layers.Lambda(ops.square)(np.array([-2.0, 2.0])).tolist() == [4.0, 4.0]
+    assert layers.GaussianNoise(0.5)(np.ones(3)).tolist() == [1.0] * 3
 
 
 def test_a_function_of_a_user_s_own_has_kernels(family):
@@ -218,6 +228,26 @@ def test_noise_is_a_function_of_key_layer_and_step_alone(make):
     others = [noise_of(layer, step=2), noise_of(layer, number=2), noise_of(make(0.3, seed=12))]
     assert all((other != first).mean() > 0.3 for other in others)
     assert (noise_of(layer, n=7) == first[:7]).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: layers.GaussianNoise(0.3, seed=9), lambda numbers: 1 + 0.3 * numbers.standard_normal((6, 17), "f4")),
+        (
+            lambda: layers.GaussianDropout(0.5, seed=9),
+            lambda numbers: 1 + numbers.standard_normal((6, 17), "f4"),
+        ),
+        (
+            lambda: layers.Dropout(0.5, (None, 1), seed=9),
+            lambda numbers: 2.0 * np.broadcast_to(numbers.random((6, 1), "f4") >= 0.5, (6, 17)),
+        ),
+    ],
+)
+def test_every_family_has_the_same_numbers(family, make, expected):
+    model = models.Sequential([layers.Input((17,)), make()])
+    found = model(np.ones((6, 17)), training=True)
+    np.testing.assert_allclose(found, expected(random.Counted().at(9, 0, CALLS + 1)), rtol=1e-6)
 
 
 def test_a_dropout_s_shape_of_all_numbers_is_the_usual_dropout():
@@ -410,6 +440,7 @@ def test_a_penalty_can_be_set_later():
         (lambda: layers.Rescaling(1.0, [[1.0] * 3] * 2), (3,), "offset .* must go with"),
         (lambda: layers.Rescaling("a"), (3,), "scale must be a finite number"),
         (lambda: layers.Rescaling([1.0, np.nan]), (2,), "or several"),
+        (lambda: layers.Flatten("channels"), (3,), "data_format must be"),
         (lambda: layers.Dropout(-0.1), (3,), "Expected a float value between 0 and 1"),
         (lambda: layers.AlphaDropout(1.0), (3,), "noise would be infinite"),
         (lambda: layers.GaussianDropout(1.0), (3,), "noise would be infinite"),

@@ -149,6 +149,12 @@ def test_a_batch_of_one_row_is_beta_and_its_averages_move():
     mean, variance = layer.get_weights()[2:]
     assert (mean != 0).all()
     np.testing.assert_allclose(variance, 0.99)
+    assert np.array_equal(layer.moving_mean, mean) and layer.moving_variance.trainable is False
+    assert [weight.path for weight in model.non_trainable_weights] == [
+        f"{layer.name}/moving_mean", f"{layer.name}/moving_variance"
+    ]  # fmt: skip
+    with pytest.raises(AttributeError, match="assign"):
+        layer.moving_mean = mean
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -299,6 +305,7 @@ def test_what_adapt_does_not_take_changes_nothing(what, error, words):
         (lambda: layers.LayerNormalization(axis="x"), TypeError, "axis must be a whole number"),
         (lambda: layers.BatchNormalization(momentum=2.0), ValueError, "momentum"),
         (lambda: layers.BatchNormalization(synchronized=True), NotImplementedError, "synchronized"),
+        (lambda: setattr(layers.BatchNormalization(), "synchronized", True), NotImplementedError, "synchronized"),
         (lambda: layers.BatchNormalization(renorm=True), NotImplementedError, "renorm"),
         (lambda: layers.BatchNormalization(beta_regularizer="orthogonal_regularizer"), ValueError, "bias"),
     ],

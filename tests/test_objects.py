@@ -300,7 +300,6 @@ def test_a_constant_lies_in_its_bounds():
     "make",
     [
         lambda: layers.Lambda(abs, mask=True),
-        lambda: layers.Flatten("channels_first"),
         lambda: layers.Input((3,), sparse=True),
     ],
 )  # fmt: skip

@@ -108,12 +108,6 @@ def grid(loss):
     return model
 
 
-def test_a_categorical_loss_over_samples_of_two_axes_is_refused():
-    for loss, y in (("categorical_crossentropy", np.full((1, 2, 3), 1 / 3)), ("sparse_categorical_crossentropy", [4])):
-        with pytest.raises(ValueError, match=r"one row of classes per sample.*Flatten"):
-            grid(loss).evaluate(np.full((1, 2, 3), 1 / 3), y, verbose=0)
-
-
 def test_targets_of_another_shape_with_as_many_numbers_are_refused():
     x = np.arange(12.0).reshape(2, 2, 3)
     assert grid("mse").evaluate(x, x, verbose=0) == 0

@@ -45,6 +45,11 @@ class Network:
         return sum(op.products for op in self.ops)
 
     @once
+    def rows(self) -> int:
+        """How many rows of outputs a sample has: a loss is the mean over them all."""
+        return math.prod(self.output_shape[:-1])
+
+    @once
     def parameters(self) -> int:
         """How many weights there are."""
         return sum(math.prod(spec.shape) for spec in self.weights)

@@ -77,6 +77,9 @@ class NoiseOp(Operation):
     def _drawn(self, site: Site, x: Array) -> Array:
         return site.kept_of(x) if self.noise[0] is None else site.kept
 
+    def asked(self, training: bool, loss: bool) -> NoiseOp:
+        return self if training else replace(self, strength=0.0)
+
     def outline(self) -> NoiseOp:
         return replace(self, strength=0.0, key=0)
 

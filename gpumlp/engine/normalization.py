@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -137,6 +137,10 @@ class BatchNormOp(_ScaledOp):
     mean: int
     variance: int
     momentum: float
+    resting: bool = False  # whether the way back is that outside training, with gradients by the weights
+
+    def asked(self, training: bool, loss: bool) -> BatchNormOp:
+        return replace(self, resting=not training)
 
     @classmethod
     def of(cls, layer: layers.BatchNormalization, shape: Shape, first: int) -> BatchNormOp:
@@ -167,10 +171,16 @@ class BatchNormOp(_ScaledOp):
             xp.add(average, now.reshape(average.shape) * (1.0 - self.momentum), out=average)
 
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
-        if not site.frozen:
+        if not (site.frozen or self.resting):
             return super().backward(site, dy, x, y, dx)
-        xp, slope = site.backend.xp, dy.reshape(self.shape)
-        xp.multiply(slope, self._statistics(site, slope)[INVERSE], out=slope)
+        xp, (x, slope) = site.backend.xp, (a.reshape(self.shape) for a in (x, dy))
+        mean, inverse = self._statistics(site, x)
+        if self.resting:
+            normal = self._work(site, x)
+            xp.subtract(x, mean, out=normal)
+            xp.multiply(normal, inverse, out=normal)
+            self._weight_gradients(site, slope, normal, self._work(site, x, MORE))
+        xp.multiply(slope, inverse, out=slope)
         if self.gamma is not None:
             xp.multiply(slope, self._column(site.weights[self.gamma]), out=slope)
         return dy

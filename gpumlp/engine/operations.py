@@ -202,6 +202,9 @@ class ActivityOp(Operation):
         site.backend.xp.add(dx, dy, out=dx)
         return dx
 
+    def asked(self, training: bool, loss: bool) -> ActivityOp:
+        return self if loss else ActivityOp(None)
+
     def outline(self) -> ActivityOp:
         return ActivityOp(None)
 
@@ -256,6 +259,12 @@ class PermuteOp(Operation):
     def of(cls, layer: layers.Permute, shape: Shape, first: int) -> PermuteOp:
         """See `LAYERS`."""
         return cls(shape, tuple(i - 1 for i in layer.dims))
+
+    @classmethod
+    def of_flatten(cls, layer: layers.Flatten, shape: Shape, first: int) -> PermuteOp | None:
+        """See `LAYERS`."""
+        as_they_are = layer.data_format == "channels_last" or len(shape) < 2
+        return None if as_they_are else cls(shape, (*range(1, len(shape)), 0))
 
     @property
     def back(self) -> Shape:
@@ -363,7 +372,7 @@ LAYERS: dict[type[Layer], Callable[[Any, Shape, int], Operations]] = {
     layers.Permute: PermuteOp.of,
     layers.RepeatVector: RepeatOp.of,
     layers.ActivityRegularization: _nothing,
-    layers.Flatten: _nothing,
+    layers.Flatten: PermuteOp.of_flatten,
     layers.Identity: _nothing,
     layers.Input: _nothing,
     layers.Reshape: _nothing,

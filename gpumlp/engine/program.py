@@ -170,8 +170,9 @@ class LoopProgram:
                 step = optimizer.steps + 1 if optimizer is not None else None
                 pred = self._forward(x, step)
                 delta = self._delta(pred)
-                value = self.backend.loss(task.loss, y, pred, w, delta)
-                self._measure(logs, k, metrics, y, pred, w)
+                rows = self._by_rows(y, pred, w, delta)
+                value = self.backend.loss(task.loss, *rows)
+                self._measure(logs, k, metrics, *rows[:3])
                 if optimizer is not None:
                     self._backward(x, delta)
                 for op, site, out in zip(self.network.ops, self._sites, self._out, strict=True):
@@ -189,6 +190,15 @@ class LoopProgram:
                         constraints.apply(constraint, self.backend, self.arena.weights[j])
                 k += 1
         return logs
+
+    def _by_rows(self, y: Array, pred: Array, w: Array | None, delta: Array) -> tuple[Any, ...]:
+        """Return targets, outputs, weights and the gradient's place with a row for each that a loss judges."""
+        rows = self.network.rows
+        if rows == 1:
+            return y, pred, w, delta
+        n = len(pred) * rows
+        weights = None if w is None else self.backend.xp.repeat(w, rows)
+        return y.reshape(n, -1), pred.reshape(n, -1), weights, delta.reshape(n, -1)
 
     def _measure(self, logs: StepLogs, k: int, metrics: list[Metric], y: Array, pred: Array, w: Array | None) -> None:
         """Put what step ``k`` adds to the metrics into ``logs``; of those for the host, what they are computed of."""
@@ -276,7 +286,7 @@ class LoopProgram:
         if loss is None:
             self.backend.activation_forward(linear, y, delta)
         else:
-            self.backend.loss(loss, y, pred, w, delta)
+            self.backend.loss(loss, *self._by_rows(y, pred, w, delta))
         return self._backward(x, delta, by_inputs=True)
 
     def _gather(self, part: Part, start: int, stop: int) -> tuple[Array, Array, Array | None]:

@@ -215,14 +215,15 @@ class Runner:
             asked[training] += steps * dispatch.numpy_seconds(network, batch, training)
         seconds = asked[True] if training else asked[True] + asked[False]
         kind = kernels, kernels == "auto" and seconds >= dispatch.LONG
-        if kind not in self._choices:
-            self._choices[kind] = dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
-        choice, found = self._choices[kind], (kind, judged, judged and judged.rule)
-        if (able := dispatch.fit_for(choice, self.backend, judged)) is not choice:
+        choices = self._choices  # another thread may change the layers, and with them what there is to choose
+        if kind not in choices:
+            choices[kind] = dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
+        choice, found = choices[kind], (kind, judged, judged and judged.rule)
+        if (able := dispatch.fit_for(choice, network, self.backend, judged)) is not choice:
             return able
         if choice.functions is not None and (self._ready[0] is not network or self._ready[1] != found):
             choice = dispatch.ready(choice, network, judged, kernels)
-            self._ready = network, found if choice is self._choices[kind] else None
+            self._ready = network, found if choice is choices[kind] else None
         return choice
 
     def program_for(self, batch: int, choice: Choice) -> Program:
@@ -260,7 +261,9 @@ class Runner:
         return program
 
     def next_call(self) -> int:
-        """Return the number of the step that a call in training mode is: none that training has."""
+        """Return the number of the step that a call in training mode is: none that training has. In the gate."""
+        assert self.weights is not None
+        self.weights.version += 1  # moving averages change
         self.calls += 1
         return CALLS + self.calls
 

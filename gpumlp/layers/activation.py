@@ -99,7 +99,8 @@ class Softmax(_OfConstants):
         return found
 
     def result_shape(self, shape: Shape) -> Shape:
-        self.axes(shape)
+        if shape or self.axis != -1:  # an array of one axis is one sample
+            self.axes(shape)
         return shape
 
 

@@ -82,6 +82,12 @@ def feature_shape(value: object) -> Shape:
     return tuple(whole_number("each size of the input shape", s) for s in sizes)
 
 
+def sample_shape(value: object) -> Shape:
+    """Return the shape of one sample from one with the batch first; an array of one axis has samples without any."""
+    alone = isinstance(value, (tuple, list)) and len(value) == 1
+    return () if alone else feature_shape(without_batch(value))
+
+
 def initializer_of(value: object) -> Any:
     return initializers.get("glorot_uniform" if value is None else value)  # as Keras has it, of a bias too
 
@@ -140,7 +146,9 @@ class Weight(Variable):
         self._layer.change(self._place, to)
 
 
-NEUTRAL = {"quantization_config": None, "sparse": False, "ragged": False, "optional": False}  # what gpumlp has not
+NEUTRAL = {  # what gpumlp has not
+    "quantization_config": None, "sparse": False, "ragged": False, "optional": False, "rms_scaling": False,
+}  # fmt: skip
 
 
 def _is_neutral(name: str, value: object) -> bool:
@@ -234,6 +242,7 @@ class Layer(Attributes):
     activity_regularizer: Any = None
     answer: ClassVar[Callable[[Layer, object, bool], Any]]  # what computes: set by `gpumlp.models.calls`, far above
     _calls = 0  # in training mode: each has masks of its own
+    _penalty: Any = None  # of what the last call has made, where there is an activity_regularizer
     held: list[np.ndarray] | Home | None = None  # the weights, or where they stand; None before they are made
     samples: Shape | None = None  # the shape of a sample that they were made for
 
@@ -261,7 +270,7 @@ class Layer(Attributes):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name not in ("held", "samples", "_shown", "_calls"):
+        if name not in ("held", "samples", "_shown", "_calls", "_penalty"):
             Changes.count += 1
 
     def __getattr__(self, name: str) -> Any:
@@ -295,8 +304,7 @@ class Layer(Attributes):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Return the shape that comes out of ``input_shape``, both with the batch first; ValueError where none does."""
-        alone = isinstance(input_shape, (tuple, list)) and len(input_shape) == 1  # samples without an axis
-        return input_shape[0], *self.result_shape(() if alone else feature_shape(without_batch(input_shape)))
+        return input_shape[0], *self.result_shape(sample_shape(input_shape))
 
     def __call__(self, inputs: object, training: bool | None = None) -> Any:
         """Return what the layer makes of an array [n, *sample]: of the layer's dtype, on the GPU if the array is.
@@ -418,7 +426,7 @@ class Layer(Attributes):
 
     def build(self, input_shape: object) -> None:
         """Make the weights, of the layer's dtype, for ``input_shape`` = (batch or None, *sample)."""
-        shape = feature_shape(without_batch(input_shape))
+        shape = sample_shape(input_shape)
         self.result_shape(shape)
         self.check_weights(self.specs(shape))
 
@@ -470,12 +478,13 @@ class Layer(Attributes):
 
     @property
     def losses(self) -> list[Any]:
-        """The penalties of the weights as they are now, a number for each that has one; none before they are there."""
+        """The penalties, one number each: of weights that train, as they are now, and of what a call has made last."""
+        of_call = [] if self._penalty is None else [self._penalty]
         if self.samples is None or not self.built or not self.trainable:
-            return []
+            return of_call
         specs = self.specs(self.samples)
         pairs = zip(specs, self.get_weights(), strict=True) if any(spec.regularizer for spec in specs) else ()
-        return [spec.regularizer(weight) for spec, weight in pairs if spec.regularizer]
+        return [spec.regularizer(weight) for spec, weight in pairs if spec.regularizer] + of_call
 
     def change(self, place: int, to: Change) -> None:
         """Have the weight array at ``place`` be what ``to`` returns of it, while nobody else computes with it."""

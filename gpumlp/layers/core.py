@@ -124,6 +124,8 @@ class Dense(Layer):
         ]
 
     def result_shape(self, shape: Shape) -> Shape:
+        if not shape:
+            raise ValueError(f"Dense layer {self.name!r} takes a batch of samples of one axis at least; got one axis.")
         return (*shape[:-1], self.units)
 
 
@@ -151,7 +153,9 @@ class Rescaling(Layer):
     def result_shape(self, shape: Shape) -> Shape:
         for name in ("scale", "offset"):
             own = np.shape(getattr(self, name))
-            if len(own) > len(shape) or any(n not in (1, of) for n, of in zip(own[::-1], shape[::-1], strict=False)):
+            if shape and (
+                len(own) > len(shape) or any(n not in (1, of) for n, of in zip(own[::-1], shape[::-1], strict=False))
+            ):
                 raise ValueError(
                     f"{name} of Rescaling layer {self.name!r} must go with samples of shape {shape}; got numbers of "
                     f"shape {own}."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +33,16 @@ def _axes(value: object) -> int | tuple[int, ...]:
 def _axes_or_none(value: object) -> tuple[int, ...]:
     found = () if value is None else _axes(value)
     return found if isinstance(found, tuple) else (found,)
+
+
+def _only(name: str, accepted: object) -> Callable[[object], object]:
+    """Return a check for what Keras has and gpumlp has not."""
+
+    def check(value: object) -> object:
+        neutral("BatchNormalization", **{name: (value, accepted)})
+        return accepted
+
+    return check
 
 
 def _along(axis: int | tuple[int, ...], shape: Shape) -> tuple[int, ...]:
@@ -87,6 +97,8 @@ class _Scaled(Layer):
     """Base of what ends with a gamma and a beta for each position along ``axis``."""
 
     axis: Any
+    weight_names: ClassVar[tuple[str, ...]] = ("gamma", "beta")
+    unread: ClassVar = {**Layer.unread, **dict.fromkeys(("gamma", "beta"), "Use layer.gamma.assign(values).")}
     checks: ClassVar = {
         **Layer.checks, "epsilon": functools.partial(number, "epsilon", low=0.0),
         "center": functools.partial(flag, "center"), "scale": functools.partial(flag, "scale"),
@@ -127,9 +139,16 @@ class BatchNormalization(_Scaled):
     ``axis``; sample weights do not enter them (Ioffe & Szegedy 2015).
     """
 
+    weight_names: ClassVar[tuple[str, ...]] = ("gamma", "beta", "moving_mean", "moving_variance")
+    unread: ClassVar = {
+        **_Scaled.unread,
+        **dict.fromkeys(("moving_mean", "moving_variance"), "Use layer.moving_mean.assign(values)."),
+    }
     checks: ClassVar = {
         **_Scaled.checks, "axis": _axis, "momentum": functools.partial(number, "momentum", low=0.0, high=1.0),
         **dict.fromkeys(("moving_mean_initializer", "moving_variance_initializer"), initializer_of),
+        "renorm": _only("renorm", False), "renorm_clipping": _only("renorm_clipping", None),
+        "renorm_momentum": _only("renorm_momentum", 0.99), "synchronized": _only("synchronized", False),
     }  # fmt: skip
 
     def __init__(
@@ -153,10 +172,8 @@ class BatchNormalization(_Scaled):
         synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
-        neutral(
-            "BatchNormalization", renorm=(renorm, False), renorm_clipping=(renorm_clipping, None),
-            renorm_momentum=(renorm_momentum, 0.99), synchronized=(synchronized, False),
-        )  # fmt: skip
+        self.renorm, self.renorm_clipping, self.renorm_momentum = renorm, renorm_clipping, renorm_momentum
+        self.synchronized = synchronized
         self.momentum = momentum
         self.moving_mean_initializer: Any = moving_mean_initializer
         self.moving_variance_initializer: Any = moving_variance_initializer
@@ -199,6 +216,9 @@ class LayerNormalization(_Scaled):
         gamma = gamma_initializer, gamma_regularizer, gamma_constraint
         super().__init__(axis, epsilon, center, scale, beta, gamma, **kwargs)
 
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"rms_scaling": False}  # which Keras writes, and gpumlp has not
+
 
 class UnitNormalization(Layer):
     """x divided by its length, the square root of the sum of squares along ``axis``; by 1e-12 where that is less."""
@@ -232,6 +252,10 @@ class Normalization(Layer):
         Whether to compute x * sqrt(variance) + mean.
     """
 
+    weight_names: ClassVar[tuple[str, ...]] = ("count",)
+    unread: ClassVar = {
+        **Layer.unread, **dict.fromkeys(("mean", "variance", "count"), "Use adapt(data), or set_weights.")
+    }  # fmt: skip
     checks: ClassVar = {**Layer.checks, "axis": _axes_or_none, "invert": functools.partial(flag, "invert")}
 
     def __init__(
@@ -308,6 +332,10 @@ class Normalization(Layer):
         found = self.constants(self.samples) or self.get_weights()
         shape = [size if axis in along else 1 for axis, size in enumerate((1, *self.samples))]
         return found[which].reshape(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        mean, variance = (None, None) if self.given is None else (array.tolist() for array in self.given)
+        return super().get_config() | {"mean": mean, "variance": variance}
 
     def adapt(self, data: object, batch_size: int | None = None, steps: int | None = None) -> None:
         """Take mean and variance from ``data``, in place of what they were; they are computed in double.

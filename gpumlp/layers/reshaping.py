@@ -9,20 +9,25 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gpumlp.layers.base import Layer, Shape
-from gpumlp.naming import neutral
+
+
+def _format(value: Any) -> str:
+    if value not in (None, "channels_last", "channels_first"):
+        raise ValueError(f'data_format must be "channels_last" or "channels_first"; got {value!r}.')
+    return str(value or "channels_last")
 
 
 class Flatten(Layer):
-    """Samples of any shape become samples of one axis."""
+    """Samples of any shape become samples of one axis: by default, or "channels_last", in the order of their numbers.
+
+    With ``data_format`` "channels_first" their first axis is taken to be the last.
+    """
+
+    checks: ClassVar = {**Layer.checks, "data_format": _format}
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
-        neutral("Flatten", data_format=(None if data_format == "channels_last" else data_format, None))
+        self.data_format = data_format
         super().__init__(**kwargs)
-
-    @property
-    def data_format(self) -> str:
-        """The order in which a sample's axes are taken: as they stand."""
-        return "channels_last"
 
     def result_shape(self, shape: Shape) -> Shape:
         return (math.prod(shape),)

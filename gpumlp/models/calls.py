@@ -132,7 +132,11 @@ def call_layer(layer: Layer, inputs: object, training: bool) -> Array:
         return x.reshape(shape)
     layer._calls += training
     runner.calls = layer._calls
-    return respond(runner, x, training).reshape(shape if one else (len(x), *runner.current().output_shape))
+    out = respond(runner, x, training)
+    if layer.activity_regularizer is not None:
+        host = runner.backend.to_host(out) if data.on_gpu(out) else out
+        layer._penalty = layer.activity_regularizer(host) / len(x)
+    return out.reshape(shape if one else (len(x), *runner.current().output_shape))
 
 
 Layer.answer = staticmethod(call_layer)

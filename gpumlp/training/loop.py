@@ -118,11 +118,12 @@ class Pace:
 
 def sizes_for(runner: Runner, data: Dataset, loss: Loss) -> tuple[int, ...]:
     """Return the sizes of the network that ``data`` was made for; RuntimeError where the layers are others since."""
-    sizes = runner.current().sizes
+    network = runner.current()
     assert data.y is not None
-    if (sizes[0], data.y.shape[1] if loss.own else loss.target_width(sizes[-1])) != (data.x.shape[1], data.y.shape[1]):
+    width = data.y.shape[1] if loss.own else network.rows * loss.target_width(network.sizes[-1] // network.rows)
+    if (network.sizes[0], width) != (data.x.shape[1], data.y.shape[1]):
         runner.current(())
-    return sizes
+    return network.sizes
 
 
 @dataclass
