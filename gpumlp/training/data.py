@@ -13,7 +13,7 @@ import reprlib
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -105,10 +105,41 @@ def _refuse(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be one array; got a {kind}. Pass numpy.column_stack(list({own}.values())).")
     if not _holds_its_values(value) and any(hasattr(value, way) for way in ("__iter__", "__next__", "__getitem__")):
         raise TypeError(
-            f"{name} must be an array; got a {kind}. Generators, data loaders and other iterables are not taken. "
-            "Collect the batches first (of an endless generator those of one epoch, by itertools.islice): "
-            "xs, ys = zip(*batches); fit(numpy.concatenate(xs), numpy.concatenate(ys))."
+            f"{name} must be an array; got a {kind}. What gives batches (x, y) or (x, y, sample_weight), such as a "
+            "generator or a data loader, is passed to fit, evaluate or predict as x, by itself; a data set of single "
+            "samples goes into a data loader first. Anything else: numpy.array(list(values))."
         )
+
+
+def gives_batches(value: object) -> bool:
+    """Whether ``value`` gives batches one by one: a generator, a PyDataset, a data loader, or any other iterable."""
+    if type(value) is np.ndarray:
+        return False
+    if isinstance(value, (Mapping, Set)) or hasattr(value, "nnz") or _holds_its_values(value):
+        return False
+    return any(hasattr(value, way) for way in ("__iter__", "__next__", "on_epoch_end"))
+
+
+def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
+    """Return x, y and sample_weight of a batch, None for what is not there.
+
+    ValueError unless it is x, (x,), (x, y) or (x, y, sample_weight).
+    """
+    parts = tuple(data) if isinstance(data, (tuple, list)) else (data,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"A batch is x, (x,), (x, y) or (x, y, sample_weight); got {len(parts)} parts.")
+    return (*parts, None, None)[:3]
+
+
+def one_of_one(value: Any, name: str | None = None) -> Any:
+    """Return the array that a list, a tuple, or, by the input's ``name``, a dict has for the only input or output."""
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, Mapping) and name in value:
+        return value[name]
+    if isinstance(value, (list, tuple)) and len(value) == 1 and getattr(value[0], "ndim", 0) > (name is not None):
+        return value[0]
+    return value
 
 
 def _holds_its_values(value: object) -> bool:
@@ -373,6 +404,10 @@ class Batches:
         self._rows, self._stream = rows, random.current()
         self._shuffles: np.random.Generator | None = None
         self._order = rows
+        self._seen = 0
+
+    def start_anew(self) -> None:
+        """Have the next epoch begin with the first batch."""
         self._seen = 0
 
     def epoch(self) -> tuple[np.ndarray | None, int, int]:
