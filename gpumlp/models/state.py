@@ -76,7 +76,7 @@ def of_layers(model: Any, arrays: Sequence[np.ndarray]) -> Iterator[tuple[Any, l
 
 
 def _named(path: str, layer: Any) -> list[str]:
-    at = path.replace("layers/", "")
+    at = "/".join(path.split("/")[1::2])  # every other word is "layers"
     return [f"{at}/{weight.name}" for weight in layer.weights]
 
 

@@ -102,7 +102,7 @@ def _digest(tree: str, arrays: Mapping[str, np.ndarray]) -> str:
     found = hashlib.sha256(tree.encode())
     for name in sorted(arrays):
         found.update(f"\0{name} {arrays[name].dtype.str} {arrays[name].shape}\0".encode())
-        found.update(arrays[name].tobytes())
+        found.update(arrays[name].reshape(-1).view(np.uint8))
     return found.hexdigest()
 
 
@@ -114,7 +114,7 @@ def _packed(value: Any, arrays: list[np.ndarray], where: str) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {NUMBER: repr(value)}
     if isinstance(value, np.ndarray) and value.dtype.newbyteorder("=") in KINDS.values():
-        arrays.append(np.array(value, value.dtype.newbyteorder("="), order="C"))
+        arrays.append(np.asarray(value, value.dtype.newbyteorder("="), order="C"))
         return {ARRAY: len(arrays) - 1}
     if isinstance(value, Mapping) and all(isinstance(key, str) and key[:2] != "__" for key in value):
         return {key: _packed(each, arrays, f"{where}[{key!r}]") for key, each in value.items()}
