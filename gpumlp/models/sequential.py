@@ -17,7 +17,7 @@ from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, Shape, Snapshot, whole_number
-from gpumlp.models import arguments, configs
+from gpumlp.models import arguments, configs, files, state
 from gpumlp.models.asked import Asked
 from gpumlp.naming import flag, number
 from gpumlp.training import data, loop, samples
@@ -78,31 +78,23 @@ class Sequential(Asked):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the model as it is at one moment, also while another thread trains it."""
-        runner, optimizer = self._runner, self._optimizer
-
-        def look() -> tuple[Snapshot | None, tuple[int, Any] | None]:
-            snapshot = None
-            if runner.weights is not None:
-                flat = iter(runner.weights.get())
-                owned = {id(layer): [next(flat) for _ in layer.weight_shapes] for layer in runner.owners}
-                snapshot = Snapshot(owned)
-            mine = optimizer is not None and optimizer.belongs_to(self)
-            return snapshot, (optimizer.steps, optimizer.saved()) if mine else None  # type: ignore[union-attr]
-
-        snapshot, training = look() if runner.weights is None else together([runner], look, change=False)
+        runner, now = self._runner, state.moment(self)
+        snapshot = None  # layers whose weights stand in no arena have them themselves
+        if runner.weights is not None:
+            snapshot = Snapshot({id(layer): arrays for layer, arrays in state.of_layers(self, now.weights)})
         more = {
             "_runner": copy.copy(runner),
             "_history": None,
             "_objective": None,
-            "_training": training,
+            "_training": now.training and now.training[:2],
             "_snapshot": snapshot,
         }
         return self.__dict__ | more
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        training = state.pop("_training")
-        del state["_snapshot"]  # it was there for the layers' sake
-        self.__dict__.update(state)
+    def __setstate__(self, given: dict[str, Any]) -> None:
+        training = given.pop("_training")
+        del given["_snapshot"]  # it was there for the layers' sake
+        self.__dict__.update(given)
         if self._optimizer is not None and training is not None:
             self._optimizer.go_on(self, *training)
 
@@ -129,6 +121,29 @@ class Sequential(Asked):
     def to_json(self, **kwargs: Any) -> str:
         """Return the model as JSON, without its weights, for `models.model_from_json`; arguments are `json.dumps`'s."""
         return configs.to_json(self, **kwargs)
+
+    # ---- files -----------------------------------------------------------------------------------------------------
+
+    def save(self, filepath: object, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+        """Save the model to a file named ".keras", ".gpumlp" or ".h5": see `models.save_model`."""
+        files.save_model(self, filepath, overwrite, zipped, **kwargs)
+
+    def save_weights(
+        self, filepath: object, overwrite: bool = True, max_shard_size: None = None, **kwargs: Any
+    ) -> None:
+        """Save the weights to a file named ".weights.h5" or ".safetensors": see `models.files.save_weights`."""
+        files.save_weights(self, filepath, overwrite, max_shard_size, **kwargs)
+
+    def load_weights(self, filepath: object, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Load weights that `save` or `save_weights` has saved, here or in Keras: see `models.files.load_weights`."""
+        files.load_weights(self, filepath, skip_mismatch, **kwargs)
+
+    def export(self, filepath: object, format: str = "tf_saved_model", **kwargs: Any) -> None:
+        """Raise NotImplementedError: there is nothing that other software runs, but what Keras exports."""
+        raise NotImplementedError(
+            f"gpumlp exports no {format!r}. Save the model as 'm.keras', and have Keras export it: "
+            f"keras.models.load_model('m.keras').export({str(filepath)!r}, format={format!r})."
+        )
 
     # ---- compile ---------------------------------------------------------------------------------------------------
 
