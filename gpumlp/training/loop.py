@@ -293,9 +293,12 @@ def _train_epoch(trainees: Sequence[Trainee], sources: Sequence[Source], pace: P
     def all_of(found: dict[Source, Stretch | None]) -> list[Stretch]:
         return [stretch for t in trainees if (stretch := found[t.source]) is not None]
 
+    trains = True
+
     def catch_up() -> None:
-        apart(lambda: None)  # what the worker was given is done
-        while stretches := all_of({source: source.ready(most) for source in sources}):
+        if trains:  # a handler that raises may have left this where `gate.settle` finds it
+            apart(lambda: None)  # what the worker was given is done
+        while trains and (stretches := all_of({source: source.ready(most) for source in sources})):
             train(trainees, stretches, pace)
 
     def read_ahead(finished: Callable[[], bool]) -> None:
@@ -303,18 +306,21 @@ def _train_epoch(trainees: Sequence[Trainee], sources: Sequence[Source], pace: P
             source.read_ahead(most, finished, catch_up)
 
     reads = any(source.reads for source in sources)
-    while True:
-        most = pace.most(callbacks.per_batch)
-        worth = pace.worth(most)
-        stretches = all_of({source: source.take(most, worth, catch_up) for source in sources})
-        if not stretches:
-            break
-        ahead = reads and not callbacks.per_batch and stretches[0].steps >= worth
-        callbacks.on_train_batch_begin(trainees[0].done)
-        train(trainees, stretches, pace, read_ahead if ahead else None)
-        callbacks.on_train_batch_end(trainees[0].done - 1, mean([t.averages.result() for t in trainees]))
-        if callbacks.stopped:
-            break
+    try:
+        while True:
+            most = pace.most(callbacks.per_batch)
+            worth = pace.worth(most)
+            stretches = all_of({source: source.take(most, worth, catch_up) for source in sources})
+            if not stretches:
+                break
+            ahead = reads and not callbacks.per_batch and stretches[0].steps >= worth
+            callbacks.on_train_batch_begin(trainees[0].done)
+            train(trainees, stretches, pace, read_ahead if ahead else None)
+            callbacks.on_train_batch_end(trainees[0].done - 1, mean([t.averages.result() for t in trainees]))
+            if callbacks.stopped:
+                break
+    finally:
+        trains = False
     for source in sources:
         source.end_epoch()
 
