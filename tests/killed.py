@@ -1,4 +1,4 @@
-"""Training that is killed, again and again, and ends with the bits of training that was not. `python tests/killed.py 200`
+"""Training that is killed again and again, and ends with the bits of training that was not: `tests/killed.py 200`
 
 A process trains with everything that has a state: shuffled batches that go on over epochs, dropout, a schedule or a
 plateau's rate, early stopping with the best weights, averages. It is killed at a random moment, in a step, while a
@@ -57,8 +57,8 @@ def train(kind: str, folder: str, out: str) -> None:
             return x[i * 11 : i * 11 + 11], y[i * 11 : i * 11 + 11]
 
     how = {
-        "generator": {"x": batches(), "steps_per_epoch": 6}, "dataset": {"x": Rows(), "steps_per_epoch": 4},
-    }.get(kind, {"x": x[:100], "y": y[:100], "steps_per_epoch": 5, "batch_size": 9})  # fmt: skip
+        "generator": {"x": batches(), "steps_per_epoch": 6}, "dataset": {"x": Rows(), "steps_per_epoch": 3},
+    }.get(kind, {"x": x[:100], "y": y[:100], "steps_per_epoch": 4, "batch_size": 9})  # fmt: skip
     print("begun", flush=True)
     history = model.fit(**how, epochs=25, validation_data=(x[100:], y[100:]), callbacks=hooks, verbose=0)
     found = hashlib.sha256(repr((history.epoch, history.history)).encode())
@@ -68,8 +68,11 @@ def train(kind: str, folder: str, out: str) -> None:
     Path(out).write_text(found.hexdigest())
 
 
-def run(kind: str, folder: Path, most: float | None, rng: random.Random) -> tuple[str | None, bool]:
-    """Start a process, and kill it within ``most`` seconds of its beginning; return its digest, and whether it died."""
+def run(kind: str, folder: Path, most: float | None, rng: random.Random) -> tuple[str | None, bool, float]:
+    """Start a process, and kill it within ``most`` seconds of the training's beginning.
+
+    Return its digest, whether it died, and how long it trained.
+    """
     out = folder / "digest"
     environment = os.environ | {"GPUMLP_KERNELS": "numpy", "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     process = subprocess.Popen(
@@ -78,6 +81,7 @@ def run(kind: str, folder: Path, most: float | None, rng: random.Random) -> tupl
     )  # fmt: skip
     assert process.stdout is not None
     process.stdout.readline()
+    began = time.perf_counter()
     if most is not None:
         time.sleep(rng.uniform(0, most))
         os.kill(process.pid, signal.SIGKILL)
@@ -85,17 +89,15 @@ def run(kind: str, folder: Path, most: float | None, rng: random.Random) -> tupl
     process.stdout.close()
     if not died and process.returncode:
         raise AssertionError(f"{kind}: a process that was not killed ended with {process.returncode}")
-    return (out.read_text() if out.exists() else None), died
+    return (out.read_text() if out.exists() else None), died, time.perf_counter() - began
 
 
 def trial(kind: str, kills: int, rng: random.Random, folder: Path) -> int:
     """Train without and with ``kills`` kills; return how many there were. AssertionError where the bits differ."""
-    began = time.perf_counter()
-    alone, _ = run(kind, folder / "alone", None, rng)
-    took = time.perf_counter() - began
+    alone, _, took = run(kind, folder / "alone", None, rng)
     done = 0
     while True:
-        found, died = run(kind, folder / "killed", min(took, 0.6) if done < kills else None, rng)
+        found, died, _ = run(kind, folder / "killed", took / 2 if done < kills else None, rng)
         done += died
         if found is not None:
             break

@@ -15,6 +15,7 @@ from gpumlp.layers import whole_number
 from gpumlp.naming import flag
 from gpumlp.saving import disk
 from gpumlp.saving.state import read_state, write_state
+from gpumlp.training.position import InProgress
 
 FILE = "backup.gpumlp"
 
@@ -23,8 +24,8 @@ class BackupAndRestore(Callback):
     """Write down after each epoch all that training goes on from; a ``fit`` that finds that goes on from there.
 
     So a script that is killed at any moment, and started again as it is, ends with the weights, the history and the
-    optimizer that it would have ended with: the file has weights, the optimizer's state, the order of samples, dropout's
-    keys, the state of all callbacks (`Callback.get_state`), the history, and gpumlp's, NumPy's and Python's random
+    optimizer that it would have ended with: the file has weights, the optimizer's state, the order of samples, keys of
+    dropout, the state of all callbacks (`Callback.get_state`), the history, and gpumlp's, NumPy's and Python's random
     numbers. Batches that a generator had given are read again, and left out.
 
     Parameters
@@ -64,15 +65,18 @@ class BackupAndRestore(Callback):
         """Where the file is."""
         return self.backup_dir / FILE
 
-    # ---- what the loop asks for, behind all other callbacks ------------------------------------------------------------
+    # ---- what the loop asks for, behind all other callbacks ----------------------------------------------------------
 
-    def resume(self, others: list[Any], training: Any) -> None:
-        """Go on from the file, if there is one: `Callback.set_state` of ``others``, and ``training`` from its place."""
+    def resume(self, others: list[Any], training: InProgress) -> bool:
+        """Go on from the file, and return whether there is one.
+
+        ``others`` are the callbacks that have a state, which `Callback.set_state` gives them.
+        """
         self._since = 0
         os.makedirs(self.backup_dir, exist_ok=True)
         self._remove_unfinished()
         if not self.path.exists():
-            return
+            return False
         found, what = read_state(self.path), str(self.path)
         position = _part(found, "position", what)
         states = position.get("callbacks")
@@ -81,14 +85,14 @@ class BackupAndRestore(Callback):
             kinds = [s.get("kind") for s in states] if isinstance(states, list) else states
             raise ValueError(f"{what} was written beside other callbacks, {kinds}; these are {names}. {AGAIN}")
         randoms = _random_states(position.get("random"), what)
-        training.go_on_from(found, _part(position, "training", what), what)
+        training.go_on_from(found, what)
         for each, state in zip(others, states, strict=True):
-            if hasattr(each, "set_state"):
-                each.set_state(state["state"])
+            each.set_state(state["state"])
         python_random.setstate(randoms[0])
         np.random.set_state(randoms[1])
+        return True
 
-    def batch_done(self, others: list[Any], training: Any) -> None:
+    def batch_done(self, others: list[Any], training: InProgress) -> None:
         """Write the file where it is time to, between two batches."""
         if self.save_freq == "epoch":
             return
@@ -96,17 +100,16 @@ class BackupAndRestore(Callback):
         if self._since >= self.save_freq:
             self._save(others, training)
 
-    def epoch_done(self, others: list[Any], training: Any) -> None:
+    def epoch_done(self, others: list[Any], training: InProgress) -> None:
         """Write the file: an epoch is over, and all other callbacks have seen its end."""
         self._save(others, training)
 
-    def _save(self, others: list[Any], training: Any) -> None:
+    def _save(self, others: list[Any], training: InProgress) -> None:
         self._since = 0
-        states = [{"kind": type(e).__name__, "state": e.get_state() if hasattr(e, "get_state") else {}} for e in others]
+        states = [{"kind": type(each).__name__, "state": each.get_state()} for each in others]
         numpys, (version, words, gauss) = np.random.get_state(), python_random.getstate()
         randoms = {"python": [version, np.array(words, np.uint64), gauss], "numpy": list(numpys)}
-        position = {"callbacks": states, "random": randoms, "training": training.position()}
-        write_state(self.path, training.whole(position))
+        write_state(self.path, training.describe({"callbacks": states, "random": randoms}))
 
     def on_train_end(self, logs: Any = None) -> None:
         if self.delete_checkpoint:

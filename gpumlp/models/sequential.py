@@ -378,9 +378,18 @@ class Sequential(Asked):
             self._results = dict(found)
             return logs | {"val_" + name: value for name, value in found.items()}
 
-        loop.fit([trainee], range(initial_epoch, epochs), hooks, close, validates)
+        beside = [] if held_out is None else [held_out]
+        loop.fit([trainee], range(initial_epoch, epochs), hooks, close, validates, beside)
         assert hooks.history is not None
         return hooks.history
+
+    def _whole(self, position: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the model's training goes on from; ``position``: where it is in its data."""
+        return state.whole(self, position=position, config=False)
+
+    def _restore(self, found: Mapping[str, Any], what: str) -> None:
+        """Have the model be what `_whole` has described; ValueError, and no change, where it does not fit."""
+        state.restore(self, found, what)
 
     def _held_out(
         self, validation_data: Any, loss: losses.Loss, shape: Shape, train: Source,

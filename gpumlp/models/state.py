@@ -183,10 +183,13 @@ def from_order(model: Any, arrays: Sequence[np.ndarray], weights: Sequence[np.nd
 
 
 # ---- all of it -------------------------------------------------------------------------------------------------------
-def whole(model: Any, with_optimizer: bool = True, position: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def whole(
+    model: Any, with_optimizer: bool = True, position: Mapping[str, Any] | None = None, config: bool = True
+) -> dict[str, Any]:
     """Return a model, and all that its training goes on from, as `gpumlp.saving.write_state` takes it.
 
-    ``position`` is for whoever goes on: where in its data the training is, in numbers and arrays by name.
+    ``position`` is for whoever goes on: where in its data the training is, in numbers and arrays by name. ``config``:
+    whether it says what the model is made of, so that one can be made of it.
     """
     now = moment(model)
     optimizer: dict[str, Any] | None = None
@@ -201,7 +204,7 @@ def whole(model: Any, with_optimizer: bool = True, position: Mapping[str, Any] |
     record = model._record
     return {
         "kind": KIND,
-        "config": serialize_keras_object(model),
+        "config": serialize_keras_object(model) if config else None,
         "weights": by_name(model, now.weights),
         "optimizer": optimizer,
         "keys": {path: layer.key for path, layer in places(model) if hasattr(layer, "key")},

@@ -379,6 +379,12 @@ def split(value: object, share: float) -> tuple[Any, Any]:
     return array[:cut], array[cut:]
 
 
+def _is_order(order: Any, n: int) -> bool:
+    """Whether ``order`` has n numbers of rows: kernels go by them without a look."""
+    there = isinstance(order, np.ndarray) and order.shape == (n,) and order.dtype.kind in "iu"
+    return bool(there and 0 <= order.min() and order.max() < n)
+
+
 class Batches:
     """Which batches each epoch runs: Keras's rules for batch_size, steps and shuffle over n samples.
 
@@ -409,6 +415,31 @@ class Batches:
     def start_anew(self) -> None:
         """Have the next epoch begin with the first batch."""
         self._seen = 0
+
+    def position(self) -> dict[str, Any]:
+        """Return where the batches are, for `going_on_from`."""
+        shuffles = None if self._shuffles is None else dict(self._shuffles.bit_generator.state)
+        return {"order": self._order, "seen": self._seen, "shuffles": shuffles, "n": self.n, "size": self.batch_size}
+
+    def going_on_from(self, position: Mapping[str, Any], what: str) -> Callable[[], None]:
+        """Return what has the batches be where `position` was; ValueError, naming ``what``, where it is of others."""
+        if (position.get("n"), position.get("size")) != (self.n, self.batch_size):
+            raise ValueError(
+                f"{what} is of a fit with batches of {position.get('size')} out of {position.get('n')} samples; here "
+                f"they are of {self.batch_size} out of {self.n}."
+            )
+        order, seen = position.get("order"), position.get("seen")
+        if order is not None and not _is_order(order, self.n):
+            raise ValueError(f"{what} must have {self.n} numbers of samples as their order.")
+        if type(seen) is not int or not 0 <= seen <= self.total:
+            raise ValueError(f"{what} must have 0 to {self.total} batches that an epoch begins behind; got {seen!r}.")
+        shuffles = random.generator_in(position.get("shuffles"))
+
+        def put() -> None:
+            self._order = self._rows if order is None else np.ascontiguousarray(order, np.int64)
+            self._seen, self._shuffles = seen, shuffles
+
+        return put
 
     def epoch(self) -> tuple[np.ndarray | None, int, int]:
         """Return the sample order (None: as it stands) and the first and last + 1 batch of the next epoch."""

@@ -6,7 +6,7 @@ import functools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 from gpumlp.optimizers.stages import AVERAGE
 from gpumlp.training.data import on_gpu
+from gpumlp.training.position import InProgress
 from gpumlp.training.streams import Source, Stretch
 
 BRIEF = 0.002  # seconds of NumPy, by the estimate, up to which waking another thread is not worth it
@@ -79,6 +80,29 @@ class Averages:
                     metric.update_state(
                         targets, outputs, *(() if weights is None or not metric.weighted else (weights,))
                     )
+
+    def state(self) -> dict[str, Any]:
+        """Return the sums, for `go_on_from`; ValueError where the host computes metrics, which have their own."""
+        if own := [metric.name for metric in self._metrics if not metric.series]:
+            raise ValueError(
+                f"The metrics {', '.join(own)} are computed of whole outputs, and cannot be written down within an "
+                "epoch. Use save_freq='epoch'."
+            )
+        return {
+            "loss": self._loss,
+            "samples": self._samples,
+            "totals": list(self._totals),
+            "counts": list(self._counts),
+        }
+
+    def go_on_from(self, state: Mapping[str, Any], what: str) -> None:
+        """Have the sums of `state`; ValueError where they are of other metrics."""
+        sums = [state.get("loss"), state.get("samples"), *state.get("totals", ()), *state.get("counts", ())]
+        sizes = len(state.get("totals", ())), len(state.get("counts", ()))
+        if sizes != (len(self._totals), len(self._counts)) or not all(isinstance(v, (int, float)) for v in sums):
+            raise ValueError(f"{what} has sums of other metrics.")
+        self._loss, self._samples = float(state["loss"]), float(state["samples"])
+        self._totals, self._counts = list(state["totals"]), list(state["counts"])
 
     def result(self) -> dict[str, Any]:
         """Return the results by name, in the order of the alphabet, as Keras has them.
@@ -250,30 +274,35 @@ def mean(logs: Sequence[dict[str, float]]) -> dict[str, float]:
 def fit(
     trainees: Sequence[Trainee], epochs: range, callbacks: Any,
     close: Callable[[int, list[dict[str, float]]], dict[str, float]],
-    validates: Callable[[int], bool] = lambda epoch: False,
+    validates: Callable[[int], bool] = lambda epoch: False, beside: Sequence[Source] = (),
 ) -> None:  # fmt: skip
     """Train over ``epochs``: one model, or several, in steps of equally many batches.
 
     ``callbacks`` has the hooks, ``per_batch`` and ``stopped``; logs are dicts of float, of several models the mean.
     ``close`` takes an epoch's number and the trainees' logs, and returns the epoch's; ``validates`` says whether it
-    also validates. Ctrl-C, and whatever else a signal's handler raises, ends it between two steps; an epoch whose
-    steps were all done, and validated where they are to be, is in the history.
+    also validates, and ``beside`` is what it reads for that. Ctrl-C, and whatever else a signal's handler raises, ends
+    it between two steps; an epoch whose steps were all done, and validated where they are to be, is in the history.
     """
     pace = Pace(first_stretch(trainees))
     sources = list(dict.fromkeys(t.source for t in trainees))  # several may train on one
+    place = InProgress(trainees, [*sources, *beside], epochs)
     callbacks.on_train_begin()
-    logs: dict[str, float] | None = {}
-    for epoch in epochs:
-        callbacks.on_epoch_begin(epoch)
-        for trainee in trainees:
-            trainee.begin_epoch()
-        for source in sources:
-            source.begin_epoch()
-        logs = None
+    callbacks.resume(place)
+    logs: dict[str, float] | None = place.logs
+    for epoch in place.epochs:
+        if not place.inside:
+            callbacks.on_epoch_begin(epoch)
+            for trainee in trainees:
+                trainee.begin_epoch()
+            for source in sources:
+                source.begin_epoch()
+        logs, place.inside, place.epochs = None, True, range(epoch, epochs.stop)
         try:
-            _train_epoch(trainees, sources, pace, callbacks)
+            _train_epoch(trainees, sources, pace, callbacks, place)
             logs = close(epoch, [t.averages.result() for t in trainees])
             callbacks.on_epoch_end(epoch, logs)
+            place.logs, place.inside, place.epochs = logs, False, range(epoch + 1, epochs.stop)
+            callbacks.epoch_done(place)
         except BaseException:
             if logs is None and not validates(epoch) and all(t.whole for t in trainees):
                 logs = close(epoch, [t.averages.result() for t in trainees])
@@ -287,7 +316,9 @@ def fit(
     callbacks.on_train_end(logs)
 
 
-def _train_epoch(trainees: Sequence[Trainee], sources: Sequence[Source], pace: Pace, callbacks: Any) -> None:
+def _train_epoch(
+    trainees: Sequence[Trainee], sources: Sequence[Source], pace: Pace, callbacks: Any, place: InProgress
+) -> None:
     """Train on all batches that the sources give; where a batch's code uses a model, on those before it first."""
 
     def all_of(found: dict[Source, Stretch | None]) -> list[Stretch]:

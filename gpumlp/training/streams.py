@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, count, islice
 from typing import Any, ClassVar, NamedTuple
 
@@ -89,6 +89,14 @@ class Source:
     def end_epoch(self) -> None:
         """End the epoch."""
 
+    def position(self) -> dict[str, Any]:
+        """Return where the batches are, for `going_on_from`: between two epochs, or where nothing is read ahead."""
+        raise NotImplementedError
+
+    def going_on_from(self, position: Mapping[str, Any], what: str) -> Callable[[], None]:
+        """Return what has the batches be where `position` was; ValueError, naming ``what``, where it is of others."""
+        raise NotImplementedError
+
 
 class Held(Source):
     """Batches of arrays that are all there."""
@@ -115,6 +123,22 @@ class Held(Source):
         self.given += stop - first  # before it is over: a handler that raises in between leaves steps that lack
         self._next = stop
         return Stretch(self.sample, self._order, self.batch, first, stop)
+
+    def position(self) -> dict[str, Any]:
+        within = {"next": self._next, "last": self._last, "given": self.given}
+        return self._batches.position() | within
+
+    def going_on_from(self, position: Mapping[str, Any], what: str) -> Callable[[], None]:
+        begin = self._batches.going_on_from(position, what)
+        start, last, given = (position.get(name, -1) for name in ("next", "last", "given"))
+        if not all(type(v) is int for v in (start, last, given)) or not 0 <= start <= last <= self._batches.total:
+            raise ValueError(f"{what} must have the batches of an epoch, at most {self._batches.total}; got {start!r}.")
+
+        def put() -> None:
+            begin()
+            self._order, self._next, self._last, self.given = self._batches.position()["order"], start, last, given
+
+        return put
 
 
 class Stream(Source):
@@ -145,7 +169,8 @@ class Stream(Source):
         self._shuffle, self._random = shuffle, random.current()
         self._shuffles: np.random.Generator | None = None
         self._head: list[Dataset] = []
-        self._rest: Iterator[Any] = iter(())
+        self._rest = _Counted(())
+        self._pass: list[int] | range | None = None  # the numbers of a PyDataset's batches, in their order
         self.steps = self._asked or self._length()
         self._iterator: Iterator[Any] | None = None
         self._total: int | None = None  # batches that this iterator has
@@ -179,7 +204,7 @@ class Stream(Source):
             found = [self._own(self._source[0], 1)] if self._length() != 0 else []
             self._source.on_epoch_end()
         else:
-            rest = iter(self._source)
+            rest = _Counted(self._source)
             batches = islice(rest, PEEKED if self._once else 1)
             found = [self._own(batch, number) for number, batch in enumerate(batches, 1)]
             self._head, self._rest = found, rest
@@ -190,15 +215,20 @@ class Stream(Source):
     def _start(self) -> Iterator[Any]:
         """Return an iterator over all batches; those that are read already are Datasets."""
         if self._numbered:
-            return (self._source[i] for i in (count() if self._total is None else self._order(self._total)))
+            self._pass = None if self._total is None else self._order(self._total)
+            return self._numbers(0)
         if self._once and not self._head:
             self.peek()
         if self._head:
             found = chain(self._head, self._rest)
             if not self._once:
-                self._head, self._rest = [], iter(())
+                self._head, self._rest = [], _Counted(())
             return found
         return iter(self._source)
+
+    def _numbers(self, first: int) -> Iterator[Any]:
+        """Return a PyDataset's batches from the one on that comes as number ``first``."""
+        return (self._source[i] for i in (count(first) if self._pass is None else self._pass[first:]))
 
     def _order(self, length: int) -> Any:
         if not self._shuffle:
@@ -240,6 +270,45 @@ class Stream(Source):
             self._iterator = None
         if self._numbered:
             self._source.on_epoch_end()
+
+    def position(self) -> dict[str, Any]:
+        return {
+            "read": None if self._iterator is None else self._read, "drawn": self._rest.count, "left": self._left,
+            "short": self._short, "given": self.given, "pass": None if self._pass is None else list(self._pass),
+            "shuffles": None if self._shuffles is None else dict(self._shuffles.bit_generator.state),
+        }  # fmt: skip
+
+    def going_on_from(self, position: Mapping[str, Any], what: str) -> Callable[[], None]:
+        numbers = {name: position.get(name) for name in ("read", "drawn", "left", "given")}
+        if not all(v is None or (type(v) is int and v >= 0) for v in numbers.values()):
+            raise ValueError(f"{what} must have numbers of batches; got {numbers}.")
+        shuffles, order = random.generator_in(position.get("shuffles")), position.get("pass")
+        total = self._length()
+        if order is not None and (not self._numbered or sorted(order) != list(range(total or 0))):
+            raise ValueError(f"{what} is of a fit on other batches: their order has {len(order)} numbers.")
+
+        def put() -> None:
+            self._skip(numbers["read"], numbers["drawn"] or 0, order)
+            self._left, self.given, self._short = numbers["left"], numbers["given"] or 0, bool(position.get("short"))
+            self._shuffles = shuffles  # behind what a new pass has drawn
+
+        return put
+
+    def _skip(self, read: int | None, drawn: int, order: list[int] | None) -> None:
+        """Read what has been read already, and leave it out."""
+        self._total, self._iterator, self._read = self._length(), None, read or 0
+        if self._once:
+            while self._rest.count < drawn and next(self._rest, self) is not self:
+                pass
+        if read is None:
+            return
+        if self._numbered:
+            self._pass, self._iterator = order, None
+            self._iterator = self._numbers(read)
+        elif self._once:
+            self._iterator = chain(self._head[read:], self._rest)
+        else:
+            self._iterator = islice(self._start(), read, None)
 
     def take(self, most: int, worth: int = 1, catch_up: CatchUp = None) -> Stretch | None:
         until = time.perf_counter() + READ_SECONDS
@@ -315,6 +384,21 @@ class Stream(Source):
             raise ValueError(
                 f"{self._name}: y of batch {number} has {width} numbers a sample, where {expected} came first."
             )
+
+
+class _Counted:
+    """An iterator over what another one gives, that counts."""
+
+    def __init__(self, given: Any) -> None:
+        self._given, self.count = iter(given), 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        found = next(self._given)
+        self.count += 1
+        return found
 
 
 def _alike(one: Dataset, other: Dataset) -> bool:
