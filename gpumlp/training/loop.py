@@ -350,6 +350,7 @@ def _train_epoch(
             callbacks.on_train_batch_end(trainees[0].done - 1, mean([t.averages.result() for t in trainees]))
             if callbacks.stopped:
                 break
+            callbacks.batch_done(place)
     finally:
         trains = False
     for source in sources:
