@@ -102,7 +102,7 @@ def _digest(tree: str, arrays: Mapping[str, np.ndarray]) -> str:
     found = hashlib.sha256(tree.encode())
     for name in sorted(arrays):
         found.update(f"\0{name} {arrays[name].dtype.str} {arrays[name].shape}\0".encode())
-        found.update(arrays[name].reshape(-1).view(np.uint8))
+        found.update(arrays[name].reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 
