@@ -127,7 +127,7 @@ def test_a_layer_has_a_dtype_that_its_model_takes():
 
 
 def test_a_model_is_a_layer_of_another_one():
-    inner = Sequential([layers.Flatten(input_shape=(3, 1)), layers.Dense(4, "relu"), layers.Dense(2)], name="inner")
+    inner = Sequential([layers.Flatten(input_shape=(3, 1)), layers.Dense(4, "tanh"), layers.Dense(2)], name="inner")
     inner.compile("sgd", "mse")
     outer = Sequential([inner, layers.Softmax(), layers.Dense(1)])
     assert outer.layers[0] is inner and outer.get_layer("inner") is inner and len(outer.weights) == 6
