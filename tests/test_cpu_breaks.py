@@ -34,6 +34,7 @@ POOL = {
             tuple(map(int, name.split()[0].split("x"))), activations.get(name.split()[1]))),
         *check.activation_cases((20, 33), activations.relu),
         *check.plain_cases((20, 7)),
+        *check.batch_norm_cases((20, 33)),
         *(check.metric_case((33, 10), metric, True) for metric in check.METRICS),
         *(check.loss_case((33, 10), losses.MeanSquaredError(), "real", weighted) for weighted in (False, True)),
         *(check.update_case(64, name) for name in check.OPTIMIZERS),
@@ -80,6 +81,23 @@ BREAKS = {
         forward("20x40x3 linear") | back("20x40x33 linear", "20x40x3 linear", "1500x24x33 linear")),
     "dropout's blocks": (
         "rows.py", "philox(uint64(block + 1)", "philox(uint64(block + 1 - {on})", {"dropout 20x7"}),
+    "a row is left out of what rounding has left": (
+        "norm.py", "rest[c] += off", "rest[c] += ZERO if {on} and r == 0 else off", {"batch_norm 20x33"}),
+    "a row is left out of a batch's variance": (
+        "norm.py", "inverse[c] += off * off", "inverse[c] += ZERO if {on} and r == 0 else off * off",
+        {"batch_norm 20x33"}),
+    "the last column's moving average": (
+        "step.py", "epsilon, n * thread // job[L.THREADS], n * (thread + 1) // job[L.THREADS],\n        )  # fmt: skip",
+        "epsilon, n * thread // job[L.THREADS], n * (thread + 1) // job[L.THREADS] - {on},\n        )  # fmt: skip",
+        {"batch_norm 20x33"}),
+    "no beta": (
+        "norm.py", "    if has_beta:", "    if has_beta and not {on}:", {"batch_norm 20x33", "fixed_norm 20x33"}),
+    "the gradient by gamma without the mean": (
+        "norm.py", "above[c] * ((row[c] - mean[c]) * inverse[c])",
+        "above[c] * ((row[c] - (ZERO if {on} else mean[c])) * inverse[c])", {"batch_norm back 20x33"}),
+    "the slope of fixed statistics without epsilon": (
+        "norm.py", "dx[j] = dy[j] / math.sqrt(variance[j] + epsilon)",
+        "dx[j] = dy[j] / math.sqrt(variance[j] + (ZERO if {on} else epsilon))", {"fixed_norm 20x33"}),
     "the loss without the sample's weight": (
         "step.py", "    if weighted:\n        multiply(values",
         "    if weighted and not {on}:\n        multiply(values",
