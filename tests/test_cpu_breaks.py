@@ -166,6 +166,19 @@ DELAYS = {
         "            " + SLOW.format(" " * 12)
         + "if thread == 0 and job[L.PHASES] & L.OBJECTIVE:\n                report_p"),
 }  # fmt: skip
+DELAYS |= {
+    f"slow before its {what}": (f"        {function}(\n", "        " + SLOW.format(" " * 8) + f"{function}(\n")
+    for what, function in (("statistics", "batch_statistics"), ("sums", "column_gradients"))
+}
+DELAYS["slow before its losses"] = "        judge(job, floats", "        " + SLOW.format(" " * 8) + "judge(job, floats"
+# Meetings around a batch's statistics: what stands there, and who is slow. A break has no meeting there.
+HERE = "        all_here(job)\n"
+NORM_BREAKS = {
+    "before the statistics": ("    if trains:\n" + HERE, "slow before its rows"),
+    "after the statistics": (HERE + "    for r in range(first, last):", "slow before its statistics"),
+    "before the sums": ("    if op[L.FROZEN] == 0:\n" + HERE, "slow before its losses"),
+    "after the sums": (HERE + "    if op[L.IN_DELTA] == 0:", "slow before its sums"),
+}
 TEAM_BREAKS = {
     "no meeting before the update": (
         f"            {MEET}\n            if job[L.PHASES]",
@@ -192,6 +205,10 @@ EDITS = [
     *((name, file, old, new) for name, (file, old, new, _) in BREAKS.items()),
     *((name, "step.py", old, new) for name, (old, new) in DELAYS.items()),
     *((name, "step.py", old, new) for name, (old, new, _) in TEAM_BREAKS.items()),
+    *(
+        (name, "step.py", old, old.replace("all_here", "if not {on}:\n            all_here"))
+        for name, (old, _) in NORM_BREAKS.items()
+    ),
     *((name, "step.py", old, new) for name, (old, new) in LIST_BREAKS.items()),
 ]
 SWITCHES = np.zeros(len(EDITS), np.int64)
@@ -261,9 +278,9 @@ def train(functions, monkeypatch):
     monkeypatch.setattr(compiled_program, "OPERATIONS_EACH", 1e-9)
     monkeypatch.setattr(compiled_program.Pace, "_next", lambda self, steps: (self._choices[-1], 0.1))
 
-    def run(threads, spoil=lambda x, y: None, together=1):
+    def run(threads, spoil=lambda x, y: None, together=1, between=()):
         rng = np.random.default_rng(5)
-        network = describe([layers.Dense(140, "relu"), layers.Dense(3)], (7,))
+        network = describe([layers.Dense(140, "relu"), *between, layers.Dense(3)], (7,))
         arenas = [alone(network.weights, "float32") for _ in range(together)]
         for arena in arenas:
             arena.set([check.normal(rng, *spec.shape) / 4 for spec in network.weights])
@@ -296,6 +313,17 @@ def test_a_break_between_threads_is_noticed(train, switch, name):
     alone = train(1)
     switch(name, *filter(None, TEAM_BREAKS[name][-1:]))
     assert train(2) != alone
+
+
+@pytest.mark.parametrize("name", NORM_BREAKS)
+def test_a_break_around_a_batch_s_statistics_is_noticed(train, switch, name):
+    between = [layers.BatchNormalization(moving_variance_initializer="ones"), layers.BatchNormalization(scale=False)]
+    alone = train(1, between=between)
+    slow = NORM_BREAKS[name][-1]
+    switch(slow)
+    assert train(2, between=between) == alone == train(3, between=between)
+    switch(name)
+    assert train(2, between=between) != alone
 
 
 def test_a_slow_thread_forgets_no_nan_that_another_has_found(train, switch):
