@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+import keras_api
 import rows
 
 README = Path(__file__).parents[1] / "README.md"
@@ -23,6 +24,7 @@ HEADS = {
     ),
     "gpu_ensemble": "Many models at once on a GPU, each with first weights of its own, all with the same batches:",
 }
+OF_KERAS = {"keras_scripts": "scripts", "keras_tests": "Keras's unit tests of"}
 NOT_YET = "Not measured yet.\n"
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -118,6 +120,10 @@ def filled(text: str) -> str:
 
     def fill(match: re.Match[str]) -> str:
         path = rows.RESULTS / f"{match[2]}.csv"
+        if match[2] in OF_KERAS and path.exists():
+            parts = keras_api.read(path)
+            made = f"{keras_api.table(parts, OF_KERAS[match[2]])}\n\n{keras_api.source(match[2], parts)}"
+            return f"{match[1]}{made}\n{match[3]}"
         found = rows.read(path) if path.exists() else []
         found = [r for r in found if r.ratio == r.ratio]  # others, as a first turn, stand beside nothing
         if not found:

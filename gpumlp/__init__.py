@@ -9,8 +9,11 @@ from gpumlp import (
     layers,
     losses,
     metrics,
+    missing,
     models,
+    ops,
     optimizers,
+    random,
     regularizers,
     saving,
     utils,
@@ -34,9 +37,19 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "ops",
     "optimizers",
+    "random",
     "regularizers",
     "saving",
     "utils",
 ]
 __version__ = "0.1.0.dev0"
+
+
+def version() -> str:
+    """Return gpumlp's version."""
+    return __version__
+
+
+missing.install()

@@ -27,7 +27,8 @@ class Attributes:
     checks: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and name not in self.__dict__ and not hasattr(type(self), name):
+        known = name in self.__dict__ or (hasattr(type(self), name) and name not in self.unread)
+        if not name.startswith("_") and not known:
             self._refuse(name)
         check = self.checks.get(name)
         super().__setattr__(name, value if check is None else check(value))

@@ -1,4 +1,7 @@
-"""Global settings: the default floating-point type, and what NaN or Inf in the data leads to."""
+"""Global settings: the default floating-point type, what NaN or Inf in the data leads to, whether progress is shown.
+
+Settings of Keras's that are one value here can be read, and set to it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpumlp.naming import unmasked
+from gpumlp.naming import neutral, unmasked
 
 FLOAT_TYPES = ("float32", "float64")
 _floatx = "float32"
@@ -92,3 +95,57 @@ def set_nonfinite(value: str) -> None:
     if value not in NONFINITE:
         raise ValueError(f"nonfinite must be one of {', '.join(NONFINITE)}; got {value!r}.")
     _nonfinite = value
+
+
+_interactive = True
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Return whether progress and summaries go to standard output, and not to the logger "gpumlp"."""
+    return _interactive
+
+
+def enable_interactive_logging() -> None:
+    """Have progress and summaries on standard output, as from the beginning."""
+    global _interactive
+    _interactive = True
+
+
+def disable_interactive_logging() -> None:
+    """Have progress and summaries go to the logger "gpumlp", of Python's ``logging``, at the level INFO."""
+    global _interactive
+    _interactive = False
+
+
+def epsilon() -> float:
+    """Return by how much losses keep probabilities from 0 and 1: 1e-7."""
+    return 1e-7
+
+
+def set_epsilon(value: float) -> None:
+    """Take 1e-7; NotImplementedError for anything else: it is a constant of the losses."""
+    neutral("set_epsilon", value=(value, epsilon()))
+
+
+def image_data_format() -> str:
+    """Return "channels_last": an image's last axis is its channels, where it is flattened as it stands."""
+    return "channels_last"
+
+
+def set_image_data_format(data_format: str) -> None:
+    """Take "channels_last"; NotImplementedError for anything else."""
+    neutral("set_image_data_format", data_format=(data_format, image_data_format()))
+
+
+def backend() -> str:
+    """Return "numpy": what is given, and what comes back, are NumPy's arrays."""
+    return "numpy"
+
+
+def is_traceback_filtering_enabled() -> bool:
+    """Return False: tracebacks are whole."""
+    return False
+
+
+def disable_traceback_filtering() -> None:
+    """Do nothing: tracebacks are whole already."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpumlp import random, utils
-from gpumlp.callbacks import CallbackList, History, ProgbarLogger
+from gpumlp.callbacks import CallbackList, History
 from gpumlp.engine.network import describe
 from gpumlp.layers import Shape, whole_number
 from gpumlp.models import Sequential
@@ -145,7 +145,8 @@ class Ensemble:
                 history.on_epoch_end(epoch, logs)
             return loop.mean(averages)
 
-        shown = CallbackList([ProgbarLogger(level)] if level else [], self, params)
+        shown = CallbackList(add_progbar=level != 0, model=self)
+        shown.set_params(params)
         loop.fit(trainees, range(epochs), shown, close)
         return histories
 

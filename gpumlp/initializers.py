@@ -115,14 +115,6 @@ class RandomInitializer(Initializer):
         self.seed = seed
 
 
-def _truncated(source: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Return normal random numbers; those beyond two standard deviations are drawn again."""
-    values = source.standard_normal(shape)
-    while (far := np.abs(values) > 2.0).any():
-        values[far] = source.standard_normal(int(far.sum()))
-    return values
-
-
 class _Normal(RandomInitializer):
     checks: ClassVar = {
         **RandomInitializer.checks, "mean": functools.partial(number, "mean"),
@@ -145,7 +137,7 @@ class TruncatedNormal(_Normal):
     """As `RandomNormal`, but what is beyond two standard deviations is drawn again."""
 
     def values(self, shape: Shape) -> np.ndarray:
-        return self.mean + self.stddev * _truncated(random.generator(self.seed), shape)
+        return self.mean + self.stddev * random.truncated(random.generator(self.seed), shape)
 
 
 class RandomUniform(RandomInitializer):
@@ -247,7 +239,7 @@ class VarianceScaling(RandomInitializer):
             return source.uniform(-limit, limit, shape)
         if self.distribution == "untruncated_normal":
             return source.standard_normal(shape) * math.sqrt(variance)
-        return _truncated(source, shape) * math.sqrt(variance) / _TRUNCATED_STD
+        return random.truncated(source, shape) * math.sqrt(variance) / _TRUNCATED_STD
 
 
 class _Named(VarianceScaling):

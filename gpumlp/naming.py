@@ -22,13 +22,14 @@ scope: ContextVar[Mapping[str, Any]] = ContextVar("names that hold for a while",
 
 def snake(kind: type) -> str:
     """Return a class's name in snake case, as Keras has it."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower()
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", kind.__name__)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
 def automatic(kind: type) -> str:
     """Return a name for a new object: its class's in snake case, with a number from the second one on, as Keras does.
 
-    "LayerNormalization" is "layer_normalization", "AdamW" is "adam_w", "SGD" is "sgd".
+    "LayerNormalization" is "layer_normalization", "PReLU" is "p_re_lu", "SGD" is "sgd".
     """
     base = snake(kind)
     _taken[base] += 1

@@ -1,4 +1,4 @@
-"""The package's random numbers: one seeded stream for initial weights, batch order and dropout keys.
+"""The package's random numbers: one seeded stream for initial weights, batch order, dropout keys, and own arrays.
 
 A model that is one of several has a stream of its own, which is the current one while its numbers are drawn.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp.config import float_type
 from gpumlp.naming import automatic
 
 
@@ -55,6 +56,23 @@ def seed(value: int) -> None:
     current().seed(value)
 
 
+class Counted:
+    """Random numbers that are a function of a key, a layer and a step alone: Philox4x64-10 (Salmon et al. 2011)."""
+
+    _philox: Any = None
+
+    def at(self, key: int, layer: int, step: int) -> np.random.Generator:
+        """Return what draws them, from the first one on: Philox's key is (key, layer), its counter (., step, 0, 0)."""
+        if self._philox is None:
+            self._philox = np.random.Philox(key=0)
+        state = self._philox.state
+        state["state"]["key"][:] = key, layer
+        state["state"]["counter"][:] = 0, step, 0, 0
+        state["buffer_pos"], state["has_uint32"] = 4, 0
+        self._philox.state = state
+        return np.random.Generator(self._philox)
+
+
 class SeedGenerator:
     """Another seed at each call of `next`, the same ones from the same ``seed``; begun anywhere when that is None."""
 
@@ -95,3 +113,47 @@ def generator(own_seed: Any = None) -> np.random.Generator:
 def key() -> int:
     """Draw 63 random bits, the key of a counter-based stream."""
     return int(generator().integers(0, 2**63 - 1))
+
+
+def truncated(source: np.random.Generator, shape: Any) -> np.ndarray:
+    """Return normal random numbers; those beyond two standard deviations are drawn again."""
+    values = source.standard_normal(shape)
+    while (far := np.abs(values) > 2.0).any():
+        values[far] = source.standard_normal(int(far.sum()))
+    return values
+
+
+# ---- Keras's functions: arrays of numbers drawn by ``seed``, or from the current stream when that is None -----------
+
+
+def normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: object = None, seed: Any = None) -> np.ndarray:
+    """Return numbers of a normal distribution; ``dtype`` None is ``config.floatx()``, here and below."""
+    return generator(seed).normal(mean, stddev, shape).astype(float_type(dtype))
+
+
+def truncated_normal(
+    shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: object = None, seed: Any = None
+) -> np.ndarray:
+    """Return numbers of a normal distribution, within two ``stddev`` of ``mean``."""
+    return (mean + stddev * truncated(generator(seed), shape)).astype(float_type(dtype))
+
+
+def uniform(shape: Any, minval: float = 0.0, maxval: float = 1.0, dtype: object = None, seed: Any = None) -> np.ndarray:
+    """Return numbers drawn uniformly from ``minval`` to ``maxval``."""
+    return generator(seed).uniform(minval, maxval, shape).astype(float_type(dtype))
+
+
+def randint(shape: Any, minval: int, maxval: int, dtype: Any = "int32", seed: Any = None) -> np.ndarray:
+    """Return whole numbers drawn uniformly from [minval, maxval)."""
+    return generator(seed).integers(minval, maxval, shape, dtype)
+
+
+def categorical(logits: Any, num_samples: int, dtype: Any = "int32", seed: Any = None) -> np.ndarray:
+    """Return ``num_samples`` class numbers for each row of ``logits`` [rows, classes]: [rows, num_samples]."""
+    given = np.asarray(logits, np.float64)[:, None, :]
+    return np.argmax(given + generator(seed).gumbel(size=(len(given), num_samples, given.shape[-1])), -1).astype(dtype)
+
+
+def shuffle(x: Any, axis: int = 0, seed: Any = None) -> np.ndarray:
+    """Return ``x`` with the order along ``axis`` drawn anew."""
+    return generator(seed).permutation(np.asarray(x), axis)

@@ -99,7 +99,8 @@ def serialize_keras_object(obj: Any) -> Any:
     if not callable(obj) or isinstance(obj, type) or name == "<lambda>":
         raise TypeError(f"A config holds numbers, arrays, named functions, and objects with get_config; got {obj!r}.")
     name = get_registered_name(obj)
-    return {"module": obj.__module__, "class_name": "function", "config": name, "registered_name": name}
+    module = obj.__module__.replace("gpumlp.", "keras.", 1)
+    return {"module": module, "class_name": "function", "config": name, "registered_name": name}
 
 
 def _module(kind: type) -> str | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random as python_random
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from gpumlp import config, random
+from gpumlp.diagram import plot_model as plot_model
+from gpumlp.naming import reset_names
 from gpumlp.saving import CustomObjectScope as CustomObjectScope
 from gpumlp.saving import custom_object_scope as custom_object_scope
 from gpumlp.saving import deserialize_keras_object as deserialize_keras_object
@@ -55,3 +59,63 @@ def to_categorical(x: object, num_classes: int | None = None) -> np.ndarray:
     rows = np.zeros((labels.size, classes), np.float32)
     rows[np.arange(labels.size), labels.reshape(-1)] = 1.0
     return rows.reshape(*labels.shape, classes)
+
+
+def clear_session(free_memory: bool = True) -> None:
+    """Start the numbering of automatic names again: the next Dense layer is "dense".
+
+    Nothing else is kept for all models: memory goes with the last reference to a model, whatever ``free_memory`` is.
+    """
+    reset_names()
+
+
+def normalize(x: object, axis: int = -1, order: float = 2) -> np.ndarray:
+    """Return ``x`` divided by its norms of an ``order`` along ``axis``, zeros where a norm is 0; one row as (1, n).
+
+    TypeError or ValueError where x is not an array of numbers.
+    """
+    whole = isinstance(x, np.ndarray) and x.dtype.kind in "biu"
+    given = np.atleast_2d(config.floats("x", x, "float64" if whole else None))
+    norms = np.linalg.norm(given, order, axis, keepdims=True)
+    return given / np.where(norms == 0, 1, norms)
+
+
+def pad_sequences(
+    sequences: Iterable[Any],
+    maxlen: int | None = None,
+    dtype: object = "int32",
+    padding: str = "pre",
+    truncating: str = "pre",
+    value: Any = 0.0,
+) -> np.ndarray:
+    """Return sequences of any lengths as one array (n, maxlen, *shape of an element).
+
+    Parameters
+    ----------
+    maxlen : int, optional
+        That of the longest when None.
+    padding, truncating : {"pre", "post"}
+        At which end ``value`` fills up, and longer ones are cut off.
+
+    ValueError for anything that has no length, and for elements of different shapes.
+    """
+    for name, word in (("padding", padding), ("truncating", truncating)):
+        if word not in ("pre", "post"):
+            raise ValueError(f"{name} must be 'pre' or 'post'; got {word!r}.")
+    try:
+        given = list(sequences)
+        lengths = [len(sequence) for sequence in given]
+    except TypeError as error:
+        raise ValueError(f"sequences must be a list of lists: {error}.") from None
+    length = max(lengths, default=0) if maxlen is None else int(maxlen)
+    shape = next((np.asarray(sequence).shape[1:] for sequence in given if len(sequence)), ())
+    if isinstance(value, str) and np.dtype(dtype).kind in "biuf":  # type: ignore[call-overload]
+        raise ValueError(f"value is a string, and dtype {dtype}: for words give dtype=object.")
+    padded = np.full((len(given), length, *shape), value, dtype)  # type: ignore[call-overload]
+    for row, sequence in zip(padded, given, strict=True):
+        kept = np.asarray(sequence[max(len(sequence) - length, 0) :] if truncating == "pre" else sequence[:length])
+        if len(kept) and kept.shape[1:] != shape:
+            raise ValueError(f"all elements must have the shape {shape} of the first; got {kept.shape[1:]}.")
+        if len(kept):
+            row[slice(len(kept)) if padding == "post" else slice(length - len(kept), None)] = kept
+    return padded

@@ -14,14 +14,12 @@ from typing import Any
 
 MODULES = (
     "activations", "callbacks", "config", "constraints", "initializers", "layers", "losses", "metrics", "models",
-    "optimizers", "optimizers.schedules", "regularizers", "saving", "utils",
+    "optimizers", "optimizers.schedules", "random", "regularizers", "saving", "utils",
 )  # fmt: skip
 
 # What may differ, by name or by name and parameter, and why.
 WHY = {
     "layers.Layer": "a base, of which people make no layers of their own yet",
-    "callbacks.CallbackList": "the training loop's; nobody else makes one",
-    "callbacks.ProgbarLogger": "the training loop makes one with fit's verbose",
     **{
         f"optimizers.{kind}.build": "the argument is variables in Keras's base and in SGD, var_list in the others"
         for kind in ("Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion", "Muon",

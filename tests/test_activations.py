@@ -261,10 +261,8 @@ def test_a_layer_s_constants_are_looked_at_and_may_be_set():
     ):  # fmt: skip
         with pytest.raises(ValueError, match="must be a finite number"):
             make()
-    with pytest.raises(
-        ValueError, match=r"goes over the last axis of samples, axis=-1; got axis=1 for samples of shape"
-    ):
-        models.Sequential([layers.Input((2, 3)), layers.Softmax(1)]).summary(print_fn=str)
+    with pytest.raises(ValueError, match=r"counted with the batch's, 1 to 2, or .*; got axis=3 for samples of shape"):
+        models.Sequential([layers.Input((2, 3)), layers.Softmax(3)])
     assert models.Sequential([layers.Input((2, 3)), layers.Softmax(2)]).predict(np.ones((1, 2, 3))).shape == (1, 2, 3)
 
 

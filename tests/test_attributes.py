@@ -24,7 +24,6 @@ NEAR = [
 ]  # fmt: skip
 UNREAD = [
     (model, "lr", r"model\.optimizer\.learning_rate"), (model, "loss", "compile again"), (model, "metrics", "compile"),
-    (model, "run_eagerly", "GPUMLP_KERNELS"), (lambda: layers.Dense(2), "activity_regularizer", "bias_regularizer"),
     (lambda: layers.Dense(2), "kernel", "set_weights"), (optimizers.Adam, "lr", "learning_rate"),
     (optimizers.SGD, "decay", "schedule"),
 ]  # fmt: skip

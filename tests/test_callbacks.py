@@ -55,7 +55,7 @@ def test_begin_hooks_have_empty_logs_and_predictions_come_with_their_batch():
     class Recorder(callbacks.Callback):
         def __getattribute__(self, name):
             if name.startswith("on_"):
-                return lambda *arguments: seen.append((name, arguments))
+                return lambda *arguments, **named: seen.append((name, (*arguments, *named.values())))
             return super().__getattribute__(name)
 
         wants_batches = True
@@ -155,5 +155,168 @@ def test_positional_arguments_of_compile_are_keras_s():
     assert sorted(model.evaluate(X, Y, verbose=0, return_dict=True)) == ["loss", "mae", "mse"]
     with pytest.raises(ValueError, match="loss_weights are for models of several outputs"):
         model.compile("adam", "mse", ["mae"])
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="run_eagerly must be True or False; got 'cpu'"):
         model.compile("adam", "mse", None, None, None, "cpu")
+
+
+# ---- callbacks written for Keras -------------------------------------------------------------------------------------
+def test_hooks_are_called_as_keras_calls_them():
+    calls = []
+
+    class Own(callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+
+        def set_model(self, model):
+            calls.append("model")
+            super().set_model(model)
+
+        def on_train_begin(self, logs):
+            calls.append(("begin", logs, sorted(self.params)))
+
+        def on_batch_end(self, batch, logs):
+            calls.append(("alias", batch, sorted(logs)))
+            logs["batch_own"] = 1.0
+
+        def on_train_batch_begin(self, batch, *, logs):
+            calls.append(("keyword", batch, logs))
+
+        def on_epoch_end(self, epoch, its_logs):
+            its_logs["own"] = np.float32(epoch)
+            self.model.stop_training = epoch == 1
+
+    model = build()
+    history = model.fit(X, Y, batch_size=64, epochs=4, verbose=0, callbacks=([Own()], [[]]))
+    batch = [("keyword", 0, {}), ("alias", 0, ["loss"])]
+    assert calls == ["model", ("begin", {}, ["epochs", "steps", "verbose"]), *batch, *batch]
+    assert history.params == {"epochs": 4, "steps": 1, "verbose": 0} and history.epoch == [0, 1]
+    assert history.history["own"] == [0.0, 1.0] and "batch_own" not in history.history
+    assert type(history.history["own"][0]) is float and model.history is history
+    model.fit(X, Y)
+    assert model.history.params["verbose"] == "auto"  # as it was given
+
+
+def test_an_object_with_all_hooks_is_a_callback_and_nothing_else():
+    class Foreign:
+        def __init__(self):
+            self.seen = []
+
+        def __getattr__(self, name):
+            if name.startswith(("on_", "set_")):
+                return lambda *arguments, **named: self.seen.append(name)
+            raise AttributeError(name)
+
+    foreign = Foreign()
+    build().fit(X, Y, batch_size=32, verbose=0, callbacks=[foreign])
+    assert foreign.seen[:3] == ["set_model", "set_params", "on_train_begin"]
+    assert foreign.seen.count("on_train_batch_end") == 2
+    for wrong in (print, [callbacks.History], 3, [[None, "log"]]):
+        with pytest.raises(TypeError, match="callbacks must be"):
+            build().fit(X, Y, verbose=0, callbacks=wrong)
+
+
+def test_the_model_can_be_used_in_hooks():
+    class Uses(callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            self.model.optimizer.learning_rate.assign(0.0 if batch else 0.1)
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.kept = [*getattr(self, "kept", []), self.model.get_weights()]
+
+        def on_epoch_end(self, epoch, logs=None):
+            logs["again"] = self.model.evaluate(X, Y, verbose=0)
+            logs["mean"] = float(self.model.predict(X, verbose=0).mean())
+
+    model, uses = build(optimizer="sgd"), Uses()
+    before = model.get_weights()
+    history = model.fit(X, Y, batch_size=32, verbose=0, callbacks=uses, validation_data=(X, Y)).history
+    first, second = uses.kept
+    assert not np.array_equal(before[0], first[0]) and np.array_equal(first[0], second[0])
+    assert history["again"] == history["val_loss"] and len(history["mean"]) == 1
+
+
+def test_a_callback_ends_an_evaluation_and_a_prediction():
+    class Enough(callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            self.model.stop_evaluating = batch == 1
+
+        def on_predict_batch_end(self, batch, logs=None):
+            self.model.stop_predicting = batch == 1
+
+    model = build()
+    found = model.evaluate(X, Y, batch_size=20, verbose=0, callbacks=[Enough()])
+    assert found == pytest.approx(model.evaluate(X[:40], Y[:40], verbose=0))
+    assert model.evaluate(X, Y, verbose=0) != found  # by itself it goes to the end again
+    part = model.predict(X, batch_size=20, verbose=0, callbacks=[Enough()])
+    assert np.array_equal(part, model.predict(X, batch_size=20, verbose=0)[:40])
+    history = model.fit(X, Y, verbose=0, validation_data=(X, Y), validation_batch_size=20, callbacks=[Enough()])
+    assert history.history["val_loss"][0] == pytest.approx(model.evaluate(X[:40], Y[:40], verbose=0))
+
+
+@pytest.mark.parametrize("hook", ["on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_test_end",
+                                  "on_epoch_end", "on_train_end"])  # fmt: skip
+def test_after_an_exception_in_a_hook_training_goes_on(hook):
+    def fails(*arguments, **named):
+        raise ZeroDivisionError
+
+    model = build(optimizer="adam")
+    with pytest.raises(ZeroDivisionError):
+        model.fit(X, Y, verbose=0, validation_data=(X, Y), callbacks=callbacks.LambdaCallback(**{hook: fails}))
+    steps = {"on_train_begin": 0, "on_epoch_begin": 0, "on_train_batch_end": 1}.get(hook, 2)
+    assert model.optimizer.iterations == steps
+    assert model.history.epoch == ([0] if hook in ("on_epoch_end", "on_train_end") else [])
+    assert model.fit(X, Y, verbose=0).epoch == [0] and model.optimizer.iterations == steps + 2
+
+
+@pytest.mark.parametrize(("frequency", "validated"), [(1, [0, 1, 2]), (2, [1]), ([1, 3], [0, 2]), ([], [])])
+def test_validation_comes_in_the_epochs_that_were_asked_for(frequency, validated):
+    class Look(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if "val_loss" in logs:
+                seen.append(epoch)
+
+    seen = []
+    model = build()
+    model.fit(X, Y, epochs=3, verbose=0, validation_data=(X, Y), validation_freq=frequency, callbacks=[Look()])
+    assert seen == validated
+    for wrong in (0, "2", [0], 1.5):
+        with pytest.raises((TypeError, ValueError), match="validation_freq"):
+            model.fit(X, Y, validation_data=(X, Y), validation_freq=wrong)
+
+
+def test_a_history_that_is_given_is_the_one_that_comes_back():
+    own, model = callbacks.History(), build()
+    assert model.fit(X, Y, epochs=2, verbose=0, callbacks=[own]) is own is model.history
+    model.fit(X, Y, verbose=0, callbacks=[own])
+    assert len(own.history["loss"]) == 3 and own.epoch == [0]  # as Keras
+
+
+def test_a_callback_list_is_for_a_loop_of_one_s_own(capsys):
+    class Look(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["own"] = 1.0
+
+        def on_train_end(self, logs=None):
+            self.ended = logs
+
+    look, model = Look(), build()
+    hooks = callbacks.CallbackList(
+        [look], add_history=True, add_progbar=True, model=model, epochs=1, steps=2, verbose=1
+    )
+    assert [type(c) for c in hooks.callbacks] == [Look, callbacks.ProgbarLogger, callbacks.History]
+    hooks.on_train_begin()
+    hooks.on_epoch_begin(epoch=0)
+    for batch in range(2):
+        hooks.on_train_batch_begin(batch=batch, logs={})
+        loss = model.train_on_batch(X, Y)
+        hooks.on_train_batch_end(batch, {"loss": loss})
+    hooks.on_epoch_end(0, logs={"loss": loss})
+    hooks.on_train_end({"loss": loss})
+    assert model.history.history == {"loss": [loss], "own": [1.0]} and look.ended == {"loss": loss}
+    assert "Epoch 1/1" in capsys.readouterr().out
+    more = callbacks.Callback()
+    hooks.append(more)
+    assert more.model is model and more.params["steps"] == 2
+    assert callbacks.CallbackList(hooks).callbacks == hooks.callbacks
+    with pytest.raises(AttributeError):
+        hooks.on_nothing(0)

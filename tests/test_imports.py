@@ -10,9 +10,9 @@ import gpumlp
 ROOT = Path(gpumlp.__file__).parent
 # from the top down; a part may import its own and lower floors
 FLOORS = [
-    {"__init__", "__main__", "cli", "plotting"},
+    {"__init__", "__main__", "cli"},
     {"ensemble"},
-    {"models", "summary", "callbacks", "check"},
+    {"models", "summary", "callbacks", "check", "utils", "plotting", "diagram"},
     {"training"},
     {"engine"},
     {"backends", "devices"},
@@ -26,13 +26,14 @@ FLOORS = [
         "config",
         "random",
         "erf",
-        "utils",
         "kernel_sources",
         "errors",
         "saving",
         "attributes",
         "gate",
         "candidates",
+        "missing",
+        "keras_names",
     },
 ]
 

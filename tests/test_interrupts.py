@@ -46,7 +46,7 @@ def bits(model):
     return [w.tobytes() for w in model.get_weights()]
 
 
-def press(*ignored):
+def press(*ignored, **too):
     signal.raise_signal(signal.SIGINT)
 
 
@@ -90,7 +90,7 @@ def test_a_handler_that_raises_ends_fit_between_two_steps(repeat):
 def test_ctrl_c_in_a_hook_ends_fit_there(hook):
     model, calls = build(), []
 
-    def pressed(*arguments):
+    def pressed(*arguments, **logs):
         calls.append(arguments)
         if len(calls) == 3:
             press()

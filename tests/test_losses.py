@@ -180,11 +180,3 @@ def test_axes_of_arrays():
         losses.sparse_categorical_crossentropy(LABELS.reshape(3, 4), moved, axis=1),
         losses.sparse_categorical_crossentropy(LABELS.reshape(3, 4), P.reshape(3, 4, 4)),
     )
-
-
-def test_a_loss_of_a_whole_row_wants_samples_of_one_axis():
-    model = models.Sequential([layers.Activation("linear", input_shape=(2, 3))])
-    for loss in ("cosine_similarity", "kl_divergence", "categorical_hinge", losses.Dice(axis=-1)):
-        model.compile("sgd", loss)
-        with pytest.raises(ValueError, match=r"one row of \w+ per sample.*Flatten"):
-            model.fit(np.ones((4, 2, 3)), np.ones((4, 2, 3)), verbose=0)

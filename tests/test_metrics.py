@@ -241,7 +241,9 @@ def test_the_metric_that_was_given_is_nobody_s_state():
 def test_graphs_step_aside_for_what_is_computed_of_outputs():
     def why(*asked, recorder=True):
         judged = dispatch.Judged(losses.get("mse"), list(asked), 2)
-        choice = dispatch.fit_for(dispatch.Choice({}), SimpleNamespace(recorder=recorder), judged)
+        choice = dispatch.fit_for(
+            dispatch.Choice({}), SimpleNamespace(rows=1), SimpleNamespace(recorder=recorder), judged
+        )
         assert choice.general == bool(choice.why)
         return choice.why
 

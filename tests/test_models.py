@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gpumlp
-from gpumlp import activations, layers, losses, models, optimizers
+from gpumlp import activations, callbacks, layers, losses, models, optimizers
 from gpumlp.engine import dispatch
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.operations import DropoutOp
@@ -314,3 +314,31 @@ def test_a_step_allocates_nothing_after_the_first():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100_000  # the ufuncs' own casting buffers are 32 kB; one activation would be 400 kB
+
+
+def test_results_stay_until_something_else_is_computed():
+    x, y = np.arange(8.0), np.arange(8.0)
+    model = models.Sequential([layers.Dense(1, input_shape=(1,))])
+    assert model.metrics == [] and model.metrics_names == [] and model.loss is None and model.get_metrics_result() == {}
+    model.compile("sgd", "mse", metrics=["mae", "mape"])
+    assert model.loss == "mse" and model.metrics_names == ["loss", "compile_metrics"]
+    got = model.train_on_batch(x, y, return_dict=True)
+    assert got == model.get_metrics_result() and [part.result() for part in model.metrics] == [
+        got["loss"], {"mae": got["mae"], "mape": got["mape"]},
+    ]  # fmt: skip
+    again = model.train_on_batch(x, y, return_dict=True)  # of this batch alone
+    assert again["loss"] < got["loss"] and again == model.get_metrics_result()
+    assert model.test_on_batch(x[:3], y[:3], return_dict=True) == model.get_metrics_result()
+    seen = []
+    hook = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((model.get_metrics_result(), logs)))
+    history = model.fit(x, y, verbose=0, validation_data=(x, y), callbacks=[hook]).history
+    assert seen[0][0] == {name: seen[0][1]["val_" + name] for name in ("loss", "mae", "mape")} == {
+        name: history["val_" + name][0] for name in ("loss", "mae", "mape")
+    }  # fmt: skip
+    model.reset_metrics()
+    assert model.get_metrics_result() == {"loss": 0.0, "mae": 0.0, "mape": 0.0}
+    model.compile("sgd", "mse")
+    assert model.metrics_names == ["loss"] and model.get_metrics_result() == {}
+    for name in ("loss", "metrics"):
+        with pytest.raises(AttributeError, match="Call compile again"):
+            setattr(model, name, "mae")

@@ -10,7 +10,7 @@ from test_golden import agree, every
 
 from gpumlp import Ensemble, layers, models, optimizers
 from gpumlp.backends.numpy_backend import NumpyBackend
-from gpumlp.engine.operations import Site, operation_of
+from gpumlp.engine.operations import Site, operations_of
 
 SAMPLE = 3, 2, 2
 MADE = [
@@ -33,7 +33,7 @@ MADE = [
 def site_of(layer, batch, shape=SAMPLE):
     """Return the operation that a layer is, and where it works in float64, with weights of 0.5 to 1.5."""
     rng, backend = np.random.default_rng(1), NumpyBackend()
-    op = operation_of(layer, shape, 0)
+    op = operations_of(layer, shape, 0)[0]
     weights = [rng.uniform(0.5, 1.5, spec.shape) for spec in layer.specs(shape)]
     kept = op.keep(backend, batch, int(np.prod(shape)), np.float64)
     return op, Site(backend, 0, weights, [np.full_like(w, np.nan) for w in weights], kept, not layer.trainable)

@@ -299,8 +299,7 @@ def test_a_constant_lies_in_its_bounds():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: layers.Dense(2, activity_regularizer="l2"),
-        lambda: layers.Dropout(0.5, (1, 3)), lambda: layers.Flatten("channels_first"),
+        lambda: layers.Lambda(abs, mask=True),
         lambda: layers.Input((3,), sparse=True),
     ],
 )  # fmt: skip

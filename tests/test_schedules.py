@@ -101,3 +101,11 @@ def test_a_user_s_own_trains_and_has_a_config():
 def test_what_is_wrong_is_refused_in_words(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_a_schedule_of_an_array_of_steps_is_a_curve():
+    for schedule in (schedules.CosineDecay(0.0, 10, 0.1, "up", 0.2, 5), schedules.PiecewiseConstantDecay([3], [1, 2])):
+        steps = np.linspace(0, 12, 6).reshape(2, 3)
+        found = schedule(steps)
+        assert found.shape == (2, 3) and found.ravel().tolist() == [schedule(step) for step in steps.ravel()]
+        assert type(schedule(np.array(3))) is float and schedule(np.array(3)) == schedule(3)

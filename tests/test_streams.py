@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from gpumlp import callbacks, cli, layers, models
-from gpumlp.summary import summarize
 from gpumlp.training.progress import say
 
 ROOT = Path(cli.__file__).parents[1]
@@ -183,16 +182,16 @@ def test_an_encoding_without_boxes_gets_the_table_and_the_bar_in_ascii(monkeypat
     raw, stream = encoded(encoding, errors, tee)
     model = build()
     monkeypatch.setattr(sys, "stdout", stream)
-    say(summarize("sequential", model.layers, model._runner.network, model.dtype))
+    model.summary(line_length=50)
     model.fit(X, X, epochs=1, verbose=1)
     lines = raw.getvalue().decode(encoding).splitlines()
     name = "schön" if encoding == "cp1252" else "sch?n"
     assert lines[:5] == [
-        'Model: "sequential"',
-        "+===============+==============+=========+",
-        "| Layer (type)  | Output Shape | Param # |",
-        "+===============+==============+=========+",
-        f"| {name} (Dense) | (None, 2)    |       4 |",
+        f'Model: "{model.name}"',
+        "+=====================+================+=========+",
+        "| Layer (type)        | Output Shape   | Param # |",
+        "+=====================+================+=========+",
+        f"| {name} (Dense)       | (None, 2)      |       4 |",
     ]
     assert lines[-1].startswith("1/1 " + "=" * 20)
 

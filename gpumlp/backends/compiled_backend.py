@@ -14,7 +14,7 @@ from gpumlp.activations import Activation
 from gpumlp.backends import native
 from gpumlp.backends.fields import OperationFields
 from gpumlp.backends.job import Job, OperationRecord, activation_fields, layout, penalty_fields, series_of
-from gpumlp.backends.numpy_backend import NumpyBackend
+from gpumlp.backends.numpy_backend import NumpyBackend, kept_scale
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import SGD, Optimizer
@@ -119,7 +119,7 @@ class CompiledBackend(NumpyBackend):
 
     def dropout(self, x: Any, mask: Any, y: Any, rate: float, key: int, layer: int, step: int) -> None:
         """See `NumpyBackend.dropout`."""
-        job, record = self._job(x, y, RATE=float(rate), SCALE=1.0 / (1.0 - rate), KEY=key, LAYER=layer, MASK=mask)
+        job, record = self._job(x, y, RATE=float(rate), SCALE=kept_scale(rate), KEY=key, LAYER=layer, MASK=mask)
         record.set(KIND=layout().DROPOUT)
         job.set(STEP=step)
         self._run(job, "FORWARD")

@@ -20,6 +20,7 @@ from gpumlp.activations import Activation, linear
 from gpumlp.backends import cuda_formulas
 from gpumlp.backends.cuda_formulas import Made
 from gpumlp.backends.device_backend import PENALTY_PARTS, DeviceBackend, is_cheap, lanes_for
+from gpumlp.backends.numpy_backend import kept_scale
 from gpumlp.backends.runtime import Defines, Runtime, words
 from gpumlp.backends.writer import is_sum, reads_columns
 from gpumlp.losses import Loss
@@ -245,7 +246,7 @@ class CudaBackend(DeviceBackend):
             iteration = self._count
             self.runtime.upload(iteration, np.array([step], np.int64))
         key = key - (1 << 64) if key >= 1 << 63 else key  # the same bits as a signed number
-        arguments = (y, mask, x, self._live, iteration, batch, row, key, layer, float(rate), 1.0 / (1.0 - rate))
+        arguments = (y, mask, x, self._live, iteration, batch, row, key, layer, float(rate), kept_scale(rate))
         threads = -(-x.size // 8)
         self._elementwise("dropout.cu", "dropout", threads, *arguments)
 

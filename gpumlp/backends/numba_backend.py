@@ -24,6 +24,7 @@ import numpy as np
 from gpumlp import activations, kernel_sources
 from gpumlp.activations import Activation
 from gpumlp.backends.device_backend import PENALTY_PARTS, DeviceBackend, lanes_for
+from gpumlp.backends.numpy_backend import kept_scale
 from gpumlp.backends.runtime import Runtime
 from gpumlp.backends.writer import NUMBA, element_function, is_sum, reads_columns, row_function
 from gpumlp.errors import INSTALL, DeviceUnavailable, KernelError
@@ -274,7 +275,7 @@ class NumbaBackend(DeviceBackend):
         """Write the mask of (key, layer, step) and y = x mask; see `NumpyBackend.dropout`."""
         arrays = (self._flat(y), self._flat(mask), self._flat(self.whole(x)))
         counters = (np.uint64(key), np.uint64(layer), np.uint64(step))
-        scale = 1.0 / (1.0 - rate)
+        scale = kept_scale(rate)
         self._elementwise(self.kernels.dropout, -(-x.size // 8), *arrays, x.size, *counters, float(rate), scale)
 
     def multiply(self, y: Array, mask: Array) -> None:

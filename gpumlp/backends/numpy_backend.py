@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpumlp import tape
+from gpumlp import random, tape
 from gpumlp.activations import Activation
 from gpumlp.backends import blas
 from gpumlp.backends.statistics import BatchNorm
@@ -46,6 +46,11 @@ def aligned_zeros(shape: Any, dtype: Any) -> np.ndarray:
     raw = np.zeros(size * kind.itemsize + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size * kind.itemsize].view(kind).reshape(shape)
+
+
+def kept_scale(rate: float) -> float:
+    """Return what dropout multiplies by what it keeps; at rate 1 that is nothing."""
+    return 0.0 if rate == 1.0 else 1.0 / (1.0 - rate)
 
 
 class Scratch:
@@ -80,7 +85,7 @@ class NumpyBackend(BatchNorm):
     def __init__(self) -> None:
         self.scratch = Scratch()
         self._bound: dict[Any, Callable[..., None]] = {}
-        self._random: Any = None
+        self._random = random.Counted()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -214,21 +219,13 @@ class NumpyBackend(BatchNorm):
         np.add(y, offset, out=y)
 
     def dropout(self, x: Any, mask: Any, y: Any, rate: float, key: int, layer: int, step: int) -> None:
-        """Write y = x mask, and into ``mask`` 0 with probability ``rate`` and 1 / (1 - rate) otherwise.
+        """Write y = x mask, and into ``mask`` 0 with probability ``rate``, 0 to 1, and 1 / (1 - rate) otherwise.
 
-        The mask is a function of the other numbers alone: Philox4x64-10 (Salmon et al. 2011) at key (key, layer) and
-        counter (., step, 0, 0), taken as 24-bit uniforms.
+        The mask is a function of the other numbers alone: `random.Counted`, taken as 24-bit uniforms.
         """
-        if self._random is None:
-            self._random = np.random.Philox(key=0)
-        state = self._random.state
-        state["state"]["key"][:] = key, layer
-        state["state"]["counter"][:] = 0, step, 0, 0
-        state["buffer_pos"], state["has_uint32"] = 4, 0
-        self._random.state = state
-        np.random.Generator(self._random).random(out=mask, dtype=np.float32)
+        self._random.at(key, layer, step).random(out=mask, dtype=np.float32)
         np.greater_equal(mask, np.float32(rate), out=mask)
-        np.multiply(mask, 1.0 / (1.0 - rate), out=mask)
+        np.multiply(mask, kept_scale(rate), out=mask)
         np.multiply(x, mask, out=y)
 
     def multiply(self, y: Any, mask: Any) -> None:

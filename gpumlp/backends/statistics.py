@@ -12,7 +12,7 @@ from gpumlp.tape import Scratch
 
 Array = Any
 Axes = tuple[int, ...]
-Pair = tuple[Array | None, Array | None]  # of gamma and beta
+Pair = tuple[Array | None, Array | None]  # of gamma and beta, or of mean and inverse
 WORK, MORE = -4, -5  # work arrays: those of `numpy_backend` end before
 
 
@@ -37,16 +37,13 @@ def scale(xp: Any, y: Array, *factors: Array | None, more: Array | None = None) 
         xp.add(y, more, out=y)
 
 
-def slope(
-    on: Any, dy: Array, x: Array, over: Axes, statistics: tuple[Array, Array], weights: Pair, gradients: Pair
-) -> None:  # fmt: skip
-    """Overwrite dy with dx, where y = gamma (x - mean) inverse + beta, and write the gradients by gamma and beta.
+def weight_gradients(on: Any, dy: Array, x: Array, statistics: Pair, gradients: Pair) -> Array:
+    """Write the gradients by gamma and beta, where y = gamma (x - mean) inverse + beta; return (x - mean) inverse.
 
     What is None is not there; the gradients have the axes beside those of the weights, of size 1, left out.
     """
     xp, normal, work = on.xp, on.scratch(WORK, x.shape, x.dtype), on.scratch(MORE, x.shape, x.dtype)
-    (mean, inverse), (gamma, _), (dgamma, dbeta) = statistics, weights, gradients
-    beside = tuple(range(0, x.ndim, 2))
+    (mean, inverse), (dgamma, dbeta), beside = statistics, gradients, tuple(range(0, x.ndim, 2))
     xp.subtract(x, mean, out=normal)
     xp.multiply(normal, inverse, out=normal)
     if dbeta is not None:
@@ -54,12 +51,21 @@ def slope(
     if dgamma is not None:
         xp.multiply(dy, normal, out=work)
         dgamma[...] = xp.sum(work, axis=beside).reshape(dgamma.shape)
+    return normal
+
+
+def slope(
+    on: Any, dy: Array, x: Array, over: Axes, statistics: Pair, gamma: Array | None, gradients: Pair
+) -> None:  # fmt: skip
+    """Overwrite dy with dx, where the statistics are those of x over some axes, and write `weight_gradients`."""
+    normal = weight_gradients(on, dy, x, statistics, gradients)
+    xp, work = on.xp, on.scratch(MORE, x.shape, x.dtype)
     scale(xp, dy, gamma)
     xp.multiply(dy, normal, out=work)
     xp.multiply(normal, xp.mean(work, axis=over, keepdims=True), out=normal)
     xp.subtract(dy, xp.mean(dy, axis=over, keepdims=True), out=dy)
     xp.subtract(dy, normal, out=dy)
-    xp.multiply(dy, inverse, out=dy)
+    scale(xp, dy, statistics[1])
 
 
 class BatchNorm:
@@ -90,7 +96,7 @@ class BatchNorm:
     ) -> None:  # fmt: skip
         """Write dx (None: nobody asks), dgamma and dbeta [C] (None without the weight); ``dy`` is consumed."""
         over, statistics = tuple(range(0, x.ndim, 2)), (_columns(kept[0], x), _columns(kept[1], x))
-        slope(self, dy, x, over, statistics, (_columns(gamma, x), None), (dgamma, dbeta))
+        slope(self, dy, x, over, statistics, _columns(gamma, x), (dgamma, dbeta))
         if dx is not None:
             dx[...] = dy
 

@@ -32,7 +32,7 @@ from gpumlp.backends.job import (
     series_of,
     update_code,
 )  # fmt: skip
-from gpumlp.backends.numpy_backend import aligned_zeros
+from gpumlp.backends.numpy_backend import aligned_zeros, kept_scale
 from gpumlp.backends.team import Function, Team, let_others
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.dispatch import Judged
@@ -183,7 +183,7 @@ class CompiledProgram:
 
     def _set_dropout(self, record: OperationRecord, i: int, op: DropoutOp) -> None:
         mask = aligned_zeros((self.batch, self.network.sizes[i + 1]), np.float32)
-        record.set(KIND=layout().DROPOUT, MASK=mask, RATE=op.rate, SCALE=1.0 / (1.0 - op.rate), KEY=op.key)
+        record.set(KIND=layout().DROPOUT, MASK=mask, RATE=op.rate, SCALE=kept_scale(op.rate), KEY=op.key)
 
     def _set_dense(self, record: OperationRecord, i: int, op: DenseOp) -> None:
         names, network = layout(), self.network

@@ -66,9 +66,18 @@ def fitting(choice: Choice, optimizer: Optimizer, backend: Backend) -> Choice:
     return Choice(why=optimizer.apart, general=True) if special and optimizer.apart else choice
 
 
-def fit_for(choice: Choice, backend: Backend, judged: Judged | None) -> Choice:
-    """Return the Choice, or, where the host computes metrics, the LoopProgram in place of graphs: they keep outputs."""
-    why = "" if judged is None or backend.recorder is None else of_host(judged.metrics)
+def fit_for(choice: Choice, network: Network, backend: Backend, judged: Judged | None) -> Choice:
+    """Return the Choice, or the LoopProgram for what graphs or compiled kernels have not.
+
+    The host computes metrics of outputs, which graphs do not keep; and a sample has one row of outputs, unless it does
+    not matter: each output is judged alone.
+    """
+    if judged is None or (choice.functions is None and backend.recorder is None):
+        return choice
+    why = of_host(judged.metrics) if backend.recorder is not None else ""
+    parts: list[Any] = [judged.loss, *judged.metrics] if network.rows > 1 else []
+    if whole := [of.name for of in parts if not getattr(getattr(of, "function", None), "elementwise", False)]:
+        why = f"{', '.join(whole)} of each of a sample's {network.rows} rows of outputs"
     return Choice(why=why, general=True) if why else choice
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gpumlp import constraints
 from gpumlp.attributes import once, refuse_overrides
-from gpumlp.engine.operations import Operation, operation_of
+from gpumlp.engine.operations import Operation, operations_of
 from gpumlp.layers import Layer, Shape, WeightSpec
 
 
@@ -45,6 +45,11 @@ class Network:
         return sum(op.products for op in self.ops)
 
     @once
+    def rows(self) -> int:
+        """How many rows of outputs a sample has: a loss is the mean over them all."""
+        return math.prod(self.output_shape[:-1])
+
+    @once
     def parameters(self) -> int:
         """How many weights there are."""
         return sum(math.prod(spec.shape) for spec in self.weights)
@@ -54,6 +59,10 @@ class Network:
         """The weights that a constraint holds after each step, by their places: those that train."""
         trained = zip(self.weights, self.trainable, strict=True)
         return [(i, spec.constraint) for i, (spec, trains) in enumerate(trained) if trains and spec.constraint]
+
+    def asked(self, training: bool, loss: bool) -> Network:
+        """Return the network that gives gradients: see `Operation.asked`."""
+        return replace(self, ops=tuple(op.asked(training, loss) for op in self.ops))
 
     def beyond(self, kernels: Container[type[Operation]]) -> str:
         """Return the names of what is not among ``kernels``; nothing where all is.
@@ -80,15 +89,13 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
         refuse_overrides(type(layer), ("result_shape", "specs", "call", "__call__", "initial"))
         before, shape = shape, layer.result_shape(shape)
         own = layer.specs(before)
-        op = operation_of(layer, before, len(specs))
-        if op is None:
-            continue
-        ops.append(op)
+        made = operations_of(layer, before, len(specs))
+        ops += made
+        sizes += [math.prod(shape)] * len(made)
         specs += own
         paths += [f"{layer.name}/{spec.name}" for spec in own]
         trainable += [layer.trainable and spec.trainable for spec in own]
-        frozen.append(not layer.trainable)
-        sizes.append(math.prod(shape))
+        frozen += [not layer.trainable] * len(made)
     return Network(
         tuple(ops), tuple(sizes), input_shape, shape, tuple(specs), tuple(trainable), tuple(frozen), tuple(paths)
     )

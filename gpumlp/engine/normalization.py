@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,10 @@ class BatchNormOp(_Grouped):
     mean: int
     variance: int
     momentum: float
+    resting: bool = False  # whether the way back is that outside training, with gradients by the weights
+
+    def asked(self, training: bool, loss: bool) -> BatchNormOp:
+        return replace(self, resting=not training)
 
     @classmethod
     def of(cls, layer: layers.BatchNormalization, shape: Shape, first: int) -> BatchNormOp:
@@ -76,11 +80,8 @@ class BatchNormOp(_Grouped):
         return backend.empty((2, self.shape[1]), dtype)
 
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
-        x, y, averages = (
-            x.reshape(self.shape),
-            y.reshape(self.shape),
-            (site.weights[self.mean], site.weights[self.variance]),
-        )
+        x, y = x.reshape(self.shape), y.reshape(self.shape)
+        averages = site.weights[self.mean], site.weights[self.variance]
         gamma, beta = _at(site.weights, self.gamma), _at(site.weights, self.beta)
         if step is None or site.frozen:
             site.backend.fixed_norm(x, gamma, beta, averages, self.epsilon, y)
@@ -89,12 +90,17 @@ class BatchNormOp(_Grouped):
 
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
         x, slope, below = (None if a is None else a.reshape(self.shape) for a in (x, dy, dx))
-        gamma = _at(site.weights, self.gamma)
-        if not site.frozen:
-            gradients = _at(site.grads, self.gamma), _at(site.grads, self.beta)
-            site.backend.batch_norm_backward(slope, x, gamma, site.kept, below, *gradients)
-        elif dx is not None:
-            site.backend.fixed_norm_backward(slope, gamma, site.weights[self.variance], self.epsilon, below)
+        backend, gamma, variance = site.backend, _at(site.weights, self.gamma), site.weights[self.variance]
+        gradients = _at(site.grads, self.gamma), _at(site.grads, self.beta)
+        if not (site.frozen or self.resting):
+            backend.batch_norm_backward(slope, x, gamma, site.kept, below, *gradients)
+            return dx
+        if self.resting:
+            inverse = 1.0 / backend.xp.sqrt(self._column(variance) + self.epsilon)
+            kept = self._column(site.weights[self.mean]), inverse
+            statistics.weight_gradients(backend, slope, x, kept, gradients)
+        if dx is not None:
+            backend.fixed_norm_backward(slope, gamma, variance, self.epsilon, below)
         return dx
 
 
@@ -139,7 +145,7 @@ class LayerNormOp(_Grouped):
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
         x, slope = x.reshape(self.shape), dy.reshape(self.shape)
         gradients = _at(site.grads, self.gamma), _at(site.grads, self.beta)
-        statistics.slope(site.backend, slope, x, self.along, self._kept(site, x), self._weights(site), gradients)
+        statistics.slope(site.backend, slope, x, self.along, self._kept(site, x), self._weights(site)[0], gradients)
         return dy
 
 

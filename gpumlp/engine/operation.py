@@ -1,4 +1,4 @@
-"""What an operation is, and what it is given where it works: `gpumlp.engine.operations` has them."""
+"""What an operation of a network is: what it computes, forward and back, for whichever backend."""
 
 from __future__ import annotations
 
@@ -46,9 +46,20 @@ class Operation:
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
         """Return the gradient by ``x``: ``dy``, overwritten, or ``dx``, written; and write those by the weights.
 
-        ``dx`` has the shape of ``x``; it is None for the first operation, of which nobody asks for that gradient.
+        ``dx`` has the shape of ``x``; in training it is None for the first operation, of which nobody asks for it.
         """
         raise NotImplementedError
+
+    def penalty(self, site: Site, y: Array) -> float:
+        """Return what is added to the loss for ``y``, all of a batch's."""
+        return 0.0
+
+    def asked(self, training: bool, loss: bool) -> Operation:
+        """Return the operation whose way back gives the gradient of a ``loss``, with all penalties, or of the outputs.
+
+        As in ``training``, or as outside of it: there what a mask or a batch's statistics were in training is not.
+        """
+        return self
 
     def outline(self) -> Operation:
         """Return it without the numbers that a step only reads, which members of an ensemble may have of their own."""

@@ -170,10 +170,13 @@ class LoopProgram:
                 step = optimizer.steps + 1 if optimizer is not None else None
                 pred = self._forward(x, step)
                 delta = self._delta(pred)
-                value = self.backend.loss(task.loss, y, pred, w, delta)
-                self._measure(logs, k, metrics, y, pred, w)
+                rows = self._by_rows(y, pred, w, delta)
+                value = self.backend.loss(task.loss, *rows)
+                self._measure(logs, k, metrics, *rows[:3])
                 if optimizer is not None:
                     self._backward(x, delta)
+                for op, site, out in zip(self.network.ops, self._sites, self._out, strict=True):
+                    value += op.penalty(site, out[: len(x)])
                 for j, regularizer in self._penalised:
                     grad = self._grad_views[j] if optimizer is not None else None
                     value += regularizers.apply(regularizer, self.backend, self.arena.weights[j], grad)
@@ -187,6 +190,15 @@ class LoopProgram:
                         constraints.apply(constraint, self.backend, self.arena.weights[j])
                 k += 1
         return logs
+
+    def _by_rows(self, y: Array, pred: Array, w: Array | None, delta: Array) -> tuple[Any, ...]:
+        """Return targets, outputs, weights and the gradient's place with a row for each that a loss judges."""
+        rows = self.network.rows
+        if rows == 1:
+            return y, pred, w, delta
+        n = len(pred) * rows
+        weights = None if w is None else self.backend.xp.repeat(w, rows)
+        return y.reshape(n, -1), pred.reshape(n, -1), weights, delta.reshape(n, -1)
 
     def _measure(self, logs: StepLogs, k: int, metrics: list[Metric], y: Array, pred: Array, w: Array | None) -> None:
         """Put what step ``k`` adds to the metrics into ``logs``; of those for the host, what they are computed of."""
@@ -216,12 +228,12 @@ class LoopProgram:
             if trains
         ]
 
-    def predict(self, x: Array, out: Array, batch: int) -> None:
-        """See `Program.predict`."""
+    def predict(self, x: Array, out: Array, batch: int, step: int | None = None) -> None:
+        """See `Program.predict`; with a ``step``, as that step of training has it."""
         with self.backend.running():
-            self._predict_batches(x, out, batch)
+            self._predict_batches(x, out, batch, step)
 
-    def _predict_batches(self, x: Array, out: Array, batch: int) -> None:
+    def _predict_batches(self, x: Array, out: Array, batch: int, step: int | None = None) -> None:
         piece = max(batch, PREDICT_BYTES // (x.itemsize * max(x.shape[1], out.shape[1])) // batch * batch)
         for first in range(0, len(x), piece):
             there, result = x[first : first + piece], out[first : first + piece]
@@ -230,9 +242,52 @@ class LoopProgram:
                 there, result = self.backend.to_device(there), self.backend.empty(result.shape, out.dtype)
             for start in range(0, len(there), batch):
                 rows = slice(start, min(start + batch, len(there)))
-                self.backend.activation_forward(linear, self._forward(there[rows], None), result[rows])
+                self.backend.activation_forward(linear, self._forward(there[rows], step), result[rows])
             if on_host:
                 out[first : first + piece] = self.backend.to_host(result)
+
+    def gradients(
+        self, data: Dataset, dx: Array, batch: int, loss: Loss | None, step: int | None = None
+    ) -> list[Array]:
+        """Write the gradient by ``data.x`` into ``dx``, of the same shape, and return those by all weights.
+
+        Of the ``loss`` of all the data, with the penalties, or, without one, of the outputs times ``data.y``.
+        ``step``: see `predict`. What batches give is added up in their order, into arrays that are the Program's.
+        """
+        with self.backend.running():
+            return self._sum_gradients(data, dx, batch, loss, step)
+
+    def _sum_gradients(self, data: Dataset, dx: Array, batch: int, loss: Loss | None, step: int | None) -> list[Array]:
+        backend, n, done, foreign = self.backend, len(data), 0, self._feed.is_foreign(dx)
+        total = self.grads if n <= batch else self.arena.zeros()
+        for part in self._feed.parts(data, None, batch, 0, -(-n // batch)):
+            for i in range(part.first, part.first + part.steps):
+                x, y, w = self._gather(part, i * batch, min((i + 1) * batch, len(part.data)))
+                found, share = self._slopes(x, y, w, loss, step), len(x) / n
+                if loss is not None and share < 1.0:  # a batch's are those of its mean
+                    for slopes in (found, self.grads):
+                        backend.xp.multiply(slopes, share, out=slopes)
+                rows = slice(done, done := done + len(x))
+                if foreign:
+                    dx[rows] = backend.to_host(found)
+                else:
+                    backend.activation_forward(linear, found, dx[rows])
+                if total is not self.grads:
+                    backend.xp.add(total, self.grads, out=total)
+        views = self.arena.views(total)
+        for j, regularizer in self._penalised if loss is not None else ():
+            regularizers.apply(regularizer, backend, self.arena.weights[j], views[j])
+        return views
+
+    def _slopes(self, x: Array, y: Array, w: Array | None, loss: Loss | None, step: int | None) -> Array:
+        """Return a batch's gradient by ``x``, and have those by the weights in ``grads``."""
+        pred = self._forward(x, step)
+        delta = self._delta(pred)
+        if loss is None:
+            self.backend.activation_forward(linear, y, delta)
+        else:
+            self.backend.loss(loss, *self._by_rows(y, pred, w, delta))
+        return self._backward(x, delta, by_inputs=True)
 
     def _gather(self, part: Part, start: int, stop: int) -> tuple[Array, Array, Array | None]:
         data, n = part.data, stop - start
@@ -266,13 +321,17 @@ class LoopProgram:
             x = y
         return x
 
-    def _backward(self, x: Array, dy: Array) -> None:
-        """Fill the gradients, from ``dy`` in `_delta`'s buffer down to ``x``; two buffers take turns on the way."""
+    def _backward(self, x: Array, dy: Array, by_inputs: bool = False) -> Array:
+        """Fill the gradients, from ``dy`` in `_delta`'s buffer down to ``x``; two buffers take turns on the way.
+
+        Returns the gradient ``by_inputs`` where it is asked for.
+        """
         n, ops, spare = len(x), self.network.ops, 1
         for i in range(len(ops) - 1, -1, -1):
             below = self._out[i - 1][:n] if i else x
-            dx = self._deltas[spare][: below.size].reshape(below.shape) if i else None
+            dx = self._deltas[spare][: below.size].reshape(below.shape) if i or by_inputs else None
             found = ops[i].backward(self._sites[i], dy, below, self._out[i][:n], dx)
             if found is dx:
                 spare = 1 - spare
             dy = found
+        return dy

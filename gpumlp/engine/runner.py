@@ -16,11 +16,12 @@ from gpumlp.engine import dispatch
 from gpumlp.engine.arena import Arena, Stretches, check_dtype, homes_of, lay_out
 from gpumlp.engine.dispatch import Choice, Judged
 from gpumlp.engine.network import Network, describe
-from gpumlp.engine.program import Program
+from gpumlp.engine.program import LoopProgram, Program
 from gpumlp.gate import apart, hold, layout, whole
 from gpumlp.layers import Changes, Input, Layer, Shape, Snapshot
 
 Result = TypeVar("Result")
+CALLS = 1 << 62  # the number that steps outside training begin with
 HOST_BYTES, DEVICE_BYTES = 32 << 20, 256 << 20  # of activations, at most, that a prediction keeps at a time
 
 
@@ -34,7 +35,9 @@ class Runner:
         self.device: Device | None = None  # None: where the weights are, or as the environment says
         self.weights: Stretches | None = None
         self.last: Program | None = None  # the Program that ran last
-        self._programs: dict[tuple[bool, bool], Program | None] = {}  # by whether it is compiled, and the general one
+        # By whether it is compiled, and the general one; those of `answering` by that and what it was asked.
+        self._programs: dict[tuple[Any, ...], Program | None] = {}
+        self.calls = 0  # in training mode: each has masks of its own
         self._choices: dict[tuple[str, bool], Choice] = {}
         self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile
         self._ready: tuple[Network | None, Any] = None, None  # for which work all formulas are known to be compiled
@@ -212,14 +215,15 @@ class Runner:
             asked[training] += steps * dispatch.numpy_seconds(network, batch, training)
         seconds = asked[True] if training else asked[True] + asked[False]
         kind = kernels, kernels == "auto" and seconds >= dispatch.LONG
-        if kind not in self._choices:
-            self._choices[kind] = dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
-        choice, found = self._choices[kind], (kind, judged, judged and judged.rule)
-        if (able := dispatch.fit_for(choice, self.backend, judged)) is not choice:
+        choices = self._choices  # another thread may change the layers, and with them what there is to choose
+        if kind not in choices:
+            choices[kind] = dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
+        choice, found = choices[kind], (kind, judged, judged and judged.rule)
+        if (able := dispatch.fit_for(choice, network, self.backend, judged)) is not choice:
             return able
         if choice.functions is not None and (self._ready[0] is not network or self._ready[1] != found):
             choice = dispatch.ready(choice, network, judged, kernels)
-            self._ready = network, found if choice is self._choices[kind] else None
+            self._ready = network, found if choice is choices[kind] else None
         return choice
 
     def program_for(self, batch: int, choice: Choice) -> Program:
@@ -238,6 +242,30 @@ class Runner:
             self._programs[kind] = program
         self.last = program
         return program
+
+    def answering(self, batch: int, training: bool, loss: bool = False) -> LoopProgram:
+        """Return the Program that gives gradients, and outputs as in ``training``; the caller holds the gate.
+
+        It is kept for the next time unless its batch is larger than a prediction's would be.
+        """
+        kind = "answering", training, loss
+        network, program = self.current(), self._programs.get(kind)
+        assert self.weights is not None
+        if not isinstance(program, LoopProgram) or program.batch < batch:
+            self._programs.pop(kind, None)
+            program = LoopProgram(network.asked(training, loss), self.weights, self.weights.backend, batch)
+            program.why = "it is what gives gradients, and outputs in training mode"
+            if batch <= self.predicting(batch):
+                self._programs[kind] = program
+        self.last = program
+        return program
+
+    def next_call(self) -> int:
+        """Return the number of the step that a call in training mode is: none that training has. In the gate."""
+        assert self.weights is not None
+        self.weights.version += 1  # moving averages change
+        self.calls += 1
+        return CALLS + self.calls
 
     def in_seconds(self, seconds: float, batch: int, training: bool = False) -> int:
         """Return how many batches take about so long, before anything is known of how long they take: one at least."""

@@ -7,6 +7,7 @@ from typing import Any
 from gpumlp.layers.activation import ELU as ELU
 from gpumlp.layers.activation import Activation as Activation
 from gpumlp.layers.activation import LeakyReLU as LeakyReLU
+from gpumlp.layers.activation import PReLU as PReLU
 from gpumlp.layers.activation import ReLU as ReLU
 from gpumlp.layers.activation import Softmax as Softmax
 from gpumlp.layers.base import Changes as Changes
@@ -21,21 +22,32 @@ from gpumlp.layers.base import reset_names as reset_names
 from gpumlp.layers.base import whole_number as whole_number
 from gpumlp.layers.base import without_batch as without_batch
 from gpumlp.layers.core import Dense as Dense
-from gpumlp.layers.core import Flatten as Flatten
+from gpumlp.layers.core import Identity as Identity
 from gpumlp.layers.core import Input as Input
 from gpumlp.layers.core import InputLayer as InputLayer
+from gpumlp.layers.core import Lambda as Lambda
 from gpumlp.layers.core import Rescaling as Rescaling
 from gpumlp.layers.normalization import BatchNormalization as BatchNormalization
 from gpumlp.layers.normalization import LayerNormalization as LayerNormalization
 from gpumlp.layers.normalization import Normalization as Normalization
 from gpumlp.layers.normalization import UnitNormalization as UnitNormalization
+from gpumlp.layers.regularization import ActivityRegularization as ActivityRegularization
+from gpumlp.layers.regularization import AlphaDropout as AlphaDropout
 from gpumlp.layers.regularization import Dropout as Dropout
+from gpumlp.layers.regularization import GaussianDropout as GaussianDropout
+from gpumlp.layers.regularization import GaussianNoise as GaussianNoise
+from gpumlp.layers.regularization import OfNoise as OfNoise
+from gpumlp.layers.reshaping import Flatten as Flatten
+from gpumlp.layers.reshaping import Permute as Permute
+from gpumlp.layers.reshaping import RepeatVector as RepeatVector
+from gpumlp.layers.reshaping import Reshape as Reshape
 from gpumlp.naming import resolve
 from gpumlp.saving import deserialize_keras_object, read_by, serialize_keras_object
 
 KINDS: list[type[Layer]] = [
-    Activation, BatchNormalization, Dense, Dropout, ELU, Flatten, InputLayer, LayerNormalization, LeakyReLU,
-    Normalization, ReLU, Rescaling, Softmax, UnitNormalization,
+    Activation, ActivityRegularization, AlphaDropout, BatchNormalization, Dense, Dropout, ELU, Flatten,
+    GaussianDropout, GaussianNoise, Identity, InputLayer, Lambda, LayerNormalization, LeakyReLU, Normalization, PReLU,
+    Permute, ReLU, RepeatVector, Rescaling, Reshape, Softmax, UnitNormalization,
 ]  # fmt: skip
 KNOWN: dict[str, type[Layer]] = {kind.__name__: kind for kind in KINDS}
 

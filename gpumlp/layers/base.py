@@ -82,6 +82,12 @@ def feature_shape(value: object) -> Shape:
     return tuple(whole_number("each size of the input shape", s) for s in sizes)
 
 
+def sample_shape(value: object) -> Shape:
+    """Return the shape of one sample from one with the batch first; an array of one axis has samples without any."""
+    alone = isinstance(value, (tuple, list)) and len(value) == 1
+    return () if alone else feature_shape(without_batch(value))
+
+
 def initializer_of(value: object) -> Any:
     return initializers.get("glorot_uniform" if value is None else value)  # as Keras has it, of a bias too
 
@@ -217,11 +223,12 @@ class Layer(Attributes):
         On the first layer of a model: the shape of one sample.
     trainable : bool
         Read by ``Sequential.compile``: a frozen layer's weights are not updated.
+    activity_regularizer : optional
+        The penalty of all outputs of a batch; divided by the batch's size, it is added to the loss.
     """
 
     unread: ClassVar = {
         **dict.fromkeys(("kernel", "bias"), "Use layer.kernel.assign(values), or set_weights([kernel, bias])."),
-        "activity_regularizer": "Use kernel_regularizer or bias_regularizer.",
         "supports_masking": "There are no masks.",
         "stateful": "No layer has a state beside its weights.",
         "autocast": "There is one dtype in a model.",
@@ -229,7 +236,13 @@ class Layer(Attributes):
         "lora_rank": "There is no LoRA.",
     }
     weight_names: ClassVar[tuple[str, ...]] = ()  # of the weights that it may have, which are attributes of these names
-    checks: ClassVar = {"trainable": functools.partial(flag, "trainable")}
+    checks: ClassVar = {
+        "trainable": functools.partial(flag, "trainable"), "activity_regularizer": regularizers.get,
+    }  # fmt: skip
+    activity_regularizer: Any = None
+    answer: ClassVar[Callable[[Layer, object, bool], Any]]  # what computes: set by `gpumlp.models.calls`, far above
+    _calls = 0  # in training mode: each has masks of its own
+    _penalty: Any = None  # of what the last call has made, where there is an activity_regularizer
     held: list[np.ndarray] | Home | None = None  # the weights, or where they stand; None before they are made
     samples: Shape | None = None  # the shape of a sample that they were made for
 
@@ -240,6 +253,7 @@ class Layer(Attributes):
         input_shape: object = None,
         input_dim: int | None = None,
         trainable: bool = True,
+        activity_regularizer: object = None,
         dtype: object = None,
     ) -> None:
         if input_shape is None and input_dim is not None:
@@ -247,6 +261,8 @@ class Layer(Attributes):
         self.given_dtype = None if dtype is None else config.float_type(config.policy_name(dtype))
         self.given_shape = None if input_shape is None else feature_shape(input_shape)
         self.trainable = trainable
+        if activity_regularizer is not None:
+            self.activity_regularizer = activity_regularizer
         name = automatic(type(self)) if name is None else name
         if not isinstance(name, str):
             raise TypeError(f"name must be a string; got {name!r}.")
@@ -254,7 +270,7 @@ class Layer(Attributes):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name not in ("held", "samples", "_shown"):
+        if name not in ("held", "samples", "_shown", "_calls", "_penalty"):
             Changes.count += 1
 
     def __getattr__(self, name: str) -> Any:
@@ -288,7 +304,26 @@ class Layer(Attributes):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Return the shape that comes out of ``input_shape``, both with the batch first; ValueError where none does."""
-        return input_shape[0], *self.result_shape(feature_shape(without_batch(input_shape)))
+        return input_shape[0], *self.result_shape(sample_shape(input_shape))
+
+    def __call__(self, inputs: object, training: bool | None = None) -> Any:
+        """Return what the layer makes of an array [n, *sample]: of the layer's dtype, on the GPU if the array is.
+
+        Weights are made by the first call, float32 as `gpumlp.config` says, unless a model has made them, or `build`.
+        With ``training`` it computes as in training, as if the array were a batch: Dropout has another mask each time.
+
+        Raises
+        ------
+        TypeError
+            For what is no array of numbers, and for a layer or a model: there is no functional API.
+        ValueError
+            Where the layer takes other samples.
+        """
+        return Layer.answer(self, inputs, bool(training))
+
+    def call(self, inputs: object, training: bool | None = None) -> Any:
+        """See `__call__`."""
+        return self(inputs, training)
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -327,12 +362,18 @@ class Layer(Attributes):
     def get_config(self) -> dict[str, Any]:
         """Return what the constructor takes, by Keras's names, as JSON can hold it."""
         found = {"name": self.name, "trainable": self.trainable, "dtype": config.policy(self.dtype)}
-        for name in constructor_names(type(self)):
-            if name not in found and not (name == "activity_regularizer" and getattr(self, name, None) is None):
-                value = getattr(self, name)
-                activation = isinstance(value, activations.Activation)
-                found[name] = activations.serialize(value) if activation else serialize_keras_object(value)
+        own = [] if type(self).__init__ is Layer.__init__ else constructor_names(type(self))
+        for name in (*own, "activity_regularizer"):
+            if name not in found and not (name == "activity_regularizer" and self.activity_regularizer is None):
+                found[name] = self.described(name)
         return found
+
+    def described(self, name: str) -> Any:
+        """Return what the constructor takes by this name as a config has it."""
+        value = getattr(self, name)
+        return (
+            activations.serialize(value) if isinstance(value, activations.Activation) else serialize_keras_object(value)
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -385,7 +426,7 @@ class Layer(Attributes):
 
     def build(self, input_shape: object) -> None:
         """Make the weights, of the layer's dtype, for ``input_shape`` = (batch or None, *sample)."""
-        shape = feature_shape(without_batch(input_shape))
+        shape = sample_shape(input_shape)
         self.result_shape(shape)
         self.check_weights(self.specs(shape))
 
@@ -434,6 +475,16 @@ class Layer(Attributes):
 
         if not apart(lambda: hold((layout,), put)):  # they may be moving to an arena just now
             self.held.write(self, arrays)  # type: ignore[union-attr]
+
+    @property
+    def losses(self) -> list[Any]:
+        """The penalties, one number each: of weights that train, as they are now, and of what a call has made last."""
+        of_call = [] if self._penalty is None else [self._penalty]
+        if self.samples is None or not self.built or not self.trainable:
+            return of_call
+        specs = self.specs(self.samples)
+        pairs = zip(specs, self.get_weights(), strict=True) if any(spec.regularizer for spec in specs) else ()
+        return [spec.regularizer(weight) for spec, weight in pairs if spec.regularizer] + of_call
 
     def change(self, place: int, to: Change) -> None:
         """Have the weight array at ``place`` be what ``to`` returns of it, while nobody else computes with it."""

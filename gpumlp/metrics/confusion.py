@@ -238,6 +238,8 @@ class FalseNegatives(_Count):
 
 
 class _Share(Confusion):
+    _direction = "up"
+
     def __init__(
         self, thresholds: Any = None, top_k: int | None = None, class_id: int | None = None, name: str | None = None,
         dtype: Any = None,
@@ -264,6 +266,7 @@ class Precision(_Share):
     With ``top_k`` of the largest outputs of each sample alone, with ``class_id`` of one output.
     """
 
+    _direction = "up"
     which = ("tp", "fp")
 
 
@@ -292,6 +295,7 @@ def precision(tp: Array, fp: Array, **_: Array) -> Any:
 class _Best(Confusion):
     """The largest of one share, over thresholds at which another one is ``value`` at least; 0 where there are none."""
 
+    _direction = "up"
     largest: ClassVar[Callable[..., Any]]
     held: ClassVar[Callable[..., Any]]
 
@@ -404,6 +408,8 @@ class AUC(Confusion):
     from_logits : bool
         Whether a sigmoid comes first.
     """
+
+    _direction = "up"
 
     def __init__(
         self, num_thresholds: int = 200, curve: str = "ROC", summation_method: str = "interpolation",

@@ -116,6 +116,11 @@ class MeanMetricWrapper(Sums):
         """Whether the function is a user's."""
         return getattr(self.function, "kind", None) is None
 
+    @property
+    def _direction(self) -> str:  # type: ignore[override]
+        of_loss = isinstance(self.function, losses.Loss) or losses.Loss in getattr(self.function, "kind", {})
+        return "down" if of_loss else ""
+
     def get_config(self) -> dict[str, Any]:
         """Return the arguments by their Keras names."""
         config = Metric.get_config(self)
@@ -146,6 +151,8 @@ def accuracy(y_true: Any, y_pred: Any) -> Any:
 class Accuracy(Sums, function=accuracy):
     """`accuracy`, as a class."""
 
+    _direction = "up"
+
 
 @objective(elementwise=True)
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: Any = 0.5) -> Any:
@@ -155,6 +162,8 @@ def binary_accuracy(y_true: Any, y_pred: Any, threshold: Any = 0.5) -> Any:
 
 class BinaryAccuracy(Sums, function=binary_accuracy):
     """`binary_accuracy`, as a class."""
+
+    _direction = "up"
 
 
 @objective()
@@ -166,6 +175,7 @@ def categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
 class CategoricalAccuracy(Sums, function=categorical_accuracy):
     """`categorical_accuracy`, as a class."""
 
+    _direction = "up"
     exact = True
 
 
@@ -178,6 +188,7 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
 class SparseCategoricalAccuracy(Sums, function=sparse_categorical_accuracy):
     """`sparse_categorical_accuracy`, as a class."""
 
+    _direction = "up"
     exact = True
 
 
@@ -196,6 +207,7 @@ def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Any:
 class TopKCategoricalAccuracy(Sums, function=top_k_categorical_accuracy, order=("k", "name", "dtype")):
     """`top_k_categorical_accuracy`, as a class."""
 
+    _direction = "up"
     exact = True
 
 
@@ -216,6 +228,7 @@ class SparseTopKCategoricalAccuracy(
 ):
     """`sparse_top_k_categorical_accuracy`, as a class."""
 
+    _direction = "up"
     exact = True
 
 
@@ -228,6 +241,8 @@ def root_mean_squared_error(y_true: Any, y_pred: Any) -> Any:
 
 class RootMeanSquaredError(Sums, function=root_mean_squared_error):
     """The root of the mean over samples of `root_mean_squared_error`."""
+
+    _direction = "down"
 
     def of(self, *sums: Any) -> Any:
         """See `Summed.of`."""
@@ -242,6 +257,8 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
 
 class CosineSimilarity(Sums, function=cosine_similarity):
     """`cosine_similarity`, as a class."""
+
+    _direction = "up"
 
 
 def _off_mean(x: Any) -> Any:
@@ -267,6 +284,8 @@ def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
 class PearsonCorrelation(Sums, function=pearson_correlation):
     """`pearson_correlation`, as a class."""
 
+    _direction = "up"
+
 
 @objective(axis=an_axis)
 def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
@@ -285,6 +304,8 @@ def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
 
 class ConcordanceCorrelation(Sums, function=concordance_correlation):
     """`concordance_correlation`, as a class."""
+
+    _direction = "up"
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------------
@@ -309,7 +330,11 @@ OF_LOSSES: dict[str, dict[str, Any]] = {
 
 def _of_loss(kind: type[losses.Loss], **how: Any) -> type[Sums]:
     """Return a loss's function as a class of metrics."""
-    inside = {"__doc__": f"`{kind.function.__name__}` of gpumlp.losses, as a metric.", "__module__": __name__}
+    inside = {
+        "__doc__": f"`{kind.function.__name__}` of gpumlp.losses, as a metric.",
+        "__module__": __name__,
+        "_direction": "down",
+    }
     name = how.pop("class", kind.__name__)
     return new_class(name, (Sums,), {"function": kind.function, **how}, lambda space: space.update(inside))
 

@@ -91,6 +91,7 @@ class Metric(objectives.OfTargets, Attributes):
     overridden: Any = False  # whether a class of a user's own has methods that kernels would not call
     own: Any = False
     default_name: ClassVar[str] = ""
+    _direction: str = ""  # "up" where more is better, "down" where less is, for callbacks; the name is Keras's
     name: str
     _variables: list[Variable]
 

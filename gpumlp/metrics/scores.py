@@ -45,6 +45,7 @@ class FBetaScore(Summed):
         Above which an output is positive; with None it is the largest of its row.
     """
 
+    _direction = "up"
     exact = True
 
     def __init__(
@@ -112,6 +113,7 @@ class R2Score(Summed):
         Of how many inputs: 1 - (1 - R2) (n - 1) / (n - num_regressors - 1), n the number of all targets, as in Keras.
     """
 
+    _direction = "up"
     exact = True
 
     def __init__(
@@ -175,6 +177,8 @@ class IoU(Summed):
     sparse_y_true, sparse_y_pred : bool
         Whether they are class numbers; else the largest along ``axis`` counts.
     """
+
+    _direction = "up"
 
     def __init__(
         self, num_classes: int, target_class_ids: Sequence[int], name: str | None = None, dtype: Any = None,

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gpumlp.models.sequential import Sequential
 
 
+HOW = ("run_eagerly", "steps_per_execution", "jit_compile")  # of compile's arguments those that change nothing
+
+
 def described(model: Sequential) -> dict[str, Any]:
     """Return name, dtype and layers of a model; of one whose input is known an Input comes first."""
     stack: list[Any] = list(model._layers)
@@ -52,8 +55,7 @@ def compiled(model: Sequential) -> dict[str, Any] | None:
     if model._compiled_with is None:
         return None
     given = {name: _value(value) for name, value in model._compiled_with.items()}
-    neutral = {"loss_weights": None, "run_eagerly": False, "steps_per_execution": 1, "jit_compile": "auto"}
-    return {"optimizer": saving.serialize_keras_object(model.optimizer), **given, **neutral}
+    return {"optimizer": saving.serialize_keras_object(model.optimizer), **given}
 
 
 def _value(given: Any) -> Any:
@@ -71,6 +73,7 @@ def compile_from(model: Sequential, given: Mapping[str, Any]) -> None:
         loss=_read(given.get("loss"), losses.deserialize),
         metrics=_read(given.get("metrics"), metrics.deserialize),
         weighted_metrics=_read(given.get("weighted_metrics"), metrics.deserialize),
+        **{name: given[name] for name in ("loss_weights", *HOW) if name in given},
     )
 
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import copy
+import functools
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from gpumlp import devices, losses, metrics, optimizers, saving
+from gpumlp import devices, losses, optimizers, saving
 from gpumlp.attributes import refuse_overrides
-from gpumlp.callbacks import Callback, CallbackList, History, ProgbarLogger, Record
+from gpumlp.callbacks import CallbackList, History, Record
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, Shape, Snapshot, whole_number
-from gpumlp.models import configs
-from gpumlp.models.stack import Stack
-from gpumlp.naming import number
+from gpumlp.models import arguments, configs
+from gpumlp.models.asked import Asked
+from gpumlp.naming import flag, number
 from gpumlp.training import data, loop, samples
 
 
-class Sequential(Stack):
+class Sequential(Asked):
     """A stack of layers with ``compile``, ``fit``, ``evaluate`` and ``predict``, as in Keras.
 
     Layers own their weights: a model made of another one's layers has their weights, and training either is seen by
@@ -40,10 +41,8 @@ class Sequential(Stack):
     unread: ClassVar = {
         **dict.fromkeys(("lr", "learning_rate"), "Use model.optimizer.learning_rate."),
         **dict.fromkeys(("loss", "metrics", "weighted_metrics", "loss_weights"), "Call compile again."),
-        **dict.fromkeys(("run_eagerly", "jit_compile"), "GPUMLP_KERNELS chooses the kernels."),
         "dtype_policy": "Sequential(layers, dtype=...) chooses.",
         "autocast": "There is one dtype in a model.",
-        "steps_per_execution": "As many steps as fit in a tenth of a second are run at a time.",
         "supports_masking": "There are no masks.",
         "distribute_strategy": "A model is on one device.",
         **dict.fromkeys(
@@ -51,6 +50,7 @@ class Sequential(Stack):
             "Own steps are not there.",
         ),
     }
+    checks: ClassVar = {"run_eagerly": functools.partial(flag, "run_eagerly")}
 
     def __init__(
         self, layers: Iterable[Layer] | None = None, trainable: bool = True, name: str | None = None, *,
@@ -58,11 +58,14 @@ class Sequential(Stack):
     ) -> None:  # fmt: skip
         own = ("train_step", "test_step", "predict_step", "call", "__call__", "compute_loss", "make_train_function")
         refuse_overrides(type(self), own, "Callbacks see every step; own steps are not there yet.")
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = self.run_eagerly = False
+        self.jit_compile, self.steps_per_execution = True, 1
+        self._objective: loop.Objective | None = None  # what the last fit or evaluation is judged by
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
         self._compiled_with: dict[str, Any] | None = None  # its arguments, but the optimizer
         self._metric_names: list[tuple[object, bool]] = []
+        self._results: dict[str, Any] = {}  # of the last epoch, evaluation or batch
         self._record: Record | None = None
         self._history: weakref.ref[History] | None = None
         super().__init__(layers, trainable, name, dtype)
@@ -83,7 +86,13 @@ class Sequential(Stack):
             return snapshot, (optimizer.steps, optimizer.saved()) if mine else None  # type: ignore[union-attr]
 
         snapshot, training = look() if runner.weights is None else together([runner], look, change=False)
-        more = {"_runner": copy.copy(runner), "_history": None, "_training": training, "_snapshot": snapshot}
+        more = {
+            "_runner": copy.copy(runner),
+            "_history": None,
+            "_objective": None,
+            "_training": training,
+            "_snapshot": snapshot,
+        }
         return self.__dict__ | more
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -126,6 +135,10 @@ class Sequential(Stack):
         loss_weights: object = None,
         metrics: Iterable[object] | None = None,
         weighted_metrics: Iterable[object] | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
         *,
         device: str | None = None,
     ) -> None:
@@ -133,32 +146,40 @@ class Sequential(Stack):
 
         Parameters
         ----------
-        loss_weights : None
+        loss : str, function, Loss, or a list or dict of one, optional
+            Without one the model can predict, and no more.
+        loss_weights : 1.0, or a list or dict of it, optional
             A model has one output, and its loss the weight 1.
+        metrics, weighted_metrics : list or dict, nested or not, of str, function or Metric, optional
+        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
+            Are kept and change nothing: how steps run, ``model.program`` says.
         device : {"auto", "cpu", "cuda", "cuda:N"}, optional
             GPUMLP_DEVICE, then "auto", when None. Weights that exist move there when something is computed.
 
         An optimizer that this model has already goes on where it is; one of another model starts anew here.
         """
-        new_optimizer = _optimizer(optimizer)
-        if loss is None:
-            raise ValueError("compile needs a loss, such as loss='mse'.")
-        if loss_weights is not None:
-            raise ValueError(
-                f"loss_weights are for models of several outputs; this one has one. Got {loss_weights!r}; metrics come "
-                "after it: compile(optimizer, loss, metrics=...)."
-            )
-        new_loss = losses.for_models(loss)
-        names = [(m, False) for m in _listed(metrics)] + [(m, True) for m in _listed(weighted_metrics)]
-        for name, weighted in names:
-            _check_metric(name, new_loss, weighted)
+        eager, steps = flag("run_eagerly", run_eagerly), whole_number("steps_per_execution", steps_per_execution)
+        jit = not eager if jit_compile == "auto" else flag("jit_compile", jit_compile) and not eager
+        new_optimizer, new_loss = _optimizer(optimizer), arguments.only_loss(loss)
+        arguments.check_loss_weights(loss_weights)
+        names = arguments.asked(metrics, weighted_metrics, new_loss)
         new_device = devices.resolve(device, self.dtype.name)
         self._runner.check_device(new_device)
         self._runner.choose(new_device)
         self._runner.freeze(self._trainable)
         self._own(new_optimizer)
+        self._results = {}
         self._optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
-        self._compiled_with = {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
+        self.run_eagerly, self.steps_per_execution, self.jit_compile = eager, steps, jit
+        self._compiled_with = {
+            "loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics,
+            "run_eagerly": eager, "steps_per_execution": steps, "jit_compile": jit,
+        }  # fmt: skip
+
+    @property
+    def compiled(self) -> bool:
+        """Whether ``compile`` was called."""
+        return self._optimizer is not None
 
     @property
     def optimizer(self) -> Any:
@@ -210,8 +231,10 @@ class Sequential(Stack):
         self._record, self._history = value.record, weakref.ref(value)
 
     def _need_compiled(self, what: str, training: bool = False) -> tuple[losses.Loss, optimizers.Optimizer]:
-        if self._loss is None or self._optimizer is None:
+        if self._optimizer is None:
             raise ValueError(f"{what} needs a compiled model: call model.compile(loss='mse', optimizer='adam') first.")
+        if self._loss is None:
+            raise ValueError(f"{what} needs a loss, and compile was given none: model.compile(loss='mse', ...).")
         if training and not self._optimizer.belongs_to(self):
             raise ValueError(
                 f"Another model was compiled with this model's optimizer, whose state is now that model's. Compile "
@@ -230,13 +253,15 @@ class Sequential(Stack):
         given = (x, y, weight)
         return samples.dataset(self._runner, self._runner.stack, shape, given, class_weight, loss, prefix)
 
-    def _objective(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective:
-        return samples.objective(self._runner, self._built_for(shape), loss, self._metric_names, held)
+    def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective:
+        found = samples.objective(self._runner, self._built_for(shape), loss, self._metric_names, held)
+        self._objective = found
+        return found
 
     def _trainee(self, train: Dataset, shape: Shape, batches: data.Batches, epochs: int, most: int = 0) -> loop.Trainee:
         """Return the model as the loop trains it, with room for ``most`` samples at least."""
         loss, optimizer = self._need_compiled("fit", training=True)
-        objective = self._objective(loss, train, shape)
+        objective = self._judge(loss, train, shape)
         judged = objective.judged(train, optimizer)
         choice = self._runner.ask(max(batches.batch_size, most), batches.steps * epochs, training=True, judged=judged)
         return loop.Trainee(self, self._runner, train, batches, objective, optimizer, choice, most)
@@ -248,7 +273,7 @@ class Sequential(Stack):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: object = "auto",
-        callbacks: Iterable[Callback] | Callback | None = None,
+        callbacks: Any = None,
         validation_split: float = 0.0,
         validation_data: tuple[Any, ...] | None = None,
         shuffle: bool = True,
@@ -258,18 +283,20 @@ class Sequential(Stack):
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
-        validation_freq: int = 1,
+        validation_freq: int | Sequence[int] = 1,
     ) -> History:
         """Train, and return the History; arguments as in Keras. Nothing is changed before all of them are checked.
+
+        ``validation_freq``: after every how many epochs there is a validation; or a list of epochs, from 1.
 
         Ctrl-C ends training between two steps: the model keeps its weights, ``model.history`` the epochs done.
         """
         loss, _ = self._need_compiled("fit", training=True)
         epochs = whole_number("epochs", epochs)
         initial_epoch = whole_number("initial_epoch", initial_epoch, 0)
-        validation_freq = whole_number("validation_freq", validation_freq)
+        validated = _validated(validation_freq)
         level = verbosity(verbose)
-        hooks = _callback_list(callbacks)
+        hooks = CallbackList(callbacks, add_history=True, add_progbar=level != 0)
         validation_split = number("validation_split", validation_split, 0.0, 1.0)
         if validation_split == 1.0:
             raise ValueError("validation_split must lie in [0, 1); got 1: nothing would be left to train on.")
@@ -292,26 +319,28 @@ class Sequential(Stack):
 
         most = val_batches().batch_size if held_out else 0
         trainee = self._trainee(train, shape, batches, max(epochs - initial_epoch, 0), most)
-        history, self.stop_training = History(), False
-        self.history = history
-        params = {"epochs": epochs, "steps": batches.steps, "verbose": level}
-        shown = [ProgbarLogger(level)] if level else []
-        everything = CallbackList([*hooks, *shown], self, params, history)
+        self.stop_training = False
+        hooks.set_model(self)
+        hooks.set_params({"epochs": epochs, "steps": batches.steps, "verbose": verbose})
 
         def validates(epoch: int) -> bool:
-            return held_out is not None and (epoch + 1) % validation_freq == 0
+            return held_out is not None and validated(epoch + 1)
 
         def close(epoch: int, averages: list[dict[str, float]]) -> dict[str, float]:
             (logs,) = averages
+            self._results = dict(logs)
             if not validates(epoch):
                 return logs
             assert held_out is not None
+            self.stop_evaluating = False
             objective, choice = trainee.objective, trainee.choice
-            found = loop.evaluate(self._runner, held_out, val_batches(), objective, choice, everything)
+            found = loop.evaluate(self._runner, held_out, val_batches(), objective, choice, hooks)
+            self._results = dict(found)
             return logs | {"val_" + name: value for name, value in found.items()}
 
-        loop.fit([trainee], range(initial_epoch, epochs), everything, close, validates)
-        return history
+        loop.fit([trainee], range(initial_epoch, epochs), hooks, close, validates)
+        assert hooks.history is not None
+        return hooks.history
 
     def _held_out(self, validation_data: Any, loss: losses.Loss, shape: Shape) -> Dataset:
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
@@ -330,7 +359,7 @@ class Sequential(Stack):
         verbose: object = "auto",
         sample_weight: object = None,
         steps: int | None = None,
-        callbacks: Iterable[Callback] | Callback | None = None,
+        callbacks: Any = None,
         return_dict: bool = False,
     ) -> Any:
         """Return the loss, or a list of loss and metrics, or a dict of them with ``return_dict``."""
@@ -338,10 +367,12 @@ class Sequential(Stack):
         held_out, shape = self._dataset(x, y, sample_weight, None, loss)
         batches = data.Batches(len(held_out), batch_size, steps, False)
         hooks = self._hooks(callbacks, verbose, batches.steps)
-        objective = self._objective(loss, held_out, shape)
+        objective = self._judge(loss, held_out, shape)
         judged = objective.judged(held_out)
         choice = self._runner.ask(batches.batch_size, batches.steps, training=False, judged=judged)
+        self.stop_evaluating = False
         logs = loop.evaluate(self._runner, held_out, batches, objective, choice, hooks)
+        self._results = dict(logs)
         return _result(logs, objective, return_dict)
 
     def predict(
@@ -350,7 +381,7 @@ class Sequential(Stack):
         batch_size: int | None = None,
         verbose: object = "auto",
         steps: int | None = None,
-        callbacks: Iterable[Callback] | Callback | None = None,
+        callbacks: Any = None,
     ) -> Any:
         """Return the predictions for ``x``, shape (n, *output_shape): on the GPU if ``x`` is, else a NumPy array."""
         runner = self._runner
@@ -362,13 +393,13 @@ class Sequential(Stack):
         make = runner.backend.empty if data.on_gpu(features) else np.empty
         out = make((len(features), network.sizes[-1]), self.dtype)
         choice = runner.ask(batches.batch_size, batches.steps, training=False)
-        loop.predict(runner, features, out, batches.batch_size, choice, hooks)
-        return out if len(network.output_shape) == 1 else out.reshape((len(features), *network.output_shape))
+        self.stop_predicting = False
+        out = out[: loop.predict(runner, features, out, batches.batch_size, choice, hooks)]
+        return out if len(network.output_shape) == 1 else out.reshape((len(out), *network.output_shape))
 
     def _hooks(self, callbacks: Any, verbose: object, steps: int) -> CallbackList:
         level = verbosity(verbose)
-        shown = [ProgbarLogger(level)] if level else []
-        return CallbackList([*_callback_list(callbacks), *shown], self, {"steps": steps, "verbose": level})
+        return CallbackList(callbacks, add_progbar=level != 0, model=self, epochs=1, steps=steps, verbose=level)
 
     def train_on_batch(
         self,
@@ -384,7 +415,9 @@ class Sequential(Stack):
         trainee = self._trainee(batch, shape, data.Batches(len(batch), len(batch), None, False), 1)
         first, last = trainee.begin_epoch()
         loop.train([trainee], first, last)
-        return _result(trainee.averages.result(), trainee.objective, return_dict)
+        logs = trainee.averages.result()
+        self._results = dict(logs)
+        return _result(logs, trainee.objective, return_dict)
 
     def test_on_batch(
         self, x: object, y: object = None, sample_weight: object = None, return_dict: bool = False
@@ -396,14 +429,6 @@ class Sequential(Stack):
     def predict_on_batch(self, x: object) -> Any:
         """Return the predictions for all of ``x`` as one batch."""
         return self.predict(x, max(len(data.to_array("x", samples.adopted(self._runner, x))), 1), verbose=0)
-
-    def __call__(self, inputs: object, training: bool | None = None, mask: object = None) -> Any:
-        """Return ``predict(inputs)``; inference mode only."""
-        if training:
-            raise ValueError("Calling a model runs it in inference mode; training=True is not supported. Use fit.")
-        if mask is not None:
-            raise ValueError("There are no masks: mask must be None.")
-        return self.predict(inputs, verbose=0)
 
 
 def _result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) -> Any:
@@ -419,16 +444,6 @@ def _optimizer(value: object) -> optimizers.Optimizer:
     return found
 
 
-def _listed(value: Any) -> list[object]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _check_metric(name: object, loss: losses.Loss, weighted: bool) -> None:
-    metrics.get(name, loss=loss, target_width=1, output_width=1, weighted=weighted)
-
-
 def verbosity(value: object) -> int:
     if value == "auto":
         return 1
@@ -437,9 +452,10 @@ def verbosity(value: object) -> int:
     raise ValueError(f"verbose must be 0, 1, 2 or 'auto'; got {value!r}.")
 
 
-def _callback_list(value: Any) -> list[Callback]:
-    hooks = [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
-    for hook in hooks:
-        if not isinstance(hook, Callback):
-            raise TypeError(f"callbacks must be gpumlp.callbacks.Callback objects; got {hook!r}.")
-    return hooks
+def _validated(frequency: object) -> Callable[[int], bool]:
+    """Return whether there is a validation after epoch number so many, from 1, by ``validation_freq``."""
+    if isinstance(frequency, (list, tuple)):
+        epochs = {whole_number("each of validation_freq", epoch) for epoch in frequency}
+        return lambda epoch: epoch in epochs
+    every = whole_number("validation_freq", frequency)
+    return lambda epoch: epoch % every == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from gpumlp.attributes import Attributes
 from gpumlp.engine.network import Network, describe
 from gpumlp.engine.runner import Runner, together
 from gpumlp.layers import Input, Layer, Shape, Weight, WeightSpec, checked_weights, feature_shape, without_batch
-from gpumlp.naming import automatic, neutral
+from gpumlp.naming import automatic
 from gpumlp.training import data, samples
 from gpumlp.training.progress import say
 from gpumlp.variables import Symbol
@@ -204,6 +204,14 @@ class Stack(Attributes):
             raise AttributeError(f"Sequential model {self.name!r} has no defined output shape yet.")
         return None, *self.result_shape(shape)
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return the shape of what comes out for ``input_shape`` = (batch or None, *sample); ValueError: no fit."""
+        shape = feature_shape(without_batch(input_shape))
+        known = self._known_input_shape()
+        if known is not None and known != shape:
+            raise ValueError(f"The model takes samples of shape {known}; got {input_shape}, samples of shape {shape}.")
+        return input_shape[0], *self.result_shape(shape)
+
     @property
     def inputs(self) -> list[Symbol]:
         """What goes in, a list of one: its shape and dtype; AttributeError before they are known."""
@@ -237,6 +245,11 @@ class Stack(Attributes):
             )
         return sum(layer.count_params() for layer in self.layers)
 
+    @property
+    def losses(self) -> list[Any]:
+        """The penalties of the weights as they are now, one number for each array that has one."""
+        return [value for layer in leaves(self._layers) for value in layer.losses] if self._trainable else []
+
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of all weight arrays: layer by layer, kernel then bias; none before they are there."""
         if self._runner.weights is None:
@@ -248,8 +261,8 @@ class Stack(Attributes):
         if not self.built:
             raise ValueError("set_weights needs a built model. Give the first layer input_shape=, or call build first.")
         if isinstance(weights, (list, tuple)):
-            there = [samples.on_host(self._runner, w) for w in weights]
-            weights = [w if getattr(w, "shape", None) == () else data.to_array("each weight array", w) for w in there]
+            found = [samples.on_host(self._runner, w) for w in weights]
+            weights = [data.to_array("each weight array", w) if getattr(w, "ndim", 1) else w for w in found]
         owners = self._runner.owners
         arrays = checked_weights(weights, [shape for layer in owners for shape in layer.weight_shapes])
         if self._runner.weights is not None:
@@ -259,15 +272,44 @@ class Stack(Attributes):
         for layer in owners:
             layer.set_weights([next(rest) for _ in layer.weight_shapes])
 
-    def summary(self, line_length: None = None, positions: None = None, print_fn: Any = None) -> None:
-        """Show a table of the layers, their output shapes and parameter counts; its columns are as wide as they need.
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Sequence[str] | None = None,
+    ) -> None:
+        """Show a table of the layers, their output shapes and parameter counts, and what they add up to.
 
-        ``print_fn`` gets the text; the standard output when None.
+        Parameters
+        ----------
+        line_length : int, optional
+            How wide the table is, in characters; 88, or what the terminal has, when None.
+        positions : three numbers, optional
+            Where its columns end, of the last of them.
+        print_fn : function, optional
+            Gets the text; the standard output when None.
+        expand_nested : bool
+            Also the layers of models among the layers.
+        show_trainable : bool
+            One more column: whether a layer's weights are trained.
+        layer_range : two strings, optional
+            Names of layers, or regular expressions: only the layers from the first to the last that they match.
+
+        Raises
+        ------
+        ValueError
+            Where ``line_length`` is too small for the columns, or ``layer_range`` matches no layer.
         """
         from gpumlp.summary import summarize
 
-        neutral("summary", line_length=(line_length, None), positions=(positions, None))
-        (print_fn or say)(summarize(self.name, self.layers, self._runner.network, self.dtype))
+        text = summarize(self, line_length, positions, expand_nested, show_trainable, layer_range)
+        if print_fn is None:
+            say(text)
+        else:
+            print_fn(text + "\n")
 
 
 def leaves(stack: Iterable[Layer | Stack]) -> list[Layer]:

@@ -21,6 +21,7 @@ from gpumlp import formulas
 from gpumlp.naming import automatic, flag, number
 from gpumlp.optimizers import schedules, stages
 from gpumlp.optimizers.on_arrays import OnArrays
+from gpumlp.optimizers.scalars import Count, Rate
 from gpumlp.optimizers.schedules import LearningRateSchedule
 from gpumlp.optimizers.stages import AVERAGE, GATHERED, Rule, Variable
 from gpumlp.saving import custom_object_scope, deserialize_keras_object, serialize_keras_object
@@ -247,12 +248,12 @@ class Optimizer(OnArrays):
         return self._steps
 
     @property
-    def iterations(self) -> int:
+    def iterations(self) -> Count:
         """How many updates the state has in it; it can be set as long as there is no state. RuntimeError later.
 
         That is the number of steps, or with gradient_accumulation_steps how many times so many there were.
         """
-        return self._steps // (self.gradient_accumulation_steps or 1)
+        return Count(self._steps // (self.gradient_accumulation_steps or 1), self)
 
     @iterations.setter
     def iterations(self, value: int) -> None:
@@ -352,9 +353,12 @@ class Optimizer(OnArrays):
     # ---- the learning rate -------------------------------------------------------------------------------------------
 
     @property
-    def learning_rate(self) -> float:
-        """The next step's size. What the constructor takes can be assigned; it holds from the next step on."""
-        return self._learning_rate_of(self._steps + 1)
+    def learning_rate(self) -> Rate:
+        """The next step's size. What the constructor takes can be assigned; it holds from the next step on.
+
+        But no number in the place of a schedule, as in Keras: TypeError.
+        """
+        return Rate(self._learning_rate_of(self._steps + 1), self)
 
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
@@ -362,7 +366,14 @@ class Optimizer(OnArrays):
             read = deserialize_keras_object if value.get("class_name") == "function" else schedules.deserialize
             value = read(value)
         given = isinstance(value, LearningRateSchedule) or (callable(value) and not isinstance(value, type))
-        self._learning_rate: Any = value if given else number("learning_rate", value, 0.0)
+        if not given:
+            value = number("learning_rate", value, 0.0)
+            if isinstance(self.__dict__.get("_learning_rate"), LearningRateSchedule):
+                raise TypeError(
+                    "This optimizer was created with a `LearningRateSchedule` as its learning rate, which no number "
+                    f"can replace; got {value}. Assign another schedule, or make an optimizer with a number."
+                )
+        self._learning_rate: Any = value
 
     def _learning_rate_of(self, step: int) -> float:
         """Return the learning rate of step number ``step``, from 1."""

@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from gpumlp.naming import flag, number, resolve
 from gpumlp.saving import Configured, read_by, serialize_keras_object
 
@@ -24,11 +26,25 @@ class LearningRateSchedule(Configured):
         raise NotImplementedError(f"{type(self).__name__} must have a method __call__(self, step).")
 
 
+class _Known(LearningRateSchedule):
+    """One of Keras's: a formula of one step, which a curve is drawn by, too."""
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate of the step that follows ``step`` steps; of an array of steps, one of rates."""
+        if isinstance(step, (int, float)) or not np.ndim(step):
+            return self.at(float(step))
+        return np.array([self.at(float(one)) for one in np.ravel(step)]).reshape(np.shape(step))
+
+    def at(self, step: float) -> float:
+        """Return the learning rate of the step that follows ``step`` steps."""
+        raise NotImplementedError
+
+
 def _rates(*names: str) -> dict[str, Any]:
     return {name: functools.partial(number, name, low=0.0) for name in names}
 
 
-class _Decay(LearningRateSchedule):
+class _Decay(_Known):
     """What begins at a rate, and is done or repeated after some steps."""
 
     checks: ClassVar = {
@@ -50,9 +66,9 @@ class _Stepped(_Decay):
         self.initial_learning_rate, self.decay_steps, self.decay_rate = initial_learning_rate, decay_steps, decay_rate
         self.staircase, self.name = staircase, name
 
-    def periods(self, step: int) -> float:
+    def periods(self, step: float) -> float:
         """Return how many times ``decay_steps`` there were."""
-        found = float(step) / self.decay_steps
+        found = step / self.decay_steps
         return math.floor(found) if self.staircase else found
 
 
@@ -69,7 +85,7 @@ class ExponentialDecay(_Stepped):
     ) -> None:
         super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
 
-    def __call__(self, step: int) -> float:
+    def at(self, step: float) -> float:
         return self.initial_learning_rate * self.decay_rate ** self.periods(step)
 
 
@@ -86,11 +102,11 @@ class InverseTimeDecay(_Stepped):
     ) -> None:
         super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
 
-    def __call__(self, step: int) -> float:
+    def at(self, step: float) -> float:
         return self.initial_learning_rate / (1.0 + self.decay_rate * self.periods(step))
 
 
-class PiecewiseConstantDecay(LearningRateSchedule):
+class PiecewiseConstantDecay(_Known):
     """values[0] up to and with step boundaries[0], values[1] up to boundaries[1] ..., the last one afterwards."""
 
     def __init__(self, boundaries: Numbers, values: Numbers, name: str = "PiecewiseConstant") -> None:
@@ -104,8 +120,8 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         if self.boundaries != sorted(set(self.boundaries)):
             raise ValueError(f"boundaries must increase; got {boundaries!r}.")
 
-    def __call__(self, step: int) -> float:
-        return self.values[sum(float(step) > boundary for boundary in self.boundaries)]
+    def at(self, step: float) -> float:
+        return self.values[sum(step > boundary for boundary in self.boundaries)]
 
 
 class PolynomialDecay(_Decay):
@@ -126,8 +142,8 @@ class PolynomialDecay(_Decay):
         self.initial_learning_rate, self.decay_steps = initial_learning_rate, decay_steps
         self.end_learning_rate, self.power, self.cycle, self.name = end_learning_rate, power, cycle, name
 
-    def __call__(self, step: int) -> float:
-        done = float(step) / self.decay_steps
+    def at(self, step: float) -> float:
+        done = step / self.decay_steps
         done = done / max(1, math.ceil(done)) if self.cycle else min(done, 1.0)
         end = self.end_learning_rate
         return (self.initial_learning_rate - end) * (1.0 - done) ** self.power + end
@@ -156,8 +172,8 @@ class CosineDecay(_Decay):
         self.initial_learning_rate, self.decay_steps, self.alpha = initial_learning_rate, decay_steps, alpha
         self.name, self.warmup_target, self.warmup_steps = name, warmup_target, warmup_steps
 
-    def __call__(self, step: int) -> float:
-        first, top, left = self.initial_learning_rate, self.initial_learning_rate, float(step)
+    def at(self, step: float) -> float:
+        first, top, left = self.initial_learning_rate, self.initial_learning_rate, step
         if self.warmup_target is not None:
             if left < self.warmup_steps:
                 return first + (self.warmup_target - first) * left / self.warmup_steps
@@ -180,8 +196,8 @@ class CosineDecayRestarts(_Decay):
         self.initial_learning_rate, self.first_decay_steps = initial_learning_rate, first_decay_steps
         self.t_mul, self.m_mul, self.alpha, self.name = t_mul, m_mul, alpha, name
 
-    def __call__(self, step: int) -> float:
-        done, longer = float(step) / self.first_decay_steps, self.t_mul - 1.0
+    def at(self, step: float) -> float:
+        done, longer = step / self.first_decay_steps, self.t_mul - 1.0
         # the restarts so far; a quotient of logarithms may come out below the whole number that it is at a restart
         restarts = math.floor(done if not longer else math.log1p(done * longer) / math.log(self.t_mul) + 1e-9)
         before = float(restarts) if not longer else (self.t_mul**restarts - 1.0) / longer

@@ -224,19 +224,21 @@ def features(name: str, value: object, shape: Shape | None, dtype: np.dtype) -> 
     return _converted(name, array, dtype).reshape(len(array), -1), got
 
 
-def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -> np.ndarray:
-    """Return y as [n, width] of ``dtype``, or [n, 1] class numbers for a sparse loss; never broadcast.
+def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype, rows: int = 1) -> np.ndarray:
+    """Return y as [n, rows * width] of ``dtype``, or [n, rows] class numbers for a sparse loss; never broadcast.
 
     ValueError where the shape or a class number does not fit; a warning where a binary cross-entropy is asked of what
     is no probability.
     """
     array: Any = to_array(name, value)
     given = math.prod(array.shape[1:])
-    expected = loss.for_targets(given, width).target_width(width)
-    if given != expected:
+    each = given // rows if given % rows == 0 else 0
+    if each != loss.for_targets(each, width).target_width(width):
         what = "one class number per sample" if loss.sparse else f"{width} values per sample, as the model's output has"
         if loss.own:
             what += ", or one"
+        if rows > 1:
+            what += f", in each of its {rows} rows"
         hint = ""
         if loss.sparse and given == width:
             hint = " One-hot targets go with the loss categorical_crossentropy; y.argmax(axis=1) makes class numbers."
@@ -269,17 +271,10 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype) -
 def check_axes(name: str, value: object, outputs: Shape, loss: Loss) -> None:
     """Raise ValueError where targets have as many numbers a sample as the model's output, and in another shape.
 
-    Samples of (n,) are also those of (n, 1). A loss that is no mean over single outputs is one over the last axis, and
-    there is but one.
+    Samples of (n,) are also those of (n, 1), and these of (n,).
     """
-    if not (loss.own or loss.function.elementwise) and len(outputs) != 1:
-        what = "classes" if isinstance(loss, CATEGORICAL) else "outputs"
-        raise ValueError(
-            f"The loss {loss.name} takes one row of {what} per sample; the model's output has samples of shape "
-            f"{outputs}. Put a Flatten() on top."
-        )
     shape = tuple(to_array(name, value).shape[1:])
-    if not loss.sparse and shape != outputs and not (math.prod(outputs) == 1 and shape in ((), (1,))):
+    if not loss.sparse and shape not in (outputs, (*outputs, 1)) and (*shape, 1) != outputs:
         if math.prod(shape) == math.prod(outputs):
             raise ValueError(f"{name} has samples of shape {shape}; the model's output has samples of shape {outputs}.")
 

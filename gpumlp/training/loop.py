@@ -94,7 +94,7 @@ class Averages:
 def plain(value: Any) -> Any:
     """Return a result as Python's number, or as an array of several."""
     found = np.asarray(value, np.float64)
-    return float(found) if found.size == 1 else found
+    return found.item() if found.size == 1 else found
 
 
 class Pace:
@@ -118,11 +118,12 @@ class Pace:
 
 def sizes_for(runner: Runner, data: Dataset, loss: Loss) -> tuple[int, ...]:
     """Return the sizes of the network that ``data`` was made for; RuntimeError where the layers are others since."""
-    sizes = runner.current().sizes
+    network = runner.current()
     assert data.y is not None
-    if (sizes[0], data.y.shape[1] if loss.own else loss.target_width(sizes[-1])) != (data.x.shape[1], data.y.shape[1]):
+    width = data.y.shape[1] if loss.own else network.rows * loss.target_width(network.sizes[-1] // network.rows)
+    if (network.sizes[0], width) != (data.x.shape[1], data.y.shape[1]):
         runner.current(())
-    return sizes
+    return network.sizes
 
 
 @dataclass
@@ -290,13 +291,17 @@ def evaluate(
         brief = stop - start <= runner.in_seconds(BRIEF, size)
         averages.add(together([runner], functools.partial(steps, start, stop), brief=brief))
         callbacks.on_test_batch_end(stop - first - 1, averages.result())
+        if callbacks.model.stop_evaluating:
+            break
     logs = averages.result()
     callbacks.on_test_end(logs)
     return logs
 
 
-def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callbacks: Any) -> None:
-    """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time.
+def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callbacks: Any) -> int:
+    """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; return how many there are.
+
+    That is all, unless a callback set ``model.stop_predicting``.
 
     A handler that raises may come between the steps: what it leaves unfinished is ``out``.
     """
@@ -313,7 +318,8 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
 
     if callbacks.nobody and len(x) <= batch and len(x) <= piece:  # the shortest way for the smallest predictions
         together([runner], lambda: steps(slice(0, len(x))), change)
-        return
+        return len(x)
+    done = 0
     callbacks.on_predict_begin()
     step = batch if callbacks.per_batch else piece  # of a batch that is larger than a piece, a piece is a stretch
     pace = Pace(runner.in_seconds(CHUNK_SECONDS, step))
@@ -321,5 +327,9 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
         callbacks.on_predict_batch_begin(start * step // batch)
         rows = slice(start * step, min(stop * step, len(x)))
         together([runner], functools.partial(steps, rows))
-        callbacks.on_predict_batch_end(-(-rows.stop // batch) - 1, {"outputs": out[rows]})
+        done = rows.stop
+        callbacks.on_predict_batch_end(-(-done // batch) - 1, {"outputs": out[rows]})
+        if callbacks.model.stop_predicting:
+            break
     callbacks.on_predict_end()
+    return done

@@ -11,6 +11,8 @@ import sys
 import time
 from typing import Any
 
+from gpumlp import config
+
 WIDTH = 20
 REFRESH_SECONDS = 0.1
 PLAIN = str.maketrans("━╺─┃│┏┳┓┡╇┩├┼┤└┴┘", "=--||++++++++++++")  # what stands for lines and boxes in ASCII
@@ -20,8 +22,14 @@ def say(text: str, end: str = "\n") -> None:
     """Write ``text`` to standard output, as it is at this moment, and out of its buffers.
 
     Where the encoding lacks lines and boxes they become ASCII, and where it lacks letters too those become "?". Any
-    object with a ``write`` will do, and None takes nothing, as under pythonw. Raises what writing raises.
+    object with a ``write`` will do, and None takes nothing, as under pythonw. Raises what writing raises. Where
+    interactive logging is disabled the text goes to the logger "gpumlp".
     """
+    if not config.is_interactive_logging_enabled():
+        import logging  # which takes 2 ms
+
+        logging.getLogger("gpumlp").info(text)
+        return
     stream = sys.stdout
     if stream is None:
         return
@@ -56,7 +64,7 @@ def duration(seconds: float) -> str:
 def updates_in_place() -> bool:
     """Whether standard output can rewrite a line: a terminal, or a notebook's cell."""
     try:
-        return "ipykernel" in sys.modules or sys.stdout.isatty()
+        return config.is_interactive_logging_enabled() and ("ipykernel" in sys.modules or sys.stdout.isatty())
     except (AttributeError, ValueError):  # no stream at all, one that has only what print needs, or a closed one
         return False
 

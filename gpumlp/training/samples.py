@@ -67,7 +67,12 @@ def dataset(
             last = getattr(network.ops[-1], "activation", None) if network.ops else None
             data.check_objective(getattr(last, "name", None), math.prod(network.output_shape), loss)
         data.check_axes(f"{prefix}y", y, network.output_shape, loss)
-        targets = data.targets(f"{prefix}y", y, math.prod(network.output_shape), loss, runner.dtype)
+        if class_weight is not None and network.rows > 1:
+            raise ValueError(
+                f"class_weight is of samples of one class each; the model's output has samples of shape "
+                f"{network.output_shape}. Pass sample_weight."
+            )
+        targets = data.targets(f"{prefix}y", y, network.output_shape[-1], loss, runner.dtype, network.rows)
         return Dataset(found, targets, data.sample_weights(weight, class_weight, targets, loss)), got
 
 
@@ -79,7 +84,7 @@ def objective(
     A weighted one that is also there without weights is named ``weighted_...``, as in Keras.
     """
     assert held.y is not None
-    given, width = held.y.shape[1], math.prod(network.output_shape)
+    given, width = held.y.shape[1] // network.rows, network.output_shape[-1]
     loss = loss.for_targets(given, width)
     found = [
         metrics.get(m, loss=loss, target_width=given, output_width=width, weighted=weighted) for m, weighted in asked

@@ -1,0 +1,149 @@
+"""CallbackList: several callbacks as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gpumlp.callbacks.base import HOOKS, Callback, Logs
+from gpumlp.callbacks.history import History
+from gpumlp.callbacks.progress import ProgbarLogger
+
+
+class CallbackList(Callback):
+    """Callbacks as one: its hooks are theirs, in their order; a History comes last.
+
+    The history has an epoch also where one of the others raises at its end: its steps are done.
+
+    Parameters
+    ----------
+    callbacks : Callback, or list of callbacks and such lists, optional
+        Also objects of other classes that have all of a callback's methods, such as Keras's own.
+    add_history, add_progbar : bool
+        Whether there is to be a `History`, and a progress display, where none is given.
+    model
+        Whose they are; `set_model` later where None.
+    **params
+        ``epochs``, ``steps`` and ``verbose``, which each is given where there are any.
+
+    Raises
+    ------
+    TypeError
+        For what is no callback.
+    """
+
+    def __init__(
+        self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
+        **params: Any,
+    ) -> None:  # fmt: skip
+        self._others = _flat(callbacks)
+        given = [c for c in self._others if isinstance(c, History)]
+        self.history = given[-1] if given else History() if add_history else None
+        if self.history is not None and given:
+            self._others.remove(self.history)
+        if add_progbar and not any(isinstance(c, ProgbarLogger) for c in self._others):
+            self._others.append(ProgbarLogger())
+        self.set_model(model)
+        self.set_params(params)
+
+    @property
+    def callbacks(self) -> list[Any]:
+        """All of them, in their order."""
+        return [*self._others, *([] if self.history is None else [self.history])]
+
+    def append(self, callback: Any) -> None:
+        """Take one more, which is given the model and the parameters that there are."""
+        for one in _flat(callback):
+            if self.model is not None:
+                one.set_model(self.model)
+            if self.params:
+                one.set_params(self.params)
+            self._others.append(one)
+
+    def set_model(self, model: Any) -> None:
+        """Give the model to all of them; its ``history`` is the one among them."""
+        if model is None:
+            return
+        super().set_model(model)
+        for callback in self.callbacks:
+            callback.set_model(model)
+        if self.history is not None:
+            model.history = self.history
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Give the parameters to all of them."""
+        super().set_params(params)
+        for callback in self.callbacks if params else ():
+            callback.set_params(params)
+
+    # ---- what the loop asks ------------------------------------------------------------------------------------------
+
+    @property
+    def nobody(self) -> bool:
+        """Whether nobody looks at anything but the history."""
+        return not self._others
+
+    @property
+    def per_batch(self) -> bool:
+        """Whether somebody looks at every batch, by now: hooks may be set while a model trains."""
+        return any(map(_wants_batches, self._others))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a callback set ``model.stop_training``."""
+        return bool(self.model.stop_training)
+
+    def record(self, epoch: int, logs: Logs) -> None:
+        """Have an epoch in the history, if it is not there: its steps are done, and an exception ends training."""
+        if self.history is not None:
+            self.history.on_epoch_end(epoch, logs)
+
+    def _call(self, hook: str, at: tuple[int, ...], logs: Logs) -> None:
+        shared = dict(logs or {})  # which they may change
+        named = {"logs": shared} if "batch" in hook else {}  # so Keras calls these hooks
+        arguments = at if named else (*at, shared)
+        try:
+            for callback in self._others:
+                getattr(callback, hook)(*arguments, **named)
+        finally:
+            if self.history is not None:
+                getattr(self.history, hook)(*arguments, **named)
+
+
+def _for_all(hook: str) -> Callable[..., None]:
+    """Return the hook that calls the one of this name of each."""
+
+    def of_batch(self: CallbackList, batch: int, logs: Logs = None) -> None:
+        self._call(hook, (batch,), logs)
+
+    def of_epoch(self: CallbackList, epoch: int, logs: Logs = None) -> None:
+        self._call(hook, (epoch,), logs)
+
+    def of_all(self: CallbackList, logs: Logs = None) -> None:
+        self._call(hook, (), logs)
+
+    return of_batch if "batch" in hook else of_epoch if "epoch" in hook else of_all
+
+
+for _hook in HOOKS:
+    setattr(CallbackList, _hook, _for_all(_hook))
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, CallbackList):
+        return value.callbacks
+    if value is None or isinstance(value, (list, tuple)):
+        return [callback for one in value or () for callback in _flat(one)]
+    if not isinstance(value, Callback):
+        missing = [name for name in ("set_model", "set_params", *HOOKS) if not callable(getattr(value, name, None))]
+        if missing or isinstance(value, type):
+            raise TypeError(f"callbacks must be gpumlp.callbacks.Callback objects; got {value!r}.")
+    return [value]
+
+
+def _wants_batches(callback: Any) -> bool:
+    wants = getattr(callback, "wants_batches", None)
+    if wants is None:
+        hooks = (getattr(callback, hook) for hook in HOOKS if "batch" in hook)
+        return any(not getattr(hook, "_is_default", False) for hook in hooks)
+    return bool(wants)

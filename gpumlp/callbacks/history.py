@@ -1,0 +1,67 @@
+"""History: what `fit` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpumlp.callbacks.base import Callback, Logs
+from gpumlp.gate import whole
+from gpumlp.training.loop import plain
+
+
+@dataclass
+class Record:
+    """What a `History` shows: ``history`` (lists of float by name), ``epoch`` and ``params``."""
+
+    history: dict[str, list[float]] = field(default_factory=dict)
+    epoch: list[int] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+class History(Callback):
+    """What ``fit`` returns: ``history`` (lists of float by name), ``epoch`` and ``params``.
+
+    It has the model, and the model has the `Record` alone: a model that nobody else has is freed at once.
+    """
+
+    def __init__(self, *, record: Record | None = None) -> None:
+        self.record = Record() if record is None else record
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The values of each epoch by name."""
+        return self.record.history
+
+    @property
+    def epoch(self) -> list[int]:
+        """The numbers of the epochs, from 0."""
+        return self.record.epoch
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        self.params = self.record.params = params
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self.record.epoch = []  # of one that is given to a second fit, Keras keeps the values
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if self.epoch and self.epoch[-1] == epoch:
+            return  # it is there: an exception came just behind
+        values = {name: _kept(value) for name, value in (logs or {}).items()}
+
+        def append() -> None:
+            self.epoch.append(epoch)
+            for name, value in values.items():
+                self.history.setdefault(name, []).append(value)
+
+        whole(append)  # Ctrl-C leaves an epoch in the history, or not
+
+
+def _kept(value: Any) -> Any:
+    """Return what a callback may have put into the logs: numbers as Python's, anything else as it is."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return plain(value)
+    except (TypeError, ValueError):
+        return value

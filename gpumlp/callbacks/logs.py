@@ -1,0 +1,84 @@
+"""What writes the logs to a file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from gpumlp.callbacks.base import Callback, Logs
+from gpumlp.naming import flag
+
+
+class CSVLogger(Callback):
+    """Write a row an epoch to a file: its number, from 0, and the logs, by name in the order of the alphabet.
+
+    A row is in the file when its epoch is over, and the file is not held open. The columns are those of the first
+    epoch, with places for what a validation gives; "NA" stands where an epoch has no such value.
+
+    Parameters
+    ----------
+    filename : str or path
+        What is there is overwritten when training begins, unless ``append``.
+    separator : str
+        One character.
+    append : bool
+        Whether rows are added to what is there; the names are written where there is nothing.
+
+    Raises
+    ------
+    ValueError
+        If the separator is not one character.
+    OSError
+        In training, if the file cannot be written: before the first epoch, or at the end of one, which is done then.
+    """
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        if not isinstance(separator, str) or len(separator) != 1:
+            raise ValueError(f"separator must be one character; got {separator!r}.")
+        self.filename, self.sep, self.append = os.fspath(filename), separator, flag("append", append)
+        self.keys: list[str] | None = None
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self.keys = None
+        self._write([], "a" if self.append else "w")
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        logs = logs or {}
+        rows: list[list[Any]] = []
+        if self.keys is None:
+            self.keys = sorted(logs)
+            if not any(key.startswith("val_") for key in self.keys):
+                self.keys += [f"val_{key}" for key in self.keys]
+            if not os.path.exists(self.filename) or not os.path.getsize(self.filename):
+                rows = [["epoch", *self.keys]]
+        self._write([*rows, [epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)]], "a")
+
+    def _write(self, rows: list[list[Any]], mode: str) -> None:
+        with writing(self, self.filename), open(self.filename, mode, newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter=self.sep).writerows(rows)
+
+
+@contextmanager
+def writing(callback: Callback, path: str) -> Iterator[None]:
+    """Have an OSError say whose file cannot be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{type(callback).__name__} cannot write ({error.strerror}). Make room, or choose a path that is there and "
+            "can be written to",
+            path,
+        ) from error
+
+
+def _cell(value: Any) -> Any:
+    """Return what Keras writes for a value: of several numbers the text of a list, in quotes of its own."""
+    if isinstance(value, str) or not isinstance(value, Iterable) or (isinstance(value, np.ndarray) and not value.ndim):
+        return value
+    return f'"[{", ".join(map(str, value))}]"'

@@ -1,0 +1,174 @@
+"""What watches a number in the logs: the base of these, and what ends training by it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from gpumlp.callbacks.base import Callback, Logs
+from gpumlp.errors import caller_level
+from gpumlp.layers import whole_number
+from gpumlp.naming import flag, number
+from gpumlp.training.progress import say
+
+
+class MonitorCallback(Callback):
+    """Base of what watches one number in the logs, ``best`` so far, None before there is one.
+
+    Parameters
+    ----------
+    monitor : str
+        Its name in the logs.
+    mode : {"auto", "min", "max"}
+        Which is better, less or more. "auto": less of a loss, of another metric what its class says.
+    baseline : float, optional
+        What ``best`` is at first.
+    min_delta : float
+        By how much it has to be better.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a name, mode or number that is none; in training, with mode "auto", for a number of which nobody knows which
+        is better: of a function of a user's own, or of what another callback put into the logs.
+    """
+
+    def __init__(
+        self, monitor: str = "val_loss", mode: str = "auto", baseline: float | None = None, min_delta: float = 0
+    ) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode must be 'auto', 'min' or 'max'; got {mode!r}.")
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor must be a name in the logs, such as 'val_loss'; got {monitor!r}.")
+        self.monitor, self.mode = monitor, mode
+        self.best = None if baseline is None else number("baseline", baseline)
+        self.min_delta = abs(number("min_delta", min_delta))
+
+    def get_monitor_value(self, logs: Logs) -> float | None:
+        """Return the number; None, with a warning, where the logs have none of this name."""
+        self._sign()
+        value: float | None = (logs or {}).get(self.monitor)
+        if value is None:
+            names = ", ".join(logs or {})
+            warnings.warn(
+                f"{type(self).__name__} watches {self.monitor!r}, which is not in the logs: {names}.",
+                stacklevel=caller_level(),
+            )
+        return value
+
+    def is_better(self, value: float, than: float | None) -> bool:
+        """Whether ``value`` is better by more than ``min_delta``; anything but NaN is better than nothing."""
+        if than is None:
+            return value == value
+        return self._sign() * value > self._sign() * than + self.min_delta
+
+    def _sign(self) -> float:
+        """Return 1 where more is better, -1 where less is."""
+        if self.mode != "auto":
+            return 1.0 if self.mode == "max" else -1.0
+        name = self.monitor.removeprefix("val_")
+        objective = getattr(self.model, "_objective", None)
+        found = {metric.name: metric._direction for metric in objective.metrics} if objective else {}
+        direction = "down" if name == "loss" else found.get(name)
+        if not direction:
+            raise ValueError(
+                f"{type(self).__name__} watches {self.monitor!r}, of which it is not known whether more or less is "
+                f"better. Pass mode='max' or mode='min'."
+            )
+        return 1.0 if direction == "up" else -1.0
+
+
+class EarlyStopping(MonitorCallback):
+    """Stop when ``monitor`` has not improved by ``min_delta`` for ``patience`` epochs.
+
+    ``mode`` as in `MonitorCallback`. ``restore_best_weights`` puts the best epoch's weights back at the end, also where
+    training ended for another reason.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta=min_delta)
+        self.patience, self.verbose = whole_number("patience", patience, 0), verbose
+        self.baseline = None if baseline is None else number("baseline", baseline)
+        self.restore_best_weights = flag("restore_best_weights", restore_best_weights)
+        self.start_from_epoch = whole_number("start_from_epoch", start_from_epoch, 0)
+        self._reset()
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self.wait, self.stopped_epoch, self.best_epoch = 0, 0, 0
+        self.best = None
+        self.best_weights: list[Any] | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Return how long it has waited, and what was best, with its weights."""
+        names = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
+        return {name: getattr(self, name) for name in names}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Wait on from there."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        value = self.get_monitor_value(logs)
+        if value is None or epoch < self.start_from_epoch:
+            return
+        if self.restore_best_weights and self.best_weights is None:
+            self.best_weights, self.best_epoch = self.model.get_weights(), epoch
+        self.wait += 1
+        if self.is_better(value, self.best):
+            self.best, self.best_epoch = value, epoch
+            if self.restore_best_weights:
+                self.best_weights = self.model.get_weights()
+            if self.baseline is None or self.is_better(value, self.baseline):
+                self.wait = 0
+            return
+        if self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch, self.model.stop_training = epoch, True
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        if self.stopped_epoch and self.verbose:
+            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.restore_best_weights and self.best_weights is not None:
+            if self.verbose:
+                say(f"Restoring model weights from the best epoch: {self.best_epoch + 1}.")
+            self.model.set_weights(self.best_weights)
+
+
+class TerminateOnNaN(Callback):
+    """Stop at the first batch after which the epoch's loss so far is NaN or infinite.
+
+    Parameters
+    ----------
+    raise_error : bool
+        Whether training ends with a RuntimeError, and so without ``on_train_end`` of all callbacks.
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = flag("raise_error", raise_error)
+
+    def on_batch_end(self, batch: int, logs: Logs = None) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is None or math.isfinite(loss):
+            return
+        if self.raise_error:
+            raise RuntimeError(
+                f"NaN or Inf loss at batch {batch}: the loss is {loss}. Lower the learning rate, or look for such "
+                "numbers in the data."
+            )
+        say(f"Batch {batch}: Invalid loss, terminating training")
+        self.model.stop_training = True

@@ -1,0 +1,156 @@
+"""What sets the learning rate between epochs."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gpumlp.callbacks.base import Callback, Logs
+from gpumlp.callbacks.monitor import MonitorCallback
+from gpumlp.errors import caller_level
+from gpumlp.layers import whole_number
+from gpumlp.naming import number
+from gpumlp.training.progress import say
+
+
+class LearningRateScheduler(Callback):
+    """Set the optimizer's learning rate when an epoch begins, to what a function gives.
+
+    Parameters
+    ----------
+    schedule : callable
+        Takes the epoch, from 0, and the learning rate; or the epoch alone. Returns a float.
+    verbose : int
+        Whether to say so.
+
+    Raises
+    ------
+    TypeError
+        If ``schedule`` is not callable; in training, if the optimizer's rate comes from a schedule of its own.
+    ValueError
+        In training, if it returns no float, or one that is no rate.
+    """
+
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
+        if not callable(schedule):
+            raise TypeError(f"schedule must be a function of the epoch and the learning rate; got {schedule!r}.")
+        self.schedule, self.verbose = schedule, verbose
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        optimizer = self.model.optimizer
+        given = (epoch, float(optimizer.learning_rate))
+        rate = self.schedule(*given if _takes_two(self.schedule) else given[:1])
+        if isinstance(rate, np.ndarray) and not rate.ndim:
+            rate = rate[()]  # what gpumlp.ops give
+        if not isinstance(rate, (float, np.floating)):
+            raise ValueError(f"The function of a LearningRateScheduler must return a float; got {rate!r}.")
+        optimizer.learning_rate = rate
+        if self.verbose:
+            say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if logs is not None:
+            logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+
+def _takes_two(function: Callable[..., float]) -> bool:
+    try:
+        inspect.signature(function).bind(0, 0.0)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin that does not say
+        pass
+    return True
+
+
+class ReduceLROnPlateau(MonitorCallback):
+    """Multiply the learning rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs.
+
+    Parameters
+    ----------
+    monitor, mode, min_delta
+        As in `MonitorCallback`.
+    factor : float
+        Below 1.
+    patience : int
+        Epochs.
+    verbose : int
+        Whether to say so.
+    cooldown : int
+        For how many epochs after that it does not count.
+    min_lr : float
+        The least that it sets.
+
+    Raises
+    ------
+    TypeError
+        In training, if the optimizer's rate comes from a schedule.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta=min_delta)
+        if (factor := number("factor", factor, 0.0)) >= 1.0:
+            raise ValueError(f"ReduceLROnPlateau does not support a factor >= 1.0; got {factor}.")
+        if kwargs:  # Keras takes them in silence
+            names = ", ".join(kwargs)
+            warnings.warn(f"ReduceLROnPlateau does not read {names}.", stacklevel=caller_level())
+        self.factor, self.min_lr = factor, number("min_lr", min_lr, 0.0)
+        self.patience, self.verbose = whole_number("patience", patience, 0), verbose
+        self.cooldown = whole_number("cooldown", cooldown, 0)
+        self._reset()
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best, self.wait, self.cooldown_counter = None, 0, 0
+
+    def get_state(self) -> dict[str, Any]:
+        """Return how long it has waited or cooled down, and what was best."""
+        return {"best": self.best, "wait": self.wait, "cooldown_counter": self.cooldown_counter}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Wait on from there."""
+        self.best, self.wait, self.cooldown_counter = state["best"], state["wait"], state["cooldown_counter"]
+
+    def in_cooldown(self) -> bool:
+        """Whether epochs do not count now."""
+        return self.cooldown_counter > 0
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        logs = {} if logs is None else logs
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        value = self.get_monitor_value(logs)
+        if value is None:
+            return
+        if self.in_cooldown():
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self.is_better(value, self.best):
+            self.best, self.wait = value, 0
+        elif not self.in_cooldown():
+            self.wait += 1
+            if self.wait >= self.patience and logs["learning_rate"] > self.min_lr:
+                self._reduce(epoch, logs["learning_rate"])
+
+    def _reduce(self, epoch: int, rate: float) -> None:
+        rate = max(rate * self.factor, self.min_lr)
+        self.model.optimizer.learning_rate = rate
+        self.wait, self.cooldown_counter = 0, self.cooldown
+        if self.verbose:
+            say(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {rate}.")

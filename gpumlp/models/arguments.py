@@ -1,0 +1,61 @@
+"""What ``compile`` takes, in whatever form Keras takes it for models of several outputs: here there is one."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gpumlp import losses, metrics
+from gpumlp.losses import Loss
+
+Asked = list[tuple[object, bool]]  # metrics, and whether each is weighted
+
+
+def only_loss(given: Any) -> Loss | None:
+    """Return the loss that is meant by a loss, or by a list or dict of one; None for None.
+
+    ValueError for lists and dicts of none or several; what else raises, `losses.for_models` says.
+    """
+    of_outputs = isinstance(given, (list, tuple)) or (isinstance(given, Mapping) and "class_name" not in given)
+    if not of_outputs:
+        return None if given is None else losses.for_models(given)
+    found = list(given.values() if isinstance(given, Mapping) else given)
+    if len(found) != 1:
+        raise ValueError(f"A model has one output, and takes one loss; got {given!r}.")
+    return only_loss(found[0])
+
+
+def check_loss_weights(given: Any) -> None:
+    """Raise ValueError unless it is None, or 1, or a list or dict of one 1."""
+    found = list(given.values()) if isinstance(given, Mapping) else given
+    found = found[0] if isinstance(found, (list, tuple)) and len(found) == 1 else found
+    if found is not None and not (isinstance(found, numbers.Real) and found == 1):
+        raise ValueError(
+            f"loss_weights are for models of several outputs; this one has one, and its loss the weight 1. Got "
+            f"{given!r}; metrics come after it: compile(optimizer, loss, metrics=...)."
+        )
+
+
+def asked(plain: Any, weighted: Any, loss: Loss | None) -> Asked:
+    """Return the metrics that are meant by ``metrics`` and ``weighted_metrics``, each one, or lists or dicts of such.
+
+    ValueError or TypeError, of `metrics.get`, where one is no metric.
+    """
+    found = [(metric, False) for metric in _flat(plain)] + [(metric, True) for metric in _flat(weighted)]
+    for metric, by_weight in found:
+        if loss is not None or not isinstance(metric, str):
+            metrics.get(metric, loss=loss, target_width=1, output_width=1, weighted=by_weight)
+    return found
+
+
+def _flat(given: Any) -> Iterator[object]:
+    if isinstance(given, Mapping) and "class_name" not in given:
+        given = [given[name] for name in sorted(given)]  # in the order of the names, as Keras has it
+    if isinstance(given, (list, tuple)):
+        for each in given:
+            if each is None:
+                raise ValueError(f"Expected a metric, such as 'mae'; got None in {given!r}.")
+            yield from _flat(each)
+    elif given is not None:
+        yield given

@@ -1,0 +1,162 @@
+"""What a model is asked for beside training and predictions: what it was compiled with, and gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gpumlp import losses
+from gpumlp.engine.feed import Dataset
+from gpumlp.layers import Shape
+from gpumlp.models import calls
+from gpumlp.models.stack import Stack
+from gpumlp.training import data, loop, samples
+
+
+class Reported(NamedTuple):
+    """One of `Sequential.metrics`, as it was computed last: a number, or numbers by their names."""
+
+    name: str
+    value: Any
+
+    def result(self) -> Any:
+        """Return the value."""
+        return self.value
+
+
+class Asked(Stack):
+    """The base of `Sequential` that has the methods for it."""
+
+    if TYPE_CHECKING:  # what Sequential has
+        _loss: losses.Loss | None
+        _optimizer: Any
+        _compiled_with: dict[str, Any] | None
+        _metric_names: list[tuple[object, bool]]
+        _results: dict[str, Any]
+        predict: Any
+
+        def _need_compiled(self, what: str) -> tuple[losses.Loss, Any]: ...
+
+        def _dataset(
+            self, x: object, y: object, weight: object, class_weight: Any, loss: losses.Loss
+        ) -> tuple[Dataset, Shape]: ...
+
+        def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective: ...
+
+    # ---- what was reported -----------------------------------------------------------------------------------------
+
+    @property
+    def loss(self) -> Any:
+        """The loss as `compile` was given it; None before."""
+        return self._compiled_with and self._compiled_with["loss"]
+
+    @property
+    def metrics(self) -> list[Reported]:
+        """What is reported: the loss and, where there are any, all the metrics together, as Keras has them."""
+        if self._optimizer is None:
+            return []
+        rest = {name: value for name, value in self._results.items() if name != "loss"}
+        parts = [Reported("loss", self._results.get("loss", 0.0)), Reported("compile_metrics", rest)]
+        return parts if self._metric_names else parts[:1]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of `metrics`."""
+        return [part.name for part in self.metrics]
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return the loss and the metrics by name: of the epoch, evaluation or batch that was computed last."""
+        return dict(self._results)
+
+    def reset_metrics(self) -> None:
+        """Have the loss and the metrics be 0, until something is computed."""
+        self._results = dict.fromkeys(self._results, 0.0)
+
+    # ---- outputs in training mode, and gradients -------------------------------------------------------------------
+
+    def __call__(self, inputs: object, training: bool | None = None, mask: object = None) -> Any:
+        """Return the outputs for ``inputs``, an array or list [n, *sample], as `predict` does.
+
+        With ``training`` they are those of a step of training with all of ``inputs`` as its batch: Dropout has another
+        mask each time. A model without weights is built.
+
+        Raises
+        ------
+        TypeError
+            For what is no array of numbers, and for a layer or a model: there is no functional API.
+        """
+        checked = calls.checked_input(inputs, f"Model {self.name!r}")
+        if mask is not None:
+            raise ValueError("There are no masks: mask must be None.")
+        if not training:
+            return self.predict(checked, verbose=0)
+        features, shape = samples.features(self._runner, checked, self._known_input_shape())
+        network = self._built_for(shape)
+        return calls.respond(self._runner, features, True).reshape((len(features), *network.output_shape))
+
+    def gradients(
+        self, x: object, y: object = None, output_gradients: object = None, sample_weight: object = None,
+        training: bool = False,
+    ) -> calls.Gradients:  # fmt: skip
+        """Return the gradients by ``x`` and by the trainable weights, as a GradientTape gives them; nothing is changed.
+
+        With ``y`` those of the loss that the model was compiled with: of the mean over all of ``x``, with the
+        penalties, as in a step of training. Without, those of the sum of ``output_gradients`` times the outputs. One
+        chains models by them: the gradient by a critic's inputs is the ``output_gradients`` of an actor's.
+
+        Parameters
+        ----------
+        x : array [n, *sample]
+        y : array, optional
+            Targets, as `fit` takes them.
+        output_gradients : array [n, *output], optional
+            The gradient of something by the outputs; ones when None. Only without ``y``.
+        sample_weight : array [n], optional
+            Only with ``y``.
+        training : bool
+            As in a step of training, with all of ``x`` as its batch: Dropout is active. Otherwise the memory that it
+            takes does not grow with n.
+
+        Returns
+        -------
+        Gradients
+            ``inputs``, of x's shape, and ``weights``, a list in the order of ``trainable_weights``: of the model's
+            dtype, on the GPU if ``x`` is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arrays that do not fit, and with ``y`` for a model that is not compiled.
+
+        Examples
+        --------
+        A step of the deterministic policy gradient (Silver et al. 2014): the actor goes where the critic's value rises.
+
+            actions = actor(states)
+            by_actions = critic.gradients(numpy.hstack([states, actions])).inputs[:, states.shape[1]:]
+            found = actor.gradients(states, output_gradients=-by_actions / len(states))
+            optimizer.apply(found.weights, actor.trainable_weights)
+        """
+        calls.checked_input(x, f"Model {self.name!r}")
+        x = samples.adopted(self._runner, x)
+        if y is None:
+            if sample_weight is not None:
+                raise ValueError("sample_weight weighs the loss: it needs y. Multiply it into output_gradients.")
+            features, shape = samples.features(self._runner, x, self._known_input_shape())
+            held = calls.seeded(self._runner, self._built_for(shape), features, output_gradients)
+            loss = None
+        else:
+            if output_gradients is not None:
+                raise ValueError("With y the gradient by the outputs is the loss's: output_gradients must be None.")
+            loss, _ = self._need_compiled("gradients of the loss")
+            held, shape = self._dataset(x, y, sample_weight, None, loss)
+            loss = self._judge(loss, held, shape).loss
+        trains = [weight.trainable and self._trainable for weight in self.weights]
+        found = calls.gradients(self._runner, held, loss, trains, bool(training))
+        return found._replace(inputs=found.inputs.reshape(data.to_array("x", x).shape))
+
+    def jacobian(self, x: object) -> Any:
+        """Return the slopes of each output by each input of its sample: [n, *output, *sample], a pass back for each."""
+        calls.checked_input(x, f"Model {self.name!r}")
+        features, shape = samples.features(self._runner, x, self._known_input_shape())
+        outputs = self._built_for(shape).output_shape
+        return calls.jacobian(self._runner, features).reshape((len(features), *outputs, *shape))

@@ -1,0 +1,87 @@
+"""Rate and Count: an optimizer's numbers, which Keras has as variables."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from gpumlp import config
+
+
+class _Number:
+    """What Keras's variable of one number offers beside being a number."""
+
+    name: ClassVar[str]
+    shape: ClassVar[tuple[int, ...]] = ()
+    ndim, trainable = 0, False
+    _optimizer: Any
+
+    @property
+    def path(self) -> str:
+        """Whose it is, and what: "adam/learning_rate"."""
+        return f"{self._optimizer.name}/{self.name}"
+
+    @property
+    def dtype(self) -> str:
+        """The type that Keras has it in."""
+        raise NotImplementedError
+
+    @property
+    def value(self) -> Any:
+        """The number, of that type."""
+        return self.numpy()
+
+    def numpy(self) -> Any:
+        """Return the number, of that type."""
+        return np.dtype(self.dtype).type(self)
+
+
+class Rate(_Number, float):
+    """An optimizer's learning rate, in double."""
+
+    name = "learning_rate"
+
+    def __new__(cls, value: float, optimizer: Any) -> Self:
+        """Return ``value``, as the rate of ``optimizer``."""
+        found = super().__new__(cls, value)
+        found._optimizer = optimizer
+        return found
+
+    @property
+    def dtype(self) -> str:
+        """The default type of floats."""
+        return config.floatx()
+
+    def assign(self, value: Any) -> Rate:
+        """Set the optimizer's rate, and return it; see `Optimizer.learning_rate`."""
+        self._optimizer.learning_rate = value
+        return self._optimizer.learning_rate
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        return float, (float(self),)
+
+
+class Count(_Number, int):
+    """How many updates an optimizer has done."""
+
+    name = "iteration"
+
+    def __new__(cls, value: int, optimizer: Any) -> Self:
+        """Return ``value``, as the count of ``optimizer``."""
+        found = super().__new__(cls, value)
+        found._optimizer = optimizer
+        return found
+
+    @property
+    def dtype(self) -> str:
+        """Of Keras's 32 bits, or of 64 where it takes them."""
+        return "int32" if self < 1 << 31 else "int64"
+
+    def assign(self, value: Any) -> Count:
+        """Set the optimizer's count, and return it; see `Optimizer.iterations`."""
+        self._optimizer.iterations = value
+        return self._optimizer.iterations
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int(self),)
