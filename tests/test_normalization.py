@@ -323,7 +323,7 @@ def test_states_do_not_count_as_trainable_in_the_summary():
     assert "Trainable params: 34 " in lines[0] and "Non-trainable params: 8 " in lines[0]
 
 
-# ---- the compiled path -----------------------------------------------------------------------------------------------
+# ---- kernels ---------------------------------------------------------------------------------------------------------
 
 
 def columns(width, frozen=False):
@@ -333,6 +333,25 @@ def columns(width, frozen=False):
         layers.BatchNormalization(scale=False, momentum=0.5), layers.Dropout(0.1, seed=3), layers.Dense(width, "tanh"),
         layers.BatchNormalization(center=False, trainable=not frozen), layers.Dense(2),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [1, 17, 33, 257])
+@pytest.mark.parametrize("steps", ["as graphs", "one by one"])
+def test_graphs_are_as_near_to_float64_as_numpy_s(gpu, monkeypatch, width, steps):
+    monkeypatch.setenv("GPUMLP_FIT", "graph" if width == 17 else "auto")
+    monkeypatch.setattr(gpu, "step_by_step", steps == "one by one", raising=False)
+
+    def make():
+        return columns(width, frozen=width % 2)()
+
+    initial, found = None, []
+    for device, dtype in (("cpu", "float64"), ("cpu", "float32"), ("cuda", "float32")):
+        model, initial, losses = trained(device, dtype, initial, make, epochs=4)
+        found.append((flat(model), np.array(losses), model.predict(data(31)[0], verbose=0)))
+    assert model.program.startswith("CUDA graphs" if steps == "as graphs" else "one operation after the other")
+    for truth, plain, got in zip(*found, strict=True):
+        own, theirs = np.linalg.norm(got - truth), np.linalg.norm(plain - truth)
+        assert own <= 2 * theirs + 2e-6 * np.linalg.norm(truth), (own, theirs, np.linalg.norm(truth))
 
 
 @pytest.mark.parametrize("width", [1, 3, 17, 20, 31, 33, 255, 256, 257])

@@ -140,10 +140,12 @@ class CompiledBackend(NumpyBackend):
         job, record = self._job(x, y, EPSILON=float(epsilon), MOMENTUM=float(momentum), KEPT=kept)
         self._normalize(job, record, gamma, beta, averages, 1)
 
-    def fixed_norm(self, x: Any, gamma: Any, beta: Any, averages: Any, epsilon: float, y: Any) -> None:
+    def fixed_norm(
+        self, x: Any, gamma: Any, beta: Any, averages: Any, epsilon: float, y: Any, least: float = 0.0
+    ) -> None:
         """See `BatchNorm.fixed_norm`."""
-        if x.ndim != 2:
-            super().fixed_norm(x, gamma, beta, averages, epsilon, y)
+        if x.ndim != 2 or least:
+            super().fixed_norm(x, gamma, beta, averages, epsilon, y, least)
             return
         job, record = self._job(x, y, EPSILON=float(epsilon))
         self._normalize(job, record, gamma, beta, averages, 0)
@@ -169,10 +171,12 @@ class CompiledBackend(NumpyBackend):
             if gradient is not None:
                 gradient[...] = found
 
-    def fixed_norm_backward(self, dy: Any, gamma: Any, variance: Any, epsilon: float, dx: Any) -> None:
+    def fixed_norm_backward(
+        self, dy: Any, gamma: Any, variance: Any, epsilon: float, dx: Any, least: float = 0.0
+    ) -> None:
         """See `BatchNorm.fixed_norm_backward`."""
-        if dy.ndim != 2:
-            super().fixed_norm_backward(dy, gamma, variance, epsilon, dx)
+        if dy.ndim != 2 or least:
+            super().fixed_norm_backward(dy, gamma, variance, epsilon, dx, least)
             return
         job, record = self._job(dy, dy, KERNEL=gamma, VARIANCE=variance, EPSILON=float(epsilon), FROZEN=1)
         record.set(KIND=layout().BATCH_NORM, IN_DELTA=dx, DELTA=dy)

@@ -91,11 +91,12 @@ class Backend(Updates, Protocol):
     ) -> None: ...  # fmt: skip
 
     def fixed_norm(
-        self, x: Array, gamma: Array | None, beta: Array | None, averages: tuple[Array, Array], epsilon: float, y: Array
-    ) -> None: ...
+        self, x: Array, gamma: Array | None, beta: Array | None, averages: tuple[Array, Array], epsilon: float,
+        y: Array, least: float = 0.0,
+    ) -> None: ...  # fmt: skip
 
     def fixed_norm_backward(
-        self, dy: Array, gamma: Array | None, variance: Array, epsilon: float, dx: Array
+        self, dy: Array, gamma: Array | None, variance: Array, epsilon: float, dx: Array, least: float = 0.0
     ) -> None: ...
 
     # ---- objectives

@@ -101,16 +101,22 @@ class BatchNorm:
             dx[...] = dy
 
     def fixed_norm(
-        self, x: Array, gamma: Array | None, beta: Array | None, averages: tuple[Array, Array], epsilon: float, y: Array
-    ) -> None:
-        """Write y = gamma (x - mean) / sqrt(variance + epsilon) + beta, by the averages."""
+        self, x: Array, gamma: Array | None, beta: Array | None, averages: tuple[Array, Array], epsilon: float,
+        y: Array, least: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Write y = gamma (x - mean) / max(sqrt(variance + epsilon), least) + beta, by the averages."""
         mean, variance = (_columns(a, x) for a in averages)
         self.xp.subtract(x, mean, out=y)
-        scale(self.xp, y, 1.0 / self.xp.sqrt(variance + epsilon), _columns(gamma, x), more=_columns(beta, x))
+        scale(self.xp, y, self._inverse(variance, epsilon, least), _columns(gamma, x), more=_columns(beta, x))
 
-    def fixed_norm_backward(self, dy: Array, gamma: Array | None, variance: Array, epsilon: float, dx: Array) -> None:
-        """Write dx of `fixed_norm`."""
-        self.xp.divide(dy, self.xp.sqrt(_columns(variance, dy) + epsilon), out=dx)
+    def _inverse(self, variance: Array, epsilon: float, least: float) -> Array:
+        return 1.0 / self.xp.maximum(self.xp.sqrt(variance + epsilon), least)
+
+    def fixed_norm_backward(
+        self, dy: Array, gamma: Array | None, variance: Array, epsilon: float, dx: Array, least: float = 0.0
+    ) -> None:
+        """Write dx of `fixed_norm`; it may be dy."""
+        self.xp.multiply(dy, self._inverse(_columns(variance, dy), epsilon, least), out=dx)
         scale(self.xp, dx, _columns(gamma, dy))
 
 

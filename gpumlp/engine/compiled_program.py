@@ -38,7 +38,7 @@ from gpumlp.engine.arena import Stretches
 from gpumlp.engine.dispatch import Judged
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
-from gpumlp.engine.normalization import BatchNormOp, FeatureBatchNormOp, NormalizationOp
+from gpumlp.engine.normalization import BatchNormOp, FeatureBatchNormOp, FeatureNormalizationOp, NormalizationOp
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp, Operation
 from gpumlp.engine.program import Batch, StepLogs, Task, rates_of
 from gpumlp.layers import WeightSpec
@@ -340,6 +340,7 @@ KERNELS: dict[type[Operation], Callable[[CompiledProgram, OperationRecord, int, 
     DropoutOp: CompiledProgram._set_dropout,
     AffineOp: CompiledProgram._set_affine,
     NormalizationOp: CompiledProgram._set_columns,
+    FeatureNormalizationOp: CompiledProgram._set_columns,
     FeatureBatchNormOp: CompiledProgram._set_batch_norm,
 }
 

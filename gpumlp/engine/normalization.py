@@ -206,18 +206,29 @@ class NormalizationOp(_Grouped):
     @classmethod
     def of(cls, layer: layers.Normalization, shape: Shape, first: int) -> NormalizationOp:
         """See `operations.LAYERS`."""
-        found = layer.constants(shape)
-        given = None if found is None else tuple(tuple(a.ravel().tolist()) for a in found)
-        return cls(grouped(shape, layer.along(shape)), first, first + 1, given, layer.invert)  # type: ignore[arg-type]
+        along, given, features = layer.along(shape), layer.constants(shape), math.prod(shape)
+        seen, each = grouped(shape, along), None
+        if given is not None:  # for each feature
+            own = [size if axis in along else 1 for axis, size in enumerate(shape, 1)]
+            each = tuple(tuple(np.broadcast_to(a.reshape(own), shape).ravel().tolist()) for a in given)
+        if given is not None or seen == (-1, features) or features == 1:
+            seen = -1, features
+        kind = FeatureNormalizationOp if seen == (-1, features) and not layer.invert else cls
+        return kind(seen, first, first + 1, each, layer.invert)  # type: ignore[arg-type]
 
     def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
         return None if self.given is None else backend.to_device(np.array(self.given, dtype))
 
+    def _found(self, site: Site) -> tuple[Array, Array]:
+        """Return mean and variance."""
+        if self.given is None:
+            return site.weights[self.mean], site.weights[self.variance]
+        return site.kept[0], site.kept[1]
+
     def _statistics(self, site: Site) -> tuple[Array, Array]:
         """Return mean and deviation, shaped to be stretched."""
         xp = site.backend.xp
-        found = (site.weights[self.mean], site.weights[self.variance]) if self.given is None else site.kept
-        mean, variance = (self._column(a) for a in found)
+        mean, variance = (self._column(a) for a in self._found(site))
         return mean, xp.maximum(xp.sqrt(variance), LEAST_DEVIATION)
 
     def columns(self, weights: Sequence[np.ndarray], features: int) -> np.ndarray:
@@ -242,4 +253,15 @@ class NormalizationOp(_Grouped):
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
         xp, slope = site.backend.xp, dy.reshape(self.shape)
         (xp.multiply if self.invert else xp.divide)(slope, self._statistics(site)[1], out=slope)
+        return dy
+
+
+class FeatureNormalizationOp(NormalizationOp):
+    """Each feature has a mean and a variance of its own: what there are kernels for."""
+
+    def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
+        site.backend.fixed_norm(x, None, None, self._found(site), 0.0, y, LEAST_DEVIATION)
+
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+        site.backend.fixed_norm_backward(dy, None, self._found(site)[1], 0.0, dy, LEAST_DEVIATION)
         return dy
