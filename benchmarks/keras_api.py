@@ -116,7 +116,7 @@ def table(parts: list[Part], head: str) -> str:
         head: [p.part for p in listed],
         "run": [f"{p.right} of {p.of}" for p in listed],
         "what the others want": [f"`{p.words.replace(', ', '`, `')}`" if p.words else "" for p in listed],
-        "of what an MLP has no use for": [str(p.outside) if p.outside else "" for p in listed],
+        "out of scope": [str(p.outside) if p.outside else "" for p in listed],
     }
     shown = {name: cells for name, cells in columns.items() if any(cells)}
     lines = ["| " + " | ".join(shown) + " |", "|---|---:|" + "---|" * (len(shown) - 2)]

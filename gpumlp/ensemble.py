@@ -17,6 +17,7 @@ from gpumlp.layers import Shape, whole_number
 from gpumlp.models import Sequential
 from gpumlp.models.sequential import verbosity
 from gpumlp.training import data, loop
+from gpumlp.training.streams import Held
 
 
 class Ensemble:
@@ -90,7 +91,7 @@ class Ensemble:
     def fit(
         self,
         x: object,
-        y: object,
+        y: object = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: object = "auto",
@@ -121,19 +122,24 @@ class Ensemble:
         first = self.members[0]
         for member in self.members:
             loss, _ = member._need_compiled("fit", training=True)
-        train, shape = first._dataset(x, y, sample_weight, None, loss)
+        source, shape = first._source((x, y, sample_weight), None, loss, (batch_size, steps_per_epoch, bool(shuffle)))
         _check_alike(self.members, shape)
-        batches = data.Batches(len(train), batch_size, steps_per_epoch, bool(shuffle))  # raises before anybody draws
+        train = source.sample
+        assert train is not None
+        if bootstrap and source.reads:
+            raise ValueError("bootstrap draws from arrays; batches that come one by one cannot be drawn again.")
         samples: list[np.ndarray] = []
         trainees: list[loop.Trainee] = []
         for member, stream in zip(self.members, self._streams, strict=True):
             with random.drawing_from(stream):
                 rows = random.generator().integers(len(train), size=len(train)) if bootstrap else None
-                batches = data.Batches(len(train), batch_size, steps_per_epoch, bool(shuffle), rows)
-                trainees.append(member._trainee(train, shape, batches, epochs))
+                own = source  # read once for all
+                if not source.reads:
+                    own = Held(train, data.Batches(len(train), batch_size, steps_per_epoch, bool(shuffle), rows))
+                trainees.append(member._trainee(own, shape, epochs))
                 samples += [] if rows is None else [rows]
         self.samples, self.stop_training = samples or None, False
-        params = {"epochs": epochs, "steps": batches.steps, "verbose": level}
+        params = {"epochs": epochs, "steps": source.steps, "verbose": level}
         histories = [History() for _ in self.members]
         for member, history in zip(self.members, histories, strict=True):
             member.history = history

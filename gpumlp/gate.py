@@ -32,7 +32,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -109,12 +110,38 @@ class _Here(threading.local):
 _here = _Here()
 
 
+# What has to be done before this thread's code uses a model.
+_before: contextvars.ContextVar[Callable[[], None] | None] = contextvars.ContextVar("before a use", default=None)
+
+
+@contextmanager
+def settling(first: Callable[[], None] | None) -> Iterator[None]:
+    """Have ``first()`` be called before code inside uses a model: None leaves it as it is."""
+    token = None if first is None else _before.set(first)
+    try:
+        yield
+    finally:
+        if token is not None:
+            _before.reset(token)
+
+
+def settle() -> None:
+    """Do what is to be done before a model is used."""
+    if (first := _before.get()) is not None:
+        token = _before.set(None)
+        try:
+            first()
+        finally:
+            _before.reset(token)
+
+
 def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
     """Return ``work()``, done inside all of ``gates``.
 
     RuntimeError where this thread is inside one of them already: a signal's handler that uses a model in the middle of
     what the model does.
     """
+    settle()
     for gate in gates:
         if gate.is_mine():
             raise RuntimeError(BUSY)
@@ -187,7 +214,7 @@ class _Worker:
         self.started = False
         self.open: set[_Job] = set()
 
-    def do(self, work: Callable[[], Any]) -> Any:
+    def do(self, work: Callable[[], Any], meanwhile: Callable[[Callable[[], bool]], None] | None) -> Any:
         if not self.started:
             try:
                 threading.Thread(target=_serve, args=(self.jobs,), daemon=True, name="gpumlp-worker").start()
@@ -204,6 +231,8 @@ class _Worker:
         try:
             try:
                 self.jobs.put(job)
+                if meanwhile is not None:
+                    meanwhile(lambda: job.finished)
                 job.done.acquire()
             except BaseException:  # a handler's: it goes on when the caller's memory is not in use any more
                 job.give_up()
@@ -238,18 +267,19 @@ def _serve(jobs: queue.SimpleQueue[_Job]) -> None:
 _worker = _Worker()
 
 
-def apart(work: Callable[[], Result]) -> Result:
+def apart(work: Callable[[], Result], meanwhile: Callable[[Callable[[], bool]], None] | None = None) -> Result:
     """Return ``work()``, done where no handler of a signal can come between its steps.
 
-    Python runs handlers on the main thread alone, so that is on the worker when the main thread asks. Where no thread
-    can be started it is done here.
+    Python runs handlers on the main thread alone, so that is on the worker when the main thread asks, which does
+    ``meanwhile(finished)`` before it waits, as long as ``finished()`` is false; that may ask for more, which is done
+    after the work. Where no thread can be started, or another one asks, the work is done here, and nothing meanwhile.
     """
     if threading.current_thread() is not threading.main_thread() or sys.is_finalizing():
         return work()  # the interpreter's end has stopped the worker
     if _registry._is_owned() or (_here.held and _here.is_inside()):  # type: ignore[attr-defined]
         raise RuntimeError(BUSY)  # the worker would wait for this thread, and this thread for the worker
     try:
-        return _worker.do(work)
+        return _worker.do(work, meanwhile)
     except _NoThread:
         return work()
 

@@ -31,6 +31,26 @@ class Stream:
             self._generator = np.random.default_rng()
         return self._generator
 
+    def state(self) -> dict[str, Any]:
+        """Return where it is, as JSON can hold it."""
+        return dict(self.generator().bit_generator.state)
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` has returned; ValueError, and no change, for anything else."""
+        self._generator = generator_in(dict(state))
+
+
+def generator_in(state: Any) -> np.random.Generator | None:
+    """Return the generator of a bit generator's state, None for None; ValueError where it is no state."""
+    if state is None:
+        return None
+    generator = np.random.default_rng(0)
+    try:
+        generator.bit_generator.state = state
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise ValueError(f"The state of random numbers is none: {error}.") from None
+    return generator
+
 
 # To each thread its own: others go on drawing from the package's stream while one draws for a member of an ensemble.
 _current: ContextVar[Stream] = ContextVar("the current stream", default=Stream())  # noqa: B039

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random as python_random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,65 @@ from gpumlp.saving import get_registered_name as get_registered_name
 from gpumlp.saving import get_registered_object as get_registered_object
 from gpumlp.saving import register_keras_serializable as register_keras_serializable
 from gpumlp.saving import serialize_keras_object as serialize_keras_object
+from gpumlp.training.data import unpack_x_y_sample_weight as unpack_x_y_sample_weight
+
+
+class PyDataset:
+    """Batches by number, for ``fit``, ``evaluate`` and ``predict``: a class of one's own with ``__getitem__``.
+
+    ``self[i]`` is batch ``i``: ``(x, y)`` or ``(x, y, sample_weight)``. ``len(self)``, or the property ``num_batches``,
+    says how many there are; ``num_batches`` None is a data set without end, of which ``fit`` takes ``steps_per_epoch``.
+    With ``shuffle=True`` ``fit`` asks for the batches in another order in each epoch.
+
+    Parameters
+    ----------
+    workers, use_multiprocessing, max_queue_size
+        As in Keras, and kept as attributes. The thread that calls ``fit`` reads batches, while another one trains.
+    """
+
+    workers = 1
+    use_multiprocessing = False
+    max_queue_size = 10
+
+    def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
+        self.workers, self.use_multiprocessing, self.max_queue_size = workers, use_multiprocessing, max_queue_size
+
+    def __getitem__(self, index: int) -> Any:
+        """Return batch ``index``."""
+        raise NotImplementedError(
+            f"{type(self).__name__} needs a method __getitem__(self, index) that returns a batch."
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        total = self.num_batches
+        for index in count() if total is None else range(total):
+            yield self[index]
+
+    @property
+    def num_batches(self) -> int | None:
+        """How many batches there are; None: without end. NotImplementedError where the class has no ``__len__``."""
+        if hasattr(self, "__len__"):
+            return len(self)
+        raise NotImplementedError(
+            f"{type(self).__name__} needs a method __len__(self) that returns the number of batches, or a property "
+            "num_batches, which may be None."
+        )
+
+    def on_epoch_begin(self) -> None:
+        """Called before the first batch of each epoch."""
+
+    def on_epoch_end(self) -> None:
+        """Called after the last batch of each epoch."""
+
+
+Sequence = PyDataset
+
+
+def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+    """Return a batch as a PyDataset may give it: (x, y) or (x, y, sample_weight); without y x, as a tuple if a list."""
+    if y is None:
+        return (x,) if isinstance(x, (tuple, list)) else x
+    return (x, y) if sample_weight is None else (x, y, sample_weight)
 
 
 def set_random_seed(seed: int) -> None:

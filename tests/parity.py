@@ -19,6 +19,7 @@ os.environ["JAX_ENABLE_X64"] = "1"
 import keras
 import keras_names
 import numpy as np
+import parity_files
 import parity_signatures
 
 import gpumlp
@@ -307,7 +308,7 @@ def main() -> int:
         run(f"constraint {constraint}", ([16, 16], 2, None, "tanh", None, constraint), adam, mse, y)
     print(f"{sum(results)} passed, {len(results) - sum(results)} failed: gpumlp {gpumlp.__version__} against "
           f"Keras {keras.__version__} on JAX, rtol {RTOL}, atol {ATOL}")  # fmt: skip
-    return max(0 if all(results) else 1, parity_signatures.main(), keras_names.check())
+    return max(0 if all(results) else 1, parity_signatures.main(), keras_names.check(), parity_files.main())
 
 
 if __name__ == "__main__":

@@ -454,6 +454,26 @@ def test_device_arrays_are_taken_without_a_copy_and_given_back(as_gpu):
         model.fit(there[0] * np.float32(np.nan), there[1], verbose=0)
 
 
+def test_batches_that_are_on_the_device(gpu):
+    x, y = data()
+    model, other = build("cuda"), build("cuda")
+    held = [[gpu.empty(a.shape, a.dtype) for a in (x, y)] for _ in range(3)]
+    for there in held:
+        for array, values in zip(there, (x, y), strict=True):
+            gpu.upload(array, values)
+
+    def batches():
+        for k in range(18):
+            yield tuple(a[k % 6 * 10 : k % 6 * 10 + 10] for a in held[k % 3])
+
+    found = model.fit(batches(), epochs=3, steps_per_epoch=6, verbose=0).history
+    assert found == other.fit(x, y, batch_size=10, epochs=3, shuffle=False, verbose=0).history
+    assert np.array_equal(flat(model), flat(other))
+    prediction = model.predict(batches(), steps=6, verbose=0)
+    assert type(prediction) is type(held[0][0])
+    np.testing.assert_allclose(gpu.download(prediction), other.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+
+
 def test_a_device_array_for_a_model_on_the_cpu_is_an_error():
     x = HostRuntime().zeros((4, 3), np.float32)
     with pytest.raises(TypeError, match=r"on a GPU.*on the CPU.*device='cuda'"):

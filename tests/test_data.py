@@ -318,7 +318,7 @@ def test_tensors_of_other_libraries_are_arrays_or_say_why_not():
 
 
 class Batched:
-    """Like keras.utils.PyDataset: batches by number. NumPy would take it for a list."""
+    """Like a data set of samples of PyTorch: by number. NumPy would take it for a list."""
 
     def __len__(self):
         return 2
@@ -338,13 +338,17 @@ class Loader:
 
 @pytest.mark.parametrize(
     "value", [(row for row in X), zip(X, Y, strict=True), map(abs, Y), {1.0, 2.0}, Batched(), Loader()],
-    ids=["generator", "zip", "map", "set", "like PyDataset", "like DataLoader"],
+    ids=["generator", "zip", "map", "set", "like a data set of samples", "like DataLoader"],
 )  # fmt: skip
-def test_what_gives_batches_or_samples_when_asked_is_not_taken_and_says_what_to_do(value):
-    with pytest.raises(TypeError, match=r"x must be an array; got a \w+. Generators, .*numpy.concatenate\(xs\)"):
-        build().fit(value, Y)
-    with pytest.raises(TypeError, match=r"^y must be an array; got a"):
+def test_what_gives_batches_or_samples_when_asked_is_no_array_and_says_what_to_do(value):
+    with pytest.raises(TypeError, match=r"^y must be an array; got a \w+. What gives batches .* as x, by itself"):
         build().fit(X, value)
+
+
+@pytest.mark.parametrize("value", [{1.0, 2.0}, Batched()], ids=["set", "like a data set of samples"])
+def test_what_gives_no_batches_is_not_taken(value):
+    with pytest.raises(TypeError, match=r"^x must be an array; got a \w+. .*goes into a data loader first"):
+        build().fit(value, Y)
 
 
 # ---- layout, byte order and type -------------------------------------------------------------------------------------

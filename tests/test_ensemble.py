@@ -18,6 +18,7 @@ from gpumlp.engine.program import Task
 from gpumlp.optimizers import schedules
 from gpumlp.training import loop
 from gpumlp.training.data import Batches
+from gpumlp.training.streams import Held
 from gpumlp.utils import set_random_seed
 
 TEAMS = {}
@@ -460,10 +461,11 @@ def test_threads_that_share_members_do_not_wait_for_each_other_for_ever(kernels)
 
     def run(order):
         for _ in range(100):
-            trainees = [members[i]._trainee(Dataset(x, y), (3,), Batches(57, 20, None, False), 1) for i in order]
-            for trainee in trainees:
-                trainee.begin_epoch()
-            loop.train(trainees, 0, 3)
+            sources = [Held(Dataset(x, y), Batches(57, 20, None, False)) for _ in order]
+            trainees = [members[i]._trainee(source, (3,), 1) for i, source in zip(order, sources, strict=True)]
+            for each in (*trainees, *sources):
+                each.begin_epoch()
+            loop.train(trainees, [source.take(3) for source in sources], loop.Pace(3))
 
     workers = [threading.Thread(target=run, args=(order,), daemon=True) for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0])]
     for worker in workers:

@@ -55,8 +55,7 @@ def test_no_arrow_goes_back():
 
 
 def test_importing_needs_numpy_alone():
-    code = (
-        "import sys, gpumlp; print([m for m in ('cupy', 'numba', 'cuda', 'matplotlib', 'scipy') if m in sys.modules])"
-    )
+    others = ("cupy", "numba", "cuda", "matplotlib", "scipy", "safetensors", "h5py")
+    code = f"import sys, gpumlp; print([m for m in {others} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

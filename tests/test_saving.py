@@ -9,7 +9,7 @@ from gpumlp import constraints, initializers, naming, saving, utils
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch):
     monkeypatch.setattr(naming, "registered", {})
-    monkeypatch.setattr(saving, "_names", {})
+    monkeypatch.setattr(saving.objects, "_names", {})
 
 
 class Halved(initializers.Initializer):

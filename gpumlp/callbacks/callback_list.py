@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gpumlp.callbacks.backup import BackupAndRestore
 from gpumlp.callbacks.base import HOOKS, Callback, Logs
 from gpumlp.callbacks.history import History
 from gpumlp.callbacks.progress import ProgbarLogger
+from gpumlp.training.position import InProgress
 
 
 class CallbackList(Callback):
@@ -92,6 +94,33 @@ class CallbackList(Callback):
     def stopped(self) -> bool:
         """Whether a callback set ``model.stop_training``."""
         return bool(self.model.stop_training)
+
+    def resume(self, training: InProgress) -> None:
+        """Have training go on from where a `BackupAndRestore` says that it was; its history, too."""
+        for backup in self._backups:
+            if backup.resume(self._stateful, training) and self.history is not None:
+                self.history.go_on_from(self.model.history.record)
+                self.model.history = self.history
+
+    def batch_done(self, training: InProgress) -> None:
+        """Tell those that write training down that a batch is done, and all others have seen it."""
+        for backup in self._backups:
+            backup.batch_done(self._stateful, training)
+
+    def epoch_done(self, training: InProgress) -> None:
+        """Tell them that an epoch is over."""
+        for backup in self._backups:
+            backup.epoch_done(self._stateful, training)
+
+    @property
+    def _backups(self) -> list[BackupAndRestore]:
+        return [callback for callback in self._others if isinstance(callback, BackupAndRestore)]
+
+    @property
+    def _stateful(self) -> list[Any]:
+        """The callbacks that have something to keep."""
+        own = Callback.get_state
+        return [c for c in self._others if getattr(type(c), "get_state", own) is not own]
 
     def record(self, epoch: int, logs: Logs) -> None:
         """Have an epoch in the history, if it is not there: its steps are done, and an exception ends training."""

@@ -41,6 +41,11 @@ class History(Callback):
     def set_params(self, params: dict[str, Any]) -> None:
         self.params = self.record.params = params
 
+    def go_on_from(self, record: Record) -> None:
+        """Have what another one has."""
+        self.record.history = dict(record.history)
+        self.record.epoch = list(record.epoch)
+
     def on_train_begin(self, logs: Logs = None) -> None:
         self.record.epoch = []  # of one that is given to a second fit, Keras keeps the values
 

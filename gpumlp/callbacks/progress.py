@@ -18,11 +18,12 @@ class ProgbarLogger(Callback):
     def __init__(self) -> None:
         self._bar: Progress | None = None
         self._done, self._fitting = 0, False
+        self._known: int | None = None  # steps of the first epoch, where nobody knew before
 
     def _begin(self, title: str = "") -> None:
-        asked = self.params.get("verbose", "auto")
+        asked, steps = self.params.get("verbose", "auto"), self.params["steps"] or self._known
         level = 1 if asked == "auto" else asked
-        self._bar, self._done = Progress(self.params["steps"], level, title) if level else None, 0
+        self._bar, self._done = Progress(steps, level, title) if level else None, 0
 
     def _update(self, batch: int, logs: Logs) -> None:
         self._done = batch + 1
@@ -32,6 +33,7 @@ class ProgbarLogger(Callback):
     def _finish(self, logs: Logs) -> None:
         if self._bar:
             self._bar.finish(self._done, logs or {})
+        self._known = self._known or self._done
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._fitting = True

@@ -17,7 +17,7 @@ from gpumlp.engine.arena import Arena, Stretches, check_dtype, homes_of, lay_out
 from gpumlp.engine.dispatch import Choice, Judged
 from gpumlp.engine.network import Network, describe
 from gpumlp.engine.program import LoopProgram, Program
-from gpumlp.gate import apart, hold, layout, whole
+from gpumlp.gate import apart, hold, layout, settle, whole
 from gpumlp.layers import Changes, Input, Layer, Shape, Snapshot
 
 Result = TypeVar("Result")
@@ -277,11 +277,16 @@ class Runner:
         return max(1, min(batch, most // (self.dtype.itemsize * self.current().numbers)))
 
 
-def together(runners: Sequence[Runner], work: Callable[[], Result], change: bool = True, brief: bool = False) -> Result:
+def together(
+    runners: Sequence[Runner], work: Callable[[], Result], change: bool = True, brief: bool = False,
+    meanwhile: Callable[[Callable[[], bool]], None] | None = None,
+) -> Result:  # fmt: skip
     """Return ``work()``, done while nobody else computes with the weights of any of ``runners``.
 
     With ``change`` no handler of a signal comes between its steps; ``brief``: they take some milliseconds at most.
+    Where another thread does them this one does ``meanwhile``, as `gate.apart` says.
     """
+    settle()
     if change:
         Snapshot.forget()
     while True:
@@ -299,7 +304,7 @@ def together(runners: Sequence[Runner], work: Callable[[], Result], change: bool
         elif change:
             runtime = runners[0].runtime
             there = inside if runtime is None else runtime.carried(inside)
-            done = apart(lambda gates=gates, there=there: hold(gates, there))  # type: ignore[misc]
+            done = apart(lambda gates=gates, there=there: hold(gates, there), meanwhile)  # type: ignore[misc]
         else:
             done = hold(gates, inside)
         if done is not None:

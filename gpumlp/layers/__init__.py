@@ -16,6 +16,7 @@ from gpumlp.layers.base import Shape as Shape
 from gpumlp.layers.base import Snapshot as Snapshot
 from gpumlp.layers.base import Weight as Weight
 from gpumlp.layers.base import WeightSpec as WeightSpec
+from gpumlp.layers.base import allowing as allowing
 from gpumlp.layers.base import checked_weights as checked_weights
 from gpumlp.layers.base import feature_shape as feature_shape
 from gpumlp.layers.base import reset_names as reset_names

@@ -12,7 +12,9 @@ import inspect
 import math
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -204,6 +206,29 @@ class Snapshot:
         """Return the layer's weights of that moment; None where there is none."""
         newest = getattr(cls._of_threads, "newest", lambda: None)()
         return None if newest is None else newest._weights.get(id(layer))
+
+
+_room: ContextVar[list[int] | None] = ContextVar("how many weights may be made", default=None)
+
+
+@contextmanager
+def allowing(numbers: int) -> Iterator[None]:
+    """Have layers make ``numbers`` weights at most, all together: they raise ValueError before they make more.
+
+    So a file's config is held to the weights that are in the file.
+    """
+    before = _room.set([numbers])
+    try:
+        yield
+    finally:
+        _room.reset(before)
+
+
+def _allow(name: str, specs: Sequence[WeightSpec]) -> None:
+    if (room := _room.get()) is not None:
+        room[0] -= sum(math.prod(spec.shape) for spec in specs)
+        if room[0] < 0:
+            raise ValueError(f"Layer {name!r} has more weights by its config than there are in the file.")
 
 
 class Changes:
@@ -439,8 +464,9 @@ class Layer(Attributes):
 
     def initial(self, shape: Shape, dtype: np.dtype) -> list[np.ndarray]:
         """Return new weights for samples of ``shape``."""
-        made = []
-        for spec in self.specs(shape):
+        made, specs = [], self.specs(shape)
+        _allow(self.name, specs)
+        for spec in specs:
             array = np.asarray(spec.initializer(spec.shape, dtype))
             if array.shape != spec.shape or array.dtype.kind not in "biuf":
                 raise ValueError(

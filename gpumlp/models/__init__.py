@@ -7,6 +7,8 @@ from typing import Any
 
 from gpumlp.models.configs import clone_model as clone_model
 from gpumlp.models.configs import model_from_json as model_from_json
+from gpumlp.models.files import load_model as load_model
+from gpumlp.models.files import save_model as save_model
 from gpumlp.models.sequential import Sequential as Sequential
 from gpumlp.saving import read_by
 

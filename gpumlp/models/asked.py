@@ -36,10 +36,6 @@ class Asked(Stack):
 
         def _need_compiled(self, what: str) -> tuple[losses.Loss, Any]: ...
 
-        def _dataset(
-            self, x: object, y: object, weight: object, class_weight: Any, loss: losses.Loss
-        ) -> tuple[Dataset, Shape]: ...
-
         def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective: ...
 
     # ---- what was reported -----------------------------------------------------------------------------------------
@@ -148,7 +144,8 @@ class Asked(Stack):
             if output_gradients is not None:
                 raise ValueError("With y the gradient by the outputs is the loss's: output_gradients must be None.")
             loss, _ = self._need_compiled("gradients of the loss")
-            held, shape = self._dataset(x, y, sample_weight, None, loss)
+            given = (x, y, sample_weight)
+            held, shape = samples.dataset(self._runner, self._known_input_shape(), given, None, loss)
             loss = self._judge(loss, held, shape).loss
         trains = [weight.trainable and self._trainable for weight in self.weights]
         found = calls.gradients(self._runner, held, loss, trains, bool(training))

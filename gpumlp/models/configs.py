@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpumlp import config, layers, losses, metrics, optimizers, saving
 from gpumlp.layers import Input, Layer
+from gpumlp.models.stack import leaves
 from gpumlp.naming import own
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def described(model: Sequential) -> dict[str, Any]:
     found = {
         "name": model.name,
         "trainable": model.trainable,
-        "dtype": config.policy(model.dtype.name),
+        "dtype": config.policy(next((a.dtype for a in leaves(stack) if a.held), model.dtype.name)),
         "layers": [saving.serialize_keras_object(layer) for layer in stack],
     }
     return found if shape is None else found | {"build_input_shape": [None, *shape]}
@@ -46,7 +47,7 @@ def from_config(kind: type[Sequential], given: Mapping[str, Any]) -> Sequential:
         model.add(layers.deserialize(each))
     if model._known_input_shape() is None and given.get("build_input_shape"):
         model.build(tuple(given["build_input_shape"]))
-    model.trainable = given.get("trainable", True)
+    model._trainable = bool(given.get("trainable", True))  # the layers have their own
     return model
 
 

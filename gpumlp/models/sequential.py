@@ -13,13 +13,17 @@ import numpy as np
 from gpumlp import devices, losses, optimizers, saving
 from gpumlp.attributes import refuse_overrides
 from gpumlp.callbacks import CallbackList, History, Record
+from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, Shape, Snapshot, whole_number
-from gpumlp.models import arguments, configs
+from gpumlp.models import arguments, configs, files, state
 from gpumlp.models.asked import Asked
 from gpumlp.naming import flag, number
 from gpumlp.training import data, loop, samples
+from gpumlp.training.streams import Source, joined
+
+UNKNOWN_STEPS = 100  # that an epoch is taken to have where nobody knows: what is chosen by that is kernels
 
 
 class Sequential(Asked):
@@ -74,31 +78,23 @@ class Sequential(Asked):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the model as it is at one moment, also while another thread trains it."""
-        runner, optimizer = self._runner, self._optimizer
-
-        def look() -> tuple[Snapshot | None, tuple[int, Any] | None]:
-            snapshot = None
-            if runner.weights is not None:
-                flat = iter(runner.weights.get())
-                owned = {id(layer): [next(flat) for _ in layer.weight_shapes] for layer in runner.owners}
-                snapshot = Snapshot(owned)
-            mine = optimizer is not None and optimizer.belongs_to(self)
-            return snapshot, (optimizer.steps, optimizer.saved()) if mine else None  # type: ignore[union-attr]
-
-        snapshot, training = look() if runner.weights is None else together([runner], look, change=False)
+        runner, now = self._runner, state.moment(self)
+        snapshot = None  # layers whose weights stand in no arena have them themselves
+        if runner.weights is not None:
+            snapshot = Snapshot({id(layer): arrays for layer, arrays in state.of_layers(self, now.weights)})
         more = {
             "_runner": copy.copy(runner),
             "_history": None,
             "_objective": None,
-            "_training": training,
+            "_training": now.training and now.training[:2],
             "_snapshot": snapshot,
         }
         return self.__dict__ | more
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        training = state.pop("_training")
-        del state["_snapshot"]  # it was there for the layers' sake
-        self.__dict__.update(state)
+    def __setstate__(self, given: dict[str, Any]) -> None:
+        training = given.pop("_training")
+        del given["_snapshot"]  # it was there for the layers' sake
+        self.__dict__.update(given)
         if self._optimizer is not None and training is not None:
             self._optimizer.go_on(self, *training)
 
@@ -125,6 +121,29 @@ class Sequential(Asked):
     def to_json(self, **kwargs: Any) -> str:
         """Return the model as JSON, without its weights, for `models.model_from_json`; arguments are `json.dumps`'s."""
         return configs.to_json(self, **kwargs)
+
+    # ---- files -----------------------------------------------------------------------------------------------------
+
+    def save(self, filepath: object, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+        """Save the model to a file named ".keras", ".gpumlp" or ".h5": see `models.save_model`."""
+        files.save_model(self, filepath, overwrite, zipped, **kwargs)
+
+    def save_weights(
+        self, filepath: object, overwrite: bool = True, max_shard_size: None = None, **kwargs: Any
+    ) -> None:
+        """Save the weights to a file named ".weights.h5" or ".safetensors": see `models.files.save_weights`."""
+        files.save_weights(self, filepath, overwrite, max_shard_size, **kwargs)
+
+    def load_weights(self, filepath: object, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Load weights that `save` or `save_weights` has saved, here or in Keras: see `models.files.load_weights`."""
+        files.load_weights(self, filepath, skip_mismatch, **kwargs)
+
+    def export(self, filepath: object, format: str = "tf_saved_model", **kwargs: Any) -> None:
+        """Raise NotImplementedError: there is nothing that other software runs, but what Keras exports."""
+        raise NotImplementedError(
+            f"gpumlp exports no {format!r}. Save the model as 'm.keras', and have Keras export it: "
+            f"keras.models.load_model('m.keras').export({str(filepath)!r}, format={format!r})."
+        )
 
     # ---- compile ---------------------------------------------------------------------------------------------------
 
@@ -244,27 +263,38 @@ class Sequential(Asked):
 
     # ---- fit, evaluate, predict ------------------------------------------------------------------------------------
 
-    def _dataset(
-        self, x: object, y: object, weight: object, class_weight: Any, loss: losses.Loss, prefix: str = ""
-    ) -> tuple[Dataset, Shape]:
+    def _source(
+        self, given: tuple[object, object, object], class_weight: Any, loss: losses.Loss,
+        pace: tuple[int | None, int | None, bool], prefix: str = "",
+    ) -> tuple[Source, Shape]:  # fmt: skip
         if not self.layers:
             raise ValueError("The model has no layers: add one first.")
         shape = self._known_input_shape()
-        given = (x, y, weight)
-        return samples.dataset(self._runner, self._runner.stack, shape, given, class_weight, loss, prefix)
+        source, found = samples.source(self._runner, shape, given, class_weight, loss, pace, prefix)
+        assert found is not None
+        return source, found
 
-    def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective:
+    def _judge(self, loss: losses.Loss, held: Dataset | None, shape: Shape) -> loop.Objective:
+        assert held is not None
         found = samples.objective(self._runner, self._built_for(shape), loss, self._metric_names, held)
         self._objective = found
         return found
 
-    def _trainee(self, train: Dataset, shape: Shape, batches: data.Batches, epochs: int, most: int = 0) -> loop.Trainee:
+    def _trainee(self, source: Source, shape: Shape, epochs: int, most: int = 0) -> loop.Trainee:
         """Return the model as the loop trains it, with room for ``most`` samples at least."""
         loss, optimizer = self._need_compiled("fit", training=True)
-        objective = self._judge(loss, train, shape)
-        judged = objective.judged(train, optimizer)
-        choice = self._runner.ask(max(batches.batch_size, most), batches.steps * epochs, training=True, judged=judged)
-        return loop.Trainee(self, self._runner, train, batches, objective, optimizer, choice, most)
+        objective = self._judge(loss, source.sample, shape)
+        choice = self._choice(source, objective, epochs, optimizer, most)
+        return loop.Trainee(self, self._runner, source, objective, optimizer, choice, most)
+
+    def _choice(
+        self, source: Source, objective: loop.Objective, epochs: int = 1,
+        optimizer: optimizers.Optimizer | None = None, most: int = 0,
+    ) -> Choice:  # fmt: skip
+        assert source.sample is not None
+        judged = objective.judged(source.sample, optimizer)
+        steps = (source.steps or UNKNOWN_STEPS) * epochs
+        return self._runner.ask(max(source.batch, most), steps, training=optimizer is not None, judged=judged)
 
     def fit(
         self,
@@ -275,7 +305,7 @@ class Sequential(Asked):
         verbose: object = "auto",
         callbacks: Any = None,
         validation_split: float = 0.0,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
         class_weight: dict[int, float] | None = None,
         sample_weight: object = None,
@@ -287,7 +317,17 @@ class Sequential(Asked):
     ) -> History:
         """Train, and return the History; arguments as in Keras. Nothing is changed before all of them are checked.
 
-        ``validation_freq``: after every how many epochs there is a validation; or a list of epochs, from 1.
+        Parameters
+        ----------
+        x : array, or what gives batches
+            A generator, `utils.PyDataset`, data loader or any other iterable gives ``(x, y)`` or ``(x, y,
+            sample_weight)``, and takes the place of ``y``, ``sample_weight`` and ``batch_size``, which is not looked
+            at. Batches are read while the model trains; none before its epoch, but for the first, to know shapes by.
+            ``validation_data`` may be such, too.
+        steps_per_epoch : int, optional
+            Of what gives batches, an epoch has as many as come when None.
+        validation_freq : int or list of int
+            After every how many epochs there is a validation; or the epochs, from 1.
 
         Ctrl-C ends training between two steps: the model keeps its weights, ``model.history`` the epochs done.
         """
@@ -301,27 +341,27 @@ class Sequential(Asked):
         if validation_split == 1.0:
             raise ValueError("validation_split must lie in [0, 1); got 1: nothing would be left to train on.")
         if validation_split and validation_data is None:
+            if data.gives_batches(x):
+                raise ValueError(
+                    f"validation_split cuts arrays; x is a {type(x).__name__}, which gives batches. Pass those to "
+                    "validate with as validation_data."
+                )
             x, y, sample_weight = (samples.adopted(self._runner, value) for value in (x, y, sample_weight))
             data.same_length(x=data.to_array("x", x), y=data.to_array("y", y))
             (x, val_x), (y, val_y) = data.split(x, validation_split), data.split(y, validation_split)
             sample_weight, val_w = data.split(sample_weight, validation_split)
             validation_data = (val_x, val_y, val_w)
-        train, shape = self._dataset(x, y, sample_weight, class_weight, loss)
-        batches = data.Batches(len(train), batch_size, steps_per_epoch, bool(shuffle))
-        held_out: Dataset | None = None
-        val_size = batch_size if validation_batch_size is None else validation_batch_size
+        given = x, y, sample_weight
+        train, shape = self._source(given, class_weight, loss, (batch_size, steps_per_epoch, bool(shuffle)))
+        held_out: Source | None = None
         if validation_data is not None:
-            held_out = self._held_out(validation_data, loss, shape)
-
-        def val_batches() -> data.Batches:
-            assert held_out is not None
-            return data.Batches(len(held_out), val_size, validation_steps, False)  # every pass from the first one on
-
-        most = val_batches().batch_size if held_out else 0
-        trainee = self._trainee(train, shape, batches, max(epochs - initial_epoch, 0), most)
+            val_size = batch_size if validation_batch_size is None else validation_batch_size
+            held_out = self._held_out(validation_data, loss, shape, train, (val_size, validation_steps, False))
+        most = held_out.batch if held_out else 0
+        trainee = self._trainee(train, shape, max(epochs - initial_epoch, 0), most)
         self.stop_training = False
         hooks.set_model(self)
-        hooks.set_params({"epochs": epochs, "steps": batches.steps, "verbose": verbose})
+        hooks.set_params({"epochs": epochs, "steps": train.steps, "verbose": verbose})
 
         def validates(epoch: int) -> bool:
             return held_out is not None and validated(epoch + 1)
@@ -334,21 +374,37 @@ class Sequential(Asked):
             assert held_out is not None
             self.stop_evaluating = False
             objective, choice = trainee.objective, trainee.choice
-            found = loop.evaluate(self._runner, held_out, val_batches(), objective, choice, hooks)
+            found = loop.evaluate(self._runner, held_out, objective, choice, hooks)
             self._results = dict(found)
             return logs | {"val_" + name: value for name, value in found.items()}
 
-        loop.fit([trainee], range(initial_epoch, epochs), hooks, close, validates)
+        beside = [] if held_out is None else [held_out]
+        loop.fit([trainee], range(initial_epoch, epochs), hooks, close, validates, beside)
         assert hooks.history is not None
         return hooks.history
 
-    def _held_out(self, validation_data: Any, loss: losses.Loss, shape: Shape) -> Dataset:
+    def _whole(self, position: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the model's training goes on from; ``position``: where it is in its data."""
+        return state.whole(self, position=position, config=False)
+
+    def _restore(self, found: Mapping[str, Any], what: str) -> None:
+        """Have the model be what `_whole` has described; ValueError, and no change, where it does not fit."""
+        state.restore(self, found, what)
+
+    def _held_out(
+        self, validation_data: Any, loss: losses.Loss, shape: Shape, train: Source,
+        pace: tuple[int | None, int | None, bool],
+    ) -> Source:  # fmt: skip
+        if data.gives_batches(validation_data):
+            validation_data = (validation_data, None)
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-            raise ValueError("validation_data must be (x, y) or (x, y, sample_weight).")
-        vx, vy, vw = (*validation_data, None)[:3]
-        held_out, val_shape = self._dataset(vx, vy, vw, None, loss, "validation ")
+            raise ValueError("validation_data must be (x, y) or (x, y, sample_weight), or what gives such batches.")
+        given = (*validation_data, None)[:3]
+        known = self._known_input_shape() or shape
+        held_out, val_shape = samples.source(self._runner, known, given, None, loss, pace, "validation ")
         if val_shape != shape:
             raise ValueError(f"validation x has samples of shape {val_shape}, x of shape {shape}.")
+        held_out.sample = held_out.sample or train.sample
         return held_out
 
     def evaluate(
@@ -364,14 +420,11 @@ class Sequential(Asked):
     ) -> Any:
         """Return the loss, or a list of loss and metrics, or a dict of them with ``return_dict``."""
         loss, _ = self._need_compiled("evaluate")
-        held_out, shape = self._dataset(x, y, sample_weight, None, loss)
-        batches = data.Batches(len(held_out), batch_size, steps, False)
-        hooks = self._hooks(callbacks, verbose, batches.steps)
-        objective = self._judge(loss, held_out, shape)
-        judged = objective.judged(held_out)
-        choice = self._runner.ask(batches.batch_size, batches.steps, training=False, judged=judged)
+        source, shape = self._source((x, y, sample_weight), None, loss, (batch_size, steps, False))
+        hooks = self._hooks(callbacks, verbose, source.steps)
+        objective = self._judge(loss, source.sample, shape)
         self.stop_evaluating = False
-        logs = loop.evaluate(self._runner, held_out, batches, objective, choice, hooks)
+        logs = loop.evaluate(self._runner, source, objective, self._choice(source, objective), hooks)
         self._results = dict(logs)
         return _result(logs, objective, return_dict)
 
@@ -385,6 +438,8 @@ class Sequential(Asked):
     ) -> Any:
         """Return the predictions for ``x``, shape (n, *output_shape): on the GPU if ``x`` is, else a NumPy array."""
         runner = self._runner
+        if data.gives_batches(x):
+            return self._predict_batches(x, verbose, steps, callbacks)
         features, shape = samples.features(runner, x, self._known_input_shape())
         network = self._built_for(shape)
         batches = data.Batches(len(features), batch_size, steps, False)
@@ -397,7 +452,18 @@ class Sequential(Asked):
         out = out[: loop.predict(runner, features, out, batches.batch_size, choice, hooks)]
         return out if len(network.output_shape) == 1 else out.reshape((len(out), *network.output_shape))
 
-    def _hooks(self, callbacks: Any, verbose: object, steps: int) -> CallbackList:
+    def _predict_batches(self, x: object, verbose: object, steps: int | None, callbacks: Any) -> Any:
+        runner = self._runner
+        source, shape = samples.unlabelled(runner, x, self._known_input_shape(), steps)
+        assert shape is not None
+        network = self._built_for(shape)
+        hooks = self._hooks(callbacks, verbose, source.steps)
+        choice = runner.ask(max(source.batch, data.DEFAULT_BATCH), source.steps or UNKNOWN_STEPS, training=False)
+        self.stop_predicting = False
+        parts = loop.predict_batches(runner, source, choice, hooks)
+        return joined(parts).reshape(-1, *network.output_shape)
+
+    def _hooks(self, callbacks: Any, verbose: object, steps: int | None) -> CallbackList:
         level = verbosity(verbose)
         return CallbackList(callbacks, add_progbar=level != 0, model=self, epochs=1, steps=steps, verbose=level)
 
@@ -411,10 +477,11 @@ class Sequential(Asked):
     ) -> Any:
         """Run one training step on all of ``x`` and return what ``evaluate`` returns, from before the step."""
         loss, _ = self._need_compiled("train_on_batch", training=True)
-        batch, shape = self._dataset(x, y, sample_weight, class_weight, loss)
-        trainee = self._trainee(batch, shape, data.Batches(len(batch), len(batch), None, False), 1)
-        first, last = trainee.begin_epoch()
-        loop.train([trainee], first, last)
+        source, shape = self._source((x, y, sample_weight), class_weight, loss, (self._rows(x), None, False))
+        trainee = self._trainee(source, shape, 1)
+        trainee.begin_epoch()
+        source.begin_epoch()
+        loop.train([trainee], [stretch for stretch in [source.take(1)] if stretch], loop.Pace(1))
         logs = trainee.averages.result()
         self._results = dict(logs)
         return _result(logs, trainee.objective, return_dict)
@@ -423,12 +490,15 @@ class Sequential(Asked):
         self, x: object, y: object = None, sample_weight: object = None, return_dict: bool = False
     ) -> Any:
         """Return what ``evaluate`` returns, with all of ``x`` as one batch."""
-        n = len(data.to_array("x", samples.adopted(self._runner, x)))
-        return self.evaluate(x, y, max(n, 1), verbose=0, sample_weight=sample_weight, return_dict=return_dict)
+        return self.evaluate(x, y, self._rows(x), verbose=0, sample_weight=sample_weight, return_dict=return_dict)
 
     def predict_on_batch(self, x: object) -> Any:
         """Return the predictions for all of ``x`` as one batch."""
-        return self.predict(x, max(len(data.to_array("x", samples.adopted(self._runner, x))), 1), verbose=0)
+        return self.predict(x, self._rows(x), verbose=0)
+
+    def _rows(self, x: object) -> int:
+        """Return the number of samples, 1 at least; TypeError for what gives batches."""
+        return max(len(data.to_array("x", samples.adopted(self._runner, samples.only(self._runner, x)))), 1)
 
 
 def _result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) -> Any:

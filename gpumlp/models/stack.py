@@ -263,14 +263,23 @@ class Stack(Attributes):
         if isinstance(weights, (list, tuple)):
             found = [samples.on_host(self._runner, w) for w in weights]
             weights = [data.to_array("each weight array", w) if getattr(w, "ndim", 1) else w for w in found]
-        owners = self._runner.owners
-        arrays = checked_weights(weights, [shape for layer in owners for shape in layer.weight_shapes])
+        self._put(checked_weights(weights, [s for layer in self._runner.owners for s in layer.weight_shapes]))
+
+    def _put(self, arrays: list[np.ndarray], also: Callable[[], None] = lambda: None) -> None:
+        """Set all weight arrays, which fit, and do what belongs to the same moment."""
         if self._runner.weights is not None:
-            together([self._runner], lambda: self._runner.place().set(arrays), brief=True)
+
+            def put() -> None:
+                self._runner.place().set(arrays)
+                also()
+
+            together([self._runner], put, brief=True)
             return
         rest = iter(arrays)
-        for layer in owners:
-            layer.set_weights([next(rest) for _ in layer.weight_shapes])
+        for layer in leaves(self._layers):
+            if layer.held:
+                layer.set_weights([next(rest) for _ in layer.weight_shapes])
+        also()
 
     def summary(
         self,

@@ -257,7 +257,7 @@ class Optimizer(OnArrays):
 
     @iterations.setter
     def iterations(self, value: int) -> None:
-        if self._state is not None or self._kept is not None:
+        if self.has_state:
             raise RuntimeError(
                 "iterations are counted along with the optimizer's state, and there is one already: it cannot be set "
                 "alone. Use a new optimizer."
@@ -315,6 +315,11 @@ class Optimizer(OnArrays):
         self._state, self._kept = _State(slots, layout, [weakref.ref(layer) for layer in layers]), None
         return slots
 
+    @property
+    def has_state(self) -> bool:
+        """Whether there is a state: it has begun to train, or goes on from what another has trained."""
+        return self._state is not None or self._kept is not None
+
     def saved(self) -> dict[str, list[np.ndarray]] | None:
         """Return copies of the state, by name an array for each weight array; the caller holds their gate."""
         if self._state is None:
@@ -329,6 +334,10 @@ class Optimizer(OnArrays):
         """Be the optimizer of a model's copy, unless it is somebody's, with the steps and the state that it had."""
         if self._owner is None:
             self._owner, self._steps, self._kept = weakref.ref(model), steps, kept
+
+    def go_on_from(self, steps: int, kept: dict[str, list[np.ndarray]] | None) -> None:
+        """Go on with steps and a state of the same weights that `saved` has returned; the caller holds their gate."""
+        self._steps, self._state, self._kept = steps, None, kept
 
     # ---- an optimizer's own ------------------------------------------------------------------------------------------
 

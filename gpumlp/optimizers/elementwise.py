@@ -234,8 +234,12 @@ class Nadam(_Moments):
     def update_rule(self) -> Rule:
         return nadam
 
+    def product(self, update: int) -> float:
+        """Return the product of the beta_1 of all updates up to this one, 1 before the first."""
+        return 1.0 if update < 1 else float(_products(self.beta_1, 2 << update.bit_length())[update - 1])
+
     def rates(self, rate: float, update: int) -> dict[str, float]:
-        product, coming = _products(self.beta_1, 2 << update.bit_length())[update - 1 : update + 1].tolist()
+        product, coming = self.product(update), self.product(update + 1)
         now, later = _beta(self.beta_1, update), _beta(self.beta_1, update + 1)
         of_m, of_g = rate * later / (1.0 - coming), rate * (1.0 - now) / (1.0 - product)
         return {"of_m": of_m, "of_g": of_g, "of_v": 1.0 / correction(self.beta_2, update)}

@@ -13,7 +13,7 @@ import reprlib
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -105,10 +105,41 @@ def _refuse(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be one array; got a {kind}. Pass numpy.column_stack(list({own}.values())).")
     if not _holds_its_values(value) and any(hasattr(value, way) for way in ("__iter__", "__next__", "__getitem__")):
         raise TypeError(
-            f"{name} must be an array; got a {kind}. Generators, data loaders and other iterables are not taken. "
-            "Collect the batches first (of an endless generator those of one epoch, by itertools.islice): "
-            "xs, ys = zip(*batches); fit(numpy.concatenate(xs), numpy.concatenate(ys))."
+            f"{name} must be an array; got a {kind}. What gives batches (x, y) or (x, y, sample_weight), such as a "
+            "generator or a data loader, is passed to fit, evaluate or predict as x, by itself; a data set of single "
+            "samples goes into a data loader first. Anything else: numpy.array(list(values))."
         )
+
+
+def gives_batches(value: object) -> bool:
+    """Whether ``value`` gives batches one by one: a generator, a PyDataset, a data loader, or any other iterable."""
+    if type(value) is np.ndarray:
+        return False
+    if isinstance(value, (Mapping, Set)) or hasattr(value, "nnz") or _holds_its_values(value):
+        return False
+    return any(hasattr(value, way) for way in ("__iter__", "__next__", "on_epoch_end"))
+
+
+def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
+    """Return x, y and sample_weight of a batch, None for what is not there.
+
+    ValueError unless it is x, (x,), (x, y) or (x, y, sample_weight).
+    """
+    parts = tuple(data) if isinstance(data, (tuple, list)) else (data,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"A batch is x, (x,), (x, y) or (x, y, sample_weight); got {len(parts)} parts.")
+    return (*parts, None, None)[:3]
+
+
+def one_of_one(value: Any, name: str | None = None) -> Any:
+    """Return the array that a list, a tuple, or, by the input's ``name``, a dict has for the only input or output."""
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, Mapping) and name in value:
+        return value[name]
+    if isinstance(value, (list, tuple)) and len(value) == 1 and getattr(value[0], "ndim", 0) > (name is not None):
+        return value[0]
+    return value
 
 
 def _holds_its_values(value: object) -> bool:
@@ -348,6 +379,12 @@ def split(value: object, share: float) -> tuple[Any, Any]:
     return array[:cut], array[cut:]
 
 
+def _is_order(order: Any, n: int) -> bool:
+    """Whether ``order`` has n numbers of rows: kernels go by them without a look."""
+    there = isinstance(order, np.ndarray) and order.shape == (n,) and order.dtype.kind in "iu"
+    return bool(there and 0 <= order.min() and order.max() < n)
+
+
 class Batches:
     """Which batches each epoch runs: Keras's rules for batch_size, steps and shuffle over n samples.
 
@@ -374,6 +411,35 @@ class Batches:
         self._shuffles: np.random.Generator | None = None
         self._order = rows
         self._seen = 0
+
+    def start_anew(self) -> None:
+        """Have the next epoch begin with the first batch."""
+        self._seen = 0
+
+    def position(self) -> dict[str, Any]:
+        """Return where the batches are, for `going_on_from`."""
+        shuffles = None if self._shuffles is None else dict(self._shuffles.bit_generator.state)
+        return {"order": self._order, "seen": self._seen, "shuffles": shuffles, "n": self.n, "size": self.batch_size}
+
+    def going_on_from(self, position: Mapping[str, Any], what: str) -> Callable[[], None]:
+        """Return what has the batches be where `position` was; ValueError, naming ``what``, where it is of others."""
+        if (position.get("n"), position.get("size")) != (self.n, self.batch_size):
+            raise ValueError(
+                f"{what} is of a fit with batches of {position.get('size')} out of {position.get('n')} samples; here "
+                f"they are of {self.batch_size} out of {self.n}."
+            )
+        order, seen = position.get("order"), position.get("seen")
+        if order is not None and not _is_order(order, self.n):
+            raise ValueError(f"{what} must have {self.n} numbers of samples as their order.")
+        if type(seen) is not int or not 0 <= seen <= self.total:
+            raise ValueError(f"{what} must have 0 to {self.total} batches that an epoch begins behind; got {seen!r}.")
+        shuffles = random.generator_in(position.get("shuffles"))
+
+        def put() -> None:
+            self._order = self._rows if order is None else np.ascontiguousarray(order, np.int64)
+            self._seen, self._shuffles = seen, shuffles
+
+        return put
 
     def epoch(self) -> tuple[np.ndarray | None, int, int]:
         """Return the sample order (None: as it stands) and the first and last + 1 batch of the next epoch."""

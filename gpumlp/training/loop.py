@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +18,17 @@ from gpumlp.engine.dispatch import Choice, Judged
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import Batch, Program, StepLogs, Task, one_after_the_other
 from gpumlp.engine.runner import Runner, together
+from gpumlp.gate import apart
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 from gpumlp.optimizers.stages import AVERAGE
-from gpumlp.training.data import Batches
+from gpumlp.training.data import on_gpu
+from gpumlp.training.position import InProgress
+from gpumlp.training.streams import Source, Stretch
 
 BRIEF = 0.002  # seconds of NumPy, by the estimate, up to which waking another thread is not worth it
+WORTH = 0.0003  # seconds of steps from which on it is worth it, where this thread reads batches meanwhile
 CHUNK_SECONDS = 0.1  # how long a Program runs before others may use the model, and the display is refreshed
 
 
@@ -75,6 +81,29 @@ class Averages:
                         targets, outputs, *(() if weights is None or not metric.weighted else (weights,))
                     )
 
+    def state(self) -> dict[str, Any]:
+        """Return the sums, for `go_on_from`; ValueError where the host computes metrics, which have their own."""
+        if own := [metric.name for metric in self._metrics if not metric.series]:
+            raise ValueError(
+                f"The metrics {', '.join(own)} are computed of whole outputs, and cannot be written down within an "
+                "epoch. Use save_freq='epoch'."
+            )
+        return {
+            "loss": self._loss,
+            "samples": self._samples,
+            "totals": list(self._totals),
+            "counts": list(self._counts),
+        }
+
+    def go_on_from(self, state: Mapping[str, Any], what: str) -> None:
+        """Have the sums of `state`; ValueError where they are of other metrics."""
+        sums = [state.get("loss"), state.get("samples"), *state.get("totals", ()), *state.get("counts", ())]
+        sizes = len(state.get("totals", ())), len(state.get("counts", ()))
+        if sizes != (len(self._totals), len(self._counts)) or not all(isinstance(v, (int, float)) for v in sums):
+            raise ValueError(f"{what} has sums of other metrics.")
+        self._loss, self._samples = float(state["loss"]), float(state["samples"])
+        self._totals, self._counts = list(state["totals"]), list(state["counts"])
+
     def result(self) -> dict[str, Any]:
         """Return the results by name, in the order of the alphabet, as Keras has them.
 
@@ -103,17 +132,22 @@ class Pace:
     def __init__(self, first: int) -> None:
         self._first, self._per_step = first, 0.0
 
-    def stretches(self, first: int, last: int, one_by_one: bool) -> Iterator[tuple[int, int]]:
-        """Yield (start, stop) from ``first`` to ``last``; the caller runs each before it asks for the next."""
-        while first < last:
-            size = 1 if one_by_one else max(1, int(CHUNK_SECONDS / self._per_step)) if self._per_step else self._first
-            if size > self._first:
-                size -= size % self._first  # in the lengths that a Program has recorded
-            stop, began = min(first + size, last), time.perf_counter()
-            yield first, stop
-            seconds = max((time.perf_counter() - began) / (stop - first), 1e-9)
-            self._per_step = min(self._per_step or seconds, seconds)  # a first step may have had to compile
-            first = stop
+    def most(self, one_by_one: bool) -> int:
+        """Return how many steps to run next."""
+        size = 1 if one_by_one else max(1, int(CHUNK_SECONDS / self._per_step)) if self._per_step else self._first
+        return size - size % self._first if size > self._first else size  # in the lengths that a Program has recorded
+
+    def worth(self, most: int) -> int:
+        """Return how many steps, ``most`` at most, take as long as is worth another thread."""
+        return max(1, min(most, math.ceil(WORTH / self._per_step))) if self._per_step else 1
+
+    @contextmanager
+    def timing(self, steps: int) -> Iterator[None]:
+        """Take note of how long ``steps`` steps take."""
+        began = time.perf_counter()
+        yield
+        seconds = max((time.perf_counter() - began) / steps, 1e-9)
+        self._per_step = min(self._per_step or seconds, seconds)  # a first step may have had to compile
 
 
 def sizes_for(runner: Runner, data: Dataset, loss: Loss) -> tuple[int, ...]:
@@ -128,25 +162,28 @@ def sizes_for(runner: Runner, data: Dataset, loss: Loss) -> tuple[int, ...]:
 
 @dataclass
 class Trainee:
-    """A model in training: what computes for it, and its optimizer, on its data.
+    """A model in training: what computes for it, and its optimizer, on the batches of its source.
 
     ``model`` is the optimizer's. ``choice``: by what kernels all of the training runs, which was decided when it began.
     """
 
     model: Any
     runner: Runner
-    data: Dataset
-    batches: Batches
+    source: Source
     objective: Objective
     optimizer: Optimizer
     choice: Choice
     most: int = 0  # samples, at least, for which there is to be room
 
     def __post_init__(self) -> None:
-        self._sizes = sizes_for(self.runner, self.data, self.objective.loss)
+        assert self.source.sample is not None
+        self._sizes = sizes_for(self.runner, self.source.sample, self.objective.loss)
 
-    def program(self) -> Program:
-        """Return the Program; the caller holds the gate. RuntimeError where layers or optimizer are others by now."""
+    def program(self, batch: int) -> Program:
+        """Return the Program for batches of so many samples; the caller holds the gate.
+
+        RuntimeError where layers or optimizer are others by now.
+        """
         self.runner.current(self._sizes)
         if not self.optimizer.belongs_to(self.model):
             raise RuntimeError(
@@ -155,21 +192,22 @@ class Trainee:
             )
         assert self.runner.weights is not None
         choice = dispatch.fitting(self.choice, self.optimizer, self.runner.weights.backend)
-        return self.runner.program_for(max(self.batches.batch_size, self.most), choice)
+        return self.runner.program_for(max(batch, self.most), choice)
 
-    def begin_epoch(self) -> tuple[int, int]:
-        """Choose the epoch's batches; return the first, and the last + 1."""
-        self.averages = Averages(self.objective)
-        self._order, first, last = self.batches.epoch()
-        self.done = first
-        return first, last
+    def begin_epoch(self) -> None:
+        """Begin to count, and to add up."""
+        self.averages, self.done = Averages(self.objective), 0
 
-    def task(self, start: int, stop: int, scalars: np.ndarray) -> Task:
-        """Return the training steps on batches ``start`` to ``stop`` - 1; the caller holds the gate."""
-        size, (loss, metrics) = self.batches.batch_size, (self.objective.loss, self.objective.metrics)
+    @property
+    def whole(self) -> bool:
+        """Whether the epoch has no more steps to do."""
+        return self.source.over and self.done == self.source.given
+
+    def task(self, stretch: Stretch, scalars: np.ndarray) -> Task:
+        """Return the training steps on the batches of ``stretch``; the caller holds the gate."""
         assert self.runner.weights is not None
         slots = self.optimizer.slots_for(self.runner.weights, self.runner.owners)
-        return Task(self.data, self._order, size, start, stop, loss, metrics, self.optimizer, slots, scalars)
+        return Task(*stretch, self.objective.loss, self.objective.metrics, self.optimizer, slots, scalars)
 
     def finish(self) -> None:
         """Have the averages of an optimizer that has any be the weights that train: so a fit ends, as Keras's does."""
@@ -191,33 +229,40 @@ def first_stretch(trainees: Sequence[Trainee]) -> int:
     So bad settings, or a device that is full, raise before a callback has run.
     """
     runners = [t.runner for t in trainees]
-    return together(runners, lambda: [t.program() for t in trainees], brief=True)[0].first_stretch
+    return together(runners, lambda: [t.program(t.source.batch) for t in trainees], brief=True)[0].first_stretch
 
 
-def train(trainees: Sequence[Trainee], start: int, stop: int) -> None:
-    """Run batches ``start`` to ``stop`` - 1 of each, and take in their logs: all of it or, after an exception, nothing.
+Meanwhile = Callable[[Callable[[], bool]], None]
 
-    Nobody else computes with their weights meanwhile.
+
+def train(
+    trainees: Sequence[Trainee], stretches: Sequence[Stretch], pace: Pace, meanwhile: Meanwhile | None = None
+) -> None:
+    """Run a stretch of equally many batches of each, and take in their logs: all or, after an exception, nothing.
+
+    Nobody else computes with their weights, and this thread may do something else, ``meanwhile``.
     """
-    size = trainees[0].batches.batch_size
-    brief = (stop - start) * len(trainees) <= trainees[0].runner.in_seconds(BRIEF, size, training=True)
+    steps, size, runner = stretches[0].steps, stretches[0].batch, trainees[0].runner
+    brief = meanwhile is None and steps * len(trainees) <= runner.in_seconds(BRIEF, size, training=True)
     while True:  # rates come from schedules, which may be a user's: they are asked before the gate
         counts = [t.optimizer.steps for t in trainees]
-        scalars = [t.optimizer.coming(stop - start) for t in trainees]
+        scalars = [t.optimizer.coming(steps) for t in trainees]
 
-        def steps(counts: list[int] = counts, scalars: list[np.ndarray] = scalars) -> bool:
-            programs = [t.program() for t in trainees]
-            tasks = [t.task(start, stop, rates) for t, rates in zip(trainees, scalars, strict=True)]
+        def run(counts: list[int] = counts, scalars: list[np.ndarray] = scalars) -> bool:
+            programs = [t.program(stretch.batch) for t, stretch in zip(trainees, stretches, strict=True)]
+            tasks = [t.task(*given) for t, given in zip(trainees, zip(stretches, scalars, strict=True), strict=True)]
             if [t.optimizer.steps for t in trainees] != counts:
                 return False  # another thread has trained, or the state has started anew
             kinds = {type(program) for program in programs}
             run_together = kinds.pop().run_together if len(kinds) == 1 else one_after_the_other
-            for trainee, logs in zip(trainees, run_together(programs, tasks), strict=True):
+            with pace.timing(steps):
+                found = run_together(programs, tasks)
+            for trainee, logs in zip(trainees, found, strict=True):
                 trainee.averages.add(logs)
-                trainee.done = stop
+                trainee.done += steps
             return True
 
-        if together([t.runner for t in trainees], steps, brief=brief):
+        if together([t.runner for t in trainees], run, brief=brief, meanwhile=meanwhile):
             return
 
 
@@ -229,33 +274,37 @@ def mean(logs: Sequence[dict[str, float]]) -> dict[str, float]:
 def fit(
     trainees: Sequence[Trainee], epochs: range, callbacks: Any,
     close: Callable[[int, list[dict[str, float]]], dict[str, float]],
-    validates: Callable[[int], bool] = lambda epoch: False,
+    validates: Callable[[int], bool] = lambda epoch: False, beside: Sequence[Source] = (),
 ) -> None:  # fmt: skip
     """Train over ``epochs``: one model, or several, in steps of equally many batches.
 
     ``callbacks`` has the hooks, ``per_batch`` and ``stopped``; logs are dicts of float, of several models the mean.
     ``close`` takes an epoch's number and the trainees' logs, and returns the epoch's; ``validates`` says whether it
-    also validates. Ctrl-C, and whatever else a signal's handler raises, ends it between two steps; an epoch whose
-    steps were all done, and validated where they are to be, is in the history.
+    also validates, and ``beside`` is what it reads for that. Ctrl-C, and whatever else a signal's handler raises, ends
+    it between two steps; an epoch whose steps were all done, and validated where they are to be, is in the history.
     """
     pace = Pace(first_stretch(trainees))
+    sources = list(dict.fromkeys(t.source for t in trainees))  # several may train on one
+    place = InProgress(trainees, [*sources, *beside], epochs)
     callbacks.on_train_begin()
-    logs: dict[str, float] | None = {}
-    for epoch in epochs:
-        callbacks.on_epoch_begin(epoch)
-        ((first, last),) = {t.begin_epoch() for t in trainees}
-        logs = None
+    callbacks.resume(place)
+    logs: dict[str, float] | None = place.logs
+    for epoch in place.epochs:
+        if not place.inside:
+            callbacks.on_epoch_begin(epoch)
+            for trainee in trainees:
+                trainee.begin_epoch()
+            for source in sources:
+                source.begin_epoch()
+        logs, place.inside, place.epochs = None, True, range(epoch, epochs.stop)
         try:
-            for start, stop in pace.stretches(first, last, callbacks.per_batch):
-                callbacks.on_train_batch_begin(start - first)
-                train(trainees, start, stop)
-                callbacks.on_train_batch_end(stop - first - 1, mean([t.averages.result() for t in trainees]))
-                if callbacks.stopped:
-                    break
+            _train_epoch(trainees, sources, pace, callbacks, place)
             logs = close(epoch, [t.averages.result() for t in trainees])
             callbacks.on_epoch_end(epoch, logs)
+            place.logs, place.inside, place.epochs = logs, False, range(epoch + 1, epochs.stop)
+            callbacks.epoch_done(place)
         except BaseException:
-            if logs is None and not validates(epoch) and all(t.done == last for t in trainees):
+            if logs is None and not validates(epoch) and all(t.whole for t in trainees):
                 logs = close(epoch, [t.averages.result() for t in trainees])
             if logs is not None:
                 callbacks.record(epoch, logs)  # weights and steps have it
@@ -267,32 +316,79 @@ def fit(
     callbacks.on_train_end(logs)
 
 
-def evaluate(
-    runner: Runner, data: Dataset, batches: Batches, objective: Objective, choice: Choice, callbacks: Any
-) -> dict[str, float]:
-    """Return the loss and the metrics over the first batches of ``data``, in inference mode.
+def _train_epoch(
+    trainees: Sequence[Trainee], sources: Sequence[Source], pace: Pace, callbacks: Any, place: InProgress
+) -> None:
+    """Train on all batches that the sources give; where a batch's code uses a model, on those before it first."""
+
+    def all_of(found: dict[Source, Stretch | None]) -> list[Stretch]:
+        return [stretch for t in trainees if (stretch := found[t.source]) is not None]
+
+    trains = True
+
+    def catch_up() -> None:
+        if trains:  # a handler that raises may have left this where `gate.settle` finds it
+            apart(lambda: None)  # what the worker was given is done
+        while trains and (stretches := all_of({source: source.ready(most) for source in sources})):
+            train(trainees, stretches, pace)
+
+    def read_ahead(finished: Callable[[], bool]) -> None:
+        for source in sources:
+            source.read_ahead(most, finished, catch_up)
+
+    reads = any(source.reads for source in sources)
+    try:
+        while True:
+            most = pace.most(callbacks.per_batch)
+            worth = pace.worth(most)
+            stretches = all_of({source: source.take(most, worth, catch_up) for source in sources})
+            if not stretches:
+                break
+            ahead = reads and not callbacks.per_batch and stretches[0].steps >= worth
+            callbacks.on_train_batch_begin(trainees[0].done)
+            train(trainees, stretches, pace, read_ahead if ahead else None)
+            callbacks.on_train_batch_end(trainees[0].done - 1, mean([t.averages.result() for t in trainees]))
+            if callbacks.stopped:
+                break
+            callbacks.batch_done(place)
+    finally:
+        trains = False
+    for source in sources:
+        source.end_epoch()
+
+
+def evaluate(runner: Runner, source: Source, objective: Objective, choice: Choice, callbacks: Any) -> dict[str, float]:
+    """Return the loss and the metrics over the batches of ``source`` from the first one on, in inference mode.
 
     What takes no longer than a stretch is of one moment, also while another thread trains.
     """
-    averages, size = Averages(objective), batches.batch_size
+    averages, done = Averages(objective), 0
     callbacks.on_test_begin()
-    order, first, last = batches.epoch()
-    sizes = sizes_for(runner, data, objective.loss)
+    source.begin_epoch(anew=True)
+    assert source.sample is not None
+    sizes = sizes_for(runner, source.sample, objective.loss)
 
-    def steps(start: int, stop: int) -> StepLogs:
-        runner.current(sizes)
-        program = runner.program_for(size, choice)
-        return program.run(data, order, size, start, stop, objective.loss, objective.metrics)
-
+    size = max(source.batch, 1)
     first_one = together([runner], lambda: runner.program_for(size, choice), brief=True).first_stretch
     pace = Pace(max(first_one, runner.in_seconds(CHUNK_SECONDS, size)))
-    for start, stop in pace.stretches(first, last, callbacks.per_batch):
-        callbacks.on_test_batch_begin(start - first)
-        brief = stop - start <= runner.in_seconds(BRIEF, size)
-        averages.add(together([runner], functools.partial(steps, start, stop), brief=brief))
-        callbacks.on_test_batch_end(stop - first - 1, averages.result())
+
+    def run(stretch: Stretch) -> StepLogs:
+        runner.current(sizes)
+        program = runner.program_for(stretch.batch, choice)
+        with pace.timing(stretch.steps):
+            return program.run(*stretch, objective.loss, objective.metrics)
+
+    while stretch := source.take(most := pace.most(callbacks.per_batch), pace.worth(most)):
+        callbacks.on_test_batch_begin(done)
+        ahead = source.reads and not callbacks.per_batch and stretch.steps >= pace.worth(most)
+        brief = not ahead and stretch.steps <= runner.in_seconds(BRIEF, stretch.batch)
+        meanwhile = functools.partial(source.read_ahead, most) if ahead else None
+        averages.add(together([runner], functools.partial(run, stretch), brief=brief, meanwhile=meanwhile))
+        done += stretch.steps
+        callbacks.on_test_batch_end(done - 1, averages.result())
         if callbacks.model.stop_evaluating:
             break
+    source.end_epoch()
     logs = averages.result()
     callbacks.on_test_end(logs)
     return logs
@@ -323,13 +419,44 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
     callbacks.on_predict_begin()
     step = batch if callbacks.per_batch else piece  # of a batch that is larger than a piece, a piece is a stretch
     pace = Pace(runner.in_seconds(CHUNK_SECONDS, step))
-    for start, stop in pace.stretches(0, -(-len(x) // step), callbacks.per_batch):
+    start, last = 0, -(-len(x) // step)
+    while start < last:
+        stop = min(start + pace.most(callbacks.per_batch), last)
         callbacks.on_predict_batch_begin(start * step // batch)
         rows = slice(start * step, min(stop * step, len(x)))
-        together([runner], functools.partial(steps, rows))
-        done = rows.stop
+        with pace.timing(stop - start):
+            together([runner], functools.partial(steps, rows))
+        start, done = stop, rows.stop
         callbacks.on_predict_batch_end(-(-done // batch) - 1, {"outputs": out[rows]})
         if callbacks.model.stop_predicting:
             break
     callbacks.on_predict_end()
     return done
+
+
+def predict_batches(runner: Runner, source: Source, choice: Choice, callbacks: Any) -> list[Any]:
+    """Return the predictions for the batches of ``source``, some batches in each array, where their samples are."""
+    sizes, found, done = runner.current().sizes, [], 0
+    callbacks.on_predict_begin()
+    source.begin_epoch(anew=True)
+    pace = Pace(runner.in_seconds(CHUNK_SECONDS, max(source.batch, 1)))
+
+    def run(stretch: Stretch) -> Any:
+        runner.current(sizes)
+        x, piece = stretch.data.x, runner.predicting(stretch.batch)
+        out = (runner.backend.empty if on_gpu(x) else np.empty)((len(x), sizes[-1]), x.dtype)
+        with pace.timing(stretch.steps):
+            runner.program_for(piece, choice).predict(x, out, piece)
+        return out
+
+    while stretch := source.take(most := pace.most(callbacks.per_batch), pace.worth(most)):
+        callbacks.on_predict_batch_begin(done)
+        ahead = None if callbacks.per_batch else functools.partial(source.read_ahead, most)
+        found.append(together([runner], functools.partial(run, stretch), meanwhile=ahead))
+        done += stretch.steps
+        callbacks.on_predict_batch_end(done - 1, {"outputs": found[-1]})
+        if callbacks.model.stop_predicting:
+            break
+    source.end_epoch()
+    callbacks.on_predict_end()
+    return found

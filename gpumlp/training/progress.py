@@ -72,11 +72,12 @@ def updates_in_place() -> bool:
 class Progress:
     """The line of one epoch, one evaluation or one prediction.
 
-    ``verbose`` 1 shows a bar while it runs, 2 one line when it is done. ``title`` stands on a line above. What cannot
-    be written is not shown: a full disk or a reader that has gone must not cost the training.
+    ``verbose`` 1 shows a bar while it runs, 2 one line when it is done; where ``steps`` is None, and nobody knows them,
+    the bar comes when it is done. ``title`` stands on a line above. What cannot be written is not shown: a full disk or
+    a reader that has gone must not cost the training.
     """
 
-    def __init__(self, steps: int, verbose: int, title: str = "") -> None:
+    def __init__(self, steps: int | None, verbose: int, title: str = "") -> None:
         self._steps, self._verbose = steps, verbose
         self._began = self._shown = time.perf_counter()
         self._length = 0
@@ -90,23 +91,27 @@ class Progress:
         if self._verbose != 1 or now - self._shown < REFRESH_SECONDS or not updates_in_place():
             return
         self._shown = now
-        line = self._line(done, logs, (now - self._began) / done * (self._steps - done))
+        seconds = now - self._began
+        line = self._line(done, logs, seconds if self._steps is None else seconds / done * (self._steps - done))
         line = line[: (shutil.get_terminal_size().columns or 80) - 1]  # a line that wraps could not be rewritten
         self._say("\r" + line.ljust(self._length), "")
         self._length = len(line)
 
     def finish(self, done: int, logs: dict[str, float]) -> None:
         """Show the finished epoch."""
+        self._steps = self._steps or done
         line = self._line(done, logs, time.perf_counter() - self._began)
         self._say("\r" + line.ljust(self._length) if self._verbose == 1 and updates_in_place() else line)
 
     def _line(self, done: int, logs: dict[str, float], seconds: float) -> str:
         per_step = (time.perf_counter() - self._began) / max(done, 1)
         values = "".join(f" - {name}: {number(value)}" for name, value in logs.items())
+        if self._steps is None:
+            return f"{done:>7}/Unknown {seconds:.0f}s {duration(per_step)}/step{values}"
         count = f"{done:>{len(str(self._steps))}}/{self._steps}"
         if self._verbose == 2:
             return f"{count} - {seconds:.0f}s - {duration(per_step)}/step{values}"
-        full = WIDTH * min(done, self._steps) // self._steps
+        full = WIDTH * min(done, self._steps) // max(self._steps, 1)
         bar = "━" * full + ("╺" + "─" * (WIDTH - full - 1) if full < WIDTH else "")
         return f"{count} {bar} {seconds:.0f}s {duration(per_step)}/step{values}"
 

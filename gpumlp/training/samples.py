@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -13,10 +12,11 @@ from gpumlp import metrics
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network, describe
 from gpumlp.engine.runner import Runner
-from gpumlp.layers import Layer, Shape
+from gpumlp.layers import Input, Shape
 from gpumlp.losses import Loss
 from gpumlp.training import data
 from gpumlp.training.loop import Objective
+from gpumlp.training.streams import Held, Source, Stream
 
 NOWHERE = nullcontext()
 
@@ -44,28 +44,34 @@ def on_host(runner: Runner, value: object) -> Any:
     return runner.backend.to_host(adopted(runner, value)) if data.on_gpu(value) else value
 
 
+def only(runner: Runner, x: object) -> Any:
+    """Return what a list of one, or a dict with the input's name, has for the only input; other values as they are."""
+    if type(x) is np.ndarray:
+        return x
+    first = runner.stack[0] if runner.stack else None
+    return data.one_of_one(x, first.name if isinstance(first, Input) else "")
+
+
 def features(runner: Runner, x: object, shape: Shape | None, name: str = "x") -> tuple[Any, Shape]:
     """Return x as [n, F] where the model computes, and the shape of one sample."""
     with on_device(runner):
-        return data.features(name, adopted(runner, x), shape, runner.dtype)
+        return data.features(name, adopted(runner, only(runner, x)), shape, runner.dtype)
 
 
 def dataset(
-    runner: Runner, stack: Sequence[Layer], shape: Shape | None, given: tuple[object, object, object],
+    runner: Runner, shape: Shape | None, given: tuple[object, object, object],
     class_weight: Any, loss: Loss, prefix: str = "",
 ) -> tuple[Dataset, Shape]:  # fmt: skip
-    """Return ``given`` = (x, y, sample weights) as a Dataset for ``stack``, and the shape of one sample.
+    """Return ``given`` = (x, y, sample weights) as a Dataset for the runner's layers, and the shape of one sample.
 
     ``shape``: what the model takes; None: what comes.
     """
     with on_device(runner):
-        x, y, weight = (adopted(runner, value) for value in given)
+        x, y, weight = given
+        x, y, weight = (adopted(runner, v) for v in (only(runner, x), data.one_of_one(y), data.one_of_one(weight)))
         found, got = data.features(f"{prefix}x", x, shape, runner.dtype)
         data.same_length(**{f"{prefix}x": found, f"{prefix}y": data.to_array(f"{prefix}y", y)})
-        network = runner.network or describe(list(stack), got)
-        if not prefix:
-            last = getattr(network.ops[-1], "activation", None) if network.ops else None
-            data.check_objective(getattr(last, "name", None), math.prod(network.output_shape), loss)
+        network = runner.network or describe(list(runner.stack), got)
         data.check_axes(f"{prefix}y", y, network.output_shape, loss)
         if class_weight is not None and network.rows > 1:
             raise ValueError(
@@ -74,6 +80,63 @@ def dataset(
             )
         targets = data.targets(f"{prefix}y", y, network.output_shape[-1], loss, runner.dtype, network.rows)
         return Dataset(found, targets, data.sample_weights(weight, class_weight, targets, loss)), got
+
+
+def source(
+    runner: Runner, shape: Shape | None, given: tuple[object, object, object],
+    class_weight: Any, loss: Loss, pace: tuple[int | None, int | None, bool], prefix: str = "",
+) -> tuple[Source, Shape | None]:  # fmt: skip
+    """Return the batches of ``given`` as `dataset` takes it, or of the iterable that is its x, and a sample's shape.
+
+    ``pace``: batch_size, of arrays alone, then steps and shuffle. What is read of an iterable is its first batch, or
+    nothing where it comes later: for a validation, whose samples are of ``shape``.
+    """
+    x, y, weight = given
+    if not data.gives_batches(x):
+        found, got = dataset(runner, shape, given, class_weight, loss, prefix)
+        return Held(found, data.Batches(len(found), *pace)), got
+    for name, value in (("y", y), ("sample_weight", weight)):
+        if value is not None:
+            raise ValueError(
+                f"{prefix}x is a {type(x).__name__}, which gives batches: {name} comes with each of them, as (x, y) or "
+                f"(x, y, sample_weight). Pass no {name} beside it."
+            )
+    known = shape
+
+    def convert(batch: Any, number: int) -> Dataset:
+        nonlocal known
+        name = f"{prefix}batch {number}: "
+        found, known = dataset(runner, known, _parts(batch, name), class_weight, loss, name)
+        return found
+
+    stream = Stream(x, pace[1], pace[2], convert, f"{prefix}x")
+    if not prefix:
+        stream.peek()
+    return stream, known
+
+
+def _parts(batch: Any, name: str) -> tuple[Any, Any, Any]:
+    """Return x, y and weights of what an iterable gave; None for what is not there."""
+    try:
+        return data.unpack_x_y_sample_weight(batch)
+    except ValueError as error:
+        raise ValueError(f"{name}{error}") from None
+
+
+def unlabelled(runner: Runner, x: object, shape: Shape | None, steps: int | None) -> tuple[Stream, Shape | None]:
+    """Return the batches of an iterable to predict for, and a sample's shape; of (x, y) it is x that counts."""
+    known = shape
+
+    def convert(batch: Any, number: int) -> Dataset:
+        nonlocal known
+        name = f"batch {number}: "
+        found, known = features(runner, _parts(batch, name)[0], known, f"{name}x")
+        return Dataset(found)
+
+    stream = Stream(x, steps, False, convert)
+    if shape is None:
+        stream.peek()
+    return stream, known
 
 
 def objective(
@@ -85,6 +148,8 @@ def objective(
     """
     assert held.y is not None
     given, width = held.y.shape[1] // network.rows, network.output_shape[-1]
+    last = getattr(network.ops[-1], "activation", None) if network.ops else None
+    data.check_objective(getattr(last, "name", None), width, loss)
     loss = loss.for_targets(given, width)
     found = [
         metrics.get(m, loss=loss, target_width=given, output_width=width, weighted=weighted) for m, weighted in asked

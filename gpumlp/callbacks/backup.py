@@ -1,0 +1,147 @@
+"""BackupAndRestore: training that was cut off goes on where it was, to the bit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random as python_random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gpumlp.callbacks.base import Callback
+from gpumlp.layers import whole_number
+from gpumlp.naming import flag
+from gpumlp.saving import disk
+from gpumlp.saving.state import read_state, write_state
+from gpumlp.training.position import InProgress
+
+FILE = "backup.gpumlp"
+
+
+class BackupAndRestore(Callback):
+    """Write down after each epoch all that training goes on from; a ``fit`` that finds that goes on from there.
+
+    So a script that is killed at any moment, and started again as it is, ends with the weights, the history and the
+    optimizer that it would have ended with: the file has weights, the optimizer's state, the order of samples, keys of
+    dropout, the state of all callbacks (`Callback.get_state`), the history, and gpumlp's, NumPy's and Python's random
+    numbers. Batches that a generator had given are read again, and left out.
+
+    Parameters
+    ----------
+    backup_dir : str or path
+        Its folder, which is made where it is not there. One ``fit`` at a time may use it.
+    save_freq : "epoch" or int
+        After how many batches of an epoch, and then at its end as well.
+    delete_checkpoint : bool
+        Whether the file is removed when training has ended; it stays where training ends by an exception.
+    double_checkpoint : bool
+        Accepted as Keras has it: a file takes the place of the one before at once, so that one is always whole.
+
+    Raises
+    ------
+    ValueError
+        At the beginning of training, where the file is damaged, or of another model, optimizer, or other callbacks;
+        nothing is changed then, and the file is left as it is: remove it to begin anew.
+    OSError
+        Where the folder or the file cannot be written; training ends, and the file before is left.
+    """
+
+    def __init__(
+        self, backup_dir: Any, save_freq: Any = "epoch", double_checkpoint: bool = False, delete_checkpoint: bool = True
+    ) -> None:
+        if not backup_dir:
+            raise ValueError(f"Empty `backup_dir` argument passed; it must be a folder's name; got {backup_dir!r}.")
+        self.backup_dir = disk.path_of(backup_dir)
+        self.save_freq = save_freq if save_freq == "epoch" else whole_number("save_freq", save_freq)
+        self.double_checkpoint = flag("double_checkpoint", double_checkpoint)
+        self.delete_checkpoint = flag("delete_checkpoint", delete_checkpoint)
+        self.wants_batches = save_freq != "epoch"
+        self._since = 0
+
+    @property
+    def path(self) -> Any:
+        """Where the file is."""
+        return self.backup_dir / FILE
+
+    # ---- what the loop asks for, behind all other callbacks ----------------------------------------------------------
+
+    def resume(self, others: list[Any], training: InProgress) -> bool:
+        """Go on from the file, and return whether there is one.
+
+        ``others`` are the callbacks that have a state, which `Callback.set_state` gives them.
+        """
+        self._since = 0
+        os.makedirs(self.backup_dir, exist_ok=True)
+        self._remove_unfinished()
+        if not self.path.exists():
+            return False
+        found, what = read_state(self.path), str(self.path)
+        position = _part(found, "position", what)
+        states = position.get("callbacks")
+        names = [type(each).__name__ for each in others]
+        if not isinstance(states, list) or [s.get("kind") for s in states if isinstance(s, dict)] != names:
+            kinds = [s.get("kind") for s in states] if isinstance(states, list) else states
+            raise ValueError(f"{what} was written beside other callbacks, {kinds}; these are {names}. {AGAIN}")
+        randoms = _random_states(position.get("random"), what)
+        training.go_on_from(found, what)
+        for each, state in zip(others, states, strict=True):
+            each.set_state(state["state"])
+        python_random.setstate(randoms[0])
+        np.random.set_state(randoms[1])
+        return True
+
+    def batch_done(self, others: list[Any], training: InProgress) -> None:
+        """Write the file where it is time to, between two batches."""
+        if self.save_freq == "epoch":
+            return
+        self._since += 1
+        if self._since >= self.save_freq:
+            self._save(others, training)
+
+    def epoch_done(self, others: list[Any], training: InProgress) -> None:
+        """Write the file: an epoch is over, and all other callbacks have seen its end."""
+        self._save(others, training)
+
+    def _save(self, others: list[Any], training: InProgress) -> None:
+        self._since = 0
+        states = [{"kind": type(each).__name__, "state": each.get_state()} for each in others]
+        numpys, (version, words, gauss) = np.random.get_state(), python_random.getstate()
+        randoms = {"python": [version, np.array(words, np.uint64), gauss], "numpy": list(numpys)}
+        write_state(self.path, training.describe({"callbacks": states, "random": randoms}))
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self.delete_checkpoint:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+            with contextlib.suppress(OSError):  # other files are in it
+                os.rmdir(self.backup_dir)
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a kill has left of files that were being written."""
+        for left in self.backup_dir.glob(f".{FILE}.*.part"):
+            with contextlib.suppress(OSError):
+                os.unlink(left)
+
+
+AGAIN = "Remove the file to begin anew."
+
+
+def _part(found: Mapping[str, Any], name: str, what: str) -> Mapping[str, Any]:
+    part = found.get(name)
+    if not isinstance(part, dict):
+        raise ValueError(f"{what} is no backup of a fit: it has no {name!r}. {AGAIN}")
+    return part
+
+
+def _random_states(found: Any, what: str) -> tuple[Any, Any]:
+    """Return Python's and NumPy's random states; ValueError where they are none."""
+    try:
+        version, words, gauss = found["python"]
+        states = (version, tuple(int(word) for word in words), gauss), tuple(found["numpy"])
+        python_random.Random().setstate(states[0])
+        np.random.RandomState().set_state(states[1])
+    except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
+        raise ValueError(f"{what} has no state of random numbers: {error}. {AGAIN}") from None
+    return states

@@ -1,0 +1,238 @@
+"""Models as files: Keras's, whole or their weights alone, and gpumlp's own. A name's end says which.
+
+    m.keras           a model, as Keras writes and reads it: architecture, weights, optimizer, how it was compiled
+    m.weights.h5      weights and the optimizer's state, as Keras has them
+    m.h5, m.hdf5      a model in the way of Keras 2 and of older scripts
+    m.safetensors     weights alone, by their names
+    m.gpumlp          a model and all that its training goes on from, to the bit
+
+Everything is read, and looked at, before anything is changed; a file that is written takes the place of the old one
+when all of it is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpumlp.errors import caller_level
+from gpumlp.models import state
+from gpumlp.models.keras_files import (
+    put_legacy,
+    put_tree,
+    read_keras,
+    read_legacy,
+    weights_of,
+    write_keras,
+    write_legacy,
+    write_tree,
+)
+from gpumlp.models.reading import compile_as, made
+from gpumlp.naming import neutral
+from gpumlp.saving import archive, custom_object_scope, disk, hdf5
+from gpumlp.saving.state import pack, read_state, unpack, write_state
+from gpumlp.saving.text import a_dict
+from gpumlp.training.progress import say
+
+LEGACY = (".h5", ".hdf5")
+WHOLE = "'.keras', '.gpumlp' or '.h5'"
+Objects = Mapping[str, Any] | None
+
+
+# ---- whole models ----------------------------------------------------------------------------------------------------
+def save_model(model: Any, filepath: object, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+    """Save a model to a file, whose name's end says how: ".keras", ".gpumlp" or ".h5".
+
+    Parameters
+    ----------
+    model : Sequential
+    filepath : str or path
+    overwrite : bool
+        Whether a file that is there is replaced. Otherwise a person at a terminal is asked; without one it is an error.
+    zipped : None or True
+        A ``.keras`` file is a zip.
+    include_optimizer : bool
+        Whether the state of the optimizer goes with it; True by default.
+
+    Raises
+    ------
+    ValueError
+        For another ending.
+    FileExistsError, OSError
+        Where the file is not to be replaced, or cannot be written: what was there is what it was.
+    ImportError
+        Without h5py, for the files that are Keras's.
+    """
+    neutral("save", zipped=(zipped, zipped or None))
+    with_optimizer, path = kwargs.pop("include_optimizer", True), disk.path_of(filepath)
+    if kwargs.pop("save_format", None) and path.suffix not in (".keras", *LEGACY):
+        raise ValueError("The `save_format` argument is deprecated: the name's end says the format, '.keras' or '.h5'.")
+    if kwargs:
+        raise ValueError(f"The following argument(s) are not supported: {list(kwargs)}")
+    writers: dict[str, Callable[[], bytes]] = {
+        ".keras": lambda: write_keras(model, with_optimizer),
+        **dict.fromkeys(LEGACY, lambda: hdf5.pack(lambda root: write_legacy(root, model, with_optimizer))),
+    }
+    if path.suffix not in (*writers, ".gpumlp"):
+        raise ValueError(
+            f"Invalid filepath extension for saving: a model's name ends in {WHOLE}; got {str(path)!r}. See "
+            "model.export for other formats."
+        )
+    if not model.built:
+        warnings.warn(
+            "The model has not yet been built, so that it has no weights to save: call it on data, or build it, first.",
+            stacklevel=caller_level(),
+        )
+    if not may_write(path, overwrite):
+        return
+    if path.suffix == ".gpumlp":
+        write_state(path, state.whole(model, with_optimizer))
+    else:
+        disk.write(path, [writers[path.suffix]()])
+
+
+def load_model(filepath: object, custom_objects: Objects = None, compile: bool = True, safe_mode: bool = True) -> Any:
+    """Return a new model, as `save_model` or Keras has written it.
+
+    Parameters
+    ----------
+    filepath : str or path
+        Its name ends in ".keras", ".gpumlp" or ".h5".
+    custom_objects : dict, optional
+        Classes and functions of a user's own by name, that are not registered.
+    compile : bool
+        Whether it is compiled, with its optimizer's state, if it was.
+    safe_mode : bool
+        Code that stands in files is never executed, whatever this says.
+
+    From a ``.gpumlp`` file the package's random numbers go on, too, from where they were.
+
+    Raises
+    ------
+    ValueError
+        Where the file is damaged, or has what gpumlp has not; the message names it.
+    OSError
+        Where it cannot be read.
+    """
+    path = disk.path_of(filepath)
+    if path.is_dir() or path.suffix not in (".keras", ".gpumlp", *LEGACY):
+        raise ValueError(
+            f"File format not supported: a model's name ends in {WHOLE}; got {str(path)!r}. Folders, as TensorFlow "
+            "writes them, are not read: load them with Keras, and save them as .keras."
+        )
+    if path.suffix == ".keras" and not path.exists():
+        raise ValueError(f"File not found: {path}. A .keras file is expected there.")
+    with custom_object_scope(custom_objects):
+        if path.suffix == ".gpumlp":
+            found = read_state(path)
+            model = made(found.get("config"), str(path), state.numbers(found, str(path)))
+            if compile:
+                compile_as(model, found["config"], str(path))
+            state.restore(model, found, str(path))
+            return model
+        if path.suffix == ".keras":
+            return read_keras(disk.read(path), str(path), compile)
+        return read_legacy(hdf5.read(disk.read(path), str(path)), compile)
+
+
+def may_write(path: Path, overwrite: bool) -> bool:
+    """Return whether ``path`` may be written: it is not there, or may be replaced, or a person says so.
+
+    FileExistsError where it is there and nobody can be asked.
+    """
+    if overwrite or not os.path.lexists(path):
+        return True
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise FileExistsError(f"{path} is there already, and overwrite=False. Choose another name, or overwrite=True.")
+    answer = ""
+    while answer not in ("y", "n"):
+        say(f"[WARNING] {path} already exists - overwrite? [y/n]")
+        answer = input().strip().lower()
+    return answer == "y"
+
+
+# ---- weights alone ---------------------------------------------------------------------------------------------------
+def save_weights(
+    model: Any, filepath: object, overwrite: bool = True, max_shard_size: None = None, objects_to_skip: Any = None
+) -> None:
+    """Save a model's weights: with its optimizer's state as ".weights.h5", or alone as ".safetensors".
+
+    ``objects_to_skip``, layers or the optimizer, are left out of a ".weights.h5". ValueError for another ending, or a
+    model that is not built; otherwise as `save_model`.
+    """
+    neutral("save_weights", max_shard_size=(max_shard_size, None))
+    path = disk.path_of(filepath)
+    if not path.name.endswith(".weights.h5") and path.suffix != ".safetensors":
+        raise ValueError(f"The filename must end in `.weights.h5` or `.safetensors`. Received: filepath={path}")
+    _need_built(model, "saving")
+    if not may_write(path, overwrite):
+        return
+    if path.suffix == ".safetensors":
+        disk.write(path, [pack(state.by_name(model, state.moment(model).weights), {"format": "gpumlp.weights"})])
+    else:
+        disk.write(path, [hdf5.pack(lambda root: write_tree(root, model, True, objects_to_skip or ()))])
+
+
+def load_weights(model: Any, filepath: object, skip_mismatch: bool = False, **kwargs: Any) -> None:
+    """Load weights from a file that a model of the same layers has been saved to, whole or its weights alone.
+
+    An optimizer that has steps already goes on from the file's state, as in Keras; one that has none keeps its
+    settings, with a warning.
+
+    Parameters
+    ----------
+    model : Sequential
+        It is built.
+    filepath : str or path
+        Its name ends in ".weights.h5", ".keras", ".h5", ".safetensors" or ".gpumlp".
+    skip_mismatch : bool
+        Whether layers that the file has nothing for, or of other shapes, keep their weights, with a warning.
+    by_name : bool
+        In an ".h5" file: whether layers are found by their names, and those without are left as they are.
+    objects_to_skip : list of layers, optional
+        Of a ".weights.h5" file: what is left as it is; the optimizer can be among them.
+
+    Raises
+    ------
+    ValueError
+        Where the file is damaged, or does not fit; then no weight is changed.
+    """
+    by_name, path, skipped = kwargs.pop("by_name", None), disk.path_of(filepath), kwargs.pop("objects_to_skip", None)
+    if kwargs:
+        raise ValueError(f"Invalid keyword arguments: {kwargs}")
+    if skipped is not None and not path.name.endswith(".weights.h5"):
+        raise ValueError(f"`objects_to_skip` only supports loading '.weights.h5' files. Received: {path}")
+    legacy = path.suffix in LEGACY and not path.name.endswith(".weights.h5")
+    if by_name is not None and not legacy:
+        raise ValueError(f"`by_name` only supports loading legacy '.h5' or '.hdf5' files. Received: {path}")
+    if path.suffix not in (".keras", ".safetensors", ".gpumlp", *LEGACY):
+        raise ValueError(
+            f"File format not supported: filepath={path}. Weights are read from files named .weights.h5, .keras, .h5, "
+            ".safetensors and .gpumlp."
+        )
+    _need_built(model, "loading weights into")
+    what = str(path)
+    if path.suffix in (".safetensors", ".gpumlp"):
+        found = unpack(disk.read(path), what)[0] if path.suffix == ".safetensors" else read_state(path).get("weights")
+        look = state.from_names(a_dict(found, f"What is 'weights' in {what}"))
+        state.put(model, state.fitting(model, look, what, skip_mismatch))
+        return
+    data = disk.read(path)
+    if path.suffix == ".keras":
+        data = weights_of(archive.unpack(data, what), what)
+    tree = hdf5.read(data, what)
+    if legacy:
+        put_legacy(model, tree, skip_mismatch, bool(by_name))
+    else:
+        put_tree(model, tree, skip_mismatch, skipped or ())
+
+
+def _need_built(model: Any, doing: str) -> None:
+    if not model.built:
+        raise ValueError(
+            f"You are {doing} a model that has not yet been built. Build it first: call it on data, or use `build()`."
+        )

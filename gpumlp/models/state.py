@@ -1,0 +1,281 @@
+"""What a model is at one moment, and how it becomes that again: weights, steps, an optimizer's state, and the rest."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpumlp import random
+from gpumlp.callbacks import History, Record
+from gpumlp.engine.runner import together
+from gpumlp.errors import caller_level
+from gpumlp.models.keras_layout import Entry, entries, places
+from gpumlp.models.stack import leaves
+from gpumlp.naming import number
+from gpumlp.saving import serialize_keras_object
+from gpumlp.saving.text import a_dict
+
+Look = Callable[
+    [str, Any], "list[np.ndarray] | None"
+]  # from a layer's path and itself: its arrays, or None: as they are
+KIND = "gpumlp.model"
+
+
+class Training(NamedTuple):
+    """Where training is: steps, and the state arrays by name, one for each weight array; None before there are any."""
+
+    steps: int
+    slots: dict[str, list[np.ndarray]] | None
+    rate: float | None = None  # the learning rate, where that is one number and not the optimizer's own already
+    undecayed: Sequence[list[str]] = ()  # the paths, and patterns of names, of weights that do not decay
+
+
+class Moment(NamedTuple):
+    """A model's weight arrays, and where its training is; None for one that is not compiled."""
+
+    weights: list[np.ndarray]
+    training: Training | None
+
+
+def moment(model: Any) -> Moment:
+    """Return weights and training as they are between two steps, also while another thread trains the model."""
+    runner, optimizer = model._runner, model._optimizer
+
+    def look() -> Moment:
+        weights = model.get_weights() if runner.weights is None else runner.weights.get()
+        mine = optimizer is not None and optimizer.belongs_to(model)
+        return Moment(weights, Training(optimizer.steps, optimizer.saved()) if mine else None)
+
+    return look() if runner.weights is None else together([runner], look, change=False)
+
+
+def put(model: Any, arrays: list[np.ndarray], training: Training | None = None) -> None:
+    """Have a model be at a moment, between two steps; everything has been looked at."""
+    optimizer = model._optimizer
+
+    def go_on() -> None:
+        if training is not None:
+            optimizer.go_on_from(training.steps, training.slots)
+            if training.rate is not None:
+                optimizer.learning_rate = training.rate
+
+    model._put(arrays, go_on)
+
+
+# ---- weights ---------------------------------------------------------------------------------------------------------
+def of_layers(model: Any, arrays: Sequence[np.ndarray]) -> Iterator[tuple[Any, list[np.ndarray]]]:
+    """Yield the layers that have weights, each with its own of all ``arrays``."""
+    rest = iter(arrays)
+    for layer in leaves(model._layers):
+        if layer.weight_shapes:
+            yield layer, [next(rest) for _ in layer.weight_shapes]
+
+
+def _named(path: str, layer: Any) -> list[str]:
+    at = "/".join(path.split("/")[1::2])  # every other word is "layers"
+    return [f"{at}/{weight.name}" for weight in layer.weights]
+
+
+def by_name(model: Any, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return arrays of the model's weights by their names in files: "dense_1/kernel" is of the second Dense layer."""
+    own = {id(layer): mine for layer, mine in of_layers(model, arrays)}
+    found: dict[str, np.ndarray] = {}
+    for path, layer in places(model):
+        if id(layer) in own:
+            found |= zip(_named(path, layer), own[id(layer)], strict=True)
+    return found
+
+
+def from_names(found: Mapping[str, Any]) -> Look:
+    """Return what finds a layer's arrays by their names in files."""
+
+    def look(path: str, layer: Any) -> list[np.ndarray]:
+        return [found[name] for name in _named(path, layer) if name in found]
+
+    return look
+
+
+def fitting(model: Any, look: Look, what: str, skip_mismatch: bool = False) -> list[np.ndarray]:
+    """Return arrays for all weights, as ``look`` finds them.
+
+    Where what it finds does not fit: ValueError, that names the layers of ``what`` they are; or with ``skip_mismatch``
+    a warning, and the weights that are there.
+    """
+    there = {id(layer): arrays for layer, arrays in of_layers(model, moment(model).weights)}
+    found: list[np.ndarray] = []
+    faults = []
+    for path, layer in places(model):
+        if id(layer) not in there:
+            continue
+        arrays = look(path, layer)
+        if arrays is not None and (fault := _fault(layer, arrays)):
+            faults.append(f"layer {layer.name!r} ({path}) {fault}")
+            arrays = None
+        found += there[id(layer)] if arrays is None else arrays
+    if faults and not skip_mismatch:
+        raise ValueError(
+            f"{what} has weights of another model. A total of {len(faults)} objects could not be loaded: "
+            f"{'; '.join(faults[:5])}. With skip_mismatch=True these keep their weights."
+        )
+    if faults:
+        warnings.warn(f"{what}: these keep their weights: {'; '.join(faults)}.", stacklevel=caller_level())
+    return found
+
+
+def _fault(layer: Any, arrays: Sequence[Any]) -> str:
+    shapes = [np.shape(array) for array in arrays]
+    if len(shapes) != len(layer.weight_shapes):
+        names = [weight.name for weight in layer.weights]
+        return f"expected {len(names)} variables {names}, but received {len(shapes)} variables"
+    if shapes != layer.weight_shapes:
+        return f"expected shapes {layer.weight_shapes}, but received {shapes}"
+    kinds = {getattr(array, "dtype", np.dtype(object)).kind for array in arrays}
+    return "" if kinds <= set("biuf") else "received what is no array of numbers"
+
+
+# ---- an optimizer's state in Keras's order ---------------------------------------------------------------------------
+def in_order(model: Any, training: Training) -> list[Entry]:
+    """Return what Keras keeps of the model's optimizer."""
+    return entries(model._optimizer, training.steps, training.slots, model.weights, model.trainable_weights)
+
+
+def from_order(model: Any, arrays: Sequence[np.ndarray], weights: Sequence[np.ndarray], new: bool) -> Training | None:
+    """Return the training that arrays in Keras's order mean; ValueError for numbers that no optimizer has.
+
+    None where there is no optimizer to take them, and, with a warning, where they are another optimizer's; so they are
+    if this one has no state yet, unless it is ``new``. ``weights``: what the model's weights will be.
+    """
+    optimizer = model._optimizer
+    if optimizer is None or not optimizer.belongs_to(model) or not arrays:
+        return None
+    starts = optimizer._starts()
+    slots = {
+        name: [np.array(w) if start is None else np.full(w.shape, start, w.dtype) for w in weights]
+        for name, start in starts.items()
+    }
+    bare = in_order(model, Training(0, None))
+    full = in_order(model, Training(0, slots)) if new or optimizer.has_state else bare
+    expected = bare if new and len(arrays) == len(bare) else full
+    if [np.shape(a) for a in arrays] != [entry.array.shape for entry in expected]:
+        warnings.warn(
+            f"Skipping variable loading for optimizer {optimizer.name!r}, because it has {len(expected)} variables "
+            f"whereas the saved optimizer has {len(arrays)} variables, or others: its state is left as it is.",
+            stacklevel=caller_level(),
+        )
+        return None
+    values = dict(zip((entry.name for entry in expected), arrays, strict=True))
+    for entry, array in zip(expected, arrays, strict=True):
+        if entry.into is not None:
+            slots[entry.into[0]][entry.into[1]] = array
+    steps = values["iteration"]
+    if steps.dtype.kind not in "iu" or steps < 0:
+        raise ValueError(f"An optimizer's steps are a whole number >= 0; the file has {steps!r}.")
+    rate: float | None = None
+    if "learning_rate" in values:
+        rate = number("learning_rate", values["learning_rate"][()], 0.0)
+        if values["learning_rate"] == np.asarray(optimizer._learning_rate, values["learning_rate"].dtype):
+            rate = None  # the optimizer's own may have more digits
+    return Training(int(steps), slots if expected is full and full is not bare else None, rate)
+
+
+# ---- all of it -------------------------------------------------------------------------------------------------------
+def whole(
+    model: Any, with_optimizer: bool = True, position: Mapping[str, Any] | None = None, config: bool = True
+) -> dict[str, Any]:
+    """Return a model, and all that its training goes on from, as `gpumlp.saving.write_state` takes it.
+
+    ``position`` is for whoever goes on: where in its data the training is, in numbers and arrays by name. ``config``:
+    whether it says what the model is made of, so that one can be made of it.
+    """
+    now = moment(model)
+    optimizer: dict[str, Any] | None = None
+    if now.training is not None and with_optimizer:
+        rate, slots = model._optimizer._learning_rate, now.training.slots
+        optimizer = {
+            "steps": now.training.steps,
+            "learning_rate": rate if isinstance(rate, float) else None,
+            "slots": None if slots is None else {name: by_name(model, arrays) for name, arrays in slots.items()},
+            "undecayed": [[each for each in listed if isinstance(each, str)] for listed in model._optimizer._excluded],
+        }
+    record = model._record
+    return {
+        "kind": KIND,
+        "config": serialize_keras_object(model) if config else None,
+        "weights": by_name(model, now.weights),
+        "optimizer": optimizer,
+        "keys": {path: layer.key for path, layer in places(model) if hasattr(layer, "key")},
+        "random": random.current().state(),
+        "history": record and {"history": record.history, "epoch": record.epoch, "params": record.params},
+        "position": dict(position or {}),
+    }
+
+
+def numbers(found: Mapping[str, Any], what: str) -> int:
+    """Return how many weights a state has; ValueError, naming ``what`` it is, where it is no model's."""
+    if found.get("kind") != KIND:
+        raise ValueError(f"{what} has no model, but a state of another kind: {list(found)[:8]}.")
+    return sum(math.prod(np.shape(a)) for a in a_dict(found.get("weights"), f"What is 'weights' in {what}").values())
+
+
+def restore(model: Any, found: Mapping[str, Any], what: str) -> None:
+    """Have a model of the same layers be what `whole` has described, and the package's random numbers go on from there.
+
+    A model that is not compiled has no use for the optimizer's state. ValueError, and no change, where it does not fit.
+    """
+    numbers(found, what)
+    arrays = fitting(model, from_names(found["weights"]), what)
+    training = _training_in(model, found.get("optimizer"), what)
+    keys = a_dict(found.get("keys"), f"What is 'keys' in {what}")
+    drawing = {path: layer for path, layer in places(model) if hasattr(layer, "key")}
+    if keys.keys() != drawing.keys() or not all(type(k) is int and 0 <= k < 1 << 64 for k in keys.values()):
+        raise ValueError(f"{what} has other keys, of layers that draw, than the model: {keys}.")
+    record = _record_in(found.get("history"), what)
+    random.current().go_on_from(a_dict(found.get("random"), f"What is 'random' in {what}"))
+    put(model, arrays, training)
+    if training is not None and any(training.undecayed):
+        model._optimizer.exclude_from_weight_decay(*training.undecayed)
+    for path, layer in drawing.items():
+        layer.key = keys[path]
+    if record is not None:
+        model.history = History(record=record)
+
+
+def _training_in(model: Any, found: Any, what: str) -> Training | None:
+    optimizer = model._optimizer
+    if found is None or optimizer is None or not optimizer.belongs_to(model):
+        return None
+    found = a_dict(found, f"What is 'optimizer' in {what}")
+    steps, rate, slots = (found.get(name) for name in ("steps", "learning_rate", "slots"))
+    if type(steps) is not int or steps < 0:
+        raise ValueError(f"{what} must have a whole number of steps >= 0; it has {steps!r}.")
+    if rate is not None:
+        rate = number("learning_rate", rate, 0.0)
+    if slots is not None:
+        slots = a_dict(slots, f"What is 'slots' in {what}")
+        if set(slots) != set(optimizer.slots):
+            raise ValueError(
+                f"{what} has the state of another optimizer: {list(slots)}; {optimizer.name!r} has "
+                f"{list(optimizer.slots)}."
+            )
+        slots = {
+            name: fitting(model, from_names(a_dict(slots[name], name)), f"The state {name!r} in {what}")
+            for name in optimizer.slots
+        }
+    undecayed = found.get("undecayed")
+    if not isinstance(undecayed, list) or not all(isinstance(each, list) for each in undecayed) or len(undecayed) != 2:
+        raise ValueError(f"{what} must have two lists of weights that do not decay; it has {undecayed!r}.")
+    return Training(steps, slots, rate, [[str(each) for each in listed] for listed in undecayed])
+
+
+def _record_in(found: Any, what: str) -> Record | None:
+    if found is None:
+        return None
+    found = a_dict(found, f"What is 'history' in {what}")
+    history, epoch, params = (found.get(name) for name in ("history", "epoch", "params"))
+    if not isinstance(history, dict) or not isinstance(epoch, list) or not isinstance(params, dict):
+        raise ValueError(f"{what} must have lists of values by name as its history, the epochs, and params.")
+    return Record(history, epoch, params)

@@ -1,0 +1,72 @@
+"""Where a fit is: what is written down between two steps, and how a later fit goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gpumlp.saving.text import a_dict
+
+if TYPE_CHECKING:
+    from gpumlp.training.loop import Trainee
+    from gpumlp.training.streams import Source
+
+
+class InProgress:
+    """A fit of one model, as `gpumlp.callbacks.BackupAndRestore` sees it.
+
+    ``epochs`` are those that are still to do; ``inside``: whether the first of them has begun already; ``logs`` are
+    those of the last one that was done.
+    """
+
+    def __init__(self, trainees: Sequence[Trainee], sources: Sequence[Source], epochs: range) -> None:
+        self._trainees, self._sources = trainees, sources
+        self.epochs, self.inside, self.logs = epochs, False, dict[str, Any]()
+
+    @property
+    def _trainee(self) -> Trainee:
+        if len(self._trainees) > 1:
+            raise ValueError("BackupAndRestore is of one model; those of an ensemble are trained together.")
+        return self._trainees[0]
+
+    def describe(self, position: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the model, and all that its training goes on from, for `gpumlp.saving.write_state`.
+
+        ``position`` is put where the fit is, too.
+        """
+        trainee, inside = self._trainee, self.inside
+        fit = {
+            "epoch": self.epochs.start, "inside": inside, "stopped": bool(trainee.model.stop_training),
+            "logs": self.logs, "sources": [source.position() for source in self._sources], "done": trainee.done,
+            "averages": trainee.averages.state() if inside else None,
+        }  # fmt: skip
+        found: dict[str, Any] = trainee.model._whole({**position, "fit": fit})
+        return found
+
+    def go_on_from(self, found: Mapping[str, Any], what: str) -> None:
+        """Have the model, and the fit, be what `describe` has described; ValueError where it does not fit.
+
+        Then nothing is changed, but what batches have been read.
+        """
+        trainee, model = self._trainee, self._trainee.model
+        fit = a_dict(a_dict(found.get("position"), f"What is 'position' in {what}").get("fit"), f"The fit in {what}")
+        epoch, inside, done, places = (fit.get(name) for name in ("epoch", "inside", "done", "sources"))
+        if type(epoch) is not int or type(done) is not int or epoch < 0 or type(inside) is not bool:
+            raise ValueError(f"{what} must have an epoch >= 0 and the steps done in it; it has {epoch!r}, {done!r}.")
+        if not isinstance(places, list) or len(places) != len(self._sources):
+            raise ValueError(f"{what} is of a fit with other data: with validation, or without.")
+        puts = [
+            source.going_on_from(a_dict(place, f"A place in {what}"), what)
+            for source, place in zip(self._sources, places, strict=True)
+        ]
+        trainee.begin_epoch()
+        if inside:
+            trainee.averages.go_on_from(a_dict(fit.get("averages"), f"What is 'averages' in {what}"), what)
+        model._restore(found, what)
+        for put in puts:
+            put()
+        trainee.done, self.inside = done, inside
+        self.logs = a_dict(fit.get("logs"), f"What is 'logs' in {what}")
+        model.stop_training = bool(fit.get("stopped"))
+        last = epoch if model.stop_training else max(self.epochs.stop, epoch)
+        self.epochs = range(epoch, last)

@@ -1,0 +1,540 @@
+"""Models as files: what comes back, what Keras has written, what a file that cannot be written leaves behind."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from host.runtime import HostRuntime
+
+from gpumlp import callbacks, config, layers, losses, metrics, models, ops, optimizers, random, saving, utils
+from gpumlp.models import keras_layout, state
+from gpumlp.saving import disk
+
+GOLDEN = Path(__file__).parent / "golden" / "files"
+X = np.linspace(-1.0, 1.0, 48, dtype=np.float32).reshape(12, 4)
+Y = np.sin(X[:, :1] * 3)
+WHOLE = ("m.keras", "m.h5", "m.gpumlp")
+WEIGHTS = ("m.weights.h5", "m.safetensors", *WHOLE)
+OPTIMIZERS = {
+    "Adam, averages": lambda: optimizers.Adam(0.01, use_ema=True, amsgrad=True),
+    "RMSprop": lambda: optimizers.RMSprop(0.01, momentum=0.5, centered=True),
+    "SGD, a schedule": lambda: optimizers.SGD(optimizers.schedules.ExponentialDecay(0.1, 3, 0.5)),
+    "Lion, gathering": lambda: optimizers.Lion(0.01, gradient_accumulation_steps=2, weight_decay=0.1),
+    "Nadam": lambda: optimizers.Nadam(0.01),
+    "Adafactor": lambda: optimizers.Adafactor(0.01),
+    "Muon": lambda: optimizers.Muon(0.01),
+    "ScheduleFreeAdamW": lambda: optimizers.ScheduleFreeAdamW(0.01),
+}
+
+
+def made(optimizer="adam", units=3, dtype=None, drop=0.0):
+    model = models.Sequential(
+        [
+            layers.Input((4,)),
+            layers.Dense(units, activation="tanh", kernel_regularizer="l2"),
+            layers.Dropout(drop),
+            models.Sequential([layers.Dense(3, trainable=False), layers.BatchNormalization()]),
+            layers.Dense(1),
+        ],
+        dtype=dtype,
+    )
+    model.compile(optimizer, losses.Huber(), metrics=["mae"], weighted_metrics=[metrics.MeanSquaredError()])
+    return model
+
+
+def fit(model, epochs=2, **more):
+    return model.fit(X, Y, batch_size=5, epochs=epochs, verbose=0, **more)
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+
+
+# ---- whole models ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_loaded_model_goes_on_to_the_bit(name, optimizer, tmp_path):
+    model = made(OPTIMIZERS[optimizer]())
+    fit(model, shuffle=False)
+    model.save(tmp_path / name)
+    loaded = models.load_model(tmp_path / name)
+    assert np.array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+    assert loaded.optimizer.iterations == model.optimizer.iterations
+    assert loaded.get_compile_config() == model.get_compile_config() and loaded.get_config() == model.get_config()
+    assert fit(loaded, shuffle=False).history == fit(model, shuffle=False).history and same(loaded, model)
+
+
+def test_gpumlps_own_file_has_all_that_training_goes_on_from(tmp_path):
+    utils.set_random_seed(3)
+    model = made(optimizers.AdamW(0.01, weight_decay=0.5), drop=0.4)
+    model.optimizer.exclude_from_weight_decay([f"{model.layers[0].name}/kernel"], ["bias"])
+    fit(model)
+    model.optimizer.learning_rate = 0.02
+    model.save(str(tmp_path / "a name.gpumlp"))
+    alone = fit(model, 3).history
+    utils.set_random_seed(99)
+    loaded = models.load_model(str(tmp_path / "a name.gpumlp"))
+    assert loaded.history.epoch == [0, 1] and sorted(loaded.history.history) == sorted(alone)
+    assert loaded.optimizer.learning_rate == 0.02
+    assert fit(loaded, 3).history == alone and same(loaded, model)
+
+
+def test_a_state_goes_back_into_the_model_it_came_from(tmp_path):
+    model = made(drop=0.4)
+    fit(model)
+    saving.write_state(tmp_path / "a.state", state.whole(model, position={"batch": 7, "order": np.arange(3)}))
+    alone = fit(model, 3).history
+    fit(model, 5)
+    found = saving.read_state(tmp_path / "a.state")
+    assert found["position"]["batch"] == 7 and found["position"]["order"].tolist() == [0, 1, 2]
+    state.restore(model, found, "a.state")
+    assert fit(model, 3).history == alone
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_without_what_is_not_there(name, tmp_path):
+    path = tmp_path / name
+    model = made()
+    model.save(path)  # never trained
+    loaded = models.load_model(path)
+    assert loaded.optimizer.iterations == 0 and fit(loaded).history
+    assert models.load_model(path, compile=False).optimizer is None
+    fit(model)
+    model.save(path, include_optimizer=False)
+    assert model.optimizer.iterations == 6
+    if name == "m.keras":
+        assert (loaded := models.load_model(path)).optimizer.iterations == 0 and loaded.evaluate(X, Y, verbose=0)
+    bare = models.Sequential([layers.Dense(2)])
+    with pytest.warns(UserWarning, match="has not yet been built"):
+        bare.save(path)
+    assert not models.load_model(path).built
+    bare.build((None, 4))
+    bare.save(path)
+    assert same(models.load_model(path), bare) and models.load_model(path).optimizer is None
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_dtype_and_frozen_layers_come_back(name, tmp_path):
+    model = made(dtype="float64")
+    fit(model)
+    model.save(tmp_path / name)
+    loaded = models.load_model(tmp_path / name)
+    assert loaded.dtype == np.float64 and same(loaded, model)
+    assert [layer.trainable for layer in loaded.layers[2].layers] == [False, True] and loaded.trainable
+    assert len(loaded.trainable_weights) == len(model.trainable_weights) == 6
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_is_a_users_own(name, tmp_path):
+    def bent(x):
+        return ops.tanh(x) * x
+
+    def mine(y_true, y_pred):
+        return ops.mean(ops.square(y_true - y_pred), -1)
+
+    model = models.Sequential([layers.Input((4,)), layers.Dense(2, activation=bent), layers.Dense(1)])
+    model.compile("adam", mine)
+    fit(model)
+    model.save(tmp_path / name)
+    with pytest.raises(ValueError, match="bent"):
+        models.load_model(tmp_path / name)
+    loaded = models.load_model(tmp_path / name, custom_objects={"bent": bent, "mine": mine})
+    assert fit(loaded, shuffle=False).history == fit(model, shuffle=False).history
+    with saving.custom_object_scope({"bent": bent, "mine": mine}):
+        assert same(saving.load_model(tmp_path / name, compile=False), saving.load_model(tmp_path / name))
+
+
+def test_keras_names_for_it(tmp_path):
+    model = made()
+    saving.save_model(model, tmp_path / "m.keras")
+    saving.save_weights(model, tmp_path / "m.weights.h5")
+    other = models.load_model(tmp_path / "m.keras")
+    other.set_weights([w * 0 for w in other.get_weights()])
+    saving.load_weights(other, tmp_path / "m.weights.h5")
+    assert same(other, model) and same(saving.load_model(tmp_path / "m.keras"), model)
+
+
+def test_names_that_say_no_format(tmp_path):
+    model = made()
+    for name in ("m", "m.pkl", "folder/"):
+        with pytest.raises(ValueError, match="Invalid filepath extension"):
+            model.save(tmp_path / name)
+        with pytest.raises(ValueError, match="File format not supported"):
+            models.load_model(tmp_path / name)
+        with pytest.raises(ValueError, match=r"must end in `\.weights\.h5`"):
+            model.save_weights(tmp_path / name)
+        with pytest.raises(ValueError, match="File format not supported"):
+            model.load_weights(tmp_path / name)
+    with pytest.raises(TypeError, match="named by a string or a path"):
+        model.save(3)
+    with pytest.raises(ValueError, match="not supported"):
+        model.save(tmp_path / "m.keras", include_optimiser=False)
+    with pytest.raises(ValueError, match="The `save_format` argument is deprecated"):
+        model.save(tmp_path / "m.tf", save_format="tf")
+    with pytest.raises(NotImplementedError, match="zipped"):
+        model.save(tmp_path / "m.keras", zipped=False)
+    with pytest.raises(NotImplementedError, match="max_shard_size"):
+        model.save_weights(tmp_path / "m.weights.h5", max_shard_size=1)
+    with pytest.raises(NotImplementedError, match=r"have Keras export it: keras\.models"):
+        model.export(tmp_path / "served")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(ValueError, match="File not found"):
+        models.load_model(tmp_path / "no.keras")
+    for name in ("no.h5", "no.gpumlp"):
+        with pytest.raises(FileNotFoundError):
+            models.load_model(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        made().load_weights(tmp_path / "no.weights.h5")
+    with pytest.raises(FileNotFoundError):
+        made().save(tmp_path / "no folder" / "m.keras")
+
+
+# ---- weights alone ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_go_into_a_model_of_the_same_layers(name, tmp_path):
+    model = made()
+    fit(model)
+    (model.save if name in WHOLE else model.save_weights)(tmp_path / name)
+    other, bare = made(), made()
+    bare._optimizer = None
+    bare.load_weights(tmp_path / name)
+    if name in ("m.keras", "m.weights.h5"):
+        with pytest.warns(UserWarning, match="Skipping variable loading for optimizer.*2 variables"):
+            other.load_weights(tmp_path / name)
+    else:
+        other.load_weights(tmp_path / name)
+    assert same(other, model) and same(bare, model) and other.optimizer.iterations == 0
+
+
+def test_an_optimizer_that_has_begun_goes_on_from_the_weights_file(tmp_path):
+    model = made()
+    fit(model, shuffle=False)
+    model.save_weights(tmp_path / "m.weights.h5")
+    alone = fit(model, shuffle=False).history
+    other = made(optimizers.Adam(0.5))
+    fit(other, 7)
+    other.load_weights(tmp_path / "m.weights.h5")
+    assert other.optimizer.iterations == 6 and other.optimizer.learning_rate == np.float32(0.001)
+    found = fit(other, shuffle=False).history
+    assert np.allclose(found["loss"], alone["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_that_do_not_fit_change_nothing(name, tmp_path):
+    model, other = made(), made(units=5)
+    (model.save if name in WHOLE else model.save_weights)(tmp_path / name)
+    before = other.get_weights()
+    with pytest.raises(
+        ValueError, match=r"2 objects could not be loaded: layer '\w+' \(layers/dense\) expected shapes"
+    ):
+        other.load_weights(tmp_path / name)
+    assert all(np.array_equal(a, b) for a, b in zip(before, other.get_weights(), strict=True))
+    other._optimizer = None
+    with pytest.warns(UserWarning, match="these keep their weights: layer"):
+        other.load_weights(tmp_path / name, skip_mismatch=True)
+    now, theirs = other.get_weights(), model.get_weights()
+    assert np.array_equal(now[0], before[0]) and np.array_equal(now[-1], theirs[-1])
+    small = models.Sequential([layers.Input((4,)), layers.Dense(3), layers.BatchNormalization()])
+    with pytest.raises(ValueError, match=r"expected 4 variables .* but received 0 variables|Layer count mismatch"):
+        small.load_weights(tmp_path / name)
+
+
+def test_by_name_in_an_old_file(tmp_path):
+    model = models.Sequential([layers.Input((4,)), layers.Dense(3, name="a"), layers.Dense(2, name="b")])
+    model.save(tmp_path / "m.h5")
+    other = models.Sequential([layers.Input((4,)), layers.Dense(3, name="a"), layers.Dense(5, name="c")])
+    before = other.get_weights()
+    other.load_weights(tmp_path / "m.h5", by_name=True)
+    assert np.array_equal(other.get_weights()[0], model.get_weights()[0])
+    assert np.array_equal(other.get_weights()[2], before[2])
+    wrong = models.Sequential([layers.Input((4,)), layers.Dense(6, name="a")])
+    with pytest.raises(ValueError, match="expected shapes"):
+        wrong.load_weights(tmp_path / "m.h5", by_name=True)
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="`by_name` only supports loading legacy"):
+        other.load_weights(tmp_path / "m.keras", by_name=True)
+    with pytest.raises(ValueError, match="Invalid keyword arguments"):
+        other.load_weights(tmp_path / "m.h5", name="x")
+
+
+def test_some_are_left_out(tmp_path):
+    model, path = made(), tmp_path / "m.weights.h5"
+    fit(model)
+    other = made()
+    first, inner = other.layers[0], other.layers[2]
+    before = [w.copy() for layer in (first, inner.layers[0]) for w in layer.get_weights()]
+    model.save_weights(path)
+    other.load_weights(path, objects_to_skip=[first, inner, other.optimizer])
+    now = [w for layer in (first, inner.layers[0]) for w in layer.get_weights()]
+    assert all(np.array_equal(a, b) for a, b in zip(before, now, strict=True))
+    assert np.array_equal(other.layers[3].get_weights()[0], model.layers[3].get_weights()[0])
+    saving.save_weights(model, path, objects_to_skip=[model.layers[0], model.optimizer])
+    with pytest.raises(ValueError, match=r"1 objects could not be loaded.*received 0 variables"):
+        other.load_weights(path)
+    saving.load_weights(other, path, objects_to_skip=[first])
+    assert np.array_equal(inner.layers[0].get_weights()[0], model.layers[2].layers[0].get_weights()[0])
+    with pytest.raises(ValueError, match=r"only supports loading '\.weights.h5'"):
+        other.load_weights(tmp_path / "m.keras", objects_to_skip=[first])
+
+
+def test_unbuilt_models_have_no_weights_to_save(tmp_path):
+    model = models.Sequential([layers.Dense(3)])
+    with pytest.raises(ValueError, match="saving a model that has not yet been built"):
+        model.save_weights(tmp_path / "m.weights.h5")
+    made().save_weights(tmp_path / "m.weights.h5")
+    with pytest.raises(ValueError, match="loading weights into a model that has not yet been built"):
+        model.load_weights(tmp_path / "m.weights.h5")
+
+
+def test_without_h5py(tmp_path, monkeypatch):
+    made().save(tmp_path / "m.keras")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    for go in (
+        lambda: made().save(tmp_path / "new.keras"),
+        lambda: made().save_weights(tmp_path / "m.weights.h5"),
+        lambda: models.load_model(tmp_path / "m.keras"),
+    ):
+        with pytest.raises(ImportError, match=r"pip install 'gpumlp\[keras\]'"):
+            go()
+    made().save(tmp_path / "m.gpumlp")
+    assert models.load_model(tmp_path / "m.gpumlp").built
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.gpumlp", "m.keras"]
+
+
+def test_where_keras_has_each_array():
+    model = made()
+    paths = [path for path, _ in keras_layout.places(model)]
+    assert paths == [
+        "layers/dense", "layers/dropout", "layers/sequential", "layers/sequential/layers/dense",
+        "layers/sequential/layers/batch_normalization", "layers/dense_1",
+    ]  # fmt: skip
+
+
+# ---- Keras's own files -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("case", json.loads((GOLDEN / "expected.json").read_text()), ids=lambda c: c["file"])
+def test_what_keras_has_written(case):
+    """Predictions, steps, and the losses of further training are Keras's."""
+    x, y = np.array(case["x"]), np.array(case["y"])
+    if case["weights"] is None:
+        model = models.load_model(GOLDEN / case["file"])
+    else:
+        model = models.load_model(GOLDEN / case["weights"])
+        model.set_weights([w * 0 for w in model.get_weights()])
+        model.load_weights(GOLDEN / case["file"])
+    np.testing.assert_allclose(model.predict(x, verbose=0), case["predictions"], rtol=1e-5, atol=1e-6)
+    assert model.optimizer.iterations == case["iterations"]
+    history = model.fit(x, y, epochs=2, batch_size=4, shuffle=False, verbose=0).history
+    assert sorted(history) == sorted(case["history"])
+    for name, values in case["history"].items():
+        np.testing.assert_allclose(history[name], values, rtol=1e-4, err_msg=name)
+
+
+# ---- the file as a whole ---------------------------------------------------------------------------------------------
+def test_overwriting_is_asked_for(tmp_path, monkeypatch, capsys):
+    model, path = made(), tmp_path / "m.keras"
+    model.save(path)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="overwrite=False"):
+        model.save(path, overwrite=False)
+    model.save(tmp_path / "new.keras", overwrite=False)
+
+    class Terminal:
+        def isatty(self):
+            return True
+
+    answers = iter(["what", "n", "y"])
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
+    model.save(path, overwrite=False)
+    assert path.read_bytes() == before and "already exists - overwrite?" in capsys.readouterr().out
+    fit(model)
+    model.save(path, overwrite=False)
+    assert path.read_bytes() != before
+
+
+@pytest.mark.parametrize("fails", ["open", "write", "fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file(fails, tmp_path, monkeypatch):
+    path = tmp_path / "m.gpumlp"
+    made().save(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if fails == "write":
+        resource = pytest.importorskip("resource")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # the system itself writes a part, then refuses
+    else:
+        monkeypatch.setattr(os, fails, full)
+    try:
+        with pytest.raises(OSError, match=r"space left|too large") as caught:
+            made(units=50).save(path)
+    finally:
+        if fails == "write":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, handler)
+    assert "what stood there is what it was" in caught.value.__notes__[0]
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["m.gpumlp"]
+
+
+def test_a_process_that_is_killed_leaves_a_whole_file(tmp_path):
+    code = (
+        "import sys, itertools, numpy as np\nfrom gpumlp.saving import write_state\n"
+        "for i in itertools.count():\n    write_state(sys.argv[1], {'i': i, 'a': np.full(200_000, i)})\n"
+        "    print(i, flush=True)"
+    )
+    path = tmp_path / "s.state"
+    for wait in (0.0, 0.013, 0.031):
+        child = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE)
+        child.stdout.readline()  # one is there
+        time.sleep(wait)
+        child.kill()
+        child.communicate()
+        found = saving.read_state(path)
+        assert (found["a"] == found["i"]).all()
+
+
+def test_links_permissions_and_what_is_no_file(tmp_path):
+    model = made()
+    real = tmp_path / "real.gpumlp"
+    model.save(real)
+    real.chmod(0o640)
+    link = tmp_path / "link.gpumlp"
+    link.symlink_to(real)
+    fit(model)
+    model.save(link)
+    assert link.is_symlink() and same(models.load_model(real), model) and real.stat().st_mode & 0o777 == 0o640
+    with pytest.raises(IsADirectoryError):
+        disk.write(tmp_path, [b""])
+    with pytest.raises(ValueError, match="no ordinary file"):
+        disk.write(Path("/dev/full"), [b""])
+    os.mkfifo(tmp_path / "pipe.gpumlp")
+    with pytest.raises(ValueError, match="no ordinary file"):
+        models.load_model(tmp_path / "pipe.gpumlp")
+    for wrong in ("", "a\0b"):
+        with pytest.raises(ValueError, match="named by a string"):
+            disk.path_of(wrong)
+
+
+def test_a_callback_saves_while_the_model_trains(tmp_path):
+    model = made()
+
+    class Saves(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.save(tmp_path / f"{epoch}.keras")
+            self.seen = self.model.get_weights()
+
+    saves = Saves()
+    fit(model, 3, callbacks=[saves])
+    loaded = models.load_model(tmp_path / "2.keras")
+    assert all(np.array_equal(a, b) for a, b in zip(loaded.get_weights(), saves.seen, strict=True))
+    assert models.load_model(tmp_path / "0.keras").optimizer.iterations == 3
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.gpumlp"])
+def test_what_one_device_has_saved_another_loads(name, as_gpu, tmp_path):
+    as_gpu(HostRuntime())
+    model = models.Sequential([layers.Input((4,)), layers.Dense(5, activation="relu"), layers.Dense(1)])
+    model.compile("adam", "mse", device="cuda")
+    fit(model, shuffle=False)
+    model.save(tmp_path / name)
+    loaded = models.load_model(tmp_path / name)
+    assert model.device.name.startswith("cuda") and loaded.device.name == "cpu" and same(loaded, model)
+    theirs, ours = fit(model, shuffle=False).history, fit(loaded, shuffle=False).history
+    np.testing.assert_allclose(theirs["loss"], ours["loss"], rtol=1e-4)
+    loaded.save_weights(tmp_path / "m.weights.h5")
+    model.load_weights(tmp_path / "m.weights.h5")
+    assert same(loaded, model) and model.optimizer.iterations == loaded.optimizer.iterations
+
+
+def test_models_that_keras_2_has_written(tmp_path):
+    """Their configs have no modules, and a layer's own shape with the batch."""
+    import h5py
+
+    path = tmp_path / "old.h5"
+    given = models.Sequential([layers.Input((4,)), layers.Dense(3, activation="relu"), layers.Dense(1)])
+    given.save(path)
+    old = [
+        {"class_name": "Dense", "config": {
+            "name": "a", "trainable": True, "dtype": "float32", "batch_input_shape": [None, 4], "units": 3,
+            "activation": "relu", "use_bias": True, "kernel_initializer": {
+                "class_name": "GlorotUniform", "config": {"seed": None}}, "kernel_regularizer": None}},
+        {"class_name": "Dense", "config": {"name": "b", "units": 1, "activation": "linear"}},
+    ]  # fmt: skip
+    as_input = {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 4], "name": "i", "sparse": False}}
+    training = {
+        "loss": "mse", "metrics": [[{"class_name": "MeanMetricWrapper", "config": {"name": "mae", "fn": "mae"}}]],
+        "optimizer_config": {"class_name": "Adam", "config": {"name": "Adam", "learning_rate": 0.01, "decay": 0.0}},
+    }  # fmt: skip
+    for stack in (old, [as_input, *old]):
+        with h5py.File(path, "r+") as file:
+            config_of = {"class_name": "Sequential", "config": {"name": "old", "layers": stack}}
+            file.attrs["model_config"] = json.dumps(config_of).encode()
+            file.attrs["training_config"] = json.dumps(training).encode()
+        loaded = models.load_model(path, compile=False)
+        assert loaded.name == "old" and same(loaded, given)
+        with pytest.raises(ValueError, match="decay"):
+            models.load_model(path)
+
+
+# ---- states ----------------------------------------------------------------------------------------------------------
+def test_a_state_comes_back_as_it_was(tmp_path):
+    arrays = [
+        np.array(value, kind)
+        for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", ">f4")
+        for value in (1, [], [[0, 1]])
+    ]
+    given = {
+        "arrays": arrays, "n": None, "t": True, "i": 2**90, "f": [0.1, float("nan"), float("-inf"), -0.0],
+        "s": "ü\n", "deep": {"a": [{"b": (1, 2)}]}, "np": np.float32(0.5), "empty": {},
+    }  # fmt: skip
+    saving.write_state(tmp_path / "s", given)
+    found = saving.read_state(tmp_path / "s")
+    for a, b in zip(found.pop("arrays"), given.pop("arrays"), strict=True):
+        assert a.dtype == b.dtype.newbyteorder("=") and a.shape == b.shape and np.array_equal(a, b)
+        assert a.flags.writeable
+    assert repr(found) == repr(given | {"np": 0.5})
+    for wrong in ({1: 2}, {"__array__": 0}, {"a": object()}, {"a": {2, 3}}, {"a": np.array(["x"])}, {"a": 1j}):
+        with pytest.raises(TypeError, match="A state has None, bools, numbers"):
+            saving.write_state(tmp_path / "s", wrong)
+    assert saving.read_state(tmp_path / "s")["s"] == "ü\n"
+
+
+def test_random_numbers_go_on():
+    stream = random.Stream()
+    stream.seed(4)
+    before = stream.state()
+    drawn = stream.generator().random(3)
+    stream.go_on_from(json.loads(json.dumps(before)))
+    assert np.array_equal(stream.generator().random(3), drawn)
+    for wrong in (
+        {},
+        {"bit_generator": "MT19937"},
+        {**before, "state": {"state": -1, "inc": 1}},
+        {**before, "state": 3},
+    ):
+        with pytest.raises(ValueError, match="state of random numbers"):
+            stream.go_on_from(wrong)
+
+
+def test_a_keras_file_is_a_zip_of_three(tmp_path):
+    made().save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        assert archive.namelist() == ["metadata.json", "config.json", "model.weights.h5"]
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+        written = json.loads(archive.read("config.json"))
+    assert written["class_name"] == "Sequential" and written["compile_config"]["metrics"] == ["mae"]
+    assert config.floatx() == "float32"
