@@ -108,7 +108,7 @@ def test_a_network_without_operations_is_numpy_s(kernels):
 
 
 def test_what_has_no_kernel_is_told_once(kernels, caplog, monkeypatch):
-    monkeypatch.setenv("GPUMLP_KERNELS", "numba")
+    kernels("numba")
     monkeypatch.setattr(errors, "_said", set())
     x = np.ones((8, 3), "f4")
     for _ in range(2):

@@ -149,6 +149,7 @@ def test_a_longer_fit_goes_on_where_a_shorter_one_has_ended(tmp_path, dtype):
 
 
 def test_kernels_go_on_with_their_bits(tmp_path, kernels):
+    kernels("numba")
     alone = train(tmp_path / "alone", DATA["arrays over epochs"])
     with pytest.raises(Stop):
         train(tmp_path / "cut", DATA["arrays over epochs"], CutOff(3))
