@@ -42,7 +42,7 @@ class Training:
         *hidden, last = self.sizes[1:]
         stack: list[Any] = [layers.Dense(n, self.hidden, kernel_regularizer=self.regularizer) for n in hidden]
         network = describe([*stack, layers.Dense(last, self.last)], (self.sizes[0],))
-        loss = losses.get(self.loss)
+        loss = losses.described(self.loss)
         targets = 1 if loss.sparse else last
         counted = [metrics.get(m, loss=loss, target_width=targets, output_width=last) for m in self.metrics]
         arena = alone(network.weights, "float32")

@@ -9,7 +9,7 @@ below; a user's own is a function of `gpumlp.ops`, or a class with a method ``ca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from gpumlp import config, formulas, ops
 from gpumlp.attributes import once, refuse_overrides
 from gpumlp.expressions import Node
-from gpumlp.naming import flag, is_function, number, resolve
+from gpumlp.naming import flag, is_function, number, own, resolve
 from gpumlp.objectives import Described, an_axis, common_shape, objective, same_rank, some_axes, values, within
 from gpumlp.saving import read_by, serialize_keras_object
 
@@ -539,9 +539,10 @@ KNOWN = Loss.known
 
 
 def get(identifier: object) -> Any:
-    """Return the loss meant by a name, a class, an instance, a config dict, or a user's own function; None for None.
+    """Return the loss, or the function, meant by a name, a class, an instance, a config dict, or a function.
 
-    A function is one of (y_true, y_pred), written with `gpumlp.ops`, as a user's class of Loss has it in ``call``.
+    As in Keras the name of a class means an object of it, which gives one number of a batch, and "mse" or
+    "mean_squared_error" the function, which gives one of each sample. None for None.
 
     Raises
     ------
@@ -551,6 +552,16 @@ def get(identifier: object) -> Any:
         For anything else.
     """
     found: Any = None if identifier is None else resolve("loss", identifier, KNOWN, Loss, callables=True)
+    of_function = isinstance(identifier, Mapping) and identifier.get("class_name") == "function"
+    named: Any = identifier["config"] if of_function else identifier  # type: ignore[index]
+    if not isinstance(named, str) or own(named) is not None or named == type(found).__name__:
+        return found
+    return circle if isinstance(found, Circle) else found.function
+
+
+def described(identifier: object) -> Any:
+    """Return the Loss that `get` means, a function as one too: of (y_true, y_pred), by `gpumlp.ops`; None for None."""
+    found: Any = None if identifier is None else resolve("loss", identifier, KNOWN, Loss, callables=True)
     if not is_function(found, Loss):
         return found
     kind = getattr(found, "kind", {}).get(Loss, Circle if found is circle else None)
@@ -558,7 +569,7 @@ def get(identifier: object) -> Any:
 
 
 def for_models(identifier: object) -> Loss:
-    """Return the loss that a model is trained on: `get`, and one of the package's by the name that it has there.
+    """Return the loss that a model is trained on: `described`, and one of the package's by the name that it has there.
 
     Raises
     ------
@@ -567,7 +578,7 @@ def for_models(identifier: object) -> Loss:
     NotImplementedError
         For what is no mean over the batch of a value of each sample.
     """
-    loss: Loss = get(identifier)
+    loss: Loss = described(identifier)
     refuse_overrides(type(loss), ("__call__", *(() if loss.own else ("call",))))
     if why := loss.beyond_models():
         raise NotImplementedError(why)

@@ -61,6 +61,7 @@ INSTEAD: tuple[tuple[str, str], ...] = (
     ("utils.split_dataset", "fit has validation_split=, and scikit-learn train_test_split."),
     ("utils.Progbar", "fit, evaluate and predict show their progress by themselves: verbose=1."),
     ("config.set_backend", "compile(device=...) says where a model runs, and GPUMLP_KERNELS by which kernels."),
+    ("ops.*crossentropy", "gpumlp.losses has it, for formulas and for arrays."),
     ("ops.* backend.* tree.*", OPS),
     ("random.*", "Use numpy.random; utils.set_random_seed seeds it, too."),
     ("export.*", "model.get_weights() has the arrays, and a Dense layer is activation(x @ kernel + bias)."),

@@ -69,7 +69,7 @@ def some_axes(name: str, value: Any) -> Any:
 
 # ---- functions -------------------------------------------------------------------------------------------------------
 def objective(
-    sparse: bool = False, broadcasts: bool = True, elementwise: bool = False, **checks: Check
+    sparse: bool = False, broadcasts: bool = True, elementwise: bool = False, places: bool = False, **checks: Check
 ) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator for formulas f(y_true, y_pred, constants), by which they take arrays of any shape as well.
 
@@ -81,6 +81,8 @@ def objective(
         Whether arrays of different shapes are broadcast, as Keras's regression losses do and its others do not.
     elementwise : bool
         Whether it is a mean of what each output gives alone, which weights of single outputs can apply to.
+    places : bool
+        Whether of arrays that mean is not taken: there is a value for each place.
     **checks
         By a constant's name the function that looks at it, of its name and value.
     """
@@ -94,6 +96,9 @@ def objective(
                 return function(y_true, y_pred, *args, **given)
             given = inspect.signature(function).bind(y_true, y_pred, *args, **given).arguments
             given = {k: v for k, v in given.items() if k in constants}
+            if places:
+                both = same_rank(config.floats("y_true", y_true), config.floats("y_pred", y_pred))
+                y_true, y_pred = (array[..., None] for array in both)
             return values(of_arrays, looked_at(name, constants, given, checks), y_true, y_pred)
 
         vars(of_arrays).update(sparse=sparse, broadcasts=broadcasts, elementwise=elementwise, checks=checks)

@@ -2,30 +2,37 @@
 
 Each works on the symbols that a formula is traced with, and on NumPy's arrays. In a formula arrays are [batch,
 outputs], and reductions go along the last axis: a formula says what becomes of one sample, and gpumlp makes kernels of
-it. A sum over the batch, or what is not here, is refused by name.
+it. A sum over the batch, or what is not here, is refused by name. What is of arrays alone, `gpumlp.arrays` has.
 """
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from gpumlp import arrays, config
 from gpumlp.expressions import ELEMENT, ROW, UNIFORM, Node, flat, index, kept, make, truth, whole
 from gpumlp.expressions import power as _node_power
 
 Number = Any  # a symbol, an array or a number
+ALONE = (bool, int, float, np.bool_)  # beside arrays these take their type
 
 
 def _traced(*args: Any) -> bool:
-    return any(isinstance(a, Node) for a in args)
+    return builtins.any(isinstance(a, Node) for a in args)  # `any` is that of arrays here
 
 
-def _floats(x: Any) -> np.ndarray:
+def _floats(x: Any) -> Any:
+    """Return x as an array of a floating-point type: its own, else the default one; of a number alone double."""
+    if type(x) in ALONE:
+        return np.float64(x)
     array = np.asarray(x)
-    return array if array.dtype.kind == "f" else array.astype(np.float64 if array.dtype.kind in "iub" else array.dtype)
+    plain = array.dtype.kind in "iub" or (array.dtype.kind == "f" and not hasattr(x, "dtype"))
+    return array.astype(config.floatx()) if plain else array
 
 
 def _elementwise(op: str, compute: Callable[..., Any], text: str) -> Callable[..., Any]:
@@ -34,8 +41,9 @@ def _elementwise(op: str, compute: Callable[..., Any], text: str) -> Callable[..
     def function(*x: Number) -> Any:
         if _traced(*x):
             return make(op, *x)
+        given = [float(a) if type(a) in ALONE else _floats(a) for a in x]
         with np.errstate(all="ignore"):
-            return compute(*map(_floats, x))
+            return compute(*given)
 
     function.__doc__ = text
     return function
@@ -61,10 +69,6 @@ def _binary(name: str, op: str, compute: Callable[..., Any], text: str, swapped:
     of_two.__name__ = of_two.__qualname__ = name
     of_two.__doc__ = text
     return of_two
-
-
-def _truth(compare: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda a, b: np.asarray(compare(a, b), np.result_type(a, b))
 
 
 def _erf(x: np.ndarray) -> Any:
@@ -95,41 +99,37 @@ multiply = _binary("multiply", "mul", np.multiply, "x1 * x2.")
 divide = _binary("divide", "div", np.true_divide, "x1 / x2.")
 maximum = _binary("maximum", "maximum", np.maximum, "The larger of the two; NaN if one is. At a tie x2 has the slope.")
 minimum = _binary("minimum", "minimum", np.minimum, "The smaller of the two; NaN if one is. At a tie x2 has the slope.")
-less = _binary("less", "lt", _truth(np.less), "1 where x1 < x2, else 0.")
-less_equal = _binary("less_equal", "le", _truth(np.less_equal), "1 where x1 <= x2, else 0.")
-greater = _binary("greater", "lt", _truth(np.less), "1 where x1 > x2, else 0.", swapped=True)
-greater_equal = _binary("greater_equal", "le", _truth(np.less_equal), "1 where x1 >= x2, else 0.", swapped=True)
-equal = _binary("equal", "eq", _truth(np.equal), "1 where x1 = x2, else 0.")
+less = _binary("less", "lt", np.less, "Whether x1 < x2; in a formula 1 or 0.")
+less_equal = _binary("less_equal", "le", np.less_equal, "Whether x1 <= x2; in a formula 1 or 0.")
+greater = _binary("greater", "lt", np.less, "Whether x1 > x2; in a formula 1 or 0.", swapped=True)
+greater_equal = _binary("greater_equal", "le", np.less_equal, "Whether x1 >= x2; in a formula 1 or 0.", swapped=True)
+equal = _binary("equal", "eq", np.equal, "Whether x1 = x2; in a formula 1 or 0.")
 abs = absolute
 true_divide = divide
 
 
 def not_equal(x1: Number, x2: Number) -> Any:
-    """1 where x1 != x2, else 0."""
-    return 1.0 - equal(x1, x2)
+    """Whether x1 and x2 differ; in a formula 1 or 0."""
+    return 1.0 - equal(x1, x2) if _traced(x1, x2) else np.logical_not(equal(x1, x2))
 
 
 def logical_and(x1: Number, x2: Number) -> Any:
-    """1 where neither is 0, else 0."""
-    if _traced(x1, x2):
-        return x1 & x2
-    return np.asarray(np.logical_and(x1, x2), np.float64)
+    """Whether neither is 0; in a formula 1 or 0."""
+    return x1 & x2 if _traced(x1, x2) else np.logical_and(x1, x2)
 
 
 def logical_or(x1: Number, x2: Number) -> Any:
-    """1 where one is not 0, else 0."""
-    if _traced(x1, x2):
-        return x1 | x2
-    return np.asarray(np.logical_or(x1, x2), np.float64)
+    """Whether one is not 0; in a formula 1 or 0."""
+    return x1 | x2 if _traced(x1, x2) else np.logical_or(x1, x2)
 
 
 def logical_not(x: Number) -> Any:
-    """1 where x is 0, else 0."""
-    return ~x if _traced(x) else np.asarray(np.logical_not(x), np.float64)
+    """Whether x is 0; in a formula 1 or 0."""
+    return ~x if _traced(x) else np.logical_not(x)
 
 
 def isnan(x: Number) -> Any:
-    """1 where x is NaN, else 0."""
+    """Whether x is NaN; in a formula 1 or 0."""
     return not_equal(x, x)
 
 
@@ -265,12 +265,12 @@ def round(x: Number, decimals: int = 0) -> Any:
 
 def zeros(shape: Any, dtype: Any = None) -> np.ndarray:
     """An array of 0s."""
-    return np.zeros(shape, dtype or "float32")
+    return np.zeros(shape, dtype or config.floatx())
 
 
 def ones(shape: Any, dtype: Any = None) -> np.ndarray:
     """An array of 1s."""
-    return np.ones(shape, dtype or "float32")
+    return np.ones(shape, dtype or config.floatx())
 
 
 def var(x: Number, axis: Any = None, keepdims: bool = False) -> Any:
@@ -320,7 +320,7 @@ def one_hot(x: Number, num_classes: Any = None, axis: int = -1) -> Any:
     """1 at the place that x says, else 0. In a formula x is a number a row, and there are as many places as outputs."""
     if _traced(x):
         return make("eq", index(x.table), kept(x))
-    return np.eye(num_classes)[np.asarray(x, np.int64)]
+    return np.eye(num_classes, dtype=config.floatx())[np.asarray(x, np.int64)]
 
 
 def cast(x: Number, dtype: Any = None) -> Any:
@@ -329,7 +329,8 @@ def cast(x: Number, dtype: Any = None) -> Any:
     A formula is computed in the model's floating-point type, whichever is asked for.
     """
     if not _traced(x):
-        return np.asarray(x, dtype)
+        array = np.asarray(x, dtype)
+        return _floats(x) if dtype is None and array.dtype.kind == "f" else array
     kind = "f" if dtype is None or "float" in str(dtype) else np.dtype(dtype).kind
     if kind == "b":
         return truth(x)
@@ -411,8 +412,4 @@ def norm(x: Number, ord: Any = None, axis: Any = None, keepdims: bool = False) -
     return sqrt(sum(square(x), axis, keepdims))
 
 
-def __getattr__(name: str) -> Any:
-    here = [k for k, found in globals().items() if getattr(found, "__module__", "") == __name__]
-    known = ", ".join(sorted(k for k in here if not k.startswith("_")))
-    there = " gpumlp.losses has it." if name.endswith("crossentropy") else ""
-    raise AttributeError(f"gpumlp.ops has no {name!r}.{there} A formula can be made of {known}.")
+globals().update(arrays.FUNCTIONS)

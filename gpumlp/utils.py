@@ -97,7 +97,9 @@ def set_random_seed(seed: int) -> None:
 
 
 def to_categorical(x: object, num_classes: int | None = None) -> np.ndarray:
-    """Return one-hot rows, float32: labels of any shape get an axis of ``num_classes`` more; a last axis of 1 goes.
+    """Return one-hot rows, float64 as Keras's are.
+
+    Labels of any shape get an axis of ``num_classes`` more; a last axis of 1 goes.
 
     ValueError or TypeError where they are no class numbers below ``num_classes`` (the largest label + 1 when None).
     """
@@ -116,7 +118,7 @@ def to_categorical(x: object, num_classes: int | None = None) -> np.ndarray:
         raise ValueError(f"labels must lie in [0, {classes}); got {labels.min()} to {labels.max()}.")
     if classes < 0:
         raise ValueError(f"num_classes must be >= 0; got {num_classes!r}.")
-    rows = np.zeros((labels.size, classes), np.float32)
+    rows = np.zeros((labels.size, classes))
     rows[np.arange(labels.size), labels.reshape(-1)] = 1.0
     return rows.reshape(*labels.shape, classes)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpumlp import callbacks, layers, models, optimizers
+from gpumlp import callbacks, layers, models, ops, optimizers
 from gpumlp.utils import set_random_seed
 
 RNG = np.random.default_rng(0)
@@ -320,3 +320,35 @@ def test_a_callback_list_is_for_a_loop_of_one_s_own(capsys):
     assert callbacks.CallbackList(hooks).callbacks == hooks.callbacks
     with pytest.raises(AttributeError):
         hooks.on_nothing(0)
+
+
+def test_which_number_is_better_can_be_asked():
+    """By classes of a user's own that say themselves when to stop."""
+    x = np.linspace(-1, 1, 20).reshape(-1, 2)
+    model = models.Sequential([layers.Dense(1, "sigmoid")])
+    model.compile("sgd", "mse", metrics=["accuracy"])
+    asked = {}
+
+    class Asks(callbacks.EarlyStopping):
+        def on_epoch_end(self, epoch, logs=None):
+            asked[self.monitor] = self.monitor_op
+            super().on_epoch_end(epoch, logs)
+
+    model.fit(x, x[:, :1] > 0, verbose=0, callbacks=[Asks("loss"), Asks("accuracy")])
+    assert asked == {"loss": ops.less, "accuracy": ops.greater}
+    assert callbacks.EarlyStopping("what", mode="max").monitor_op(2.0, 1.0)
+
+
+@pytest.mark.parametrize("kind", [callbacks.EarlyStopping, callbacks.ReduceLROnPlateau])
+def test_an_unknown_mode_is_auto(kind):
+    with pytest.warns(UserWarning, match="mode 'lowest' is unknown"):
+        assert kind(mode="lowest").mode == "auto"
+
+
+def test_no_epochs_are_no_training():
+    """Neither with epochs=0, nor where the first one is the last."""
+    model = models.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    for how in ({"epochs": 0}, {"epochs": 3, "initial_epoch": 3}):
+        history = model.fit(np.ones((4, 2)), np.ones(4), verbose=0, **how)
+        assert history.history == {} and history.epoch == [] and model.optimizer.iterations == 0

@@ -75,7 +75,7 @@ def test_every_optimizer_over_a_run(kernels, optimizer):
 def test_every_loss_and_metric_over_a_run(kernels, loss, last, weighted):
     rng = np.random.default_rng(2)
     x, classes = rng.standard_normal((70, 3)).astype(np.float32), rng.integers(0, 4, 70)
-    sparse = losses.get(loss).sparse
+    sparse = losses.described(loss).sparse
     y = classes if sparse else np.eye(4)[classes]
     weight = rng.uniform(0.5, 2, 70) if weighted else None
 

@@ -115,3 +115,23 @@ def test_what_was_compiled_is_said():
     other.compile_from_config(found)
     assert other.get_compile_config() == found | {"optimizer": found["optimizer"]}
     assert saving.serialize_keras_object(other)["compile_config"] == found
+
+
+def test_an_input_has_its_batch_s_shape_and_keras_s_older_names():
+    """The batch's size is kept, and binds nobody; ``input_shape`` is what tutorials before Keras 3 say."""
+    for given, shape in (
+        ({"input_shape": (4,)}, (None, 4)),
+        ({"batch_input_shape": (8, 4)}, (8, 4)),
+        ({"batch_shape": (None, 2, 3)}, (None, 2, 3)),
+        ({"shape": (2, 3), "batch_size": 5}, (5, 2, 3)),
+    ):
+        layer = layers.InputLayer(**given)
+        assert layer.batch_shape == shape and layer.get_config()["batch_shape"] == list(shape)
+        assert layers.InputLayer.from_config(layer.get_config()).batch_shape == shape
+        assert not (layer.sparse or layer.ragged or layer.optional)
+    model = Sequential([layers.InputLayer(batch_size=5, input_shape=(3,)), layers.Dense(2)])
+    assert model.predict(np.ones((7, 3)), verbose=0).shape == (7, 2)
+    with pytest.raises(NotImplementedError, match="input_tensor=None only"):
+        layers.InputLayer(input_tensor=np.ones((2, 3)))
+    with pytest.raises(TypeError, match="batch_size"):
+        layers.Input((3,), batch_size="many")

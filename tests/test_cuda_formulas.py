@@ -134,7 +134,7 @@ def build(run, width=5):
     model = models.Sequential([layers.Input((3,)), *dense])
     made = Optimizer(*optimizer)
     model.compile(made, loss, metrics=[own_error], device="cuda")
-    return model, losses.get(loss).for_targets(1 if loss is cases.gaussian else width, width), made
+    return model, losses.described(loss).for_targets(1 if loss is cases.gaussian else width, width), made
 
 
 def data(loss, width=5, rows=22):
@@ -211,7 +211,7 @@ def test_another_number_is_no_other_kernel(gpu, monkeypatch):
         ]
         model = models.Sequential([layers.Input((3,)), *stack])
         model.compile(optimizers.Adam(rate, beta), losses.Huber(delta), device="cuda")
-        x, y = data(losses.get("mse"))
+        x, y = data(losses.described("mse"))
         seen, launch = set(), gpu.launch
 
         def note(file, function, defines, *arguments, **how):
@@ -249,7 +249,7 @@ def test_an_update_that_reduces_has_no_formula_and_is_left_to_the_array_library(
         monkeypatch.setenv("GPUMLP_FIT", how)
         model = models.Sequential([layers.Dense(4, "tanh", input_shape=(3,)), layers.Dense(5)])
         model.compile(optimizer, "mse", device="cuda")
-        model.fit(*data(losses.get("mse")), verbose=0)
+        model.fit(*data(losses.described("mse")), verbose=0)
         assert model.program.startswith("one operation after the other") and "Lamb has sums" in model.program
 
 
@@ -264,7 +264,7 @@ def test_a_penalty_that_is_no_sum_is_left_to_graphs(gpu, monkeypatch):
         stack = [layers.Dense(4, "tanh", kernel_regularizer=length), layers.Dense(5)]
         model = models.Sequential([layers.Input((3,)), *stack])
         model.compile("sgd", "mse", device=device)
-        model.fit(*data(losses.get("mse")), batch_size=8, epochs=3, shuffle=False, verbose=0)
+        model.fit(*data(losses.described("mse")), batch_size=8, epochs=3, shuffle=False, verbose=0)
         return model
 
     model = trained_on("cuda")

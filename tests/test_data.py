@@ -20,7 +20,7 @@ def features(value):
 
 
 def targets(value, width=1, loss="mse", dtype=F32):
-    return data.targets("y", value, width, losses.get(loss), dtype)
+    return data.targets("y", value, width, losses.described(loss), dtype)
 
 
 def build(loss="mse", last=None, units=1):
@@ -390,9 +390,9 @@ def test_what_comes_out_can_be_gone_through_by_address(layout, dtype):
     given.flags.writeable = False
     dtype = np.dtype(dtype)
     x = data.features("x", given, None, dtype)[0]
-    y = data.targets("y", given, 2, losses.get("mse"), dtype)
+    y = data.targets("y", given, 2, losses.described("mse"), dtype)
     column = np.ascontiguousarray(plain[:, 0])
-    w = data.sample_weights(LAYOUTS[layout](column), None, y, losses.get("mse"))
+    w = data.sample_weights(LAYOUTS[layout](column), None, y, losses.described("mse"))
     for out, expected in ((x, plain), (y, plain), (w, plain[:, 0])):
         assert out.dtype == dtype and out.dtype.isnative and out.flags.c_contiguous and out.flags.aligned
         np.testing.assert_array_equal(out, expected)
@@ -456,7 +456,7 @@ CONSTANT = [
 @pytest.mark.parametrize(("activation", "width", "loss", "words"), CONSTANT)
 def test_a_last_layer_and_a_loss_that_cannot_learn_together_are_warned_of(activation, width, loss, words):
     with pytest.warns(UserWarning, match="The model may not learn: .*" + words):
-        data.check_objective(activation, width, losses.get(loss))
+        data.check_objective(activation, width, losses.described(loss))
 
 
 @pytest.mark.parametrize(
@@ -471,7 +471,7 @@ def test_a_last_layer_and_a_loss_that_cannot_learn_together_are_warned_of(activa
     ],
 )
 def test_what_goes_together_is_not_spoken_of(activation, width, loss):
-    data.check_objective(activation, width, losses.get(loss))  # a warning would be an error
+    data.check_objective(activation, width, losses.described(loss))  # a warning would be an error
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

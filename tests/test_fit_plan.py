@@ -25,7 +25,7 @@ SHARED = BACKEND.runtime.shared_bytes
 def problem(widths, batch=20, optimizer=None, kinds=("tanh",), weighted=False, named=(), stack=None):
     """Return the Problem of dense layers from ``widths[0]`` features on; activations take turns."""
     made = stack or [layers.Dense(n, kinds[i % len(kinds)]) for i, n in enumerate(widths[1:])]
-    network, loss = describe(made, (widths[0],)), losses.get("mse")
+    network, loss = describe(made, (widths[0],)), losses.described("mse")
     arena = alone(network.weights, "float32", BACKEND)
     found = [
         metrics.get(name, loss=loss, target_width=widths[-1], output_width=widths[-1], weighted=weighted)

@@ -19,7 +19,7 @@ FLOORS = [
     {"layers", "metrics"},
     {"losses", "optimizers", "initializers", "regularizers", "activations", "constraints"},
     {"objectives"},
-    {"ops", "formulas", "expressions", "derivatives", "lowering", "tape"},
+    {"ops", "arrays", "formulas", "expressions", "derivatives", "lowering", "tape"},
     {
         "naming",
         "variables",

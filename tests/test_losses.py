@@ -74,7 +74,7 @@ def test_every_loss_has_its_textbook_form_here():
 @TRAINED
 def test_values_and_slopes_are_those_of_the_textbook(case):
     loss, t, p, form = case
-    np.testing.assert_allclose(losses.get(loss).changed(reduction=None)(t, p), form(t, p), rtol=1e-11, atol=1e-15)
+    np.testing.assert_allclose(losses.described(loss).changed(reduction=None)(t, p), form(t, p), rtol=1e-11, atol=1e-15)
     dp, h = np.empty_like(p), 1e-6
     assert NumpyBackend().loss(loss, t.astype(float), p.copy(), None, dp) == pytest.approx(form(t, p).mean(), rel=1e-11)
     for j in range(4):
@@ -104,7 +104,7 @@ def test_values_and_slopes_are_those_of_the_textbook_far_out(case, factor, dtype
         slopes = np.stack([(form(t, wide + h * e) - form(t, wide - h * e)) / (2 * h) for e in np.eye(4)], 1) / len(p)
     there = np.isfinite(truth) & np.isfinite(slopes).all(1)
     dp, tight = np.empty_like(wide, dtype), dtype == np.float64
-    values = losses.get(loss).changed(reduction=None)(t.astype(dtype), p.astype(dtype))
+    values = losses.described(loss).changed(reduction=None)(t.astype(dtype), p.astype(dtype))
     NumpyBackend().loss(loss, t.astype(dtype), p.astype(dtype), None, dp)
     clipped = (wide < 2e-7).any(1) if p.max() <= 1 else np.zeros(len(p), bool)
     there &= ~clipped
@@ -128,7 +128,7 @@ def test_every_loss_trains(case, kernels, monkeypatch):
     x = rng.normal(size=(12, 3))
     found = model.fit(x, t, epochs=12, verbose=0, shuffle=False, batch_size=5).history["loss"]
     assert found[-1] < found[0] and np.isfinite(found).all()
-    ours = losses.get(loss)(t, model.predict(x, verbose=0))
+    ours = losses.described(loss)(t, model.predict(x, verbose=0))
     assert model.evaluate(x, t, verbose=0) == pytest.approx(float(ours), rel=1e-4)
 
 
@@ -143,7 +143,7 @@ def test_a_loss_is_what_its_config_says(loss):
     written = json.loads(json.dumps(losses.serialize(loss)))
     assert written["module"] == "keras.losses" and written["class_name"] == type(loss).__name__
     for read in (
-        losses.deserialize(written), losses.get(written), saving.deserialize_keras_object(written),
+        losses.deserialize(written), losses.described(written), saving.deserialize_keras_object(written),
         type(loss).from_config(loss.get_config()),
     ):  # fmt: skip
         assert read == loss and repr(read) == repr(loss)
@@ -155,7 +155,8 @@ def mine(t, p):
 
 def test_a_user_s_function_is_what_it_is_registered_by():
     with saving.custom_object_scope({"mine": mine}):
-        assert losses.get("mine").function is losses.deserialize(losses.serialize(losses.get(mine))).function is mine
+        assert losses.get("mine") is losses.deserialize(losses.serialize(losses.described(mine))) is mine
+        assert losses.described("mine").function is mine
     with pytest.raises(ValueError, match="Unknown loss 'mine'"):
         losses.get("mine")
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gpumlp import Ensemble, layers, losses, metrics, models, ops
+from gpumlp import Ensemble, Variable, layers, losses, metrics, models, ops
 from gpumlp.engine import dispatch
 from gpumlp.training.loop import Averages, Objective
 
@@ -232,7 +232,7 @@ def test_members_of_an_ensemble_add_up_apart():
 def test_the_metric_that_was_given_is_nobody_s_state():
     mine = Largest()
     mine.update_state(np.zeros((1, 2)), np.full((1, 2), 9.0))
-    one, other = (Averages(Objective(losses.get("mse"), [mine])) for _ in range(2))
+    one, other = (Averages(Objective(losses.described("mse"), [mine])) for _ in range(2))
     model = model_of(2, None, "mse", [mine])
     assert model.evaluate(X, REAL, verbose=0)[1] < 9.0 == float(mine.result())
     assert one.result()["largest"] == other.result()["largest"] == 0.0
@@ -240,7 +240,7 @@ def test_the_metric_that_was_given_is_nobody_s_state():
 
 def test_graphs_step_aside_for_what_is_computed_of_outputs():
     def why(*asked, recorder=True):
-        judged = dispatch.Judged(losses.get("mse"), list(asked), 2)
+        judged = dispatch.Judged(losses.described("mse"), list(asked), 2)
         choice = dispatch.fit_for(
             dispatch.Choice({}), SimpleNamespace(rows=1), SimpleNamespace(recorder=recorder), judged
         )
@@ -289,7 +289,7 @@ def test_kernels_give_those_of_one_sum(family):
 
 def test_names_arguments_and_copies():
     assert metrics.get("accuracy").name == "accuracy" and isinstance(metrics.get("Accuracy"), metrics.Accuracy)
-    mse = losses.get("mse")
+    mse = losses.described("mse")
     assert isinstance(metrics.get("ce", loss=mse, output_width=1), metrics.BinaryCrossentropy)
     assert metrics.get("huber").result() == 0.0
     with pytest.raises(ValueError, match="What 'ce' means depends on a model"):
@@ -392,3 +392,27 @@ def test_a_function_that_gives_no_numbers_is_named():
     model.compile("sgd", "mse", metrics=[lambda t, p: None])
     with pytest.raises(TypeError, match=r"The metric <lambda> must return numbers, .*; got array\(None"):
         model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+
+
+def test_weights_of_an_ignored_class_do_not_count():
+    """As in Keras: 1.33774646 of weights 0.5, 1.5, 2; without weights all three samples count."""
+    t, p = [0, 1, 2], [[0.8, 0.1, 0.1], [0.05, 0.95, 0.0], [0.1, 0.8, 0.1]]
+    assert metrics.SparseCategoricalCrossentropy(ignore_class=0)(t, p) == pytest.approx(0.78462, abs=1e-5)
+    ignoring, w = metrics.SparseCategoricalCrossentropy(ignore_class=0), np.array([0.5, 1.5, 2.0])
+    assert ignoring(t, p, w) == ignoring(np.c_[t], p, w[:, None]) == pytest.approx(1.33774646, abs=1e-6)
+    model = models.Sequential([layers.Dense(3, "softmax")])
+    x, y = np.random.default_rng(0).random((10, 4)), np.arange(10) % 3
+    model.compile("sgd", "sparse_categorical_crossentropy", weighted_metrics=[ignoring])
+    found = model.evaluate(x, y, sample_weight=y + 1.0, batch_size=4, verbose=0)[1]
+    ignoring.reset_state()
+    assert found == pytest.approx(float(ignoring(y, model.predict(x, verbose=0), y + 1.0)), rel=1e-6)
+
+
+def test_variables_among_its_attributes_are_its_own():
+    for held in (Variable(2.0), [Variable(2.0)], {"of": (Variable([2.0, 3.0]),)}):
+        metric = metrics.MeanSquaredError()
+        metric.more = held
+        assert len(metric.variables) == 3
+        metric([1.0], [2.0])
+        metric.reset_state()
+        assert not any(np.any(v.numpy()) for v in metric.variables)

@@ -206,8 +206,9 @@ def test_constants_are_given_after_x_in_keras_order():
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 GETS = [
-    (losses.get, losses.Huber(), ("huber", "Huber", losses.Huber, losses.Huber()), {"delta": 2.0}),
-    (losses.get, losses.MeanSquaredError(), ("mse", "MSE", "mean_squared_error", "MeanSquaredError"), {"name": "loss"}),
+    (losses.described, losses.Huber(), ("huber", "Huber", losses.Huber, losses.Huber()), {"delta": 2.0}),
+    (losses.described, losses.MeanSquaredError(), ("mse", "MSE", "mean_squared_error", "MeanSquaredError"),
+     {"name": "loss"}),
     (activations.get, activations.leaky_relu, ("leaky_relu", "LeakyRelu", "LeakyReLU"), {"negative_slope": 0.3}),
     (initializers.get, initializers.GlorotUniform(), ("glorot_uniform", "GlorotUniform", initializers.GlorotUniform),
      {"seed": 3}),
@@ -226,14 +227,14 @@ def test_get_takes_names_classes_objects_and_dicts(get, expected, identifiers, c
     assert get({"class_name": name, "config": {}}) == expected
     ((key, value),) = changed.items()
     got = get({"module": "keras", "class_name": name, "config": changed})
-    if get is not losses.get or key != "name":
+    if get is not losses.described or key != "name":
         assert (got.get_config() if isinstance(got, activations.Activation) else vars(got))[key] == value
 
 
 def test_a_metric_has_the_name_that_it_was_asked_for_by():
     assert [metrics.get(n).name for n in ("mse", "MeanSquaredError", "mae")] == ["mse", "MeanSquaredError", "mae"]
     assert metrics.get(None) is None
-    mse = losses.get("mse")
+    mse = losses.described("mse")
     assert isinstance(metrics.get("acc", loss=mse, target_width=1, output_width=1), metrics.BinaryAccuracy)
     assert isinstance(metrics.get("acc", loss=mse, target_width=1, output_width=3), metrics.SparseCategoricalAccuracy)
     assert isinstance(metrics.get("accuracy", loss=mse, target_width=3, output_width=3), metrics.CategoricalAccuracy)
@@ -352,3 +353,15 @@ def test_numbers_and_flags_are_looked_at():
     with pytest.raises(ValueError, match=r"n must be a finite number > 0 and <= 1; got 0"):
         naming.number("n", 0, 0.0, 1.0, above=True)
     assert naming.flag("f", np.True_) is True
+
+
+def test_a_loss_s_name_is_a_function_s_or_a_class_s():
+    """As in Keras: the function gives a number for each sample, the class's object one for all."""
+    t, p = [[1.0, 2.0], [0.0, 0.0]], [[0.0, 2.0], [3.0, 0.0]]
+    for name in ("mse", "MSE", "mean_squared_error"):
+        assert losses.get(name) is losses.mean_squared_error
+        np.testing.assert_allclose(losses.get(name)(t, p), [0.5, 4.5])
+    assert losses.get("MeanSquaredError")(t, p) == losses.get({"class_name": "mse", "config": {}})(t, p) == 2.5
+    assert losses.get("circle") is losses.circle and losses.get("Circle") == losses.Circle()
+    assert losses.deserialize(losses.serialize(losses.huber)) is losses.huber
+    assert losses.get(losses.huber) is losses.huber and losses.get(None) is None

@@ -309,7 +309,7 @@ def test_configs_make_the_same_optimizer_again(kind):
 
 def test_arguments_by_position_are_keras_s():
     assert optimizers.SGD(0.1, 0.9, True, 0.01, None, 0.5).clipvalue == 0.5
-    with pytest.raises(TypeError, match="momentun"):
+    with pytest.raises(ValueError, match=r"not recognized: momentun.*momentum"):
         optimizers.SGD(momentun=0.9)
 
 
@@ -438,3 +438,12 @@ def test_state_is_a_model_s_or_arrays_own():
     model = build("adam")
     with pytest.raises(RuntimeError, match="a model"):
         model.optimizer.apply([G[0]], [W.copy()])
+
+
+def test_arguments_of_older_scripts():
+    """As in Keras: decay is ignored, with a warning, and what is not known is told."""
+    with pytest.warns(UserWarning, match="`decay` is no longer supported"):
+        made = optimizers.SGD(learning_rate=0.01, decay=1e-6, momentum=0.9, nesterov=True)
+    assert made.get_config() == optimizers.SGD(0.01, 0.9, True, name=made.name).get_config()
+    with pytest.raises(ValueError, match=r"Adam: argument\(s\) not recognized: lr. It takes learning_rate, "):
+        optimizers.Adam(lr=0.1)

@@ -325,7 +325,8 @@ def test_a_checkpoint_after_so_many_batches(tmp_path):
     [
         ({"filepath": "m.txt"}, "must end in .keras"), ({"filepath": "m.weights.h5"}, "save_weights_only=False"),
         ({"filepath": "m.keras", "save_weights_only": True}, "must end in .weights.h5"),
-        ({"filepath": "m.keras", "save_freq": 0}, "save_freq"), ({"filepath": "m.keras", "mode": "best"}, "mode"),
+        ({"filepath": "m.keras", "save_freq": 0}, "save_freq"),
+        ({"filepath": "m.keras", "save_freq": "batch"}, "save_freq must be 'epoch'"),
     ],
 )  # fmt: skip
 def test_bad_checkpoints_say_so(arguments, match):
@@ -336,6 +337,16 @@ def test_bad_checkpoints_say_so(arguments, match):
 def test_a_name_that_the_logs_do_not_have(tmp_path):
     with pytest.raises(ValueError, match=r"'val_loss'.*there are loss, mae, epoch"):
         build().fit(X, Y, verbose=0, callbacks=[callbacks.ModelCheckpoint(tmp_path / "{val_loss}.gpumlp")])
-    with pytest.warns(UserWarning, match="not in the logs"):
-        build().fit(X, Y, verbose=0, callbacks=[callbacks.ModelCheckpoint(tmp_path / "b.gpumlp", save_best_only=True)])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_s_folder_is_made(tmp_path):
+    build().fit(X, Y, verbose=0, callbacks=[callbacks.ModelCheckpoint(tmp_path / "a" / "b" / "{epoch}.keras")])
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["1.keras"]
+
+
+def test_a_checkpoint_is_written_where_nobody_can_say_whether_it_is_the_best(tmp_path):
+    kept = callbacks.ModelCheckpoint(tmp_path / "m.keras", monitor="val_loss", save_best_only=True)
+    with pytest.warns(UserWarning, match="ModelCheckpoint watches 'val_loss', which is not in the logs"):
+        build().fit(X, Y, verbose=0, callbacks=[kept])
+    assert (tmp_path / "m.keras").exists() and kept.best is None

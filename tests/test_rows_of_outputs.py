@@ -33,7 +33,7 @@ def test_a_loss_is_the_mean_over_all_rows_and_so_is_a_metric(family, loss):
         model.compile("sgd", loss, metrics=accuracy)
     found = model.evaluate(x, y, sample_weight=w, batch_size=6, verbose=0, return_dict=True)
     program, p = model.program, model.predict(x, verbose=0)
-    values = losses.get(loss).function(y, p)
+    values = losses.described(loss).function(y, p)
     assert values.shape == (17, 4)
     assert found["loss"] == pytest.approx((values * w[:, None]).mean(), rel=1e-5)
     if accuracy:

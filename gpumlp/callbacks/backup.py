@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpumlp.callbacks.base import Callback
-from gpumlp.layers import whole_number
+from gpumlp.callbacks.checkpoint import frequency
 from gpumlp.naming import flag
 from gpumlp.saving import disk
 from gpumlp.saving.state import read_state, write_state
@@ -54,7 +54,7 @@ class BackupAndRestore(Callback):
         if not backup_dir:
             raise ValueError(f"Empty `backup_dir` argument passed; it must be a folder's name; got {backup_dir!r}.")
         self.backup_dir = disk.path_of(backup_dir)
-        self.save_freq = save_freq if save_freq == "epoch" else whole_number("save_freq", save_freq)
+        self.save_freq = frequency(save_freq)
         self.double_checkpoint = flag("double_checkpoint", double_checkpoint)
         self.delete_checkpoint = flag("delete_checkpoint", delete_checkpoint)
         self.wants_batches = save_freq != "epoch"

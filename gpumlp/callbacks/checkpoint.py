@@ -15,6 +15,14 @@ from gpumlp.training.progress import say
 WEIGHTS, MODELS = (".weights.h5", ".safetensors"), (".keras", ".gpumlp", ".h5", ".hdf5")
 
 
+def frequency(value: Any) -> Any:
+    """Return after how many batches a file is written, or "epoch"; ValueError for anything else."""
+    try:
+        return value if value == "epoch" else whole_number("save_freq", value)
+    except TypeError:
+        raise ValueError(f"save_freq must be 'epoch', or a whole number of batches >= 1; got {value!r}.") from None
+
+
 class ModelCheckpoint(MonitorCallback):
     """Save the model, or its weights, after each epoch, or so many batches, or whenever a number is the best so far.
 
@@ -24,10 +32,11 @@ class ModelCheckpoint(MonitorCallback):
     ----------
     filepath : str or path
         Its end says the format, see `Sequential.save` and `save_weights`. Names in braces stand for the epoch, from 1,
-        the batch, and what is in the logs: "{epoch:02d}-{val_loss:.2f}.keras".
+        the batch, and what is in the logs: "{epoch:02d}-{val_loss:.2f}.keras". A folder that is not there is made.
     monitor, mode
         See `MonitorCallback`; for ``save_best_only``.
     save_best_only, save_weights_only : bool
+        Where the logs do not have ``monitor`` the model is saved, with a warning.
     save_freq : "epoch" or int
         After how many batches; then ``monitor`` is what the epoch's batches have given so far.
     initial_value_threshold : float, optional
@@ -56,7 +65,7 @@ class ModelCheckpoint(MonitorCallback):
         self.filepath, self.verbose = str(disk.path_of(filepath)), verbose
         self.save_best_only = flag("save_best_only", save_best_only)
         self.save_weights_only = flag("save_weights_only", save_weights_only)
-        self.save_freq = save_freq if save_freq == "epoch" else whole_number("save_freq", save_freq)
+        self.save_freq = frequency(save_freq)
         self.wants_batches = save_freq != "epoch"
         endings = WEIGHTS if save_weights_only else MODELS
         if not self.filepath.endswith(endings) or (not save_weights_only and self.filepath.endswith(WEIGHTS)):
@@ -87,10 +96,8 @@ class ModelCheckpoint(MonitorCallback):
 
     def _save(self, at: dict[str, int], logs: Mapping[str, Any]) -> None:
         best, words = self.best, ""
-        if self.save_best_only:
-            value = self.get_monitor_value(dict(logs))
-            if value is None:
-                return
+        value = self.get_monitor_value(dict(logs)) if self.save_best_only else None
+        if value is not None:
             if not self.is_better(value, self.best):
                 self._say(f"{self.monitor} did not improve from {self.best:.5f}" if self.best is not None else "")
                 return
@@ -98,6 +105,7 @@ class ModelCheckpoint(MonitorCallback):
             words = f"{self.monitor} improved" + ("" if self.best is None else f" from {self.best:.5f}")
             words += f" to {value:.5f}, "
         path = self._path(at, logs)
+        disk.path_of(path).parent.mkdir(parents=True, exist_ok=True)
         if self.save_weights_only:
             self.model.save_weights(path, overwrite=True)
         else:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from gpumlp import ops
 from gpumlp.callbacks.base import Callback, Logs
 from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
@@ -22,7 +23,8 @@ class MonitorCallback(Callback):
     monitor : str
         Its name in the logs.
     mode : {"auto", "min", "max"}
-        Which is better, less or more. "auto": less of a loss, of another metric what its class says.
+        Which is better, less or more. "auto": less of a loss, of another metric what its class says. Any other word is
+        "auto", with a warning.
     baseline : float, optional
         What ``best`` is at first.
     min_delta : float
@@ -31,7 +33,7 @@ class MonitorCallback(Callback):
     Raises
     ------
     TypeError, ValueError
-        For a name, mode or number that is none; in training, with mode "auto", for a number of which nobody knows which
+        For a name or number that is none; in training, with mode "auto", for a number of which nobody knows which
         is better: of a function of a user's own, or of what another callback put into the logs.
     """
 
@@ -39,12 +41,21 @@ class MonitorCallback(Callback):
         self, monitor: str = "val_loss", mode: str = "auto", baseline: float | None = None, min_delta: float = 0
     ) -> None:
         if mode not in ("auto", "min", "max"):
-            raise ValueError(f"mode must be 'auto', 'min' or 'max'; got {mode!r}.")
+            warnings.warn(
+                f"{type(self).__name__} mode {mode!r} is unknown; 'min' and 'max' are known. It is taken as 'auto'.",
+                stacklevel=caller_level(),
+            )
+            mode = "auto"
         if not isinstance(monitor, str):
             raise TypeError(f"monitor must be a name in the logs, such as 'val_loss'; got {monitor!r}.")
         self.monitor, self.mode = monitor, mode
         self.best = None if baseline is None else number("baseline", baseline)
         self.min_delta = abs(number("min_delta", min_delta))
+
+    @property
+    def monitor_op(self) -> Callable[[Any, Any], Any]:
+        """What says whether one number is better than another: `gpumlp.ops.greater` or `less`."""
+        return ops.greater if self._sign() > 0 else ops.less
 
     def get_monitor_value(self, logs: Logs) -> float | None:
         """Return the number; None, with a warning, where the logs have none of this name."""

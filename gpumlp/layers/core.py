@@ -22,8 +22,11 @@ from gpumlp.saving import deserialize_keras_object, read_by, serialize_keras_obj
 class InputLayer(Layer):
     """The shape of one sample: ``Input(shape=(4,))`` or ``Input((4,))``.
 
-    ``batch_shape`` is that with the batch's size before it. A batch's size binds nobody: models take any.
+    ``batch_shape`` is that with the batch's size before it. A batch's size binds nobody: models take any. What Keras
+    called ``input_shape`` and ``batch_input_shape`` before is taken by these names as well.
     """
+
+    sparse = ragged = optional = False
 
     def __init__(
         self,
@@ -36,29 +39,40 @@ class InputLayer(Layer):
         *,
         name: str | None = None,
         optional: bool = False,
+        input_tensor: object = None,
+        tensor: object = None,
+        input_shape: object = None,
+        batch_input_shape: Sequence[int | None] | None = None,
     ) -> None:
         more = {"sparse": (sparse or None, None), "ragged": (ragged or None, None), "optional": (bool(optional), False)}
-        neutral("Input", **more)
+        neutral("Input", **more, input_tensor=(input_tensor, None), tensor=(tensor, None))
+        shape = input_shape if shape is None else shape
+        batch_shape = batch_input_shape if batch_shape is None else batch_shape
         if dtype is not None and np.dtype(dtype).kind not in "biuf":
             raise ValueError(f"dtype must be one of numbers; got {dtype!r}.")
-        if batch_size is not None:
-            whole_number("batch_size", batch_size)
         if batch_shape is not None and batch_size is not None:
             raise ValueError("You cannot pass both `batch_size` and `batch_shape`: the latter has the batch's size.")
         if batch_shape is not None:
             if shape is not None or not isinstance(batch_shape, (tuple, list)):
                 raise ValueError(f"Give shape, or a tuple as batch_shape; got {shape!r} and {batch_shape!r}.")
-            shape = tuple(batch_shape[1:])
+            batch_size, *sizes = batch_shape or (None,)
+            shape = tuple(sizes)
         if shape is None:
             raise ValueError("Input needs shape=, the shape of one sample, such as Input(shape=(1,)).")
+        self.batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
         super().__init__(name=name, input_shape=shape)
+
+    @property
+    def batch_shape(self) -> tuple[int | None, ...]:
+        """The shape of a batch; None stands for a size that was not given."""
+        return self.batch_size, *(self.given_shape or ())
 
     def call(self, inputs: object = None, training: bool | None = None) -> Any:
         """Return ``inputs`` as an array; None for nothing."""
         return None if inputs is None else self(inputs, training)
 
     def get_config(self) -> dict[str, Any]:
-        shape = [None, *(self.given_shape or ())]
+        shape = list(self.batch_shape)
         return {"name": self.name, "batch_shape": shape, "dtype": self.dtype, "sparse": False, "ragged": False}
 
 

@@ -142,9 +142,9 @@ MeanMetricWrapper.__signature__ = inspect.Signature(
 
 
 # ---- accuracies ------------------------------------------------------------------------------------------------------
-@objective(elementwise=True)
+@objective(elementwise=True, places=True)
 def accuracy(y_true: Any, y_pred: Any) -> Any:
-    """The share of outputs that are the target."""
+    """The share of outputs that are the target; of arrays whether each is."""
     return ops.mean(ops.equal(y_true, y_pred), -1)
 
 
@@ -154,9 +154,9 @@ class Accuracy(Sums, function=accuracy):
     _direction = "up"
 
 
-@objective(elementwise=True)
+@objective(elementwise=True, places=True)
 def binary_accuracy(y_true: Any, y_pred: Any, threshold: Any = 0.5) -> Any:
-    """The share of outputs on the target's side of ``threshold``."""
+    """The share of outputs on the target's side of ``threshold``; of arrays whether each is."""
     return ops.mean(ops.equal(y_pred > threshold, y_true), -1)
 
 

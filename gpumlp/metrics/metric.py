@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from gpumlp import config, formulas, initializers, objectives
+from gpumlp import config, formulas, initializers, objectives, variables
 from gpumlp.attributes import Attributes, once
 from gpumlp.naming import automatic, flag
 from gpumlp.objectives import Described
@@ -131,7 +131,7 @@ class Metric(objectives.OfTargets, Attributes):
     def reset_state(self) -> None:
         """Start anew."""
         for variable in self.variables:
-            variable.assign(0)
+            variable.assign(np.zeros(variable.shape))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Take in a batch, and return the result of all."""
@@ -194,11 +194,11 @@ class Metric(objectives.OfTargets, Attributes):
         return f"<{type(self).__name__} name={self.name}>"
 
 
-def _held(value: Any) -> Iterator[Variable]:
+def _held(value: Any) -> Iterator[Any]:
     """Yield the variables of what a metric has as an attribute."""
     if isinstance(value, Metric):
         yield from value.variables
-    elif isinstance(value, Variable):
+    elif isinstance(value, (Variable, variables.Variable)):
         yield value
     elif isinstance(value, (list, tuple, Mapping)):
         for part in value.values() if isinstance(value, Mapping) else value:
@@ -370,8 +370,20 @@ class Sums(Described, Summed):
             return None
 
     @property
+    def _leaves_out(self) -> bool:
+        """Whether weights of some samples do not count: those of a class that is ignored."""
+        return self.weighted and self.constants.get("ignore_class") is not None
+
+    @property
+    def series(self) -> int:  # type: ignore[override]
+        """How many sums Programs add up; see `Metric`."""
+        return 0 if self._leaves_out else super().series
+
+    @property
     def why(self) -> str:
         """See `Metric.why`."""
+        if self._leaves_out:
+            return f"{self.name} leaves the weights of ignore_class out"
         if self.overridden or self.formula is not None:
             return super().why
         return f"{self.name} is no formula of each sample ({self._refused.split('. ')[0].rstrip('.')})"
@@ -383,6 +395,9 @@ class Sums(Described, Summed):
         t = config.floats("y_true", y_true, p.dtype)
         t, p = objectives.same_rank(t, p)
         w = None if sample_weight is None else config.floats("sample_weight", sample_weight, p.dtype)
+        if w is not None and (ignored := self.constants.get("ignore_class")) is not None:
+            w, kept = objectives.same_rank(w, t != ignored)
+            w = w * kept
         if getattr(self.function, "elementwise", False) and (
             p.ndim <= 1 or (w is not None and w.ndim == p.ndim and w.shape[-1] != 1)
         ):

@@ -335,7 +335,7 @@ class Sequential(Asked):
         Ctrl-C ends training between two steps: the model keeps its weights, ``model.history`` the epochs done.
         """
         loss, _ = self._need_compiled("fit", training=True)
-        epochs = whole_number("epochs", epochs)
+        epochs = whole_number("epochs", epochs, 0)
         initial_epoch = whole_number("initial_epoch", initial_epoch, 0)
         validated = _validated(validation_freq)
         level = verbosity(verbose)

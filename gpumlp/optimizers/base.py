@@ -10,6 +10,7 @@ import functools
 import inspect
 import math
 import re
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from gpumlp import formulas
+from gpumlp.errors import caller_level
 from gpumlp.naming import automatic, flag, number
 from gpumlp.optimizers import schedules, stages
 from gpumlp.optimizers.on_arrays import OnArrays
@@ -87,7 +89,7 @@ def constructor(declared: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(declared)
     def __init__(self: Any, *args: Any, **given: Any) -> None:
-        found = signature.bind(self, *args, **given)
+        found = signature.bind(self, *args, **_known(type(self).__name__, given, signature))
         found.apply_defaults()
         values = dict(list(found.arguments.items())[1:])
         Optimizer.__init__(self, **{p.name: values.pop(p.name) for p in COMMON if p.name in values}, **_rate(values))
@@ -96,6 +98,23 @@ def constructor(declared: Callable[..., None]) -> Callable[..., None]:
 
     __init__.__signature__ = signature  # type: ignore[attr-defined]
     return __init__
+
+
+def _known(name: str, given: dict[str, Any], signature: inspect.Signature) -> dict[str, Any]:
+    """Return the arguments that an optimizer takes; as in Keras ``decay`` of older scripts is none, with a warning.
+
+    ValueError for any other.
+    """
+    if given.pop("decay", None) is not None:
+        warnings.warn(
+            f"{name}: argument `decay` is no longer supported and will be ignored. A schedule, such as "
+            "schedules.InverseTimeDecay(rate, 1, decay), lowers the learning rate.",
+            stacklevel=caller_level(),
+        )
+    if unknown := [word for word in given if word not in signature.parameters]:
+        known = ", ".join(list(signature.parameters)[1:])
+        raise ValueError(f"{name}: argument(s) not recognized: {', '.join(unknown)}. It takes {known}.")
+    return given
 
 
 def _rate(values: dict[str, Any]) -> dict[str, Any]:
