@@ -32,8 +32,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -114,15 +113,14 @@ _here = _Here()
 _before: contextvars.ContextVar[Callable[[], None] | None] = contextvars.ContextVar("before a use", default=None)
 
 
-@contextmanager
-def settling(first: Callable[[], None] | None) -> Iterator[None]:
-    """Have ``first()`` be called before code inside uses a model: None leaves it as it is."""
-    token = None if first is None else _before.set(first)
-    try:
-        yield
-    finally:
-        if token is not None:
-            _before.reset(token)
+def settling(first: Callable[[], None] | None) -> Callable[[], None] | None:
+    """Have ``first()`` be called before this thread's code uses a model, and return what was called before.
+
+    That is to be put back wherever a handler may have raised: no context manager, whose exit a handler can prevent.
+    """
+    before = _before.get()
+    _before.set(first)
+    return before
 
 
 def settle() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from batches import BATCH, RAN_OUT, N, Numbered, W, X, Y, bits, build, fit, forever, parts
 
-from gpumlp import layers, models
+from gpumlp import gate, layers, models
 from gpumlp.utils import set_random_seed
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
@@ -132,6 +132,28 @@ def test_a_handler_that_raises_leaves_whole_steps(repeat, monkeypatch):
     for k in range(model.optimizer.iterations):
         other.train_on_batch(*parts(X[:50], Y[:50])[k % 5])
     assert bits(model) == bits(other)
+
+
+@pytest.mark.parametrize("at", range(1, 40, 3))
+def test_an_exception_where_reading_ends_leaves_nothing_to_be_done_by_others(at, monkeypatch):
+    monkeypatch.setenv("GPUMLP_KERNELS", "numpy")
+    calls, settling = [], gate.settling
+
+    def raising(first):  # as a handler that comes just there
+        calls.append(first)
+        if len(calls) == at:
+            raise Own
+        return settling(first)
+
+    model = build()
+    with monkeypatch.context() as patched, pytest.raises(Own):
+        patched.setattr(gate, "settling", raising)
+        fit(model, forever(X[:50], Y[:50]))
+    other = build()
+    for k in range(model.optimizer.iterations):
+        other.train_on_batch(*parts(X[:50], Y[:50])[k % 5])
+    assert bits(model) == bits(other)
+    assert gate.settling(None) is None
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that signal on this system")

@@ -357,16 +357,19 @@ class Stream(Source):
         if self._left == 0 or self._error is not None:
             return False
         assert self._iterator is not None
+        before = gate.settling(catch_up)
         try:
-            with gate.settling(catch_up):
-                batch = next(self._iterator)
+            batch = next(self._iterator)
+            gate.settling(before)
             number = self._read + 1
             data = batch if isinstance(batch, Dataset) else self._own(batch, number)
             self._check(data, number)
         except StopIteration:
+            gate.settling(before)
             self._left, self._short, self._iterator = 0, True, None
             return False
         except BaseException as error:
+            gate.settling(before)  # a handler's comes anywhere: the steps that are next are nobody else's to do
             self._error, self._iterator = error, None
             return False
         if len(data) > self.batch or len(data) == self._last:
