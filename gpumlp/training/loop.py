@@ -286,34 +286,48 @@ def fit(
     pace = Pace(first_stretch(trainees))
     sources = list(dict.fromkeys(t.source for t in trainees))  # several may train on one
     place = InProgress(trainees, [*sources, *beside], epochs)
-    callbacks.on_train_begin()
-    callbacks.resume(place)
-    logs: dict[str, float] | None = place.logs
-    for epoch in place.epochs:
-        if not place.inside:
-            callbacks.on_epoch_begin(epoch)
-            for trainee in trainees:
-                trainee.begin_epoch()
-            for source in sources:
-                source.begin_epoch()
-        logs, place.inside, place.epochs = None, True, range(epoch, epochs.stop)
-        try:
-            _train_epoch(trainees, sources, pace, callbacks, place)
-            logs = close(epoch, [t.averages.result() for t in trainees])
-            callbacks.on_epoch_end(epoch, logs)
-            place.logs, place.inside, place.epochs = logs, False, range(epoch + 1, epochs.stop)
-            callbacks.epoch_done(place)
-        except BaseException:
-            if logs is None and not validates(epoch) and all(t.whole for t in trainees):
+    with _as_it_is(trainees):
+        callbacks.on_train_begin()
+        callbacks.resume(place)
+        logs: dict[str, float] | None = place.logs
+        for epoch in place.epochs:
+            if not place.inside:
+                callbacks.on_epoch_begin(epoch)
+                for trainee in trainees:
+                    trainee.begin_epoch()
+                for source in sources:
+                    source.begin_epoch()
+            logs, place.inside, place.epochs = None, True, range(epoch, epochs.stop)
+            try:
+                _train_epoch(trainees, sources, pace, callbacks, place)
                 logs = close(epoch, [t.averages.result() for t in trainees])
-            if logs is not None:
-                callbacks.record(epoch, logs)  # weights and steps have it
-            raise
-        if callbacks.stopped:
-            break
-    for trainee in trainees:
-        trainee.finish()
-    callbacks.on_train_end(logs)
+                callbacks.on_epoch_end(epoch, logs)
+                place.logs, place.inside, place.epochs = logs, False, range(epoch + 1, epochs.stop)
+                callbacks.epoch_done(place)
+            except BaseException:
+                if logs is None and not validates(epoch) and all(t.whole for t in trainees):
+                    logs = close(epoch, [t.averages.result() for t in trainees])
+                if logs is not None:
+                    callbacks.record(epoch, logs)  # weights and steps have it
+                raise
+            if callbacks.stopped:
+                break
+        for trainee in trainees:
+            trainee.finish()
+        callbacks.on_train_end(logs)
+
+
+@contextmanager
+def _as_it_is(trainees: Sequence[Trainee]) -> Iterator[None]:
+    """Have what trains of each stay, whatever becomes of the layers' flags."""
+    this = object()
+    try:
+        for trainee in trainees:
+            trainee.runner.fits.add(this)
+        yield
+    finally:
+        for trainee in trainees:
+            trainee.runner.fits.discard(this)
 
 
 def _train_epoch(
