@@ -416,3 +416,13 @@ def test_variables_among_its_attributes_are_its_own():
         metric([1.0], [2.0])
         metric.reset_state()
         assert not any(np.any(v.numpy()) for v in metric.variables)
+
+
+def test_a_name_alone_gives_the_class_s_own_and_in_a_model_itself():
+    for given, own in (
+        ("mse", "mean_squared_error"),
+        ("Precision", "precision"),
+        ("BinaryAccuracy", "binary_accuracy"),
+    ):
+        assert metrics.get(given).name.startswith(own)  # with a number, from the second of a class on
+        assert metrics.get(given, loss=losses.get(losses.MeanSquaredError), output_width=1).name == given

@@ -379,7 +379,7 @@ class Sequential(Asked):
             objective, choice = trainee.objective, trainee.choice
             found = loop.evaluate(self._runner, held_out, objective, choice, hooks)
             self._results = dict(found)
-            return logs | {"val_" + name: value for name, value in found.items()}
+            return dict(sorted((logs | {"val_" + name: value for name, value in found.items()}).items()))
 
         beside = [] if held_out is None else [held_out]
         loop.fit([trainee], range(initial_epoch, epochs), hooks, close, validates, beside)
