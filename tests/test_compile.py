@@ -48,7 +48,8 @@ def test_metrics_of_the_one_output_in_any_form(given):
     [
         ({"loss": []}, "one output, and takes one loss"), ({"loss": ["mse", "mae"]}, "one output, and takes one loss"),
         ({"loss": {"a": "mse", "b": "mae"}}, "one loss"), ({"loss_weights": 2.0}, "the weight 1; got 2.0"),
-        ({"loss_weights": [1.0, 1.0]}, "loss_weights must be 1"), ({"loss_weights": {"out": 0.5}}, "loss_weights must be 1"),
+        ({"loss_weights": [1.0, 1.0]}, "loss_weights must be 1"),
+        ({"loss_weights": {"out": 0.5}}, "loss_weights must be 1"),
         ({"loss_weights": "mae"}, "Metrics are given as"), ({"metrics": [None]}, "Expected a metric"),
         ({"metrics": ["maee"]}, "Did you mean 'mae'"), ({"metrics": {"out": ["maee"]}}, "Did you mean 'mae'"),
         ({"run_eagerly": "yes"}, "run_eagerly must be True or False"),
