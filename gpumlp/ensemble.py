@@ -213,9 +213,8 @@ class Ensemble:
             given = [callbacks(k) for k in range(count)]
         else:
             given = [self._copied(callbacks) for _ in range(count)]
-        hooks: list[CallbackList] = [
-            _Hooks(stream, each, add_history=True) for stream, each in zip(self._streams, given, strict=True)
-        ]
+        pairs = zip(self._streams, given, strict=True)
+        hooks: list[CallbackList] = [_Hooks(stream, each, add_history=True) for stream, each in pairs]
         taken: dict[Any, int] = {}
         for k, own in enumerate(hooks):
             for callback in own.callbacks:
@@ -372,9 +371,14 @@ class Ensemble:
         found = read_state(what)
         if found.get("kind") != state.ENSEMBLE:
             raise ValueError(f"{what} has no ensemble, but {found.get('kind')!r}: models.load_model reads a model.")
-        each, seeds, drawn = found.get("members"), found.get("seeds"), found.get("samples")
-        if not isinstance(each, list) or not isinstance(seeds, list) or not len(each) == len(seeds) > 0:
-            raise ValueError(f"{what} must have members, and as many seeds.")
+        each, drawn = found.get("members"), found.get("samples")
+        seeds: Any = found.get("seeds")
+        if not isinstance(each, list) or not each:
+            raise ValueError(f"{what} must have members; it has none.")
+        for name, value, kind in (("seeds", seeds, int), ("samples", drawn, np.ndarray)):
+            there = isinstance(value, list) and [type(one) for one in value] == [kind] * len(each)
+            if not there and (value is not None or name == "seeds"):
+                raise ValueError(f"{what} must have as many {name} as members, {len(each)}.")
         members, streams = [], [random.Stream() for _ in each]
         for k, (member, stream) in enumerate(zip(each, streams, strict=True)):
             where = f"Member {k} in {what}"
@@ -442,7 +446,8 @@ def _outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
     loss, optimizer = model._need_compiled("An ensemble")
     device, known = model.device, model._known_input_shape() or shape
     outline: dict[str, object] = {
-        "the loss": loss, "the metrics": [name for name, _ in model._metric_names],
+        "the loss": (loss.name, loss.formula) if loss.own else loss,  # one's own is equal to itself alone
+        "the metrics": [name for name, _ in model._metric_names],
         "the weighting of metrics": [weighted for _, weighted in model._metric_names],
         "the optimizer": type(optimizer).__name__, "the optimizer's state": optimizer.slots,
         "the dtype": model.dtype.name, "the device": device.name, "the device's kernels": device.kernels,
