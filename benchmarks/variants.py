@@ -77,7 +77,7 @@ def variants() -> Iterator[tuple[str, Defines]]:
                 yield file, {"THREADS": THREADS, "VECTOR": vector, **header}
         else:
             yield file, {"THREADS": ROW_THREADS if file in ROWS else THREADS, **header}
-    for file in ("take.cu", "dropout.cu", "step.cu", "sum_partials.cu"):
+    for file in ("take.cu", "dropout.cu", "batch_norm.cu", "step.cu", "sum_partials.cu"):
         yield file, {"THREADS": THREADS, "VECTOR": 0}
 
 

@@ -259,6 +259,66 @@ def plain_cases(shape: tuple[int, int]) -> Iterator[Case]:
     yield Case("dropout", name, inputs, dropout, near)
 
 
+def batch_norm_cases(shape: tuple[int, int], weights: bool = True) -> Iterator[Case]:
+    """Yield batch normalization of b x f, forward and back, by the batch's statistics and by fixed ones."""
+    b, f = shape
+    momentum, epsilon, some = 0.7, 1e-3, 2 * (b + 16) * U
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        x = 2 * normal(rng, b, f) + normal(rng, f)
+        wide = x.astype(np.float64)
+        inverse = 1 / np.sqrt(wide.var(axis=0) + epsilon)
+        return {
+            "x": x, "dy": normal(rng, b, f), "gamma": normal(rng, f) if weights else None,
+            "beta": normal(rng, f) if weights else None, "mean": normal(rng, f), "variance": normal(rng, f) ** 2,
+            "kept": np.stack([wide.mean(axis=0), inverse]).astype(np.float32),
+        }  # fmt: skip
+
+    def forward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        y, kept, averages = poisoned(b, f), poisoned(2, f), (a["mean"], a["variance"])
+        backend.batch_norm(a["x"], a["gamma"], a["beta"], averages, momentum, epsilon, kept, y)
+        return {"y": y, "kept": kept, "mean": a["mean"], "variance": a["variance"]}
+
+    def backward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        dx, gradients = poisoned(b, f), [poisoned(f) if weights else None for _ in range(2)]
+        backend.batch_norm_backward(a["dy"], a["x"], a["gamma"], a["kept"], dx, *gradients)
+        return {"dx": dx} | (dict(zip(("dgamma", "dbeta"), gradients, strict=True)) if weights else {})
+
+    def fixed(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+        y, dx = poisoned(b, f), poisoned(b, f)
+        backend.fixed_norm(a["x"], a["gamma"], a["beta"], (a["mean"], a["variance"]), epsilon, y)
+        backend.fixed_norm_backward(a["dy"], a["gamma"], a["variance"], epsilon, dx)
+        return {"y": y, "dx": dx}
+
+    def forward_bound(a: Arrays, truth: Arrays) -> Arrays:
+        gamma, beta = (np.abs(a[name]) if weights else float(name == "gamma") for name in ("gamma", "beta"))
+        mean, inverse = truth["kept"]
+        off = np.abs(a["x"] - mean)
+        of_mean = 8 * U * np.abs(a["x"]).mean(axis=0) + some * off.mean(axis=0)
+        y = gamma * inverse * (of_mean + some * off) + 8 * U * (np.abs(truth["y"]) + beta)
+        return {
+            "y": y, "kept": np.stack([of_mean, some * inverse]), "mean": of_mean + 8 * U * np.abs(a["mean"]),
+            "variance": some * (off**2).mean(axis=0) + 8 * U * a["variance"],
+        }  # fmt: skip
+
+    def backward_bound(a: Arrays, truth: Arrays) -> Arrays:
+        (mean, inverse), gamma, dy = a["kept"], np.abs(a["gamma"]) if weights else 1.0, np.abs(a["dy"])
+        normal = np.abs(a["x"] - mean) * inverse + 4 * np.abs(mean) * inverse * U
+        sums = dy.mean(axis=0) + normal * (dy * normal).mean(axis=0)
+        dgamma = some * (dy * (normal + np.abs(mean) * inverse * U)).sum(axis=0)
+        return {"dx": 2 * some * inverse * gamma * (dy + sums), "dgamma": dgamma, "dbeta": some * dy.sum(axis=0)}
+
+    def fixed_bound(a: Arrays, truth: Arrays) -> Arrays:
+        gamma, beta = (np.abs(a[name]) if weights else float(name == "gamma") for name in ("gamma", "beta"))
+        size = (np.abs(a["x"]) + np.abs(a["mean"])) / np.sqrt(a["variance"] + epsilon)
+        return {"y": 16 * U * (gamma * size + beta), "dx": 16 * U * np.abs(truth["dx"])}
+
+    name = f"{b}x{f}" + ("" if weights else ", no weights")
+    yield Case("batch_norm", name, inputs, forward, forward_bound)
+    yield Case("batch_norm back", name, inputs, backward, backward_bound)
+    yield Case("fixed_norm", name, inputs, fixed, fixed_bound)
+
+
 # ---- losses, metrics, penalties, updates -----------------------------------------------------------------------------
 
 LOSSES: tuple[tuple[losses.Loss, str], ...] = (
@@ -430,6 +490,8 @@ def other_cases(small: bool) -> Iterator[Case]:
         yield from activation_cases((20, 33), activation)
     for shape in ((1, 1), (33, 257), (0, 3)) if small else ((1, 1), (33, 257), (1000, 31), (0, 3)):
         yield from plain_cases(shape)
+    for shape in ((1, 3), (33, 17)) if small else ((1, 1), (3, 17), (20, 31), (33, 255), (257, 33), (1000, 256)):
+        yield from batch_norm_cases(shape, weights=shape[0] != 33)
     yield from activation_cases((257, 10) if small else (1000, 1000), activations.softmax)
     for loss, kind in LOSSES:
         for shape in ((20, 1), (33, 10)) if small else ((20, 1), (33, 10), (257, 33)):

@@ -48,6 +48,15 @@ def warn_once(topic: str, message: str) -> None:
         warnings.warn(message, stacklevel=caller_level())
 
 
+def note_once(message: str) -> None:
+    """Write a line to the logger "gpumlp", which shows it on standard error: once in a process."""
+    if message not in _said:
+        _said.add(message)
+        import logging  # which takes 2 ms
+
+        logging.getLogger("gpumlp").warning(message)
+
+
 def _size(count: int) -> str:
     for unit in ("bytes", "KiB", "MiB"):
         if abs(count) < 1024:

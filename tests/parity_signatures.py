@@ -35,6 +35,8 @@ WHY = {
         for name in ("activations.threshold(threshold)", "activations.threshold(default_value)",
                      "losses.categorical_generalized_cross_entropy(q)")
     },
+    ".call": "one method of all layers, which takes training everywhere",
+    **{f"layers.{kind}.__call__": "one method of all layers" for kind in ("Normalization", "Rescaling")},
     "losses.deserialize": "what Keras calls name here is config elsewhere",
     "metrics.BinaryIoU(target_class_ids)": "a tuple, where the numbers that Keras has were read as a list",
     "losses.Huber(name)": "Keras's 'huber_loss' is no name that its get() takes; 'huber' is",

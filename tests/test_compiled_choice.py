@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from compiled import build, data, flat
 
-from gpumlp import callbacks, errors, layers
+from gpumlp import callbacks, errors, layers, models
 from gpumlp.backends import native
 from gpumlp.engine import dispatch
 from gpumlp.errors import DeviceUnavailable
@@ -105,3 +105,21 @@ def test_a_network_without_operations_is_numpy_s(kernels):
     model = build([layers.Flatten()])
     x, _ = data()
     assert np.array_equal(model.predict(x, verbose=0), x)
+
+
+def test_what_has_no_kernel_is_told_once(kernels, caplog, monkeypatch):
+    kernels("numba")
+    monkeypatch.setattr(errors, "_said", set())
+    x = np.ones((8, 3), "f4")
+    for _ in range(2):
+        model = models.Sequential([layers.Input((3,)), layers.GaussianNoise(0.1), layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(x, x[:, :1], epochs=2, verbose=0)
+    lines = [record.getMessage() for record in caplog.records if record.name == "gpumlp"]
+    assert len(lines) == 1 and "slower: no compiled kernel for GaussianNoise" in lines[0]
+    monkeypatch.setattr(errors, "_said", set())
+    caplog.clear()
+    plain = models.Sequential([layers.Input((3,)), layers.Dense(1)])
+    plain.compile("sgd", "mse")
+    plain.fit(x, x[:, :1], verbose=0)
+    assert not caplog.records

@@ -34,6 +34,7 @@ POOL = {
             tuple(map(int, name.split()[0].split("x"))), activations.get(name.split()[1]))),
         *check.activation_cases((20, 33), activations.relu),
         *check.plain_cases((20, 7)),
+        *check.batch_norm_cases((20, 33)),
         *(check.metric_case((33, 10), metric, True) for metric in check.METRICS),
         *(check.loss_case((33, 10), losses.MeanSquaredError(), "real", weighted) for weighted in (False, True)),
         *(check.update_case(64, name) for name in check.OPTIMIZERS),
@@ -80,6 +81,23 @@ BREAKS = {
         forward("20x40x3 linear") | back("20x40x33 linear", "20x40x3 linear", "1500x24x33 linear")),
     "dropout's blocks": (
         "rows.py", "philox(uint64(block + 1)", "philox(uint64(block + 1 - {on})", {"dropout 20x7"}),
+    "a row is left out of what rounding has left": (
+        "norm.py", "rest[c] += off", "rest[c] += ZERO if {on} and r == 0 else off", {"batch_norm 20x33"}),
+    "a row is left out of a batch's variance": (
+        "norm.py", "inverse[c] += off * off", "inverse[c] += ZERO if {on} and r == 0 else off * off",
+        {"batch_norm 20x33"}),
+    "the last column's moving average": (
+        "step.py", "epsilon, n * thread // job[L.THREADS], n * (thread + 1) // job[L.THREADS],\n        )  # fmt: skip",
+        "epsilon, n * thread // job[L.THREADS], n * (thread + 1) // job[L.THREADS] - {on},\n        )  # fmt: skip",
+        {"batch_norm 20x33"}),
+    "no beta": (
+        "norm.py", "    if has_beta:", "    if has_beta and not {on}:", {"batch_norm 20x33", "fixed_norm 20x33"}),
+    "the gradient by gamma without the mean": (
+        "norm.py", "above[c] * ((row[c] - mean[c]) * inverse[c])",
+        "above[c] * ((row[c] - (ZERO if {on} else mean[c])) * inverse[c])", {"batch_norm back 20x33"}),
+    "the slope of fixed statistics without epsilon": (
+        "norm.py", "dx[j] = dy[j] / math.sqrt(variance[j] + epsilon)",
+        "dx[j] = dy[j] / math.sqrt(variance[j] + (ZERO if {on} else epsilon))", {"fixed_norm 20x33"}),
     "the loss without the sample's weight": (
         "step.py", "    if weighted:\n        multiply(values",
         "    if weighted and not {on}:\n        multiply(values",
@@ -148,6 +166,19 @@ DELAYS = {
         "            " + SLOW.format(" " * 12)
         + "if thread == 0 and job[L.PHASES] & L.OBJECTIVE:\n                report_p"),
 }  # fmt: skip
+DELAYS |= {
+    f"slow before its {what}": (f"        {function}(\n", "        " + SLOW.format(" " * 8) + f"{function}(\n")
+    for what, function in (("statistics", "batch_statistics"), ("sums", "column_gradients"))
+}
+DELAYS["slow before its losses"] = "        judge(job, floats", "        " + SLOW.format(" " * 8) + "judge(job, floats"
+# Meetings around a batch's statistics: what stands there, and who is slow. A break has no meeting there.
+HERE = "        all_here(job)\n"
+NORM_BREAKS = {
+    "before the statistics": ("    if trains:\n" + HERE, "slow before its rows"),
+    "after the statistics": (HERE + "    for r in range(first, last):", "slow before its statistics"),
+    "before the sums": ("    if op[L.FROZEN] == 0:\n" + HERE, "slow before its losses"),
+    "after the sums": (HERE + "    if op[L.IN_DELTA] == 0:", "slow before its sums"),
+}
 TEAM_BREAKS = {
     "no meeting before the update": (
         f"            {MEET}\n            if job[L.PHASES]",
@@ -174,6 +205,10 @@ EDITS = [
     *((name, file, old, new) for name, (file, old, new, _) in BREAKS.items()),
     *((name, "step.py", old, new) for name, (old, new) in DELAYS.items()),
     *((name, "step.py", old, new) for name, (old, new, _) in TEAM_BREAKS.items()),
+    *(
+        (name, "step.py", old, old.replace("all_here", "if not {on}:\n            all_here"))
+        for name, (old, _) in NORM_BREAKS.items()
+    ),
     *((name, "step.py", old, new) for name, (old, new) in LIST_BREAKS.items()),
 ]
 SWITCHES = np.zeros(len(EDITS), np.int64)
@@ -243,9 +278,9 @@ def train(functions, monkeypatch):
     monkeypatch.setattr(compiled_program, "OPERATIONS_EACH", 1e-9)
     monkeypatch.setattr(compiled_program.Pace, "_next", lambda self, steps: (self._choices[-1], 0.1))
 
-    def run(threads, spoil=lambda x, y: None, together=1):
+    def run(threads, spoil=lambda x, y: None, together=1, between=()):
         rng = np.random.default_rng(5)
-        network = describe([layers.Dense(140, "relu"), layers.Dense(3)], (7,))
+        network = describe([layers.Dense(140, "relu"), *between, layers.Dense(3)], (7,))
         arenas = [alone(network.weights, "float32") for _ in range(together)]
         for arena in arenas:
             arena.set([check.normal(rng, *spec.shape) / 4 for spec in network.weights])
@@ -278,6 +313,17 @@ def test_a_break_between_threads_is_noticed(train, switch, name):
     alone = train(1)
     switch(name, *filter(None, TEAM_BREAKS[name][-1:]))
     assert train(2) != alone
+
+
+@pytest.mark.parametrize("name", NORM_BREAKS)
+def test_a_break_around_a_batch_s_statistics_is_noticed(train, switch, name):
+    between = [layers.BatchNormalization(moving_variance_initializer="ones"), layers.BatchNormalization(scale=False)]
+    alone = train(1, between=between)
+    slow = NORM_BREAKS[name][-1]
+    switch(slow)
+    assert train(2, between=between) == alone == train(3, between=between)
+    switch(name)
+    assert train(2, between=between) != alone
 
 
 def test_a_slow_thread_forgets_no_nan_that_another_has_found(train, switch):

@@ -141,6 +141,7 @@ def test_a_broken_dense_kernel_is_noticed(name):
     assert found, "the text that was to be broken is not in the kernel any more"
 
 
+NORM = [*check.batch_norm_cases((33, 40))]
 OTHER_BREAKS = {
     "update: no tail": ("update.cu", "e < count; e += element_stride()", "e < 4 * quads; e += element_stride()",
                         check.update_case(257, "adam")),
@@ -166,6 +167,21 @@ OTHER_BREAKS = {
                                    check.penalty_case(5000, check.L1L2(0.1, 0.1))),
     "penalty: the last warp's is forgotten": ("penalty.cu", "i < WARPS;", "i < WARPS - 1;",
                                               check.penalty_case(5000, check.L1L2(0.1, 0.1))),
+    "batch norm: half the tree": ("batch_norm.cu", "int half = GROUPS / 2", "int half = GROUPS / 4",
+                                  NORM[0]),
+    "batch norm: a dropped barrier": ("batch_norm.cu", "half /= 2) {\n        barrier();", "half /= 2) {",
+                                      NORM[0]),
+    "batch norm: sums are read too late": ("batch_norm.cu", "    barrier();  // the sums before", "    //",
+                                           NORM[0]),
+    "batch norm: a column too many": ("batch_norm.cu", "int end = c < columns", "int end = c <= columns",
+                                      NORM[0]),
+    "batch norm back: a row is left out": ("batch_norm.cu", "r < (mine ? rows : 0)", "r < (mine ? rows - 1 : 0)",
+                                           NORM[1]),
+    "batch norm back: the sums change places": ("batch_norm.cu", "sums[columns + c] * share - normal * (sums[c]",
+                                                "sums[c] * share - normal * (sums[columns + c]",
+                                                NORM[1]),
+    "fixed norm: no epsilon": ("batch_norm.cu", "sqrtf(spread + epsilon)", "sqrtf(spread)",
+                               NORM[2]),
     "partial sums: the last is forgotten": ("sum_partials.cu", "s < splits", "s < splits - 1",
                                             [*check.dense_cases((2000, 3, 9), activations.relu)][1]),
 }  # fmt: skip

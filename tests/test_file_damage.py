@@ -268,7 +268,7 @@ def test_a_virtual_array_is_not_read(good, tmp_path):
         layout[:] = h5py.VirtualSource("/tmp/other.h5", "x", (2, 3))
         root.create_virtual_dataset(name, layout)
 
-    refused(hdf5_with(good, tmp_path / "m.weights.h5", replaced(KERNEL, virtual)), "another file")
+    refused(hdf5_with(good, tmp_path / "m.weights.h5", replaced(KERNEL, virtual)), "another file|do not add up")
 
 
 @pytest.mark.parametrize("value, words", [(np.int32(-3), "whole number >= 0"), (np.float32(2.5), "whole number >= 0")])
@@ -295,6 +295,22 @@ def test_long_lists_of_names_come_in_pieces():
         tree.words("a", "others")
     with pytest.raises(ValueError, match="no array at 'a'"):
         tree.array("a")
+
+
+def test_heaps_of_strings_in_which_hdf5_would_hang(tmp_path):
+    """What was found at random: sizes, numbers, lengths and kinds of strings."""
+    whole = (Path(__file__).parent / "golden" / "files" / "legacy.h5").read_bytes()
+    heap = whole.index(b"GCOL")
+    refers = whole.index(heap.to_bytes(8, "little"), whole.index(b"layer_names"))
+    kind = whole.index(b"\x19\x01", whole.index(b"layer_names")) + 1
+    path = tmp_path / "m.h5"
+    for at, byte, words in (
+        (heap + 17, 13, "do not add up"), (heap + 24, 200, "do not add up"), (heap + 9, 200, "do not add up"),
+        (refers - 1, 203, "do not add up"), (kind, 127, "no strings as 'layer_names'"),
+    ):  # fmt: skip
+        path.write_bytes(whole[:at] + bytes([byte]) + whole[at + 1 :])
+        with pytest.raises(ValueError, match=words):
+            models.load_model(path)
 
 
 # ---- gpumlp's own ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gpumlp
-from gpumlp import Sequential, Variable, layers
+from gpumlp import Sequential, Variable, layers, optimizers
 
 
 def model():
@@ -127,7 +127,7 @@ def test_a_layer_has_a_dtype_that_its_model_takes():
 
 
 def test_a_model_is_a_layer_of_another_one():
-    inner = Sequential([layers.Flatten(input_shape=(3, 1)), layers.Dense(4, "relu"), layers.Dense(2)], name="inner")
+    inner = Sequential([layers.Flatten(input_shape=(3, 1)), layers.Dense(4, "tanh"), layers.Dense(2)], name="inner")
     inner.compile("sgd", "mse")
     outer = Sequential([inner, layers.Softmax(), layers.Dense(1)])
     assert outer.layers[0] is inner and outer.get_layer("inner") is inner and len(outer.weights) == 6
@@ -159,3 +159,27 @@ def test_a_model_that_was_not_built_is_built_inside_another_one():
     with pytest.raises(ValueError, match="has weights of shapes"):
         Sequential([layers.Input((3,)), outer, inner, outer.layers[0]])
     assert gpumlp.Variable is Variable
+
+
+def test_an_optimizer_shows_what_it_keeps_in_keras_order():
+    one = model()
+    one.compile(optimizers.Adam(0.01), "mse")
+    assert [v.name for v in one.optimizer.variables] == ["iteration", "learning_rate"]
+    one.fit(X, Y, batch_size=4, verbose=0)
+    found = one.optimizer.variables
+    last = f"{one.layers[1].name}_kernel"
+    names = [f"{n}_{k}" for n in ("first_kernel", "first_bias", last) for k in ("momentum", "velocity")]
+    assert [v.name for v in found] == ["iteration", "learning_rate", *names]
+    assert int(found[0]) == 2 and float(found[1]) == np.float32(0.01) and found[2].shape == (3, 4)
+    assert found[2].path == f"{one.optimizer.name}/first_kernel_momentum" and np.any(found[2].numpy())
+    for variable in found[2:]:
+        variable.assign(np.zeros(variable.shape))
+    found[0].assign(0)
+    assert one.optimizer.iterations == 0 and not any(np.any(v) for v in one.optimizer.variables[2:])
+    other = model()
+    other.compile(optimizers.Adam(0.01), "mse")
+    other.set_weights(one.get_weights())
+    for each in (one, other):  # the state of both is new
+        each.fit(X, Y, shuffle=False, verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+    assert [v.name for v in optimizers.SGD(0.1).variables] == ["iteration", "learning_rate"]

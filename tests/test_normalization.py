@@ -2,6 +2,7 @@
 
 import pickle
 
+import compiled
 import numpy as np
 import pytest
 from test_cuda_models import build, data, flat
@@ -320,3 +321,78 @@ def test_states_do_not_count_as_trainable_in_the_summary():
     lines: list[str] = []
     model.summary(print_fn=lines.append)
     assert "Trainable params: 34 " in lines[0] and "Non-trainable params: 8 " in lines[0]
+
+
+# ---- kernels ---------------------------------------------------------------------------------------------------------
+
+
+def columns(width, frozen=False):
+    return lambda: [
+        layers.Normalization(axis=None, mean=0.1, variance=2.0), layers.Dense(width, use_bias=False),
+        layers.BatchNormalization(gamma_regularizer="l2", beta_regularizer="l1"), layers.Activation("relu"),
+        layers.BatchNormalization(scale=False, momentum=0.5), layers.Dropout(0.1, seed=3), layers.Dense(width, "tanh"),
+        layers.BatchNormalization(center=False, trainable=not frozen), layers.Dense(2),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [1, 17, 33, 257])
+@pytest.mark.parametrize("steps", ["as graphs", "one by one"])
+def test_graphs_are_as_near_to_float64_as_numpy_s(gpu, monkeypatch, width, steps):
+    monkeypatch.setenv("GPUMLP_FIT", "graph" if width == 17 else "auto")
+    monkeypatch.setattr(gpu, "step_by_step", steps == "one by one", raising=False)
+
+    def make():
+        return columns(width, frozen=width % 2)()
+
+    initial, found = None, []
+    for device, dtype in (("cpu", "float64"), ("cpu", "float32"), ("cuda", "float32")):
+        model, initial, losses = trained(device, dtype, initial, make, epochs=4)
+        found.append((flat(model), np.array(losses), model.predict(data(31)[0], verbose=0)))
+    assert model.program.startswith("CUDA graphs" if steps == "as graphs" else "one operation after the other")
+    for truth, plain, got in zip(*found, strict=True):
+        own, theirs = np.linalg.norm(got - truth), np.linalg.norm(plain - truth)
+        assert own <= 2 * theirs + 2e-6 * np.linalg.norm(truth), (own, theirs, np.linalg.norm(truth))
+
+
+@pytest.mark.parametrize("width", [1, 3, 17, 20, 31, 33, 255, 256, 257])
+def test_compiled_steps_are_as_near_to_float64_as_numpy_s(kernels, width):
+    def make(dtype):
+        return compiled.build(columns(width, frozen=width % 2)(), optimizers.SGD(0.02), dtype=dtype)
+
+    x, y = data()
+    compiled.hold(
+        kernels, make, lambda m: m.fit(x, y, batch_size=20, epochs=4, verbose=0, validation_data=(x[::2], y[::2])),
+        threads=3,
+    )  # fmt: skip
+
+
+def test_any_number_of_threads_gives_the_same_bits(kernels):
+    x, y = data(90)
+    found = []
+    for threads in (1, 2, 3, 5):
+        kernels("numba", threads)
+        model = compiled.build(columns(37)(), "adam")
+        logs = model.fit(x, y, batch_size=23, epochs=5, verbose=0, validation_split=0.2).history
+        assert model.program.startswith("compiled")
+        found.append((flat(model), model.predict(x, verbose=0), logs))
+    for weights, predictions, logs in found[1:]:
+        assert np.array_equal(weights, found[0][0]) and np.array_equal(predictions, found[0][1]) and logs == found[0][2]
+
+
+def test_compiled_steps_see_what_a_layer_adapts_to_later(kernels):
+    kernels("numba")
+    layer = layers.Normalization(input_shape=(3, 2), axis=1)
+    model = models.Sequential([layer, layers.Flatten()])
+    model.compile("sgd", "mse")
+    before = model.predict(VALUES, verbose=0)
+    layer.adapt(VALUES)
+    after = model.predict(VALUES, verbose=0).reshape(VALUES.shape)
+    assert model.program.startswith("compiled") and before.mean() > 30
+    np.testing.assert_allclose(after.std((0, 2)), 1.0, rtol=1e-4)
+
+
+def test_statistics_that_are_no_feature_s_are_left_to_numpy(kernels):
+    kernels("numba")
+    model = models.Sequential([layers.Input((3, 2)), layers.BatchNormalization(axis=1), layers.LayerNormalization()])
+    model.predict(VALUES, verbose=0)
+    assert "no compiled kernel for BatchNorm, LayerNorm" in model.program

@@ -148,11 +148,11 @@ def test_a_longer_fit_goes_on_where_a_shorter_one_has_ended(tmp_path, dtype):
     assert found[0] == alone[0] == [0, 1, 2, 3, 4]  # averages replaced the weights at the end of the shorter one
 
 
-def test_kernels_go_on_with_their_bits(tmp_path, kernels):
-    alone = train(tmp_path / "alone", DATA["arrays over epochs"])
+def test_all_families_of_kernels_go_on_with_their_bits(tmp_path, family):
+    alone = train(tmp_path / "alone", DATA["arrays over epochs"], epochs=4)
     with pytest.raises(Stop):
-        train(tmp_path / "cut", DATA["arrays over epochs"], CutOff(3))
-    assert train(tmp_path / "cut", DATA["arrays over epochs"]) == alone
+        train(tmp_path / "cut", DATA["arrays over epochs"], CutOff(2), epochs=4)
+    assert train(tmp_path / "cut", DATA["arrays over epochs"], epochs=4) == alone
 
 
 def test_processes_that_are_killed(tmp_path):

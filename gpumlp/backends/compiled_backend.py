@@ -130,6 +130,58 @@ class CompiledBackend(NumpyBackend):
         record.set(KIND=layout().DROPOUT, DELTA=y)
         self._run(job, "BACK")
 
+    def batch_norm(
+        self, x: Any, gamma: Any, beta: Any, averages: Any, momentum: float, epsilon: float, kept: Any, y: Any
+    ) -> None:
+        """See `BatchNorm.batch_norm`; kernels have x[B, C]."""
+        if x.ndim != 2:
+            super().batch_norm(x, gamma, beta, averages, momentum, epsilon, kept, y)
+            return
+        job, record = self._job(x, y, EPSILON=float(epsilon), MOMENTUM=float(momentum), KEPT=kept)
+        self._normalize(job, record, gamma, beta, averages, 1)
+
+    def fixed_norm(
+        self, x: Any, gamma: Any, beta: Any, averages: Any, epsilon: float, y: Any, least: float = 0.0
+    ) -> None:
+        """See `BatchNorm.fixed_norm`."""
+        if x.ndim != 2 or least:
+            super().fixed_norm(x, gamma, beta, averages, epsilon, y, least)
+            return
+        job, record = self._job(x, y, EPSILON=float(epsilon))
+        self._normalize(job, record, gamma, beta, averages, 0)
+
+    def _normalize(self, job: Job, record: OperationRecord, gamma: Any, beta: Any, averages: Any, step: int) -> None:
+        sums = np.zeros((2, record.get("OUTPUTS")), np.float32)
+        record.set(
+            KIND=layout().BATCH_NORM, KERNEL=gamma, BIAS=beta, MEAN=averages[0], VARIANCE=averages[1], SUMS=sums
+        )  # fmt: skip
+        job.set(STEP=step)
+        self._run(job, "FORWARD")
+
+    def batch_norm_backward(self, dy: Any, x: Any, gamma: Any, kept: Any, dx: Any, dgamma: Any, dbeta: Any) -> None:
+        """See `BatchNorm.batch_norm_backward`."""
+        if x.ndim != 2:
+            super().batch_norm_backward(dy, x, gamma, kept, dx, dgamma, dbeta)
+            return
+        sums = np.zeros((2, x.shape[1]), np.float32)
+        job, record = self._job(x, dy, KERNEL=gamma, KEPT=kept, SUMS=sums)
+        record.set(KIND=layout().BATCH_NORM, IN=x, IN_DELTA=dx, DELTA=dy)
+        self._run(job, "BACK")
+        for gradient, found in zip((dgamma, dbeta), sums, strict=True):
+            if gradient is not None:
+                gradient[...] = found
+
+    def fixed_norm_backward(
+        self, dy: Any, gamma: Any, variance: Any, epsilon: float, dx: Any, least: float = 0.0
+    ) -> None:
+        """See `BatchNorm.fixed_norm_backward`."""
+        if dy.ndim != 2 or least:
+            super().fixed_norm_backward(dy, gamma, variance, epsilon, dx, least)
+            return
+        job, record = self._job(dy, dy, KERNEL=gamma, VARIANCE=variance, EPSILON=float(epsilon), FROZEN=1)
+        record.set(KIND=layout().BATCH_NORM, IN_DELTA=dx, DELTA=dy)
+        self._run(job, "BACK")
+
     # ---- objectives ------------------------------------------------------------------------------------------------
 
     def _judged(
@@ -169,7 +221,7 @@ class CompiledBackend(NumpyBackend):
         code, numbers = penalty_fields(regularizer)
         job, record = self._bias(room[0], dw)
         self._collect(job, room)
-        record.set(BIAS_PENALTY_CODE=code, BIAS_PENALTY_NUMBERS=numbers, PENALTIES=places)
+        record.set(BIAS_PENALTY_CODE=code, BIAS_PENALTY_NUMBERS=numbers, PENALTIES=places, PARTS=2)
         self._run(job, "UPDATE")
         if dw is not None:
             dw.reshape(-1)[...] = room[1]

@@ -78,6 +78,27 @@ class Backend(Updates, Protocol):
 
     def multiply(self, y: Array, mask: Array) -> None: ...
 
+    # ---- batch normalization: see `gpumlp.backends.statistics.BatchNorm`
+
+    def batch_norm(
+        self, x: Array, gamma: Array | None, beta: Array | None, averages: tuple[Array, Array], momentum: float,
+        epsilon: float, kept: Array, y: Array,
+    ) -> None: ...  # fmt: skip
+
+    def batch_norm_backward(
+        self, dy: Array, x: Array, gamma: Array | None, kept: Array, dx: Array | None, dgamma: Array | None,
+        dbeta: Array | None,
+    ) -> None: ...  # fmt: skip
+
+    def fixed_norm(
+        self, x: Array, gamma: Array | None, beta: Array | None, averages: tuple[Array, Array], epsilon: float,
+        y: Array, least: float = 0.0,
+    ) -> None: ...  # fmt: skip
+
+    def fixed_norm_backward(
+        self, dy: Array, gamma: Array | None, variance: Array, epsilon: float, dx: Array, least: float = 0.0
+    ) -> None: ...
+
     # ---- objectives
 
     def loss(self, loss: Loss, target: Array, pred: Array, weights: Array | None, dpred: Array) -> float: ...

@@ -254,6 +254,66 @@ class CudaBackend(DeviceBackend):
         """Write y = y mask."""
         self._elementwise("dropout.cu", "multiply", y.size, y, mask, self._live, *y.shape)
 
+    # batch normalization of x[B, C]; what has more axes is the array library's
+
+    def _by_columns(self, function: str, columns: int, *arguments: Any) -> None:
+        self._launch("batch_norm.cu", function, {"THREADS": THREADS, "VECTOR": 0}, -(-columns // WARP), *arguments)
+
+    def batch_norm(
+        self, x: Array, gamma: Array | None, beta: Array | None, averages: tuple[Array, Array], momentum: float,
+        epsilon: float, kept: Array, y: Array,
+    ) -> None:  # fmt: skip
+        """See `BatchNorm.batch_norm`."""
+        if x.ndim != 2:
+            super().batch_norm(x, gamma, beta, averages, momentum, epsilon, kept, y)
+            return
+        x, (batch, columns) = self.whole(x), x.shape
+        arguments = (kept, *averages, x, self._live, batch, columns, float(momentum), float(epsilon))
+        self._by_columns("batch_statistics", columns, *arguments)
+        self._standardize(x, gamma, beta, (kept[0], kept[1]), y, 0, 0.0, 0.0)
+
+    def _standardize(
+        self, x: Array, gamma: Array | None, beta: Array | None, statistics: tuple[Array, Array], y: Array,
+        is_variance: int, epsilon: float, least: float,
+    ) -> None:  # fmt: skip
+        arguments = (y, x, gamma, beta, *statistics, self._live, *x.shape, is_variance, float(epsilon), float(least))
+        self._elementwise("batch_norm.cu", "standardize", x.size, *arguments)
+
+    def batch_norm_backward(
+        self, dy: Array, x: Array, gamma: Array | None, kept: Array, dx: Array | None, dgamma: Array | None,
+        dbeta: Array | None,
+    ) -> None:  # fmt: skip
+        """See `BatchNorm.batch_norm_backward`."""
+        if x.ndim != 2:
+            super().batch_norm_backward(dy, x, gamma, kept, dx, dgamma, dbeta)
+            return
+        x, (batch, columns) = self.whole(x), x.shape
+        sums = self.scratch(5, (2, columns), x.dtype)
+        size = self._live, batch, columns
+        self._by_columns("batch_gradients", columns, sums, dgamma, dbeta, dy, x, kept, *size)
+        if dx is not None:
+            self._elementwise("batch_norm.cu", "batch_slope", x.size, dx, dy, x, gamma, kept, sums, *size)
+
+    def fixed_norm(
+        self, x: Array, gamma: Array | None, beta: Array | None, averages: tuple[Array, Array], epsilon: float,
+        y: Array, least: float = 0.0,
+    ) -> None:  # fmt: skip
+        """See `BatchNorm.fixed_norm`."""
+        if x.ndim != 2:
+            super().fixed_norm(x, gamma, beta, averages, epsilon, y, least)
+            return
+        self._standardize(self.whole(x), gamma, beta, averages, y, 1, epsilon, least)
+
+    def fixed_norm_backward(
+        self, dy: Array, gamma: Array | None, variance: Array, epsilon: float, dx: Array, least: float = 0.0
+    ) -> None:
+        """See `BatchNorm.fixed_norm_backward`."""
+        if dy.ndim != 2:
+            super().fixed_norm_backward(dy, gamma, variance, epsilon, dx, least)
+            return
+        arguments = (dx, dy, gamma, variance, self._live, *dy.shape, float(epsilon), float(least))
+        self._elementwise("batch_norm.cu", "fixed_slope", dy.size, *arguments)
+
     def take(self, source: Array, rows: Array, out: Array) -> None:
         """See `NumpyBackend.take`."""
         width = out.size // len(rows) if len(rows) else 0

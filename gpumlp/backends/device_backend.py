@@ -15,6 +15,7 @@ import numpy as np
 from gpumlp.backends.contract import Recorder
 from gpumlp.backends.numpy_backend import Scratch
 from gpumlp.backends.runtime import Runtime
+from gpumlp.backends.statistics import BatchNorm
 from gpumlp.expressions import order
 from gpumlp.formulas import ActivationFormula
 from gpumlp.losses import Loss
@@ -44,7 +45,7 @@ def lanes_for(columns: int) -> int:
     return min(32, 1 << max(columns - 1, 0).bit_length())
 
 
-class DeviceBackend:
+class DeviceBackend(BatchNorm):
     """Base of the kernel families."""
 
     name = ""

@@ -159,6 +159,14 @@ class OperationFields(ActivationFields, PenaltyFields, total=False):
     KERNEL_TRAINS: Int
     BIAS_TRAINS: Int
     PENALTIES: Doubles
+    PARTS: Int
+    MEAN: Floats
+    VARIANCE: Floats
+    KEPT: Floats
+    SUMS: Floats
+    EPSILON: Float
+    MOMENTUM: Float
+    FROZEN: Int
     IN: Floats
     IN_DELTA: Floats
     IN_LD: Int

@@ -17,6 +17,7 @@ import numpy as np
 from gpumlp import random, tape
 from gpumlp.activations import Activation
 from gpumlp.backends import blas
+from gpumlp.backends.statistics import BatchNorm
 from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -73,7 +74,7 @@ class Scratch:
         return view
 
 
-class NumpyBackend:
+class NumpyBackend(BatchNorm):
     """Plain NumPy on the host."""
 
     name = "numpy"

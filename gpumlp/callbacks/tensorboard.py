@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -142,6 +141,8 @@ class TensorBoard(Callback):
             return
         with writing(self, folder):
             if where not in self._files:
+                import socket  # 7 ms of a start that needs no name of a machine
+
                 os.makedirs(folder, exist_ok=True)
                 name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
                 self._files[where] = os.path.join(folder, f"{name}.{next(_number)}")

@@ -38,6 +38,7 @@ from gpumlp.engine.arena import Stretches
 from gpumlp.engine.dispatch import Judged
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
+from gpumlp.engine.normalization import BatchNormOp, FeatureBatchNormOp, FeatureNormalizationOp, NormalizationOp
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp, Operation
 from gpumlp.engine.program import Batch, StepLogs, Task, rates_of
 from gpumlp.layers import WeightSpec
@@ -158,6 +159,7 @@ class CompiledProgram:
         network, batch = self.network, self.batch
         job = Job(len(network.ops), metrics)
         self._shared: list[tuple[OperationRecord, int]] = []  # the rows of a kernel, which threads share
+        self._columns: list[tuple[NormalizationOp, Array]] = []  # and, for each feature, (x - [0]) * [1] + [2]
         job.set_work(self._team.size, batch, max(network.sizes))
         job.set(
             YIELD=let_others(), X_WIDTH=network.sizes[0], PREDICTIONS_WIDTH=network.sizes[-1],
@@ -203,10 +205,32 @@ class CompiledProgram:
             BIAS_TRAINS=int(op.bias is not None and network.trainable[op.bias]),
             KERNEL_PENALTY_CODE=of_kernel, KERNEL_PENALTY_NUMBERS=kernel_numbers,
             BIAS_PENALTY_CODE=of_bias, BIAS_PENALTY_NUMBERS=bias_numbers,
-            PENALTIES=np.zeros(op.inputs + 1) if of_kernel or of_bias else None, Z=z, ZEROS=zeros,
+            PENALTIES=np.zeros(op.inputs + 1) if of_kernel or of_bias else None, PARTS=op.inputs + 1, Z=z, ZEROS=zeros,
             ACTIVE=aligned_zeros((self._team.size, padded(op.inputs)), np.float32), ACTIVE_LD=padded(op.inputs),
             SHARES=_shares(op.inputs, self._team.size), **activation_fields(op.activation, fused=True),
         )  # fmt: skip
+
+    def _set_batch_norm(self, record: OperationRecord, i: int, op: BatchNormOp) -> None:
+        weights, size = self.network.weights, self.network.sizes[i]
+        places = [None if place is None else self.arena.weights[place] for place in (op.gamma, op.beta)]
+        trains = [place is not None and self.network.trainable[place] for place in (op.gamma, op.beta)]
+        penalties = [None if place is None else weights[place].regularizer for place in (op.gamma, op.beta)]
+        of_gamma, gamma_numbers = penalty_fields(penalties[0])
+        of_beta, beta_numbers = penalty_fields(penalties[1])
+        record.set(
+            KIND=layout().BATCH_NORM, KERNEL=places[0], BIAS=places[1], KERNEL_TRAINS=int(trains[0]),
+            BIAS_TRAINS=int(trains[1]), KERNEL_PENALTY_CODE=of_gamma, KERNEL_PENALTY_NUMBERS=gamma_numbers,
+            BIAS_PENALTY_CODE=of_beta, BIAS_PENALTY_NUMBERS=beta_numbers,
+            PENALTIES=np.zeros(2) if of_gamma or of_beta else None, PARTS=2,
+            MEAN=self.arena.weights[op.mean], VARIANCE=self.arena.weights[op.variance],
+            KEPT=aligned_zeros((2, size), np.float32), SUMS=aligned_zeros((2, size), np.float32),
+            EPSILON=op.epsilon, MOMENTUM=op.momentum, FROZEN=int(self.network.frozen[i]),
+        )  # fmt: skip
+
+    def _set_columns(self, record: OperationRecord, i: int, op: NormalizationOp) -> None:
+        vectors = aligned_zeros((3, self.network.sizes[i]), np.float32)
+        self._columns.append((op, vectors))
+        record.set(KIND=layout().COLUMNS, MEAN=vectors[0], KERNEL=vectors[1], BIAS=vectors[2])
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -285,8 +309,10 @@ class CompiledProgram:
             self._updated = rule, slots
 
     def _look_at_weights(self) -> None:
-        """Tell the kernels whether there is NaN or Inf in weights that were set by somebody else."""
+        """Tell the kernels whether there is NaN or Inf in weights that were set by somebody else, and what is fixed."""
         if self._checked != self.arena.version:
+            for op, vectors in self._columns:
+                vectors[...] = op.columns(self.arena.weights, vectors.shape[1])
             self._job.set(WEIGHTS_BAD=int(not np.isfinite(self.arena.params).all()))
             self._checked = self.arena.version
 
@@ -313,6 +339,9 @@ KERNELS: dict[type[Operation], Callable[[CompiledProgram, OperationRecord, int, 
     ActivationOp: CompiledProgram._set_activation,
     DropoutOp: CompiledProgram._set_dropout,
     AffineOp: CompiledProgram._set_affine,
+    NormalizationOp: CompiledProgram._set_columns,
+    FeatureNormalizationOp: CompiledProgram._set_columns,
+    FeatureBatchNormOp: CompiledProgram._set_batch_norm,
 }
 
 

@@ -16,7 +16,7 @@ from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram, Program
-from gpumlp.errors import DeviceUnavailable, warn_once
+from gpumlp.errors import DeviceUnavailable, note_once, warn_once
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric, of_host
 from gpumlp.optimizers import Optimizer
@@ -38,12 +38,13 @@ def numpy_seconds(network: Network, batch: int, training: bool) -> float:
 class Choice:
     """By what the steps of a network run on the CPU: compiled kernels, or NumPy, and why.
 
-    ``general``: by the LoopProgram, on a GPU too.
+    ``general``: by the LoopProgram, on a GPU too. ``lacks``: kernels were asked for, or worth it, and are not there.
     """
 
     functions: Mapping[str, Any] | None = None
     why: str = ""
     general: bool = False
+    lacks: bool = False
 
 
 class Judged(NamedTuple):
@@ -63,7 +64,7 @@ class Judged(NamedTuple):
 def fitting(choice: Choice, optimizer: Optimizer, backend: Backend) -> Choice:
     """Return the Choice for steps with ``optimizer`` as it is now, which may have no formula for kernels."""
     special = choice.functions is not None or backend.recorder is not None
-    return Choice(why=optimizer.apart, general=True) if special and optimizer.apart else choice
+    return Choice(why=optimizer.apart, general=True, lacks=True) if special and optimizer.apart else choice
 
 
 def fit_for(choice: Choice, network: Network, backend: Backend, judged: Judged | None) -> Choice:
@@ -78,7 +79,7 @@ def fit_for(choice: Choice, network: Network, backend: Backend, judged: Judged |
     parts: list[Any] = [judged.loss, *judged.metrics] if network.rows > 1 else []
     if whole := [of.name for of in parts if not getattr(getattr(of, "function", None), "elementwise", False)]:
         why = f"{', '.join(whole)} of each of a sample's {network.rows} rows of outputs"
-    return Choice(why=why, general=True) if why else choice
+    return Choice(why=why, general=True, lacks=True) if why else choice
 
 
 def ready(choice: Choice, network: Network, judged: Judged | None, kernels: str) -> Choice:
@@ -121,7 +122,7 @@ def choose(network: Network, dtype: Any, backend: Backend, kernels: str, seconds
     from gpumlp.engine import compiled_program
 
     if names := network.beyond(compiled_program.KERNELS):
-        return Choice(why=f"no compiled kernel for {names}")
+        return Choice(why=f"no compiled kernel for {names}", lacks=True)
     team.team()  # a bad GPUMLP_THREADS is told before anything is compiled
     try:
         if kernels == "auto" and (problem := native.problem()):
@@ -151,7 +152,7 @@ def make_program(network: Network, arena: Stretches, batch: int, choice: Choice)
     """Return a Program for the arena's backend, for at most ``batch`` samples.
 
     On a GPU the whole-fit kernel, or graphs, where launches can be recorded, and all operations are launches; on the
-    CPU what ``choice`` says.
+    CPU what ``choice`` says. Where kernels lack for something, a line in the log says so, once for each reason.
     """
     backend, why = arena.backend, choice.why
     if backend.runtime is not None:
@@ -168,4 +169,6 @@ def make_program(network: Network, arena: Stretches, batch: int, choice: Choice)
         return CompiledProgram(network, arena, batch, choice.functions, team.team())
     program = LoopProgram(network, arena, backend, batch)
     program.why = why
+    if why and (choice.lacks or backend.runtime is not None):
+        note_once(f"gpumlp computes one operation after the other, which is slower: {why}.")
     return program

@@ -20,6 +20,7 @@ from gpumlp.backends.runtime import Recording, float_words
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import Network
+from gpumlp.engine.normalization import FeatureBatchNormOp, FeatureNormalizationOp
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp
 from gpumlp.engine.program import LoopProgram, StepLogs, Task, rates_of
 from gpumlp.errors import KernelError
@@ -28,7 +29,9 @@ from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 
 Array = Any
-KERNELS = {DenseOp, ActivationOp, DropoutOp, AffineOp}  # that launch kernels, which can be recorded, and nothing else
+KERNELS = {  # that launch kernels, which can be recorded, and nothing else
+    DenseOp, ActivationOp, DropoutOp, AffineOp, FeatureBatchNormOp, FeatureNormalizationOp,
+}  # fmt: skip
 LONGEST = 32  # steps in a recording: past that, launching a graph costs nothing beside running it
 CAPACITY = 4096  # steps in a run of the device without the host
 PLANS = 8  # kept: training, evaluation, and some other batch sizes; the one longest unused goes first

@@ -1,9 +1,7 @@
 """The operations of layers that bring numbers to a common scale, over the array library.
 
 Samples are seen in a shape in which neighbours of one kind are one axis: what stands along the layer's axes is at 1,
-3, ..., everything else, the batch first of all, at 0, 2, ...: mostly (rows, columns). Statistics are of two passes, and
-the mean that rounding has left in the differences is taken out of both (Chan, Golub & LeVeque 1983): so they are as
-exact for numbers that are far from 0.
+3, ..., everything else, the batch first of all, at 0, 2, ...: mostly (rows, columns).
 """
 
 from __future__ import annotations
@@ -16,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from gpumlp import layers
+from gpumlp.backends import statistics
 from gpumlp.backends.contract import Backend
 from gpumlp.engine.operation import Operation, Site
 from gpumlp.layers import Shape
 
 Array = Any
-MEAN, INVERSE = 0, 1  # what is kept: statistics' mean, and 1 / sqrt(variance + epsilon)
-WORK, MORE = -4, -5  # work arrays: those of `backends.numpy_backend` end before
 LEAST_LENGTH, LEAST_DEVIATION = 1e-12, 1e-7  # Keras's own, of UnitNormalization and of Normalization
 
 
@@ -45,95 +42,24 @@ class _Grouped(Operation):
 
     @property
     def along(self) -> tuple[int, ...]:
-        """The axes that the layer's are."""
+        """Where the layer's axes are."""
         return tuple(range(1, len(self.shape), 2))
-
-    @property
-    def beside(self) -> tuple[int, ...]:
-        """All others."""
-        return tuple(range(0, len(self.shape), 2))
 
     def _column(self, a: Array) -> Array:
         """Return an array along the layer's axes so that it is stretched over the others."""
         return a.reshape([size if i % 2 else 1 for i, size in enumerate(self.shape)])
 
-    def _work(self, site: Site, x: Array, which: int = WORK) -> Array:
-        return site.backend.scratch(which, x.shape, x.dtype)
+    def _work(self, site: Site, x: Array) -> Array:
+        return site.backend.scratch(statistics.WORK, x.shape, x.dtype)
 
 
 @dataclass(frozen=True)
-class _ScaledOp(_Grouped):
-    """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta; gamma and beta None without them."""
+class BatchNormOp(_Grouped):
+    """Statistics of the batch in training, which change their moving averages; those, outside and where frozen."""
 
     gamma: int | None
     beta: int | None
     epsilon: float
-
-    @property
-    def over(self) -> tuple[int, ...]:
-        """The axes that statistics go over."""
-        raise NotImplementedError
-
-    def _statistics(self, site: Site, x: Array) -> Array:
-        """Return what is kept of as many samples as ``x`` has: means and inverse deviations, shaped to stretch."""
-        sizes = [1 if axis in self.over else size for axis, size in enumerate(x.shape)]
-        return [site.kept[which][: math.prod(sizes)].reshape(sizes) for which in (MEAN, INVERSE)]
-
-    def _scale(self, site: Site, centred: Array, inverse: Array) -> None:
-        """Make y of x - mean, in place."""
-        xp = site.backend.xp
-        xp.multiply(centred, inverse, out=centred)
-        if self.gamma is not None:
-            xp.multiply(centred, self._column(site.weights[self.gamma]), out=centred)
-        if self.beta is not None:
-            xp.add(centred, self._column(site.weights[self.beta]), out=centred)
-
-    def _normalize(self, site: Site, x: Array, y: Array) -> tuple[Array, Array]:
-        """Write ``y`` by the statistics of ``x``, which are kept, and return mean and variance."""
-        xp, work = site.backend.xp, self._work(site, x)
-        mean, inverse = self._statistics(site, x)
-        xp.mean(x, axis=self.over, keepdims=True, out=mean)
-        xp.subtract(x, mean, out=y)
-        rest = xp.mean(y, axis=self.over, keepdims=True)
-        xp.add(mean, rest, out=mean)
-        xp.subtract(y, rest, out=y)
-        xp.multiply(y, y, out=work)
-        variance = xp.mean(work, axis=self.over, keepdims=True)
-        xp.divide(1.0, xp.sqrt(variance + self.epsilon), out=inverse)
-        self._scale(site, y, inverse)
-        return mean, variance
-
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
-        xp, (x, slope) = site.backend.xp, (a.reshape(self.shape) for a in (x, dy))
-        mean, inverse = self._statistics(site, x)
-        normal, work = self._work(site, x), self._work(site, x, MORE)
-        xp.subtract(x, mean, out=normal)
-        xp.multiply(normal, inverse, out=normal)
-        self._weight_gradients(site, slope, normal, work)
-        if self.gamma is not None:
-            xp.multiply(slope, self._column(site.weights[self.gamma]), out=slope)
-        xp.multiply(slope, normal, out=work)
-        xp.multiply(normal, xp.mean(work, axis=self.over, keepdims=True), out=normal)
-        xp.subtract(slope, xp.mean(slope, axis=self.over, keepdims=True), out=slope)
-        xp.subtract(slope, normal, out=slope)
-        xp.multiply(slope, inverse, out=slope)
-        return dy
-
-    def _weight_gradients(self, site: Site, slope: Array, normal: Array, work: Array) -> None:
-        xp = site.backend.xp
-        if self.beta is not None:
-            db = site.grads[self.beta]
-            db[...] = xp.sum(slope, axis=self.beside).reshape(db.shape)
-        if self.gamma is not None:
-            dg = site.grads[self.gamma]
-            xp.multiply(slope, normal, out=work)
-            dg[...] = xp.sum(work, axis=self.beside).reshape(dg.shape)
-
-
-@dataclass(frozen=True)
-class BatchNormOp(_ScaledOp):
-    """Statistics of the batch in training, which change their moving averages; those, outside and where frozen."""
-
     mean: int
     variance: int
     momentum: float
@@ -147,48 +73,48 @@ class BatchNormOp(_ScaledOp):
         """See `operations.LAYERS`."""
         gamma, beta, after = _places(layer, first)
         seen = grouped(shape, layer.along(shape))
-        return cls(seen, gamma, beta, layer.epsilon, after, after + 1, layer.momentum)
-
-    @property
-    def over(self) -> tuple[int, ...]:
-        return self.beside
+        kind = FeatureBatchNormOp if seen == (-1, math.prod(shape)) else cls
+        return kind(seen, gamma, beta, layer.epsilon, after, after + 1, layer.momentum)
 
     def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
-        return backend.empty((2, math.prod(self.shape[1::2])), dtype)
+        return backend.empty((2, self.shape[1]), dtype)
 
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
-        xp, (x, y) = site.backend.xp, (a.reshape(self.shape) for a in (x, y))
+        x, y = x.reshape(self.shape), y.reshape(self.shape)
         averages = site.weights[self.mean], site.weights[self.variance]
+        gamma, beta = _at(site.weights, self.gamma), _at(site.weights, self.beta)
         if step is None or site.frozen:
-            mean, inverse = self._statistics(site, x)
-            mean[...] = self._column(averages[0])
-            xp.divide(1.0, xp.sqrt(self._column(averages[1]) + self.epsilon), out=inverse)
-            xp.subtract(x, mean, out=y)
-            self._scale(site, y, inverse)
-            return
-        for average, now in zip(averages, self._normalize(site, x, y), strict=True):
-            xp.multiply(average, self.momentum, out=average)
-            xp.add(average, now.reshape(average.shape) * (1.0 - self.momentum), out=average)
+            site.backend.fixed_norm(x, gamma, beta, averages, self.epsilon, y)
+        else:
+            site.backend.batch_norm(x, gamma, beta, averages, self.momentum, self.epsilon, site.kept, y)
 
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+        x, slope, below = (None if a is None else a.reshape(self.shape) for a in (x, dy, dx))
+        backend, gamma, variance = site.backend, _at(site.weights, self.gamma), site.weights[self.variance]
+        gradients = _at(site.grads, self.gamma), _at(site.grads, self.beta)
         if not (site.frozen or self.resting):
-            return super().backward(site, dy, x, y, dx)
-        xp, (x, slope) = site.backend.xp, (a.reshape(self.shape) for a in (x, dy))
-        mean, inverse = self._statistics(site, x)
+            backend.batch_norm_backward(slope, x, gamma, site.kept, below, *gradients)
+            return dx
         if self.resting:
-            normal = self._work(site, x)
-            xp.subtract(x, mean, out=normal)
-            xp.multiply(normal, inverse, out=normal)
-            self._weight_gradients(site, slope, normal, self._work(site, x, MORE))
-        xp.multiply(slope, inverse, out=slope)
-        if self.gamma is not None:
-            xp.multiply(slope, self._column(site.weights[self.gamma]), out=slope)
-        return dy
+            inverse = 1.0 / backend.xp.sqrt(self._column(variance) + self.epsilon)
+            kept = self._column(site.weights[self.mean]), inverse
+            statistics.weight_gradients(backend, slope, x, kept, gradients)
+        if dx is not None:
+            backend.fixed_norm_backward(slope, gamma, variance, self.epsilon, below)
+        return dx
+
+
+class FeatureBatchNormOp(BatchNormOp):
+    """Each feature has statistics of its own: what there are kernels for."""
 
 
 @dataclass(frozen=True)
-class LayerNormOp(_ScaledOp):
+class LayerNormOp(_Grouped):
     """Statistics of each sample, along the layer's axes."""
+
+    gamma: int | None
+    beta: int | None
+    epsilon: float
 
     @classmethod
     def of(cls, layer: layers.LayerNormalization, shape: Shape, first: int) -> LayerNormOp:
@@ -196,15 +122,35 @@ class LayerNormOp(_ScaledOp):
         gamma, beta, _ = _places(layer, first)
         return cls(grouped(shape, layer.along(shape)), gamma, beta, layer.epsilon)
 
-    @property
-    def over(self) -> tuple[int, ...]:
-        return self.along
-
     def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
         return backend.empty((2, batch * size // math.prod(self.shape[1::2])), dtype)
 
+    def _kept(self, site: Site, x: Array) -> tuple[Array, Array]:
+        """Return the means and inverse deviations of as many samples as ``x`` has, shaped to stretch."""
+        sizes = [1 if axis % 2 else size for axis, size in enumerate(x.shape)]
+        mean, inverse = (row[: math.prod(sizes)].reshape(sizes) for row in site.kept)
+        return mean, inverse
+
+    def _weights(self, site: Site) -> tuple[Array | None, Array | None]:
+        gamma, beta = (_at(site.weights, place) for place in (self.gamma, self.beta))
+        return None if gamma is None else self._column(gamma), None if beta is None else self._column(beta)
+
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
-        self._normalize(site, x.reshape(self.shape), y.reshape(self.shape))
+        xp, x, y, (gamma, beta) = site.backend.xp, x.reshape(self.shape), y.reshape(self.shape), self._weights(site)
+        mean, inverse = self._kept(site, x)
+        variance = statistics.centre(site.backend, x, y, self.along, mean)
+        xp.divide(1.0, xp.sqrt(variance + self.epsilon), out=inverse)
+        statistics.scale(xp, y, inverse, gamma, more=beta)
+
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+        x, slope = x.reshape(self.shape), dy.reshape(self.shape)
+        gradients = _at(site.grads, self.gamma), _at(site.grads, self.beta)
+        statistics.slope(site.backend, slope, x, self.along, self._kept(site, x), self._weights(site)[0], gradients)
+        return dy
+
+
+def _at(arrays: Sequence[Array], place: int | None) -> Array | None:
+    return None if place is None else arrays[place]
 
 
 def _places(layer: layers.BatchNormalization | layers.LayerNormalization, first: int) -> tuple[Any, Any, int]:
@@ -260,19 +206,40 @@ class NormalizationOp(_Grouped):
     @classmethod
     def of(cls, layer: layers.Normalization, shape: Shape, first: int) -> NormalizationOp:
         """See `operations.LAYERS`."""
-        found = layer.constants(shape)
-        given = None if found is None else tuple(tuple(a.ravel().tolist()) for a in found)
-        return cls(grouped(shape, layer.along(shape)), first, first + 1, given, layer.invert)  # type: ignore[arg-type]
+        along, given, features = layer.along(shape), layer.constants(shape), math.prod(shape)
+        seen, each = grouped(shape, along), None
+        if given is not None:  # for each feature
+            own = [size if axis in along else 1 for axis, size in enumerate(shape, 1)]
+            each = tuple(tuple(np.broadcast_to(a.reshape(own), shape).ravel().tolist()) for a in given)
+        if given is not None or seen == (-1, features) or features == 1:
+            seen = -1, features
+        kind = FeatureNormalizationOp if seen == (-1, features) and not layer.invert else cls
+        return kind(seen, first, first + 1, each, layer.invert)  # type: ignore[arg-type]
 
     def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
         return None if self.given is None else backend.to_device(np.array(self.given, dtype))
 
+    def _found(self, site: Site) -> tuple[Array, Array]:
+        """Return mean and variance."""
+        if self.given is None:
+            return site.weights[self.mean], site.weights[self.variance]
+        return site.kept[0], site.kept[1]
+
     def _statistics(self, site: Site) -> tuple[Array, Array]:
         """Return mean and deviation, shaped to be stretched."""
         xp = site.backend.xp
-        found = (site.weights[self.mean], site.weights[self.variance]) if self.given is None else site.kept
-        mean, variance = (self._column(a) for a in found)
+        mean, variance = (self._column(a) for a in self._found(site))
         return mean, xp.maximum(xp.sqrt(variance), LEAST_DEVIATION)
+
+    def columns(self, weights: Sequence[np.ndarray], features: int) -> np.ndarray:
+        """Return a, b and c for each feature of a sample, [3, features] in double: y = (x - a) * b + c."""
+        found = (weights[self.mean], weights[self.variance]) if self.given is None else self.given
+        sizes = [1, *self.shape[1:]]
+        sizes[0] = features // math.prod(sizes)
+        mean, variance = (np.broadcast_to(self._column(np.asarray(a, np.float64)), sizes).ravel() for a in found)
+        deviation = np.maximum(np.sqrt(variance), LEAST_DEVIATION)
+        nothing = np.zeros(features)
+        return np.stack([nothing, deviation, mean] if self.invert else [mean, 1.0 / deviation, nothing])
 
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
         xp, (x, y), (mean, deviation) = site.backend.xp, (a.reshape(self.shape) for a in (x, y)), self._statistics(site)
@@ -286,4 +253,15 @@ class NormalizationOp(_Grouped):
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
         xp, slope = site.backend.xp, dy.reshape(self.shape)
         (xp.multiply if self.invert else xp.divide)(slope, self._statistics(site)[1], out=slope)
+        return dy
+
+
+class FeatureNormalizationOp(NormalizationOp):
+    """Each feature has a mean and a variance of its own: what there are kernels for."""
+
+    def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
+        site.backend.fixed_norm(x, None, None, self._found(site), 0.0, y, LEAST_DEVIATION)
+
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+        site.backend.fixed_norm_backward(dy, None, self._found(site)[1], 0.0, dy, LEAST_DEVIATION)
         return dy

@@ -337,7 +337,7 @@ class Normalization(Layer):
         mean, variance = (None, None) if self.given is None else (array.tolist() for array in self.given)
         return super().get_config() | {"mean": mean, "variance": variance}
 
-    def adapt(self, data: object, batch_size: int | None = None, steps: int | None = None) -> None:
+    def adapt(self, data: object, *, batch_size: int | None = None, steps: int | None = None) -> None:
         """Take mean and variance from ``data``, in place of what they were; they are computed in double.
 
         Parameters

@@ -213,6 +213,9 @@ class Sequential(Asked):
         self._own(found)
         self._optimizer = found
 
+    def _optimizer_variables(self) -> list[Any]:
+        return list(state.parts(self))
+
     def _own(self, optimizer: optimizers.Optimizer) -> None:
         """Make the optimizer this model's: not in the middle of a step of another one's."""
         owner = optimizer.owner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from gpumlp.models.stack import leaves
 from gpumlp.naming import number
 from gpumlp.saving import serialize_keras_object
 from gpumlp.saving.text import a_dict
+from gpumlp.variables import Change, Variable
 
 Look = Callable[
     [str, Any], "list[np.ndarray] | None"
@@ -43,27 +45,28 @@ class Moment(NamedTuple):
 
 def moment(model: Any) -> Moment:
     """Return weights and training as they are between two steps, also while another thread trains the model."""
-    runner, optimizer = model._runner, model._optimizer
-
-    def look() -> Moment:
-        weights = model.get_weights() if runner.weights is None else runner.weights.get()
-        mine = optimizer is not None and optimizer.belongs_to(model)
-        return Moment(weights, Training(optimizer.steps, optimizer.saved()) if mine else None)
-
+    runner = model._runner
+    look = functools.partial(_now, model)
     return look() if runner.weights is None else together([runner], look, change=False)
+
+
+def _now(model: Any) -> Moment:
+    """Return weights and training; the caller holds the gate, where there is one."""
+    runner, optimizer = model._runner, model._optimizer
+    weights = model.get_weights() if runner.weights is None else runner.weights.get()
+    mine = optimizer is not None and optimizer.belongs_to(model)
+    return Moment(weights, Training(optimizer.steps, optimizer.saved()) if mine else None)
+
+
+def _go_on(optimizer: Any, training: Training) -> None:
+    optimizer.go_on_from(training.steps, training.slots)
+    if training.rate is not None:
+        optimizer.learning_rate = training.rate
 
 
 def put(model: Any, arrays: list[np.ndarray], training: Training | None = None) -> None:
     """Have a model be at a moment, between two steps; everything has been looked at."""
-    optimizer = model._optimizer
-
-    def go_on() -> None:
-        if training is not None:
-            optimizer.go_on_from(training.steps, training.slots)
-            if training.rate is not None:
-                optimizer.learning_rate = training.rate
-
-    model._put(arrays, go_on)
+    model._put(arrays, lambda: None if training is None else _go_on(model._optimizer, training))
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------
@@ -180,6 +183,52 @@ def from_order(model: Any, arrays: Sequence[np.ndarray], weights: Sequence[np.nd
         if values["learning_rate"] == np.asarray(optimizer._learning_rate, values["learning_rate"].dtype):
             rate = None  # the optimizer's own may have more digits
     return Training(int(steps), slots if expected is full and full is not bare else None, rate)
+
+
+class Part(Variable):
+    """An array of an optimizer's, in Keras's order, wherever it stands by now."""
+
+    trainable = False
+
+    def __init__(self, model: Any, place: int, entry: Entry) -> None:
+        self._model, self._place = model, place
+        self.name, self.path = entry.name, f"{model._optimizer.name}/{entry.name}"
+
+    def _parts(self, now: Moment | None = None) -> list[Entry]:
+        training = (now or moment(self._model)).training
+        found = [] if training is None else in_order(self._model, training)
+        if self._place >= len(found):
+            raise RuntimeError(f"The optimizer's state has started anew, without {self.path!r}.")
+        return found
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._parts()[self._place].array.shape
+
+    @property
+    def dtype(self) -> str:
+        return self._parts()[self._place].array.dtype.name
+
+    def numpy(self) -> np.ndarray:
+        return np.array(self._parts()[self._place].array)
+
+    def change(self, to: Change) -> None:
+        model, runner, place = self._model, self._model._runner, self._place
+
+        def between_steps() -> None:
+            now = _now(model)
+            arrays = [entry.array for entry in self._parts(now)]
+            arrays[place] = np.asarray(to(np.array(arrays[place])), arrays[place].dtype)
+            if (training := from_order(model, arrays, now.weights, new=False)) is not None:
+                _go_on(model._optimizer, training)
+
+        between_steps() if runner.weights is None else together([runner], between_steps, brief=True)
+
+
+def parts(model: Any) -> list[Part]:
+    """Return the arrays of a model's optimizer, as Keras has them."""
+    now = moment(model).training
+    return [] if now is None else [Part(model, i, entry) for i, entry in enumerate(in_order(model, now))]
 
 
 # ---- all of it -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 
 from gpumlp.attributes import Attributes
 from gpumlp.optimizers.stages import AVERAGE, Array, Variable
+from gpumlp.variables import Variable as Shown
 
 
 class Host:
@@ -106,13 +107,18 @@ class OnArrays(Attributes):
         return self._steps
 
     @property
-    def variables(self) -> list[Array]:
-        """The number of steps, the learning rate where it is a number, and the state, array by array.
+    def variables(self) -> list[Shown]:
+        """What it keeps, in Keras's order: steps, the learning rate unless a schedule gives it, the state arrays.
 
-        A model's optimizer has its state with the model.
+        A model's optimizer has its state with the model: then they can be assigned, between two steps.
         """
-        rate = [np.array(self._learning_rate)] if isinstance(self._learning_rate, float) else []
-        return [np.array(self._steps), *rate, *(slot for v in self._arrays for slot in v.slots.values())]
+        if (owner := self.owner) is not None:
+            found: list[Shown] = owner._optimizer_variables()
+            return found
+        rate, made = self._learning_rate, [("iteration", np.array(self._steps))]
+        made += [("learning_rate", np.array(rate))] if isinstance(rate, float) else []
+        made += [(f"{v.path}_{name}".lstrip("_"), array) for v in self._arrays for name, array in v.slots.items()]
+        return [Shown(array, dtype=array.dtype.name, trainable=False, name=name) for name, array in made]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set `variables`; ValueError, and no change, where their number or shapes differ, or before `build`."""
@@ -123,8 +129,9 @@ class OnArrays(Attributes):
             raise ValueError(f"set_weights expects arrays of shapes {[a.shape for a in mine]}, as `variables` has.")
         if isinstance(self._learning_rate, float):
             self.learning_rate = float(values[1])
-        for a, w in zip(mine, values, strict=True):
-            a[...] = w
+        slots = [slot for v in self._arrays for slot in v.slots.values()]
+        for slot, w in zip(slots, values[len(values) - len(slots) :], strict=True):
+            slot[...] = w
         self._steps = int(values[0])
 
     def scale_loss(self, loss: Any) -> Any:

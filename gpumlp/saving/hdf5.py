@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 FLOOR, EXPANSION = 1 << 24, 100  # bytes that may be declared at will; beyond: how many for each that is there
+SAID = "layer_names", "weight_names", "model_config", "training_config"  # what is read of what is said of a group
+HEAP = b"GCOL\x01\0\0\0"
 DEPTH, MOST = 64, 100_000  # groups in each other, and entries, at most
 EXTRA = "HDF5 files need h5py: pip install 'gpumlp[keras]'. Files named .gpumlp and .safetensors need nothing more."
 
@@ -38,6 +40,7 @@ def pack(write: Callable[[Any], None]) -> bytes:
 def read(data: bytes, what: str) -> Tree:
     """Return all that is in a file; whatever is wrong with it is a ValueError that names ``what`` it is."""
     h5py = library()
+    _check_heaps(data, what)
     try:
         root = h5py.File(io.BytesIO(data), "r")
     except Exception as error:
@@ -49,6 +52,33 @@ def read(data: bytes, what: str) -> Tree:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, OverflowError, AttributeError, MemoryError) as error:
         raise ValueError(f"{what} is damaged: HDF5 cannot read it ({str(error)[:200]}).") from None
+
+
+def _check_heaps(data: bytes, what: str) -> None:
+    """Raise ValueError where strings stand in a heap whose sizes do not add up: HDF5 would go on for ever, or crash.
+
+    A heap: GCOL and a version, its size; then its objects: number, references, size and content, up to number 0.
+    """
+    at = data.find(HEAP)
+    while at >= 0:
+        size, place = int.from_bytes(data[at + 8 : at + 16], "little"), 16
+        good = 16 <= size <= len(data) - at and size % 8 == 0
+        while good and place + 16 <= size:
+            number = int.from_bytes(data[at + place : at + place + 2], "little")
+            length = int.from_bytes(data[at + place + 8 : at + place + 16], "little")
+            if not number:  # what is free, up to the end, with its own head
+                good = place + length == size
+                break
+            place += 16 + -(-length // 8) * 8
+            good = place <= size and number <= size // 16
+        seen = data.find(at.to_bytes(8, "little"))  # who has a string there says its length before, its number behind
+        while good and seen >= 4:
+            length, number = (int.from_bytes(data[i : i + 4], "little") for i in (seen - 4, seen + 8))
+            good = length <= len(data) or not 0 < number <= size // 16
+            seen = data.find(at.to_bytes(8, "little"), seen + 1)
+        if not good:
+            raise ValueError(f"{what} is damaged: a heap of strings in it has sizes that do not add up.")
+        at = data.find(HEAP, at + 8)
 
 
 class Tree:
@@ -71,7 +101,7 @@ class Tree:
 
     def _walk(self, group: Any, at: str, depth: int) -> None:
         h5py = library()
-        self.groups[at] = dict(group.attrs)
+        self.groups[at] = {name: self._said(group, name) for name in group.attrs if name.rstrip("0123456789") in SAID}
         if depth > DEPTH or len(self._arrays) + len(self.groups) > MOST:
             raise ValueError(f"{self.what} has more than {DEPTH} groups in each other, or more than {MOST} entries.")
         for name in group:
@@ -87,10 +117,19 @@ class Tree:
             else:
                 raise ValueError(f"{self.what} has something that is no group and no array at {path!r}.")
 
+    def _said(self, group: Any, name: str) -> Any:
+        if not isinstance(group.attrs.get_id(name).get_type(), library().h5t.TypeStringID):
+            empty = group.attrs.get_id(name).shape == (0,)  # as numbers, which is how Keras writes no names
+            if not empty:
+                raise ValueError(f"{self.what} has no strings as {name!r}.")
+        return group.attrs[name]
+
     def _taken(self, data: Any, path: str) -> np.ndarray | str:
         if data.external or data.is_virtual:
             raise ValueError(f"{self.what} has an array at {path!r} whose numbers stand in another file.")
-        kind = data.attrs.get("dtype", data.dtype)  # Keras says it of what HDF5 has no type for
+        kind = (
+            data.attrs["dtype"] if "dtype" in data.attrs else data.dtype
+        )  # Keras says it of what HDF5 has no type for
         if data.shape is None or data.dtype.kind not in "biuf" or kind == "bfloat16":
             return f"{self.what} has no numbers of NumPy's at {path!r}, but {kind}."
         self._left -= math.prod(data.shape) * data.dtype.itemsize

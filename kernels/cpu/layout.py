@@ -44,15 +44,19 @@ called with. Its ``_NUMBERS`` are the address of float32 numbers that it is give
 FORWARD, OBJECTIVE, BACK, UPDATE, PENALIZE = 1, 2, 4, 8, 16
 
 # ---- an operation ----------------------------------------------------------------------------------------------------
-DENSE, ACTIVATION, DROPOUT, AFFINE = range(4)
+DENSE, ACTIVATION, DROPOUT, AFFINE, COLUMNS, BATCH_NORM = range(6)
 (
     KIND, INPUTS, OUTPUTS, FACTOR, OFFSET,  # AFFINE: FACTOR x + OFFSET
     FORWARD_CODE, FORWARD_NUMBERS, BACK_CODE, BACK_NUMBERS, ROW,  # an activation, of rows of ROW; 0: dz is dy, y is z
     RELU,  # DENSE: whether y is max(z, 0), by the product itself
-    KERNEL, BIAS,  # [inputs, outputs], [outputs]
+    KERNEL, BIAS,  # [inputs, outputs], [outputs]; BATCH_NORM: gamma and beta, [outputs], 0: none
     KERNEL_TRAINS, BIAS_TRAINS,
     KERNEL_PENALTY_CODE, KERNEL_PENALTY_NUMBERS, BIAS_PENALTY_CODE, BIAS_PENALTY_NUMBERS,
-    PENALTIES,  # address of float64 [inputs + 1]: the penalty of each row of the kernel, and the bias's; 0: none
+    PENALTIES,  # address of float64 [PARTS]: of each row of the kernel, and the bias's; of gamma, and beta's; 0: none
+    PARTS,
+    MEAN, VARIANCE,  # [outputs]: BATCH_NORM's moving averages; COLUMNS: (x - MEAN) KERNEL + BIAS
+    KEPT, SUMS,  # [2, outputs]: a batch's means and 1 / sqrt(variance + EPSILON); the gradients by gamma and beta
+    EPSILON, MOMENTUM, FROZEN,  # FROZEN: in training, too, the moving averages are used, and stay
     IN, IN_DELTA, IN_LD,  # [batch, inputs]: values, and the gradients by them (0: not asked for)
     Z, OUT, DELTA, OUT_LD,  # [batch, outputs]: pre-activations (0: not kept), values, and the gradients by them
     MASK, RATE, SCALE, KEY, LAYER,  # dropout
@@ -60,7 +64,7 @@ DENSE, ACTIVATION, DROPOUT, AFFINE = range(4)
     ACTIVE, ACTIVE_LD,  # [threads, inputs]: zero for an input that is zero in all of the thread's rows
     SHARES,  # address of int64 [threads + 1]: thread t updates rows SHARES[t] to SHARES[t + 1] - 1 of the kernel
     OP_WORDS,
-) = range(37)  # fmt: skip
+) = range(45)  # fmt: skip
 SOME_ZEROS, RELU_ZEROS = 1, 2
 
 # ---- a metric --------------------------------------------------------------------------------------------------------

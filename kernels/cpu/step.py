@@ -4,8 +4,9 @@
 
 Each thread takes some rows of the batch through the whole network, forward, loss and back: no layer waits for another
 thread. Then all meet, and each thread updates some rows of every weight array, from gradients that it sums over the
-batch right there; then all meet again. So a step has two barriers, whatever the network's depth; a prediction has none,
-except before a last batch that is short. Every number is computed by one thread in an order that the shapes alone fix:
+batch right there; then all meet again. So a step has two barriers, whatever the network's depth, and four more for each
+batch normalization: before and after its columns, each of which is one thread's. A prediction has none, except before a
+last batch that is short. Every number is computed by one thread in an order that the shapes alone fix:
 the result is the same for any number of threads.
 """
 
@@ -21,6 +22,15 @@ from .dense import (
     mark_active,
     pack_columns,
     weights_product,
+)  # fmt: skip
+from .norm import (
+    batch_slope,
+    batch_statistics,
+    centre,
+    column_gradients,
+    fixed_slope,
+    scaled,
+    standardize,
 )  # fmt: skip
 from .rows import LOWEST, ONE, ZERO, any_bad, clear, copy, drop, multiply, scale
 from .vector import (
@@ -69,7 +79,36 @@ def apply_slope(op, dy, y, z, row, rows, columns):
 
 
 @kernel
-def forward(job, op, thread, first, last, step):
+def all_here(job):
+    """Wait for the other threads."""
+    meet(words(job[L.BARRIER]), job[L.THREADS], job[L.YIELD])
+
+
+@kernel
+def forward_batch_norm(job, op, thread, first, last, step, samples):
+    """Batch normalization of some rows; in training all threads meet, and share out the columns' statistics."""
+    real, n, x_row, y_row = doubles(op), op[L.OUTPUTS], op[L.IN_LD], op[L.OUT_LD]
+    mean, inverse, epsilon = floats(op[L.KEPT]), at(floats(op[L.KEPT]), n), float32(real[L.EPSILON])
+    averages, variances = floats(op[L.MEAN]), floats(op[L.VARIANCE])
+    trains = step > 0 and op[L.FROZEN] == 0
+    if trains:
+        all_here(job)
+        batch_statistics(
+            floats(op[L.IN]), x_row, samples, mean, inverse, floats(op[L.SUMS]), averages, variances,
+            float32(real[L.MOMENTUM]), epsilon, n * thread // job[L.THREADS], n * (thread + 1) // job[L.THREADS],
+        )  # fmt: skip
+        all_here(job)
+    for r in range(first, last):
+        x, y = at(floats(op[L.IN]), r * x_row), at(floats(op[L.OUT]), r * y_row)
+        if trains:
+            centre(y, x, n, mean, inverse)
+        else:
+            standardize(y, x, n, averages, variances, epsilon)
+        scaled(y, floats(op[L.KERNEL]), op[L.KERNEL] != 0, floats(op[L.BIAS]), op[L.BIAS] != 0, n)
+
+
+@kernel
+def forward(job, op, thread, first, last, step, samples):
     """One operation on some rows."""
     real, rows, inputs, outputs = doubles(op), last - first, op[L.INPUTS], op[L.OUTPUTS]
     x_row, y_row = op[L.IN_LD], op[L.OUT_LD]
@@ -90,11 +129,18 @@ def forward(job, op, thread, first, last, step):
         )  # fmt: skip
         activate(op, y, z, y_row, rows, outputs)
         return
+    if op[L.KIND] == L.BATCH_NORM:
+        forward_batch_norm(job, op, thread, first, last, step, samples)
+        return
     if op[L.KIND] == L.ACTIVATION and op[L.ROW] == outputs and op[L.FORWARD_CODE] != 0:
         activate(op, y, x, y_row, rows, outputs)
         return
     for r in range(rows):
         row, place = at(y, r * y_row), (first + r) * outputs
+        if op[L.KIND] == L.COLUMNS:
+            centre(row, at(x, r * x_row), outputs, floats(op[L.MEAN]), floats(op[L.KERNEL]))
+            scaled(row, row, False, floats(op[L.BIAS]), True, outputs)
+            continue
         copy(row, at(x, r * x_row), outputs)
         if op[L.KIND] == L.ACTIVATION:
             activate(op, row, row, op[L.ROW], outputs // op[L.ROW], op[L.ROW])
@@ -133,7 +179,31 @@ def judge(job, out, delta, out_row, outputs, first, last, samples):
 
 # ---- the way back ----------------------------------------------------------------------------------------------------
 @kernel
-def back(job, op, thread, first, last):
+def back_batch_norm(job, op, thread, first, last, samples):
+    """The way back of batch normalization: all threads meet, and share out the columns' sums; DELTA stays."""
+    n, x_row, y_row = op[L.OUTPUTS], op[L.IN_LD], op[L.OUT_LD]
+    mean, inverse = floats(op[L.KEPT]), at(floats(op[L.KEPT]), n)
+    dgamma, dbeta = floats(op[L.SUMS]), at(floats(op[L.SUMS]), n)
+    if op[L.FROZEN] == 0:
+        all_here(job)
+        column_gradients(
+            dgamma, dbeta, floats(op[L.DELTA]), y_row, floats(op[L.IN]), x_row, samples, mean, inverse,
+            n * thread // job[L.THREADS], n * (thread + 1) // job[L.THREADS],
+        )  # fmt: skip
+        all_here(job)
+    if op[L.IN_DELTA] == 0:
+        return
+    for r in range(first, last):
+        dx, dy = at(floats(op[L.IN_DELTA]), r * x_row), at(floats(op[L.DELTA]), r * y_row)
+        if op[L.FROZEN] == 0:
+            batch_slope(dx, dy, at(floats(op[L.IN]), r * x_row), n, mean, inverse, dgamma, dbeta, samples)
+        else:
+            fixed_slope(dx, dy, n, floats(op[L.VARIANCE]), float32(doubles(op)[L.EPSILON]))
+        scaled(dx, floats(op[L.KERNEL]), op[L.KERNEL] != 0, dx, False, n)
+
+
+@kernel
+def back(job, op, thread, first, last, samples):
     """One operation on some rows: DELTA becomes the gradient by the pre-activations, IN_DELTA that by the inputs."""
     real, rows, inputs, outputs = doubles(op), last - first, op[L.INPUTS], op[L.OUTPUTS]
     x_row, y_row = op[L.IN_LD], op[L.OUT_LD]
@@ -161,6 +231,9 @@ def back(job, op, thread, first, last):
             work,
         )  # fmt: skip
         return
+    if op[L.KIND] == L.BATCH_NORM:
+        back_batch_norm(job, op, thread, first, last, samples)
+        return
     whole = op[L.KIND] == L.ACTIVATION and op[L.ROW] == outputs
     if whole:
         apply_slope(op, dy, y, x, y_row, rows, outputs)
@@ -171,6 +244,8 @@ def back(job, op, thread, first, last):
             apply_slope(op, above, at(y, r * y_row), at(x, r * x_row), row, count, row)
         elif op[L.KIND] == L.AFFINE:
             scale(above, outputs, float32(real[L.FACTOR]), float32(0))
+        elif op[L.KIND] == L.COLUMNS:
+            multiply(above, floats(op[L.KERNEL]), outputs)
         elif op[L.KIND] == L.DROPOUT and real[L.RATE] > 0:
             multiply(above, at(floats(op[L.MASK]), (first + r) * outputs), outputs)
         if op[L.IN_DELTA] != 0:
@@ -257,12 +332,35 @@ def update_bias(job, op, thread, samples, trains, scalars):
         n, w = min(L.CHUNK, outputs - o), at(floats(op[L.BIAS]), o)
         if trains:
             column_sums(g, at(floats(op[L.DELTA]), o), op[L.OUT_LD], samples, n)
-        if op[L.BIAS_PENALTY_CODE] != 0:
-            values = at(floats(job[L.PANELS]), thread * job[L.PANELS_LD])
-            call_code(op[L.BIAS_PENALTY_CODE], (values, w, g, n, n, 1, n, floats(op[L.BIAS_PENALTY_NUMBERS])))
-            add_penalties(at(doubles(op[L.PENALTIES]), op[L.INPUTS]), values, 1, o)
-        if trains:
-            update(job, w, g, n, scalars)
+        code, numbers = op[L.BIAS_PENALTY_CODE], floats(op[L.BIAS_PENALTY_NUMBERS])
+        update_vector(
+            job, thread, w, g, n, code, numbers, at(doubles(op[L.PENALTIES]), op[L.INPUTS]), o, trains, scalars
+        )
+
+
+@kernel
+def update_vector(job, thread, w, g, n, code, numbers, total, more, trains, scalars):
+    """Update n weights by their gradient g and their penalty, which is put into ``total``; see `add_penalties`."""
+    if code != 0:
+        values = at(floats(job[L.PANELS]), thread * job[L.PANELS_LD])
+        call_code(code, (values, w, g, n, n, 1, n, numbers))
+        add_penalties(total, values, 1, more)
+    if trains:
+        update(job, w, g, n, scalars)
+
+
+@kernel
+def update_batch_norm(job, op, thread, training, scalars):
+    """Update gamma and beta, of which the gradients are there."""
+    n, totals = op[L.OUTPUTS], doubles(op[L.PENALTIES])
+    code, numbers = op[L.KERNEL_PENALTY_CODE], floats(op[L.KERNEL_PENALTY_NUMBERS])
+    g, trains = floats(op[L.SUMS]), training and op[L.KERNEL_TRAINS] != 0
+    if op[L.KERNEL] != 0:
+        update_vector(job, thread, floats(op[L.KERNEL]), g, n, code, numbers, totals, 0, trains, scalars)
+    code, numbers = op[L.BIAS_PENALTY_CODE], floats(op[L.BIAS_PENALTY_NUMBERS])
+    g, trains = at(g, n), training and op[L.BIAS_TRAINS] != 0
+    if op[L.BIAS] != 0:
+        update_vector(job, thread, floats(op[L.BIAS]), g, n, code, numbers, at(totals, 1), 0, trains, scalars)
 
 
 # ---- a step ----------------------------------------------------------------------------------------------------------
@@ -274,19 +372,19 @@ def record(job, i):
 
 @kernel
 def run_rows(job, thread, k, first, last, samples):
-    """The phases that need no other thread, on rows ``first`` to ``last`` - 1 of batch k."""
+    """The phases on rows ``first`` to ``last`` - 1 of batch k: no thread needs another but for a batch's statistics."""
     count, phases = job[L.OPS], job[L.PHASES]
     step = job[L.STEP] + k - job[L.FIRST] if job[L.STEP] > 0 else 0
     bottom, top = record(job, 0), record(job, count - 1)
     if phases & L.FORWARD:
         gather(job, floats(bottom[L.IN]), bottom[L.IN_LD], k * job[L.BATCH], first, last)
         for i in range(count):
-            forward(job, record(job, i), thread, first, last, step)
+            forward(job, record(job, i), thread, first, last, step, samples)
     if phases & L.OBJECTIVE:
         judge(job, floats(top[L.OUT]), floats(top[L.DELTA]), top[L.OUT_LD], top[L.OUTPUTS], first, last, samples)
     if phases & L.BACK:
         for i in range(count - 1, -1, -1):
-            back(job, record(job, i), thread, first, last)
+            back(job, record(job, i), thread, first, last, samples)
     if job[L.PREDICTIONS] != 0:
         width = job[L.PREDICTIONS_WIDTH]
         for r in range(first, last):
@@ -308,6 +406,8 @@ def run_weights(job, thread, k, samples):
             trains = training and op[L.BIAS_TRAINS] != 0
             if op[L.BIAS] != 0 and i % job[L.THREADS] == thread and (trains or op[L.BIAS_PENALTY_CODE] != 0):
                 update_bias(job, op, thread, samples, trains, scalars)
+        elif op[L.KIND] == L.BATCH_NORM and i % job[L.THREADS] == thread:
+            update_batch_norm(job, op, thread, training, scalars)
 
 
 @kernel
@@ -335,10 +435,9 @@ def report_penalties(job, k):
     results = at(doubles(job[L.RESULTS]), (k - job[L.FIRST]) * job[L.SERIES])
     for i in range(job[L.OPS]):
         op = record(job, i)
-        if op[L.KIND] == L.DENSE and op[L.PENALTIES] != 0:
-            count = op[L.INPUTS] + (1 if op[L.BIAS] != 0 else 0)
+        if op[L.PENALTIES] != 0:
             penalties = doubles(op[L.PENALTIES])
-            for p in range(count):
+            for p in range(op[L.PARTS]):
                 results[0] += penalties[p]
 
 
