@@ -403,7 +403,8 @@ class Sequential(Asked):
         make = runner.backend.empty if data.on_gpu(features) else np.empty
         out = make((len(features), network.sizes[-1]), self.dtype)
         choice = runner.ask(batches.batch_size, batches.steps, training=False)
-        self.stop_predicting = False
+        if self.stop_predicting:
+            self.stop_predicting = False
         out = out[: loop.predict(runner, features, out, batches.batch_size, choice, hooks)]
         return out if len(network.output_shape) == 1 else out.reshape((len(out), *network.output_shape))
 
