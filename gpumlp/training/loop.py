@@ -212,15 +212,20 @@ class Trainee:
     def finish(self) -> None:
         """Have the averages of an optimizer that has any be the weights that train: so a fit ends, as Keras's does."""
         if self.optimizer.use_ema:
-            together([self.runner], self._take_averages, brief=True)
+            runner, optimizer = self.runner, self.optimizer
+            together(
+                [runner], lambda: take_averages(runner, optimizer, runner.current(self._sizes).trainable), brief=True
+            )
 
-    def _take_averages(self) -> None:
-        weights, network = self.runner.weights, self.runner.current(self._sizes)
-        assert weights is not None
-        slots = self.optimizer.slots_for(weights, self.runner.owners)
-        if self.optimizer.steps:
-            pairs = zip(weights.get(), weights.get(slots[AVERAGE]), network.trainable, strict=True)
-            weights.set([average if trains else now for now, average, trains in pairs])
+
+def take_averages(runner: Runner, optimizer: Optimizer, trainable: Sequence[bool]) -> None:
+    """Have the averages of the weights that are ``trainable`` be these; the caller holds the gate."""
+    weights = runner.weights
+    assert weights is not None
+    slots = optimizer.slots_for(weights, runner.owners)
+    if optimizer.steps:
+        pairs = zip(weights.get(), weights.get(slots[AVERAGE]), trainable, strict=True)
+        weights.set([average if trains else now for now, average, trains in pairs])
 
 
 def first_stretch(trainees: Sequence[Trainee]) -> int:
