@@ -83,6 +83,9 @@ class Ensemble:
             if len({id(each) for each in own}) < len(own):
                 raise ValueError(f"Members share one {what}: build must make a new one each time it is called.")
 
+    def __repr__(self) -> str:
+        return f"<Ensemble of {len(self.members)} members, each like {self.members[0]!r}>"
+
     @property
     def program(self) -> str:
         """How the steps are run on the device, and why so; known once something has run."""

@@ -15,6 +15,14 @@ from gpumlp.models import calls
 from gpumlp.models.stack import Stack
 from gpumlp.training import data, loop, samples
 
+OLDER = {
+    "predict_classes": "model.predict(x).argmax(axis=-1), or (model.predict(x) > 0.5).astype(int) of one output",
+    "predict_proba": "model.predict",
+    "fit_generator": "model.fit, which takes what gives batches",
+    "evaluate_generator": "model.evaluate, which takes what gives batches",
+    "predict_generator": "model.predict, which takes what gives batches",
+}  # methods of older Keras, and what to call instead
+
 
 class Reported(NamedTuple):
     """One of `Sequential.metrics`, as it was computed last: a number, or numbers by their names."""
@@ -41,6 +49,13 @@ class Asked(Stack):
         def _need_compiled(self, what: str) -> tuple[losses.Loss, Any]: ...
 
         def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective: ...
+
+    if not TYPE_CHECKING:  # what it has is known
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in OLDER:
+                return object.__getattribute__(self, name)  # which says what is missing, a property's words too
+            raise AttributeError(f"{name!r} is of an older Keras: use {OLDER[name]}.")
 
     # ---- what was reported -----------------------------------------------------------------------------------------
 

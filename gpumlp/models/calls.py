@@ -24,6 +24,10 @@ class Gradients(NamedTuple):
     inputs: Array
     weights: list[Array]
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(grad.shape) for grad in self.weights)
+        return f"<Gradients by inputs of shape {self.inputs.shape}, by weights of shapes [{shapes}]>"
+
 
 def checked_input(value: object, name: str) -> Any:
     """Return what a model or a layer is called on; TypeError for a layer, a model, or what stands for an output."""
