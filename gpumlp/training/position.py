@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gpumlp.saving.text import a_dict
 
 if TYPE_CHECKING:
     from gpumlp.training.loop import Trainee
-    from gpumlp.training.streams import Source
 
 
 class InProgress:
-    """A fit of one model, as `gpumlp.callbacks.BackupAndRestore` sees it.
+    """A model's fit, as the loop and `gpumlp.callbacks.BackupAndRestore` see it.
 
     ``epochs`` are those that are still to do; ``inside``: whether the first of them has begun already; ``logs`` are
     those of the last one that was done.
     """
 
-    def __init__(self, trainees: Sequence[Trainee], sources: Sequence[Source], epochs: range) -> None:
-        self._trainees, self._sources = trainees, sources
-        self.epochs, self.inside, self.logs = epochs, False, dict[str, Any]()
-
-    @property
-    def _trainee(self) -> Trainee:
-        if len(self._trainees) > 1:
-            raise ValueError("BackupAndRestore is of one model; those of an ensemble are trained together.")
-        return self._trainees[0]
+    def __init__(self, trainee: Trainee, epochs: range) -> None:
+        self._trainee, self.epochs, self.inside, self.logs = trainee, epochs, False, dict[str, Any]()
+        self._sources = [trainee.source, *([trainee.validation.source] if trainee.validation else [])]
 
     def describe(self, position: Mapping[str, Any]) -> dict[str, Any]:
         """Return the model, and all that its training goes on from, for `gpumlp.saving.write_state`.

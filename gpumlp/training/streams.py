@@ -15,8 +15,9 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, count, islice
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Source:
     whether batches have to be read, which can be done ahead.
     """
 
-    reads: ClassVar = False
+    reads: bool = False
     sample: Dataset | None = None
     batch, given = 0, 0
     steps: int | None = None
@@ -389,6 +390,69 @@ class Stream(Source):
             )
 
 
+class Reader(Source):
+    """The batches of a source for one of several that evaluate on them, one after the other.
+
+    They are read once, by the first, and kept until one of them begins anew.
+    """
+
+    def __init__(self, kept: _Kept) -> None:
+        self._kept, source, self._passes = kept, kept.source, 0
+        self.reads, self.sample, self.batch, self.steps = source.reads, source.sample, source.batch, source.steps
+
+    def begin_epoch(self, anew: bool = False) -> None:
+        kept = self._kept
+        self._passes, self._at, self._first, self._reading = self._passes + 1, 0, 0, False
+        if self._passes > kept.passes:
+            kept.passes = self._passes
+            kept.stretches.clear()
+            kept.source.begin_epoch(anew)
+        self.batch = kept.source.batch
+
+    def take(self, most: int, worth: int = 1, catch_up: CatchUp = None) -> Stretch | None:
+        kept = self._kept.stretches
+        if self._at == len(kept):
+            self._reading = True
+            found = self._kept.source.take(most, worth, catch_up)
+            if found is None:
+                return None
+            kept.append(found)
+        whole = kept[self._at]
+        first = whole.first + self._first
+        found = whole._replace(first=first, last=min(first + most, whole.last))
+        self._first += found.steps
+        if found.last == whole.last:
+            self._at, self._first = self._at + 1, 0
+        return found
+
+    def read_ahead(self, most: int, until: Callable[[], bool], catch_up: CatchUp = None) -> None:
+        if self._at == len(self._kept.stretches):
+            self._kept.source.read_ahead(most, until, catch_up)
+
+    def end_epoch(self) -> None:
+        if self._reading:
+            self._kept.source.end_epoch()
+
+    def all_read(self) -> Dataset:
+        """Return all batches of the last pass as one Dataset."""
+        return _joined([_rows(s.data, slice(s.first * s.batch, s.last * s.batch)) for s in self._kept.stretches])
+
+
+@dataclass
+class _Kept:
+    """What was read of a source in so many passes; of the last one."""
+
+    source: Source
+    stretches: list[Stretch] = field(default_factory=list)
+    passes: int = 0
+
+
+def readers(source: Source, count: int) -> list[Reader]:
+    """Return a reader of ``source`` for each of so many."""
+    kept = _Kept(source)
+    return [Reader(kept) for _ in range(count)]
+
+
 class _Counted:
     """An iterator over what another one gives, that counts."""
 
@@ -407,6 +471,11 @@ class _Counted:
 def _alike(one: Dataset, other: Dataset) -> bool:
     """Whether two batches can be one Dataset."""
     return (one.weights is None) == (other.weights is None) and type(one.x) is type(other.x)
+
+
+def _rows(data: Dataset, part: slice) -> Dataset:
+    x, y, weights = (None if a is None else a[part] for a in (data.x, data.y, data.weights))
+    return Dataset(x, y, weights)
 
 
 def _joined(parts: list[Dataset]) -> Dataset:
