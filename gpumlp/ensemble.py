@@ -106,6 +106,9 @@ class Ensemble:
             if len({id(each) for each in own}) < len(own):
                 raise ValueError(f"Members share one {what}: build must make a new one each time it is called.")
 
+    def __repr__(self) -> str:
+        return f"<Ensemble of {len(self.members)} members, each like {self.members[0]!r}>"
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the ensemble without callbacks, which may be what no file can hold."""
         return self.__dict__ | {"callbacks": []}

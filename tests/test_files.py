@@ -486,7 +486,7 @@ def test_models_that_keras_2_has_written(tmp_path):
             file.attrs["training_config"] = json.dumps(training).encode()
         loaded = models.load_model(path, compile=False)
         assert loaded.name == "old" and same(loaded, given)
-        with pytest.raises(ValueError, match="decay"):
+        with pytest.raises(ValueError, match="fn must be a function"):
             models.load_model(path)
 
 

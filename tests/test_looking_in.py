@@ -136,7 +136,7 @@ def test_a_model_is_a_layer_of_another_one():
     logits = inner.predict(x, verbose=0)
     soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     kernel, bias = outer.layers[2].get_weights()
-    np.testing.assert_allclose(outer.predict(x, verbose=0), soft @ kernel + bias, rtol=1e-5)
+    np.testing.assert_allclose(outer.predict(x, verbose=0), soft @ kernel + bias, rtol=1e-5, atol=1e-6)
     before = inner.get_weights()
     outer.compile("sgd", "mse")
     outer.fit(x, Y[:, :1], verbose=0)

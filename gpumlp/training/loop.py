@@ -266,12 +266,17 @@ class Trainee:
         return Task(*stretch, self.objective.loss, self.objective.metrics, self.optimizer, slots, scalars)
 
     def _take_averages(self) -> None:
-        weights, network = self.runner.weights, self.runner.current(self._sizes)
-        assert weights is not None
-        slots = self.optimizer.slots_for(weights, self.runner.owners)
-        if self.optimizer.steps:
-            pairs = zip(weights.get(), weights.get(slots[AVERAGE]), network.trainable, strict=True)
-            weights.set([average if trains else now for now, average, trains in pairs])
+        take_averages(self.runner, self.optimizer, self.runner.current(self._sizes).trainable)
+
+
+def take_averages(runner: Runner, optimizer: Optimizer, trainable: Sequence[bool]) -> None:
+    """Have the averages of the weights that are ``trainable`` be these; the caller holds the gate."""
+    weights = runner.weights
+    assert weights is not None
+    slots = optimizer.slots_for(weights, runner.owners)
+    if optimizer.steps:
+        pairs = zip(weights.get(), weights.get(slots[AVERAGE]), trainable, strict=True)
+        weights.set([average if trains else now for now, average, trains in pairs])
 
 
 def first_stretch(trainees: Sequence[Trainee]) -> int:
