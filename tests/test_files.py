@@ -297,6 +297,33 @@ def test_unbuilt_models_have_no_weights_to_save(tmp_path):
         model.load_weights(tmp_path / "m.weights.h5")
 
 
+def test_the_way_of_keras_2_holds_models_in_each_other_that_repeat_a_name(tmp_path):
+    h5py = pytest.importorskip("h5py")
+
+    def inner(name, *more):
+        return models.Sequential([layers.Input((4,)), *more, layers.Dense(4, name="a")], name=name)
+
+    deep = models.Sequential([layers.Input((4,)), layers.Dense(4, name="a"), inner("deep")], name="in")
+    two = models.Sequential([layers.Input((4,)), inner("one", inner("in")), inner("two", inner("in"))], name="pair")
+    model = models.Sequential([layers.Input((4,)), deep, two, layers.Dense(1)])
+    model.compile("adam", "mse")
+    fit(model)
+    model.save(tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5") as file:
+        groups = file["model_weights"]
+        names = [name.decode() for name in groups["in"].attrs["weight_names"]]
+        assert names == ["in/a/kernel", "in/a/bias", "deep/a/kernel", "deep/a/bias"]
+        for layer in model.layers:
+            names = list(groups[layer.name].attrs["weight_names"])
+            assert len(set(names)) == len(layer.weights)
+            for name, weight in zip(names, layer.weights, strict=True):
+                assert np.array_equal(groups[layer.name][name], weight.numpy())
+    again = models.load_model(tmp_path / "m.h5")
+    assert same(model, again)
+    fit(model), fit(again)
+
+
+
 def test_without_h5py(tmp_path, monkeypatch):
     made().save(tmp_path / "m.keras")
     monkeypatch.setitem(sys.modules, "h5py", None)
