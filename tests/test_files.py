@@ -323,7 +323,6 @@ def test_the_way_of_keras_2_holds_models_in_each_other_that_repeat_a_name(tmp_pa
     fit(model), fit(again)
 
 
-
 def test_without_h5py(tmp_path, monkeypatch):
     made().save(tmp_path / "m.keras")
     monkeypatch.setitem(sys.modules, "h5py", None)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random as python_random
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from gpumlp.callbacks.base import Callback
 from gpumlp.callbacks.checkpoint import frequency
+from gpumlp.errors import caller_level
 from gpumlp.naming import flag
 from gpumlp.saving import disk
 from gpumlp.saving.state import read_state, write_state
+from gpumlp.training import randoms
 from gpumlp.training.position import InProgress
 
 FILE = "backup.gpumlp"
@@ -25,8 +25,14 @@ class BackupAndRestore(Callback):
 
     So a script that is killed at any moment, and started again as it is, ends with the weights, the history and the
     optimizer that it would have ended with: the file has weights, the optimizer's state, the order of samples, keys of
-    dropout, the state of all callbacks (`Callback.get_state`), the history, and gpumlp's, NumPy's and Python's random
-    numbers. Batches that a generator had given are read again, and left out.
+    dropout, the state of all callbacks (`Callback.get_state`), the history, and the random numbers of gpumlp, NumPy,
+    Python and, where it is imported, torch (its default generator's).
+
+    Batches that a generator had given are read again, and left out. Of another iterable a pass that was cut off is
+    begun anew, with the random numbers with which it had begun, as far as it was read. Data that depend on more, such
+    as a `PyDataset` that shuffles itself in ``on_epoch_end``, have methods ``get_state()``, which returns that (None,
+    numbers, strings, arrays, lists and dicts), and ``set_state(state)``: then an iterator is not read again. A
+    `PyDataset` with such hooks and without these methods has a warning when training begins.
 
     Parameters
     ----------
@@ -73,6 +79,13 @@ class BackupAndRestore(Callback):
         ``others`` are the callbacks that have a state, which `Callback.set_state` gives them.
         """
         self._since = 0
+        for name in training.orders_itself:
+            warnings.warn(
+                f"{name} changes its data between epochs, and nobody can know how after a kill. Training that is cut "
+                "off goes on to the bit where it has get_state(), which returns what its order depends on, and "
+                "set_state(state).",
+                stacklevel=caller_level(),
+            )
         os.makedirs(self.backup_dir, exist_ok=True)
         self._remove_unfinished()
         if not self.path.exists():
@@ -84,12 +97,11 @@ class BackupAndRestore(Callback):
         if not isinstance(states, list) or [s.get("kind") for s in states if isinstance(s, dict)] != names:
             kinds = [s.get("kind") for s in states] if isinstance(states, list) else states
             raise ValueError(f"{what} was written beside other callbacks, {kinds}; these are {names}. {AGAIN}")
-        randoms = _random_states(position.get("random"), what)
+        drawn = randoms.unpacked(position.get("random"), what)
         training.go_on_from(found, what)
         for each, state in zip(others, states, strict=True):
             each.set_state(state["state"])
-        python_random.setstate(randoms[0])
-        np.random.set_state(randoms[1])
+        randoms.put(drawn)
         return True
 
     def batch_done(self, others: list[Any], training: InProgress) -> None:
@@ -107,9 +119,8 @@ class BackupAndRestore(Callback):
     def _save(self, others: list[Any], training: InProgress) -> None:
         self._since = 0
         states = [{"kind": type(each).__name__, "state": each.get_state()} for each in others]
-        numpys, (version, words, gauss) = np.random.get_state(), python_random.getstate()
-        randoms = {"python": [version, np.array(words, np.uint64), gauss], "numpy": list(numpys)}
-        write_state(self.path, training.describe({"callbacks": states, "random": randoms}))
+        drawn = randoms.packed(randoms.states())
+        write_state(self.path, training.describe({"callbacks": states, "random": drawn}))
 
     def on_train_end(self, logs: Any = None) -> None:
         if self.delete_checkpoint:
@@ -133,15 +144,3 @@ def _part(found: Mapping[str, Any], name: str, what: str) -> Mapping[str, Any]:
     if not isinstance(part, dict):
         raise ValueError(f"{what} is no backup of a fit: it has no {name!r}. {AGAIN}")
     return part
-
-
-def _random_states(found: Any, what: str) -> tuple[Any, Any]:
-    """Return Python's and NumPy's random states; ValueError where they are none."""
-    try:
-        version, words, gauss = found["python"]
-        states = (version, tuple(int(word) for word in words), gauss), tuple(found["numpy"])
-        python_random.Random().setstate(states[0])
-        np.random.RandomState().set_state(states[1])
-    except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
-        raise ValueError(f"{what} has no state of random numbers: {error}. {AGAIN}") from None
-    return states

@@ -29,6 +29,11 @@ class InProgress:
             raise ValueError("BackupAndRestore is of one model; those of an ensemble are trained together.")
         return self._trainees[0]
 
+    @property
+    def orders_itself(self) -> list[str]:
+        """Names of data whose order nobody can write down."""
+        return [source.orders_itself for source in self._sources if source.orders_itself]
+
     def describe(self, position: Mapping[str, Any]) -> dict[str, Any]:
         """Return the model, and all that its training goes on from, for `gpumlp.saving.write_state`.
 
