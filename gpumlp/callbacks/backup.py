@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from gpumlp.training import randoms
 from gpumlp.training.position import InProgress
 
 FILE = "backup.gpumlp"
+completed: Counter[str] = Counter()  # fits of this process that came to their end, by the folder of their backup
 
 
 class BackupAndRestore(Callback):
@@ -37,7 +39,8 @@ class BackupAndRestore(Callback):
     Parameters
     ----------
     backup_dir : str or path
-        Its folder, which is made where it is not there. One ``fit`` at a time may use it.
+        Its folder, which is made where it is not there. One ``fit`` at a time may use it. A script may have several
+        fits one after the other: each has a file of its own, by the number of those that were completed before it.
     save_freq : "epoch" or int
         After how many batches of an epoch, and then at its end as well.
     delete_checkpoint : bool
@@ -48,8 +51,9 @@ class BackupAndRestore(Callback):
     Raises
     ------
     ValueError
-        At the beginning of training, where the file is damaged, or of another model, optimizer, or other callbacks;
-        nothing is changed then, and the file is left as it is: remove it to begin anew.
+        At the beginning of training, where the file is damaged, or of another model, optimizer, loss, other metrics or
+        callbacks; nothing is changed then, and the file is left as it is: remove it to begin anew. A learning rate and
+        ``epochs`` may be others.
     OSError
         Where the folder or the file cannot be written; training ends, and the file before is left.
     """
@@ -68,8 +72,10 @@ class BackupAndRestore(Callback):
 
     @property
     def path(self) -> Any:
-        """Where the file is."""
-        return self.backup_dir / FILE
+        """Where the file is: a script's second fit has another one than its first."""
+        number = completed[os.path.realpath(self.backup_dir)]
+        stem, _, end = FILE.partition(".")
+        return self.backup_dir / (f"{stem}-{number}.{end}" if number else FILE)
 
     # ---- what the loop asks for, behind all other callbacks ----------------------------------------------------------
 
@@ -92,6 +98,7 @@ class BackupAndRestore(Callback):
             return False
         found, what = read_state(self.path), str(self.path)
         position = _part(found, "position", what)
+        training.check_model(position, what)
         states = position.get("callbacks")
         names = [type(each).__name__ for each in others]
         if not isinstance(states, list) or [s.get("kind") for s in states if isinstance(s, dict)] != names:
@@ -128,10 +135,11 @@ class BackupAndRestore(Callback):
                 os.unlink(self.path)
             with contextlib.suppress(OSError):  # other files are in it
                 os.rmdir(self.backup_dir)
+        completed[os.path.realpath(self.backup_dir)] += 1
 
     def _remove_unfinished(self) -> None:
         """Remove what a kill has left of files that were being written."""
-        for left in self.backup_dir.glob(f".{FILE}.*.part"):
+        for left in self.backup_dir.glob(f".{self.path.name}.*.part"):
             with contextlib.suppress(OSError):
                 os.unlink(left)
 
