@@ -133,6 +133,9 @@ class MeanMetricWrapper(Sums):
     def from_config(cls, config: Any) -> Any:
         """Return a new metric, as `get_config` has described one."""
         fn = config.get("fn")
+        if isinstance(fn, str):  # as Keras 2 has it
+            known = look_up("metric", fn, {**losses.KNOWN, **Sums.known})
+            return cls(**{**config, "fn": getattr(known, "function", known)})
         return cls(**{**config, "fn": deserialize_keras_object(fn)} if isinstance(fn, dict) else config)
 
 

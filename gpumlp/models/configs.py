@@ -151,7 +151,10 @@ def clone_model(
     recursive: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """Return a new model of the same layers with new weights; ``clone_function`` makes each layer of the old one."""
+    """Return a new model of the same layers with new weights, compiled alike if the old one is.
+
+    ``clone_function`` makes each layer of the old one. The optimizer is a new one, of the same settings.
+    """
     if input_tensors is not None or call_function is not None or kwargs:
         raise NotImplementedError(
             "clone_model takes model, clone_function and recursive: a Sequential is all there is."
@@ -160,6 +163,9 @@ def clone_model(
     for layer in _with_input(model):
         made.add(_cloned(layer, clone_function, recursive))
     made.trainable = model.trainable
+    if model.compiled:
+        optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+        made.compile(optimizer, **model._compiled_with, device=model.device.name)
     return made
 
 

@@ -391,7 +391,7 @@ class Sequential(Asked):
         return state.whole(self, position=position, config=False)
 
     def _made_of(self, objective: loop.Objective) -> dict[str, str]:
-        """Return what training goes on with alone, in words: all but names, first values, and numbers of an optimizer."""
+        """Return what training goes on with alone, in words: see `configs.made_of`."""
         return configs.made_of(self, objective.loss, objective.metrics)
 
     def _restore(self, found: Mapping[str, Any], what: str) -> None:
