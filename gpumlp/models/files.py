@@ -78,8 +78,7 @@ def save_model(model: Any, filepath: object, overwrite: bool = True, zipped: boo
     }
     if path.suffix not in (*writers, ".gpumlp"):
         raise ValueError(
-            f"Invalid filepath extension for saving: a model's name ends in {WHOLE}; got {str(path)!r}. See "
-            "model.export for other formats."
+            f"Invalid filepath extension for saving: a model's name ends in {WHOLE}; got {str(path)!r}. Add one."
         )
     if not model.built:
         warnings.warn(

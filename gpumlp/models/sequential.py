@@ -355,6 +355,10 @@ class Sequential(Asked):
         """Return what the model's training goes on from; ``position``: where it is in its data."""
         return state.whole(self, position=position, config=False)
 
+    def _made_of(self, objective: loop.Objective) -> dict[str, str]:
+        """Return what training goes on with alone, in words: see `configs.made_of`."""
+        return configs.made_of(self, objective.loss, objective.metrics)
+
     def _restore(self, found: Mapping[str, Any], what: str) -> None:
         """Have the model be what `_whole` has described; ValueError, and no change, where it does not fit."""
         state.restore(self, found, what)

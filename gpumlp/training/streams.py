@@ -11,6 +11,7 @@ are done first (`gate.settling`): it finds the weights that it would find if not
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections import deque
@@ -25,6 +26,8 @@ from gpumlp import gate, random
 from gpumlp.engine.feed import Dataset
 from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
+from gpumlp.saving.text import a_dict
+from gpumlp.training import randoms
 from gpumlp.training.data import Batches, library
 
 AHEAD_BYTES = 64 << 20  # of batches that are read and not yet used
@@ -62,6 +65,7 @@ class Source:
     sample: Dataset | None = None
     batch, given = 0, 0
     steps: int | None = None
+    orders_itself = ""  # what has an order of its own, of which nothing can be written down
 
     @property
     def over(self) -> bool:
@@ -172,6 +176,8 @@ class Stream(Source):
         self._head: list[Dataset] = []
         self._rest = _Counted(())
         self._pass: list[int] | range | None = None  # the numbers of a PyDataset's batches, in their order
+        self._stateful = all(callable(getattr(given, has, None)) for has in ("get_state", "set_state"))
+        self._began: dict[str, Any] | None = None  # what an iterable's order may depend on, when its pass began
         self.steps = self._asked or self._length()
         self._iterator: Iterator[Any] | None = None
         self._total: int | None = None  # batches that this iterator has
@@ -205,6 +211,7 @@ class Stream(Source):
             found = [self._own(self._source[0], 1)] if self._length() != 0 else []
             self._source.on_epoch_end()
         else:
+            self._note()
             rest = _Counted(self._source)
             batches = islice(rest, PEEKED if self._once else 1)
             found = [self._own(batch, number) for number, batch in enumerate(batches, 1)]
@@ -225,7 +232,26 @@ class Stream(Source):
             if not self._once:
                 self._head, self._rest = [], _Counted(())
             return found
+        self._note()
         return iter(self._source)
+
+    def _note(self) -> None:
+        """Take note of what the order of a pass that begins now may depend on."""
+        if not self._once:
+            self._began = {"random": randoms.states(), "state": self._state()}
+
+    def _state(self) -> Any:
+        """Return the state that the data say they have."""
+        return copy.deepcopy(self._source.get_state()) if self._stateful else None
+
+    @property
+    def orders_itself(self) -> str:  # type: ignore[override]
+        """The name of a PyDataset's class that does something between epochs, and has no `get_state`."""
+        kind, hooks = type(self._source), ("on_epoch_begin", "on_epoch_end")
+        if not self._numbered or self._stateful:
+            return ""
+        definers = [next((c for c in kind.__mro__ if hook in vars(c)), kind) for hook in hooks]
+        return kind.__name__ if any(c.__module__.partition(".")[0] not in ("gpumlp", "keras") for c in definers) else ""
 
     def _numbers(self, first: int) -> Iterator[Any]:
         """Return a PyDataset's batches from the one on that comes as number ``first``."""
@@ -273,7 +299,10 @@ class Stream(Source):
             self._source.on_epoch_end()
 
     def position(self) -> dict[str, Any]:
+        began = self._began if self._iterator is not None and not self._numbered else None
         return {
+            "state": self._state(),
+            "began": began and {"random": randoms.packed(began["random"]), "state": began["state"]},
             "read": None if self._iterator is None else self._read, "drawn": self._rest.count, "left": self._left,
             "short": self._short, "given": self.given, "pass": None if self._pass is None else list(self._pass),
             "shuffles": None if self._shuffles is None else dict(self._shuffles.bit_generator.state),
@@ -284,32 +313,46 @@ class Stream(Source):
         if not all(v is None or (type(v) is int and v >= 0) for v in numbers.values()):
             raise ValueError(f"{what} must have numbers of batches; got {numbers}.")
         shuffles, order = random.generator_in(position.get("shuffles")), position.get("pass")
-        total = self._length()
+        total, began = self._length(), position.get("began")
+        if began is not None:
+            began = a_dict(began, f"What is 'began' in {what}")
+            began = {**began, "random": randoms.unpacked(began.get("random"), what)}
+        if self._stateful and position.get("state") is None:
+            raise ValueError(f"{what} is of a fit on data without a state; {self._name} has get_state.")
         if order is not None and (not self._numbered or sorted(order) != list(range(total or 0))):
             raise ValueError(f"{what} is of a fit on other batches: their order has {len(order)} numbers.")
 
         def put() -> None:
-            self._skip(numbers["read"], numbers["drawn"] or 0, order)
+            with randoms.drawn_from(began and began["random"]):
+                self._skip(numbers["read"], numbers["drawn"] or 0, order, began, position.get("state"))
             self._left, self.given, self._short = numbers["left"], numbers["given"] or 0, bool(position.get("short"))
             self._shuffles = shuffles  # behind what a new pass has drawn
 
         return put
 
-    def _skip(self, read: int | None, drawn: int, order: list[int] | None) -> None:
-        """Read what has been read already, and leave it out."""
+    def _skip(self, read: int | None, drawn: int, order: list[int] | None, began: Any, state: Any) -> None:
+        """Read what has been read already, and leave it out; data that have a state are given that."""
         self._total, self._iterator, self._read = self._length(), None, read or 0
         if self._once:
-            while self._rest.count < drawn and next(self._rest, self) is not self:
+            if drawn and not self._head:  # of a validation, which is not read before its time
+                self.peek()
+            while self._rest.count < drawn and not self._stateful and next(self._rest, self) is not self:
                 pass
-        if read is None:
-            return
-        if self._numbered:
-            self._pass, self._iterator = order, None
+            self._rest.count = drawn
+        elif not self._numbered:
+            self._head, self._rest = [], _Counted(())  # they were of a pass of another order
+            if read is not None:
+                if self._stateful and began is not None:
+                    self._source.set_state(began["state"])
+                self._iterator, self._began = iter(self._source), began
+                deque(islice(self._iterator, read), 0)
+        if self._stateful:
+            self._source.set_state(state)
+        if read is not None and self._numbered:
+            self._pass = order
             self._iterator = self._numbers(read)
-        elif self._once:
+        elif read is not None and self._once:
             self._iterator = chain(self._head[read:], self._rest)
-        else:
-            self._iterator = islice(self._start(), read, None)
 
     def take(self, most: int, worth: int = 1, catch_up: CatchUp = None) -> Stretch | None:
         until = time.perf_counter() + READ_SECONDS
