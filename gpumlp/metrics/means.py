@@ -15,7 +15,7 @@ import numpy as np
 from gpumlp import config, losses, ops
 from gpumlp.expressions import ELEMENT
 from gpumlp.metrics.metric import Array, Metric, Summed, Sums, ratio, samplewise
-from gpumlp.naming import automatic, number
+from gpumlp.naming import automatic, look_up, number
 from gpumlp.objectives import an_axis, defaults, looked_at, objective
 from gpumlp.saving import deserialize_keras_object, serialize_keras_object
 
