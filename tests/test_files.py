@@ -14,7 +14,20 @@ import numpy as np
 import pytest
 from host.runtime import HostRuntime
 
-from gpumlp import callbacks, config, layers, losses, metrics, models, ops, optimizers, random, saving, utils
+from gpumlp import (
+    activations,
+    callbacks,
+    config,
+    layers,
+    losses,
+    metrics,
+    models,
+    ops,
+    optimizers,
+    random,
+    saving,
+    utils,
+)
 from gpumlp.models import keras_layout, state
 from gpumlp.saving import disk
 
@@ -569,3 +582,34 @@ def test_a_keras_file_is_a_zip_of_three(tmp_path):
         written = json.loads(archive.read("config.json"))
     assert written["class_name"] == "Sequential" and written["compile_config"]["metrics"] == ["mae"]
     assert config.floatx() == "float32"
+
+
+# ---- functions by their names ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", WHOLE)
+def test_functions_are_written_as_keras_has_them(tmp_path, name):
+    stack = [layers.Input((4,)), layers.Lambda(ops.tanh), layers.Lambda(activations.relu), layers.Dense(1)]
+    model = models.Sequential(stack)
+    model.compile("sgd", losses.mean_squared_error, metrics=[metrics.mean_absolute_error, metrics.binary_accuracy])
+    written = {"module": "builtins", "class_name": "function", "registered_name": "function"}
+    assert model.get_compile_config()["loss"] == written | {"config": "mean_squared_error"}
+    assert [layer.get_config()["function"]["config"] for layer in model.layers[:2]] == ["tanh", "relu"]
+    model.save(tmp_path / name)
+    again = models.load_model(tmp_path / name)
+    assert again.evaluate(X, Y, verbose=0, return_dict=True) == model.evaluate(X, Y, verbose=0, return_dict=True)
+    with pytest.raises(ValueError, match="Unknown function 'open'"):
+        saving.deserialize_keras_object(written | {"config": "open"})
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_loss_of_a_user_s_own_is_asked_for_with_the_file_s_name(tmp_path, name):
+    def myloss(t, p):
+        return ops.mean(ops.square(t - p), -1)
+
+    model = models.Sequential([layers.Input((4,)), layers.Dense(1)])
+    model.compile("sgd", myloss)
+    model.save(tmp_path / name)
+    words = f"{name}: .*'myloss'.*custom_objects={{'myloss': myloss}}.*register_keras_serializable.*compile=False"
+    with pytest.raises(ValueError, match=words):
+        models.load_model(tmp_path / name)
+    assert not models.load_model(tmp_path / name, compile=False).compiled
+    assert models.load_model(tmp_path / name, {"myloss": myloss}).compiled

@@ -91,6 +91,7 @@ def write_legacy(root: Any, model: Any, with_optimizer: bool) -> None:
     how = config.get("compile_config")
     if how and with_optimizer:
         optimizer = how.pop("optimizer")
+        how = {name: _function_names(value) for name, value in how.items()}
         said = {"class_name": optimizer["class_name"], "config": optimizer["config"]}
         root.attrs["training_config"] = json.dumps(how | {"optimizer_config": said})
     top = root.create_group("model_weights")
@@ -106,6 +107,17 @@ def write_legacy(root: Any, model: Any, with_optimizer: bool) -> None:
         found = state.in_order(model, moment.training)
         named = ((f"{model.optimizer.name}/{entry.name}", entry.array) for entry in found)
         _write_named(root.create_group("optimizer_weights"), named)
+
+
+def _function_names(given: Any) -> Any:
+    """Return a config with names for what are functions."""
+    if isinstance(given, (list, tuple)):
+        return [_function_names(each) for each in given]
+    if not isinstance(given, Mapping):
+        return given
+    if "class_name" in given:
+        return given["config"] if given["class_name"] == "function" else given
+    return {name: _function_names(value) for name, value in given.items()}
 
 
 def _owners(model: Any) -> Iterator[tuple[Any, str]]:
