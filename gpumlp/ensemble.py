@@ -458,6 +458,7 @@ def _outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
     }  # fmt: skip
     if known is None or not model.layers:
         return outline
+    model._runner.reread(model._trainable)
     network = model._runner.network or describe(model._runner.stack, known)
     for i, op in enumerate(network.ops):
         outline[f"operation {i}"] = op.outline()

@@ -41,7 +41,6 @@ from gpumlp.engine.network import Network
 from gpumlp.engine.normalization import BatchNormOp, FeatureBatchNormOp, FeatureNormalizationOp, NormalizationOp
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp, Operation
 from gpumlp.engine.program import Batch, StepLogs, Task, rates_of
-from gpumlp.layers import WeightSpec
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric, of_host
 from gpumlp.optimizers import Optimizer
@@ -187,10 +186,8 @@ class CompiledProgram:
 
     def _set_dense(self, record: OperationRecord, i: int, op: DenseOp) -> None:
         names, network = layout(), self.network
-        kernel: WeightSpec = network.weights[op.kernel]
-        bias = None if op.bias is None else network.weights[op.bias]
-        of_kernel, kernel_numbers = penalty_fields(kernel.regularizer)
-        of_bias, bias_numbers = penalty_fields(bias.regularizer if bias else None)
+        of_kernel, kernel_numbers = penalty_fields(network.penalties[op.kernel])
+        of_bias, bias_numbers = penalty_fields(None if op.bias is None else network.penalties[op.bias])
         self._shared.append((record, op.inputs))
         below = network.ops[i - 1] if i else None
         zeros = names.SOME_ZEROS if i == 0 or isinstance(below, DropoutOp) else 0
@@ -211,10 +208,10 @@ class CompiledProgram:
         )  # fmt: skip
 
     def _set_batch_norm(self, record: OperationRecord, i: int, op: BatchNormOp) -> None:
-        weights, size = self.network.weights, self.network.sizes[i]
+        size = self.network.sizes[i]
         places = [None if place is None else self.arena.weights[place] for place in (op.gamma, op.beta)]
         trains = [place is not None and self.network.trainable[place] for place in (op.gamma, op.beta)]
-        penalties = [None if place is None else weights[place].regularizer for place in (op.gamma, op.beta)]
+        penalties = [None if place is None else self.network.penalties[place] for place in (op.gamma, op.beta)]
         of_gamma, gamma_numbers = penalty_fields(penalties[0])
         of_beta, beta_numbers = penalty_fields(penalties[1])
         record.set(
@@ -351,7 +348,7 @@ def codes(network: Network, judged: Judged | None) -> list[Code]:
     for op in network.ops:
         if isinstance(op, (DenseOp, ActivationOp)):
             found += activation_codes(op.activation, fused=isinstance(op, DenseOp))
-    found += [penalty_code(spec.regularizer) for spec in network.weights if spec.regularizer is not None]
+    found += [penalty_code(penalty) for penalty in network.penalties if penalty]
     if judged is not None:
         found += objective_codes(judged.loss, _summed(judged.metrics), network.sizes[-1], judged.width)
         if judged.optimizer is not None:

@@ -49,7 +49,7 @@ def tags_by_default(machine: Machine) -> bool:
 
 def graph_seconds(problem: Problem, machine: Machine) -> float:
     """Predict a step as a graph: a node for every operation, one after the other."""
-    penalised = sum(w.regularizer is not None for w in problem.network.weights)
+    penalised = sum(penalty is not None for penalty in problem.network.penalties)
     nodes = 2 * len(problem.stages) + 3 + len(problem.metrics) + penalised
     parameters = sum(s.inputs * s.outputs for s in problem.stages)
     moved = 4 * (3 + 2 * len(problem.optimizer.slots))  # bytes: weight, gradient and state read, all but one written

@@ -75,7 +75,7 @@ class Problem:
     @once
     def penalties(self) -> list[Regularizer]:
         """The penalties, each once."""
-        return list(dict.fromkeys(w.regularizer for w in self.network.weights if w.regularizer))
+        return list(dict.fromkeys(filter(None, self.network.penalties)))
 
     @once
     def made(self) -> cuda_formulas.Made:

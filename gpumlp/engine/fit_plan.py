@@ -108,7 +108,7 @@ def problem_of(
         return stages
     if optimizer.apart:
         return optimizer.apart
-    regularizers = [w.regularizer.formula for w in network.weights if w.regularizer]
+    regularizers = [penalty.formula for penalty in network.penalties if penalty]
     if any(f.only("dw").rowwise or not is_sum(f, "value") for f in regularizers):
         return "it has a penalty that is no sum over weights"
     return Problem(stages, arena, network, batch, loss, tuple(metrics), optimizer, targets, weighted)
@@ -198,7 +198,7 @@ def _constants(problem: Problem) -> dict[str, int | str]:
 def _properties(problem: Problem) -> dict[str, list[Any]]:
     """Return the layers' properties, and the metrics', by the kernel's names for them."""
     stages, offsets, trainable = problem.stages, problem.arena.offsets, problem.network.trainable
-    penalties = [w.regularizer for w in problem.network.weights]
+    penalties = problem.network.penalties
     sums = [problem.weighted and m.weighted for m in problem.metrics for _ in m.formula.roots]
 
     def penalty(place: int | None) -> int:

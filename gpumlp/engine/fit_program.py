@@ -125,8 +125,8 @@ class FitProgram:
         if self._mode not in CHOICES:
             raise ValueError(f"GPUMLP_FIT must be one of {', '.join(CHOICES)}; got {self._mode!r}.")
         self._graphs_only = "GPUMLP_FIT=graph" if self._mode == "graph" else ""
-        network, penalties = graphs.network, [spec.regularizer for spec in graphs.network.weights]
-        self._built_in = (network.trainable, *fit_plan.stages_of(network), *penalties, *network.ops[:1])
+        network = graphs.network
+        self._built_in = (network.trainable, *fit_plan.stages_of(network), *network.penalties, *network.ops[:1])
 
     def describe(self) -> str:
         """Return how steps are run, and why so."""

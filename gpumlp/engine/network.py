@@ -60,6 +60,12 @@ class Network:
         trained = zip(self.weights, self.trainable, strict=True)
         return [(i, spec.constraint) for i, (spec, trains) in enumerate(trained) if trains and spec.constraint]
 
+    @once
+    def penalties(self) -> list[Any]:
+        """The penalty of each weight array that is added to the loss: of those that train."""
+        trained = zip(self.weights, self.trainable, strict=True)
+        return [spec.regularizer if trains else None for spec, trains in trained]
+
     def asked(self, training: bool, loss: bool) -> Network:
         """Return the network that gives gradients: see `Operation.asked`."""
         return replace(self, ops=tuple(op.asked(training, loss) for op in self.ops))
@@ -71,8 +77,7 @@ class Network:
         """
         names = [type(op).__name__.removesuffix("Op") for op in self.ops if type(op) not in kernels]
         names += [constraints.name_of(constraint) for _, constraint in self.constrained]
-        penalties = [spec.regularizer for spec in self.weights if spec.regularizer is not None]
-        names += [type(penalty).__name__ for penalty in penalties if not penalty.by_formula]
+        names += [type(penalty).__name__ for penalty in self.penalties if penalty and not penalty.by_formula]
         return ", ".join(dict.fromkeys(names))
 
 

@@ -20,7 +20,7 @@ class Site:
     weights: Sequence[Array]  # the network's, by their places
     grads: Sequence[Array]  # as many
     kept: Array  # what `Operation.keep` has made
-    frozen: bool = False  # whether the layer's ``trainable`` was False when the model was compiled
+    frozen: bool = False  # whether the layer's ``trainable`` was False when it began to compute
 
     def kept_of(self, x: Array) -> Array:
         """Return what is kept of as many samples as ``x`` has; None where nothing is."""

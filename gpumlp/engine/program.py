@@ -128,7 +128,7 @@ class LoopProgram:
         self.grads = arena.zeros()
         self._grad_views = arena.views(self.grads)
         self._spans = arena.spans(list(network.trainable))
-        self._penalised = [(i, s.regularizer) for i, s in enumerate(network.weights) if s.regularizer]
+        self._penalised = [(i, penalty) for i, penalty in enumerate(network.penalties) if penalty]
         make = backend.empty
         dtype = arena.dtype
         self._x, self._w = make((batch, network.sizes[0]), dtype), make((batch,), dtype)

@@ -43,6 +43,8 @@ class Runner:
         self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile
         self._ready: tuple[Network | None, Any] = None, None  # for which work all formulas are known to be compiled
         self._read = -1  # Changes.count when the layers were read
+        self._flags: tuple[int, bool | None] = -1, None  # the same, and `reread`'s argument, when what trains was
+        self.fits: set[object] = set()  # that go on: what trains stays
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is no address, thread, or machine code: a copy makes its own."""
@@ -54,6 +56,8 @@ class Runner:
             "_asked": dict(self._asked),
             "_ready": (None, None),
             "_read": -1,
+            "_flags": (-1, None),
+            "fits": set(),
         }
 
     # ---- the layers --------------------------------------------------------------------------------------------------
@@ -124,22 +128,28 @@ class Runner:
             return None
         return network if trainable else network.all_frozen()
 
-    def reread(self) -> None:
-        """Read the layers again if one has changed since; what trains is as `take` or `freeze` found it."""
-        if self._read == Changes.count or self.network is None:
+    def reread(self, trainable: bool | None = None) -> None:
+        """Read the layers again if one has changed since.
+
+        ``trainable`` says whether weights train whose layers say so; where it is None, or the model is in the middle
+        of training, what trains is as it was found last.
+        """
+        count, network = Changes.count, self.network
+        anew = trainable is not None and not self.fits and self._flags != (count, trainable)
+        if network is None or (self._read == count and not anew):
             return
-        count = Changes.count
-        found = self.read(self.stack, self.network.input_shape, True)
-        if found is not None and (found := found.training_as(self.network)) != self.network:
+        found = self.read(self.stack, network.input_shape, trainable is not False)
+        if found is not None and not anew:
+            found = found.training_as(network)
+        if found is not None and found != network:
             self.network, self._programs, self._choices = found, {}, {}
         self._read = count
+        if anew:
+            self._flags = count, trainable
 
-    def freeze(self, trainable: bool) -> None:
-        """Read anew which weights train: all or none of the layers' that do, as ``trainable`` says."""
+    def restart(self) -> None:
+        """Forget what was asked for, and by what it ran."""
         self._asked, self._programs, self._choices, self.last = {True: 0.0, False: 0.0}, {}, {}, None
-        if self.network is not None:
-            self.network = self.read(self.stack, self.network.input_shape, trainable)
-            self._read = Changes.count
 
     # ---- the device --------------------------------------------------------------------------------------------------
 

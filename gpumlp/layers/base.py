@@ -247,7 +247,7 @@ class Layer(Attributes):
     input_shape, input_dim : optional
         On the first layer of a model: the shape of one sample.
     trainable : bool
-        Read by ``Sequential.compile``: a frozen layer's weights are not updated.
+        A frozen layer's weights are not updated. Read when a ``fit``, another method or a call begins.
     activity_regularizer : optional
         The penalty of all outputs of a batch; divided by the batch's size, it is added to the loss.
     """

@@ -162,7 +162,7 @@ class Sequential(Asked):
         *,
         device: str | None = None,
     ) -> None:
-        """Set how to train; arguments as in Keras. Which layers are trainable is read here.
+        """Set how to train; arguments as in Keras. Which layers are trainable is read when training begins.
 
         Parameters
         ----------
@@ -186,7 +186,7 @@ class Sequential(Asked):
         new_device = devices.resolve(device, self.dtype.name)
         self._runner.check_device(new_device)
         self._runner.choose(new_device)
-        self._runner.freeze(self._trainable)
+        self._runner.restart()
         self._own(new_optimizer)
         self._results = {}
         self._optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names

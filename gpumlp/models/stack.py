@@ -61,7 +61,7 @@ class Stack(Attributes):
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes anything; set, it is the layers' own too. Read by ``compile``."""
+        """Whether training changes anything; set, it is the layers' own too. Read when a fit begins."""
         return self._trainable
 
     @trainable.setter
@@ -155,7 +155,9 @@ class Stack(Attributes):
         if not self.built:
             if not self.layers:
                 raise ValueError("The model has no layers: add one first.")
-        return self._runner.build(shape, self._trainable)
+        network = self._runner.build(shape, self._trainable)
+        self._runner.reread(self._trainable)
+        return self._runner.network or network
 
     # ---- looking in ------------------------------------------------------------------------------------------------
 

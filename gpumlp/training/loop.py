@@ -336,6 +336,17 @@ def fit(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any] = ()) -
     and validated where they are to be, is in a model's history.
     """
     pace = Pace(first_stretch(trainees))
+    this = object()
+    try:
+        for trainee in trainees:
+            trainee.runner.fits.add(this)  # what trains stays, whatever becomes of the layers' flags
+        _epochs(trainees, epochs, shown, pace)
+    finally:
+        for trainee in trainees:
+            trainee.runner.fits.discard(this)
+
+
+def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any], pace: Pace) -> None:
     for trainee in trainees:
         trainee.begin(epochs)
     for display in shown:
