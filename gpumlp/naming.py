@@ -78,6 +78,15 @@ def look_up(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     raise unknown_name(kind, name, known)
 
 
+def of_keras(value: object) -> str:
+    """Return what to do about a thing of Keras's, or of a class that is based on one; "" for all others."""
+    kinds = value.__mro__ if isinstance(value, type) else (*((value,) if callable(value) else ()), *type(value).__mro__)
+    for kind in kinds:
+        if str(getattr(kind, "__module__", "")).split(".")[0] in ("keras", "tf_keras") and hasattr(kind, "__name__"):
+            return f"Got {value!r}: that is Keras's {kind.__name__}; import it from gpumlp."
+    return ""
+
+
 def is_function(identifier: object, base: type) -> TypeGuard[Callable[..., Any]]:
     """Whether a user's function is meant: what can be called, and is no class and no instance of ``base``."""
     return callable(identifier) and not isinstance(identifier, (type, base))
@@ -110,6 +119,8 @@ def resolve(kind: str, identifier: object, known: Mapping[str, Any], base: type,
     """
     found: Any = identifier
     config: Mapping[str, Any] = {}
+    if words := of_keras(identifier):
+        raise TypeError(words)
     if isinstance(identifier, Mapping):
         found, config = _described(kind, identifier, known)
     elif isinstance(identifier, str):

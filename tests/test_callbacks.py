@@ -153,7 +153,7 @@ def test_positional_arguments_of_compile_are_keras_s():
     model = models.Sequential([layers.Dense(1, input_shape=(3,))])
     model.compile("adam", "mse", None, ["mae"], ["mse"])
     assert sorted(model.evaluate(X, Y, verbose=0, return_dict=True)) == ["loss", "mae", "mse"]
-    with pytest.raises(ValueError, match="loss_weights are for models of several outputs"):
+    with pytest.raises(ValueError, match="loss_weights must be 1: a model has one output"):
         model.compile("adam", "mse", ["mae"])
     with pytest.raises(ValueError, match="run_eagerly must be True or False; got 'cpu'"):
         model.compile("adam", "mse", None, None, None, "cpu")
@@ -313,7 +313,7 @@ def test_a_callback_list_is_for_a_loop_of_one_s_own(capsys):
     hooks.on_epoch_end(0, logs={"loss": loss})
     hooks.on_train_end({"loss": loss})
     assert model.history.history == {"loss": [loss], "own": [1.0]} and look.ended == {"loss": loss}
-    assert "Epoch 1/1" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("2/2 ")  # of one epoch alone no number is shown
     more = callbacks.Callback()
     hooks.append(more)
     assert more.model is model and more.params["steps"] == 2

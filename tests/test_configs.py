@@ -30,7 +30,7 @@ def test_a_config_has_keras_keys():
     assert config["activation"] == "relu" and config["units"] == 3 and config["dtype"]["config"] == {"name": "float32"}
     assert config["kernel_regularizer"]["class_name"] == "L1L2" and config["bias_constraint"] is None
     assert layers.Dense.from_config(config | {"quantization_config": None}).units == 3
-    with pytest.raises(TypeError, match="lora_rank"):
+    with pytest.raises(ValueError, match="lora_rank"):
         layers.Dense.from_config(config | {"lora_rank": 3})
 
 

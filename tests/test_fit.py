@@ -358,3 +358,15 @@ def test_warnings_point_to_who_called():
     with pytest.warns(UserWarning, match="ran out") as short:
         model.fit(X, Y, steps_per_epoch=20, verbose=0)
     assert {w.filename for w in (*caught, *short)} == {__file__}
+
+
+def test_the_keys_of_an_epoch_are_sorted_all_together():
+    class Look(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.seen = list(logs)
+
+    look = Look()
+    model = build(metrics=["mae"], weighted_metrics=["mae"])
+    found = model.fit(X, Y, validation_data=(X, Y), verbose=0, callbacks=[look]).history
+    assert list(found) == look.seen
+    assert look.seen == ["loss", "mae", "val_loss", "val_mae", "val_weighted_mae", "weighted_mae"]

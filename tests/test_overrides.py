@@ -23,6 +23,10 @@ OVERRIDES = {
     "optimizer": lambda: small(optimizer=subclass(optimizers.SGD, "apply")()),
     "layer": lambda: models.Sequential([subclass(layers.Activation, "result_shape")("relu", input_shape=(3,))]),
     "Keras's layer": lambda: models.Sequential([subclass(layers.Dense, "call")(2, input_shape=(3,))]),
+    **{
+        f"a layer's {name}": lambda name=name: models.Sequential([layers.Input((3,)), subclass(layers.Dense, name)(2)])
+        for name in ("build", "compute_output_shape", "compute_mask", "add_loss")
+    },
     "model": lambda: subclass(models.Sequential, "train_step")(),
 }
 
@@ -152,3 +156,47 @@ def test_what_overflows_is_infinite_in_silence_and_ends_no_step(kernels, monkeyp
     model = small(optimizer=optimizers.SGD(1e25))
     model.fit(X, Y, batch_size=2, epochs=3, verbose=0)
     assert model.optimizer.iterations == 12 and not np.isfinite(model.get_weights()[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "hint"),
+    [
+        (lambda: layers.Dense(3, activaton="relu"), r"to Dense: {'activaton': 'relu'}. Did you mean 'activation'\?"),
+        (lambda: layers.Dropout(0.5, trainble=False), r"to Dropout: {'trainble': False}. Did you mean 'trainable'\?"),
+        (lambda: layers.Flatten(foo=1), r"to Flatten: {'foo': 1}.$"),
+    ],
+)
+def test_keywords_that_no_layer_takes_are_named_with_what_is_near(make, hint):
+    with pytest.raises(ValueError, match="Unrecognized keyword arguments passed " + hint):
+        make()
+
+
+def of_keras(name, module="keras.src.somewhere", base=object):
+    return type(name, (base,), {"__module__": module, "__call__": lambda self, *arguments: None})
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda thing: models.Sequential([thing]), lambda thing: small().add(thing), optimizers.get, losses.get,
+        metrics.get, initializers.get, lambda thing: small(loss=thing), lambda thing: small(metrics=[thing]),
+    ],
+)  # fmt: skip
+def test_things_of_keras_are_to_be_imported_from_gpumlp(take):
+    for kind in (of_keras("Thing"), of_keras("Mine", __name__, of_keras("Thing"))):
+        with pytest.raises((TypeError, ValueError), match="that is Keras's Thing; import it from gpumlp"):
+            take(kind())
+
+
+def test_a_layer_is_in_a_model_once():
+    layer = layers.Dense(3)
+    for second in (layer, models.Sequential([layer])):
+        with pytest.raises(ValueError, match="is in the model already: gpumlp shares layers between models"):
+            models.Sequential([layers.Input((3,)), layer, second])
+
+
+@pytest.mark.parametrize("weight", [0.5, [0.5], {"dense": 0.5}])
+def test_another_weight_of_the_loss_is_said_to_be_the_loss_s_own(weight):
+    with pytest.raises(ValueError, match="scale the loss itself"):
+        small(loss_weights=weight)
+    small(loss=lambda y_true, y_pred: 0.5 * losses.mean_squared_error(y_true, y_pred))

@@ -42,7 +42,8 @@ class ProgbarLogger(Callback):
         self._fitting = False
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        self._begin(f"Epoch {epoch + 1}/{self.params['epochs']}")
+        epochs = self.params["epochs"]
+        self._begin(f"Epoch {epoch + 1}/{epochs}" if epochs > 1 else "")
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self._update(batch, logs)

@@ -12,6 +12,14 @@ from gpumlp.attributes import once, refuse_overrides
 from gpumlp.engine.operations import Operation, operations_of
 from gpumlp.layers import Layer, Shape, WeightSpec
 
+NOT_CALLED = (
+    "result_shape", "specs", "call", "__call__", "initial", "build", "compute_output_shape", "compute_mask", "add_loss",
+)  # fmt: skip
+INSTEAD = (
+    "There are no layers of one's own: use layers.Lambda, or an activation, of a function of gpumlp.ops, and "
+    "regularizers for what is added to the loss."
+)
+
 
 @dataclass(frozen=True)
 class Network:
@@ -91,7 +99,7 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
     paths: list[str] = []
     shape = input_shape
     for layer in stack:
-        refuse_overrides(type(layer), ("result_shape", "specs", "call", "__call__", "initial"))
+        refuse_overrides(type(layer), NOT_CALLED, INSTEAD)
         before, shape = shape, layer.result_shape(shape)
         own = layer.specs(before)
         made = operations_of(layer, before, len(specs))

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from gpumlp import activations, config, initializers, regularizers
-from gpumlp.attributes import Attributes
+from gpumlp.attributes import Attributes, nearest
 from gpumlp.gate import apart, hold, layout
 from gpumlp.naming import automatic, flag, unmasked
 from gpumlp.naming import reset_names as reset_names
@@ -163,6 +163,14 @@ def constructor_names(kind: type) -> list[str]:
     return [p.name for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
+def _unrecognized(kind: type, given: Mapping[str, Any]) -> str:
+    """Return the words for keyword arguments that no constructor of a layer's class takes."""
+    known = {name for cls in kind.__mro__ if issubclass(cls, Layer) for name in constructor_names(cls)}
+    meant = [near for name in given if (near := nearest(name, known)) is not None]
+    hint = f" Did you mean {' and '.join(map(repr, meant))}?" if meant else ""
+    return f"Unrecognized keyword arguments passed to {kind.__name__}: {dict(given)}.{hint}"
+
+
 class Home(Protocol):
     """Where weights stand that are no arrays of the layer's own: see `gpumlp.engine.arena.Home`."""
 
@@ -280,7 +288,10 @@ class Layer(Attributes):
         trainable: bool = True,
         activity_regularizer: object = None,
         dtype: object = None,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            raise ValueError(_unrecognized(type(self), unknown))
         if input_shape is None and input_dim is not None:
             input_shape = (input_dim,)
         self.given_dtype = None if dtype is None else config.float_type(config.policy_name(dtype))

@@ -59,7 +59,7 @@ from gpumlp.metrics.scores import (
     OneHotMeanIoU,
     R2Score,
 )
-from gpumlp.naming import is_function, look_up, resolve, snake
+from gpumlp.naming import is_function, look_up, of_keras, resolve, snake
 from gpumlp.saving import read_by, serialize_keras_object
 
 __all__ = [
@@ -136,9 +136,9 @@ def get(
 ) -> Any:
     """Return the metric for a name, a class, an instance, a config dict or a user's function; None for None.
 
-    Its name in the history is the string given. A loss's name, or a loss, means its mean. In a model "accuracy" means
-    binary accuracy for one output, sparse categorical accuracy for labels, categorical otherwise, and so does
-    "crossentropy"; alone "accuracy" is `Accuracy`.
+    Its name is its class's, in a model, with a ``loss``, the string given. A loss's name, or a loss, means its mean. In
+    a model "accuracy" means binary accuracy for one output, sparse categorical accuracy for labels, categorical
+    otherwise, and so does "crossentropy"; alone "accuracy" is `Accuracy`.
 
     Raises
     ------
@@ -152,6 +152,8 @@ def get(
     if isinstance(identifier, str):
         return _by_name(identifier, loss, target_width, output_width, weighted)
     metric: Metric
+    if words := of_keras(identifier):
+        raise TypeError(words)
     if isinstance(identifier, Loss):
         metric = MeanMetricWrapper(identifier, identifier.name)
     elif is_function(identifier, Metric):
@@ -172,7 +174,9 @@ def _by_name(name: str, loss: Loss | None, given: int | None, width: int | None,
         binary, sparse, categorical = _of_shape(what).values()
         found = binary if width == 1 else sparse if loss.sparse or given == 1 else categorical
     if isinstance(found, type) and issubclass(found, Loss):
-        return MeanMetricWrapper(found.function or found(), name).changed(weighted=weighted)
+        return MeanMetricWrapper(found.function or found(), snake(found) if loss is None else name).changed(
+            weighted=weighted
+        )
     if isinstance(found, type):
         try:
             found = found()
@@ -180,7 +184,8 @@ def _by_name(name: str, loss: Loss | None, given: int | None, width: int | None,
             raise TypeError(f"The metric {name!r} needs arguments, and a name alone has none: {error}") from None
     elif not isinstance(found, Metric):  # a function that a user has given this name
         found = get(found)
-    return found.changed(name=name, weighted=weighted)
+    alone = loss is None
+    return found.changed(weighted=weighted) if alone else found.changed(name=name, weighted=weighted)
 
 
 def _of_shape(what: str) -> dict[str, type[Sums]]:

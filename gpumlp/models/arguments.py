@@ -32,8 +32,9 @@ def check_loss_weights(given: Any) -> None:
     found = found[0] if isinstance(found, (list, tuple)) and len(found) == 1 else found
     if found is not None and not (isinstance(found, numbers.Real) and found == 1):
         raise ValueError(
-            f"loss_weights are for models of several outputs; this one has one, and its loss the weight 1. Got "
-            f"{given!r}; metrics come after it: compile(optimizer, loss, metrics=...)."
+            f"loss_weights must be 1: a model has one output, whose loss has the weight 1; got {given!r}. For another "
+            "weight scale the loss itself: a function of y_true and y_pred that returns 0.5 * "
+            "losses.mean_squared_error(y_true, y_pred). (Metrics are given as compile(optimizer, loss, metrics=...).)"
         )
 
 

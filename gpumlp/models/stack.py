@@ -12,7 +12,7 @@ from gpumlp.attributes import Attributes
 from gpumlp.engine.network import Network, describe
 from gpumlp.engine.runner import Runner, together
 from gpumlp.layers import Input, Layer, Shape, Weight, WeightSpec, checked_weights, feature_shape, without_batch
-from gpumlp.naming import automatic
+from gpumlp.naming import automatic, of_keras
 from gpumlp.training import data, samples
 from gpumlp.training.progress import say
 from gpumlp.variables import Symbol
@@ -78,11 +78,18 @@ class Stack(Attributes):
         """Return ``stack`` with ``layer`` on top; raises as `add` does, before anything is changed."""
         if not isinstance(layer, (Layer, Stack)):
             raise ValueError(
-                f"Only instances of gpumlp.layers.Layer can be added, such as layers.Dense(8); got {layer!r} of type "
-                f"{type(layer).__name__}."
+                of_keras(layer)
+                or "Only instances of gpumlp.layers.Layer can be added, such as layers.Dense(8); got "
+                f"{layer!r} of type {type(layer).__name__}."
             )
         if isinstance(layer, Input) and stack:
             raise ValueError("Input must be the first layer.")
+        there = {id(leaf) for leaf in leaves(stack)}
+        if layer in stack or any(id(leaf) in there for leaf in leaves([layer])):
+            raise ValueError(
+                f"{layer.name!r}, or a layer in it, is in the model already: gpumlp shares layers between models, "
+                "not within one. Add another layer, with a name of its own."
+            )
         if any(layer.name == other.name for other in stack):
             raise ValueError(f"There is a layer named {layer.name!r} already; names must differ.")
         stack = [*stack, layer]

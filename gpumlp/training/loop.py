@@ -255,7 +255,7 @@ class Trainee:
         self.model.stop_evaluating = False
         found = evaluate(self.runner, self.validation.source, self.objective, self.choice, self.callbacks)
         self.model._results = dict(found)
-        return logs | {"val_" + name: value for name, value in found.items()}
+        return dict(sorted((logs | {"val_" + name: value for name, value in found.items()}).items()))
 
     # ---- steps -------------------------------------------------------------------------------------------------------
 
