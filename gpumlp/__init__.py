@@ -13,6 +13,7 @@ from gpumlp import (
     models,
     ops,
     optimizers,
+    plotting,
     random,
     regularizers,
     saving,
@@ -39,6 +40,7 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "plotting",
     "random",
     "regularizers",
     "saving",
@@ -50,6 +52,11 @@ __version__ = "0.1.0.dev0"
 def version() -> str:
     """Return gpumlp's version."""
     return __version__
+
+
+def __dir__() -> list[str]:
+    """Return the public names, and not the modules that have them."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__")), "version"])
 
 
 missing.install()

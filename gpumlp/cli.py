@@ -184,6 +184,8 @@ def smoke_compile() -> str:
         began = time.perf_counter()
         compiler.compile_text(compiler.text_of("take.cu", {"THREADS": 256, "VECTOR": 0}), f"sm_{newest}")
     except (DeviceUnavailable, RuntimeError) as error:
+        if not devices.has_driver():
+            return "not there; without an NVIDIA GPU nothing needs it"
         return str(error).splitlines()[0]
     seconds = time.perf_counter() - began
     return f"{compiler.version()}, compiles a kernel in {seconds:.2f} s (kept {disk_cache.DiskCache().where()})"

@@ -103,6 +103,7 @@ KNOWN: dict[str, type[Constraint]] = {
     "max_norm": MaxNorm, "min_max_norm": MinMaxNorm, "non_neg": NonNeg, "unit_norm": UnitNorm, "constraint": Constraint,
 }  # fmt: skip
 max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm
+maxnorm, nonneg, unitnorm = MaxNorm, NonNeg, UnitNorm  # of Keras 1 and 2
 
 
 def get(identifier: Any) -> Any:

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import random as python_random
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from gpumlp import random, utils
-from gpumlp.callbacks import CallbackList, History
+from gpumlp.callbacks import (
+    BackupAndRestore,
+    CallbackList,
+    CSVLogger,
+    History,
+    ModelCheckpoint,
+    ProgbarLogger,
+    TensorBoard,
+)
+from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import describe
-from gpumlp.layers import Shape, whole_number
-from gpumlp.models import Sequential
-from gpumlp.models.sequential import verbosity
-from gpumlp.training import data, loop
-from gpumlp.training.streams import Held
+from gpumlp.layers import Activation, Input, Shape, whole_number
+from gpumlp.models import Sequential, files, state
+from gpumlp.models.fitting import HeldOut, Job, job
+from gpumlp.models.sequential import result, verbosity
+from gpumlp.saving import custom_object_scope, disk, read_state, write_state
+from gpumlp.saving.text import a_dict
+from gpumlp.training import data, loop, samples
+from gpumlp.training.streams import Held, Source, readers
+
+FILES = {ModelCheckpoint: "filepath", CSVLogger: "filename", TensorBoard: "log_dir"}  # where callbacks write
 
 
 class Ensemble:
@@ -46,6 +62,9 @@ class Ensemble:
     members : list of Sequential
         The models. They are whole: ``ensemble.members[0].evaluate(x, y)``. One that is trained or built by itself draws
         from the package's random numbers, not from its own.
+    seeds : list of int
+    callbacks : list of lists of Callback
+        Those of each member in the last ``fit``, its History last; copies of an ensemble, and files, have none.
     samples : list of int arrays of shape (n,), or None
         The rows of x that each member had in the last ``fit``, where that was with ``bootstrap``.
 
@@ -60,28 +79,39 @@ class Ensemble:
 
     def __init__(self, build: Callable[..., Sequential], members: int, seeds: Sequence[int] | None = None) -> None:
         count = whole_number("members", members)
-        seeds = range(count) if seeds is None else list(seeds)
+        seeds = list(range(count) if seeds is None else seeds)
         if len(seeds) != count:
             raise ValueError(f"seeds must be one for each of {count} members; got {len(seeds)}.")
         if not callable(build) or isinstance(build, Sequential):  # a model can be called too
             raise TypeError(f"build must be a function that returns a compiled Sequential; got {build!r}.")
-        self.members: list[Sequential] = []
-        self._streams = [random.Stream() for _ in seeds]
-        for k, (seed, stream) in enumerate(zip(seeds, self._streams, strict=True)):
+        made: list[Sequential] = []
+        streams = [random.Stream() for _ in seeds]
+        for k, (seed, stream) in enumerate(zip(seeds, streams, strict=True)):
             with _randomness_of(stream):
                 utils.set_random_seed(seed)
                 model = build(k) if _takes_a_number(build) else build()
             if not isinstance(model, Sequential):
                 raise TypeError(f"build must return a compiled Sequential; got {model!r}.")
-            self.members.append(model)
+            made.append(model)
+        self._take(made, streams, seeds)
+
+    def _take(self, members: list[Sequential], streams: list[random.Stream], seeds: list[int]) -> None:
+        self.members, self._streams, self.seeds = members, streams, seeds
+        self.callbacks: list[list[Any]] = []
         self.samples: list[np.ndarray] | None = None
-        self.stop_training = False
-        _check_alike(self.members, None)
-        parts = [layer for member in self.members for layer in member._runner.stack]
-        optimizers = [member.optimizer for member in self.members]
-        for what, own in (("model", self.members), ("optimizer", optimizers), ("layer", parts)):
+        _check_alike(members, None)
+        parts = [layer for member in members for layer in member._runner.stack]
+        optimizers = [member.optimizer for member in members]
+        for what, own in (("model", members), ("optimizer", optimizers), ("layer", parts)):
             if len({id(each) for each in own}) < len(own):
                 raise ValueError(f"Members share one {what}: build must make a new one each time it is called.")
+
+    def __repr__(self) -> str:
+        return f"<Ensemble of {len(self.members)} members, each like {self.members[0]!r}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the ensemble without callbacks, which may be what no file can hold."""
+        return self.__dict__ | {"callbacks": []}
 
     @property
     def program(self) -> str:
@@ -90,87 +120,294 @@ class Ensemble:
 
     def fit(
         self,
-        x: object,
+        x: object = None,
         y: object = None,
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: object = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
         shuffle: bool = True,
-        steps_per_epoch: int | None = None,
+        class_weight: dict[int, float] | None = None,
         sample_weight: object = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
         bootstrap: bool = False,
     ) -> list[History]:
         """Train all members; return a History of each, which is also its model's ``history``.
 
-        Arguments are `Sequential.fit`'s; there are no callbacks and no validation. The progress display shows the mean
-        over the members. Ctrl-C ends training after the steps under way: members keep their weights, their histories
-        the epochs done.
+        Arguments are `Sequential.fit`'s, but for ``callbacks`` and ``bootstrap``. What gives batches is read once for
+        all, so that these come to every member in one order. The progress display shows the mean over the members
+        that train. Ctrl-C, or a callback's exception, ends training after the steps under way: members keep their
+        weights, their histories the epochs done.
 
         Parameters
         ----------
+        callbacks : Callback, list of these, or callable, optional
+            Each member has callbacks of its own: copies (`copy.deepcopy`), or what the function returns, when it is
+            given the member's number, 0 to members - 1. They see their member as ``self.model``, and its logs. One that
+            sets ``stop_training`` ends the training of its member, behind that epoch; the others go on. `callbacks`
+            has them afterwards. In the names of files that they write, ``{member}`` stands for the number.
         bootstrap : bool
             Each member has samples of its own, as many as there are, drawn with replacement from its random numbers
             before anything else: ``rows = integers(n, size=n)``, then ``fit(x[rows], y[rows])`` (Breiman, "Bagging
-            predictors", 1996). `samples` keeps the rows.
+            predictors", 1996). `samples` keeps the rows. What is held out is not drawn from.
 
         Raises
         ------
         TypeError, ValueError
-            As `Sequential.fit`, and where members have become different; before anything is changed.
+            As `Sequential.fit`, where members have become different, where members' callbacks would write the same
+            file, and for a `BackupAndRestore`; before anything is changed.
         """
-        epochs, level = whole_number("epochs", epochs), verbosity(verbose)
-        first = self.members[0]
+        level = verbosity(verbose)
+        hooks = self._hooks_of_each(callbacks)
         for member in self.members:
-            loss, _ = member._need_compiled("fit", training=True)
-        source, shape = first._source((x, y, sample_weight), None, loss, (batch_size, steps_per_epoch, bool(shuffle)))
-        _check_alike(self.members, shape)
-        train = source.sample
-        assert train is not None
-        if bootstrap and source.reads:
+            member._need_compiled("fit", training=True)
+        held_out = HeldOut(validation_data, validation_split, validation_batch_size, validation_steps, validation_freq)
+        given, pace = (x, y, sample_weight), (batch_size, steps_per_epoch, bool(shuffle))
+        found = job(self.members[0], given, class_weight, pace, (initial_epoch, epochs), held_out)
+        _check_alike(self.members, found.shape)
+        if bootstrap and found.source.reads:
             raise ValueError("bootstrap draws from arrays; batches that come one by one cannot be drawn again.")
-        samples: list[np.ndarray] = []
-        trainees: list[loop.Trainee] = []
-        for member, stream in zip(self.members, self._streams, strict=True):
+        trainees, self.samples = self._trainees(found, hooks, pace, bootstrap)
+        params = {"epochs": found.epochs.stop, "steps": found.source.steps, "verbose": verbose}
+        for member, own in zip(self.members, hooks, strict=True):
+            member.stop_training = False
+            own.set_model(member)
+            own.set_params(params)
+        self.callbacks = [own.callbacks for own in hooks]
+        shown = [ProgbarLogger()] if level else []
+        for display in shown:
+            display.set_params(params)
+        loop.fit(trainees, found.epochs, shown)
+        return [own.history for own in hooks if own.history is not None]
+
+    def _trainees(
+        self, found: Job, hooks: Sequence[CallbackList], pace: tuple[int | None, int | None, bool], bootstrap: bool
+    ) -> tuple[list[loop.Trainee], list[np.ndarray] | None]:
+        """Return the members as the loop trains them, and the rows that each has."""
+        train = found.source.sample
+        assert train is not None
+        held_out: Sequence[Source | None] = [None] * len(hooks)
+        if found.validation is not None:
+            held_out = readers(found.validation.source, len(hooks))
+        trainees, drawn = [], []
+        for member, stream, own, there in zip(self.members, self._streams, hooks, held_out, strict=True):
             with random.drawing_from(stream):
                 rows = random.generator().integers(len(train), size=len(train)) if bootstrap else None
-                own = source  # read once for all
+                source = found.source  # read once for all
                 if not source.reads:
-                    own = Held(train, data.Batches(len(train), batch_size, steps_per_epoch, bool(shuffle), rows))
-                trainees.append(member._trainee(own, shape, epochs))
-                samples += [] if rows is None else [rows]
-        self.samples, self.stop_training = samples or None, False
-        params = {"epochs": epochs, "steps": source.steps, "verbose": level}
-        histories = [History() for _ in self.members]
-        for member, history in zip(self.members, histories, strict=True):
-            member.history = history
-            history.set_model(member)
-            history.set_params(params)
+                    source = Held(train, data.Batches(len(train), *pace, rows))
+                validation = None
+                if found.validation is not None and there is not None:
+                    validation = loop.Validation(there, found.validation.due)
+                trainees.append(member._trainee(source, found.shape, len(found.epochs), own, validation))
+            drawn += [] if rows is None else [rows]
+        return trainees, drawn or None
 
-        def close(epoch: int, averages: list[dict[str, float]]) -> dict[str, float]:
-            for history, logs in zip(histories, averages, strict=True):
-                history.on_epoch_end(epoch, logs)
-            return loop.mean(averages)
+    def _hooks_of_each(self, callbacks: Any) -> list[CallbackList]:
+        """Return each member's callbacks; TypeError or ValueError where they cannot be its own."""
+        count = len(self.members)
+        if callable(callbacks) and not hasattr(callbacks, "set_model"):
+            given = [callbacks(k) for k in range(count)]
+        else:
+            given = [self._copied(callbacks) for _ in range(count)]
+        pairs = zip(self._streams, given, strict=True)
+        hooks: list[CallbackList] = [_Hooks(stream, each, add_history=True) for stream, each in pairs]
+        taken: dict[Any, int] = {}
+        for k, own in enumerate(hooks):
+            for callback in own.callbacks:
+                name = type(callback).__name__
+                if isinstance(callback, BackupAndRestore):
+                    raise ValueError(
+                        "BackupAndRestore is of one model. Save an ensemble between two fits, ensemble.save(path), and "
+                        "go on with gpumlp.Ensemble.load(path).fit(..., initial_epoch=...)."
+                    )
+                if taken.setdefault(id(callback), k) != k:
+                    raise ValueError(f"Members share one {name}: the function must make a new one for each member.")
+                for kind, attribute in FILES.items():
+                    if not isinstance(callback, kind):
+                        continue
+                    path = _numbered(getattr(callback, attribute), k)
+                    if taken.setdefault((kind, path), k) != k:
+                        raise ValueError(
+                            f"{name} of members {taken[kind, path]} and {k} would write to {path!r}. Have "
+                            "'{member}', which stands for the number, in the name."
+                        )
+                    setattr(callback, attribute, path)
+        return hooks
 
-        shown = CallbackList(add_progbar=level != 0, model=self)
-        shown.set_params(params)
-        loop.fit(trainees, range(epochs), shown, close)
-        return histories
+    def _copied(self, callbacks: Any) -> Any:
+        """Return a copy of callbacks, which has the models that they have; TypeError where there can be none."""
+        models = [getattr(each, "model", None) for each in CallbackList(callbacks).callbacks]
+        kept = [self, *self.members, *(model for model in models if model is not None)]
+        try:
+            return copy.deepcopy(callbacks, {id(each): each for each in kept})
+        except Exception as error:
+            raise TypeError(
+                f"The callbacks cannot be copied for each member ({error}). Pass a function that is given the member's "
+                "number and returns new ones: callbacks=lambda k: [...]."
+            ) from error
 
-    def predict(self, x: object, batch_size: int | None = None) -> tuple[Any, Any]:
+    def evaluate(
+        self,
+        x: object = None,
+        y: object = None,
+        batch_size: int | None = None,
+        verbose: object = "auto",
+        sample_weight: object = None,
+        steps: int | None = None,
+        return_dict: bool = False,
+    ) -> tuple[Any, list[Any]]:
+        """Return what the members' mean prediction is worth, and a list of what each member is worth by itself.
+
+        Each is as `Sequential.evaluate` returns it. The loss and the metrics of the mean are those of what `predict`
+        returns first, as if one model had predicted that: no penalties are in its loss, as no weights are its own.
+        """
+        first, level = self.members[0], verbosity(verbose)
+        loss, _ = first._need_compiled("evaluate")
+        source, shape = first._source((x, y, sample_weight), None, loss, (batch_size, steps, False))
+        _check_alike(self.members, shape)
+        each = []
+        own = readers(source, len(self.members))
+        for member, stream, there in zip(self.members, self._streams, own, strict=True):
+            with random.drawing_from(stream):
+                each.append(member._evaluated(there, shape, member._hooks(None, 0, source.steps), return_dict))
+        return self._worth(own[0].all_read(), shape, max(source.batch, 1), level, return_dict), each
+
+    def _worth(self, found: Dataset, shape: Shape, batch: int, level: int, return_dict: bool) -> Any:
+        """Return the loss and the metrics of the mean prediction: those of a model that gives what it is given."""
+        first = self.members[0]
+        mean = self.predict(found.x.reshape(-1, *shape), batch)[0]
+        judge = Sequential(
+            [Input(mean.shape[1:], name="mean"), Activation("linear", name="as_it_is")], name="ensemble",
+            dtype=first.dtype.name,
+        )  # fmt: skip
+        judge._runner.choose(first.device)
+        source = Held(
+            Dataset(mean.reshape(len(mean), -1), found.y, found.weights), data.Batches(len(mean), batch, None, False)
+        )
+        objective = first._objective
+        assert objective is not None
+        choice, hooks = judge._choice(source, objective), judge._hooks(None, level, source.steps)
+        return result(loop.evaluate(judge._runner, source, objective, choice, hooks), objective, return_dict)
+
+    def predict(self, x: object, batch_size: int | None = None, steps: int | None = None) -> tuple[Any, Any]:
         """Return the members' mean and their spread for ``x``, each of the shape of one model's predictions.
 
         The spread is the standard deviation over the members, divided by their number: that of the mixture of all of
         them in equal parts (Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep
         ensembles", 2017), and 0 for a single one. It says how far the members disagree, not how noisy the targets are.
         """
-        each = self.predict_members(x, batch_size)
+        each = self.predict_members(x, batch_size, steps)
         # in double: where all members agree the spread is exactly 0
         return each.mean(0, dtype=np.float64).astype(each.dtype), each.std(0, dtype=np.float64).astype(each.dtype)
 
-    def predict_members(self, x: object, batch_size: int | None = None) -> Any:
-        """Return every member's predictions for ``x``, shape (members, n, *output_shape); where, as `Sequential`."""
-        each = [member.predict(x, batch_size, verbose=0) for member in self.members]
+    def predict_members(self, x: object, batch_size: int | None = None, steps: int | None = None) -> Any:
+        """Return every member's predictions for ``x``, shape (members, n, *output_shape); where, as `Sequential`.
+
+        What gives batches is read once for all.
+        """
+        if not data.gives_batches(x):
+            each = [member.predict(x, batch_size, verbose=0, steps=steps) for member in self.members]
+            return data.library(each[0]).stack(each)
+        first = self.members[0]
+        source, shape = samples.unlabelled(first._runner, x, first._known_input_shape(), steps)
+        own = readers(source, len(self.members))
+        pairs = zip(self.members, own, strict=True)
+        each = [member._predicted(there, shape, member._hooks(None, 0, source.steps)) for member, there in pairs]
         return data.library(each[0]).stack(each)
+
+    # ---- files -----------------------------------------------------------------------------------------------------
+
+    def save(self, filepath: object, overwrite: bool = True) -> None:
+        """Save all members, and all that their training goes on from, to one file, for `load`.
+
+        Parameters
+        ----------
+        filepath : str or path
+            Its name ends in ".gpumlp".
+        overwrite : bool
+            As in `models.save_model`.
+
+        Raises
+        ------
+        ValueError
+            For another ending.
+        FileExistsError, OSError
+            Where the file is not to be replaced, or cannot be written: what was there is what it was.
+        """
+        path = disk.path_of(filepath)
+        if path.suffix != ".gpumlp":
+            raise ValueError(f"An ensemble's file is gpumlp's own, and its name ends in '.gpumlp'; got {str(path)!r}.")
+        if not files.may_write(path, overwrite):
+            return
+        found = []
+        for member, stream in zip(self.members, self._streams, strict=True):
+            with random.drawing_from(stream):  # where it is, is in the member's state
+                found.append(state.whole(member))
+        seeds = [int(seed) for seed in self.seeds]
+        write_state(path, {"kind": state.ENSEMBLE, "seeds": seeds, "members": found, "samples": self.samples})
+
+    @classmethod
+    def load(cls, filepath: object, custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """Return a new ensemble, as `save` has written it: its training goes on to the bits of the one that was saved.
+
+        Parameters
+        ----------
+        filepath : str or path
+        custom_objects : dict, optional
+            Classes and functions of a user's own by name, that are not registered.
+
+        Raises
+        ------
+        ValueError
+            Where the file is damaged, or is no ensemble's.
+        OSError
+            Where it cannot be read.
+        """
+        what = str(disk.path_of(filepath))
+        found = read_state(what)
+        if found.get("kind") != state.ENSEMBLE:
+            raise ValueError(f"{what} has no ensemble, but {found.get('kind')!r}: models.load_model reads a model.")
+        each, drawn = found.get("members"), found.get("samples")
+        seeds: Any = found.get("seeds")
+        if not isinstance(each, list) or not each:
+            raise ValueError(f"{what} must have members; it has none.")
+        for name, value, kind in (("seeds", seeds, int), ("samples", drawn, np.ndarray)):
+            there = isinstance(value, list) and [type(one) for one in value] == [kind] * len(each)
+            if not there and (value is not None or name == "seeds"):
+                raise ValueError(f"{what} must have as many {name} as members, {len(each)}.")
+        members, streams = [], [random.Stream() for _ in each]
+        for k, (member, stream) in enumerate(zip(each, streams, strict=True)):
+            where = f"Member {k} in {what}"
+            with custom_object_scope(custom_objects), _randomness_of(stream):
+                members.append(files.from_state(a_dict(member, where), where))
+        ensemble = cls.__new__(cls)
+        ensemble._take(members, streams, seeds)
+        ensemble.samples = drawn
+        return ensemble
+
+
+class _Hooks(CallbackList):
+    """A member's callbacks: what they draw comes from its random numbers."""
+
+    def __init__(self, stream: random.Stream, callbacks: Any, **more: Any) -> None:
+        self._stream = stream
+        super().__init__(callbacks, **more)
+
+    def _call(self, hook: str, at: tuple[int, ...], logs: Any) -> None:
+        with random.drawing_from(self._stream):
+            super()._call(hook, at, logs)
+
+
+def _numbered(path: str, k: int) -> str:
+    """Return a file's name with a member's number in the place of "{member}", or of "{member:02d}" in that format."""
+    return re.sub(r"\{member(?::([^{}]*))?\}", lambda found: format(k, found[1] or ""), path)
 
 
 @contextmanager
@@ -212,7 +449,8 @@ def _outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
     loss, optimizer = model._need_compiled("An ensemble")
     device, known = model.device, model._known_input_shape() or shape
     outline: dict[str, object] = {
-        "the loss": loss, "the metrics": [name for name, _ in model._metric_names],
+        "the loss": (loss.name, loss.formula) if loss.own else loss,  # one's own is equal to itself alone
+        "the metrics": [name for name, _ in model._metric_names],
         "the weighting of metrics": [weighted for _, weighted in model._metric_names],
         "the optimizer": type(optimizer).__name__, "the optimizer's state": optimizer.slots,
         "the dtype": model.dtype.name, "the device": device.name, "the device's kernels": device.kernels,

@@ -61,6 +61,8 @@ INSTEAD: tuple[tuple[str, str], ...] = (
     ("utils.split_dataset", "fit has validation_split=, and scikit-learn train_test_split."),
     ("utils.Progbar", "fit, evaluate and predict show their progress by themselves: verbose=1."),
     ("config.set_backend", "compile(device=...) says where a model runs, and GPUMLP_KERNELS by which kernels."),
+    ("backend.*set_value", "Assign: optimizer.learning_rate = v, variable.assign(v), model.set_weights(arrays)."),
+    ("backend.*get_value", "Ask: float(optimizer.learning_rate), variable.numpy(), model.get_weights()."),
     ("ops.*crossentropy", "gpumlp.losses has it, for formulas and for arrays."),
     ("ops.* backend.* tree.*", OPS),
     ("random.*", "Use numpy.random; utils.set_random_seed seeds it, too."),

@@ -112,6 +112,7 @@ def test_ctrl_c_is_not_lost_where_training_is_to_end_anyway():
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that signal on this system")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what a finalizer swallows
 @pytest.mark.parametrize("repeat", range(6))
 def test_a_handler_that_raises_leaves_whole_steps(repeat, monkeypatch):
     monkeypatch.setenv("GPUMLP_KERNELS", ["numpy", "numba"][repeat % 2])

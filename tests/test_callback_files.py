@@ -56,6 +56,31 @@ def test_rows_are_added_or_written_anew(tmp_path):
     assert len(rows(path)) == 2
 
 
+@pytest.mark.parametrize("append", [True, False])
+def test_rows_are_those_of_training_that_was_not_cut_off(tmp_path, append):
+    class Stop(Exception):
+        pass
+
+    def stop(epoch, logs):
+        if epoch == 2:
+            raise Stop
+
+    def fit(name, *more):
+        backup = callbacks.BackupAndRestore(tmp_path / f"{name} backup")
+        log = callbacks.CSVLogger(tmp_path / name, append=append)
+        build().fit(X, Y, epochs=4, callbacks=[log, *more, backup], **HOW)
+
+    for name in ("alone", "cut"):
+        (tmp_path / name).write_text("what was there\r\n")
+    fit("alone")
+    with pytest.raises(Stop):
+        fit("cut", callbacks.LambdaCallback(on_epoch_end=stop))
+    assert len(rows(tmp_path / "cut")) == 4  # of which the backup does not have the last
+    fit("cut")
+    assert (tmp_path / "cut").read_bytes() == (tmp_path / "alone").read_bytes()
+    assert (tmp_path / "cut").read_bytes().startswith(b"what" if append else b"epoch")
+
+
 def test_texts_and_several_numbers_are_written_as_keras_does(tmp_path):
     def more(epoch, logs):
         logs |= {"note": "a, b", "each": np.array([1.5, 2.0])}

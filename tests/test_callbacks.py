@@ -153,7 +153,7 @@ def test_positional_arguments_of_compile_are_keras_s():
     model = models.Sequential([layers.Dense(1, input_shape=(3,))])
     model.compile("adam", "mse", None, ["mae"], ["mse"])
     assert sorted(model.evaluate(X, Y, verbose=0, return_dict=True)) == ["loss", "mae", "mse"]
-    with pytest.raises(ValueError, match="loss_weights must be 1"):
+    with pytest.raises(ValueError, match="loss_weights must be 1: a model has one output"):
         model.compile("adam", "mse", ["mae"])
     with pytest.raises(ValueError, match="run_eagerly must be True or False; got 'cpu'"):
         model.compile("adam", "mse", None, None, None, "cpu")

@@ -106,6 +106,22 @@ def test_a_clone_has_new_weights_and_the_same_layers():
     assert models.clone_model(nested, clone_function=halved, recursive=True).layers[0].layers[0].units == 2
 
 
+def test_a_clone_is_compiled_alike_with_an_optimizer_of_its_own():
+    one = Sequential([layers.Dense(1, input_shape=(3,))])
+    assert not models.clone_model(one).compiled
+    one.compile(optimizers.SGD(0.25, momentum=0.5), lambda t, p: (t - p) ** 2, metrics=["mae"], jit_compile=False)
+    x, y = np.ones((6, 3)), np.ones(6)
+    one.fit(x, y, verbose=0)
+    again = models.clone_model(one)
+    assert again.compiled and again.optimizer is not one.optimizer and again.device.name == one.device.name
+    assert again.optimizer.get_config() == one.optimizer.get_config() and again.optimizer.iterations == 0
+    assert again._compiled_with == one._compiled_with
+    again.set_weights(one.get_weights())
+    assert again.evaluate(x, y, verbose=0) == one.evaluate(x, y, verbose=0)
+    again.fit(x, y, verbose=0)
+    assert one.optimizer.iterations == 1 == again.optimizer.iterations
+
+
 def test_what_was_compiled_is_said():
     one = model()
     assert Sequential([layers.Dense(1)]).get_compile_config() is None

@@ -420,6 +420,19 @@ def test_info_tells_what_stands_in_the_way(capsys, monkeypatch):
     assert "device        cpu (auto: there is no NVIDIA driver" in out
 
 
+def test_info_asks_for_nothing_that_a_machine_without_a_gpu_has_no_use_for(monkeypatch, capsys):
+    from gpumlp.backends import compiler
+
+    def lacks():
+        raise devices.DeviceUnavailable("NVRTC cannot be imported. Install it.")
+
+    monkeypatch.setattr(compiler, "architectures", lacks)
+    monkeypatch.setattr(devices, "has_driver", lambda: False)
+    assert cli.main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "nothing needs it" in out and "nstall it" not in out and "pip" not in out
+
+
 def test_info_and_check_bear_a_wrong_environment(monkeypatch, capsys):
     monkeypatch.setenv("GPUMLP_DEVICE", "cuda")
     monkeypatch.setattr(devices, "gpu_problem", lambda index=0: "it is not there.")

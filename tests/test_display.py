@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpumlp import cli, layers, models
+from gpumlp import Ensemble, cli, layers, models
 from gpumlp.training import progress
 
 ROOT = Path(cli.__file__).parents[1]
@@ -154,6 +154,51 @@ def test_plots_return_their_axes_and_show_what_was_given(figures):
     assert list(axes.lines[0].get_xdata()) == [1, 2, 3]
     own = figures.subplots()[1]
     assert plot_history(history, axes=own) is own
+
+
+def test_curves_are_drawn_by_their_names(figures):
+    from gpumlp.plotting import plot_history
+
+    history = {"loss": [0.9, 0.4], "accuracy": [0.5, 0.9], "val_loss": [0.8, 0.5], "val_accuracy": [0.0, 0.8]}
+    axes = plot_history(history, metrics="accuracy")
+    assert [line.get_label() for line in axes.lines] == ["accuracy", "val_accuracy"]
+    assert (axes.get_yscale(), axes.get_ylabel(), axes.get_title()) == ("linear", "accuracy", "Accuracy")
+    assert len(plot_history(history, "both", ["accuracy", "loss"]).lines) == 4
+    axes = plot_history(history)
+    axes.figure.canvas.draw()
+    shown = [label.get_text() for label in axes.get_yticklabels(which="both")]
+    assert axes.get_yscale() == "log" and {"0.4", "0.6"} <= set(shown) and not any("$" in text for text in shown)
+    assert plot_history({"loss": [1.0, 0.0]}).get_yscale() == "linear"
+
+
+def test_what_is_no_history_is_said(figures):
+    from gpumlp.plotting import plot_history
+
+    model = models.Sequential([layers.Dense(1, input_shape=(1,))])
+    for what, more, error, words in (
+        (model, {}, TypeError, "what fit returns"), ([0.2, 0.1], {}, TypeError, "what fit returns"),
+        ("loss", {}, TypeError, "what fit returns"), ({"loss": [1.0]}, {"metrics": "auc"}, ValueError, "no 'auc'"),
+        ({"loss": [1.0]}, {"axes": "loss"}, TypeError, "metrics="),
+        ({"loss": [1.0]}, {"title": ["a"]}, TypeError, "title"), ({"loss": [1.0]}, {"metrics": 3}, TypeError, "a name"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=words):
+            plot_history(what, **more)
+    assert figures.get_fignums() == []
+
+
+def test_results_show_themselves_in_a_line():
+    model = models.Sequential([layers.Dense(2, input_shape=(3,))])
+    model.compile(loss="mse")
+    x, y = np.ones((4, 3)), np.ones((4, 2))
+    assert repr(model.gradients(x, y)) == "<Gradients by inputs of shape (4, 3), by weights of shapes [(3, 2), (2,)]>"
+    assert repr(model.fit(x, y, epochs=2, verbose=0)) == "<History of 2 epochs: loss>"
+
+    def build():
+        member = models.Sequential([layers.Dense(1, input_shape=(1,))], name="one")
+        member.compile(loss="mse")
+        return member
+
+    assert repr(Ensemble(build, 3)) == "<Ensemble of 3 members, each like <Sequential name=one, built=True>>"
 
 
 def test_the_demo_prints_a_table_and_writes_its_plots(figures, monkeypatch, tmp_path, capsys):

@@ -342,7 +342,7 @@ def test_ctrl_c_ends_after_the_steps_under_way(kernels, name):
         ({"y": None}, ValueError, "y is missing"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"steps_per_epoch": 1.5}, TypeError, "steps"),
-        ({"epochs": 0}, ValueError, "epochs"),
+        ({"epochs": -1}, ValueError, "epochs"),
         ({"verbose": 7}, ValueError, "verbose"),
         ({"sample_weight": np.ones(3)}, ValueError, "sample_weight"),
     ],

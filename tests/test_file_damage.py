@@ -171,7 +171,7 @@ FIRST = ("config", "layers", 1, "config")  # of the first Dense
         (set_at(["module"], "os"), "'os' is not known"),
         (set_at(["config", "layers"], {"a": 1}), "list of layers"),
         (set_at(["config", "layers", 1], 7), "layer must be"),
-        (set_at(["config", "layers", 1, "class_name"], "Conv2D"), "Unknown layer 'Conv2D'"),
+        (set_at(["config", "layers", 1, "class_name"], "Conv2D"), "m.keras: Unknown layer 'Conv2D'.*use Keras"),
         (set_at(["config", "layers", 1, "class_name"], ["x"]), "class_name"),
         (set_at([*FIRST, "units"], "many"), "units must be a positive integer"),
         (set_at([*FIRST, "units"], 10**12), "more weights by its config than there are in the file"),

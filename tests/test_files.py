@@ -14,7 +14,20 @@ import numpy as np
 import pytest
 from host.runtime import HostRuntime
 
-from gpumlp import callbacks, config, layers, losses, metrics, models, ops, optimizers, random, saving, utils
+from gpumlp import (
+    activations,
+    callbacks,
+    config,
+    layers,
+    losses,
+    metrics,
+    models,
+    ops,
+    optimizers,
+    random,
+    saving,
+    utils,
+)
 from gpumlp.models import keras_layout, state
 from gpumlp.saving import disk
 
@@ -196,8 +209,13 @@ def test_files_that_are_not_there(tmp_path):
             models.load_model(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         made().load_weights(tmp_path / "no.weights.h5")
-    with pytest.raises(FileNotFoundError):
-        made().save(tmp_path / "no folder" / "m.keras")
+    for name in WHOLE:
+        with pytest.raises(FileNotFoundError, match=r"folder of the file does not exist.*no folder.m\.[^.]*$"):
+            made().save(tmp_path / "no folder" / name)
+    with pytest.raises(FileNotFoundError, match=r"folder of the file does not exist.*no folder.m\.weights\.h5'$"):
+        made().save_weights(tmp_path / "no folder" / "m.weights.h5")
+    with pytest.raises(ValueError, match=r"ends in '\.keras'.* Add one\.$"):
+        made().save("mymodel")
 
 
 # ---- weights alone ---------------------------------------------------------------------------------------------------
@@ -295,6 +313,32 @@ def test_unbuilt_models_have_no_weights_to_save(tmp_path):
     made().save_weights(tmp_path / "m.weights.h5")
     with pytest.raises(ValueError, match="loading weights into a model that has not yet been built"):
         model.load_weights(tmp_path / "m.weights.h5")
+
+
+def test_the_way_of_keras_2_holds_models_in_each_other_that_repeat_a_name(tmp_path):
+    h5py = pytest.importorskip("h5py")
+
+    def inner(name, *more):
+        return models.Sequential([layers.Input((4,)), *more, layers.Dense(4, name="a")], name=name)
+
+    deep = models.Sequential([layers.Input((4,)), layers.Dense(4, name="a"), inner("deep")], name="in")
+    two = models.Sequential([layers.Input((4,)), inner("one", inner("in")), inner("two", inner("in"))], name="pair")
+    model = models.Sequential([layers.Input((4,)), deep, two, layers.Dense(1)])
+    model.compile("adam", "mse")
+    fit(model)
+    model.save(tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5") as file:
+        groups = file["model_weights"]
+        names = [name.decode() for name in groups["in"].attrs["weight_names"]]
+        assert names == ["in/a/kernel", "in/a/bias", "deep/a/kernel", "deep/a/bias"]
+        for layer in model.layers:
+            names = list(groups[layer.name].attrs["weight_names"])
+            assert len(set(names)) == len(layer.weights)
+            for name, weight in zip(names, layer.weights, strict=True):
+                assert np.array_equal(groups[layer.name][name], weight.numpy())
+    again = models.load_model(tmp_path / "m.h5")
+    assert same(model, again)
+    fit(model), fit(again)
 
 
 def test_without_h5py(tmp_path, monkeypatch):
@@ -486,8 +530,8 @@ def test_models_that_keras_2_has_written(tmp_path):
             file.attrs["training_config"] = json.dumps(training).encode()
         loaded = models.load_model(path, compile=False)
         assert loaded.name == "old" and same(loaded, given)
-        with pytest.raises(ValueError, match="decay"):
-            models.load_model(path)
+        loaded = models.load_model(path)  # its decay, which is 0, is ignored
+        assert loaded.evaluate(X, Y, verbose=0, return_dict=True).keys() == {"loss", "mae"}
 
 
 # ---- states ----------------------------------------------------------------------------------------------------------
@@ -538,3 +582,34 @@ def test_a_keras_file_is_a_zip_of_three(tmp_path):
         written = json.loads(archive.read("config.json"))
     assert written["class_name"] == "Sequential" and written["compile_config"]["metrics"] == ["mae"]
     assert config.floatx() == "float32"
+
+
+# ---- functions by their names ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", WHOLE)
+def test_functions_are_written_as_keras_has_them(tmp_path, name):
+    stack = [layers.Input((4,)), layers.Lambda(ops.tanh), layers.Lambda(activations.relu), layers.Dense(1)]
+    model = models.Sequential(stack)
+    model.compile("sgd", losses.mean_squared_error, metrics=[metrics.mean_absolute_error, metrics.binary_accuracy])
+    written = {"module": "builtins", "class_name": "function", "registered_name": "function"}
+    assert model.get_compile_config()["loss"] == written | {"config": "mean_squared_error"}
+    assert [layer.get_config()["function"]["config"] for layer in model.layers[:2]] == ["tanh", "relu"]
+    model.save(tmp_path / name)
+    again = models.load_model(tmp_path / name)
+    assert again.evaluate(X, Y, verbose=0, return_dict=True) == model.evaluate(X, Y, verbose=0, return_dict=True)
+    with pytest.raises(ValueError, match="Unknown function 'open'"):
+        saving.deserialize_keras_object(written | {"config": "open"})
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_loss_of_a_user_s_own_is_asked_for_with_the_file_s_name(tmp_path, name):
+    def myloss(t, p):
+        return ops.mean(ops.square(t - p), -1)
+
+    model = models.Sequential([layers.Input((4,)), layers.Dense(1)])
+    model.compile("sgd", myloss)
+    model.save(tmp_path / name)
+    words = f"{name}: .*'myloss'.*custom_objects={{'myloss': myloss}}.*register_keras_serializable.*compile=False"
+    with pytest.raises(ValueError, match=words):
+        models.load_model(tmp_path / name)
+    assert not models.load_model(tmp_path / name, compile=False).compiled
+    assert models.load_model(tmp_path / name, {"myloss": myloss}).compiled

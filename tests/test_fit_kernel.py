@@ -9,6 +9,7 @@ from whole_fit import Case, Dense, assert_same_bits, by_kernel, by_numpy, force,
 
 from gpumlp import Ensemble, layers, losses, models, optimizers, random, regularizers
 from gpumlp.activations import gelu
+from gpumlp.callbacks import EarlyStopping
 from gpumlp.engine import fit_plan, fit_program
 from gpumlp.optimizers import schedules
 from gpumlp.training import loop
@@ -303,6 +304,26 @@ def test_members_in_one_launch_are_the_models_alone(gpu, monkeypatch, shuffle, b
             return x[rows], y[rows], {"epochs": 3, "shuffle": shuffle}
 
         found, history = alone(build, k, fit)
+        assert_same_bits([state(trained), found])
+        assert trained.history.history == history
+
+
+def test_the_others_go_on_in_one_launch_where_a_member_has_stopped(gpu, monkeypatch):
+    build, case = member(group=2, exchange="barrier")
+    force(monkeypatch, case)
+    x, y, _ = case.data(0)
+    how = {"epochs": 4, "validation_data": (x[:5], y[:5])}
+
+    def stop(k):
+        return EarlyStopping(min_delta=10.0 if k == 1 else 0.0, patience=1 + k, restore_best_weights=True)
+
+    together = Ensemble(build, 3)
+    launched = launches_of(gpu)
+    together.fit(x, y, batch_size=4, verbose=0, callbacks=stop, **how)
+    assert [len(each.history.epoch) for each in together.members] == [4, 3, 4]
+    assert [each for each in launched if each[0] == "fit"] == [("fit", 6)] * 3 + [("fit", 4)]
+    for k, trained in enumerate(together.members):
+        found, history = alone(build, k, lambda model, k=k: (x, y, {"callbacks": [stop(k)], **how}))
         assert_same_bits([state(trained), found])
         assert trained.history.history == history
 

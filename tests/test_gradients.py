@@ -359,3 +359,115 @@ def test_what_does_not_fit_is_said():
         model.gradients(layers.Input((3,)))
     with pytest.raises(TypeError, match="no functional API"):
         model.jacobian(model)
+
+
+# ---- steps by a model's own optimizer --------------------------------------------------------------------------------
+
+OWN = {
+    "sgd": lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+    "decayed": lambda: optimizers.AdamW(optimizers.schedules.ExponentialDecay(0.01, 1, 0.5), clipvalue=0.02),
+    "norms": lambda: optimizers.Adam(0.01, global_clipnorm=0.1),
+    "averages": lambda: optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=2, gradient_accumulation_steps=2),
+}
+
+
+def twins(make, dtype="float32"):
+    """Return two equal models, compiled alike."""
+    stack = [
+        layers.Dense(6, "tanh", kernel_regularizer="l2"), layers.Dense(2, kernel_constraint="max_norm", name="head"),
+    ]  # fmt: skip
+    pair = [build([type(layer).from_config(layer.get_config()) for layer in stack], dtype=dtype) for _ in range(2)]
+    for model in pair:
+        model.compile(make(), "mse")
+    return pair
+
+
+@pytest.mark.parametrize("make", OWN.values(), ids=OWN)
+def test_a_model_s_own_optimizer_does_the_steps_of_training(make, family):
+    x, y = data(30)
+    model, by_hand = twins(make)
+    for _ in range(5):
+        model.train_on_batch(x, y)
+        found = by_hand.gradients(x, y)
+        kept = [grad.copy() for grad in found.weights]
+        by_hand.optimizer.apply(found.weights, by_hand.trainable_weights)
+        assert all(np.array_equal(*pair) for pair in zip(kept, found.weights, strict=True))
+    ours = [*by_hand.get_weights(), *map(np.asarray, by_hand.optimizer.variables)]
+    for one, other in zip([*model.get_weights(), *map(np.asarray, model.optimizer.variables)], ours, strict=True):
+        if family == "numpy":
+            np.testing.assert_array_equal(one, other)
+        else:
+            np.testing.assert_allclose(one, other, rtol=2e-4, atol=1e-6)
+    by_hand.fit(x, y, epochs=1, verbose=0)
+    assert by_hand.optimizer.steps == 6
+
+
+def test_the_others_get_no_update():
+    model, _ = twins(lambda: optimizers.AdamW(0.1, weight_decay=0.1))
+    before, found = model.get_weights(), model.gradients(*data(8))
+    head = model.get_layer("head").trainable_weights
+    model.optimizer.apply_gradients(zip(found.weights[2:], head, strict=True))
+    after = model.get_weights()
+    assert [np.array_equal(*pair) for pair in zip(before, after, strict=True)] == [True, True, False, False]
+    with pytest.warns(UserWarning, match="no gradients"):
+        model.optimizer.apply([None, None, None, found.weights[3]], model.trainable_weights)
+    assert np.array_equal(after[2], model.get_weights()[2]) and model.optimizer.iterations == 2
+    model.optimizer.apply(found.weights)  # of all
+    assert not np.array_equal(before[0], model.get_weights()[0])
+
+
+def test_gradients_on_the_gpu_are_taken_as_they_are(as_gpu, monkeypatch):
+    from host.runtime import HostRuntime
+
+    as_gpu(HostRuntime())
+    monkeypatch.setenv("GPUMLP_DEVICE", "cuda")
+    x, y = data(12)
+    one, other = twins(lambda: optimizers.Adam(0.1, loss_scale_factor=2.0))
+    found = one.gradients(x, y).weights
+    there = [array.view(DeviceArray) for array in found]
+    one.optimizer.apply(found, one.trainable_weights)
+    other.optimizer.apply(there, other.trainable_weights)
+    assert all(np.array_equal(*pair) for pair in zip(one.get_weights(), other.get_weights(), strict=True))
+
+
+def test_averages_take_the_weights_places():
+    model, by_hand = twins(lambda: optimizers.Adam(0.1, use_ema=True, ema_momentum=0.5))
+    model.fit(*data(8), epochs=3, batch_size=8, shuffle=False, verbose=0)
+    for _ in range(3):
+        by_hand.optimizer.apply(by_hand.gradients(*data(8)).weights)
+    by_hand.optimizer.finalize_variable_values(by_hand.trainable_variables)
+    assert all(np.array_equal(*pair) for pair in zip(model.get_weights(), by_hand.get_weights(), strict=True))
+
+
+def test_no_step_where_it_does_not_fit():
+    model, other = twins(lambda: "adam")
+    before, found = model.get_weights(), model.gradients(*data(8)).weights
+    trained = model.trainable_weights
+    for grads, variables, error in (
+        (found, other.trainable_weights, "none of the model's weights"), (found[::-1], trained, "must have its shape"),
+        (found[:2], [trained[0]] * 2, "must have its shape|twice"), (found[:2], trained, "for each variable"),
+        ([found[0]] * 2, [trained[0]] * 2, "twice"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=error):
+            model.optimizer.apply(grads, variables)
+    model.layers[0].trainable = False
+    with pytest.raises(ValueError, match="does not train"):
+        model.optimizer.apply(found, trained)
+    assert all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True))
+    assert model.optimizer.iterations == 0 and not model.optimizer.built
+    unbuilt = models.Sequential([layers.Dense(1)])
+    unbuilt.compile("adam", "mse")
+    with pytest.raises(ValueError, match="no weights yet"):
+        unbuilt.optimizer.build([])
+
+
+def test_a_state_that_was_built_takes_a_file_s(tmp_path):
+    pytest.importorskip("h5py")
+    model, new = twins(lambda: "adam")
+    model.fit(*data(8), epochs=2, verbose=0)
+    model.save_weights(tmp_path / "m.weights.h5")
+    new.optimizer.build(new.trainable_variables)
+    assert new.optimizer.built and len(new.optimizer.variables) == len(model.optimizer.variables)
+    new.load_weights(tmp_path / "m.weights.h5")
+    for one, other in zip(model.optimizer.variables, new.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other)

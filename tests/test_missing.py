@@ -128,3 +128,29 @@ def test_each_word_of_what_to_use_instead_is_of_a_name_that_is_missing():
     assert len(paths) > 500
     for patterns, words in INSTEAD:
         assert any(instead(path) == words for path in paths), patterns
+
+
+def test_dir_lists_what_is_public():
+    names = [name for name in dir(gpumlp) if not name.startswith("_")]
+    assert set(names) == {*gpumlp.__all__, "version"} and "plotting" in names and "tape" not in names
+    assert "__version__" in dir(gpumlp)
+
+
+@pytest.mark.parametrize("old, new", [("maxnorm", "MaxNorm"), ("unitnorm", "UnitNorm"), ("nonneg", "NonNeg")])
+def test_constraints_have_their_older_names(old, new):
+    assert getattr(gpumlp.constraints, old) is getattr(gpumlp.constraints, new)
+
+
+def test_what_older_scripts_call_is_told():
+    with pytest.raises(NotImplementedError, match=r"optimizer\.learning_rate = v"):
+        gpumlp.backend.set_value(None, 0.1)
+    model = gpumlp.Sequential([gpumlp.layers.Dense(1)])
+    for name, words in (
+        ("predict_classes", "argmax"), ("predict_proba", "model.predict"), ("fit_generator", "model.fit"),
+        ("evaluate_generator", "model.evaluate"), ("predict_generator", "model.predict"),
+    ):  # fmt: skip
+        with pytest.raises(AttributeError, match=words):
+            getattr(model, name)
+        assert not hasattr(model, name)
+    with pytest.raises(AttributeError, match="has no attribute 'other'"):
+        model.other  # noqa: B018

@@ -232,7 +232,10 @@ def test_get_takes_names_classes_objects_and_dicts(get, expected, identifiers, c
 
 
 def test_a_metric_has_the_name_that_it_was_asked_for_by():
-    assert [metrics.get(n).name for n in ("mse", "MeanSquaredError", "mae")] == ["mse", "MeanSquaredError", "mae"]
+    names = [metrics.get(n).name for n in ("mse", "MeanSquaredError", "mae", "AUC")]  # alone: its class's
+    assert names == ["mean_squared_error", "mean_squared_error", "mean_absolute_error", "auc"]
+    in_model = metrics.get("mse", loss=losses.described("mse"), target_width=1, output_width=1)
+    assert in_model.name == "mse"
     assert metrics.get(None) is None
     mse = losses.described("mse")
     assert isinstance(metrics.get("acc", loss=mse, target_width=1, output_width=1), metrics.BinaryAccuracy)

@@ -436,7 +436,7 @@ def test_views_are_updated_where_they_are():
 
 def test_state_is_a_model_s_or_arrays_own():
     model = build("adam")
-    with pytest.raises(RuntimeError, match="a model"):
+    with pytest.raises(ValueError, match="none of the model's weights"):
         model.optimizer.apply([G[0]], [W.copy()])
 
 

@@ -13,12 +13,19 @@ import numpy as np
 import pytest
 
 from gpumlp import callbacks, layers, metrics, models, optimizers, utils
-from gpumlp.callbacks.backup import FILE
+from gpumlp.callbacks.backup import FILE, completed
 from gpumlp.saving import disk
 from gpumlp.saving.state import read_state, write_state
 
 X = np.random.default_rng(0).normal(size=(70, 4)).astype("f4")
 Y = np.sin(X[:, :1] * 2)
+
+
+@pytest.fixture(autouse=True)
+def process():
+    """Each test is as a process of its own, and whatever clears this begins another one."""
+    completed.clear()
+    return completed
 
 
 class Stop(Exception):
@@ -127,7 +134,7 @@ def test_it_goes_on_within_an_epoch(tmp_path, data, freq, cut):
     assert train(tmp_path / "cut", data, freq=freq) == alone
 
 
-def test_training_that_had_stopped_stays_so(tmp_path):
+def test_training_that_had_stopped_stays_so(tmp_path, process):
     alone = train(tmp_path / "alone", DATA["arrays"], epochs=60)
     assert len(alone[0]) < 60  # it stopped early; its backup has that
 
@@ -137,13 +144,15 @@ def test_training_that_had_stopped_stays_so(tmp_path):
 
     with pytest.raises(Stop):
         train(tmp_path / "cut", DATA["arrays"], AtTheEnd(), epochs=60)
+    process.clear()
     assert train(tmp_path / "cut", DATA["arrays"], epochs=60) == alone
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_longer_fit_goes_on_where_a_shorter_one_has_ended(tmp_path, dtype):
+def test_a_longer_fit_goes_on_where_a_shorter_one_has_ended(tmp_path, process, dtype):
     alone = train(tmp_path / "alone", DATA["arrays"], epochs=5, dtype=dtype)
     train(tmp_path / "cut", DATA["arrays"], epochs=2, dtype=dtype)
+    process.clear()
     found = train(tmp_path / "cut", DATA["arrays"], epochs=5, dtype=dtype)
     assert found[0] == alone[0] == [0, 1, 2, 3, 4]  # averages replaced the weights at the end of the shorter one
 
@@ -165,17 +174,75 @@ def test_processes_that_are_killed(tmp_path):
     assert done >= 3
 
 
-def test_the_file_goes_when_training_has_ended(tmp_path):
+def test_the_file_goes_when_training_has_ended(tmp_path, process):
     model = build()
     backup = callbacks.BackupAndRestore(tmp_path / "b")
     model.fit(X, Y, epochs=2, callbacks=[backup], verbose=0)
     assert not (tmp_path / "b").exists()
+    process.clear()
     with pytest.raises(Stop):
         model.fit(X, Y, epochs=4, callbacks=[backup, CutOff(1)], verbose=0)
     (tmp_path / "b" / f".{FILE}.0123.part").write_bytes(b"what a kill left")
     assert sorted(p.name for p in (tmp_path / "b").iterdir())[-1] == FILE
     assert len(model.fit(X, Y, epochs=4, callbacks=[backup], verbose=0).epoch) == 4
     assert not (tmp_path / "b").exists()
+
+
+def test_the_fits_of_a_script_have_files_of_their_own(tmp_path, process):
+    steps = []
+
+    def script(cut=None):
+        model = build()
+        count = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+        for epochs in (3, 4):
+            own = [callbacks.BackupAndRestore(tmp_path), count, *([cut] if cut and epochs == 4 else [])]
+            model.fit(X[:48], Y[:48], batch_size=8, epochs=epochs, callbacks=own, verbose=0)
+        return [w.tobytes() for w in model.get_weights()], model.optimizer.iterations
+
+    alone = script()
+    process.clear()
+    with pytest.raises(Stop):
+        script(CutOff(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["backup-1.gpumlp"]
+    process.clear()
+    assert script() == alone and alone[1] == 42
+    process.clear()
+    steps.clear()
+    model = build()
+    for epochs, cut in ((3, None), (4, CutOff(2)), (4, None)):  # one that is cut off in a process that lives on
+        own = [callbacks.BackupAndRestore(tmp_path), *([cut] if cut else [])]
+        try:
+            model.fit(X[:48], Y[:48], batch_size=8, epochs=epochs, callbacks=own, verbose=0)
+        except Stop:
+            assert model.optimizer.iterations == 18 + 12
+    assert ([w.tobytes() for w in model.get_weights()], model.optimizer.iterations) == alone
+
+
+def test_a_model_that_is_made_otherwise_is_refused_with_what_differs(tmp_path, process):
+    def made(activation="relu", loss="mse", trainable=True, judged=("mae",), rate=0.01, kind=optimizers.Adam):
+        utils.set_random_seed(1)
+        first = layers.Dense(17, activation, trainable=trainable)
+        model = models.Sequential([layers.Input((4,)), first, layers.Dropout(0.3), layers.Dense(1)])
+        model.compile(kind(rate), loss, metrics=list(judged))
+        return model
+
+    def fit(model, epochs=3, cut=None):
+        own = [callbacks.BackupAndRestore(tmp_path), *([cut] if cut else [])]
+        return model.fit(X, Y, epochs=epochs, callbacks=own, verbose=0)
+
+    with pytest.raises(Stop):
+        fit(made(), cut=CutOff(1))
+    for how, match in (
+        ({"activation": "tanh"}, "layers 0 activation was relu, and is tanh"), ({"loss": "mae"}, "loss"),
+        ({"trainable": False}, "layers 0 trainable was True, and is False"), ({"judged": ["mse"]}, "metrics 0"),
+        ({"judged": ["mae", "mse"]}, "metrics 1"), ({"kind": optimizers.Nadam}, "optimizer was Adam, and is Nadam"),
+    ):  # fmt: skip
+        model = made(**how)
+        before = model.get_weights()
+        with pytest.raises(ValueError, match=f"another model: .*{match}"):
+            fit(model)
+        assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert len(fit(made(rate=0.5), epochs=5).epoch) == 5
 
 
 def cut_off(folder, **how):

@@ -49,6 +49,7 @@ TESTS = tuple(
     f"tests/test_{name}.py"
     for name in (
         "constraints", "cuda_formulas", "cuda_kernels", "cuda_models", "ensemble", "fit_failures", "fit_kernel", "gpu",
+        "gradients", "layer_operations", "normalization",
         "operations", "whole_runs",
     )
 )  # fmt: skip

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random as python_random
+import warnings
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from gpumlp.callbacks.base import Callback
 from gpumlp.callbacks.checkpoint import frequency
+from gpumlp.errors import caller_level
 from gpumlp.naming import flag
 from gpumlp.saving import disk
 from gpumlp.saving.state import read_state, write_state
+from gpumlp.training import randoms
 from gpumlp.training.position import InProgress
 
 FILE = "backup.gpumlp"
+completed: Counter[str] = Counter()  # fits of this process that came to their end, by the folder of their backup
 
 
 class BackupAndRestore(Callback):
@@ -25,13 +27,20 @@ class BackupAndRestore(Callback):
 
     So a script that is killed at any moment, and started again as it is, ends with the weights, the history and the
     optimizer that it would have ended with: the file has weights, the optimizer's state, the order of samples, keys of
-    dropout, the state of all callbacks (`Callback.get_state`), the history, and gpumlp's, NumPy's and Python's random
-    numbers. Batches that a generator had given are read again, and left out.
+    dropout, the state of all callbacks (`Callback.get_state`), the history, and the random numbers of gpumlp, NumPy,
+    Python and, where it is imported, torch (its default generator's).
+
+    Batches that a generator had given are read again, and left out. Of another iterable a pass that was cut off is
+    begun anew, with the random numbers with which it had begun, as far as it was read. Data that depend on more, such
+    as a `PyDataset` that shuffles itself in ``on_epoch_end``, have methods ``get_state()``, which returns that (None,
+    numbers, strings, arrays, lists and dicts), and ``set_state(state)``: then an iterator is not read again. A
+    `PyDataset` with such hooks and without these methods has a warning when training begins.
 
     Parameters
     ----------
     backup_dir : str or path
-        Its folder, which is made where it is not there. One ``fit`` at a time may use it.
+        Its folder, which is made where it is not there. One ``fit`` at a time may use it. A script may have several
+        fits one after the other: each has a file of its own, by the number of those that were completed before it.
     save_freq : "epoch" or int
         After how many batches of an epoch, and then at its end as well.
     delete_checkpoint : bool
@@ -42,8 +51,9 @@ class BackupAndRestore(Callback):
     Raises
     ------
     ValueError
-        At the beginning of training, where the file is damaged, or of another model, optimizer, or other callbacks;
-        nothing is changed then, and the file is left as it is: remove it to begin anew.
+        At the beginning of training, where the file is damaged, or of another model, optimizer, loss, other metrics or
+        callbacks; nothing is changed then, and the file is left as it is: remove it to begin anew. A learning rate and
+        ``epochs`` may be others.
     OSError
         Where the folder or the file cannot be written; training ends, and the file before is left.
     """
@@ -62,8 +72,10 @@ class BackupAndRestore(Callback):
 
     @property
     def path(self) -> Any:
-        """Where the file is."""
-        return self.backup_dir / FILE
+        """Where the file is: a script's second fit has another one than its first."""
+        number = completed[os.path.realpath(self.backup_dir)]
+        stem, _, end = FILE.partition(".")
+        return self.backup_dir / (f"{stem}-{number}.{end}" if number else FILE)
 
     # ---- what the loop asks for, behind all other callbacks ----------------------------------------------------------
 
@@ -73,23 +85,30 @@ class BackupAndRestore(Callback):
         ``others`` are the callbacks that have a state, which `Callback.set_state` gives them.
         """
         self._since = 0
+        for name in training.orders_itself:
+            warnings.warn(
+                f"{name} changes its data between epochs, and nobody can know how after a kill. Training that is cut "
+                "off goes on to the bit where it has get_state(), which returns what its order depends on, and "
+                "set_state(state).",
+                stacklevel=caller_level(),
+            )
         os.makedirs(self.backup_dir, exist_ok=True)
         self._remove_unfinished()
         if not self.path.exists():
             return False
         found, what = read_state(self.path), str(self.path)
         position = _part(found, "position", what)
+        training.check_model(position, what)
         states = position.get("callbacks")
         names = [type(each).__name__ for each in others]
         if not isinstance(states, list) or [s.get("kind") for s in states if isinstance(s, dict)] != names:
             kinds = [s.get("kind") for s in states] if isinstance(states, list) else states
             raise ValueError(f"{what} was written beside other callbacks, {kinds}; these are {names}. {AGAIN}")
-        randoms = _random_states(position.get("random"), what)
+        drawn = randoms.unpacked(position.get("random"), what)
         training.go_on_from(found, what)
         for each, state in zip(others, states, strict=True):
             each.set_state(state["state"])
-        python_random.setstate(randoms[0])
-        np.random.set_state(randoms[1])
+        randoms.put(drawn)
         return True
 
     def batch_done(self, others: list[Any], training: InProgress) -> None:
@@ -107,9 +126,8 @@ class BackupAndRestore(Callback):
     def _save(self, others: list[Any], training: InProgress) -> None:
         self._since = 0
         states = [{"kind": type(each).__name__, "state": each.get_state()} for each in others]
-        numpys, (version, words, gauss) = np.random.get_state(), python_random.getstate()
-        randoms = {"python": [version, np.array(words, np.uint64), gauss], "numpy": list(numpys)}
-        write_state(self.path, training.describe({"callbacks": states, "random": randoms}))
+        drawn = randoms.packed(randoms.states())
+        write_state(self.path, training.describe({"callbacks": states, "random": drawn}))
 
     def on_train_end(self, logs: Any = None) -> None:
         if self.delete_checkpoint:
@@ -117,10 +135,11 @@ class BackupAndRestore(Callback):
                 os.unlink(self.path)
             with contextlib.suppress(OSError):  # other files are in it
                 os.rmdir(self.backup_dir)
+        completed[os.path.realpath(self.backup_dir)] += 1
 
     def _remove_unfinished(self) -> None:
         """Remove what a kill has left of files that were being written."""
-        for left in self.backup_dir.glob(f".{FILE}.*.part"):
+        for left in self.backup_dir.glob(f".{self.path.name}.*.part"):
             with contextlib.suppress(OSError):
                 os.unlink(left)
 
@@ -133,15 +152,3 @@ def _part(found: Mapping[str, Any], name: str, what: str) -> Mapping[str, Any]:
     if not isinstance(part, dict):
         raise ValueError(f"{what} is no backup of a fit: it has no {name!r}. {AGAIN}")
     return part
-
-
-def _random_states(found: Any, what: str) -> tuple[Any, Any]:
-    """Return Python's and NumPy's random states; ValueError where they are none."""
-    try:
-        version, words, gauss = found["python"]
-        states = (version, tuple(int(word) for word in words), gauss), tuple(found["numpy"])
-        python_random.Random().setstate(states[0])
-        np.random.RandomState().set_state(states[1])
-    except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
-        raise ValueError(f"{what} has no state of random numbers: {error}. {AGAIN}") from None
-    return states

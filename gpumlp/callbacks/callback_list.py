@@ -38,7 +38,7 @@ class CallbackList(Callback):
         self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
         **params: Any,
     ) -> None:  # fmt: skip
-        self._others = _flat(callbacks)
+        self._others = [] if callbacks is None else _flat(callbacks)
         given = [c for c in self._others if isinstance(c, History)]
         self.history = given[-1] if given else History() if add_history else None
         if self.history is not None and given:

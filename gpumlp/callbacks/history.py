@@ -38,6 +38,9 @@ class History(Callback):
         """The numbers of the epochs, from 0."""
         return self.record.epoch
 
+    def __repr__(self) -> str:
+        return f"<History of {len(self.epoch)} epochs: {', '.join(self.history) or 'nothing yet'}>"
+
     def set_params(self, params: dict[str, Any]) -> None:
         self.params = self.record.params = params
 

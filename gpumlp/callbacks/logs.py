@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,8 @@ class CSVLogger(Callback):
     Parameters
     ----------
     filename : str or path
-        What is there is overwritten when training begins, unless ``append``.
+        What is there is overwritten when training begins, unless ``append``. Training that goes on from a backup
+        leaves the rows of the epochs before, and removes those that came after the backup.
     separator : str
         One character.
     append : bool
@@ -42,10 +43,31 @@ class CSVLogger(Callback):
             raise ValueError(f"separator must be one character; got {separator!r}.")
         self.filename, self.sep, self.append = os.fspath(filename), separator, flag("append", append)
         self.keys: list[str] | None = None
+        self._anew = False
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        self.keys = None
-        self._write([], "a" if self.append else "w")
+        self.keys, self._anew = None, not self.append
+        self._write([], "a")
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._begin()
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        """Empty the file where that is to be: not before it is known whether training goes on from a backup."""
+        if self._anew:
+            self._write([], "w")
+            self._anew = False
+
+    def get_state(self) -> dict[str, Any]:
+        return {"size": os.path.getsize(self.filename) if os.path.exists(self.filename) else 0, "keys": self.keys}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.keys, self._anew = state["keys"], False
+        with writing(self, self.filename), open(self.filename, "r+b") as file:
+            file.truncate(min(state["size"], os.path.getsize(self.filename)))
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
@@ -54,8 +76,8 @@ class CSVLogger(Callback):
             self.keys = sorted(logs)
             if not any(key.startswith("val_") for key in self.keys):
                 self.keys += [f"val_{key}" for key in self.keys]
-            if not os.path.exists(self.filename) or not os.path.getsize(self.filename):
-                rows = [["epoch", *self.keys]]
+        if not os.path.exists(self.filename) or not os.path.getsize(self.filename):
+            rows = [["epoch", *self.keys]]
         self._write([*rows, [epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)]], "a")
 
     def _write(self, rows: list[list[Any]], mode: str) -> None:

@@ -183,11 +183,7 @@ class LoopProgram:
                 logs.losses[k] = value
                 if optimizer is not None and task.slots is not None:
                     assert step is not None and scalars is not None
-                    self._update(optimizer, task.slots, step, tuple(scalars[k].tolist()))
-                    optimizer.count(1)
-                    self.arena.version += 1
-                    for j, constraint in self.network.constrained:  # a user's may raise: the step counts already
-                        constraints.apply(constraint, self.backend, self.arena.weights[j])
+                    self._step(optimizer, task.slots, step, tuple(scalars[k].tolist()))
                 k += 1
         return logs
 
@@ -210,6 +206,31 @@ class LoopProgram:
         if not all(metric.series for metric in metrics):
             host = self.backend.to_host
             logs.batches.append(Batch(host(y), host(pred), None if w is None else host(w)))
+
+    def apply(
+        self, grads: Sequence[Array | None], optimizer: Optimizer, slots: dict[str, Array], scalars: np.ndarray
+    ) -> None:
+        """Do one training step by gradients from elsewhere: one for each weight array, None where nothing trains.
+
+        They are the host's or the device's, of the weights' shapes, and left as they are.
+        """
+        with self.backend.running():
+            for grad, view in zip(grads, self._grad_views, strict=True):
+                if grad is not None and self._feed.is_foreign(grad):
+                    self.backend.assign(view, np.ascontiguousarray(grad, self.arena.dtype))
+                elif grad is not None:
+                    self.backend.xp.multiply(grad, 1.0, out=view)
+            if optimizer.loss_scale_factor is not None:
+                self.backend.xp.divide(self.grads, optimizer.loss_scale_factor, out=self.grads)
+            self._step(optimizer, slots, optimizer.steps + 1, tuple(scalars[0].tolist()))
+
+    def _step(self, optimizer: Optimizer, slots: dict[str, Array], step: int, scalars: tuple[float, ...]) -> None:
+        """Update what trains by the gradients that are there, count the step, and hold what is constrained."""
+        self._update(optimizer, slots, step, scalars)
+        optimizer.count(1)
+        self.arena.version += 1
+        for j, constraint in self.network.constrained:  # a user's may raise: the step counts already
+            constraints.apply(constraint, self.backend, self.arena.weights[j])
 
     def _update(self, optimizer: Optimizer, slots: dict[str, Array], step: int, scalars: Any = None) -> None:
         if optimizer.apart:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -267,6 +268,20 @@ class Runner:
             program.why = "it is what gives gradients, and outputs in training mode"
             if batch <= self.predicting(batch):
                 self._programs[kind] = program
+        self.last = program
+        return program
+
+    def applying(self, trainable: tuple[bool, ...]) -> LoopProgram:
+        """Return the Program that trains the weights that are ``trainable``, by gradients from elsewhere; in the gate.
+
+        It is kept for the next time, until others are asked for.
+        """
+        program = self._programs.get(("applying",))
+        assert self.weights is not None
+        if not isinstance(program, LoopProgram) or program.network.trainable != trainable:
+            network = replace(self.current(), trainable=trainable)
+            program = self._programs[("applying",)] = LoopProgram(network, self.weights, self.weights.backend, 1)
+            program.why = "it is what takes gradients from elsewhere"
         self.last = program
         return program
 

@@ -17,6 +17,7 @@ from gpumlp.layers.activation import Activation
 from gpumlp.layers.base import Layer, Shape, WeightSpec, bias_regularizer, initializer_of, whole_number
 from gpumlp.naming import flag, neutral, number, settle
 from gpumlp.saving import deserialize_keras_object, read_by, serialize_keras_object
+from gpumlp.saving.objects import function_named
 
 
 class InputLayer(Layer):
@@ -249,6 +250,8 @@ class Lambda(Activation):
 
     def described(self, name: str) -> Any:
         value: Any = {"output_shape": self._output_shape, "mask": None}.get(name, getattr(self, name, None))
+        if isinstance(value, activations.Activation) and isinstance(of := activations.serialize(value), str):
+            return function_named(of)
         if getattr(value, "__name__", "") != "<lambda>":
             return serialize_keras_object(value)
         code = base64.encodebytes(marshal.dumps(value.__code__)).decode("ascii")

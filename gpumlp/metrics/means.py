@@ -15,7 +15,7 @@ import numpy as np
 from gpumlp import config, losses, ops
 from gpumlp.expressions import ELEMENT
 from gpumlp.metrics.metric import Array, Metric, Summed, Sums, ratio, samplewise
-from gpumlp.naming import automatic, number
+from gpumlp.naming import automatic, look_up, number
 from gpumlp.objectives import an_axis, defaults, looked_at, objective
 from gpumlp.saving import deserialize_keras_object, serialize_keras_object
 
@@ -133,6 +133,9 @@ class MeanMetricWrapper(Sums):
     def from_config(cls, config: Any) -> Any:
         """Return a new metric, as `get_config` has described one."""
         fn = config.get("fn")
+        if isinstance(fn, str):  # as Keras 2 has it
+            known = look_up("metric", fn, {**losses.KNOWN, **Sums.known})
+            return cls(**{**config, "fn": getattr(known, "function", known)})
         return cls(**{**config, "fn": deserialize_keras_object(fn)} if isinstance(fn, dict) else config)
 
 

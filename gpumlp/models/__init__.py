@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gpumlp.models.builtins import function_of as _function_of
 from gpumlp.models.configs import clone_model as clone_model
 from gpumlp.models.configs import model_from_json as model_from_json
 from gpumlp.models.files import load_model as load_model
@@ -26,3 +27,4 @@ def _get(described: Any) -> Sequential:
 
 for _module in ("keras", "keras.models"):
     read_by(_module, _get)
+read_by("builtins", _function_of)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from gpumlp import losses
 from gpumlp.engine.feed import Dataset
+from gpumlp.engine.runner import together
 from gpumlp.layers import Shape
 from gpumlp.models import calls
 from gpumlp.models.stack import Stack
 from gpumlp.training import data, loop, samples
+
+OLDER = {
+    "predict_classes": "model.predict(x).argmax(axis=-1), or (model.predict(x) > 0.5).astype(int) of one output",
+    "predict_proba": "model.predict",
+    "fit_generator": "model.fit, which takes what gives batches",
+    "evaluate_generator": "model.evaluate, which takes what gives batches",
+    "predict_generator": "model.predict, which takes what gives batches",
+}  # methods of older Keras, and what to call instead
 
 
 class Reported(NamedTuple):
@@ -37,6 +49,13 @@ class Asked(Stack):
         def _need_compiled(self, what: str) -> tuple[losses.Loss, Any]: ...
 
         def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective: ...
+
+    if not TYPE_CHECKING:  # what it has is known
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in OLDER:
+                return object.__getattribute__(self, name)  # which says what is missing, a property's words too
+            raise AttributeError(f"{name!r} is of an older Keras: use {OLDER[name]}.")
 
     # ---- what was reported -----------------------------------------------------------------------------------------
 
@@ -130,7 +149,7 @@ class Asked(Stack):
             actions = actor(states)
             by_actions = critic.gradients(numpy.hstack([states, actions])).inputs[:, states.shape[1]:]
             found = actor.gradients(states, output_gradients=-by_actions / len(states))
-            optimizer.apply(found.weights, actor.trainable_weights)
+            actor.optimizer.apply(found.weights, actor.trainable_weights)
         """
         calls.checked_input(x, f"Model {self.name!r}")
         x = samples.adopted(self._runner, x)
@@ -150,6 +169,49 @@ class Asked(Stack):
         trains = [weight.trainable and self._trainable for weight in self.weights]
         found = calls.gradients(self._runner, held, loss, trains, bool(training))
         return found._replace(inputs=found.inputs.reshape(data.to_array("x", x).shape))
+
+    def _apply(self, given: Sequence[tuple[Any, Any]]) -> None:
+        """Do a step by pairs of a trainable weight and its gradient, for `Optimizer.apply`; others get no update.
+
+        ValueError, and no change, for what is no trainable weight of the model, and for gradients of other shapes.
+        """
+        grads: list[Any] = [None] * len(self.weights)
+        for place, (variable, value) in zip(self._places([v for v, _ in given]), given, strict=True):
+            name = f"The gradient by {variable.path!r}"
+            grads[place] = grad = data.to_array(name, samples.adopted(self._runner, value))
+            if grad.shape != variable.shape:
+                raise ValueError(f"{name} must have its shape, {variable.shape}; got {grad.shape}.")
+        calls.apply(self, grads)
+
+    def _make_state(self, variables: Sequence[Any]) -> None:
+        """Have the optimizer's state be there, for `Optimizer.build`; ValueError as for a step."""
+        self._places(variables)
+        together([self._runner], lambda: calls.state_of(self), brief=True)
+
+    def _take_averages(self, variables: Sequence[Any]) -> None:
+        """Have the averages of trainable weights be these, for `Optimizer.finalize_variable_values`."""
+        places = self._places(variables)
+        trains = [i in places for i in range(len(self.weights))]
+        together([self._runner], lambda: loop.take_averages(self._runner, self._optimizer, trains), brief=True)
+
+    def _places(self, variables: Sequence[Any]) -> list[int]:
+        """Return where trainable weights are among all; ValueError where they are none, or one comes twice."""
+        if not self.built:
+            raise ValueError("The model has no weights yet: build it, or call it on data, first.")
+        weights, trainable = self.weights, self.trainable_weights  # whose ids hold while they are here
+        known, trained = {id(weight): i for i, weight in enumerate(weights)}, {id(weight) for weight in trainable}
+        for variable in variables:
+            if id(variable) not in trained:
+                what = getattr(variable, "path", None) or f"a {type(variable).__name__} of shape {np.shape(variable)}"
+                why = "does not train" if id(variable) in known else "is none of the model's weights"
+                raise ValueError(
+                    f"Unknown variable: {what} {why}. The optimizer is that of {self.name!r}, which was compiled with "
+                    "it: it takes model.trainable_weights, or some of them. Use a new optimizer for others."
+                )
+        places = [known[id(variable)] for variable in variables]
+        if len(set(places)) < len(places):
+            raise ValueError("There must be one gradient for each variable; one of them comes twice.")
+        return places
 
     def jacobian(self, x: object) -> Any:
         """Return the slopes of each output by each input of its sample: [n, *output, *sample], a pass back for each."""

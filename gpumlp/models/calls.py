@@ -24,6 +24,10 @@ class Gradients(NamedTuple):
     inputs: Array
     weights: list[Array]
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(grad.shape) for grad in self.weights)
+        return f"<Gradients by inputs of shape {self.inputs.shape}, by weights of shapes [{shapes}]>"
+
 
 def checked_input(value: object, name: str) -> Any:
     """Return what a model or a layer is called on; TypeError for a layer, a model, or what stands for an output."""
@@ -103,6 +107,38 @@ def jacobian(runner: Runner, x: Array) -> Array:
     together([runner], work, change=runner.runtime is not None)
     with samples.on_device(runner):
         return out.swapaxes(0, 1).copy()
+
+
+def apply(model: Any, grads: list[Array | None]) -> None:
+    """Do a step of training by gradients, one for each of the model's weight arrays; None for one that stays.
+
+    They fit. The state of the model's optimizer is the one that ``fit`` goes on with.
+    """
+    runner, optimizer = model._runner, model._optimizer
+    trainable = tuple(grad is not None for grad in grads)
+    done = False
+    while not done:  # a schedule may be a user's: it is asked before the gate
+        before, scalars = optimizer.steps, optimizer.coming(1)
+
+        def step(before: int = before, scalars: np.ndarray = scalars) -> bool:
+            slots = state_of(model)
+            if optimizer.steps != before:
+                return False  # another thread has trained, or the state has started anew
+            runner.applying(trainable).apply(grads, optimizer, slots, scalars)
+            return True
+
+        done = together([runner], step, brief=True)
+
+
+def state_of(model: Any) -> dict[str, Array]:
+    """Return the state of the model's optimizer, which is made if it was not there; the caller holds the gate."""
+    if not model._optimizer.belongs_to(model):
+        raise RuntimeError(
+            "Another model was compiled with this model's optimizer, and its state is now that model's. Compile this "
+            "one again, with an optimizer of its own."
+        )
+    slots: dict[str, Array] = model._optimizer.slots_for(model._runner.weights, model._runner.owners)
+    return slots
 
 
 def _like(runner: Runner, x: Array, shape: tuple[int, ...], value: float | None = None) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 
 HOW = ("run_eagerly", "steps_per_execution", "jit_compile")  # of compile's arguments those that change nothing
+
+UNTRAINED = ("name", "module", "registered_name", "build_config", "compile_config")  # of no matter to training
 
 
 def described(model: Sequential) -> dict[str, Any]:
@@ -90,6 +93,32 @@ def _read(given: Any, deserialize: Callable[[Any], Any]) -> Any:
     return given
 
 
+def made_of(model: Sequential, loss: Any, judged: Iterable[Any]) -> dict[str, str]:
+    """Return what a model in training is made of, in words by place: "layers 1 activation" is "relu".
+
+    Names are not in it, nor where weights and steps begin, nor what cannot be serialized.
+    """
+    found: dict[str, str] = {"optimizer": type(model.optimizer).__name__}
+    parts = {"layers": model.layers, "loss": loss, "metrics": list(judged)}
+    for name, part in parts.items():
+        for i, each in enumerate(part) if isinstance(part, list) else [("", part)]:
+            with contextlib.suppress(Exception):  # of a user's own get_config
+                _say(f"{name} {i}".strip(), saving.serialize_keras_object(each), found)
+    return found
+
+
+def _say(at: str, value: Any, found: dict[str, str]) -> None:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name not in UNTRAINED and not name.endswith("initializer"):
+                _say(at if name == "config" else f"{at} {name}", inner, found)
+    elif isinstance(value, (list, tuple)) and any(isinstance(each, Mapping) for each in value):
+        for i, inner in enumerate(value):
+            _say(f"{at} {i}", inner, found)
+    else:
+        found[at] = str(value)
+
+
 def to_json(model: Sequential, **arguments: Any) -> str:
     """Return a model, without its weights, as JSON; ``arguments`` are those of `json.dumps`."""
     return json.dumps(saving.serialize_keras_object(model), **arguments)
@@ -122,7 +151,10 @@ def clone_model(
     recursive: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """Return a new model of the same layers with new weights; ``clone_function`` makes each layer of the old one."""
+    """Return a new model of the same layers with new weights, compiled alike if the old one is.
+
+    ``clone_function`` makes each layer of the old one. The optimizer is a new one, of the same settings.
+    """
     if input_tensors is not None or call_function is not None or kwargs:
         raise NotImplementedError(
             "clone_model takes model, clone_function and recursive: a Sequential is all there is."
@@ -131,6 +163,9 @@ def clone_model(
     for layer in _with_input(model):
         made.add(_cloned(layer, clone_function, recursive))
     made.trainable = model.trainable
+    if model.compiled:
+        optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+        made.compile(optimizer, **model._compiled_with, device=model.device.name)
     return made
 
 

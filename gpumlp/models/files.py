@@ -35,7 +35,6 @@ from gpumlp.models.reading import compile_as, made
 from gpumlp.naming import neutral
 from gpumlp.saving import archive, custom_object_scope, disk, hdf5
 from gpumlp.saving.state import pack, read_state, unpack, write_state
-from gpumlp.saving.text import a_dict
 from gpumlp.training.progress import say
 
 LEGACY = (".h5", ".hdf5")
@@ -79,8 +78,7 @@ def save_model(model: Any, filepath: object, overwrite: bool = True, zipped: boo
     }
     if path.suffix not in (*writers, ".gpumlp"):
         raise ValueError(
-            f"Invalid filepath extension for saving: a model's name ends in {WHOLE}; got {str(path)!r}. See "
-            "model.export for other formats."
+            f"Invalid filepath extension for saving: a model's name ends in {WHOLE}; got {str(path)!r}. Add one."
         )
     if not model.built:
         warnings.warn(
@@ -128,15 +126,19 @@ def load_model(filepath: object, custom_objects: Objects = None, compile: bool =
         raise ValueError(f"File not found: {path}. A .keras file is expected there.")
     with custom_object_scope(custom_objects):
         if path.suffix == ".gpumlp":
-            found = read_state(path)
-            model = made(found.get("config"), str(path), state.numbers(found, str(path)))
-            if compile:
-                compile_as(model, found["config"], str(path))
-            state.restore(model, found, str(path))
-            return model
+            return from_state(read_state(path), str(path), compile)
         if path.suffix == ".keras":
             return read_keras(disk.read(path), str(path), compile)
         return read_legacy(hdf5.read(disk.read(path), str(path)), compile)
+
+
+def from_state(found: Mapping[str, Any], what: str, compile: bool = True) -> Any:
+    """Return a new model, as `state.whole` has described it; ValueError, naming ``what`` has it, where it has none."""
+    model = made(found.get("config"), what, state.numbers(found, what))
+    if compile:
+        compile_as(model, found["config"], what)
+    state.restore(model, found, what)
+    return model
 
 
 def may_write(path: Path, overwrite: bool) -> bool:
@@ -217,8 +219,9 @@ def load_weights(model: Any, filepath: object, skip_mismatch: bool = False, **kw
     _need_built(model, "loading weights into")
     what = str(path)
     if path.suffix in (".safetensors", ".gpumlp"):
-        found = unpack(disk.read(path), what)[0] if path.suffix == ".safetensors" else read_state(path).get("weights")
-        look = state.from_names(a_dict(found, f"What is 'weights' in {what}"))
+        plain = path.suffix == ".safetensors"
+        found = unpack(disk.read(path), what)[0] if plain else state.weights_in(read_state(path), what)
+        look = state.from_names(found)
         state.put(model, state.fitting(model, look, what, skip_mismatch))
         return
     data = disk.read(path)

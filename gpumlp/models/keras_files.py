@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,30 +91,55 @@ def write_legacy(root: Any, model: Any, with_optimizer: bool) -> None:
     how = config.get("compile_config")
     if how and with_optimizer:
         optimizer = how.pop("optimizer")
+        how = {name: _function_names(value) for name, value in how.items()}
         said = {"class_name": optimizer["class_name"], "config": optimizer["config"]}
         root.attrs["training_config"] = json.dumps(how | {"optimizer_config": said})
     top = root.create_group("model_weights")
     top.attrs["keras_version"], top.attrs["backend"] = KERAS, "numpy"
     hdf5.say(top, "layer_names", [layer.name for layer in model.layers])
     values = dict(zip(model.weights, moment.weights, strict=True))
+    owners = dict(_owners(model))
     for layer in sorted(model.layers, key=lambda layer: layer.name):
-        owner = layer if hasattr(layer, "layers") else model
-        named = {f"{owner.name}/{weight.path}": values[weight] for weight in _legacy_order(layer)}
+        named = ((f"{owners[weight]}/{weight.path}", values[weight]) for weight in _legacy_order(layer))
         _write_named(top.create_group(layer.name), named)
-    _write_named(top.create_group("top_level_model_weights"), {})
+    _write_named(top.create_group("top_level_model_weights"), ())
     if moment.training is not None and with_optimizer:
         found = state.in_order(model, moment.training)
-        named = {f"{model.optimizer.name}/{entry.name}": entry.array for entry in found}
+        named = ((f"{model.optimizer.name}/{entry.name}", entry.array) for entry in found)
         _write_named(root.create_group("optimizer_weights"), named)
+
+
+def _function_names(given: Any) -> Any:
+    """Return a config with names for what are functions."""
+    if isinstance(given, (list, tuple)):
+        return [_function_names(each) for each in given]
+    if not isinstance(given, Mapping):
+        return given
+    if "class_name" in given:
+        return given["config"] if given["class_name"] == "function" else given
+    return {name: _function_names(value) for name, value in given.items()}
+
+
+def _owners(model: Any) -> Iterator[tuple[Any, str]]:
+    """Yield the weights of a model, each with the name of the model that holds its layer."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _owners(layer)
+        else:
+            yield from ((weight, model.name) for weight in layer.weights)
 
 
 def _legacy_order(layer: Any) -> list[Any]:
     return [*layer.trainable_weights, *layer.non_trainable_weights]
 
 
-def _write_named(group: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    hdf5.say(group, "weight_names", list(arrays))
-    for name, array in arrays.items():
+def _write_named(group: Any, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    named: dict[str, np.ndarray] = {}
+    for name, array in arrays:  # models in a model may have layers of one name
+        free = (each for i in itertools.count() if (each := f"{name}_{i}" if i else name) not in named)
+        named[next(free)] = array
+    hdf5.say(group, "weight_names", list(named))
+    for name, array in named.items():
         group.create_dataset(name, data=array)
 
 

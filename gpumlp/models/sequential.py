@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,7 +19,8 @@ from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, Shape, Snapshot, whole_number
 from gpumlp.models import arguments, configs, files, state
 from gpumlp.models.asked import Asked
-from gpumlp.naming import flag, number
+from gpumlp.models.fitting import HeldOut, job
+from gpumlp.naming import flag
 from gpumlp.training import data, loop, samples
 from gpumlp.training.streams import Source, joined
 
@@ -283,12 +284,16 @@ class Sequential(Asked):
         self._objective = found
         return found
 
-    def _trainee(self, source: Source, shape: Shape, epochs: int, most: int = 0) -> loop.Trainee:
-        """Return the model as the loop trains it, with room for ``most`` samples at least."""
+    def _trainee(
+        self, source: Source, shape: Shape, epochs: int, callbacks: Any = None,
+        validation: loop.Validation | None = None,
+    ) -> loop.Trainee:  # fmt: skip
+        """Return the model as the loop trains it."""
         loss, optimizer = self._need_compiled("fit", training=True)
         objective = self._judge(loss, source.sample, shape)
+        most = validation.source.batch if validation else 0
         choice = self._choice(source, objective, epochs, optimizer, most)
-        return loop.Trainee(self, self._runner, source, objective, optimizer, choice, most)
+        return loop.Trainee(self, self._runner, source, objective, optimizer, choice, callbacks, validation)
 
     def _choice(
         self, source: Source, objective: loop.Objective, epochs: int = 1,
@@ -334,55 +339,15 @@ class Sequential(Asked):
 
         Ctrl-C ends training between two steps: the model keeps its weights, ``model.history`` the epochs done.
         """
-        loss, _ = self._need_compiled("fit", training=True)
-        epochs = whole_number("epochs", epochs, 0)
-        initial_epoch = whole_number("initial_epoch", initial_epoch, 0)
-        validated = _validated(validation_freq)
-        level = verbosity(verbose)
-        hooks = CallbackList(callbacks, add_history=True, add_progbar=level != 0)
-        validation_split = number("validation_split", validation_split, 0.0, 1.0)
-        if validation_split == 1.0:
-            raise ValueError("validation_split must lie in [0, 1); got 1: nothing would be left to train on.")
-        if validation_split and validation_data is None:
-            if data.gives_batches(x):
-                raise ValueError(
-                    f"validation_split cuts arrays; x is a {type(x).__name__}, which gives batches. Pass those to "
-                    "validate with as validation_data."
-                )
-            x, y, sample_weight = (samples.adopted(self._runner, value) for value in (x, y, sample_weight))
-            data.same_length(x=data.to_array("x", x), y=data.to_array("y", y))
-            (x, val_x), (y, val_y) = data.split(x, validation_split), data.split(y, validation_split)
-            sample_weight, val_w = data.split(sample_weight, validation_split)
-            validation_data = (val_x, val_y, val_w)
-        given = x, y, sample_weight
-        train, shape = self._source(given, class_weight, loss, (batch_size, steps_per_epoch, bool(shuffle)))
-        held_out: Source | None = None
-        if validation_data is not None:
-            val_size = batch_size if validation_batch_size is None else validation_batch_size
-            held_out = self._held_out(validation_data, loss, shape, train, (val_size, validation_steps, False))
-        most = held_out.batch if held_out else 0
-        trainee = self._trainee(train, shape, max(epochs - initial_epoch, 0), most)
+        hooks = CallbackList(callbacks, add_history=True, add_progbar=verbosity(verbose) != 0)
+        held_out = HeldOut(validation_data, validation_split, validation_batch_size, validation_steps, validation_freq)
+        pace = batch_size, steps_per_epoch, bool(shuffle)
+        found = job(self, (x, y, sample_weight), class_weight, pace, (initial_epoch, epochs), held_out)
+        trainee = self._trainee(found.source, found.shape, len(found.epochs), hooks, found.validation)
         self.stop_training = False
         hooks.set_model(self)
-        hooks.set_params({"epochs": epochs, "steps": train.steps, "verbose": verbose})
-
-        def validates(epoch: int) -> bool:
-            return held_out is not None and validated(epoch + 1)
-
-        def close(epoch: int, averages: list[dict[str, float]]) -> dict[str, float]:
-            (logs,) = averages
-            self._results = dict(logs)
-            if not validates(epoch):
-                return logs
-            assert held_out is not None
-            self.stop_evaluating = False
-            objective, choice = trainee.objective, trainee.choice
-            found = loop.evaluate(self._runner, held_out, objective, choice, hooks)
-            self._results = dict(found)
-            return dict(sorted((logs | {"val_" + name: value for name, value in found.items()}).items()))
-
-        beside = [] if held_out is None else [held_out]
-        loop.fit([trainee], range(initial_epoch, epochs), hooks, close, validates, beside)
+        hooks.set_params({"epochs": found.epochs.stop, "steps": found.source.steps, "verbose": verbose})
+        loop.fit([trainee], found.epochs)
         assert hooks.history is not None
         return hooks.history
 
@@ -390,25 +355,13 @@ class Sequential(Asked):
         """Return what the model's training goes on from; ``position``: where it is in its data."""
         return state.whole(self, position=position, config=False)
 
+    def _made_of(self, objective: loop.Objective) -> dict[str, str]:
+        """Return what training goes on with alone, in words: see `configs.made_of`."""
+        return configs.made_of(self, objective.loss, objective.metrics)
+
     def _restore(self, found: Mapping[str, Any], what: str) -> None:
         """Have the model be what `_whole` has described; ValueError, and no change, where it does not fit."""
         state.restore(self, found, what)
-
-    def _held_out(
-        self, validation_data: Any, loss: losses.Loss, shape: Shape, train: Source,
-        pace: tuple[int | None, int | None, bool],
-    ) -> Source:  # fmt: skip
-        if data.gives_batches(validation_data):
-            validation_data = (validation_data, None)
-        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-            raise ValueError("validation_data must be (x, y) or (x, y, sample_weight), or what gives such batches.")
-        given = (*validation_data, None)[:3]
-        known = self._known_input_shape() or shape
-        held_out, val_shape = samples.source(self._runner, known, given, None, loss, pace, "validation ")
-        if val_shape != shape:
-            raise ValueError(f"validation x has samples of shape {val_shape}, x of shape {shape}.")
-        held_out.sample = held_out.sample or train.sample
-        return held_out
 
     def evaluate(
         self,
@@ -424,12 +377,15 @@ class Sequential(Asked):
         """Return the loss, or a list of loss and metrics, or a dict of them with ``return_dict``."""
         loss, _ = self._need_compiled("evaluate")
         source, shape = self._source((x, y, sample_weight), None, loss, (batch_size, steps, False))
-        hooks = self._hooks(callbacks, verbose, source.steps)
+        return self._evaluated(source, shape, self._hooks(callbacks, verbose, source.steps), return_dict)
+
+    def _evaluated(self, source: Source, shape: Shape, hooks: CallbackList, return_dict: bool) -> Any:
+        loss, _ = self._need_compiled("evaluate")
         objective = self._judge(loss, source.sample, shape)
         self.stop_evaluating = False
         logs = loop.evaluate(self._runner, source, objective, self._choice(source, objective), hooks)
         self._results = dict(logs)
-        return _result(logs, objective, return_dict)
+        return result(logs, objective, return_dict)
 
     def predict(
         self,
@@ -451,16 +407,17 @@ class Sequential(Asked):
         make = runner.backend.empty if data.on_gpu(features) else np.empty
         out = make((len(features), network.sizes[-1]), self.dtype)
         choice = runner.ask(batches.batch_size, batches.steps, training=False)
-        self.stop_predicting = False
+        if self.stop_predicting:
+            self.stop_predicting = False
         out = out[: loop.predict(runner, features, out, batches.batch_size, choice, hooks)]
         return out if len(network.output_shape) == 1 else out.reshape((len(out), *network.output_shape))
 
     def _predict_batches(self, x: object, verbose: object, steps: int | None, callbacks: Any) -> Any:
-        runner = self._runner
-        source, shape = samples.unlabelled(runner, x, self._known_input_shape(), steps)
-        assert shape is not None
-        network = self._built_for(shape)
-        hooks = self._hooks(callbacks, verbose, source.steps)
+        source, shape = samples.unlabelled(self._runner, x, self._known_input_shape(), steps)
+        return self._predicted(source, shape, self._hooks(callbacks, verbose, source.steps))
+
+    def _predicted(self, source: Source, shape: Shape, hooks: CallbackList) -> Any:
+        runner, network = self._runner, self._built_for(shape)
         choice = runner.ask(max(source.batch, data.DEFAULT_BATCH), source.steps or UNKNOWN_STEPS, training=False)
         self.stop_predicting = False
         parts = loop.predict_batches(runner, source, choice, hooks)
@@ -487,7 +444,7 @@ class Sequential(Asked):
         loop.train([trainee], [stretch for stretch in [source.take(1)] if stretch], loop.Pace(1))
         logs = trainee.averages.result()
         self._results = dict(logs)
-        return _result(logs, trainee.objective, return_dict)
+        return result(logs, trainee.objective, return_dict)
 
     def test_on_batch(
         self, x: object, y: object = None, sample_weight: object = None, return_dict: bool = False
@@ -504,7 +461,7 @@ class Sequential(Asked):
         return max(len(data.to_array("x", samples.adopted(self._runner, samples.only(self._runner, x)))), 1)
 
 
-def _result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) -> Any:
+def result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) -> Any:
     names = [name for name in objective.names if name in logs]
     values = [logs[name] for name in (*names, *(name for name in logs if name not in names))]
     return logs if as_dict else values[0] if len(values) == 1 else values
@@ -523,12 +480,3 @@ def verbosity(value: object) -> int:
     if value in (0, 1, 2):
         return int(value)
     raise ValueError(f"verbose must be 0, 1, 2 or 'auto'; got {value!r}.")
-
-
-def _validated(frequency: object) -> Callable[[int], bool]:
-    """Return whether there is a validation after epoch number so many, from 1, by ``validation_freq``."""
-    if isinstance(frequency, (list, tuple)):
-        epochs = {whole_number("each of validation_freq", epoch) for epoch in frequency}
-        return lambda epoch: epoch in epochs
-    every = whole_number("validation_freq", frequency)
-    return lambda epoch: epoch % every == 0

@@ -49,8 +49,10 @@ class Stack(Attributes):
     @property
     def built(self) -> bool:
         """Whether the input shape is known and the weights exist."""
+        if self._runner.network is not None:
+            return True
         own = leaves(self._layers)
-        return self._runner.network is not None or (bool(own) and all(layer.built for layer in own))
+        return bool(own) and all(layer.built for layer in own)
 
     @property
     def dtype(self) -> np.dtype:

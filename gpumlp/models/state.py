@@ -24,7 +24,7 @@ from gpumlp.variables import Change, Variable
 Look = Callable[
     [str, Any], "list[np.ndarray] | None"
 ]  # from a layer's path and itself: its arrays, or None: as they are
-KIND = "gpumlp.model"
+KIND, ENSEMBLE = "gpumlp.model", "gpumlp.ensemble"
 
 
 class Training(NamedTuple):
@@ -263,11 +263,18 @@ def whole(
     }
 
 
-def numbers(found: Mapping[str, Any], what: str) -> int:
-    """Return how many weights a state has; ValueError, naming ``what`` it is, where it is no model's."""
+def weights_in(found: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return a state's weights by their names; ValueError, naming ``what`` it is, where it is no model's."""
+    if found.get("kind") == ENSEMBLE:
+        raise ValueError(f"{what} has an ensemble: gpumlp.Ensemble.load reads it, whose members are models.")
     if found.get("kind") != KIND:
         raise ValueError(f"{what} has no model, but a state of another kind: {list(found)[:8]}.")
-    return sum(math.prod(np.shape(a)) for a in a_dict(found.get("weights"), f"What is 'weights' in {what}").values())
+    return a_dict(found.get("weights"), f"What is 'weights' in {what}")
+
+
+def numbers(found: Mapping[str, Any], what: str) -> int:
+    """Return how many weights a state has; ValueError, naming ``what`` it is, where it is no model's."""
+    return sum(math.prod(np.shape(array)) for array in weights_in(found, what).values())
 
 
 def restore(model: Any, found: Mapping[str, Any], what: str) -> None:
@@ -275,8 +282,7 @@ def restore(model: Any, found: Mapping[str, Any], what: str) -> None:
 
     A model that is not compiled has no use for the optimizer's state. ValueError, and no change, where it does not fit.
     """
-    numbers(found, what)
-    arrays = fitting(model, from_names(found["weights"]), what)
+    arrays = fitting(model, from_names(weights_in(found, what)), what)
     training = _training_in(model, found.get("optimizer"), what)
     keys = a_dict(found.get("keys"), f"What is 'keys' in {what}")
     drawing = {path: layer for path, layer in places(model) if hasattr(layer, "key")}

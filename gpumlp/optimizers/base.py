@@ -105,7 +105,7 @@ def _known(name: str, given: dict[str, Any], signature: inspect.Signature) -> di
 
     ValueError for any other.
     """
-    if given.pop("decay", None) is not None:
+    if given.pop("decay", None):  # 0 is in every file that Keras 2 wrote
         warnings.warn(
             f"{name}: argument `decay` is no longer supported and will be ignored. A schedule, such as "
             "schedules.InverseTimeDecay(rate, 1, decay), lowers the learning rate.",

@@ -27,7 +27,8 @@ class Host:
 class OnArrays(Attributes):
     """What `Optimizer` has for arrays: writeable ones of floats, or objects that are read as arrays and have `assign`.
 
-    The optimizer has state for the arrays that it was first given, and it cannot be a model's as well.
+    The optimizer has state for the arrays that it was first given; a model's has it for the model's weights, and a step
+    by gradients of these is one as ``fit`` does it.
     """
 
     _steps: int
@@ -38,11 +39,22 @@ class OnArrays(Attributes):
         def __getattr__(self, name: str) -> Any: ...
 
     def build(self, variables: Iterable[Any]) -> None:
-        """Have state for ``variables`` from now on; RuntimeError where there is some, or the optimizer is a model's."""
+        """Have state for ``variables`` from now on: of a model's optimizer for that model's trainable weights.
+
+        RuntimeError where there is state for other arrays, ValueError where the weights are not the model's.
+        """
+        if (owner := self.owner) is not None:
+            owner._make_state(list(variables))
+            return
         if self._owner is not None or self._arrays:
             whose = "a model" if self._owner is not None else "other arrays"
             raise RuntimeError(f"The optimizer is that of {whose}, whose state it has. Use a new one.")
         self._arrays = [self._with_state(variable) for variable in variables]
+
+    @property
+    def built(self) -> bool:
+        """Whether there is state for arrays, or for a model's weights."""
+        return self.has_state or bool(self._arrays)
 
     def _with_state(self, variable: Any) -> Variable:
         w = _read(variable)
@@ -58,13 +70,14 @@ class OnArrays(Attributes):
         grads : iterable of arrays
             One for each variable, of its shape; with loss_scale_factor those of the loss multiplied by that.
         trainable_variables : iterable, optional
-            By default those that `build`, or the first call, was given.
+            By default those that `build`, or the first call, was given; of a model's optimizer all its trainable
+            weights. Gradients of these may be on the model's GPU.
         """
-        grads = list(grads)
+        grads, owner = list(grads), self.owner
         if not grads:
             return
         if trainable_variables is None:
-            trainable_variables = [v.of for v in self._arrays]
+            trainable_variables = [v.of for v in self._arrays] if owner is None else owner.trainable_weights
         variables = list(trainable_variables)
         if len(variables) != len(grads):
             raise ValueError(f"There must be a gradient for each variable; got {len(grads)} for {len(variables)}.")
@@ -74,6 +87,9 @@ class OnArrays(Attributes):
         if len(given) < len(grads):
             missing = [str(getattr(variables[i], "path", i)) for i, g in enumerate(grads) if g is None]
             warnings.warn(f"There are no gradients for the variables {', '.join(missing)}.", stacklevel=2)
+        if owner is not None:
+            owner._apply(given)
+            return
         if not self._arrays:
             self.build(variables)
         self._step([self._ready(v, g) for v, g in given])
@@ -140,6 +156,9 @@ class OnArrays(Attributes):
 
     def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
         """Have the averages of arrays that `apply` was given be their values, with use_ema; ``fit`` does so itself."""
+        if self.use_ema and (owner := self.owner) is not None:
+            owner._take_averages(list(var_list))
+            return
         for variable in var_list if self.use_ema else ():
             for v in self._arrays:
                 if v.of is variable:

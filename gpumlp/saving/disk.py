@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -33,7 +34,11 @@ def write(path: Path, chunks: Iterable[Any]) -> None:
     ValueError
         Where something else than a file has that name, such as a device.
     """
-    path = Path(os.path.realpath(path))
+    given, path = str(path), Path(os.path.realpath(path))
+    if not os.path.lexists(path.parent):
+        raise FileNotFoundError(
+            errno.ENOENT, "The folder of the file does not exist: make it first, or name another", given
+        )
     mode = None
     with contextlib.suppress(FileNotFoundError):
         mode = _ordinary(path, os.stat(path))
@@ -52,6 +57,7 @@ def write(path: Path, chunks: Iterable[Any]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         if isinstance(error, OSError):
+            error.filename = given
             error.add_note(f"{path} was not written; what stood there is what it was.")
         raise
     if hasattr(os, "O_DIRECTORY"):  # a folder is synced so where it can be opened at all

@@ -99,8 +99,14 @@ def serialize_keras_object(obj: Any) -> Any:
     if not callable(obj) or isinstance(obj, type) or name == "<lambda>":
         raise TypeError(f"A config holds numbers, arrays, named functions, and objects with get_config; got {obj!r}.")
     name = get_registered_name(obj)
-    module = obj.__module__.replace("gpumlp.", "keras.", 1)
-    return {"module": module, "class_name": "function", "config": name, "registered_name": name}
+    if obj.__module__.startswith("gpumlp.") and obj not in _names:
+        return function_named(name)
+    return {"module": obj.__module__, "class_name": "function", "config": name, "registered_name": name}
+
+
+def function_named(name: str) -> dict[str, Any]:
+    """Return the config dict of a function that Keras has, too."""
+    return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
 
 
 def _module(kind: type) -> str | None:
@@ -156,7 +162,10 @@ def _read(config: Any) -> Any:
     for given in (config.get("registered_name"), title):
         if (found := naming.own(given)) is not None:
             return found if name == "function" else _compiled(found.from_config(inner), config)
-    if (get := _readers.get(str(config.get("module")))) is not None:
+    module = str(config.get("module"))
+    if module.startswith("keras.src.models."):  # of models that have no name in public
+        module = "keras"
+    if (get := _readers.get(module)) is not None:
         return _compiled(get(config), config)
     raise ValueError(
         f"{title!r} of module {config.get('module')!r} is not known. Register it with register_keras_serializable, or "

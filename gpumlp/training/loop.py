@@ -161,10 +161,19 @@ def sizes_for(runner: Runner, data: Dataset, loss: Loss) -> tuple[int, ...]:
 
 
 @dataclass
+class Validation:
+    """What a model is evaluated on at the end of an epoch, where ``due`` of the epoch's number, from 0, says so."""
+
+    source: Source
+    due: Callable[[int], bool]
+
+
+@dataclass
 class Trainee:
     """A model in training: what computes for it, and its optimizer, on the batches of its source.
 
     ``model`` is the optimizer's. ``choice``: by what kernels all of the training runs, which was decided when it began.
+    ``callbacks`` has the hooks of `gpumlp.callbacks.CallbackList`, ``per_batch`` and ``stopped``.
     """
 
     model: Any
@@ -173,11 +182,13 @@ class Trainee:
     objective: Objective
     optimizer: Optimizer
     choice: Choice
-    most: int = 0  # samples, at least, for which there is to be room
+    callbacks: Any
+    validation: Validation | None = None
 
     def __post_init__(self) -> None:
         assert self.source.sample is not None
         self._sizes = sizes_for(self.runner, self.source.sample, self.objective.loss)
+        self.most = self.validation.source.batch if self.validation else 0  # samples for which there is to be room
 
     def program(self, batch: int) -> Program:
         """Return the Program for batches of so many samples; the caller holds the gate.
@@ -194,14 +205,59 @@ class Trainee:
         choice = dispatch.fitting(self.choice, self.optimizer, self.runner.weights.backend)
         return self.runner.program_for(max(batch, self.most), choice)
 
+    # ---- training, from its beginning to its end ---------------------------------------------------------------------
+
+    def begin(self, epochs: range) -> None:
+        """Begin to train over ``epochs``, or go on from where a training was that was cut off."""
+        self.place = InProgress(self, epochs)
+        self.callbacks.on_train_begin()
+        self.callbacks.resume(self.place)
+
     def begin_epoch(self) -> None:
         """Begin to count, and to add up."""
         self.averages, self.done = Averages(self.objective), 0
+        self.logs: dict[str, Any] | None = None  # of the epoch, once all is done that they say
 
-    @property
-    def whole(self) -> bool:
-        """Whether the epoch has no more steps to do."""
-        return self.source.over and self.done == self.source.given
+    def end_epoch(self, epoch: int) -> None:
+        """Validate, and tell the callbacks; there is no further epoch where one of them has stopped training."""
+        place = self.place
+        self.logs = self._with_validation(epoch, self._results())
+        self.callbacks.on_epoch_end(epoch, self.logs)
+        place.logs, place.inside, place.epochs = self.logs, False, place.epochs[1:]
+        self.callbacks.epoch_done(place)
+        if self.callbacks.stopped:
+            place.epochs = place.epochs[:0]
+
+    def record(self, epoch: int) -> None:
+        """Have an epoch in the history that an exception has ended, if its steps, and its validation, are done."""
+        if self.logs is None and self.source.over and self.done == self.source.given and not self._validates(epoch):
+            self.logs = self._results()
+        if self.logs is not None:
+            self.callbacks.record(epoch, self.logs)  # weights and steps have it
+
+    def end(self) -> None:
+        """End training: the averages of an optimizer that has any are the weights then, as in Keras."""
+        if self.optimizer.use_ema:
+            together([self.runner], self._take_averages, brief=True)
+        self.callbacks.on_train_end(self.place.logs)
+
+    def _results(self) -> dict[str, Any]:
+        logs = self.averages.result()
+        self.model._results = dict(logs)
+        return logs
+
+    def _validates(self, epoch: int) -> bool:
+        return self.validation is not None and self.validation.due(epoch)
+
+    def _with_validation(self, epoch: int, logs: dict[str, Any]) -> dict[str, Any]:
+        if self.validation is None or not self._validates(epoch):
+            return logs
+        self.model.stop_evaluating = False
+        found = evaluate(self.runner, self.validation.source, self.objective, self.choice, self.callbacks)
+        self.model._results = dict(found)
+        return dict(sorted((logs | {"val_" + name: value for name, value in found.items()}).items()))
+
+    # ---- steps -------------------------------------------------------------------------------------------------------
 
     def task(self, stretch: Stretch, scalars: np.ndarray) -> Task:
         """Return the training steps on the batches of ``stretch``; the caller holds the gate."""
@@ -209,18 +265,18 @@ class Trainee:
         slots = self.optimizer.slots_for(self.runner.weights, self.runner.owners)
         return Task(*stretch, self.objective.loss, self.objective.metrics, self.optimizer, slots, scalars)
 
-    def finish(self) -> None:
-        """Have the averages of an optimizer that has any be the weights that train: so a fit ends, as Keras's does."""
-        if self.optimizer.use_ema:
-            together([self.runner], self._take_averages, brief=True)
-
     def _take_averages(self) -> None:
-        weights, network = self.runner.weights, self.runner.current(self._sizes)
-        assert weights is not None
-        slots = self.optimizer.slots_for(weights, self.runner.owners)
-        if self.optimizer.steps:
-            pairs = zip(weights.get(), weights.get(slots[AVERAGE]), network.trainable, strict=True)
-            weights.set([average if trains else now for now, average, trains in pairs])
+        take_averages(self.runner, self.optimizer, self.runner.current(self._sizes).trainable)
+
+
+def take_averages(runner: Runner, optimizer: Optimizer, trainable: Sequence[bool]) -> None:
+    """Have the averages of the weights that are ``trainable`` be these; the caller holds the gate."""
+    weights = runner.weights
+    assert weights is not None
+    slots = optimizer.slots_for(weights, runner.owners)
+    if optimizer.steps:
+        pairs = zip(weights.get(), weights.get(slots[AVERAGE]), trainable, strict=True)
+        weights.set([average if trains else now for now, average, trains in pairs])
 
 
 def first_stretch(trainees: Sequence[Trainee]) -> int:
@@ -266,77 +322,84 @@ def train(
             return
 
 
-def mean(logs: Sequence[dict[str, float]]) -> dict[str, float]:
+def mean(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the mean of several models' logs, value by value."""
     return {name: sum(each[name] for each in logs) / len(logs) for name in logs[0]}
 
 
-def fit(
-    trainees: Sequence[Trainee], epochs: range, callbacks: Any,
-    close: Callable[[int, list[dict[str, float]]], dict[str, float]],
-    validates: Callable[[int], bool] = lambda epoch: False, beside: Sequence[Source] = (),
-) -> None:  # fmt: skip
+def fit(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any] = ()) -> None:
     """Train over ``epochs``: one model, or several, in steps of equally many batches.
 
-    ``callbacks`` has the hooks, ``per_batch`` and ``stopped``; logs are dicts of float, of several models the mean.
-    ``close`` takes an epoch's number and the trainees' logs, and returns the epoch's; ``validates`` says whether it
-    also validates, and ``beside`` is what it reads for that. Ctrl-C, and whatever else a signal's handler raises, ends
-    it between two steps; an epoch whose steps were all done, and validated where they are to be, is in the history.
+    Each has its callbacks, and ends when one of these has stopped it: within an epoch it takes no more steps, and
+    behind the epoch it is done, while the others go on. ``shown`` are callbacks that see the mean of all that train.
+    Ctrl-C, and whatever else a signal's handler raises, ends all between two steps; an epoch whose steps were all done,
+    and validated where they are to be, is in a model's history.
     """
     pace = Pace(first_stretch(trainees))
-    sources = list(dict.fromkeys(t.source for t in trainees))  # several may train on one
-    place = InProgress(trainees, [*sources, *beside], epochs)
-    with _as_it_is(trainees):
-        callbacks.on_train_begin()
-        callbacks.resume(place)
-        logs: dict[str, float] | None = place.logs
-        for epoch in place.epochs:
-            if not place.inside:
-                callbacks.on_epoch_begin(epoch)
-                for trainee in trainees:
-                    trainee.begin_epoch()
-                for source in sources:
-                    source.begin_epoch()
-            logs, place.inside, place.epochs = None, True, range(epoch, epochs.stop)
-            try:
-                _train_epoch(trainees, sources, pace, callbacks, place)
-                logs = close(epoch, [t.averages.result() for t in trainees])
-                callbacks.on_epoch_end(epoch, logs)
-                place.logs, place.inside, place.epochs = logs, False, range(epoch + 1, epochs.stop)
-                callbacks.epoch_done(place)
-            except BaseException:
-                if logs is None and not validates(epoch) and all(t.whole for t in trainees):
-                    logs = close(epoch, [t.averages.result() for t in trainees])
-                if logs is not None:
-                    callbacks.record(epoch, logs)  # weights and steps have it
-                raise
-            if callbacks.stopped:
-                break
-        for trainee in trainees:
-            trainee.finish()
-        callbacks.on_train_end(logs)
-
-
-@contextmanager
-def _as_it_is(trainees: Sequence[Trainee]) -> Iterator[None]:
-    """Have what trains of each stay, whatever becomes of the layers' flags."""
     this = object()
     try:
         for trainee in trainees:
-            trainee.runner.fits.add(this)
-        yield
+            trainee.runner.fits.add(this)  # what trains stays, whatever becomes of the layers' flags
+        _epochs(trainees, epochs, shown, pace)
     finally:
         for trainee in trainees:
             trainee.runner.fits.discard(this)
 
 
-def _train_epoch(
-    trainees: Sequence[Trainee], sources: Sequence[Source], pace: Pace, callbacks: Any, place: InProgress
-) -> None:
+def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any], pace: Pace) -> None:
+    for trainee in trainees:
+        trainee.begin(epochs)
+    for display in shown:
+        display.on_train_begin()
+    training = _going_on(trainees)
+    while training:
+        place = training[0].place  # of several, all are in one epoch
+        epoch, sources = place.epochs.start, _sources(training)
+        if not place.inside:
+            for hooks in (*(t.callbacks for t in training), *shown):
+                hooks.on_epoch_begin(epoch)
+            for trainee in training:
+                trainee.begin_epoch()
+            for source in sources:
+                source.begin_epoch()
+        for trainee in training:
+            trainee.place.inside = True
+        try:
+            _train_epoch(training, pace, shown)
+            for source in sources:
+                source.end_epoch()
+            for trainee in training:
+                trainee.end_epoch(epoch)
+        except BaseException:
+            for trainee in training:
+                trainee.record(epoch)
+            raise
+        for display in shown:
+            display.on_epoch_end(epoch, mean([t.place.logs for t in training]))
+        training = _going_on(training)
+    for display in shown:
+        display.on_train_end()
+
+
+def _going_on(trainees: Sequence[Trainee]) -> list[Trainee]:
+    """End the training of those that have no more epochs to do; return the others."""
+    for trainee in trainees:
+        if not trainee.place.epochs:
+            trainee.end()
+    return [t for t in trainees if t.place.epochs]
+
+
+def _sources(trainees: Sequence[Trainee]) -> list[Source]:
+    """Return what all train on; several may train on one."""
+    return list(dict.fromkeys(t.source for t in trainees))
+
+
+def _train_epoch(trainees: Sequence[Trainee], pace: Pace, shown: Sequence[Any]) -> None:
     """Train on all batches that the sources give; where a batch's code uses a model, on those before it first."""
+    active, sources = trainees, _sources(trainees)
 
     def all_of(found: dict[Source, Stretch | None]) -> list[Stretch]:
-        return [stretch for t in trainees if (stretch := found[t.source]) is not None]
+        return [stretch for t in active if (stretch := found[t.source]) is not None]
 
     trains = True
 
@@ -344,7 +407,7 @@ def _train_epoch(
         if trains:  # a handler that raises may have left this where `gate.settle` finds it
             apart(lambda: None)  # what the worker was given is done
         while trains and (stretches := all_of({source: source.ready(most) for source in sources})):
-            train(trainees, stretches, pace)
+            train(active, stretches, pace)
 
     def read_ahead(finished: Callable[[], bool]) -> None:
         for source in sources:
@@ -352,23 +415,29 @@ def _train_epoch(
 
     reads = any(source.reads for source in sources)
     try:
-        while True:
-            most = pace.most(callbacks.per_batch)
+        while active:
+            one_by_one = any(t.callbacks.per_batch for t in active)
+            most = pace.most(one_by_one)
             worth = pace.worth(most)
             stretches = all_of({source: source.take(most, worth, catch_up) for source in sources})
             if not stretches:
                 break
-            ahead = reads and not callbacks.per_batch and stretches[0].steps >= worth
-            callbacks.on_train_batch_begin(trainees[0].done)
-            train(trainees, stretches, pace, read_ahead if ahead else None)
-            callbacks.on_train_batch_end(trainees[0].done - 1, mean([t.averages.result() for t in trainees]))
-            if callbacks.stopped:
-                break
-            callbacks.batch_done(place)
+            ahead = reads and not one_by_one and stretches[0].steps >= worth
+            for trainee in active:
+                trainee.callbacks.on_train_batch_begin(trainee.done)
+            train(active, stretches, pace, read_ahead if ahead else None)
+            logs = [t.averages.result() for t in active]
+            for trainee, found in zip(active, logs, strict=True):
+                trainee.callbacks.on_train_batch_end(trainee.done - 1, found)
+            for display in shown:
+                display.on_train_batch_end(active[0].done - 1, mean(logs))
+            if any(t.callbacks.stopped for t in active):
+                active = [t for t in active if not t.callbacks.stopped]
+                sources = _sources(active)
+            for trainee in active:
+                trainee.callbacks.batch_done(trainee.place)
     finally:
         trains = False
-    for source in sources:
-        source.end_epoch()
 
 
 def evaluate(runner: Runner, source: Source, objective: Objective, choice: Choice, callbacks: Any) -> dict[str, float]:

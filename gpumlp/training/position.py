@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from gpumlp.attributes import once
 from gpumlp.saving.text import a_dict
 
 if TYPE_CHECKING:
     from gpumlp.training.loop import Trainee
-    from gpumlp.training.streams import Source
 
 
 class InProgress:
-    """A fit of one model, as `gpumlp.callbacks.BackupAndRestore` sees it.
+    """A model's fit, as the loop and `gpumlp.callbacks.BackupAndRestore` see it.
 
     ``epochs`` are those that are still to do; ``inside``: whether the first of them has begun already; ``logs`` are
     those of the last one that was done.
     """
 
-    def __init__(self, trainees: Sequence[Trainee], sources: Sequence[Source], epochs: range) -> None:
-        self._trainees, self._sources = trainees, sources
-        self.epochs, self.inside, self.logs = epochs, False, dict[str, Any]()
+    def __init__(self, trainee: Trainee, epochs: range) -> None:
+        self._trainee, self.epochs, self.inside, self.logs = trainee, epochs, False, dict[str, Any]()
+        self._sources = [trainee.source, *([trainee.validation.source] if trainee.validation else [])]
 
     @property
-    def _trainee(self) -> Trainee:
-        if len(self._trainees) > 1:
-            raise ValueError("BackupAndRestore is of one model; those of an ensemble are trained together.")
-        return self._trainees[0]
+    def orders_itself(self) -> list[str]:
+        """Names of data whose order nobody can write down."""
+        return [source.orders_itself for source in self._sources if source.orders_itself]
+
+    @once
+    def made_of(self) -> dict[str, str]:
+        """What the model was made of when it was first asked for: a callback may change that while it trains."""
+        found: dict[str, str] = self._trainee.model._made_of(self._trainee.objective)
+        return found
+
+    def check_model(self, position: Mapping[str, Any], what: str) -> None:
+        """Raise ValueError where ``position``, as `describe` was given it, is of a model that is made otherwise."""
+        mine, others = self.made_of, position.get("model")
+        if others is None or others == mine:
+            return
+        others = a_dict(others, f"What is 'model' in {what}")
+        names = [name for name in dict.fromkeys([*others, *mine]) if others.get(name) != mine.get(name)]
+        said = [f"{name} was {others.get(name, 'not there')}, and is {mine.get(name, 'not there')}" for name in names]
+        raise ValueError(
+            f"{what} is of another model: {'; '.join(said[:5])}. Have the model be what it was, or remove the file to "
+            "begin anew."
+        )
 
     def describe(self, position: Mapping[str, Any]) -> dict[str, Any]:
         """Return the model, and all that its training goes on from, for `gpumlp.saving.write_state`.
@@ -40,7 +58,7 @@ class InProgress:
             "logs": self.logs, "sources": [source.position() for source in self._sources], "done": trainee.done,
             "averages": trainee.averages.state() if inside else None,
         }  # fmt: skip
-        found: dict[str, Any] = trainee.model._whole({**position, "fit": fit})
+        found: dict[str, Any] = trainee.model._whole({**position, "fit": fit, "model": self.made_of})
         return found
 
     def go_on_from(self, found: Mapping[str, Any], what: str) -> None:

@@ -123,7 +123,7 @@ def _parts(batch: Any, name: str) -> tuple[Any, Any, Any]:
         raise ValueError(f"{name}{error}") from None
 
 
-def unlabelled(runner: Runner, x: object, shape: Shape | None, steps: int | None) -> tuple[Stream, Shape | None]:
+def unlabelled(runner: Runner, x: object, shape: Shape | None, steps: int | None) -> tuple[Stream, Shape]:
     """Return the batches of an iterable to predict for, and a sample's shape; of (x, y) it is x that counts."""
     known = shape
 
@@ -136,6 +136,7 @@ def unlabelled(runner: Runner, x: object, shape: Shape | None, steps: int | None
     stream = Stream(x, steps, False, convert)
     if shape is None:
         stream.peek()
+    assert known is not None
     return stream, known
 
 

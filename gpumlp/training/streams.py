@@ -11,12 +11,14 @@ are done first (`gate.settling`): it finds the weights that it would find if not
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, count, islice
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +26,8 @@ from gpumlp import gate, random
 from gpumlp.engine.feed import Dataset
 from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
+from gpumlp.saving.text import a_dict
+from gpumlp.training import randoms
 from gpumlp.training.data import Batches, library
 
 AHEAD_BYTES = 64 << 20  # of batches that are read and not yet used
@@ -57,10 +61,11 @@ class Source:
     whether batches have to be read, which can be done ahead.
     """
 
-    reads: ClassVar = False
+    reads: bool = False
     sample: Dataset | None = None
     batch, given = 0, 0
     steps: int | None = None
+    orders_itself = ""  # what has an order of its own, of which nothing can be written down
 
     @property
     def over(self) -> bool:
@@ -171,6 +176,8 @@ class Stream(Source):
         self._head: list[Dataset] = []
         self._rest = _Counted(())
         self._pass: list[int] | range | None = None  # the numbers of a PyDataset's batches, in their order
+        self._stateful = all(callable(getattr(given, has, None)) for has in ("get_state", "set_state"))
+        self._began: dict[str, Any] | None = None  # what an iterable's order may depend on, when its pass began
         self.steps = self._asked or self._length()
         self._iterator: Iterator[Any] | None = None
         self._total: int | None = None  # batches that this iterator has
@@ -204,6 +211,7 @@ class Stream(Source):
             found = [self._own(self._source[0], 1)] if self._length() != 0 else []
             self._source.on_epoch_end()
         else:
+            self._note()
             rest = _Counted(self._source)
             batches = islice(rest, PEEKED if self._once else 1)
             found = [self._own(batch, number) for number, batch in enumerate(batches, 1)]
@@ -224,7 +232,26 @@ class Stream(Source):
             if not self._once:
                 self._head, self._rest = [], _Counted(())
             return found
+        self._note()
         return iter(self._source)
+
+    def _note(self) -> None:
+        """Take note of what the order of a pass that begins now may depend on."""
+        if not self._once:
+            self._began = {"random": randoms.states(), "state": self._state()}
+
+    def _state(self) -> Any:
+        """Return the state that the data say they have."""
+        return copy.deepcopy(self._source.get_state()) if self._stateful else None
+
+    @property
+    def orders_itself(self) -> str:  # type: ignore[override]
+        """The name of a PyDataset's class that does something between epochs, and has no `get_state`."""
+        kind, hooks = type(self._source), ("on_epoch_begin", "on_epoch_end")
+        if not self._numbered or self._stateful:
+            return ""
+        definers = [next((c for c in kind.__mro__ if hook in vars(c)), kind) for hook in hooks]
+        return kind.__name__ if any(c.__module__.partition(".")[0] not in ("gpumlp", "keras") for c in definers) else ""
 
     def _numbers(self, first: int) -> Iterator[Any]:
         """Return a PyDataset's batches from the one on that comes as number ``first``."""
@@ -272,7 +299,10 @@ class Stream(Source):
             self._source.on_epoch_end()
 
     def position(self) -> dict[str, Any]:
+        began = self._began if self._iterator is not None and not self._numbered else None
         return {
+            "state": self._state(),
+            "began": began and {"random": randoms.packed(began["random"]), "state": began["state"]},
             "read": None if self._iterator is None else self._read, "drawn": self._rest.count, "left": self._left,
             "short": self._short, "given": self.given, "pass": None if self._pass is None else list(self._pass),
             "shuffles": None if self._shuffles is None else dict(self._shuffles.bit_generator.state),
@@ -283,32 +313,46 @@ class Stream(Source):
         if not all(v is None or (type(v) is int and v >= 0) for v in numbers.values()):
             raise ValueError(f"{what} must have numbers of batches; got {numbers}.")
         shuffles, order = random.generator_in(position.get("shuffles")), position.get("pass")
-        total = self._length()
+        total, began = self._length(), position.get("began")
+        if began is not None:
+            began = a_dict(began, f"What is 'began' in {what}")
+            began = {**began, "random": randoms.unpacked(began.get("random"), what)}
+        if self._stateful and position.get("state") is None:
+            raise ValueError(f"{what} is of a fit on data without a state; {self._name} has get_state.")
         if order is not None and (not self._numbered or sorted(order) != list(range(total or 0))):
             raise ValueError(f"{what} is of a fit on other batches: their order has {len(order)} numbers.")
 
         def put() -> None:
-            self._skip(numbers["read"], numbers["drawn"] or 0, order)
+            with randoms.drawn_from(began and began["random"]):
+                self._skip(numbers["read"], numbers["drawn"] or 0, order, began, position.get("state"))
             self._left, self.given, self._short = numbers["left"], numbers["given"] or 0, bool(position.get("short"))
             self._shuffles = shuffles  # behind what a new pass has drawn
 
         return put
 
-    def _skip(self, read: int | None, drawn: int, order: list[int] | None) -> None:
-        """Read what has been read already, and leave it out."""
+    def _skip(self, read: int | None, drawn: int, order: list[int] | None, began: Any, state: Any) -> None:
+        """Read what has been read already, and leave it out; data that have a state are given that."""
         self._total, self._iterator, self._read = self._length(), None, read or 0
         if self._once:
-            while self._rest.count < drawn and next(self._rest, self) is not self:
+            if drawn and not self._head:  # of a validation, which is not read before its time
+                self.peek()
+            while self._rest.count < drawn and not self._stateful and next(self._rest, self) is not self:
                 pass
-        if read is None:
-            return
-        if self._numbered:
-            self._pass, self._iterator = order, None
+            self._rest.count = drawn
+        elif not self._numbered:
+            self._head, self._rest = [], _Counted(())  # they were of a pass of another order
+            if read is not None:
+                if self._stateful and began is not None:
+                    self._source.set_state(began["state"])
+                self._iterator, self._began = iter(self._source), began
+                deque(islice(self._iterator, read), 0)
+        if self._stateful:
+            self._source.set_state(state)
+        if read is not None and self._numbered:
+            self._pass = order
             self._iterator = self._numbers(read)
-        elif self._once:
+        elif read is not None and self._once:
             self._iterator = chain(self._head[read:], self._rest)
-        else:
-            self._iterator = islice(self._start(), read, None)
 
     def take(self, most: int, worth: int = 1, catch_up: CatchUp = None) -> Stretch | None:
         until = time.perf_counter() + READ_SECONDS
@@ -389,6 +433,69 @@ class Stream(Source):
             )
 
 
+class Reader(Source):
+    """The batches of a source for one of several that evaluate on them, one after the other.
+
+    They are read once, by the first, and kept until one of them begins anew.
+    """
+
+    def __init__(self, kept: _Kept) -> None:
+        self._kept, source, self._passes = kept, kept.source, 0
+        self.reads, self.sample, self.batch, self.steps = source.reads, source.sample, source.batch, source.steps
+
+    def begin_epoch(self, anew: bool = False) -> None:
+        kept = self._kept
+        self._passes, self._at, self._first, self._reading = self._passes + 1, 0, 0, False
+        if self._passes > kept.passes:
+            kept.passes = self._passes
+            kept.stretches.clear()
+            kept.source.begin_epoch(anew)
+        self.batch = kept.source.batch
+
+    def take(self, most: int, worth: int = 1, catch_up: CatchUp = None) -> Stretch | None:
+        kept = self._kept.stretches
+        if self._at == len(kept):
+            self._reading = True
+            found = self._kept.source.take(most, worth, catch_up)
+            if found is None:
+                return None
+            kept.append(found)
+        whole = kept[self._at]
+        first = whole.first + self._first
+        found = whole._replace(first=first, last=min(first + most, whole.last))
+        self._first += found.steps
+        if found.last == whole.last:
+            self._at, self._first = self._at + 1, 0
+        return found
+
+    def read_ahead(self, most: int, until: Callable[[], bool], catch_up: CatchUp = None) -> None:
+        if self._at == len(self._kept.stretches):
+            self._kept.source.read_ahead(most, until, catch_up)
+
+    def end_epoch(self) -> None:
+        if self._reading:
+            self._kept.source.end_epoch()
+
+    def all_read(self) -> Dataset:
+        """Return all batches of the last pass as one Dataset."""
+        return _joined([_rows(s.data, slice(s.first * s.batch, s.last * s.batch)) for s in self._kept.stretches])
+
+
+@dataclass
+class _Kept:
+    """What was read of a source in so many passes; of the last one."""
+
+    source: Source
+    stretches: list[Stretch] = field(default_factory=list)
+    passes: int = 0
+
+
+def readers(source: Source, count: int) -> list[Reader]:
+    """Return a reader of ``source`` for each of so many."""
+    kept = _Kept(source)
+    return [Reader(kept) for _ in range(count)]
+
+
 class _Counted:
     """An iterator over what another one gives, that counts."""
 
@@ -407,6 +514,11 @@ class _Counted:
 def _alike(one: Dataset, other: Dataset) -> bool:
     """Whether two batches can be one Dataset."""
     return (one.weights is None) == (other.weights is None) and type(one.x) is type(other.x)
+
+
+def _rows(data: Dataset, part: slice) -> Dataset:
+    x, y, weights = (None if a is None else a[part] for a in (data.x, data.y, data.weights))
+    return Dataset(x, y, weights)
 
 
 def _joined(parts: list[Dataset]) -> Dataset:
