@@ -344,6 +344,7 @@ def fit(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any] = ()) -
     finally:
         for trainee in trainees:
             trainee.runner.fits.discard(this)
+            vars(trainee).pop("place", None)  # they have each other: a model that is dropped is freed at once
 
 
 def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any], pace: Pace) -> None:
