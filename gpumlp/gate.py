@@ -123,6 +123,11 @@ def settling(first: Callable[[], None] | None) -> Callable[[], None] | None:
     return before
 
 
+def unsettled() -> Callable[[], None] | None:
+    """Return what would be called."""
+    return _before.get()
+
+
 def settle() -> None:
     """Do what is to be done before a model is used."""
     if (first := _before.get()) is not None:

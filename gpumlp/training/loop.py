@@ -18,7 +18,7 @@ from gpumlp.engine.dispatch import Choice, Judged
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import Batch, Program, StepLogs, Task, one_after_the_other
 from gpumlp.engine.runner import Runner, together
-from gpumlp.gate import apart
+from gpumlp.gate import apart, settling, unsettled
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
@@ -402,7 +402,7 @@ def _train_epoch(trainees: Sequence[Trainee], pace: Pace, shown: Sequence[Any]) 
     def all_of(found: dict[Source, Stretch | None]) -> list[Stretch]:
         return [stretch for t in active if (stretch := found[t.source]) is not None]
 
-    trains = True
+    trains, outer = True, unsettled()
 
     def catch_up() -> None:
         if trains:  # a handler that raises may have left this where `gate.settle` finds it
@@ -439,6 +439,7 @@ def _train_epoch(trainees: Sequence[Trainee], pace: Pace, shown: Sequence[Any]) 
                 trainee.callbacks.batch_done(trainee.place)
     finally:
         trains = False
+        settling(outer)  # where a handler's exception kept a source from it
 
 
 def evaluate(runner: Runner, source: Source, objective: Objective, choice: Choice, callbacks: Any) -> dict[str, float]:
