@@ -390,3 +390,13 @@ def test_statistics_that_are_no_feature_s_are_left_to_numpy(kernels):
     model = models.Sequential([layers.Input((3, 2)), layers.BatchNormalization(axis=1), layers.LayerNormalization()])
     model.predict(VALUES, verbose=0)
     assert "no compiled kernel for BatchNorm, LayerNorm" in model.program
+
+
+def test_objects_that_are_numbers_are_adapted_to_as_numbers():
+    mixed = np.array([[1, 2.5, True], [3, 4.5, False]], object)  # what a frame of such columns gives
+    one, other = layers.Normalization(), layers.Normalization()
+    one.adapt(mixed)
+    other.adapt(mixed.astype(float))
+    assert all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+    with pytest.raises(TypeError, match="Encode it as numbers"):
+        layers.Normalization().adapt(np.array([[1, "a"]], object))

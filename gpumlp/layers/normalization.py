@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -66,6 +67,8 @@ def _along(axis: int | tuple[int, ...], shape: Shape) -> tuple[int, ...]:
 def _numbers(name: str, value: object) -> np.ndarray:
     """Return ``value`` as an array of numbers; TypeError or ValueError naming it."""
     array = np.asarray(unmasked(name, value))
+    if array.dtype.kind == "O" and all(isinstance(number, (Real, np.bool_)) for number in array.flat):
+        array = array.astype(np.float64)  # as a data frame of int, float and bool columns gives them
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be numbers; got dtype {array.dtype}. Encode it as numbers first.")
     return array
