@@ -78,12 +78,14 @@ TAKEN, JOBS, RUN, JOBS_AT = range(4)
 # ---- work memory -----------------------------------------------------------------------------------------------------
 CHUNK = 512  # columns of a weight gradient that are computed, and used up, at a time
 BLOCK = 28  # rows of it: two of the tallest tiles
+FEW, PART = 4, 64  # outputs up to which dot tiles go forward as well, and samples of which those are computed at a time
+PANEL = 4_096  # floats of a panel of the right operand that is packed to stay in the first cache: 16 KiB
+PACKED = 49_152  # floats of a block of the left operand that is packed to stay in the second, and of a gradient: 192 KiB
+PACKED_CHUNK = 256  # columns of such a gradient
 WIDE = 128  # outputs from which on it pays to look for inputs that are zero
-NARROW = 32  # outputs up to which a transposed copy of the weights is worth its making for any batch
-TURNED_MOST = 65_536  # floats of such a copy, but for narrow ones
 SPARE = 16  # numbers that can be read behind the end of a list of indices, IDENTITY too
 
 
 def work_sizes(batch, widest):
     """Return how many elements of LISTS (int64), GRADIENTS, PANELS and TURNED (float32) a thread needs."""
-    return widest + SPARE, BLOCK * CHUNK, BLOCK * batch, max(NARROW * widest, TURNED_MOST) + 256
+    return widest + SPARE, max(BLOCK * CHUNK, PACKED), BLOCK * batch, max(FEW * (widest + PART), PANEL + PACKED)

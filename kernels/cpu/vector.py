@@ -340,7 +340,20 @@ def dot_tile(typing, c, c_row, a, a_row, b, b_row, index, steps, rows, columns):
     return sig, code
 
 
-# ---- transposition ---------------------------------------------------------------------------------------------------
+# ---- copies ----------------------------------------------------------------------------------------------------------
+@intrinsic
+def move(typing, out, a):
+    """out[j] = a[j] for j < COLUMNS."""
+
+    def code(context, builder, sig, args):
+        values = [_load_vector(builder, _offset(builder, args[1], _I64(v))) for v in range(0, COLUMNS, LANES)]
+        for v, value in enumerate(values):
+            _store_vector(builder, value, _offset(builder, args[0], _I64(v * LANES)))
+        return context.get_dummy_value()
+
+    return types.void(FLOATS, FLOATS), code
+
+
 @intrinsic
 def turn_tile(typing, out, out_row, a, a_row):
     """out[j, i] = a[i, j] for i, j < LANES."""
