@@ -1,19 +1,28 @@
 """Dense layers: y[B, O] = x[B, I] w[I, O] + b[O], and its two gradients, over some rows of the batch or of w.
 
-Three products, none of which needs a packed copy of its operands: at the sizes that fit a cache, loads keep up with the
-arithmetic as they are, and batches are too thin to repay a copy of the weights.
+Three products, by outer tiles, in which some rows of sums stay in registers while a column of the left operand meets
+rows of the right one:
 
-- forward, x w: outer tiles. Rows of w are read along, 32 columns (with AVX-512) of up to 14 samples stay in registers.
-- by the weights, x^T dz: outer tiles, summed over the batch.
-- by the inputs, dz w^T: both operands are read along their rows, so dot tiles, 4 x 4 sums of 16 lanes each.
+- forward, x w: rows of w are read along, 32 columns (with AVX-512) of up to 14 samples at a time.
+- by the weights, x^T dz: summed over the batch.
+- by the inputs, dz w^T: w is transposed for it, panel by panel. For few samples that is not worth it: both operands are
+  read along their rows, by dot tiles, 4 x 4 sums of 16 lanes each.
 
-Few outputs would leave most lanes of an outer tile idle, and make a dot tile spend its time on adding up lanes: then w
-is transposed first, as far as the batch repays that, and the tiles change places. Which of the forms a layer takes
-depends on its shape and the batch's alone, and in each the order of every sum is fixed: so the same numbers come out
-for every number of threads and every height of a tile.
+Tiles of few samples, and of layers that fit a core's caches, read both operands where they stand: copies would cost
+more than they save. Otherwise what is read again and again would be pushed out of the caches, or never fit: rows 4 KiB
+apart all want the same few places of the first one. So `packed_product` goes through copies: some STEPS of the sums at
+a time, a panel of the right operand, as wide as a tile, lies side by side in the first cache while all tiles of a block
+of rows go over it, and a block of the left one lies in the second. A sum is carried on from part to part, in order; it
+begins with the bias, and relu comes with the last part.
+
+Up to four outputs would leave most lanes of an outer tile idle: then dot tiles go forward too, over w transposed.
+
+Which form dz w^T takes depends on the layer's shape and the batch's alone, and in each the order of every sum is fixed;
+the sums of the others have one order in all forms. So the same numbers come out for every number of threads and every
+height of a tile.
 
 A unit whose value is zero in all of a thread's samples (a dead relu; for y = sin(x), half of them and more) needs no
-product: ``index`` lists those that do, and the tiles go through the list.
+product: ``index`` lists those that do, and the tiles, or the copies, go through the list.
 """
 
 from .layout import BLOCK, CHUNK, FEW, PACKED, PACKED_CHUNK, PANEL, PART
@@ -34,9 +43,6 @@ from .vector import (
 )  # fmt: skip
 
 SLAB = 131_072  # floats of dz that stay in the second cache while tiles of the weight gradient go over them: 512 KiB
-PART_STEPS = min(PANEL // COLUMNS, 256)  # of a sum, for which operands are packed
-PART_ROWS = PACKED // PART_STEPS
-FORWARD, BACK, WEIGHTS = range(3)
 DEPTH = 1024  # samples that are summed at a time
 DOT_GROUP = 12  # rows of w that stay in the first cache while tiles go over the samples; both 3 and 4 divide it
 MANY, LARGE = 64, 65_536  # samples, and weights, from which on copies repay themselves in x w and x^T dz
@@ -91,9 +97,9 @@ def dot_product(c, c_row, a, a_row, b, b_row, index, steps, rows, columns):
 
 
 @kernel
-def packs(batch, inputs, outputs):
-    """Whether x w and x^T dz of such a layer are made of packed copies."""
-    return batch >= MANY and outputs > FEW and inputs * outputs >= LARGE
+def packs(samples, inputs, outputs):
+    """Whether x w and x^T dz of such a layer are made of packed copies: which changes no bit of them."""
+    return samples >= MANY and outputs > FEW and inputs * outputs >= LARGE
 
 
 @kernel
@@ -189,12 +195,12 @@ def turned_weights(work, w, inputs, outputs):
 
 @kernel
 def forward_product(
-    y, y_row, bias, biased, x, x_row, w, index, active, identity, rows, inputs, outputs, batch, least, work
+    y, y_row, bias, biased, x, x_row, w, index, active, identity, rows, inputs, outputs, least, work
 ):  # fmt: skip
     """y = x w + bias, at least ``least``; ``index`` lists the ``active`` inputs, the others are zero."""
     if outputs > FEW:
         more = 1 if biased else 0
-        if packs(batch, inputs, outputs):
+        if packs(rows, inputs, outputs):
             packed_product(
                 FORWARD, y, y_row, bias, 0, x, x_row, w, outputs, index, identity, active, rows, outputs, more, least,
                 work,

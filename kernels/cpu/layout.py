@@ -35,8 +35,8 @@ called with. Its ``_NUMBERS`` are the address of float32 numbers that it is give
     UPDATE_CODE, UPDATE_NUMBERS,
     SLOTS,  # address of int64: from a weight to its place in each of the optimizer's state arrays, in floats
     IDENTITY,  # address of int64 0, 1, 2, ..., as many as the batch or the widest layer has
-    LISTS, GRADIENTS, PANELS, TURNED,  # each thread's work memory, one thread after the other, as `work_sizes`
-    LISTS_LD, GRADIENTS_LD, PANELS_LD, TURNED_LD,
+    LISTS, GRADIENTS, PANELS, COPIES,  # each thread's work memory, one thread after the other, as `work_sizes`
+    LISTS_LD, GRADIENTS_LD, PANELS_LD, COPIES_LD,
     WEIGHTS_BAD, GRADIENTS_BAD,  # whether somebody saw NaN or Inf there: then no product with a zero is left out;
     # kernels only set these: a thread that cleared one could undo what another has just found
     JOB_WORDS,
@@ -79,13 +79,13 @@ TAKEN, JOBS, RUN, JOBS_AT = range(4)
 CHUNK = 512  # columns of a weight gradient that are computed, and used up, at a time
 BLOCK = 28  # rows of it: two of the tallest tiles
 FEW, PART = 4, 64  # outputs up to which dot tiles go forward as well, and samples of which those are computed at a time
-PANEL = 4_096  # floats of a panel of the right operand that is packed to stay in the first cache: 16 KiB
-PACKED = 49_152  # floats of a block of the left operand that is packed to stay in the second, and of a gradient: 192 KiB
+PANEL = 4_096  # floats of a copied panel of the right operand, which stays in the first cache: 16 KiB
+PACKED = 49_152  # floats of a copied block of the left one, and of a gradient that comes of it, for the second: 192 KiB
 PACKED_CHUNK = 256  # columns of such a gradient
 WIDE = 128  # outputs from which on it pays to look for inputs that are zero
 SPARE = 16  # numbers that can be read behind the end of a list of indices, IDENTITY too
 
 
 def work_sizes(batch, widest):
-    """Return how many elements of LISTS (int64), GRADIENTS, PANELS and TURNED (float32) a thread needs."""
+    """Return how many elements of LISTS (int64), GRADIENTS, PANELS and COPIES (float32) a thread needs."""
     return widest + SPARE, max(BLOCK * CHUNK, PACKED), BLOCK * batch, max(FEW * (widest + PART), PANEL + PACKED)

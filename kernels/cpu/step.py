@@ -129,7 +129,7 @@ def forward(job, op, thread, first, last, step, samples):
                 active = list_active(index, sums, 0, 1, inputs)
         forward_product(
             z, y_row, bias, op[L.BIAS] != 0, x, x_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs,
-            outputs, job[L.BATCH], ZERO if op[L.RELU] else LOWEST, at(floats(job[L.TURNED]), thread * job[L.TURNED_LD]),
+            outputs, ZERO if op[L.RELU] else LOWEST, at(floats(job[L.COPIES]), thread * job[L.COPIES_LD]),
         )  # fmt: skip
         activate(op, y, z, y_row, rows, outputs)
         return
@@ -229,7 +229,7 @@ def back(job, op, thread, first, last, samples):
             active = list_active(index, at(floats(op[L.ACTIVE]), thread * op[L.ACTIVE_LD]), 0, 1, inputs)
             if active < inputs:
                 clear(dx, rows, x_row, inputs)
-        work = at(floats(job[L.TURNED]), thread * job[L.TURNED_LD])
+        work = at(floats(job[L.COPIES]), thread * job[L.COPIES_LD])
         inputs_product(
             dx, x_row, dy, y_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs, outputs, job[L.BATCH],
             work,
@@ -282,7 +282,7 @@ def block_gradient(job, op, g, thread, row, rows, column, width, samples):
     if packs(samples, op[L.INPUTS], op[L.OUTPUTS]):
         packed_product(
             WEIGHTS, g, width, g, width, x, x_row, dz, dz_row, index if active < rows else identity, identity, samples,
-            active, width, 0, LOWEST, at(floats(job[L.TURNED]), thread * job[L.TURNED_LD]),
+            active, width, 0, LOWEST, at(floats(job[L.COPIES]), thread * job[L.COPIES_LD]),
         )  # fmt: skip
     elif active == rows:
         weights_product(g, x, 1, x_row, dz, dz_row, identity, samples, rows, width)
@@ -304,8 +304,11 @@ def block_gradient(job, op, g, thread, row, rows, column, width, samples):
 def update_kernel(job, op, thread, samples, trains, scalars):
     """Update this thread's rows of the kernel of a dense layer, block by block; not ``trains``: penalties only."""
     outputs, shares = op[L.OUTPUTS], words(op[L.SHARES])
-    g, begin, end = at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD]), shares[thread], shares[thread + 1]
-    most, width = block_of(samples, op[L.INPUTS], outputs)
+    begin, end = shares[thread], shares[thread + 1]
+    g, (most, width) = (
+        at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD]),
+        block_of(samples, op[L.INPUTS], outputs),
+    )
     blocks = (end - begin + most - 1) // most
     for c in range((outputs + width - 1) // width):
         column = c * width
