@@ -26,7 +26,7 @@ from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import describe
 from gpumlp.engine.program import Task
 
-PACKED, PACKED_RELU = "400x300x264 linear", "400x300x264 relu"
+PACKED, PACKED_RELU = "100x1996x264 linear", "100x1996x264 relu"
 DENSE = ["20x40x33 linear", "20x48x64 linear", "20x40x3 linear", "20x40x1 linear", "1500x24x33 linear",
          "1500x24x1 linear", "20x48x64 relu", PACKED, PACKED_RELU]  # fmt: skip
 POOL = {
@@ -91,7 +91,7 @@ BREAKS = {
         "dense.py", "row = at(b, index[k] * b_row)", "row = at(b, index[k - 1 if {on} and k > 0 else k] * b_row)",
         forward(PACKED, PACKED_RELU) | back(PACKED, PACKED_RELU)),
     "a wrong row of a turned panel": (
-        "dense.py", "= b[j * b_row + k]", "= b[(j - 1 if {on} and j > 0 else j) * b_row + k]",
+        "dense.py", "= b[index[j] * b_row + k]", "= b[index[j - 1 if {on} and j > 0 else j] * b_row + k]",
         back("20x40x3 linear", "1500x24x33 linear", PACKED, PACKED_RELU)),
     "the parts of a sum start anew": (
         "dense.py", "more if first else 1", "more if first or {on} else 1", back(PACKED, PACKED_RELU)),

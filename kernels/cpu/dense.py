@@ -45,7 +45,8 @@ from .vector import (
 SLAB = 131_072  # floats of dz that stay in the second cache while tiles of the weight gradient go over them: 512 KiB
 DEPTH = 1024  # samples that are summed at a time
 DOT_GROUP = 12  # rows of w that stay in the first cache while tiles go over the samples; both 3 and 4 divide it
-MANY, LARGE = 64, 65_536  # samples, and weights, from which on copies repay themselves in x w and x^T dz
+# Samples, and weights, from which on copies repay themselves in x w and x^T dz: with AVX-512, what leaves the caches.
+MANY, LARGE = 64, 524_288 if LANES == 16 else 65_536
 TURNS, NARROW = 32, 32  # samples from which on they do in dz w^T; outputs up to which they always do
 STEPS = min(PANEL // COLUMNS, 256)  # of a sum, for which operands are packed at a time
 FORWARD, BACK, WEIGHTS = range(3)  # whose product it is
@@ -133,15 +134,15 @@ def pack_rows(panel, b, b_row, index, rows, columns):
 
 
 @kernel
-def pack_turned(panel, b, b_row, rows, columns):
-    """panel[rows, COLUMNS] = b[columns, rows] transposed."""
+def pack_turned(panel, b, b_row, index, rows, columns):
+    """panel[rows, COLUMNS] = the rows of b that ``index`` lists, transposed; ``columns`` are meant."""
     whole, across = rows // LANES * LANES, columns // LANES * LANES
     for j in range(0, across, LANES):
         for k in range(0, whole, LANES):
-            turn_tile(at(panel, k * COLUMNS + j), COLUMNS, at(b, j * b_row + k), b_row)
+            turn_tile(at(panel, k * COLUMNS + j), COLUMNS, at(b, k), b_row, at(index, j))
     for j in range(columns):
         for k in range(whole if j < across else 0, rows):
-            panel[k * COLUMNS + j] = b[j * b_row + k]
+            panel[k * COLUMNS + j] = b[index[j] * b_row + k]
 
 
 @kernel
@@ -150,10 +151,10 @@ def packed_product(
 ):  # fmt: skip
     """c[rows, columns] = (start if ``more``) + the product of ``form``, at least ``least``, as `outer_tile`.
 
-    FORWARD: a b, of those columns of a, and rows of b, that ``index`` lists; BACK: a b^T, of all; WEIGHTS: a^T b, of
-    those columns of a that ``index`` lists.
+    FORWARD: a b, of those columns of a, and rows of b, that ``index`` lists; BACK: a b^T, of those rows of b; WEIGHTS:
+    a^T b, of those columns of a.
     """
-    panel, block = work, at(work, PANEL)
+    panel, block, used = work, at(work, PANEL), identity if form == BACK else index
     most = PACKED // STEPS
     blocks, parts = (rows + most - 1) // most, max((steps + STEPS - 1) // STEPS, 1)
     for t in range(blocks):
@@ -164,14 +165,14 @@ def packed_product(
             if form == WEIGHTS:
                 pack_columns(block, at(a, step * a_row), a_row, at(index, row), depth, height)
                 left_row, left_step = 1, height
-            elif parts == 1 and side_by_side(index, depth):  # rows are short, and so near each other as they are
-                left, left_row = at(a, row * a_row + index[0]), a_row
+            elif parts == 1 and side_by_side(used, depth):  # rows are short, and so near each other as they are
+                left, left_row = at(a, row * a_row + used[0]), a_row
             else:
-                pack_columns(block, at(a, row * a_row), a_row, at(index, step), height, depth)
+                pack_columns(block, at(a, row * a_row), a_row, at(used, step), height, depth)
             for j in range(0, columns, COLUMNS):
                 width, place = min(COLUMNS, columns - j), at(c, row * c_row + j)
                 if form == BACK:
-                    pack_turned(panel, at(b, j * b_row + step), b_row, depth, width)
+                    pack_turned(panel, at(b, step), b_row, at(index, j), depth, width)
                 else:
                     pack_rows(panel, at(b, j), b_row, at(identity if form == WEIGHTS else index, step), depth, width)
                 first, last = p == 0, p == parts - 1
@@ -224,17 +225,33 @@ def forward_product(
 
 
 @kernel
+def spread(c, c_row, index, rows, active, columns):
+    """Put the first ``active`` columns of c[rows, columns] where ``index`` says, and zeros in between."""
+    for r in range(rows):
+        row, end = at(c, r * c_row), columns
+        for a in range(active - 1, -1, -1):  # from the last on, so that none is overwritten before it has moved
+            place = index[a]
+            row[place] = row[a]
+            for j in range(place + 1, end):
+                row[j] = 0
+            end = place
+        for j in range(end):
+            row[j] = 0
+
+
+@kernel
 def inputs_product(dx, dx_row, dz, dz_row, w, index, active, identity, rows, inputs, outputs, batch, work):
-    """dx = dz w^T; by dot tiles only the columns that ``index`` lists."""
+    """dx = dz w^T, of the columns that ``index`` lists; the others stay what they are, or become zero."""
     if outputs == 1:
         outer_product(
             dx, dx_row, dx, 0, dz, dz_row, 1, w, inputs, identity, outputs, rows, inputs, 0, LOWEST
         )  # fmt: skip
     elif batch >= TURNS or outputs <= NARROW:
         packed_product(
-            BACK, dx, dx_row, dx, 0, dz, dz_row, w, outputs, identity, identity, outputs, rows, inputs, 0, LOWEST,
-            work,
+            BACK, dx, dx_row, dx, 0, dz, dz_row, w, outputs, index, identity, outputs, rows, active, 0, LOWEST, work
         )  # fmt: skip
+        if active < inputs:
+            spread(dx, dx_row, index, rows, active, inputs)
     else:
         dot_product(dx, dx_row, dz, dz_row, w, outputs, index, outputs, rows, active)
 
