@@ -9,6 +9,7 @@ Several Programs run in one call too, each by one thread: then no thread waits f
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -54,24 +55,28 @@ RATE = 5e10  # operations a second that one thread is taken to do before anythin
 SAMPLES_EACH = 4
 WORTH = 0.004  # seconds of work, on one thread, for which others are called: which takes some tenths of a millisecond
 PIECE, TRIAL = 0.1, 0.005  # seconds in one call, and in one that tries another number of threads
-RETRY = 4  # pieces from one such trial to the next
+RETRY = 20  # pieces from one such trial to the next
+GAIN = 0.8  # of the time that half as many threads take, at most: processor time is somebody's, too
+ALONE = 1.0  # seconds of work for which one thread is left alone, unless there are HEAVY operations to do in a step
+HEAVY = 20_000_000
 
 
 class Pace:
-    """How many threads to use, of ``most``, half of that, a quarter, ... 1: whichever is fastest now, by trying.
+    """How many threads to use, of ``most``, half of that, a quarter, ... 1, by trying; twice as many must be worth it.
 
-    Results do not depend on it, and what is fastest does not depend on the network alone: two processors may be two
-    halves of one core, or busy with somebody else's work, and then wait for each other. ``guess``: seconds a step. All
-    steps must be about as long.
+    Results do not depend on it, and what is best does not depend on the network alone: two processors may be two halves
+    of one core, or far apart, or busy with somebody else's work, and then wait for each other. ``guess``: seconds a
+    step. All steps must be about as long. ``heavy``: all are tried at once, as meetings count little in such steps.
     """
 
-    def __init__(self, most: int, guess: float) -> None:
+    def __init__(self, most: int, guess: float, heavy: bool) -> None:
         self._choices = [most]
         while self._choices[0] > 1:
             self._choices.insert(0, self._choices[0] // 2)
-        self._seconds: dict[int, float] = {}  # a step
-        self._tries = dict.fromkeys(self._choices, 0)
-        self._guess, self._pieces = guess, 0
+        self._seconds: dict[int, float] = {}  # a step's, the less of the last two measured
+        self._last: dict[int, float] = {}
+        self._guess, self._pieces, self._alone = guess, 0, 0.0 if heavy else ALONE
+        self._before, self._trial = 0, 0  # threads of the last piece, and of one that is to be run once more
         self.threads = 1
 
     def pieces(self, first: int, last: int) -> Iterator[tuple[int, int, int]]:
@@ -81,10 +86,13 @@ class Pace:
             size = max(1, int(min(seconds / self._per_step(self.threads), last - first)))
             stop, began = first + size, time.perf_counter()
             yield first, stop, self.threads
-            self._tries[self.threads] += 1
-            if self._tries[self.threads] > 1:  # the first one also starts threads and touches new memory
-                self._seconds[self.threads] = max((time.perf_counter() - began) / (stop - first), 1e-9)
-            first = stop
+            took = time.perf_counter() - began
+            self._alone -= took
+            if self.threads == self._before:  # the first one of others also wakes threads and moves memory to them
+                each = max(took / size, 1e-9)
+                self._seconds[self.threads] = min(each, self._last.get(self.threads, each))
+                self._last[self.threads] = each
+            first, self._before = stop, self.threads
 
     def _per_step(self, threads: int) -> float:
         return self._seconds.get(threads) or min(self._seconds.values(), default=self._guess)
@@ -93,16 +101,30 @@ class Pace:
         """Return with how many threads to run the next piece of at most so many steps, and for how long."""
         if len(self._choices) == 1 or steps * self._per_step(1) < WORTH:
             return 1, PIECE
-        self._pieces += 1
+        if self._alone > 0:
+            return 1, PIECE if 1 in self._seconds else TRIAL
+        if self._trial:
+            threads, self._trial = self._trial, 0
+            return threads, TRIAL
         for threads in reversed(self._choices):
-            if self._tries[threads] < 2:
+            if threads not in self._seconds:
+                self._trial = threads
                 return threads, TRIAL
-        best = min(self._choices, key=self._per_step)
+        best = self._best()
+        self._pieces += 1
         if self._pieces % RETRY:
             return best, PIECE
         i = self._choices.index(best)
         neighbours = [n for n in self._choices[max(i - 1, 0) : i + 2] if n != best]
-        return neighbours[self._pieces // RETRY % len(neighbours)], TRIAL
+        self._trial = neighbours[self._pieces // RETRY % len(neighbours)]
+        return self._trial, TRIAL
+
+    def _best(self) -> int:
+        best = 1
+        for threads in self._choices:
+            if self._seconds[threads] <= self._seconds[best] * GAIN ** math.log2(threads / best):
+                best = threads
+        return best
 
 
 class CompiledProgram:
@@ -148,7 +170,8 @@ class CompiledProgram:
         if kind not in self._paces:
             operations = (3 if training else 1) * self._work * batch
             most = self._threads_for(batch, operations) if together == 1 else min(together, self._team.size)
-            self._paces[kind] = Pace(most, together * _guess(operations))
+            heavy = together > 1 or operations >= HEAVY  # several Programs do not wait for each other in a step
+            self._paces[kind] = Pace(most, together * _guess(operations), heavy)
         return self._paces[kind]
 
     # ---- the table -------------------------------------------------------------------------------------------------
@@ -157,7 +180,7 @@ class CompiledProgram:
         """Return a table for this network, and for so many metrics, which give ``series`` numbers with the loss."""
         network, batch = self.network, self.batch
         job = Job(len(network.ops), metrics)
-        self._shared: list[tuple[OperationRecord, int]] = []  # the rows of a kernel, which threads share
+        self._shared: list[tuple[OperationRecord, DenseOp]] = []  # the rows of a kernel, which threads share
         self._columns: list[tuple[NormalizationOp, Array]] = []  # and, for each feature, (x - [0]) * [1] + [2]
         job.set_work(self._team.size, batch, max(network.sizes))
         job.set(
@@ -188,7 +211,7 @@ class CompiledProgram:
         names, network = layout(), self.network
         of_kernel, kernel_numbers = penalty_fields(network.penalties[op.kernel])
         of_bias, bias_numbers = penalty_fields(None if op.bias is None else network.penalties[op.bias])
-        self._shared.append((record, op.inputs))
+        self._shared.append((record, op))
         below = network.ops[i - 1] if i else None
         zeros = names.SOME_ZEROS if i == 0 or isinstance(below, DropoutOp) else 0
         if isinstance(below, (DenseOp, ActivationOp)) and is_plain_relu(below.activation):
@@ -204,7 +227,7 @@ class CompiledProgram:
             BIAS_PENALTY_CODE=of_bias, BIAS_PENALTY_NUMBERS=bias_numbers,
             PENALTIES=np.zeros(op.inputs + 1) if of_kernel or of_bias else None, PARTS=op.inputs + 1, Z=z, ZEROS=zeros,
             ACTIVE=aligned_zeros((self._team.size, padded(op.inputs)), np.float32), ACTIVE_LD=padded(op.inputs),
-            SHARES=_shares(op.inputs, self._team.size), **activation_fields(op.activation, fused=True),
+            SHARES=_shares(op, self._team.size), **activation_fields(op.activation, fused=True),
         )  # fmt: skip
 
     def _set_batch_norm(self, record: OperationRecord, i: int, op: BatchNormOp) -> None:
@@ -267,8 +290,8 @@ class CompiledProgram:
         """Share the job out among so many threads."""
         if self._job.threads != threads:
             self._job.set_threads(threads)
-            for record, rows in self._shared:
-                record.set(SHARES=_shares(rows, threads))
+            for record, op in self._shared:
+                record.set(SHARES=_shares(op, threads))
 
     def _set_task(self, task: Task) -> int:
         """Have the table say what the steps of ``task`` are made of; return the phases of a step."""
@@ -436,6 +459,7 @@ def _guess(operations: float) -> float:
     return max(operations / RATE, 1e-5)
 
 
-def _shares(rows: int, threads: int) -> Array:
-    """Return where each thread's rows of a kernel begin, and where the last one's end."""
-    return np.arange(threads + 1) * rows // threads
+def _shares(op: DenseOp, threads: int) -> Array:
+    """Return where each thread's rows of a kernel begin, and where the last one's end; of a column, whole tiles."""
+    tile = layout().TILE if op.outputs == 1 else 1
+    return np.minimum(np.arange(threads + 1) * -(-op.inputs // tile) // threads * tile, op.inputs)

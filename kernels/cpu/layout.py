@@ -77,7 +77,8 @@ TAKEN, JOBS, RUN, JOBS_AT = range(4)
 
 # ---- work memory -----------------------------------------------------------------------------------------------------
 CHUNK = 512  # columns of a weight gradient that are computed, and used up, at a time
-BLOCK = 28  # rows of it: two of the tallest tiles
+BLOCK = 28  # rows of it: two of the tallest tiles; of a column, CHUNK
+TILE = 128  # rows of a column that a thread updates at least: their sums run side by side, and fewer are no quicker
 WIDE = 128  # outputs from which on it pays to look for inputs that are zero
 NARROW = 32  # outputs up to which a transposed copy of the weights is worth its making for any batch
 TURNED_MOST = 65_536  # floats of such a copy, but for narrow ones
@@ -86,4 +87,4 @@ SPARE = 16  # numbers that can be read behind the end of a list of indices, IDEN
 
 def work_sizes(batch, widest):
     """Return how many elements of LISTS (int64), GRADIENTS, PANELS and TURNED (float32) a thread needs."""
-    return widest + SPARE, BLOCK * CHUNK, BLOCK * batch, max(NARROW * widest, TURNED_MOST) + 256
+    return widest + SPARE, BLOCK * CHUNK, max(BLOCK * batch, CHUNK), max(NARROW * widest, TURNED_MOST) + 256

@@ -295,11 +295,12 @@ def update_kernel(job, op, thread, samples, trains, scalars):
     outputs, shares = op[L.OUTPUTS], words(op[L.SHARES])
     g, width = at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD]), chunk_of(samples, outputs)
     begin, end = shares[thread], shares[thread + 1]
+    most = L.CHUNK if outputs == 1 else L.BLOCK
     for c in range((outputs + width - 1) // width):
         column = c * width
         columns = min(width, outputs - column)
-        for row in range(begin, end, L.BLOCK):
-            rows = min(L.BLOCK, end - row)
+        for row in range(begin, end, most):
+            rows = min(most, end - row)
             w = at(floats(op[L.KERNEL]), row * outputs + column)
             if trains:
                 block_gradient(job, op, g, thread, row, rows, column, columns, samples)
