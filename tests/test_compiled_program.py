@@ -503,6 +503,7 @@ def test_steps_of_another_kind_say_nothing_of_training(kernels, monkeypatch):
 
     monkeypatch.setattr(compiled_program, "time", clock)
     monkeypatch.setattr(compiled_program, "OPERATIONS_EACH", 1)
+    monkeypatch.setattr(compiled_program, "ALONE", 0.0)
     monkeypatch.setattr(compiled_program.CompiledProgram, "_call", timed)
     x, y = data(160)
     build().fit(x, y, batch_size=16, epochs=40, verbose=0, validation_data=(x[:16], y[:16]))

@@ -122,6 +122,10 @@ class JobFields(TypedDict, total=False):
     GRADIENTS_LD: Int
     PANELS_LD: Int
     TURNED_LD: Int
+    LONG: Int
+    SLICE: Int
+    SLICES: Floats
+    SLICES_LD: Int
     WEIGHTS_BAD: Int
     GRADIENTS_BAD: Int
 
@@ -183,6 +187,7 @@ class OperationFields(ActivationFields, PenaltyFields, total=False):
     ACTIVE: Floats
     ACTIVE_LD: Int
     SHARES: ReadWords
+    SLICE_AT: Int
 
 
 class MetricFields(TypedDict, total=False):

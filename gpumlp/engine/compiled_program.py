@@ -62,6 +62,10 @@ ALONE = 1.0  # seconds of work for which one thread is left alone, unless there 
 HEAVY = 20_000_000
 
 
+LONG = 1 << 19  # bytes of a batch's activations and gradients by them, from which on it goes in slices
+SLICE, LEAST = 1 << 17, 64  # bytes of a slice's at most, and samples at least
+
+
 class Pace:
     """How many threads to use, of ``most``, half of that, a quarter, ... 1, by trying; twice as many must be worth it.
 
@@ -141,8 +145,11 @@ class CompiledProgram:
         self._paces: dict[tuple[bool, int, int], Pace] = {}
         self._pace, self._together = self._pace_for(batch, True), 1  # of the last steps, and how many ran them together
         self.first_stretch = max(1, int(TRIAL / _guess(3 * self._work * batch)))  # steps before anything is known
-        self._values = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
-        self._deltas = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
+        self._long, self._slice = _slices(network)
+        self._slices = layout().slices_of(batch, self._long, self._slice)
+        self._rows = batch if self._slices == 1 else max(self._long, min(team.size, self._slices) * self._slice)
+        self._values = [aligned_zeros((self._rows, padded(n)), arena.dtype) for n in network.sizes]
+        self._deltas = [aligned_zeros((self._rows, padded(n)), arena.dtype) for n in network.sizes]
         self._few = [aligned_zeros((FEW, n), arena.dtype) for n in (network.sizes[0], network.sizes[-1])]
         self._few_addresses = [address("PREDICTIONS", array) for array in self._few]
         self._job = self._made(0)
@@ -181,12 +188,14 @@ class CompiledProgram:
         job = Job(len(network.ops), metrics, self._instructions)
         self._shared: list[tuple[OperationRecord, DenseOp]] = []  # the rows of a kernel, which threads share
         self._columns: list[tuple[NormalizationOp, Array]] = []  # and, for each feature, (x - [0]) * [1] + [2]
-        job.set_work(self._team.size, batch, max(network.sizes))
+        job.set_work(self._team.size, self._rows, max(network.sizes))
         job.set(
             YIELD=let_others(), X_WIDTH=network.sizes[0], PREDICTIONS_WIDTH=network.sizes[-1],
-            BATCH_W=aligned_zeros((batch,), np.float32), FACTORS=aligned_zeros((batch,), np.float32),
+            BATCH_W=aligned_zeros((self._rows,), np.float32), FACTORS=aligned_zeros((self._rows,), np.float32),
             VALUES=aligned_zeros((series, batch), np.float32), VALUES_LD=batch, SERIES=series,
+            LONG=self._long, SLICE=self._slice,
         )  # fmt: skip
+        weights = 0
         for i, (op, record) in enumerate(zip(network.ops, job.operations, strict=True)):
             record.set(
                 INPUTS=network.sizes[i], OUTPUTS=network.sizes[i + 1], LAYER=i,
@@ -194,6 +203,11 @@ class CompiledProgram:
                 OUT=self._values[i + 1], OUT_LD=padded(network.sizes[i + 1]), DELTA=self._deltas[i + 1],
             )  # fmt: skip
             KERNELS[type(op)](self, record, i, op)
+            record.set(SLICE_AT=weights)
+            weights += _weights(op)
+        if self._slices > 1:
+            gradients = aligned_zeros((self._slices, padded(weights)), np.float32)
+            job.set(SLICES=gradients, SLICES_LD=gradients.shape[1])
         return job
 
     def _set_activation(self, record: OperationRecord, i: int, op: ActivationOp) -> None:
@@ -203,7 +217,7 @@ class CompiledProgram:
         record.set(KIND=layout().AFFINE, FACTOR=op.scale, OFFSET=op.offset)
 
     def _set_dropout(self, record: OperationRecord, i: int, op: DropoutOp) -> None:
-        mask = aligned_zeros((self.batch, self.network.sizes[i + 1]), np.float32)
+        mask = aligned_zeros((self._rows, self.network.sizes[i + 1]), np.float32)
         record.set(KIND=layout().DROPOUT, MASK=mask, RATE=op.rate, SCALE=kept_scale(op.rate), KEY=op.key)
 
     def _set_dense(self, record: OperationRecord, i: int, op: DenseOp) -> None:
@@ -320,7 +334,7 @@ class CompiledProgram:
         if count != len(self._job.metrics) or series != self._job.get("SERIES"):
             self._job, self._checked, self._updated = self._made(count, series), -1, ()
         self._job.set_objective(loss, metrics, outputs, width)
-        self._job.set(BATCH_Y=aligned_zeros((self.batch, width), np.float32), Y_WIDTH=width)
+        self._job.set(BATCH_Y=aligned_zeros((self._rows, width), np.float32), Y_WIDTH=width)
         self._objective = objective
 
     def _set_optimizer(self, optimizer: Optimizer, slots: dict[str, Array]) -> None:
@@ -459,6 +473,20 @@ def _call_many(programs: Sequence[CompiledProgram], threads: int) -> None:
 def _guess(operations: float) -> float:
     """Return how many seconds a step of so many operations is taken to last before anything is known."""
     return max(operations / RATE, 1e-5)
+
+
+def _weights(op: Operation) -> int:
+    return (op.inputs + 1) * op.outputs if isinstance(op, DenseOp) else 0
+
+
+def _slices(network: Network) -> tuple[int, int]:
+    """Return from more than how many samples on a batch goes in slices, and of how many; 0: never.
+
+    A slice's activations and gradients by them stay in a core's cache, and gradients by weights are few beside them.
+    """
+    sample, weights = 8 * sum(map(padded, network.sizes)), 4 * sum(map(_weights, network.ops))  # bytes
+    rows, whole = SLICE // sample, any(isinstance(op, BatchNormOp) for op in network.ops)
+    return (0, 0) if whole or rows < LEAST or weights > SLICE // 4 else (LONG // sample, rows)
 
 
 def _shares(op: DenseOp, threads: int) -> Array:

@@ -37,10 +37,12 @@ called with. Its ``_NUMBERS`` are the address of float32 numbers that it is give
     IDENTITY,  # address of int64 0, 1, 2, ..., as many as the batch or the widest layer has
     LISTS, GRADIENTS, PANELS, TURNED,  # each thread's work memory, one thread after the other, as `work_sizes`
     LISTS_LD, GRADIENTS_LD, PANELS_LD, TURNED_LD,
+    LONG, SLICE,  # a batch of more than LONG samples goes in slices of at most so many; SLICE 0: never
+    SLICES, SLICES_LD,  # [slices, SLICES_LD]: the gradients by all kernels and biases, of each slice by itself
     WEIGHTS_BAD, GRADIENTS_BAD,  # whether somebody saw NaN or Inf there: then no product with a zero is left out;
     # kernels only set these: a thread that cleared one could undo what another has just found
     JOB_WORDS,
-) = range(47)  # fmt: skip
+) = range(51)  # fmt: skip
 FORWARD, OBJECTIVE, BACK, UPDATE, PENALIZE = 1, 2, 4, 8, 16
 
 # ---- an operation ----------------------------------------------------------------------------------------------------
@@ -63,8 +65,9 @@ DENSE, ACTIVATION, DROPOUT, AFFINE, COLUMNS, BATCH_NORM = range(6)
     ZEROS,  # SOME_ZEROS: many inputs may be zero; RELU_ZEROS: and where they are, nobody asks for the gradient
     ACTIVE, ACTIVE_LD,  # [threads, inputs]: zero for an input that is zero in all of the thread's rows
     SHARES,  # address of int64 [threads + 1]: thread t updates rows SHARES[t] to SHARES[t + 1] - 1 of the kernel
+    SLICE_AT,  # where a slice of SLICES has the gradient by the kernel, and behind it that by the bias
     OP_WORDS,
-) = range(45)  # fmt: skip
+) = range(46)  # fmt: skip
 SOME_ZEROS, RELU_ZEROS = 1, 2
 
 # ---- a metric --------------------------------------------------------------------------------------------------------
@@ -79,10 +82,16 @@ TAKEN, JOBS, RUN, JOBS_AT = range(4)
 CHUNK = 512  # columns of a weight gradient that are computed, and used up, at a time
 BLOCK = 28  # rows of it: two of the tallest tiles; of a column, CHUNK
 TILE = 128  # rows of a column that a thread updates at least: their sums run side by side, and fewer are no quicker
+SLICED = 4  # slices: a long batch has a multiple of so many, for as many threads
 WIDE = 128  # outputs from which on it pays to look for inputs that are zero
 NARROW = 32  # outputs up to which a transposed copy of the weights is worth its making for any batch
 TURNED_MOST = 65_536  # floats of such a copy, but for narrow ones
 SPARE = 16  # numbers that can be read behind the end of a list of indices, IDENTITY too
+
+
+def slices_of(samples, long, most):
+    """Return in how many slices of at most ``most`` so many samples go through the network; 1: as they are."""
+    return 1 if most == 0 or samples <= long else (samples + SLICED * most - 1) // (SLICED * most) * SLICED
 
 
 def work_sizes(batch, widest):
