@@ -51,4 +51,4 @@ def instructions() -> str:
     """Return the name of the set that processes are held to, or of the best that this processor has."""
     from gpumlp.backends import instruction_set
 
-    return instruction_set.chosen().name
+    return os.environ.get(HERE) or next(iter(instruction_set.available()), "unknown")
