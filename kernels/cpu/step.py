@@ -42,6 +42,7 @@ from .vector import (
     call_code,
     call_entry,
     doubles,
+    fetch,
     floats,
     flush_denormals,
     kernel,
@@ -50,6 +51,7 @@ from .vector import (
     words,
 )  # fmt: skip
 
+NEAR = 128  # samples of a batch, up to which those of the next are asked for as these are gathered
 slices_of = kernel(L.slices_of)
 
 
@@ -63,9 +65,15 @@ def record(job, i):
 @kernel
 def gather(job, x, x_row, batch_start, first, last):
     """Copy the samples of some rows to where the first operation reads, and what belongs to them."""
+    ahead = job[L.BATCH] if job[L.BATCH] <= NEAR else NEAR // 4  # rows that this thread will gather, most likely
     for r in range(first, last):
         sample = batch_start + r
         if job[L.ORDER] != 0:
+            later = words(job[L.ORDER])[min(sample + ahead, job[L.SAMPLES] - 1)]
+            fetch(at(floats(job[L.X]), later * job[L.X_WIDTH]))
+            fetch(at(floats(job[L.X]), (later + 1) * job[L.X_WIDTH] - 1))
+            if job[L.PHASES] & L.OBJECTIVE:
+                fetch(at(floats(job[L.Y]), later * job[L.Y_WIDTH]))
             sample = words(job[L.ORDER])[sample]
         copy(at(x, r * x_row), at(floats(job[L.X]), sample * job[L.X_WIDTH]), job[L.X_WIDTH])
         if job[L.PHASES] & L.OBJECTIVE:
