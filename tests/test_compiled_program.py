@@ -305,7 +305,7 @@ def test_a_second_thread_must_be_worth_its_time(monkeypatch):
     for cost, best in ((0.7e-4, 2), (0.85e-4, 1), (2e-4, 1)):
         pace = compiled_program.Pace(2, 1e-4, heavy=False)
         clock = Clock(monkeypatch, n1=1e-4, n2=cost)
-        first, later = clock.spend(pace, 0.9), clock.spend(pace, 20.0)
+        first, later = clock.spend(pace, 0.95 * compiled_program.ALONE), clock.spend(pace, 20.0)
         assert first[2] == 0.0  # a short job has no trials
         assert later[3 - best] < (0.6 if best == 2 else 0.03 * sum(later.values()))
         assert pace.threads == best

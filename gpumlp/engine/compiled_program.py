@@ -58,12 +58,12 @@ WORTH = 0.004  # seconds of work, on one thread, for which others are called: wh
 PIECE, TRIAL = 0.1, 0.005  # seconds in one call, and in one that tries another number of threads
 RETRY = 20  # pieces from one such trial to the next
 GAIN = 0.8  # of the time that half as many threads take, at most: processor time is somebody's, too
-ALONE = 1.0  # seconds of work for which one thread is left alone, unless there are HEAVY operations to do in a step
+ALONE = 3.0  # seconds of work for which one thread is left alone, unless there are HEAVY operations to do in a step
 HEAVY = 20_000_000
 
 
-LONG = 1 << 19  # bytes of a batch's activations and gradients by them, from which on it goes in slices
-SLICE, LEAST = 1 << 17, 64  # bytes of a slice's at most, and samples at least
+LONG = 1 << 20  # bytes of a batch's activations and gradients by them, from which on it goes in slices
+SLICE, LEAST = 1 << 18, 64  # bytes of a slice's at most, and samples at least
 
 
 class Pace:
