@@ -199,6 +199,7 @@ BENCHMARKS = {
     "script": article,
     "step": steps,
     "predict": partial(in_turns, "predict", "us per call", 1e6),
+    "calls": partial(in_turns, "calls", "us per call", 1e6),
     "ensemble": partial(in_turns, "ensemble", "us per step of one model", 1e6),
 }
 
