@@ -118,7 +118,7 @@ def torch_eager(workload: Workload) -> Turn:
 
 
 def keras_jax(workload: Workload) -> Turn:
-    """Keras's methods on JAX, and `predict_on_batch` to predict, which its ``predict`` takes three times as long for."""
+    """Keras's methods on JAX, and `predict_on_batch` to predict: its ``predict`` takes several times as long."""
     os.environ["KERAS_BACKEND"] = "jax"
     model = keras_model(workload, "keras")
     return _of_model(workload, model, lambda x: np.asarray(model.predict_on_batch(x)))

@@ -36,8 +36,9 @@ class Runner:
         self.device: Device | None = None  # None: where the weights are, or as the environment says
         self.weights: Stretches | None = None
         self.last: Program | None = None  # the Program that ran last
-        # By whether it is compiled, and the general one; those of `answering` by that and what it was asked.
-        self._programs: dict[tuple[Any, ...], Program | None] = {}
+        # By whether it is compiled, and the general one; those of `answering` by that and what it was asked; and what
+        # `gpumlp.training.again` plans with them.
+        self._programs: dict[tuple[Any, ...], Any] = {}
         self.calls = 0  # in training mode: each has masks of its own
         self._choices: dict[tuple[str, bool], Choice] = {}
         self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile

@@ -34,10 +34,15 @@ CHUNK_SECONDS = 0.1  # how long a Program runs before others may use the model, 
 
 @dataclass
 class Objective:
-    """What is minimised and what is reported."""
+    """What is minimised and what is reported.
+
+    ``lasts``: whether it is the same as long as that is which it is ``of``; metrics of a user's own may change.
+    """
 
     loss: Loss
     metrics: list[Metric]
+    lasts: bool = False
+    of: Any = None
 
     @property
     def names(self) -> list[str]:
@@ -62,13 +67,14 @@ class Averages:
 
     def add(self, logs: StepLogs) -> None:
         """Take in the logs of some steps, one by one: how many come at a time must not change a bit."""
-        for value in (logs.losses * logs.samples).tolist():
-            self._loss += value
-        self._samples += float(logs.samples.sum())
-        for found, sums in ((logs.totals, self._totals), (logs.counts, self._counts)):
-            for i, column in enumerate(found.T.tolist()):
-                for value in column:
-                    sums[i] += value
+        for value, samples in zip(logs.losses.tolist(), logs.samples.tolist(), strict=True):
+            self._loss += value * samples
+            self._samples += samples
+        if self._metrics:
+            for found, sums in ((logs.totals, self._totals), (logs.counts, self._counts)):
+                for i, column in enumerate(found.T.tolist()):
+                    for value in column:
+                        sums[i] += value
         self._batches += logs.batches
 
     def _take_in(self) -> None:
@@ -104,6 +110,13 @@ class Averages:
         self._loss, self._samples = float(state["loss"]), float(state["samples"])
         self._totals, self._counts = list(state["totals"]), list(state["counts"])
 
+    @classmethod
+    def of(cls, objective: Objective, logs: StepLogs) -> dict[str, Any]:
+        """Return the results of some steps alone."""
+        averages = cls(objective)
+        averages.add(logs)
+        return averages.result()
+
     def result(self) -> dict[str, Any]:
         """Return the results by name, in the order of the alphabet, as Keras has them.
 
@@ -117,7 +130,7 @@ class Averages:
             found = metric.of(*self._totals[first:last], count) if metric.series else metric.result()
             logs |= {k: plain(v) for k, v in (found if isinstance(found, dict) else {metric.name: found}).items()}
             first = last
-        return dict(sorted(logs.items()))
+        return dict(sorted(logs.items())) if self._metrics else logs
 
 
 def plain(value: Any) -> Any:
@@ -195,15 +208,7 @@ class Trainee:
 
         RuntimeError where layers or optimizer are others by now.
         """
-        self.runner.current(self._sizes)
-        if not self.optimizer.belongs_to(self.model):
-            raise RuntimeError(
-                "Another model was compiled with this model's optimizer while it was training, and its state is now "
-                "that model's. Compile this one again, with an optimizer of its own."
-            )
-        assert self.runner.weights is not None
-        choice = dispatch.fitting(self.choice, self.optimizer, self.runner.weights.backend)
-        return self.runner.program_for(max(batch, self.most), choice)
+        return training_program(self.model, self._sizes, self.optimizer, self.choice, max(batch, self.most))
 
     # ---- training, from its beginning to its end ---------------------------------------------------------------------
 
@@ -269,6 +274,22 @@ class Trainee:
         take_averages(self.runner, self.optimizer, self.runner.current(self._sizes).trainable)
 
 
+def training_program(model: Any, sizes: tuple[int, ...], optimizer: Optimizer, choice: Choice, batch: int) -> Program:
+    """Return the Program that trains ``model`` on batches of so many samples; the caller holds the gate.
+
+    RuntimeError where the layers, whose ``sizes`` these were, or the optimizer are others by now.
+    """
+    runner: Runner = model._runner
+    runner.current(sizes)
+    if not optimizer.belongs_to(model):
+        raise RuntimeError(
+            "Another model was compiled with this model's optimizer while it was training, and its state is now "
+            "that model's. Compile this one again, with an optimizer of its own."
+        )
+    assert runner.weights is not None
+    return runner.program_for(batch, dispatch.fitting(choice, optimizer, runner.weights.backend))
+
+
 def take_averages(runner: Runner, optimizer: Optimizer, trainable: Sequence[bool]) -> None:
     """Have the averages of the weights that are ``trainable`` be these; the caller holds the gate."""
     weights = runner.weights
@@ -320,6 +341,35 @@ def train(
 
         if together([t.runner for t in trainees], run, brief=brief, meanwhile=meanwhile):
             return
+
+
+def step(model: Any, held: Dataset, objective: Objective, optimizer: Optimizer, choice: Choice) -> dict[str, Any]:
+    """Do a step of training with all of ``held`` as its batch, and return what the model was before it."""
+    runner, size = model._runner, len(held)
+    sizes, logs = sizes_for(runner, held, objective.loss), None
+    while logs is None:
+        before, scalars = optimizer.steps, optimizer.coming(1)  # see `train`
+
+        def run(before: int = before, scalars: np.ndarray = scalars) -> StepLogs | None:
+            program = training_program(model, sizes, optimizer, choice, size)
+            slots = optimizer.slots_for(runner.weights, runner.owners)
+            if optimizer.steps != before:
+                return None
+            return program.run(held, None, size, 0, 1, objective.loss, objective.metrics, optimizer, slots, scalars)
+
+        logs = together((runner,), run, brief=True)
+    return Averages.of(objective, logs)
+
+
+def judge(runner: Runner, held: Dataset, objective: Objective, choice: Choice) -> dict[str, Any]:
+    """Return the loss and the metrics of all of ``held`` as one batch, in inference mode."""
+    sizes, size = sizes_for(runner, held, objective.loss), len(held)
+
+    def run() -> StepLogs:
+        runner.current(sizes)
+        return runner.program_for(size, choice).run(held, None, size, 0, 1, objective.loss, objective.metrics)
+
+    return Averages.of(objective, together((runner,), run, brief=True))
 
 
 def mean(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -479,6 +529,22 @@ def evaluate(runner: Runner, source: Source, objective: Objective, choice: Choic
     return logs
 
 
+def predict_at_once(runner: Runner, x: Any, out: Any, piece: int, choice: Choice) -> None:
+    """Write the predictions for x[n, F] into out[n, O], at most ``piece`` samples: the shortest way for the smallest.
+
+    See `predict`.
+    """
+    sizes, (_, width) = runner.current().sizes, x.shape
+    if sizes[0] != width or sizes[-1] != out.shape[1]:
+        runner.current(())
+
+    def run() -> None:
+        runner.current(sizes)
+        runner.program_for(piece, choice).predict(x, out, piece)
+
+    together((runner,), run, runner.runtime is not None)
+
+
 def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callbacks: Any) -> int:
     """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; return how many there are.
 
@@ -486,20 +552,15 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
 
     A handler that raises may come between the steps: what it leaves unfinished is ``out``.
     """
-    piece, change = runner.predicting(batch), runner.runtime is not None
+    piece = runner.predicting(batch)
     sizes = runner.current().sizes
     if (sizes[0], sizes[-1]) != (x.shape[1], out.shape[1]):
         runner.current(())  # other layers since x and out were made
 
-    def steps(rows: slice) -> int:
+    def steps(rows: slice) -> None:
         runner.current(sizes)
-        program = runner.program_for(piece, choice)
-        program.predict(x[rows], out[rows], piece)
-        return program.first_stretch
+        runner.program_for(piece, choice).predict(x[rows], out[rows], piece)
 
-    if callbacks.nobody and len(x) <= batch and len(x) <= piece:  # the shortest way for the smallest predictions
-        together([runner], lambda: steps(slice(0, len(x))), change)
-        return len(x)
     done = 0
     callbacks.on_predict_begin()
     step = batch if callbacks.per_batch else piece  # of a batch that is larger than a piece, a piece is a stretch
