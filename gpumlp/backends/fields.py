@@ -56,15 +56,16 @@ class Address:
         if not isinstance(value, np.ndarray):
             raise TypeError(f"{name} of a compiled step must be an array of {self.dtype}, or None; got {value!r}.")
         flags = value.flags
-        fine = flags.c_contiguous and flags.aligned and (flags.writeable or not self.written)
+        writeable = flags.writeable
+        fine = flags.c_contiguous and flags.aligned and (writeable or not self.written)
         if not fine or value.dtype != self.dtype or value.size < size:
             raise ValueError(
                 f"{name} of a compiled step must be a contiguous, aligned{', writeable' if self.written else ''} array "
                 f"of at least {size} {self.dtype}; got {value.size} {value.dtype}, contiguous: {flags.c_contiguous}, "
                 f"aligned: {flags.aligned}, writeable: {flags.writeable}."
             )
-        if flags.writeable and value.size:  # a third of the time
-            return ctypes.addressof(_BYTE.from_buffer(value))
+        if writeable and value.size:  # a third of the time that the other way takes
+            return ctypes.addressof(_BYTE.from_buffer(value))  # type: ignore[arg-type]
         return value.__array_interface__["data"][0]
 
 
@@ -206,6 +207,7 @@ def _kinds(fields: type) -> dict[str, Kind]:
 
 JOB, OPERATION, METRIC = _kinds(JobFields), _kinds(OperationFields), _kinds(MetricFields)
 FIELDS = JOB | OPERATION | METRIC  # all names differ
+_ARRAYS = {name: kind for name, kind in FIELDS.items() if isinstance(kind, Address)}
 
 
 def kind_of(name: str, kinds: dict[str, Kind]) -> Kind:
@@ -216,10 +218,10 @@ def kind_of(name: str, kinds: dict[str, Kind]) -> Kind:
 
 
 def _array(name: str) -> Address:
-    kind = kind_of(name, FIELDS)
-    if not isinstance(kind, Address):
-        raise TypeError(f"{name} of a compiled step is no array, but a {type(kind).__name__.lower()} number.")
-    return kind
+    if (found := _ARRAYS.get(name)) is None:
+        kind = type(kind_of(name, FIELDS)).__name__.lower()
+        raise TypeError(f"{name} of a compiled step is no array, but a {kind} number.")
+    return found
 
 
 def address(name: str, array: Any, size: int = 0) -> int:

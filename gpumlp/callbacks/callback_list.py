@@ -128,6 +128,8 @@ class CallbackList(Callback):
             self.history.on_epoch_end(epoch, logs)
 
     def _call(self, hook: str, at: tuple[int, ...], logs: Logs) -> None:
+        if not self._others and (type(self.history) is History and hook not in vars(History)):
+            return  # what nobody looks at
         shared = dict(logs or {})  # which they may change
         named = {"logs": shared} if "batch" in hook else {}  # so Keras calls these hooks
         arguments = at if named else (*at, shared)

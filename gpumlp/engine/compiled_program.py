@@ -51,7 +51,7 @@ OPERATIONS_EACH = 400_000
 FEW = 16  # samples that are predicted through memory of the Program's own
 PREDICTING = 20  # times as much for predictions: another thread must be woken for each
 RATE = 5e10  # operations a second that one thread is taken to do before anything is known
-BRIEF = 1_000_000  # operations of a step that is over before it would matter how many threads do it
+BRIEF = 1_000_000  # operations that are over before it would matter how many threads do them
 SAMPLES_EACH = 4
 WORTH = 0.004  # seconds of work, on one thread, for which others are called: which takes some tenths of a millisecond
 PIECE, TRIAL = 0.1, 0.005  # seconds in one call, and in one that tries another number of threads
@@ -242,13 +242,7 @@ class CompiledProgram:
     ) -> StepLogs:  # fmt: skip
         """See `Program.run`."""
         task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
-        if last - first > 1 or 3 * self._work * batch > BRIEF:
-            return self.run_together([self], [task])[0]
-        run = _Run(self, task)
-        run.set(0, 1)
-        self._call(1)
-        run.count(1)
-        return run.logs(run.results)
+        return self.run_together([self], [task])[0]
 
     def begun(self, task: Task) -> _Run:
         """Return a task of one short step, to be done `again` and again, with other numbers in its arrays."""
@@ -272,11 +266,16 @@ class CompiledProgram:
     def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
         """See `Program.run_together`; one Program by itself has all threads in each of its steps."""
         runs = [_Run(program, task) for program, task in zip(programs, tasks, strict=True)]
-        lead, count = programs[0], len(programs)
+        lead, count, steps = programs[0], len(programs), tasks[0].last - tasks[0].first
+        if count == 1 and steps * 3 * lead._work * tasks[0].batch <= BRIEF:
+            runs[0].set(0, steps)
+            lead._call(1)
+            runs[0].count(steps)
+            return [runs[0].logs(runs[0].results)]
         pace = lead._pace_for(tasks[0].batch, tasks[0].optimizer is not None, count)
         for program in programs:
             program._pace, program._together = pace, count
-        for start, stop, threads in pace.pieces(0, tasks[0].last - tasks[0].first):
+        for start, stop, threads in pace.pieces(0, steps):
             for run in runs:
                 run.set(start, stop)
             if count == 1:

@@ -272,7 +272,7 @@ class Sequential(Asked):
         self, given: tuple[object, object, object], class_weight: Any, loss: losses.Loss,
         pace: tuple[int | None, int | None, bool], prefix: str = "",
     ) -> tuple[Source, Shape]:  # fmt: skip
-        if not self.layers:
+        if self._runner.network is None and not self.layers:
             raise ValueError("The model has no layers: add one first.")
         shape = self._known_input_shape()
         source, found = samples.source(self._runner, shape, given, class_weight, loss, pace, prefix)

@@ -37,17 +37,17 @@ class Plan:
     """
 
     def __init__(self, runner: Runner, objective: Objective, x: Array, y: Array, optimizer: Optimizer | None) -> None:
-        self.program: Any = runner._programs[COMPILED]
+        self.program = _compiled(runner)
         self.objective, (_, self.loss, self.names, *_) = objective, objective.of
         self.shapes, self.dtype, self.samples = (x.shape, y.shape), runner.dtype, len(x)
         self.optimizer, slots, scalars = optimizer, None, None
         if optimizer is not None:
             slots, scalars = (
-                optimizer.slots_for(runner.weights, runner.owners),
+                optimizer.slots_for(self.program.arena, runner.owners),
                 np.zeros((1, len(optimizer.scalar_names))),
             )
             self.made, self.state = optimizer._made, optimizer._state
-        held = Dataset(*[np.zeros((len(a), a.size // len(a)), runner.dtype) for a in (x, y)])
+        held = Dataset(*(np.zeros((len(a), a.size // len(a)), runner.dtype) for a in (x, y)))  # type: ignore[arg-type]
         task = Task(held, None, len(x), 0, 1, objective.loss, objective.metrics, optimizer, slots, scalars)
         self.run = self.program.begun(task)
         self.x, self.y = (a.reshape(shape) for a, shape in zip(held.arrays, self.shapes, strict=True))

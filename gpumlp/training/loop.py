@@ -6,8 +6,7 @@ import functools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,11 +153,8 @@ class Pace:
         """Return how many steps, ``most`` at most, take as long as is worth another thread."""
         return max(1, min(most, math.ceil(WORTH / self._per_step))) if self._per_step else 1
 
-    @contextmanager
-    def timing(self, steps: int) -> Iterator[None]:
-        """Take note of how long ``steps`` steps take."""
-        began = time.perf_counter()
-        yield
+    def took(self, steps: int, began: float) -> None:
+        """Take note of how long so many steps took, since ``began``."""
         seconds = max((time.perf_counter() - began) / steps, 1e-9)
         self._per_step = min(self._per_step or seconds, seconds)  # a first step may have had to compile
 
@@ -306,7 +302,7 @@ def first_stretch(trainees: Sequence[Trainee]) -> int:
     So bad settings, or a device that is full, raise before a callback has run.
     """
     runners = [t.runner for t in trainees]
-    return together(runners, lambda: [t.program(t.source.batch) for t in trainees], brief=True)[0].first_stretch
+    return together(runners, lambda: [t.program(t.source.batch) for t in trainees], change=False)[0].first_stretch
 
 
 Meanwhile = Callable[[Callable[[], bool]], None]
@@ -326,14 +322,17 @@ def train(
         scalars = [t.optimizer.coming(steps) for t in trainees]
 
         def run(counts: list[int] = counts, scalars: list[np.ndarray] = scalars) -> bool:
-            programs = [t.program(stretch.batch) for t, stretch in zip(trainees, stretches, strict=True)]
-            tasks = [t.task(*given) for t, given in zip(trainees, zip(stretches, scalars, strict=True), strict=True)]
-            if [t.optimizer.steps for t in trainees] != counts:
-                return False  # another thread has trained, or the state has started anew
-            kinds = {type(program) for program in programs}
-            run_together = kinds.pop().run_together if len(kinds) == 1 else one_after_the_other
-            with pace.timing(steps):
-                found = run_together(programs, tasks)
+            programs, tasks = [], []
+            for trainee, stretch, count, own in zip(trainees, stretches, counts, scalars, strict=True):
+                programs.append(trainee.program(stretch.batch))
+                tasks.append(trainee.task(stretch, own))
+                if trainee.optimizer.steps != count:
+                    return False  # another thread has trained, or the state has started anew
+            kind = type(programs[0])
+            alike = all(type(program) is kind for program in programs)
+            began = time.perf_counter()
+            found = (kind.run_together if alike else one_after_the_other)(programs, tasks)
+            pace.took(steps, began)
             for trainee, logs in zip(trainees, found, strict=True):
                 trainee.averages.add(logs)
                 trainee.done += steps
@@ -510,8 +509,10 @@ def evaluate(runner: Runner, source: Source, objective: Objective, choice: Choic
     def run(stretch: Stretch) -> StepLogs:
         runner.current(sizes)
         program = runner.program_for(stretch.batch, choice)
-        with pace.timing(stretch.steps):
-            return program.run(*stretch, objective.loss, objective.metrics)
+        began = time.perf_counter()
+        logs = program.run(*stretch, objective.loss, objective.metrics)
+        pace.took(stretch.steps, began)
+        return logs
 
     while stretch := source.take(most := pace.most(callbacks.per_batch), pace.worth(most)):
         callbacks.on_test_batch_begin(done)
@@ -570,8 +571,9 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
         stop = min(start + pace.most(callbacks.per_batch), last)
         callbacks.on_predict_batch_begin(start * step // batch)
         rows = slice(start * step, min(stop * step, len(x)))
-        with pace.timing(stop - start):
-            together([runner], functools.partial(steps, rows))
+        began = time.perf_counter()
+        together([runner], functools.partial(steps, rows))
+        pace.took(stop - start, began)
         start, done = stop, rows.stop
         callbacks.on_predict_batch_end(-(-done // batch) - 1, {"outputs": out[rows]})
         if callbacks.model.stop_predicting:
@@ -591,8 +593,9 @@ def predict_batches(runner: Runner, source: Source, choice: Choice, callbacks: A
         runner.current(sizes)
         x, piece = stretch.data.x, runner.predicting(stretch.batch)
         out = (runner.backend.empty if on_gpu(x) else np.empty)((len(x), sizes[-1]), x.dtype)
-        with pace.timing(stretch.steps):
-            runner.program_for(piece, choice).predict(x, out, piece)
+        began = time.perf_counter()
+        runner.program_for(piece, choice).predict(x, out, piece)
+        pace.took(stretch.steps, began)
         return out
 
     while stretch := source.take(most := pace.most(callbacks.per_batch), pace.worth(most)):
