@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 
 from gpumlp import layers, models
-from gpumlp.backends import team
+from gpumlp.backends import instruction_set, team
 from gpumlp.engine import compiled_program
 from gpumlp.utils import set_random_seed
+
+# The sets of instructions whose kernels are tested: those that are shipped, as far as this processor has them.
+SETS = [name for name in instruction_set.available() if name in ("avx512", "avx2")] or [instruction_set.chosen().name]
+
+
+@pytest.fixture(params=SETS)
+def instructions(request, monkeypatch):
+    """Every set of instructions in turn."""
+    monkeypatch.setenv("GPUMLP_CPU", request.param)
+    return instruction_set.SETS[request.param]
 
 
 @pytest.fixture
@@ -47,16 +57,23 @@ def flat(model):
 
 
 def hold(kernels, make, fit, threads=2):
-    """Run ``fit(make(dtype))`` in float64, in float32, and compiled; the last must be as near to the first as NumPy."""
+    """Run ``fit(make(dtype))`` in float64, in float32, and compiled; the last must be as near to the first as NumPy.
+
+    Compiled for each set of instructions.
+    """
     initial, found = None, []
-    for name, dtype in (("numpy", "float64"), ("numpy", "float32"), ("numba", "float32")):
-        kernels(name, threads)
-        model = make(dtype)
-        initial = initial or model.get_weights()
-        model.set_weights(initial)
-        history = fit(model).history
+    compiled = [("numba", "float32", instructions) for instructions in SETS]
+    for name, dtype, made_for in (("numpy", "float64", ""), ("numpy", "float32", ""), *compiled):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GPUMLP_CPU", made_for)
+            kernels(name, threads)
+            model = make(dtype)
+            initial = initial or model.get_weights()
+            model.set_weights(initial)
+            history = fit(model).history
         found.append((flat(model), *(np.array(values) for values in history.values())))
-    assert model.program.startswith("compiled")
-    for truth, plain, got in zip(*found, strict=True):
-        own, theirs = np.linalg.norm(got - truth), np.linalg.norm(plain - truth)
-        assert own <= 2 * theirs + 2e-6 * np.linalg.norm(truth), (own, theirs, np.linalg.norm(truth))
+        assert model.program.startswith("compiled") == bool(made_for)
+    for truth, plain, *compiled in zip(*found, strict=True):
+        for got in compiled:
+            own, theirs = np.linalg.norm(got - truth), np.linalg.norm(plain - truth)
+            assert own <= 2 * theirs + 2e-6 * np.linalg.norm(truth), (own, theirs, np.linalg.norm(truth))

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from compiled import kernels as kernels  # a fixture
+from compiled import instructions as instructions  # fixtures
+from compiled import kernels as kernels
 from host.runtime import HostRuntime
 
 from gpumlp import devices

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpumlp import layers, models, optimizers
-from gpumlp.backends import fields, job
+from gpumlp.backends import fields, instruction_set, job
 from gpumlp.backends.fields import address, readable
 from gpumlp.utils import set_random_seed
 
@@ -152,7 +152,7 @@ def test_every_word_of_the_table_has_a_kind():
     ],
 )
 def test_a_word_of_another_kind_is_refused_by_name(values, kind, message):
-    table = job.Job(1, 0)
+    table = job.Job(1, 0, instruction_set.chosen())
     with pytest.raises(kind, match=message):
         table.set(**values)
     with pytest.raises(TypeError, match="RATE of a compiled step must be a number; got"):
@@ -160,6 +160,6 @@ def test_a_word_of_another_kind_is_refused_by_name(values, kind, message):
 
 
 def test_a_word_is_what_was_set():
-    table = job.Job(1, 0)
+    table = job.Job(1, 0, instruction_set.chosen())
     table.operations[0].set(KEY=(1 << 64) - 2, RATE=1, BIAS=None)
     assert [table.operations[0].get(name) for name in ("KEY", "RATE", "BIAS")] == [-2, 0x3FF0 << 48, 0]

@@ -240,7 +240,7 @@ def runs_of(kernels, make, fit, teams=(1, 2, 3, 5)):
     return found
 
 
-def test_any_number_of_threads_gives_the_same_bits(kernels):
+def test_any_number_of_threads_gives_the_same_bits(kernels, instructions):
     def make():
         stack = [
             layers.Dense(70, "relu", kernel_regularizer="l2"), layers.Dropout(0.2, seed=1), layers.Dense(65, "relu"),

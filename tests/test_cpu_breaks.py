@@ -13,9 +13,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from compiled import SETS
 
 from gpumlp import activations, check, kernel_sources, layers, losses, optimizers
-from gpumlp.backends import native
+from gpumlp.backends import instruction_set, native
 from gpumlp.backends.compiled_backend import CompiledBackend
 from gpumlp.backends.disk_cache import DiskCache
 from gpumlp.backends.team import Team
@@ -214,9 +215,9 @@ EDITS = [
 SWITCHES = np.zeros(len(EDITS), np.int64)
 
 
-@pytest.fixture(scope="module")
-def functions(tmp_path_factory):
-    """The compiled copy's."""
+@pytest.fixture(scope="module", params=SETS)
+def functions(request, tmp_path_factory):
+    """The compiled copy's, for each set of instructions."""
     folder = tmp_path_factory.mktemp("broken") / "cpu"
     shutil.copytree(kernel_sources.folder() / "cpu", folder, ignore=shutil.ignore_patterns("__pycache__"))
     for i, (name, file, old, new) in enumerate(EDITS):
@@ -231,7 +232,7 @@ def functions(tmp_path_factory):
                 r"(?m)^from \.vector import ", "from .vector import call, words as switches\nfrom .vector import ", text
             )
         )
-    return native.load(folder, DiskCache(folder / "cache"))
+    return native.load(folder, DiskCache(folder / "cache"), instruction_set.SETS[request.param])
 
 
 @pytest.fixture

@@ -3,22 +3,18 @@
 import ctypes
 import functools
 import math
-import platform
 
 import numpy as np
 import pytest
-from llvmlite import binding
 
-from gpumlp.backends import elementary, native
+from gpumlp.backends import elementary, instruction_set, llvm
 from gpumlp.backends.disk_cache import symbols
 from gpumlp.backends.llvm_writer import Array, Function, prepared, written
 from gpumlp.expressions import ELEMENT, Table
 
 LEAST_NORMAL, LEAST = 2.0**-126, 2.0**-149
-# How functions are written: lanes, whether lanes can be left out, and for which processor; "": this one.
-HERE = native.vectors()
-PLAIN = {"x86_64": "x86-64-v2", "AMD64": "x86-64-v2"}.get(platform.machine(), "generic")
-WAYS = {"here": (*HERE, ""), "plain": (4, False, PLAIN)}
+WAYS = instruction_set.available()
+HERE = WAYS[0]
 
 
 def _sigmoid(z):
@@ -55,22 +51,20 @@ LIMITS = {
 @functools.cache
 def loop(name, way):
     """Return y[i] = f(x[i]) as machine code: its text, its object file, and the function."""
-    lanes, masks, processor = WAYS[way]
+    instructions = instruction_set.SETS[way]
     table, rule = Table(), getattr(elementary, name)
     names = ("x", "b") if rule is elementary.power else ("x",)
     (y,) = prepared([rule(*(table.leaf(n, ELEMENT) for n in names))])
     arrays = {n: Array(n) for n in ("x", "b")}
     roots = [(y, Array("y"), ELEMENT)]
     function = Function("loop", ("y", "x", "b", "columns"), frozenset({"columns"}), arrays, roots, rows="")
-    text = written([function], lanes, masks)
-    target = binding.Target.from_triple(binding.get_process_triple())
-    machine = processor and target.create_target_machine(cpu=processor, opt=3, reloc="pic", codemodel="default")
-    code = native.assembled(text, machine or None)
+    text = written([function], instructions.lanes, instructions.masks)
+    code = llvm.assembled(text, llvm.target_machine(instructions))
     prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int64)
-    return text, code, prototype(native.addresses(code, ["loop"])[0])
+    return text, code, prototype(llvm.addresses(code, ["loop"], instructions)[0])
 
 
-def call(name, x, way="here", b=None):
+def call(name, x, way=HERE, b=None):
     x = np.ascontiguousarray(x, np.float32)
     y = np.full_like(x, NAN)
     loop(name, way)[2](y.ctypes.data, x.ctypes.data, None if b is None else b.ctypes.data, x.size)
@@ -195,5 +189,5 @@ def test_bits_do_not_depend_on_the_place_in_a_loop(name, way):
 def test_nothing_is_called(name, way):
     """Mathematics of the C library differs between systems, and would take one number at a time."""
     text, code, _ = loop(name, way)
-    assert symbols(code)[1] <= native.ALLOWED
-    assert f"fmul <{WAYS[way][0]} x float>" in text and "double" not in text
+    assert symbols(code)[1] <= llvm.ALLOWED
+    assert f"fmul <{instruction_set.SETS[way].lanes} x float>" in text and "double" not in text

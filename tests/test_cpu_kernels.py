@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from compiled import SETS
 
 from gpumlp import activations, check
 from gpumlp.backends.compiled_backend import CompiledBackend
@@ -10,9 +11,11 @@ from gpumlp.backends.numpy_backend import NumpyBackend
 CASES = [*check.dense_sweep((*check.SHAPES, *check.LARGE_SHAPES)), *check.other_cases(small=False)]
 
 
-@pytest.fixture(scope="module")
-def backend():
-    return CompiledBackend()
+@pytest.fixture(scope="module", params=SETS)
+def backend(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPUMLP_CPU", request.param)
+        return CompiledBackend()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.operation} {c.shape}")

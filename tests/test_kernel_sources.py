@@ -13,9 +13,10 @@ from gpumlp import kernel_sources
 ROOT = Path(__file__).resolve().parent.parent
 CODE = """
 from gpumlp import kernel_sources
-from gpumlp.backends import job, native
+from gpumlp.backends import instruction_set, job, native
 
-assert kernel_sources.source("README.md") and job.layout().JOB_WORDS and native.key_of(kernel_sources.folder() / "cpu")
+assert kernel_sources.source("README.md") and job.layout().JOB_WORDS
+assert native.key_of(kernel_sources.folder() / "cpu", instruction_set.chosen())
 print(kernel_sources.folder())
 """
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gpumlp import check, formulas, losses, ops, regularizers
-from gpumlp.backends import elementary, llvm_writer, native
+from gpumlp.backends import elementary, instruction_set, llvm_writer, native
 from gpumlp.backends.compiled_backend import CompiledBackend
 from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.llvm_writer import written
@@ -61,7 +61,7 @@ def evaluated(formula, values, width):
 def call(code, *arguments):
     """Call a formula's function with arrays and whole numbers."""
     prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * len(arguments))
-    (address,) = native.formula_addresses([code])
+    (address,) = native.formula_addresses([code], instruction_set.chosen())
     return prototype(address)(*(a if isinstance(a, int) else a.ctypes.data for a in arguments))
 
 
@@ -255,11 +255,14 @@ BREAKS = {
 }  # fmt: skip
 
 
-def failing(monkeypatch):
-    """Return the names of the cases that notice something."""
+def failing(monkeypatch, instructions=None):
+    """Return the names of the cases that notice something, by formulas made for these instructions."""
     monkeypatch.setattr(native, "_formulas", {})
     monkeypatch.setattr(native, "_formula_names", {})
     backend = CompiledBackend()
+    if instructions is not None:
+        backend._instructions = instructions
+        monkeypatch.setattr(instruction_set, "chosen", lambda: instructions)
     found = {n for n, case in POOL.items() if not check.hold(case, backend, "broken", own_reference=True).passed}
     for function in (top, extremes, choices):
         try:
@@ -269,10 +272,9 @@ def failing(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("vectors", [native.vectors(), (8, native.vectors()[1]), (4, False)], ids=str)
-def test_nothing_is_broken_as_it_stands(monkeypatch, vectors):
-    monkeypatch.setattr(native, "vectors", lambda: vectors)
-    assert failing(monkeypatch) == set()
+@pytest.mark.parametrize("name", instruction_set.available())
+def test_nothing_is_broken_as_it_stands(monkeypatch, name):
+    assert failing(monkeypatch, instruction_set.SETS[name]) == set()
 
 
 def test_an_exponential_that_cannot_overflow_is_a_shorter_one():

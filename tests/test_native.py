@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from gpumlp import errors
-from gpumlp.backends import disk_cache, native
+from gpumlp.backends import disk_cache, instruction_set, kernel_compiler, llvm, native
 from gpumlp.backends.disk_cache import DiskCache
 from gpumlp.errors import DeviceUnavailable
 
 ROOT = Path(__file__).parents[1]
+HERE = instruction_set.chosen()
 
 POINTERS = '''
 """The table: word 0 is the address of float32 values, word 1 how many, word 2 the address of float32 results."""
@@ -172,7 +173,12 @@ def folder(tmp_path):
 def compilations(monkeypatch):
     """The folders that have been compiled, in this process, where Numba is imported once for all tests."""
     done = []
-    monkeypatch.setattr(native, "compile_apart", lambda folder: done.append(folder) or native.compile_package(folder))
+    compile_package = kernel_compiler.compile_package
+    monkeypatch.setattr(
+        kernel_compiler,
+        "compile_apart",
+        lambda folder, made_for: done.append(folder) or compile_package(folder, made_for),
+    )
     return done
 
 
@@ -194,20 +200,20 @@ def hold(functions):
 def test_kernels_compute_and_are_compiled_once(folder, tmp_path, compilations):
     cache = DiskCache(tmp_path / "cache")
     for _ in range(2):
-        hold(native.load(folder, cache))
+        hold(native.load(folder, cache, HERE))
     assert compilations == [folder]
-    assert not [name for name in sys.modules if name.startswith(native.PACKAGE)]
+    assert not [name for name in sys.modules if name.startswith(kernel_compiler.PACKAGE)]
     assert {p.name for p in folder.iterdir()} == {"pointers.py", "kernels.py"}  # no bytecode, which could be stale
 
 
 def test_the_next_process_needs_no_numba(folder, tmp_path):
-    native.load(folder, DiskCache(tmp_path / "cache"))
+    native.load(folder, DiskCache(tmp_path / "cache"), HERE)
     code = (
         "import sys; sys.modules['numba'] = None\n"
-        "from pathlib import Path; from test_native import DiskCache, hold, native\n"
+        "from pathlib import Path; from test_native import HERE, DiskCache, hold, native\n"
         "assert native.problem() is None\n"
-        "native.compile_apart = None\n"
-        "hold(native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2]))))\n"
+        "native.kernel_compiler.compile_apart = None\n"
+        "hold(native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2])), HERE))\n"
         "print(sorted(m for m in sys.modules if m.split('.')[0] == 'numba'))"
     )
     arguments = [sys.executable, "-W", "error", "-c", code, folder, tmp_path / "cache"]
@@ -218,33 +224,30 @@ def test_the_next_process_needs_no_numba(folder, tmp_path):
 def test_other_sources_are_another_object(folder, tmp_path, compilations, monkeypatch):
     cache = DiskCache(tmp_path / "cache")
     before = (folder / "kernels.py").stat()
-    native.load(folder, cache)
+    native.load(folder, cache, HERE)
     # as long as before and as old as before: whatever looks at the file's date sees no difference
     (folder / "kernels.py").write_text(ENTRIES.replace("s += values[i]", "s -= values[i]"))
     os.utime(folder / "kernels.py", ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(AssertionError):
-        hold(native.load(folder, cache))
+        hold(native.load(folder, cache, HERE))
     assert len(compilations) == 2
     (folder / "unused.py").write_text("")
-    keys = {native.key_of(folder)}
-    for name, result in [
-        ("_numba_version", "another"),
-        ("_host", ("triple", "processor", "+feature")),
-        ("_host", ("triple", "processor", "-feature")),
-    ]:
-        monkeypatch.setattr(native, name, lambda result=result: result)
-        keys.add(native.key_of(folder))
-    assert len(keys) == 4
+    keys = {native.key_of(folder, HERE)}
+    keys |= {native.key_of(folder, other) for other in instruction_set.SETS.values()}
+    for where, name, result in [(native, "_numba_version", "another"), (llvm, "triple", "a-triple")]:
+        monkeypatch.setattr(where, name, lambda result=result: result)
+        keys.add(native.key_of(folder, HERE))
+    assert len(keys) == len(instruction_set.SETS) + 2
 
 
 @pytest.mark.parametrize("tear", [lambda b: b[:-1], lambda b: b"", lambda b: b[:200] + b"x" + b[201:]])
 def test_a_torn_object_is_made_anew(folder, tmp_path, compilations, tear):
     cache = DiskCache(tmp_path / "cache")
-    native.load(folder, cache)
-    file = cache.path(native.key_of(folder))
+    native.load(folder, cache, HERE)
+    file = cache.path(native.key_of(folder, HERE))
     file.write_bytes(tear(file.read_bytes()))
     for _ in range(2):
-        hold(native.load(folder, cache))
+        hold(native.load(folder, cache, HERE))
     assert len(compilations) == 2
 
 
@@ -254,7 +257,7 @@ def test_without_a_place_for_the_cache_it_works(folder, tmp_path, compilations, 
     monkeypatch.setattr(errors, "_said", set())
     with pytest.warns(UserWarning, match="every process compiles anew") as said:
         for _ in range(2):
-            hold(native.load(folder, DiskCache(tmp_path / "file" / "folder")))
+            hold(native.load(folder, DiskCache(tmp_path / "file" / "folder"), HERE))
     assert len(compilations) == 2 and len(said) == 1
 
 
@@ -264,11 +267,11 @@ def test_an_interrupt_leaves_nothing_half_made(folder, tmp_path, compilations, m
 
     cache, finders = DiskCache(tmp_path / "cache"), list(sys.meta_path)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(native, "_intermediate", interrupted)
-        native.load(folder, cache)
-    assert sys.meta_path == finders and not [name for name in sys.modules if name.startswith(native.PACKAGE)]
+        patch.setattr(kernel_compiler, "_intermediate", interrupted)
+        native.load(folder, cache, HERE)
+    assert sys.meta_path == finders and not [name for name in sys.modules if name.startswith(kernel_compiler.PACKAGE)]
     assert not (tmp_path / "cache").exists()
-    hold(native.load(folder, cache))
+    hold(native.load(folder, cache, HERE))
 
 
 # ---- what is loaded, and what is kept --------------------------------------------------------------------------------
@@ -287,29 +290,29 @@ SPOILT = {
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_what_is_no_object_is_not_loaded_though_its_digest_is_right_but_made_anew(folder, tmp_path, compilations, name):
-    cache, key = DiskCache(tmp_path / "cache"), native.key_of(folder)
-    head, _, code = native.compile_package(folder).partition(b"\n")
+    cache, key = DiskCache(tmp_path / "cache"), native.key_of(folder, HERE)
+    head, _, code = kernel_compiler.compile_package(folder, HERE).partition(b"\n")
     spoilt = SPOILT[name](head, code)
     with pytest.raises(DeviceUnavailable, match="CPU kernels"):
-        native.link(spoilt)
+        llvm.link(spoilt, HERE)
     assert cache.put(key, spoilt)
     for _ in range(2):
-        hold(native.load(folder, cache))
+        hold(native.load(folder, cache, HERE))
     assert compilations == [folder] and cache.get(key) != spoilt
 
 
 def test_an_object_with_a_symbol_of_its_own_to_look_for_is_not_loaded(folder, monkeypatch):
-    content = native.compile_package(folder)
-    monkeypatch.setattr(native, "ALLOWED", set())
+    content = kernel_compiler.compile_package(folder, HERE)
+    monkeypatch.setattr(llvm, "ALLOWED", set())
     with pytest.raises(DeviceUnavailable, match="lack memset"):
-        native.link(content)
+        llvm.link(content, HERE)
 
 
 def test_what_cannot_be_loaded_is_not_kept_and_auto_trains_with_numpy(own, monkeypatch):
     from gpumlp import layers, models
     from gpumlp.engine import dispatch
 
-    monkeypatch.setattr(native, "compile_apart", lambda folder: b"hello")
+    monkeypatch.setattr(kernel_compiler, "compile_apart", lambda folder, made_for: b"hello")
     monkeypatch.setattr(dispatch, "LONG", 0.0)
     monkeypatch.setattr(errors, "_said", set())
     monkeypatch.delenv("GPUMLP_KERNELS", raising=False)
@@ -317,14 +320,14 @@ def test_what_cannot_be_loaded_is_not_kept_and_auto_trains_with_numpy(own, monke
     model.compile("sgd", "mse")
     with pytest.warns(UserWarning, match="trains with NumPy, which is slower: These are no compiled CPU kernels"):
         model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, verbose=0)
-    assert DiskCache().peek(native.key_of(own)) is None
+    assert DiskCache().peek(native.key_of(own, HERE)) is None
 
 
 def test_a_system_without_room_for_another_process_is_told_as_kernels_that_cannot_be_had(own, monkeypatch):
-    def full(folder):
+    def full(folder, made_for):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(native, "compile_apart", full)
+    monkeypatch.setattr(kernel_compiler, "compile_apart", full)
     with pytest.raises(DeviceUnavailable, match="Too many open files"):
         native.functions()
 
@@ -334,7 +337,7 @@ def test_a_standard_error_of_any_kind_does_not_hinder_compiling(folder, tmp_path
     if isinstance(stream, io.StringIO):
         stream.close()
     monkeypatch.setattr(sys, "stderr", stream)
-    hold(native.load(folder, DiskCache(tmp_path / "cache")))
+    hold(native.load(folder, DiskCache(tmp_path / "cache"), HERE))
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
@@ -344,15 +347,15 @@ def test_a_standard_error_of_any_kind_does_not_hinder_compiling(folder, tmp_path
 def test_what_needs_more_than_the_c_library_is_refused(folder, line):
     (folder / "kernels.py").write_text(HELPERS.format(line=line))
     with nullcontext() if REFUSED[line] is None else pytest.raises(DeviceUnavailable, match=REFUSED[line]):
-        native.compile_package(folder)
+        kernel_compiler.compile_package(folder, HERE)
 
 
 def test_a_symbol_that_this_system_lacks_is_told_before_it_is_fatal(folder, monkeypatch):
-    content = native.compile_package(folder)
+    content = kernel_compiler.compile_package(folder, HERE)
     assert disk_cache.symbols(content.partition(b"\n")[2])[1] == {"memset"}
-    monkeypatch.setattr(native._llvm(), "address_of_symbol", lambda name: None)
+    monkeypatch.setattr(llvm.binding(), "address_of_symbol", lambda name: None)
     with pytest.raises(DeviceUnavailable, match="need memset, which is not in this process"):
-        native.link(content)
+        llvm.link(content, HERE)
 
 
 @pytest.mark.parametrize("triple", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "arm64-apple-darwin"])
@@ -393,9 +396,9 @@ def own(folder, tmp_path, monkeypatch):
     folder.rename(tmp_path / "cpu")
     monkeypatch.setattr(native.kernel_sources, "folder", lambda: tmp_path)
     monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path / "cache"))
-    native._outcome.cache_clear()
+    native._found.clear()
     yield tmp_path / "cpu"
-    native._outcome.cache_clear()
+    native._found.clear()
 
 
 def test_threads_that_ask_at_once_compile_once(own, compilations):
@@ -426,8 +429,8 @@ def test_what_failed_once_is_not_tried_again(own, compilations):
 
 @pytest.mark.parametrize("package", ["llvmlite", "numba"])
 def test_without_the_compiler_it_says_what_to_install(own, monkeypatch, package):
-    spec = native._spec
-    monkeypatch.setattr(native, "_spec", lambda name: None if name == package else spec(name))
+    spec = llvm.spec_of
+    monkeypatch.setattr(llvm, "spec_of", lambda name: None if name == package else spec(name))
     assert package in native.problem() and "pip install 'gpumlp[jit]'" in native.problem()
 
 
@@ -450,14 +453,14 @@ def test_a_system_that_runs_no_new_code_is_told(own, compilations, monkeypatch):
     def forbidden():
         raise PermissionError(13, "cannot allocate executable memory")
 
-    monkeypatch.setattr(native._llvm(), "check_jit_execution", forbidden)
+    monkeypatch.setattr(llvm.binding(), "check_jit_execution", forbidden)
     with pytest.raises(DeviceUnavailable, match="cannot allocate executable memory"):
         native.functions()
 
 
 def test_an_installation_without_the_kernels_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match="install gpumlp again"):
-        native.load(tmp_path / "cpu", DiskCache(tmp_path))
+        native.load(tmp_path / "cpu", DiskCache(tmp_path), HERE)
 
 
 def test_two_threads_are_in_kernels_at_once(own, compilations):
@@ -474,13 +477,13 @@ def test_two_threads_are_in_kernels_at_once(own, compilations):
 def test_an_interrupt_of_one_who_compiles_lets_the_next_try_again(own, monkeypatch):
     calls = []
 
-    def interrupted_once(folder):
+    def interrupted_once(folder, made_for):
         calls.append(folder)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        return native.compile_package(folder)
+        return kernel_compiler.compile_package(folder, HERE)
 
-    monkeypatch.setattr(native, "compile_apart", interrupted_once)
+    monkeypatch.setattr(kernel_compiler, "compile_apart", interrupted_once)
     with pytest.raises(KeyboardInterrupt):
         native.functions()
     assert native.problem() is None

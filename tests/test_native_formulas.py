@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from gpumlp import errors, formulas, layers, losses, metrics, models, ops, regularizers
-from gpumlp.backends import job, native
+from gpumlp.backends import instruction_set, job, llvm, native
 from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.disk_cache import DiskCache
 from gpumlp.errors import DeviceUnavailable
 from gpumlp.utils import set_random_seed
 
 ROOT = Path(__file__).parents[1]
+HERE = instruction_set.chosen()
 
 
 def bent(z, much):
@@ -31,8 +32,8 @@ def anew(monkeypatch, tmp_path):
     """A function that forgets what is loaded, as another process would; and how often something was compiled."""
     (tmp_path / "cache").mkdir(mode=0o700)
     monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path / "cache"))
-    texts, assembled = [], native.assembled
-    monkeypatch.setattr(native, "assembled", lambda text: texts.append(text) or assembled(text))
+    texts, assembled = [], llvm.assembled
+    monkeypatch.setattr(llvm, "assembled", lambda text, machine: texts.append(text) or assembled(text, machine))
 
     def forget():
         monkeypatch.setattr(native, "_formulas", {})
@@ -46,7 +47,7 @@ def anew(monkeypatch, tmp_path):
 def hold():
     z, much = np.linspace(-3, 3, 37, dtype=np.float32), np.array([0.25], np.float32)
     y = np.empty_like(z)
-    (address,) = native.formula_addresses([CODE])
+    (address,) = native.formula_addresses([CODE], HERE)
     call = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 6)(address)
     call(y.ctypes.data, z.ctypes.data, 37, 1, 37, much.ctypes.data)
     np.testing.assert_allclose(y, z / np.sqrt(1 + 0.25 * z**2), rtol=1e-6)
@@ -55,7 +56,7 @@ def hold():
 def test_a_formula_is_compiled_once(anew):
     hold()
     again = Code("forward", formulas.activation(bent, None, {"much": 3.0}).forward)  # of another constant
-    assert native.formula_addresses([again, CODE]) == 2 * native.formula_addresses([CODE])
+    assert native.formula_addresses([again, CODE], HERE) == 2 * native.formula_addresses([CODE], HERE)
     anew()
     hold()
     assert len(anew()) == 1
@@ -72,7 +73,8 @@ def test_the_same_text_is_the_same_function():
 @pytest.mark.parametrize("content", [b"", b"\x7fELF\2\1 torn", None])
 def test_what_is_no_code_of_the_formula_is_made_anew(anew, monkeypatch, content):
     hold()
-    monkeypatch.setattr(DiskCache, "get", lambda self, key: native.assembled("") if content is None else content)
+    empty = llvm.assembled("", llvm.target_machine(HERE))
+    monkeypatch.setattr(DiskCache, "get", lambda self, key: empty if content is None else content)
     anew()
     hold()
     assert len([text for text in anew() if text]) == 2
@@ -113,13 +115,13 @@ def test_what_is_not_compiled_is_left_to_numpy(monkeypatch):
 
 
 def test_formulas_that_cannot_be_loaded_are_told_or_left_to_numpy(anew, monkeypatch):
-    def fail(text):
+    def fail(text, machine):
         raise DeviceUnavailable("LLVM is not well.")
 
     x = np.ones((4, 3), np.float32)
-    monkeypatch.setattr(native, "assembled", fail)
+    monkeypatch.setattr(llvm, "assembled", fail)
     monkeypatch.setenv("GPUMLP_KERNELS", "numba")
-    monkeypatch.setattr(native, "functions", lambda: {})
+    monkeypatch.setattr(native, "functions", lambda: native.Kernels({}, HERE))
     with pytest.raises(DeviceUnavailable, match="LLVM is not well"):
         model_with().fit(x, x[:, :2], verbose=0)
     monkeypatch.setenv("GPUMLP_KERNELS", "auto")
@@ -133,7 +135,7 @@ def test_columns_that_are_not_there_are_refused():
     class Second(metrics.Metric):
         formula = formulas.metric(lambda t, p: p[:, 1] - t[:, 2], {}, False)
 
-    table = job.Job(1, 1)
+    table = job.Job(1, 1, HERE)
     with pytest.raises(ValueError, match="reads column 1 of the predictions, counted from 0; there are 1"):
         table.set_objective(losses.MeanSquaredError(), [Second()], 1, 3)
     with pytest.raises(ValueError, match="reads column 2 of the targets, counted from 0; there are 2"):

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from test_native import ENTRIES, HELPERS, hold, written
+from test_native import ENTRIES, HELPERS, HERE, hold, written
 
-from gpumlp.backends import native
+from gpumlp.backends import kernel_compiler, llvm, native
 from gpumlp.backends.disk_cache import DiskCache
 from gpumlp.errors import DeviceUnavailable
 
@@ -31,8 +31,8 @@ def folder(tmp_path):
 def test_compiling_is_left_to_another_process(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # a user's, who looks for a bug in kernels of their own
     code = (
-        "import sys; from pathlib import Path; from test_native import DiskCache, hold, native\n"
-        "hold(native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2]))))\n"
+        "import sys; from pathlib import Path; from test_native import HERE, DiskCache, hold, native\n"
+        "hold(native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2])), HERE))\n"
         "print('numba' in sys.modules)"
     )
     arguments = [sys.executable, "-W", "error", "-c", code, folder, tmp_path / "cache"]
@@ -42,26 +42,26 @@ def test_compiling_is_left_to_another_process(folder, tmp_path, monkeypatch):
 
 def test_what_is_printed_while_compiling_is_no_part_of_the_object(folder):
     (folder / "kernels.py").write_text(f"print('hello')\nimport os\nos.system('echo hello')\n{ENTRIES}")
-    assert list(native.link(native.compile_apart(folder))) == ["total", "roots", "clears", "meets"]
+    assert list(llvm.link(kernel_compiler.compile_apart(folder, HERE), HERE)) == ["total", "roots", "clears", "meets"]
 
 
 def test_what_another_process_refuses_is_told_here(folder):
     (folder / "kernels.py").write_text(HELPERS.format(line="assert thread < 4, 'four'"))
     with pytest.raises(DeviceUnavailable, match=r"^A CPU kernel can raise .*AssertionError: four in run [^\n]*\Z"):
-        native.compile_apart(folder)
+        kernel_compiler.compile_apart(folder, HERE)
 
 
 def test_another_process_that_crashes_is_told_here(folder):
     (folder / "kernels.py").write_text("import os, sys\nprint('no memory', file=sys.stderr, flush=True)\nos.abort()")
     with pytest.raises(DeviceUnavailable, match=r"ended with status -?\d+: no memory"):
-        native.compile_apart(folder)
+        kernel_compiler.compile_apart(folder, HERE)
 
 
 @pytest.mark.parametrize("program", [None, "", "blender", "/nowhere/python3"])
 def test_where_python_cannot_be_started_it_compiles_here(folder, monkeypatch, program):
     monkeypatch.setattr(sys, "executable", program)
-    monkeypatch.setattr(native, "compile_package", lambda folder: b"here")
-    assert native.compile_apart(folder) == b"here"
+    monkeypatch.setattr(kernel_compiler, "compile_package", lambda folder, made_for: b"here")
+    assert kernel_compiler.compile_apart(folder, HERE) == b"here"
 
 
 @posix
@@ -74,8 +74,8 @@ def test_compiling_that_spins_is_ended_by_its_processor_time(folder, tmp_path):
         "resource.setrlimit(resource.RLIMIT_CPU, (so_far + 2, found[1]))\nwhile True:\n    pass\n"
     )
     with pytest.raises(DeviceUnavailable, match=r"ended with status -\d+"):
-        native.compile_apart(folder)
-    assert limit.read_text() == str((native.COMPILING, native.COMPILING))
+        kernel_compiler.compile_apart(folder, HERE)
+    assert limit.read_text() == str((kernel_compiler.COMPILING, kernel_compiler.COMPILING))
 
 
 @posix
@@ -90,11 +90,11 @@ def test_what_a_handler_raises_during_the_import_is_no_trouble_of_the_import_s(m
         os.kill(os.getpid(), signal.SIGALRM)
         return importlib.import_module("llvmlite.binding"), None
 
-    monkeypatch.setattr(native, "_imported", imported)
+    monkeypatch.setattr(llvm, "_imported", imported)
     before = signal.signal(signal.SIGALRM, limit)
     try:
         with pytest.raises(Ended):
-            native._llvm()
+            llvm.binding()
     finally:
         signal.signal(signal.SIGALRM, before)
 
@@ -110,8 +110,8 @@ def test_ctrl_c_ends_compiling(folder, tmp_path):
         f"open({str(begun)!r}, 'w').close()\ntime.sleep(60)\nopen({str(ended)!r}, 'w').close()"
     )
     code = (
-        "import sys; from pathlib import Path; from test_native import DiskCache, native\n"
-        "native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2])))"
+        "import sys; from pathlib import Path; from test_native import HERE, DiskCache, native\n"
+        "native.load(Path(sys.argv[1]), DiskCache(Path(sys.argv[2])), HERE)"
     )
     arguments = [sys.executable, "-c", code, folder, cache]
     with subprocess.Popen(arguments, cwd=ROOT / "tests", stderr=subprocess.PIPE, start_new_session=True) as running:
@@ -133,8 +133,8 @@ def test_what_python_prints_when_it_starts_is_no_part_of_the_object(folder, tmp_
     (tmp_path / "site" / "sitecustomize.py").write_text("print('hello from the site')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     cache = DiskCache(tmp_path / "cache")
-    hold(native.load(folder, cache))
-    hold(native.link(cache.get(native.key_of(folder))))
+    hold(native.load(folder, cache, HERE))
+    hold(llvm.link(cache.get(native.key_of(folder, HERE)), HERE))
 
 
 @posix
@@ -143,19 +143,21 @@ def test_a_python_that_prints_by_itself_compiles(folder, tmp_path, monkeypatch):
     program.write_text(f'#!/bin/sh\necho hello\n{sys.executable} "$@"\necho done')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    hold(native.link(native.compile_apart(folder)))
+    hold(llvm.link(kernel_compiler.compile_apart(folder, HERE), HERE))
 
 
 def test_variables_of_python_do_not_disturb_compiling(folder, monkeypatch):
     for name in ("HOME", "PATH", "STARTUP", "INSPECT", "OPTIMIZE", "VERBOSE", "WARNINGS", "PROFILEIMPORTTIME", "DEBUG"):
         monkeypatch.setenv(f"PYTHON{name}", "/nowhere" if name in ("HOME", "PATH", "STARTUP") else "1")
-    hold(native.link(native.compile_apart(folder)))
+    hold(llvm.link(kernel_compiler.compile_apart(folder, HERE), HERE))
 
 
 def test_half_a_result_is_not_taken(folder, monkeypatch):
-    monkeypatch.setattr(native, "_program", lambda folder: "import os; os.write(0, b'half'); print('then it ended')")
+    monkeypatch.setattr(
+        kernel_compiler, "_program", lambda folder, made_for: "import os; os.write(0, b'half'); print('then it ended')"
+    )
     with pytest.raises(DeviceUnavailable, match="ended with status 0: then it ended"):
-        native.compile_apart(folder)
+        kernel_compiler.compile_apart(folder, HERE)
 
 
 # ---- forks and signals: a time limit ends what hangs -----------------------------------------------------------------
@@ -163,10 +165,10 @@ def test_half_a_result_is_not_taken(folder, monkeypatch):
 ALONE = """
 import os, signal, sys, threading
 from pathlib import Path
-from test_native import DiskCache, hold, native
+from test_native import HERE, DiskCache, hold, kernel_compiler, llvm, native
 
 native.kernel_sources.folder = lambda: Path(sys.argv[1])
-compile_apart = native.compile_apart
+compile_apart = kernel_compiler.compile_apart
 
 
 def child(work):
@@ -210,18 +212,18 @@ def test_a_fork_while_another_thread_compiles_does_not_wait_and_compiles_for_its
 compiles, go = threading.Event(), threading.Event()
 
 
-def waiting(folder):
+def waiting(folder, made_for):
     compiles.set()
     go.wait()
-    return compile_apart(folder)
+    return compile_apart(folder, made_for)
 
 
-native.compile_apart = waiting
+kernel_compiler.compile_apart = waiting
 other = threading.Thread(target=lambda: hold(native.functions()))
 other.start()
 compiles.wait()
 assert native._lock.acquire(blocking=False) is False
-native.compile_apart = compile_apart
+kernel_compiler.compile_apart = compile_apart
 number = child(lambda: hold(native.functions()))
 ended_well(number)  # before the parent has compiled
 go.set()
@@ -233,19 +235,19 @@ hold(native.functions())
 @posix
 def test_a_fork_waits_for_a_thread_that_links(alone):
     alone("""
-go, inside, left, target_machine = threading.Event(), threading.Event(), [], native._target_machine
+go, inside, left, target_machine = threading.Event(), threading.Event(), [], llvm.target_machine
 
 
-def slow():
+def slow(made_for):
     inside.set()
     go.wait()
     left.append(True)
-    return target_machine()
+    return target_machine(made_for)
 
 
 native.functions()  # kept
-native._outcome.cache_clear()
-native._target_machine = slow
+native._found.clear()
+llvm.target_machine = slow
 other = threading.Thread(target=native.functions)
 other.start()
 inside.wait()
@@ -294,16 +296,16 @@ def test_a_fork_in_the_thread_that_compiles_goes_on(alone):
 numbers = []
 
 
-def forks(folder):
-    native.compile_apart = compile_apart
+def forks(folder, made_for):
+    kernel_compiler.compile_apart = compile_apart
     numbers.append(child(lambda: hold(native.functions())))
-    return compile_apart(folder)
+    return compile_apart(folder, made_for)
 
 
-native.compile_apart = forks
+kernel_compiler.compile_apart = forks
 hold(native.functions())
 ended_well(numbers[0])
-with native._no_fork:
+with llvm.no_fork:
     ended_well(child(lambda: hold(native.functions())))
 """)
 
@@ -315,13 +317,13 @@ found = []
 signal.signal(signal.SIGUSR1, lambda *_: found.append(native.functions()))
 
 
-def signalled(folder):
-    native.compile_apart = compile_apart
+def signalled(folder, made_for):
+    kernel_compiler.compile_apart = compile_apart
     signal.raise_signal(signal.SIGUSR1)
-    return compile_apart(folder)
+    return compile_apart(folder, made_for)
 
 
-native.compile_apart = signalled
+kernel_compiler.compile_apart = signalled
 hold(native.functions())
 hold(found[0])
 """)

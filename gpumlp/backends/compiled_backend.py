@@ -30,7 +30,8 @@ class CompiledBackend(NumpyBackend):
 
     def __init__(self) -> None:
         super().__init__()
-        self._function = native.functions()["run"]
+        kernels = native.functions()
+        self._function, self._instructions = kernels["run"], kernels.instructions
 
     # ---- jobs ------------------------------------------------------------------------------------------------------
 
@@ -39,7 +40,7 @@ class CompiledBackend(NumpyBackend):
     ) -> tuple[Job, OperationRecord]:
         """Return a job of one operation from x[B, I] to y[B, O], where they stand."""
         (batch, inputs), outputs = x.shape, y.shape[1]
-        job = Job(1, metrics)
+        job = Job(1, metrics, self._instructions)
         job.set_work(1, max(batch, 1), max(inputs, outputs))
         job.set(
             BATCH=batch,
@@ -66,7 +67,7 @@ class CompiledBackend(NumpyBackend):
 
     def dense_forward(self, x: Any, w: Any, b: Any, activation: Activation, y: Any, z: Any = None) -> None:
         """See `NumpyBackend.dense_forward`."""
-        job, record = self._job(x, y, **activation_fields(activation, fused=True))
+        job, record = self._job(x, y, **activation_fields(activation, self._instructions, fused=True))
         record.set(KIND=layout().DENSE, KERNEL=w, BIAS=b, Z=z, ZEROS=layout().SOME_ZEROS)
         record.set(ACTIVE=np.zeros(x.shape[1], np.float32), ACTIVE_LD=x.shape[1])
         self._run(job, "FORWARD")
@@ -79,7 +80,7 @@ class CompiledBackend(NumpyBackend):
         The kernels use gradients up as they come. So weights beside the real ones are trained: see `_collect`.
         """
         names = layout()
-        job, record = self._job(x, y, **activation_fields(activation))
+        job, record = self._job(x, y, **activation_fields(activation, self._instructions))
         inputs, outputs = w.shape
         room = np.zeros((2, inputs + 1, outputs), np.float32)
         room[0, :inputs] = w
@@ -103,11 +104,11 @@ class CompiledBackend(NumpyBackend):
 
     def activation_forward(self, activation: Activation, z: Any, y: Any) -> None:
         """See `NumpyBackend.activation_forward`."""
-        self._run(self._job(z, y, **activation_fields(activation))[0], "FORWARD")
+        self._run(self._job(z, y, **activation_fields(activation, self._instructions))[0], "FORWARD")
 
     def activation_backward(self, activation: Activation, dy: Any, y: Any, z: Any) -> None:
         """See `NumpyBackend.activation_backward`."""
-        job, record = self._job(y if z is None else z, y, **activation_fields(activation))
+        job, record = self._job(y if z is None else z, y, **activation_fields(activation, self._instructions))
         record.set(IN=y if z is None else z, DELTA=dy)
         self._run(job, "BACK")
 
@@ -218,7 +219,7 @@ class CompiledBackend(NumpyBackend):
         flat = w.reshape(-1)
         places, room = np.zeros(2), np.zeros((2, flat.size), np.float32)
         room[0] = flat
-        code, numbers = penalty_fields(regularizer)
+        code, numbers = penalty_fields(regularizer, self._instructions)
         job, record = self._bias(room[0], dw)
         self._collect(job, room)
         record.set(BIAS_PENALTY_CODE=code, BIAS_PENALTY_NUMBERS=numbers, PENALTIES=places, PARTS=2)

@@ -16,6 +16,7 @@ from gpumlp.activations import Activation, relu
 from gpumlp.backends import fields, native
 from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.fields import ActivationFields, Address, JobFields, Kind, MetricFields, OperationFields, kind_of
+from gpumlp.backends.instruction_set import InstructionSet
 from gpumlp.backends.numpy_backend import aligned_zeros
 from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
@@ -96,11 +97,12 @@ class MetricRecord(Record):
 
 
 class Job(Record):
-    """A table with room for ``operations`` and ``metrics``."""
+    """A table with room for ``operations`` and ``metrics``, for kernels of a set of instructions."""
 
     kinds = fields.JOB
 
-    def __init__(self, operations: int, metrics: int) -> None:
+    def __init__(self, operations: int, metrics: int, instructions: InstructionSet) -> None:
+        self.instructions = instructions
         names = layout()
         ops_at = names.JOB_WORDS
         metrics_at = ops_at + operations * names.OP_WORDS
@@ -156,7 +158,7 @@ class Job(Record):
         """Set the loss and the metrics, as many as there is room for, of rows of outputs and targets of ``width``."""
         for formula in (loss.formula, *(metric.formula for metric in metrics)):
             formula.look_at_columns("A loss or metric", p=outputs, t=width)
-        code, *found = native.formula_addresses(objective_codes(loss, metrics, outputs, width))
+        code, *found = native.formula_addresses(objective_codes(loss, metrics, outputs, width), self.instructions)
         self.set(LOSS_CODE=code, LOSS_NUMBERS=numbers_for(loss.formula, loss.numbers))
         first = 1
         for record, metric, address in zip(self.metrics, metrics, found, strict=True):
@@ -173,7 +175,7 @@ class Job(Record):
         places = [fields.FLOATS.word(name, slots[name], params.size) for name in optimizer.slots]
         self._kept[-1] = slots
         self.set(
-            UPDATE_CODE=native.formula_addresses([code])[0],
+            UPDATE_CODE=native.formula_addresses([code], self.instructions)[0],
             UPDATE_NUMBERS=numbers_for(code.formula, optimizer.numbers),
             SLOTS=np.array([(place - first) // 4 for place in places], np.int64),
             SCALARS_LD=len(optimizer.scalar_names),
@@ -239,11 +241,12 @@ def is_plain_relu(activation: Activation) -> bool:
     return activation.formula.forward.text == relu.formula.forward.text
 
 
-def activation_fields(activation: Activation, fused: bool = False) -> ActivationFields:
+def activation_fields(activation: Activation, instructions: InstructionSet, fused: bool = False) -> ActivationFields:
     """Return the words that say an activation; ``fused``: of a product, which ends with relu by itself."""
     formula, numbers = activation.formula, activation.numbers
     forward, back = (
-        0 if code is None else native.formula_addresses([code])[0] for code in activation_codes(activation, fused)
+        0 if code is None else native.formula_addresses([code], instructions)[0]
+        for code in activation_codes(activation, fused)
     )
     return {
         "FORWARD_CODE": forward, "FORWARD_NUMBERS": numbers_for(formula.forward, numbers),
@@ -252,9 +255,9 @@ def activation_fields(activation: Activation, fused: bool = False) -> Activation
     }  # fmt: skip
 
 
-def penalty_fields(regularizer: L1L2 | None) -> tuple[int, np.ndarray | None]:
+def penalty_fields(regularizer: L1L2 | None, instructions: InstructionSet) -> tuple[int, np.ndarray | None]:
     """Return where a penalty's function stands, and its numbers; (0, None) without a penalty."""
     if regularizer is None:
         return 0, None
     code = penalty_code(regularizer)
-    return native.formula_addresses([code])[0], numbers_for(code.formula, regularizer.numbers)
+    return native.formula_addresses([code], instructions)[0], numbers_for(code.formula, regularizer.numbers)

@@ -10,7 +10,7 @@ Several Programs run in one call too, each by one thread: then no thread waits f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -32,8 +32,9 @@ from gpumlp.backends.job import (
     series_of,
     update_code,
 )  # fmt: skip
+from gpumlp.backends.native import Kernels
 from gpumlp.backends.numpy_backend import aligned_zeros, kept_scale
-from gpumlp.backends.team import Function, Team, let_others
+from gpumlp.backends.team import Team, let_others
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.dispatch import Judged
 from gpumlp.engine.feed import Dataset
@@ -112,11 +113,9 @@ class CompiledProgram:
     It has one table, and kernels write where that says: one caller at a time, who is inside the model's gate.
     """
 
-    def __init__(
-        self, network: Network, arena: Stretches, batch: int, functions: Mapping[str, Function], team: Team
-    ) -> None:
+    def __init__(self, network: Network, arena: Stretches, batch: int, functions: Kernels, team: Team) -> None:
         self.network, self.arena, self.batch = network, arena, batch
-        self._functions, self._team = functions, team
+        self._functions, self._instructions, self._team = functions, functions.instructions, team
         self._work = 2 * network.products
         self._paces: dict[tuple[bool, int, int], Pace] = {}
         self._pace, self._together = self._pace_for(batch, True), 1  # of the last steps, and how many ran them together
@@ -160,7 +159,7 @@ class CompiledProgram:
     def _made(self, metrics: int, series: int = 1) -> Job:
         """Return a table for this network, and for so many metrics, which give ``series`` numbers with the loss."""
         network, batch, self._series = self.network, self.batch, series
-        job = Job(len(network.ops), metrics)
+        job = Job(len(network.ops), metrics, self._instructions)
         self._shared: list[tuple[OperationRecord, int]] = []  # the rows of a kernel, which threads share
         self._columns: list[tuple[NormalizationOp, Array]] = []  # and, for each feature, (x - [0]) * [1] + [2]
         job.set_work(self._team.size, batch, max(network.sizes))
@@ -180,7 +179,7 @@ class CompiledProgram:
         return job
 
     def _set_activation(self, record: OperationRecord, i: int, op: ActivationOp) -> None:
-        record.set(KIND=layout().ACTIVATION, ROW=op.row, **activation_fields(op.activation))
+        record.set(KIND=layout().ACTIVATION, ROW=op.row, **activation_fields(op.activation, self._instructions))
 
     def _set_affine(self, record: OperationRecord, i: int, op: AffineOp) -> None:
         record.set(KIND=layout().AFFINE, FACTOR=op.scale, OFFSET=op.offset)
@@ -191,8 +190,10 @@ class CompiledProgram:
 
     def _set_dense(self, record: OperationRecord, i: int, op: DenseOp) -> None:
         names, network = layout(), self.network
-        of_kernel, kernel_numbers = penalty_fields(network.penalties[op.kernel])
-        of_bias, bias_numbers = penalty_fields(None if op.bias is None else network.penalties[op.bias])
+        of_kernel, kernel_numbers = penalty_fields(network.penalties[op.kernel], self._instructions)
+        of_bias, bias_numbers = penalty_fields(
+            None if op.bias is None else network.penalties[op.bias], self._instructions
+        )
         self._shared.append((record, op.inputs))
         below = network.ops[i - 1] if i else None
         zeros = names.SOME_ZEROS if i == 0 or isinstance(below, DropoutOp) else 0
@@ -209,7 +210,8 @@ class CompiledProgram:
             BIAS_PENALTY_CODE=of_bias, BIAS_PENALTY_NUMBERS=bias_numbers,
             PENALTIES=np.zeros(op.inputs + 1) if of_kernel or of_bias else None, PARTS=op.inputs + 1, Z=z, ZEROS=zeros,
             ACTIVE=aligned_zeros((self._team.size, padded(op.inputs)), np.float32), ACTIVE_LD=padded(op.inputs),
-            SHARES=_shares(op.inputs, self._team.size), **activation_fields(op.activation, fused=True),
+            SHARES=_shares(op.inputs, self._team.size),
+            **activation_fields(op.activation, self._instructions, fused=True),
         )  # fmt: skip
 
     def _set_batch_norm(self, record: OperationRecord, i: int, op: BatchNormOp) -> None:
@@ -217,8 +219,8 @@ class CompiledProgram:
         places = [None if place is None else self.arena.weights[place] for place in (op.gamma, op.beta)]
         trains = [place is not None and self.network.trainable[place] for place in (op.gamma, op.beta)]
         penalties = [None if place is None else self.network.penalties[place] for place in (op.gamma, op.beta)]
-        of_gamma, gamma_numbers = penalty_fields(penalties[0])
-        of_beta, beta_numbers = penalty_fields(penalties[1])
+        of_gamma, gamma_numbers = penalty_fields(penalties[0], self._instructions)
+        of_beta, beta_numbers = penalty_fields(penalties[1], self._instructions)
         record.set(
             KIND=layout().BATCH_NORM, KERNEL=places[0], BIAS=places[1], KERNEL_TRAINS=int(trains[0]),
             BIAS_TRAINS=int(trains[1]), KERNEL_PENALTY_CODE=of_gamma, KERNEL_PENALTY_NUMBERS=gamma_numbers,

@@ -8,9 +8,8 @@ program takes the same kernels every time, and so computes the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpumlp.backends.contract import Backend
 from gpumlp.engine.arena import Stretches
@@ -20,6 +19,9 @@ from gpumlp.errors import DeviceUnavailable, note_once, warn_once
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric, of_host
 from gpumlp.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from gpumlp.backends.native import Kernels
 
 LONG = 5.0  # seconds of NumPy, by the estimate, from which on a model's work is worth a compiler
 # What NumPy needs on one slow core: per step, per operation of a step, per number computed, per parameter updated.
@@ -41,7 +43,7 @@ class Choice:
     ``general``: by the LoopProgram, on a GPU too. ``lacks``: kernels were asked for, or worth it, and are not there.
     """
 
-    functions: Mapping[str, Any] | None = None
+    functions: Kernels | None = None
     why: str = ""
     general: bool = False
     lacks: bool = False
@@ -90,8 +92,9 @@ def ready(choice: Choice, network: Network, judged: Judged | None, kernels: str)
     from gpumlp.backends import native
     from gpumlp.engine import compiled_program
 
+    assert choice.functions is not None
     try:
-        native.formula_addresses(compiled_program.codes(network, judged))
+        native.formula_addresses(compiled_program.codes(network, judged), choice.functions.instructions)
     except NotImplementedError as error:
         return Choice(why=str(error))
     except DeviceUnavailable as error:
@@ -118,12 +121,13 @@ def choose(network: Network, dtype: Any, backend: Backend, kernels: str, seconds
         return Choice()
     if why := _why_not(network, dtype, kernels, seconds):
         return Choice(why=why)
-    from gpumlp.backends import native, team
+    from gpumlp.backends import instruction_set, native, team
     from gpumlp.engine import compiled_program
 
     if names := network.beyond(compiled_program.KERNELS):
         return Choice(why=f"no compiled kernel for {names}", lacks=True)
-    team.team()  # a bad GPUMLP_THREADS is told before anything is compiled
+    team.team()  # a bad GPUMLP_THREADS is told before anything is compiled, as is
+    instruction_set.chosen()  # a bad GPUMLP_CPU
     try:
         if kernels == "auto" and (problem := native.problem()):
             return Choice(why=problem.rstrip("."))

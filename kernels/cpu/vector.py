@@ -1,20 +1,22 @@
 """What the CPU's kernels have beyond plain Python: pointers, tiles of products in vector registers, a barrier, modes.
 
-The only file that knows the processor, through LLVM: everything else is scalar code over pointers, whose loops LLVM
-turns into vector code. A tile of a matrix product is where that is not enough, as its sums must stay in registers from
-the first product to the last; so both kinds of tile are written out here, for every height.
+The only file that knows the processor, by what the package is compiled for (its ``TARGET``): everything else is scalar
+code over pointers, whose loops LLVM turns into vector code. A tile of a matrix product is where that is not enough, as
+its sums must stay in registers from the first product to the last; so both kinds of tile are written out here, for
+every height.
 
-Vectors are as wide as the processor has them: 16 float32 with AVX-512, 8 with AVX, otherwise 4 (NEON, SSE).
+Vectors are as wide as the processor has them: 16 float32 with AVX-512, 8 with AVX2, otherwise 4 (NEON, SSE).
 """
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_FEATURES = binding.get_host_cpu_features()
-_ARM = binding.get_process_triple().startswith(("aarch64", "arm64"))
-LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4
+from . import TARGET
+
+LANES = TARGET.lanes
+_ARM = TARGET.name == "neon"
 # An outer tile holds rows x vectors of sums in registers, beside as many vectors of b and one of a: what there is room
 # for in 32 registers, or in 16. With few rows it is wider, so that there is something to do while a sum is added up.
 _REGISTERS = 32 if LANES == 16 or _ARM else 16

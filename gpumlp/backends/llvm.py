@@ -1,0 +1,175 @@
+"""LLVM's binding: machine code from its language, and loaded into this process. Numba is not needed for it.
+
+LLVM ends the process where an object file needs what is not there: so each is looked at before it is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
+from typing import Any
+
+from gpumlp.backends.disk_cache import symbols
+from gpumlp.backends.instruction_set import InstructionSet
+from gpumlp.errors import DeviceUnavailable
+from gpumlp.gate import apart
+
+Function = Callable[[int, int], int]
+
+PREFIX = "gpumlp_"  # of the symbols of a kernel package's entries
+INSTALL = "Install gpumlp with its compiler: pip install 'gpumlp[jit]'."
+# What an object may ask the C library for: LLVM itself makes such calls out of loops. Mathematics is not among it: it
+# differs between systems, and a processor without an instruction would call a function for every element.
+ALLOWED = {"memcpy", "memmove", "memset"}
+MODULE = """
+target triple = "{triple}"
+target datalayout = "{layout}"
+!llvm.module.flags = !{{!0}}
+!0 = !{{i32 7, !"RtLibUseGOT", i32 1}}
+"""
+
+# A fork waits for who has this: LLVM's binding and LLVM itself have locks, which would stay locked in the child. It is
+# never held while another process compiles.
+no_fork = threading.RLock()
+_engines: list[Any] = []  # they own the machine code, which may be running as long as the process
+
+
+def _after_fork() -> None:
+    """Take it that nobody has the lock: a fork has no other thread of its parent's, but the lock as it was."""
+    global no_fork
+    no_fork = threading.RLock()
+
+
+def _let_go() -> None:
+    with contextlib.suppress(RuntimeError):  # a signal's handler raised, and so nobody waited
+        no_fork.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lambda: no_fork.acquire(), after_in_parent=_let_go, after_in_child=_after_fork)
+
+
+def spec_of(package: str) -> ModuleSpec | None:
+    """Return where a package is, without importing it, also where its import is blocked in sys.modules."""
+    return PathFinder.find_spec(package) or find_spec(package)
+
+
+def _imported() -> tuple[Any, Exception | None]:
+    try:
+        return importlib.import_module("llvmlite.binding"), None
+    except Exception as error:  # not installed, or its library cannot be loaded: each in its own way
+        return None, error
+
+
+def binding() -> Any:
+    """Return LLVM's binding, ready for this machine."""
+    with no_fork:
+        llvm, error = apart(_imported)  # what a signal's handler raises meanwhile is no trouble of the import's
+        if error is not None:
+            raise DeviceUnavailable(
+                f"The compiled CPU kernels need llvmlite, which cannot be imported ({type(error).__name__}: {error}). "
+                + INSTALL
+            ) from error
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    return llvm
+
+
+def versions() -> list[str]:
+    """Return all by which LLVM, and what it makes, may differ."""
+    llvm = binding()
+    return [sys.modules["llvmlite"].__version__, str(llvm.llvm_version_info)]
+
+
+def triple() -> str:
+    """Return for what system code is made, in LLVM's words."""
+    found: str = binding().get_process_triple()
+    return found + "-elf" * (os.name == "nt")  # the engine loads no COFF
+
+
+def target_machine(instructions: InstructionSet) -> Any:
+    """Return a compiler for processors that have these instructions.
+
+    Code finds its constants at a short distance. Numba's own engine assumes nothing of where they are, and loads their
+    addresses first: a tenth more time in kernels with many constants. Short distances want an engine that keeps an
+    object's parts together, as LLVM does not notice one that is too long. The C library is not near; its functions'
+    addresses stand in a table of the object (``RtLibUseGOT``), as llvmlite's memory manager forgets room for detours.
+    """
+    return (
+        binding()
+        .Target.from_triple(triple())
+        .create_target_machine(
+            cpu=instructions.processor, features=instructions.features, opt=3, reloc="pic", codemodel="default"
+        )
+    )
+
+
+def head(machine: Any) -> str:
+    """Return what begins the text of a module for a `target_machine`."""
+    return MODULE.format(triple=machine.triple, layout=machine.target_data)
+
+
+def assembled(text: str, machine: Any) -> bytes:
+    """Return the object file of functions in LLVM's language that are written out: no optimiser goes over them."""
+    with no_fork:
+        module = binding().parse_assembly(head(machine) + text)
+        module.verify()
+        content: bytes = machine.emit_object(module)
+        return content
+
+
+# ---- loading ---------------------------------------------------------------------------------------------------------
+
+
+def link(content: bytes, instructions: InstructionSet) -> dict[str, Function]:
+    """Return the entries of what `kernel_compiler` made, by name; DeviceUnavailable where that cannot be loaded."""
+    entries, code = _checked(content)
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
+    found = addresses(code, [PREFIX + name for name in entries], instructions)
+    return {name: prototype(address) for name, address in zip(entries, found, strict=True)}
+
+
+def addresses(code: bytes, names: Sequence[str], instructions: InstructionSet) -> list[int]:
+    """Return where functions of an object file stand, once it is loaded; DeviceUnavailable where it cannot be."""
+    with no_fork:
+        llvm = binding()
+        # llvmlite's own memory manager (lmm) keeps the parts of an object together: see target_machine
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine(instructions), use_lmm=True)
+        for name in symbols(code)[1]:
+            if llvm.address_of_symbol(name) is None:
+                raise DeviceUnavailable(f"The compiled CPU kernels need {name}, which is not in this process.")
+        try:
+            engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
+            engine.finalize_object()
+            found: list[int] = [engine.get_function_address(name) for name in names]
+        except RuntimeError as error:
+            raise DeviceUnavailable(f"LLVM cannot load the compiled CPU kernels: {error}") from error
+    if not all(found):
+        raise DeviceUnavailable("LLVM does not find the entries of the compiled CPU kernels.")
+    _engines.append(engine)
+    return found
+
+
+def _checked(content: bytes) -> tuple[list[str], bytes]:
+    """Return the entries' names and the object file of what `kernel_compiler` made.
+
+    DeviceUnavailable for anything else: LLVM ends the process where an object file needs what is not there.
+    """
+    head, _, code = content.partition(b"\n")
+    try:
+        entries: list[str] = json.loads(head)
+        defined, needs = symbols(code)
+        lacking = ({PREFIX + name for name in entries} - defined) | (needs - ALLOWED)
+    except (ValueError, TypeError) as error:
+        raise DeviceUnavailable(f"These are no compiled CPU kernels: {error}.") from error
+    if lacking or not entries:
+        raise DeviceUnavailable(f"The compiled CPU kernels lack {', '.join(sorted(lacking)) or 'all entries'}.")
+    return entries, code
