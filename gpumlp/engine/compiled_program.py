@@ -52,9 +52,9 @@ OPERATIONS_EACH = 400_000
 FEW = 16  # samples that are predicted through memory of the Program's own
 PREDICTING = 20  # times as much for predictions: another thread must be woken for each
 RATE = 5e10  # operations a second that one thread is taken to do before anything is known
-BRIEF = 1_000_000  # operations that are over before it would matter how many threads do them
 SAMPLES_EACH = 4
 WORTH = 0.004  # seconds of work, on one thread, for which others are called: which takes some tenths of a millisecond
+BRIEF = 0.1  # of that
 PIECE, TRIAL = 0.1, 0.005  # seconds in one call, and in one that tries another number of threads
 RETRY = 4  # pieces from one such trial to the next
 
@@ -132,7 +132,7 @@ class CompiledProgram:
         self._objective: tuple[Loss, list[Metric], int] | None = None
         self._why_host = ""  # what it does not say: which of the last metrics the host computes, and why
         self._updated: tuple[Any, ...] = ()
-        self._told: _Run | None = None  # what the whole table is of, if it is done `again`
+        self._told: Task | None = None  # what the whole table is of, if that is done `again`
 
     def describe(self) -> str:
         """Return how steps are run."""
@@ -246,18 +246,22 @@ class CompiledProgram:
         task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
         return self.run_together([self], [task])[0]
 
+    def is_brief(self, samples: int) -> bool:
+        """Whether a step with so many samples is over long before other threads would be called, by the estimate."""
+        return _guess(3 * self._work * samples) < BRIEF * WORTH
+
     def begun(self, task: Task) -> _Run:
-        """Return a task of one short step, to be done `again` and again, with other numbers in its arrays."""
+        """Return a task of one step that `is_brief`, to be done `again` and again, with other numbers in its arrays."""
         return _Run(self, task)
 
     def again(self, run: _Run, scalars: Sequence[float]) -> list[float]:
         """Do what was `begun`, with the optimizer's ``scalars``; return its row of results."""
-        if self._told is run:
+        if self._told is run.task:
             self._job.begin()
             self._look_at_weights()
         else:
             run.phases = self._set_task(run.task)
-            self._told = run
+            self._told = run.task
         run.set_all(scalars)
         self._call(1)
         run.count(1)
@@ -268,16 +272,11 @@ class CompiledProgram:
     def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
         """See `Program.run_together`; one Program by itself has all threads in each of its steps."""
         runs = [_Run(program, task) for program, task in zip(programs, tasks, strict=True)]
-        lead, count, steps = programs[0], len(programs), tasks[0].last - tasks[0].first
-        if count == 1 and steps * 3 * lead._work * tasks[0].batch <= BRIEF:
-            runs[0].set(0, steps)
-            lead._call(1)
-            runs[0].count(steps)
-            return [runs[0].logs(runs[0].results)]
+        lead, count = programs[0], len(programs)
         pace = lead._pace_for(tasks[0].batch, tasks[0].optimizer is not None, count)
         for program in programs:
             program._pace, program._together = pace, count
-        for start, stop, threads in pace.pieces(0, steps):
+        for start, stop, threads in pace.pieces(0, tasks[0].last - tasks[0].first):
             for run in runs:
                 run.set(start, stop)
             if count == 1:

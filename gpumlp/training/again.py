@@ -19,7 +19,7 @@ import numpy as np
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import Task
 from gpumlp.engine.runner import Runner
-from gpumlp.gate import hold, settle, whole
+from gpumlp.gate import Gate, hold, settle, whole
 from gpumlp.layers import Snapshot
 from gpumlp.optimizers import Optimizer
 from gpumlp.training import data
@@ -78,7 +78,7 @@ class Plan:
             scalars = optimizer.scalars(before + 1)
 
         def step() -> list[float] | None:
-            if runner._programs.get(_kind(optimizer)) is not self or program.arena.arena.moved:
+            if runner._programs.get(_kind(optimizer)) is not self or not _is_there(runner, program):
                 return None
             if optimizer is not None and (optimizer._steps != before or not self._trains(model)):
                 return None
@@ -86,7 +86,7 @@ class Plan:
             runner.last = program
             return program.again(self.run, scalars)
 
-        found = whole(lambda: hold((program.arena.arena.gate,), step))
+        found = whole(lambda: hold(_gates(program), step))
         if found is None:
             return None
         if self.objective.metrics:
@@ -97,6 +97,15 @@ class Plan:
 def _compiled(runner: Runner) -> Any:
     """Return the compiled Program; None where there is none by now."""
     return runner._programs.get(COMPILED)
+
+
+def _is_there(runner: Runner, program: Any) -> bool:
+    """Whether it is the compiled Program, and its weights stand where they stood; the caller holds their gate."""
+    return _compiled(runner) is program and not program.arena.arena.moved
+
+
+def _gates(program: Any) -> tuple[Gate]:
+    return (program.arena.arena.gate,)
 
 
 def _kind(optimizer: Optimizer | None) -> tuple[Any, ...]:
@@ -131,17 +140,17 @@ def plan(model: Any, x: object, y: object, objective: Objective, optimizer: Opti
         return
     if type(x) is not np.ndarray or type(y) is not np.ndarray or x.size + y.size > MOST:
         return
-    if not all(metric.series for metric in objective.metrics):
+    if not program.is_brief(len(x)) or not all(metric.series for metric in objective.metrics):
         return
     if programs.get(kind) != (shapes := (x.shape, y.shape)):
         programs[kind] = shapes
         return
 
     def make() -> None:
-        if runner._programs is programs and _compiled(runner) is program and not program.arena.arena.moved:
+        if runner._programs is programs and _is_there(runner, program) and runner.network is objective.of[0]:
             programs[kind] = Plan(runner, objective, x, y, optimizer)
 
-    whole(lambda: hold((program.arena.arena.gate,), make))
+    whole(lambda: hold(_gates(program), make))
 
 
 def predict(model: Any, x: object) -> Array | None:
@@ -160,9 +169,9 @@ def predict(model: Any, x: object) -> Array | None:
         return None
 
     def rows() -> Array | None:
-        if _compiled(runner) is not program or program.arena.arena.moved:
+        if not _is_there(runner, program):
             return None
         runner.last = program
         return program.predict_few(x)
 
-    return hold((program.arena.arena.gate,), rows)
+    return hold(_gates(program), rows)
