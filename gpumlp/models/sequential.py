@@ -479,7 +479,7 @@ class Sequential(Asked):
         choice = self._runner.ask(len(held), 1, training=True, judged=objective.judged(held, optimizer))
         logs = loop.step(self, held, objective, optimizer, choice)
         if held.weights is None:
-            again.plan(self, x, y, objective, optimizer)
+            again.plan(self, x, y, objective, choice, optimizer)
         return self._reported(logs, objective, return_dict)
 
     def test_on_batch(
@@ -494,7 +494,7 @@ class Sequential(Asked):
         choice = self._runner.ask(len(held), 1, training=False, judged=objective.judged(held))
         logs = loop.judge(self._runner, held, objective, choice)
         if sample_weight is None:
-            again.plan(self, x, y, objective)
+            again.plan(self, x, y, objective, choice)
         return self._reported(logs, objective, return_dict)
 
     def _reported(self, logs: dict[str, Any], objective: loop.Objective, return_dict: bool) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import Task
 from gpumlp.engine.runner import Runner
@@ -132,11 +133,15 @@ def step(
     return None if logs is None else (logs, plan.objective)
 
 
-def plan(model: Any, x: object, y: object, objective: Objective, optimizer: Optimizer | None = None) -> None:
+def plan(
+    model: Any, x: object, y: object, objective: Objective, choice: Choice, optimizer: Optimizer | None = None
+) -> None:
     """Plan such a step, if the last one, which was done, is the second with arrays like ``x`` and ``y``."""
+    if choice.functions is None or (optimizer is not None and optimizer.apart):
+        return
     runner: Runner = model._runner
     programs, kind, program = runner._programs, _kind(optimizer), _compiled(runner)
-    if program is None or runner.last is not program or objective.of is None or data.looks_at_targets(objective.loss):
+    if program is None or objective.of is None or data.looks_at_targets(objective.loss):
         return
     if type(x) is not np.ndarray or type(y) is not np.ndarray or x.size + y.size > MOST:
         return
