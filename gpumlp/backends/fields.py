@@ -226,7 +226,7 @@ def _array(name: str) -> Address:
 
 def address(name: str, array: Any, size: int = 0) -> int:
     """Return where the array of a field starts: see `Address.word`."""
-    return _array(name).word(name, array, size)
+    return 0 if array is None else _array(name).word(name, array, size)
 
 
 def readable(name: str, array: Any) -> Any:

@@ -88,6 +88,10 @@ class Pace:
                 self._seconds[self.threads] = max((time.perf_counter() - began) / (stop - first), 1e-9)
             first = stop
 
+    def is_one_piece(self, steps: int) -> bool:
+        """Whether so many steps are one piece, by one thread, whatever was measured; Python's time counts there."""
+        return len(self._choices) == 1 and steps * self._guess < TRIAL
+
     def _per_step(self, threads: int) -> float:
         return self._seconds.get(threads) or min(self._seconds.values(), default=self._guess)
 
@@ -276,7 +280,8 @@ class CompiledProgram:
         pace = lead._pace_for(tasks[0].batch, tasks[0].optimizer is not None, count)
         for program in programs:
             program._pace, program._together = pace, count
-        for start, stop, threads in pace.pieces(0, tasks[0].last - tasks[0].first):
+        steps = tasks[0].last - tasks[0].first
+        for start, stop, threads in ((0, steps, 1),) if pace.is_one_piece(steps) else pace.pieces(0, steps):
             for run in runs:
                 run.set(start, stop)
             if count == 1:

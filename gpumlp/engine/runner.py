@@ -255,6 +255,11 @@ class Runner:
         self.last = program
         return program
 
+    def known(self, batch: int, choice: Choice) -> Program | None:
+        """Return the Program that `program_for` would return, if it need not be made as things are now."""
+        program: Program | None = self._programs.get((choice.functions is not None, choice.general))
+        return None if program is None or program.batch < batch else program
+
     def answering(self, batch: int, training: bool, loss: bool = False) -> LoopProgram:
         """Return the Program that gives gradients, and outputs as in ``training``; the caller holds the gate.
 

@@ -301,6 +301,9 @@ def first_stretch(trainees: Sequence[Trainee]) -> int:
 
     So bad settings, or a device that is full, raise before a callback has run.
     """
+    there = [None if t.optimizer.apart else t.runner.known(max(t.source.batch, t.most), t.choice) for t in trainees]
+    if (lead := there[0]) is not None and all(there):
+        return lead.first_stretch
     runners = [t.runner for t in trainees]
     return together(runners, lambda: [t.program(t.source.batch) for t in trainees], change=False)[0].first_stretch
 
