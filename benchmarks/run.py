@@ -137,8 +137,9 @@ def process(script: Script) -> tuple[float, float]:
 def article(repeats: int) -> Iterator[list[rows.Row]]:
     """Measure the article's whole script as a process: wall time and peak memory.
 
-    gpumlp's three are what a first user gets, the same with a cache of compiled kernels, and these kernels whether the
-    rule takes them or not. Those with a cache share it, and the compiled one's first run, not timed, fills it.
+    gpumlp's first three are what a first user gets, the same with a cache of compiled kernels, and these kernels
+    whether the rule takes them or not. Those with a cache share it, and the compiled one's first run, not timed, fills
+    it. Without plots nothing imports matplotlib, whose import alone is a row.
     """
     keras = SCRIPT.replace("from gpumlp import", "from keras import")
     compiled = SCRIPT + '\nassert model.device.kernels == "numba", model.device\n'
@@ -150,10 +151,20 @@ def article(repeats: int) -> Iterator[list[rows.Row]]:
             "gpumlp, nothing cached": Script(SCRIPT, ("gpumlp", "numpy"), cpu),
             "gpumlp, warm compile cache": Script(SCRIPT, numba, warm),
             "gpumlp, compiled, warm cache": Script(compiled, numba, {**warm, "GPUMLP_KERNELS": "numba"}),
+            "gpumlp, without plots": Script(without_plots(SCRIPT), ("gpumlp", "numpy"), cpu),
+            "gpumlp, compiled, without plots": Script(
+                without_plots(compiled), numba, {**warm, "GPUMLP_KERNELS": "numba"}
+            ),
+            "matplotlib.pyplot, imported alone": Script("import matplotlib.pyplot", ("numpy", "matplotlib")),
             "Keras on JAX": Script(keras, ("keras", "jax"), {"KERAS_BACKEND": "jax"}),
             "Keras on TensorFlow": Script(keras, ("keras", "tensorflow"), {"KERAS_BACKEND": "tensorflow"}),
         }
         yield from processes("script", "the article's script, 10 x 10", variants, repeats, memory=True)
+
+
+def without_plots(script: str) -> str:
+    """Return a script without the lines that draw."""
+    return "\n".join(line for line in script.splitlines() if "matplotlib" not in line and not line.startswith("plt."))
 
 
 def imports(repeats: int) -> Iterator[list[rows.Row]]:

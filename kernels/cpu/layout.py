@@ -21,17 +21,18 @@ called with. Its ``_NUMBERS`` are the address of float32 numbers that it is give
     STEP,  # number of the first step, from 1: what dropout's masks depend on; 0: inference, which drops nothing
     X, ORDER,  # [samples, X_WIDTH]; int64 [samples], 0: as they stand
     PREDICTIONS,  # where what comes out goes, [samples from batch FIRST on, PREDICTIONS_WIDTH]; 0: nowhere
+    Y, SAMPLE_WEIGHTS,  # [samples, Y_WIDTH], [samples]; weights may be 0
+    RESULTS,  # float64 [batches, SERIES]: the loss, the totals of each metric's sums, and each metric's divisor
+    SCALARS,  # [batches, SCALARS_LD]: the numbers of the optimizer that differ from step to step
     # what the samples are, and what is made of them
-    X_WIDTH, PREDICTIONS_WIDTH,
-    Y, Y_WIDTH, SAMPLE_WEIGHTS,  # [samples, width], [samples]; weights may be 0
+    X_WIDTH, PREDICTIONS_WIDTH, Y_WIDTH,
     BATCH_Y, BATCH_W,  # where a batch's targets and weights are gathered; its x goes to the first operation's IN
     OPS, OPS_AT,  # how many operations, and the word where their records start
     LOSS_CODE, LOSS_NUMBERS,
     METRICS, METRICS_AT,
     FACTORS,  # [batch]: what each sample's gradient is multiplied by: its weight over the number of samples
     VALUES, VALUES_LD, SERIES,  # [SERIES, batch], to be added in order: each sample's loss, sums and weights of metrics
-    RESULTS,  # float64 [batches, SERIES]: the loss, the totals of each metric's sums, and each metric's divisor
-    SCALARS, SCALARS_LD,  # [batches, SCALARS_LD]: the numbers of the optimizer that differ from step to step
+    SCALARS_LD,
     UPDATE_CODE, UPDATE_NUMBERS,
     SLOTS,  # address of int64: from a weight to its place in each of the optimizer's state arrays, in floats
     IDENTITY,  # address of int64 0, 1, 2, ..., as many as the batch or the widest layer has
