@@ -203,7 +203,7 @@ def products(chosen: argparse.Namespace) -> Iterator[list[rows.Row]]:
 
 def whole_jobs(chosen: argparse.Namespace) -> Iterator[list[rows.Row]]:
     """Measure whole jobs, of a workload the shorter first."""
-    for workload in chosen.workload or jobs.JOBS:
+    for workload in (name for name in jobs.JOBS if not chosen.workload or name in chosen.workload):
         for length in chosen.length or jobs.LENGTHS:
             yield jobs.measure(workload, length, chosen.repeats, known("jobs", chosen.output), chosen.launcher)
 
@@ -260,6 +260,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=rows.RESULTS, help="folder of the rows")
     chosen = parser.parse_args()
+    written = 0
     print(f"{rows.machine()}; load {', '.join(f'{part:.1f}' for part in os.getloadavg())}; {rows.commit()}", flush=True)
     for name in chosen.only or BENCHMARKS:
         for instructions in chosen.cpu or (SETS if name in OF_EACH_SET else (None,)):
@@ -269,7 +270,10 @@ def main() -> None:
             for found in BENCHMARKS[name](chosen):
                 for r in found:
                     show(r)
+                written += len(found)
                 rows.write(chosen.output / f"cpu_{name}.csv", rows.replaced(known(name, chosen.output), found))
+    if chosen.workload and not written:
+        raise SystemExit(f"There is no workload {' or '.join(chosen.workload)} in what was to be measured.")
 
 
 if __name__ == "__main__":
