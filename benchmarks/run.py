@@ -190,15 +190,14 @@ def processes(
 
 def products(chosen: argparse.Namespace) -> Iterator[list[rows.Row]]:
     """Measure products of matrices, in a process that begins under the variables that hold its libraries."""
-    file = chosen.output / "products.part.csv"
-    command = [sys.executable, str(HERE / "products.py"), "--repeats", str(chosen.repeats), "--output", str(file)]
-    for shape in chosen.workload or ():
-        command += ["--shape", shape]
-    try:
-        subprocess.run(command, check=True)
-        yield rows.read(file)
-    finally:
-        file.unlink(missing_ok=True)
+    from products import SHAPES
+
+    shapes = [shape for shape in SHAPES if not chosen.workload or shape in chosen.workload]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(HERE / "products.py"), "--repeats", str(chosen.repeats), "--output", folder]
+        if shapes:
+            subprocess.run([*command, *(f"--shape={shape}" for shape in shapes)], check=True)
+            yield known("products", Path(folder))
 
 
 def whole_jobs(chosen: argparse.Namespace) -> Iterator[list[rows.Row]]:
