@@ -267,7 +267,7 @@ def test_an_interrupt_leaves_nothing_half_made(folder, tmp_path, compilations, m
 
     cache, finders = DiskCache(tmp_path / "cache"), list(sys.meta_path)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(kernel_compiler, "_intermediate", interrupted)
+        patch.setattr(kernel_compiler, "_object_file", interrupted)
         native.load(folder, cache, HERE)
     assert sys.meta_path == finders and not [name for name in sys.modules if name.startswith(kernel_compiler.PACKAGE)]
     assert not (tmp_path / "cache").exists()

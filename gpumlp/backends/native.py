@@ -31,6 +31,7 @@ class Kernels(dict[str, Function]):
         self.instructions = instructions
 
 
+COMPILER = ("kernel_compiler", "kernel_text", "llvm")  # the files beside this one that say how kernels are compiled
 _lock = threading.RLock()  # of who compiles or loads; a signal's handler that asks meanwhile does it for itself
 _found: dict[str, Kernels | DeviceUnavailable] = {}  # by the instruction set's name
 # Where the functions of formulas stand, by what they are asked for, and by their names; and for which instructions.
@@ -129,7 +130,7 @@ def load(folder: Path, cache: DiskCache, instructions: InstructionSet) -> Kernel
 def key_of(folder: Path, instructions: InstructionSet) -> str:
     """Return all that the object file depends on: the sources, how they are compiled, by what, and for what."""
     texts = [f"{file.name}\0{file.read_text('utf-8')}" for file in kernel_compiler.files(folder)]
-    compiler = [Path(str(module.__file__)).read_text("utf-8") for module in (kernel_compiler, llvm)]
+    compiler = [Path(__file__).with_name(f"{name}.py").read_text("utf-8") for name in COMPILER]
     return "\0".join([*texts, *compiler, *llvm.versions(), _numba_version(), llvm.triple(), str(instructions)])
 
 
