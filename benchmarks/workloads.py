@@ -78,6 +78,30 @@ ENSEMBLES = _named(
     replace(POLICY, name="16 of 16-64-64-1, batch 64", steps=500, members=16),
 )
 
+
+@dataclass(frozen=True)
+class Job:
+    """A workload as jobs of 0.3, 3 and 30 s: ``epochs`` of each, for each instruction set.
+
+    So long the fastest peer takes for its steps, once it is compiled, on the machine that the README's rows are from.
+    The numbers stay what they are, so that rows can be compared.
+    """
+
+    workload: Workload
+    epochs: dict[str, tuple[int, int, int]]
+
+
+LENGTHS = (0.3, 3.0, 30.0)  # seconds
+JOBS = {
+    job.workload.name: job
+    for job in (
+        Job(replace(ARTICLE, steps=50), {"avx512": (13, 128, 1280), "avx2": (14, 140, 1400)}),
+        Job(CLASSIFIER, {"avx512": (4, 36, 360), "avx2": (3, 28, 280)}),
+        Job(replace(SQUARE, steps=2), {"avx512": (2, 18, 180), "avx2": (2, 14, 140)}),
+        Job(POLICY, {"avx512": (9, 92, 920), "avx2": (8, 80, 800)}),
+    )
+}
+
 # The most telling first, for what does not fit into the time is left out. The wide network's gradients are so small
 # that Adam's epsilon would count, and that is where PyTorch's form of it differs from Keras's; and at the usual rate
 # its second loss would be astronomical. A step costs the same either way.

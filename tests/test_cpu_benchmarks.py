@@ -101,7 +101,8 @@ def test_times_are_those_of_one_member(monkeypatch):
     monkeypatch.setattr(run, "installed", lambda packages: set(packages) <= {"gpumlp", "numpy", "numba"})
     monkeypatch.setattr(run, "PAUSE", 0.0)
     monkeypatch.setattr(run, "started", lambda suite, contender, workload: Fake([9, 9, 8 * 100 * 3e-6], 1.0))
-    rows = run.BENCHMARKS["ensemble"](1, ["8 of 1-256x7-1, batch 20"])
+    chosen = SimpleNamespace(repeats=1, workload=["8 of 1-256x7-1, batch 20"])
+    (rows,) = run.BENCHMARKS["ensemble"](chosen)
     assert [r.median for r in rows] == pytest.approx([3.0, 3.0])
 
 
@@ -140,7 +141,7 @@ def test_ratios_are_taken_within_a_round(monkeypatch):
         "JAX, lax.scan": Fake([9, 9, 4, 10], None),
     }
     monkeypatch.setattr(run, "started", lambda suite, contender, workload: workers[contender])
-    ours, same, peer = run.in_turns("step", "ms per step", 1e3, 2, [POLICY])
+    ((ours, same, peer),) = run.in_turns("step", "ms per step", 1e3, 2, [POLICY])
     assert (ours.contender, ours.low, ours.high, ours.ratio) == ("gpumlp, compiled", 1.0, 2.0, 1.0)
     assert (same.ratio_low, same.ratio_high) == (1.0, 2.0)
     assert (peer.contender, peer.ratio_low, peer.ratio_high) == ("JAX, lax.scan", 2.0, 2.5)
@@ -148,7 +149,7 @@ def test_ratios_are_taken_within_a_round(monkeypatch):
     workers["gpumlp, compiled"], workers["gpumlp, NumPy"] = Fake([9], 1.0), Fake([9], 1.1)
     workers["JAX, lax.scan"] = Fake([9], None)
     with pytest.raises(RuntimeError, match=r"16-64-64-1, batch 64: gpumlp, NumPy has the loss 1\.1"):
-        run.in_turns("step", "ms per step", 1e3, 2, [POLICY])
+        list(run.in_turns("step", "ms per step", 1e3, 2, [POLICY]))
     assert all(w.closed for w in workers.values())
 
 
@@ -181,7 +182,7 @@ def test_processes_are_compared_with_the_first(monkeypatch):
     monkeypatch.setattr(run, "process", lambda script: next(times))
     variants = {name: run.Script("", ("numpy",)) for name in ("ours", "theirs")}
     variants["absent"] = run.Script("", ("no_such_package",))
-    made = run.processes("script", "a script", variants, 2, memory=True)
+    (made,) = run.processes("script", "a script", variants, 2, memory=True)
     assert [(r.contender, r.unit) for r in made] == [
         ("ours", "s"), ("theirs", "s"), ("ours", "MiB peak"), ("theirs", "MiB peak")
     ]  # fmt: skip
