@@ -235,7 +235,7 @@ def test_other_sources_are_another_object(folder, tmp_path, compilations, monkey
     keys = {native.key_of(folder, HERE)}
     keys |= {native.key_of(folder, other) for other in instruction_set.SETS.values()}
     for where, name, result in [(native, "_numba_version", "another"), (llvm, "triple", "a-triple")]:
-        monkeypatch.setattr(where, name, lambda result=result: result)
+        monkeypatch.setattr(where, name, lambda *made_for, result=result: result)
         keys.add(native.key_of(folder, HERE))
     assert len(keys) == len(instruction_set.SETS) + 2
 

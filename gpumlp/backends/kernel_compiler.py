@@ -137,7 +137,8 @@ def main(folder: str, name: str) -> None:
         gc.disable()  # a tenth of the time, for 15 MB
         try:
             content = compile_package(Path(folder), SETS[name])
-            llvm.link(content, SETS[name])
+            if not SETS[name].foreign:
+                llvm.link(content, SETS[name])
             out.write(sealed(MADE, content))
         except DeviceUnavailable as error:
             out.write(sealed(REFUSED, str(error).encode(errors="backslashreplace")))
@@ -219,7 +220,9 @@ def _object_file(names: Mapping[str, str], texts: Sequence[str], instructions: I
     calls = [ENTRY.format(symbol=symbol, kernel=kernel, raises=RAISES) for symbol, kernel in entries.items()]
     module = binding.parse_assembly("".join([llvm.head(machine), f"declare void @{RAISES}(ptr)\n", *calls]))
     for text in texts:
-        module.link_in(binding.parse_assembly(text))
+        part = binding.parse_assembly(text)
+        part.triple, part.data_layout = module.triple, module.data_layout  # Numba's are this machine's
+        module.link_in(part)
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in entries:
             value.linkage = "internal"

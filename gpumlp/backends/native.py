@@ -131,7 +131,9 @@ def key_of(folder: Path, instructions: InstructionSet) -> str:
     """Return all that the object file depends on: the sources, how they are compiled, by what, and for what."""
     texts = [f"{file.name}\0{file.read_text('utf-8')}" for file in kernel_compiler.files(folder)]
     compiler = [Path(__file__).with_name(f"{name}.py").read_text("utf-8") for name in COMPILER]
-    return "\0".join([*texts, *compiler, *llvm.versions(), _numba_version(), llvm.triple(), str(instructions)])
+    return "\0".join(
+        [*texts, *compiler, *llvm.versions(), _numba_version(), llvm.triple(instructions), str(instructions)]
+    )
 
 
 def _numba_version() -> str:
@@ -172,7 +174,7 @@ def formula_addresses(codes: Sequence[Code], instructions: InstructionSet) -> li
 
 def _formula(code: Code, instructions: InstructionSet) -> int:
     text = llvm_writer.written([code.function()], instructions.lanes, instructions.masks)
-    cache, key = DiskCache(), "\0".join([text, *llvm.versions(), llvm.triple(), str(instructions)])
+    cache, key = DiskCache(), "\0".join([text, *llvm.versions(), llvm.triple(instructions), str(instructions)])
     kept = cache.get(key)
     if kept is not None:
         with contextlib.suppress(DeviceUnavailable, ValueError):  # what is not as it should be is made anew
