@@ -51,9 +51,21 @@ lint: $(VENV)/.test
 parity: .venv-parity/.ready
 	.venv-parity/bin/python tests/parity.py
 
-# Large peers come one by one, and the benchmark goes on without those that cannot be installed. On Linux the plain torch
-# package brings gigabytes of CUDA libraries; name another with LARGE_PEERS=... if you have one without.
+# Peers come one by one, and the benchmarks go on without those that cannot be installed. On Linux PyPI's torch brings
+# gigabytes of CUDA libraries, but for a file that pip finds elsewhere; name other peers with LARGE_PEERS=... and, for the
+# newest Python on the PATH, whose peers may be newer, with NEWEST_PEERS=... .
 LARGE_PEERS ?= torch==2.13.* tensorflow-cpu
+NEWEST_PEERS ?= jax[cpu] scikit-learn keras
+NEWEST ?= $(shell for minor in 20 19 18 17 16 15 14 13 12 11; do \
+	python3.$$minor -c '' 2>/dev/null && echo python3.$$minor && break; done)
+BENCHES := .venv-user/.ready .venv-bench/.ready .venv-bench-newest/.ready .venv-bench-jax/.ready
+
+# gpumlp as a user gets it: without extras, and not from the checkout
+.venv-user/.ready: setup.py pyproject.toml $(shell git ls-files gpumlp kernels 2>/dev/null)
+	rm -rf build .venv-user
+	$(PYTHON) -m venv .venv-user
+	.venv-user/bin/python -m pip install --quiet .
+	touch $@
 
 .venv-bench/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-bench
@@ -61,7 +73,21 @@ LARGE_PEERS ?= torch==2.13.* tensorflow-cpu
 	for peer in $(LARGE_PEERS); do .venv-bench/bin/python -m pip install --quiet "$$peer" || echo "without $$peer"; done
 	touch $@
 
-bench: .venv-bench/.ready
+.venv-bench-newest/.ready:
+	mkdir -p .venv-bench-newest
+	if [ "$$($(PYTHON) -V)" = "$$($(NEWEST) -V)" ]; then echo "no newer Python than $(PYTHON)"; else \
+		$(NEWEST) -m venv .venv-bench-newest && for peer in $(NEWEST_PEERS); do \
+		.venv-bench-newest/bin/python -m pip install --quiet "$$peer" || echo "without $$peer"; done; fi
+	touch $@
+
+# the last JAX with the runtime that took less time of processors for the smallest networks
+.venv-bench-jax/.ready:
+	$(PYTHON) -m venv .venv-bench-jax
+	.venv-bench-jax/bin/python -m pip install --quiet 'jax[cpu]==0.6.2' || echo "without JAX 0.6.2"
+	touch $@
+
+# Everything, in hours; a part: .venv-bench/bin/python benchmarks/run.py --only jobs --workload NAME --length 3 --cpu avx2
+bench: $(BENCHES)
 	.venv-bench/bin/python benchmarks/run.py
 	.venv-bench/bin/python benchmarks/tables.py
 

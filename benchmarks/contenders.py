@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from workloads import Workload
@@ -17,20 +18,34 @@ Turn = Callable[[], "float | None"]
 Contenders = dict[str, tuple[Callable[[Workload], Turn], tuple[str, ...]]]  # with the packages whose versions count
 
 
-def keras_model(workload: Workload, package: str, member: int = 0) -> Any:
-    """Return the compiled model, in Keras or in gpumlp, with the first weights of a member."""
+def keras_network(workload: Workload, package: str, member: int = 0) -> Any:
+    """Return the model, in Keras or in gpumlp, with the first weights of a member, not yet compiled."""
     from importlib import import_module
 
-    layers, models, optimizers = (import_module(f"{package}.{name}") for name in ("layers", "models", "optimizers"))
+    layers, models = (import_module(f"{package}.{name}") for name in ("layers", "models"))
     *hidden, last = workload.sizes[1:]
     model = models.Sequential([layers.Input(shape=(workload.sizes[0],))])
     for units in hidden:
-        model.add(layers.Dense(units, activation="relu"))
+        model.add(layers.Dense(units, activation=workload.activation))
     model.add(layers.Dense(last, activation="softmax" if workload.classes else None))
+    model.set_weights(workload.weights(member))
+    return model
+
+
+def keras_compile(workload: Workload, package: str, model: Any) -> None:
+    """Compile a model of `keras_network` for the workload's training."""
+    from importlib import import_module
+
+    optimizers = import_module(f"{package}.optimizers")
     adam = optimizers.Adam(learning_rate=workload.learning_rate, epsilon=workload.epsilon)
     optimizer = optimizers.SGD(workload.learning_rate) if workload.sgd else adam
     model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy" if workload.classes else "mse")
-    model.set_weights(workload.weights(member))
+
+
+def keras_model(workload: Workload, package: str, member: int = 0) -> Any:
+    """Return the compiled model, in Keras or in gpumlp, with the first weights of a member."""
+    model = keras_network(workload, package, member)
+    keras_compile(workload, package, model)
     return model
 
 
@@ -82,12 +97,12 @@ def jax_weights(workload: Workload, member: int = 0) -> list[tuple[Any, Any]]:
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
-def jax_network(params: list[tuple[Any, Any]], x: Any) -> Any:
+def jax_network(params: list[tuple[Any, Any]], x: Any, activation: str = "relu") -> Any:
     """Return the network's outputs, [B, O]; of class scores, the scores."""
     import jax
 
     for w, b in params[:-1]:
-        x = jax.nn.relu(x @ w + b)
+        x = getattr(jax.nn, activation)(x @ w + b)
     return x @ params[-1][0] + params[-1][1]
 
 
@@ -111,7 +126,7 @@ def jax_parts(workload: Workload) -> tuple[Any, Any, Any, Any]:
     rate, epsilon = workload.learning_rate, workload.epsilon
 
     def loss(params, x, y):
-        out = jax_network(params, x)
+        out = jax_network(params, x, workload.activation)
         if workload.classes:
             return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(out), y[:, None], 1))
         return jnp.mean((out - y) ** 2)
@@ -156,7 +171,7 @@ def torch_network(workload: Workload, device: str, member: int = 0) -> Any:
         with torch.no_grad():
             linear.weight.copy_(arrays[2 * i].T)
             linear.bias.copy_(arrays[2 * i + 1])
-        stack += [linear, torch.nn.ReLU()]
+        stack += [linear, {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}[workload.activation]()]
     return torch.nn.Sequential(*stack[:-1])
 
 
@@ -202,14 +217,46 @@ def torch_fused(workload: Workload, device: str = "cpu") -> Turn:
     return lambda: float(torch.stack([step(*batch) for batch in batches]).mean())
 
 
+def inductor_parts(workload: Workload, device: str, compiled: Callable[..., Any]) -> tuple[Any, ...]:
+    """Return batches, PyTorch's whole step as one function, which is ``compiled``, the sum of losses, and its state.
+
+    It goes forward and back, updates, and adds its loss to the sum. The update is by operations on lists of tensors, of
+    which Inductor makes one kernel; written tensor by tensor, it would be a kernel each.
+    """
+    import torch
+
+    net, loss, batches = torch_parts(workload, device)
+    names, params = zip(*((name, p.detach()) for name, p in net.named_parameters()), strict=True)
+    m, v = ([torch.zeros_like(p) for p in params] for _ in range(2))
+    t, total = (torch.zeros((), device=device) for _ in range(2))
+
+    def cost(params: Any, x: Any, y: Any) -> Any:
+        return loss(torch.func.functional_call(net, dict(zip(names, params, strict=True)), (x,)), y)
+
+    def step(params: Any, m: Any, v: Any, t: Any, total: Any, x: Any, y: Any) -> None:
+        grads, value = torch.func.grad_and_value(cost)(params, x, y)
+        total.add_(value)
+        t.add_(1)
+        alpha = workload.learning_rate * torch.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        torch._foreach_lerp_(m, grads, 1 - 0.9)
+        torch._foreach_mul_(v, 0.999)
+        torch._foreach_addcmul_(v, grads, grads, 1 - 0.999)
+        roots = torch._foreach_add(torch._foreach_sqrt(v), workload.epsilon)
+        torch._foreach_sub_(params, torch._foreach_mul(torch._foreach_div(m, roots), alpha))
+
+    whole = partial(compiled(step), params, m, v, t, total)
+    return batches, whole, total, list(params), lambda: [*m, *v, t]
+
+
 def scikit_learn(workload: Workload) -> Turn:
     """scikit-learn's MLP, one ``partial_fit`` per pass (its own first weights: its losses are not compared)."""
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     make = MLPClassifier if workload.classes else MLPRegressor
     model = make(
-        hidden_layer_sizes=workload.sizes[1:-1], alpha=0.0, batch_size=workload.batch, shuffle=False, random_state=0
-    )
+        hidden_layer_sizes=workload.sizes[1:-1], activation=workload.activation, alpha=0.0, batch_size=workload.batch,
+        shuffle=False, random_state=0,
+    )  # fmt: skip
     x, y = workload.data()
     if not workload.classes and y.shape[1] == 1:
         y = y[:, 0]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-from contenders import Contenders, Turn, torch_parts
+from contenders import Contenders, Turn, inductor_parts, torch_parts
 from gpu_contenders import (
     exact_torch,
     gpumlp_by,
@@ -30,37 +30,6 @@ WRITTEN_OUT = f"{LOOPS} --xla_gpu_command_buffer_unroll_loops=true"
 
 
 # ---- PyTorch: a step of Inductor's ----------------------------------------------------------------------------------
-
-
-def inductor_parts(workload: Workload, device: str, compiled: Callable[..., Any]) -> tuple[Any, ...]:
-    """Return what `torch_epoch_graph` takes: PyTorch's whole step as one function, which is ``compiled``.
-
-    It goes forward and back, updates, and adds its loss to the sum. The update is by operations on lists of tensors, of
-    which Inductor makes one kernel; written tensor by tensor, it would be a kernel each.
-    """
-    import torch
-
-    net, loss, batches = torch_parts(workload, device)
-    names, params = zip(*((name, p.detach()) for name, p in net.named_parameters()), strict=True)
-    m, v = ([torch.zeros_like(p) for p in params] for _ in range(2))
-    t, total = (torch.zeros((), device=device) for _ in range(2))
-
-    def cost(params: Any, x: Any, y: Any) -> Any:
-        return loss(torch.func.functional_call(net, dict(zip(names, params, strict=True)), (x,)), y)
-
-    def step(params: Any, m: Any, v: Any, t: Any, total: Any, x: Any, y: Any) -> None:
-        grads, value = torch.func.grad_and_value(cost)(params, x, y)
-        total.add_(value)
-        t.add_(1)
-        alpha = workload.learning_rate * torch.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        torch._foreach_lerp_(m, grads, 1 - 0.9)
-        torch._foreach_mul_(v, 0.999)
-        torch._foreach_addcmul_(v, grads, grads, 1 - 0.999)
-        roots = torch._foreach_add(torch._foreach_sqrt(v), workload.epsilon)
-        torch._foreach_sub_(params, torch._foreach_mul(torch._foreach_div(m, roots), alpha))
-
-    whole = partial(compiled(step), params, m, v, t, total)
-    return batches, whole, total, list(params), lambda: [*m, *v, t]
 
 
 def torch_inductor(workload: Workload, mode: str) -> Turn:

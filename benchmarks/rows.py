@@ -17,7 +17,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import holding
+
 RESULTS = Path(__file__).parent / "results"
+ASIDE = ("gpumlp", "JAX 0.6.2")  # how the names begin of those that are no reference
 
 
 @dataclass
@@ -42,6 +45,7 @@ class Row:
     machine: str
     commit: str
     time: str
+    instructions: str = "unknown"  # the set that all were held to; rows from before it was asked for do not say
 
 
 @dataclass
@@ -78,7 +82,7 @@ def row(
     ratios = [v / o for v, o in zip(values, ours, strict=True)]
     return Row(
         benchmark, workload, contender, unit, *spread(values), *spread(ratios), len(values), versions(tuple(packages)),
-        machine(), commit(), now(),
+        machine(), commit(), now(), holding.instructions(),
     )  # fmt: skip
 
 
@@ -90,7 +94,7 @@ def gpu_row(
     ratios = [v / o for v, o in zip(values, ours, strict=True)] if ours else []
     return RateRow(
         benchmark, workload, contender, unit, *spread(values), *spread(ratios), len(values), versions(tuple(packages)),
-        f"{gpu}; {machine()}", commit(), now(), **more,
+        f"{gpu}; {machine()}", commit(), now(), holding.instructions(), **more,
     )  # fmt: skip
 
 
@@ -165,3 +169,20 @@ def read(path: Path) -> list[Row]:
         reader = csv.DictReader(file)
         kind = RateRow if "rate" in (reader.fieldnames or ()) else Row
         return [kind(**{k: value(k, v) for k, v in line.items()}) for line in reader]
+
+
+def replaced(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """Return the old rows, those of ``new`` in the place of what was measured of the same workload and set before."""
+
+    def groups(found: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+        out: dict[tuple[str, str], list[Row]] = {}
+        for r in found:
+            out.setdefault((r.workload, r.instructions), []).append(r)
+        return out
+
+    return [r for group in (groups(old) | groups(new)).values() for r in group]
+
+
+def peers(found: Sequence[Row]) -> list[Row]:
+    """Return the rows of those that gpumlp is compared to, the fastest first: not its own, nor an older release's."""
+    return sorted((r for r in found if not r.contender.startswith(ASIDE)), key=lambda r: r.median)

@@ -1,6 +1,7 @@
 """Measure gpumlp beside its peers on this machine: ``python benchmarks/run.py``; rows go to benchmarks/results/.
 
-Contenders take turns, one after the other, for several rounds, and ratios are taken within a round: a machine that is
+Whole jobs are measured as a user gets them (jobs.py), products of matrices in one process (products.py). For the rest:
+contenders take turns, one after the other, for several rounds, and ratios are taken within a round: a machine that is
 slow for a while is slow for all. Each contender lives in a process of its own; before timing, all must reach the same
 losses from the same weights, and those that predict the same outputs.
 """
@@ -13,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import holding
+import jobs
 import rows
 from suites import SUITES
 from turns import Worker, same_loss
@@ -38,7 +40,9 @@ def installed(packages: Sequence[str]) -> bool:
     return all(find_spec(modules.get(p, p)) is not None for p in packages)
 
 
-def in_turns(suite: str, unit: str, per_second: float, repeats: int, only: Sequence[str] = ()) -> list[rows.Row]:
+def in_turns(
+    suite: str, unit: str, per_second: float, repeats: int, only: Sequence[str] = ()
+) -> Iterator[list[rows.Row]]:
     """Measure a suite's workloads, or only those named; a member's step takes so many units of 1/per_second s."""
     contenders, workloads = SUITES[suite]
     here = [name for name, (_, packages) in contenders.items() if installed(packages)]
@@ -46,7 +50,6 @@ def in_turns(suite: str, unit: str, per_second: float, repeats: int, only: Seque
         print(f"not installed, and left out: {', '.join(missing)}", flush=True)
     if OURS not in here:
         raise SystemExit(f"{OURS!r}, which the others are compared with, needs {' and '.join(contenders[OURS][1])}.")
-    out = []
     for workload in workloads.values():
         if only and workload.name not in only:
             continue
@@ -55,10 +58,10 @@ def in_turns(suite: str, unit: str, per_second: float, repeats: int, only: Seque
             name: [s / (workload.steps * workload.members) * per_second for s in values]
             for name, values in seconds.items()
         }
-        for name, values in each.items():
-            out.append(rows.row(suite, workload.name, name, unit, values, each[OURS], contenders[name][1]))
-            show(out[-1])
-    return out
+        yield [
+            rows.row(suite, workload.name, name, unit, values, each[OURS], contenders[name][1])
+            for name, values in each.items()
+        ]
 
 
 def timed(workload: str, workers: dict[str, Worker], repeats: int) -> dict[str, list[float]]:
@@ -120,8 +123,8 @@ def process(script: Script) -> tuple[float, float]:
         time.sleep(PAUSE)
         began = time.perf_counter()
         child = subprocess.Popen(
-            [sys.executable, str(file)], env={**inherited, "MPLBACKEND": "Agg", **cache, **script.variables},
-            cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [sys.executable, str(file)], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**inherited, **holding.variables(), "MPLBACKEND": "Agg", **cache, **script.variables},
         )  # fmt: skip
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - began
@@ -131,11 +134,12 @@ def process(script: Script) -> tuple[float, float]:
     return seconds, usage.ru_maxrss / 1024
 
 
-def article(repeats: int) -> list[rows.Row]:
+def article(repeats: int) -> Iterator[list[rows.Row]]:
     """Measure the article's whole script as a process: wall time and peak memory.
 
-    gpumlp's three are what a first user gets, the same with a cache of compiled kernels, and these kernels whether the
-    rule takes them or not. Those with a cache share it, and the compiled one's first run, not timed, fills it.
+    gpumlp's first three are what a first user gets, the same with a cache of compiled kernels, and these kernels
+    whether the rule takes them or not. Those with a cache share it, and the compiled one's first run, not timed, fills
+    it. Without plots nothing imports matplotlib, whose import alone is a row.
     """
     keras = SCRIPT.replace("from gpumlp import", "from keras import")
     compiled = SCRIPT + '\nassert model.device.kernels == "numba", model.device\n'
@@ -147,13 +151,23 @@ def article(repeats: int) -> list[rows.Row]:
             "gpumlp, nothing cached": Script(SCRIPT, ("gpumlp", "numpy"), cpu),
             "gpumlp, warm compile cache": Script(SCRIPT, numba, warm),
             "gpumlp, compiled, warm cache": Script(compiled, numba, {**warm, "GPUMLP_KERNELS": "numba"}),
+            "gpumlp, without plots": Script(without_plots(SCRIPT), ("gpumlp", "numpy"), cpu),
+            "gpumlp, compiled, without plots": Script(
+                without_plots(compiled), numba, {**warm, "GPUMLP_KERNELS": "numba"}
+            ),
+            "matplotlib.pyplot, imported alone": Script("import matplotlib.pyplot", ("numpy", "matplotlib")),
             "Keras on JAX": Script(keras, ("keras", "jax"), {"KERAS_BACKEND": "jax"}),
             "Keras on TensorFlow": Script(keras, ("keras", "tensorflow"), {"KERAS_BACKEND": "tensorflow"}),
         }
-        return processes("script", "the article's script, 10 x 10", variants, repeats, memory=True)
+        yield from processes("script", "the article's script, 10 x 10", variants, repeats, memory=True)
 
 
-def imports(repeats: int) -> list[rows.Row]:
+def without_plots(script: str) -> str:
+    """Return a script without the lines that draw."""
+    return "\n".join(line for line in script.splitlines() if "matplotlib" not in line and not line.startswith("plt."))
+
+
+def imports(repeats: int) -> Iterator[list[rows.Row]]:
     """Measure a process that imports gpumlp beside one that imports NumPy."""
     variants = {
         "gpumlp": Script("import gpumlp", ("gpumlp", "numpy")),
@@ -162,7 +176,9 @@ def imports(repeats: int) -> list[rows.Row]:
     return processes("import", "a process that only imports", variants, 4 * repeats, memory=False)
 
 
-def processes(benchmark: str, workload: str, variants: dict[str, Script], repeats: int, memory: bool) -> list[rows.Row]:
+def processes(
+    benchmark: str, workload: str, variants: dict[str, Script], repeats: int, memory: bool
+) -> Iterator[list[rows.Row]]:
     """Run the variants' scripts in turn; return rows of their wall times, and of their peak memory on request.
 
     Ratios refer to the first variant.
@@ -174,50 +190,100 @@ def processes(benchmark: str, workload: str, variants: dict[str, Script], repeat
             measured = process(script)
             if turn:  # the first one only warms the file cache, and a variant's own
                 results[name].append(measured)
-    out = []
+    found = []
     for i, unit in enumerate(("s", "MiB peak") if memory else ("s",)):
         ours = [r[i] for r in next(iter(results.values()))]
         for name, script in here.items():
             values = [r[i] for r in results[name]]
-            out.append(rows.row(benchmark, workload, name, unit, values, ours, script.packages))
-            show(out[-1])
-    return out
+            found.append(rows.row(benchmark, workload, name, unit, values, ours, script.packages))
+    yield found
+
+
+def products(chosen: argparse.Namespace) -> Iterator[list[rows.Row]]:
+    """Measure products of matrices, in a process that begins under the variables that hold its libraries."""
+    from products import SHAPES
+
+    shapes = [shape for shape in SHAPES if not chosen.workload or shape in chosen.workload]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(HERE / "products.py"), "--repeats", str(chosen.repeats), "--output", folder]
+        if shapes:
+            subprocess.run([*command, *(f"--shape={shape}" for shape in shapes)], check=True)
+            yield known("products", Path(folder))
+
+
+def whole_jobs(chosen: argparse.Namespace) -> Iterator[list[rows.Row]]:
+    """Measure whole jobs, of a workload the shorter first."""
+    for workload in (name for name in jobs.JOBS if not chosen.workload or name in chosen.workload):
+        for length in chosen.length or jobs.LENGTHS:
+            yield jobs.measure(workload, length, chosen.repeats, known("jobs", chosen.output), chosen.launcher)
 
 
 def show(r: rows.Row) -> None:
     """Print a row."""
     print(
-        f"{r.workload:<30} {r.contender:<31} {r.median:>9.4g} {r.unit:<11} [{r.low:.4g}, {r.high:.4g}]"
-        f"   {r.ratio:.2f}x [{r.ratio_low:.2f}, {r.ratio_high:.2f}]",
+        f"{r.instructions:<7}{r.workload:<42} {r.contender:<36} {r.median:>9.4g} {r.unit:<11} "
+        f"[{r.low:.4g}, {r.high:.4g}]   {r.ratio:.2f}x [{r.ratio_low:.2f}, {r.ratio_high:.2f}]",
         flush=True,
     )
 
 
-steps = partial(in_turns, "step", "ms per step", 1e3)
-BENCHMARKS = {
-    "import": imports,
-    "script": article,
-    "step": steps,
-    "predict": partial(in_turns, "predict", "us per call", 1e6),
-    "ensemble": partial(in_turns, "ensemble", "us per step of one model", 1e6),
+def known(benchmark: str, folder: Path) -> list[rows.Row]:
+    """Return the rows that a benchmark has in a folder."""
+    path = folder / f"cpu_{benchmark}.csv"
+    return rows.read(path) if path.exists() else []
+
+
+def suite(name: str, unit: str, per_second: float) -> Benchmark:
+    """Return the benchmark of a suite."""
+    return lambda chosen: in_turns(name, unit, per_second, chosen.repeats, chosen.workload or ())
+
+
+Benchmark = Callable[[argparse.Namespace], Iterator[list[rows.Row]]]  # rows come workload by workload
+BENCHMARKS: dict[str, Benchmark] = {
+    "import": lambda chosen: imports(chosen.repeats),
+    "script": lambda chosen: article(chosen.repeats),
+    "jobs": whole_jobs,
+    "step": suite("step", "ms per step", 1e3),
+    "calls": suite("calls", "us per call", 1e6),
+    "predict": suite("predict", "us per call", 1e6),
+    "ensemble": suite("ensemble", "us per step of one model", 1e6),
+    "products": products,
 }
+SETS = ("avx512", "avx2")
+OF_EACH_SET = ("jobs", "products")  # of the others, only what this machine does by itself
 
 
 def main() -> None:
-    """Run the chosen benchmarks and write their rows."""
+    """Run the chosen benchmarks, and write their rows into the place of those of the same workloads."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--only", choices=BENCHMARKS, action="append", help="one of the benchmarks (default: all)")
+    parser.add_argument("--workload", action="append", help="one of the workloads, by its name (default: all)")
+    parser.add_argument("--length", type=float, choices=jobs.LENGTHS, action="append", help="seconds of the jobs")
     parser.add_argument(
-        "--workload", choices=SUITES["step"][1], action="append", help="only this of the step benchmark, not written"
-    )
+        "--cpu", choices=holding.VARIABLES, action="append",
+        help=f"the instruction set that all are held to (default: {' and '.join(SETS)} for "
+        f"{' and '.join(OF_EACH_SET)}, the best for the others)",
+    )  # fmt: skip
     parser.add_argument("--repeats", type=int, default=7, help="rounds (default: 7)")
+    parser.add_argument(
+        "--launcher", type=str.split, default=[], help="a command that starts each job, as taskset -c 0"
+    )
     parser.add_argument("--output", type=Path, default=rows.RESULTS, help="folder of the rows")
     chosen = parser.parse_args()
-    if chosen.workload:
-        steps(chosen.repeats, chosen.workload)
-        return
+    written = 0
+    print(f"{rows.machine()}; load {', '.join(f'{part:.1f}' for part in os.getloadavg())}; {rows.commit()}", flush=True)
     for name in chosen.only or BENCHMARKS:
-        rows.write(chosen.output / f"cpu_{name}.csv", BENCHMARKS[name](chosen.repeats))
+        for instructions in chosen.cpu or (SETS if name in OF_EACH_SET else (None,)):
+            if why := holding.hold(instructions):
+                print(why, flush=True)
+                continue
+            for found in BENCHMARKS[name](chosen):
+                for r in found:
+                    show(r)
+                written += len(found)
+                rows.write(chosen.output / f"cpu_{name}.csv", rows.replaced(known(name, chosen.output), found))
+    if chosen.workload and not written:
+        raise SystemExit(f"There is no workload {' or '.join(chosen.workload)} in what was to be measured.")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras_api
@@ -25,15 +26,16 @@ HEADS = {
     "gpu_ensemble": "Many models at once on a GPU, each with first weights of its own, all with the same batches:",
 }
 OF_KERAS = {"keras_scripts": "scripts", "keras_tests": "Keras's unit tests of"}
+OF_JOBS = ("cpu_jobs",)
 NOT_YET = "Not measured yet.\n"
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def grouped(found: list[rows.Row]) -> dict[tuple[str, str], list[rows.Row]]:
-    """Return the rows of each (workload, unit), in order."""
-    groups: dict[tuple[str, str], list[rows.Row]] = {}
+def grouped(found: list[rows.Row]) -> dict[tuple[str, str, str], list[rows.Row]]:
+    """Return the rows of each (workload, unit, instruction set), in order."""
+    groups: dict[tuple[str, str, str], list[rows.Row]] = {}
     for r in found:
-        groups.setdefault((r.workload, r.unit), []).append(r)
+        groups.setdefault((r.workload, r.unit, r.instructions), []).append(r)
     return groups
 
 
@@ -66,10 +68,30 @@ def table(found: list[rows.Row]) -> str:
                 return f"{spread(r.median, r.low, r.high)}<br>{ratio}"
         return ""
 
-    lines = ["| | " + " | ".join(f"{workload}<br>{unit}" for workload, unit in groups) + " |"]
+    sets = len({r.instructions for r in found}) > 1
+    heads = (f"{workload}<br>{unit}{f', {of}' if sets else ''}" for workload, unit, of in groups)
+    lines = ["| | " + " | ".join(heads) + " |"]
     lines.append("|---|" + "---:|" * len(groups))
     for name in dict.fromkeys(r.contender for r in found):
         lines.append(f"| {name} | " + " | ".join(cell(name, group) for group in groups.values()) + " |")
+    return "\n".join(lines)
+
+
+def job_table(found: list[rows.Row]) -> str:
+    """Return a Markdown table of whole jobs, a line each: gpumlp's time beside the fastest peer's and NumPy's path.
+
+    Ratios are of gpumlp's time to theirs, within rounds: below 1 gpumlp is faster.
+    """
+    lines = ["| job | instructions | gpumlp, s | of the fastest peer's | which was | of NumPy's path |"]
+    lines.append("|---|---|---:|---:|---|---:|")
+    for (workload, _, instructions), group in grouped([r for r in found if r.unit == "s"]).items():
+        by_name = {r.contender: r for r in group}
+        ours, plain, best = by_name["gpumlp"], by_name.get("gpumlp, NumPy"), next(iter(rows.peers(group)), None)
+        part, of_plain = (f"{1 / r.ratio:.2f}" if r else "" for r in (best, plain))
+        time = spread(ours.median, ours.low, ours.high)
+        lines.append(
+            f"| {workload} | {instructions} | {time} | {part} | {best.contender if best else ''} | {of_plain} |"
+        )
     return "\n".join(lines)
 
 
@@ -103,12 +125,17 @@ def shown(value: float, words: str) -> str:
 def source(name: str, found: list[rows.Row]) -> str:
     """Return the line under a table: what was measured, where, when and with which versions."""
     versions = dict.fromkeys(v for r in found for v in r.versions.split("; ") if r.repeats)
-    r, counts = found[0], sorted({r.repeats for r in found if r.repeats}) or [0]
+    counts = sorted({r.repeats for r in found if r.repeats}) or [0]
     rounds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+    def all_of(of: Callable[[rows.Row], str]) -> str:
+        return ", ".join(dict.fromkeys(of(r) for r in found))
+
+    ratio = f'ratio: to "{reference(found)}" in the same round, above 1 where that one is better. '
     return (
-        f'Median [lowest, highest] of {rounds} rounds; ratio: to "{reference(found)}" in the same round, above 1 where '
-        f"that one is better. Rows: `benchmarks/results/{name}.csv`; commit {r.commit}; {r.machine}; {r.time[:10]}; "
-        f"{', '.join(versions)}."
+        f"Median [lowest, highest] of {rounds} rounds; {'' if name in OF_JOBS else ratio}"
+        f"Rows: `benchmarks/results/{name}.csv`; commit {all_of(lambda r: r.commit)}; {all_of(lambda r: r.machine)}; "
+        f"instructions: {all_of(lambda r: r.instructions)}; {all_of(lambda r: r.time[:10])}; {', '.join(versions)}."
     )
 
 
@@ -128,7 +155,8 @@ def filled(text: str) -> str:
         found = [r for r in found if r.ratio == r.ratio]  # others, as a first turn, stand beside nothing
         if not found:
             return f"{match[1]}{'' if match[2] in HEADS else NOT_YET}{match[3]}"
-        made = rate_table(found) if isinstance(found[0], rows.RateRow) else table(found)
+        rates = isinstance(found[0], rows.RateRow)
+        made = job_table(found) if match[2] in OF_JOBS else rate_table(found) if rates else table(found)
         head = f"{HEADS[match[2]]}\n\n" if match[2] in HEADS else ""
         return f"{match[1]}{head}{made}\n\n{source(match[2], found)}\n{match[3]}"
 

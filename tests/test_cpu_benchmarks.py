@@ -29,7 +29,7 @@ def test_ours_comes_first_and_a_suite_has_steps_of_its_own():
     from run import OURS
     from suites import SUITES
 
-    assert all(next(iter(SUITES[suite][0])) == OURS for suite in ("step", "predict", "ensemble"))
+    assert all(next(iter(SUITES[suite][0])) == OURS for suite in ("step", "calls", "predict", "ensemble"))
     assert SUITES["step"][1][POLICY].steps == 2000 and SUITES["gpu step"][1][POLICY].steps == 100
     assert all(name == w.name for _, workloads in SUITES.values() for name, w in workloads.items())
 
@@ -101,7 +101,8 @@ def test_times_are_those_of_one_member(monkeypatch):
     monkeypatch.setattr(run, "installed", lambda packages: set(packages) <= {"gpumlp", "numpy", "numba"})
     monkeypatch.setattr(run, "PAUSE", 0.0)
     monkeypatch.setattr(run, "started", lambda suite, contender, workload: Fake([9, 9, 8 * 100 * 3e-6], 1.0))
-    rows = run.BENCHMARKS["ensemble"](1, ["8 of 1-256x7-1, batch 20"])
+    chosen = SimpleNamespace(repeats=1, workload=["8 of 1-256x7-1, batch 20"])
+    (rows,) = run.BENCHMARKS["ensemble"](chosen)
     assert [r.median for r in rows] == pytest.approx([3.0, 3.0])
 
 
@@ -140,7 +141,7 @@ def test_ratios_are_taken_within_a_round(monkeypatch):
         "JAX, lax.scan": Fake([9, 9, 4, 10], None),
     }
     monkeypatch.setattr(run, "started", lambda suite, contender, workload: workers[contender])
-    ours, same, peer = run.in_turns("step", "ms per step", 1e3, 2, [POLICY])
+    ((ours, same, peer),) = run.in_turns("step", "ms per step", 1e3, 2, [POLICY])
     assert (ours.contender, ours.low, ours.high, ours.ratio) == ("gpumlp, compiled", 1.0, 2.0, 1.0)
     assert (same.ratio_low, same.ratio_high) == (1.0, 2.0)
     assert (peer.contender, peer.ratio_low, peer.ratio_high) == ("JAX, lax.scan", 2.0, 2.5)
@@ -148,7 +149,7 @@ def test_ratios_are_taken_within_a_round(monkeypatch):
     workers["gpumlp, compiled"], workers["gpumlp, NumPy"] = Fake([9], 1.0), Fake([9], 1.1)
     workers["JAX, lax.scan"] = Fake([9], None)
     with pytest.raises(RuntimeError, match=r"16-64-64-1, batch 64: gpumlp, NumPy has the loss 1\.1"):
-        run.in_turns("step", "ms per step", 1e3, 2, [POLICY])
+        list(run.in_turns("step", "ms per step", 1e3, 2, [POLICY]))
     assert all(w.closed for w in workers.values())
 
 
@@ -181,7 +182,7 @@ def test_processes_are_compared_with_the_first(monkeypatch):
     monkeypatch.setattr(run, "process", lambda script: next(times))
     variants = {name: run.Script("", ("numpy",)) for name in ("ours", "theirs")}
     variants["absent"] = run.Script("", ("no_such_package",))
-    made = run.processes("script", "a script", variants, 2, memory=True)
+    (made,) = run.processes("script", "a script", variants, 2, memory=True)
     assert [(r.contender, r.unit) for r in made] == [
         ("ours", "s"), ("theirs", "s"), ("ours", "MiB peak"), ("theirs", "MiB peak")
     ]  # fmt: skip
@@ -299,3 +300,28 @@ def test_a_product_that_is_timed_is_computed_and_trains_nothing():
     np.testing.assert_allclose(program._values[2][:, :260], x @ w + program.arena.weights[1], rtol=0, atol=1e-3)
     np.testing.assert_allclose(program._deltas[1][:, :300], dz @ w.T, rtol=0, atol=1e-3)
     assert np.array_equal(program.arena.weights[0], w)
+
+
+def test_the_article_without_plots_trains_and_draws_nothing():
+    import run
+
+    script = run.without_plots(run.SCRIPT)
+    assert "plt" not in script and "matplotlib" not in script and "model.fit(" in script
+    assert {line for line in run.SCRIPT.splitlines() if line not in script} >= {"import matplotlib.pyplot as plt"}
+    compile(script, "script", "exec")
+
+
+@pytest.mark.parametrize("call", ["train_on_batch", "test_on_batch", "fit", "evaluate", "predict"])
+def test_a_call_is_made_for_each_batch(monkeypatch, call):
+    import calls
+    from workloads import Workload
+
+    for name in ("GPUMLP_DEVICE", "GPUMLP_KERNELS"):
+        monkeypatch.setenv(name, "")
+    turn = calls.gpumlp_numpy(Workload("small", (3, 5, 2), batch=4, steps=3, call=call))
+    losses = [turn(), turn()]
+    assert (losses[0] is None) == (call == "predict")
+    if call in ("train_on_batch", "fit"):
+        assert losses[1] < losses[0]
+    elif call != "predict":
+        assert losses[1] == losses[0]

@@ -42,6 +42,7 @@ from .vector import (
     turn_tile,
 )  # fmt: skip
 
+DEEP = 8  # inputs for each output up to FEW, from which on adding up lanes costs less than leaving most of them idle
 SLAB = 131_072  # floats of dz that stay in the second cache while tiles of the weight gradient go over them: 512 KiB
 DEPTH = 1024  # samples that are summed at a time
 DOT_GROUP = 12  # rows of w that stay in the first cache while tiles go over the samples; both 3 and 4 divide it
@@ -199,7 +200,7 @@ def forward_product(
     y, y_row, bias, biased, x, x_row, w, index, active, identity, rows, inputs, outputs, least, work
 ):  # fmt: skip
     """y = x w + bias, at least ``least``; ``index`` lists the ``active`` inputs, the others are zero."""
-    if outputs > FEW:
+    if outputs > FEW or inputs <= DEEP * outputs:
         more = 1 if biased else 0
         if packs(rows, inputs, outputs):
             packed_product(
@@ -262,7 +263,9 @@ def block_of(batch, inputs, outputs):
     if packs(batch, inputs, outputs):
         return PACKED // PACKED_CHUNK, min(outputs, PACKED_CHUNK)
     width = min(CHUNK, SLAB // batch) if batch > 0 else CHUNK  # no batch: no gradient, but penalties
-    return BLOCK, 1 if outputs == 1 else min(outputs, max(width // COLUMNS, 1) * COLUMNS)
+    if outputs == 1:
+        return CHUNK, 1
+    return BLOCK, min(outputs, max(width // COLUMNS, 1) * COLUMNS)
 
 
 @kernel
@@ -280,10 +283,17 @@ def weights_product(dw, x, x_step, x_row, dz, dz_row, identity, batch, rows, col
 
 @kernel
 def column_sums(db, dz, dz_row, batch, outputs):
-    """db[O] = the sum of dz over the batch."""
+    """db[O] = the sum of dz over the batch, eight samples at a time."""
     for o in range(outputs):
         db[o] = 0
-    for b in range(batch):
+    whole = batch // 8 * 8
+    for b in range(0, whole, 8):
+        row, half = at(dz, b * dz_row), at(dz, (b + 4) * dz_row)
+        for o in range(outputs):
+            low = (row[o] + row[dz_row + o]) + (row[2 * dz_row + o] + row[3 * dz_row + o])
+            high = (half[o] + half[dz_row + o]) + (half[2 * dz_row + o] + half[3 * dz_row + o])
+            db[o] += low + high
+    for b in range(whole, batch):
         row = at(dz, b * dz_row)
         for o in range(outputs):
             db[o] += row[o]
