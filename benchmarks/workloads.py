@@ -12,9 +12,10 @@ import numpy as np
 class Workload:
     """A network trained with Adam (Keras's defaults), or ``sgd``, on ``steps`` batches, ``epochs`` times a turn.
 
-    Where it only predicts, a step is a call with one batch. Of ``members`` models each has its own first weights, and
-    all have the same batches.
+    Where it only predicts, a step is a call with one batch; and so it is where ``call`` names a method of calls.py. Of
+    ``members`` models each has its own first weights, and all have the same batches.
 
+    ``call``: the method that is called for each batch, of those of calls.py, where that is measured.
     ``classes``: softmax cross-entropy over the last layer, from class numbers; otherwise mean squared error.
     """
 
@@ -29,6 +30,7 @@ class Workload:
     members: int = 1
     sgd: bool = False
     activation: str = "relu"  # of all layers but the last: "relu" or "tanh"
+    call: str = ""
 
     def by_sgd(self) -> Workload:
         """Return the same, trained by plain SGD, at a rate at which its first epoch shows whether it learns."""
@@ -77,6 +79,14 @@ CHAINS = Workload("4-32-16-4 of tanh, batch 10000", (4, 32, 16, 4), 10_000, 40, 
 
 STEPS = _named(ARTICLE, CLASSIFIER, SQUARE, POLICY, NARROW, CHAINS)
 PREDICTIONS = _named(replace(ARTICLE, name="1-256x7-1, one row", batch=1, steps=2000))
+ACTOR = Workload("4-24-24-2", (4, 24, 24, 2), 32, 500)
+CALLS = _named(
+    replace(ACTOR, name="4-24-24-2, train_on_batch of 32", call="train_on_batch"),
+    replace(ACTOR, name="4-24-24-2, predict of one row", call="predict", batch=1, steps=2000),
+    replace(ACTOR, name="4-24-24-2, fit of one epoch of 32", call="fit"),
+    replace(ACTOR, name="4-24-24-2, test_on_batch of 32", call="test_on_batch"),
+    replace(ACTOR, name="4-24-24-2, evaluate of 4 rows", call="evaluate", batch=4),
+)
 ENSEMBLES = _named(
     replace(ARTICLE, name="8 of 1-256x7-1, batch 20", steps=100, members=8),
     replace(POLICY, name="16 of 16-64-64-1, batch 64", steps=500, members=16),

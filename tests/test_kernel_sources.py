@@ -1,6 +1,7 @@
 """The kernel sources are found however gpumlp is installed."""
 
 import os
+import platform
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ import pytest
 from gpumlp import kernel_sources
 
 ROOT = Path(__file__).resolve().parent.parent
+LIBRARIES = (sys.platform, platform.machine()) == ("linux", "x86_64")
 CODE = """
 from gpumlp import kernel_sources
 from gpumlp.backends import instruction_set, job, native
@@ -30,11 +32,13 @@ def found(python_path, cwd, *options):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel's content, built from a copy so that nothing is left in the checkout."""
+    """A wheel's content."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+    file = next(folder.glob("*.whl"))
+    assert file.name.endswith("py3-none-linux_x86_64.whl" if LIBRARIES else "py3-none-any.whl")
+    with zipfile.ZipFile(file) as archive:
         archive.extractall(folder / "site")
     return folder / "site"
 
@@ -42,6 +46,19 @@ def wheel(tmp_path_factory):
 def test_wheel_outside_a_checkout(wheel, tmp_path):
     assert found(wheel, tmp_path) == wheel / "gpumlp" / "kernels"
     assert not (wheel / "kernels").exists()
+
+
+@pytest.mark.skipif(not LIBRARIES, reason="machine code comes with gpumlp on Linux on x86-64 alone")
+def test_a_wheel_has_the_machine_code_for_its_sources(wheel, tmp_path):
+    code = """
+from gpumlp.backends import shipped
+from gpumlp.backends.build_library import NAMES
+
+print([shipped.opened(shipped.FOLDER / f"{name}.so") is not None for name in NAMES], shipped.FOLDER)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(wheel)}
+    out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert out.stdout == f"[True, True] {wheel / 'gpumlp' / 'compiled'}\n"
 
 
 def test_wheel_inside_a_checkout(wheel):

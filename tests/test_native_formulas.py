@@ -32,6 +32,7 @@ def anew(monkeypatch, tmp_path):
     """A function that forgets what is loaded, as another process would; and how often something was compiled."""
     (tmp_path / "cache").mkdir(mode=0o700)
     monkeypatch.setenv("GPUMLP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(native.shipped, "library", lambda instructions: None)
     texts, assembled = [], llvm.assembled
     monkeypatch.setattr(llvm, "assembled", lambda text, machine: texts.append(text) or assembled(text, machine))
 

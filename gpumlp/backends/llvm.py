@@ -23,6 +23,7 @@ from gpumlp.errors import DeviceUnavailable
 from gpumlp.gate import apart
 
 Function = Callable[[int, int], int]
+PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
 
 PREFIX = "gpumlp_"  # of the symbols of a kernel package's entries
 INSTALL = "Install gpumlp with its compiler: pip install 'gpumlp[jit]'."
@@ -83,14 +84,25 @@ def binding() -> Any:
     return llvm
 
 
+def look_at_system() -> None:
+    """Raise DeviceUnavailable where no code may be run that was compiled meanwhile."""
+    with no_fork:
+        try:
+            binding().check_jit_execution()
+        except OSError as error:
+            raise DeviceUnavailable(f"This system runs no code that was compiled at run time: {error}.") from error
+
+
 def versions() -> list[str]:
     """Return all by which LLVM, and what it makes, may differ."""
     llvm = binding()
     return [sys.modules["llvmlite"].__version__, str(llvm.llvm_version_info)]
 
 
-def triple() -> str:
-    """Return for what system code is made, in LLVM's words."""
+def triple(instructions: InstructionSet) -> str:
+    """Return for what system code is made, in LLVM's words: this one, or Linux on another kind of machine."""
+    if instructions.foreign:
+        return f"{instructions.machines[0]}-unknown-linux-gnu"
     found: str = binding().get_process_triple()
     return found + "-elf" * (os.name == "nt")  # the engine loads no COFF
 
@@ -103,12 +115,12 @@ def target_machine(instructions: InstructionSet) -> Any:
     object's parts together, as LLVM does not notice one that is too long. The C library is not near; its functions'
     addresses stand in a table of the object (``RtLibUseGOT``), as llvmlite's memory manager forgets room for detours.
     """
-    return (
-        binding()
-        .Target.from_triple(triple())
-        .create_target_machine(
-            cpu=instructions.processor, features=instructions.features, opt=3, reloc="pic", codemodel="default"
-        )
+    llvm = binding()
+    if instructions.foreign:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    return llvm.Target.from_triple(triple(instructions)).create_target_machine(
+        cpu=instructions.processor, features=instructions.features, opt=3, reloc="pic", codemodel="default"
     )
 
 
@@ -131,10 +143,9 @@ def assembled(text: str, machine: Any) -> bytes:
 
 def link(content: bytes, instructions: InstructionSet) -> dict[str, Function]:
     """Return the entries of what `kernel_compiler` made, by name; DeviceUnavailable where that cannot be loaded."""
-    entries, code = _checked(content)
-    prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
+    entries, code = checked(content)
     found = addresses(code, [PREFIX + name for name in entries], instructions)
-    return {name: prototype(address) for name, address in zip(entries, found, strict=True)}
+    return {name: PROTOTYPE(address) for name, address in zip(entries, found, strict=True)}
 
 
 def addresses(code: bytes, names: Sequence[str], instructions: InstructionSet) -> list[int]:
@@ -158,7 +169,7 @@ def addresses(code: bytes, names: Sequence[str], instructions: InstructionSet) -
     return found
 
 
-def _checked(content: bytes) -> tuple[list[str], bytes]:
+def checked(content: bytes) -> tuple[list[str], bytes]:
     """Return the entries' names and the object file of what `kernel_compiler` made.
 
     DeviceUnavailable for anything else: LLVM ends the process where an object file needs what is not there.

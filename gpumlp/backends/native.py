@@ -1,8 +1,8 @@
 """Compiled kernels for the CPU, and the functions of formulas: who wants one asks here, and gets an address to call.
 
-They come from this user's cache, or are compiled: `kernel_compiler` makes an object file of kernels/cpu by Numba,
-`llvm` one of each formula without it, and loads them. What is kept goes by the instruction set that it was made for; a
-process may have kernels of several.
+They come with the package (`shipped`), from this user's cache, or are compiled: `kernel_compiler` makes an object file
+of kernels/cpu by Numba, `llvm` one of each formula without it, and loads them. Everything goes by the instruction set
+that it was made for; a process may have kernels of several.
 """
 
 from __future__ import annotations
@@ -15,12 +15,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gpumlp import kernel_sources
-from gpumlp.backends import instruction_set, kernel_compiler, llvm, llvm_writer
+from gpumlp.backends import instruction_set, kernel_compiler, llvm, llvm_writer, shipped
 from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.disk_cache import DiskCache, symbols
 from gpumlp.backends.instruction_set import InstructionSet
 from gpumlp.backends.llvm import Function
 from gpumlp.errors import DeviceUnavailable
+
+# Whose formula it is, by the kind of its function.
+WHAT = {
+    "forward": "An activation", "back": "An activation", "loss": "The loss", "metric": "A metric",
+    "penalty": "A regularizer", "update": "The optimizer",
+}  # fmt: skip
 
 
 class Kernels(dict[str, Function]):
@@ -31,6 +37,7 @@ class Kernels(dict[str, Function]):
         self.instructions = instructions
 
 
+COMPILER = ("kernel_compiler", "kernel_text", "llvm")  # the files beside this one that say how kernels are compiled
 _lock = threading.RLock()  # of who compiles or loads; a signal's handler that asks meanwhile does it for itself
 _found: dict[str, Kernels | DeviceUnavailable] = {}  # by the instruction set's name
 # Where the functions of formulas stand, by what they are asked for, and by their names; and for which instructions.
@@ -43,22 +50,25 @@ def problem() -> str | None:
 
     Numba is not imported for the answer, and nothing is compiled: that is for `functions` to try.
     """
-    for package in ("llvmlite", "numba"):
-        if llvm.spec_of(package) is None:
-            return f"The compiled CPU kernels need {package}, which is not installed. {llvm.INSTALL}"
     try:
+        instructions = instruction_set.chosen()
+        if shipped.library(instructions) is not None:
+            return None
+        for package in ("llvmlite", "numba"):
+            if llvm.spec_of(package) is None:
+                return f"No compiled CPU kernels came with gpumlp, and {package} is not installed. {llvm.INSTALL}"
         llvm.binding()
-        found = _found.get(instruction_set.chosen().name)
     except DeviceUnavailable as error:
         return str(error)
+    found = _found.get(instructions.name)
     return str(found) if isinstance(found, DeviceUnavailable) else None
 
 
 def functions() -> Kernels:
     """Return the compiled kernels for the instructions that are chosen now.
 
-    They are compiled once on a machine and loaded once in a process, whichever thread asks first. While one runs, other
-    Python threads run too.
+    Where none came with the package they are compiled, once on a machine; they are loaded once in a process, whichever
+    thread asks first. While one runs, other Python threads run too.
 
     Raises
     ------
@@ -76,6 +86,8 @@ def functions() -> Kernels:
 
 
 def _outcome(instructions: InstructionSet) -> Kernels | DeviceUnavailable:
+    if (library := shipped.library(instructions)) is not None:
+        return Kernels(library.functions(), instructions)
     try:
         return load(kernel_sources.folder() / "cpu", DiskCache(), instructions)
     except DeviceUnavailable as error:
@@ -86,8 +98,10 @@ def _outcome(instructions: InstructionSet) -> Kernels | DeviceUnavailable:
 
 def state() -> str:
     """Return, in words, whether the kernels are compiled already."""
-    cache = DiskCache()
-    if cache.peek(key_of(kernel_sources.folder() / "cpu", instruction_set.chosen())) is None:
+    instructions, cache = instruction_set.chosen(), DiskCache()
+    if shipped.library(instructions) is not None:
+        return f"came with gpumlp, for {instructions.name} (GPUMLP_CPU)"
+    if cache.peek(key_of(kernel_sources.folder() / "cpu", instructions)) is None:
         return f"not yet: the first long fit waits some seconds for them; then they are kept {cache.where()}"
     return f"kept {cache.where()}"
 
@@ -107,11 +121,7 @@ if hasattr(os, "register_at_fork"):
 
 def load(folder: Path, cache: DiskCache, instructions: InstructionSet) -> Kernels:
     """Return the entries of a kernel package, from the cache or compiled; DeviceUnavailable where that cannot be."""
-    with llvm.no_fork:
-        try:
-            llvm.binding().check_jit_execution()
-        except OSError as error:
-            raise DeviceUnavailable(f"This system runs no code that was compiled at run time: {error}.") from error
+    llvm.look_at_system()
     key = key_of(folder, instructions)
     kept = cache.get(key)
     if kept is not None:
@@ -129,8 +139,10 @@ def load(folder: Path, cache: DiskCache, instructions: InstructionSet) -> Kernel
 def key_of(folder: Path, instructions: InstructionSet) -> str:
     """Return all that the object file depends on: the sources, how they are compiled, by what, and for what."""
     texts = [f"{file.name}\0{file.read_text('utf-8')}" for file in kernel_compiler.files(folder)]
-    compiler = [Path(str(module.__file__)).read_text("utf-8") for module in (kernel_compiler, llvm)]
-    return "\0".join([*texts, *compiler, *llvm.versions(), _numba_version(), llvm.triple(), str(instructions)])
+    compiler = [Path(__file__).with_name(f"{name}.py").read_text("utf-8") for name in COMPILER]
+    return "\0".join(
+        [*texts, *compiler, *llvm.versions(), _numba_version(), llvm.triple(instructions), str(instructions)]
+    )
 
 
 def _numba_version() -> str:
@@ -148,8 +160,9 @@ def _numba_version() -> str:
 def formula_addresses(codes: Sequence[Code], instructions: InstructionSet) -> list[int]:
     """Return where the functions of formulas stand.
 
-    They are compiled here, in some milliseconds each, when they are first asked for; what is on disk goes by the text
-    that is compiled, so none is taken for another. Once they have been asked for, this takes no lock.
+    Those that did not come with the package are compiled here, in some milliseconds each, when they are first asked
+    for; what is on disk goes by the text that is compiled, so none is taken for another. Once they have been asked for,
+    this takes no lock.
 
     Raises
     ------
@@ -170,8 +183,17 @@ def formula_addresses(codes: Sequence[Code], instructions: InstructionSet) -> li
 
 
 def _formula(code: Code, instructions: InstructionSet) -> int:
+    library = shipped.library(instructions)
+    if library is not None and (found := library.formula(code.name)):
+        return found
+    if llvm.spec_of("llvmlite") is None:
+        raise DeviceUnavailable(
+            f"{WHAT[code.kind]} has a formula of its own, which has to be compiled, and llvmlite is not installed. "
+            + llvm.INSTALL
+        )
+    llvm.look_at_system()
     text = llvm_writer.written([code.function()], instructions.lanes, instructions.masks)
-    cache, key = DiskCache(), "\0".join([text, *llvm.versions(), llvm.triple(), str(instructions)])
+    cache, key = DiskCache(), "\0".join([text, *llvm.versions(), llvm.triple(instructions), str(instructions)])
     kept = cache.get(key)
     if kept is not None:
         with contextlib.suppress(DeviceUnavailable, ValueError):  # what is not as it should be is made anew

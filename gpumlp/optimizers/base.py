@@ -318,6 +318,8 @@ class Optimizer(OnArrays):
         State of the same layers that stood elsewhere is brought along; for other layers everything starts anew.
         """
         state = self._state
+        if state is not None and state.layout is layout and tuple(state.slots) == self.slots:
+            return state.slots
         if state is not None and (
             tuple(state.slots) != self.slots
             or len(state.layers) != len(layers)
@@ -325,9 +327,7 @@ class Optimizer(OnArrays):
         ):
             self.start_anew()
             state = None
-        if state is not None and (
-            state.layout is layout or (state.layout.backend, state.layout.offsets) == (layout.backend, layout.offsets)
-        ):
+        if state is not None and (state.layout.backend, state.layout.offsets) == (layout.backend, layout.offsets):
             return state.slots
         kept = self.saved() or {}
         slots = {name: layout.full(0.0 if start is None else start) for name, start in self._starts().items()}
