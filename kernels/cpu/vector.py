@@ -30,7 +30,7 @@ AHEAD_ROWS, AHEAD, LINE = 2, 8, 16
 # A dot tile holds about LANES vectors of sums, whose lanes are then added all at once.
 DOT_ROWS = 5 if LANES == 16 else 4
 DOT_SUMS = 8 if LANES == 8 else 16
-PATIENCE = 4096  # looks at a barrier before a thread lets others have its core
+PATIENCE = 256  # looks at a barrier, some 3 us, before a thread lets others have its core, one of its team perhaps
 
 FLOATS, DOUBLES = types.CPointer(types.float32), types.CPointer(types.float64)
 WORDS, BYTES = types.CPointer(types.int64), types.CPointer(types.uint8)
