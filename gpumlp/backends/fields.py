@@ -123,11 +123,11 @@ class JobFields(TypedDict, total=False):
     LISTS: Words
     GRADIENTS: Floats
     PANELS: Floats
-    TURNED: Floats
+    COPIES: Floats
     LISTS_LD: Int
     GRADIENTS_LD: Int
     PANELS_LD: Int
-    TURNED_LD: Int
+    COPIES_LD: Int
     LONG: Int
     SLICE: Int
     SLICES: Floats

@@ -138,13 +138,13 @@ class Job(Record):
         """Give the threads their work memory."""
         names = layout()
         dtypes = (np.int64, np.float32, np.float32, np.float32)
-        lists, gradients, panels, turned = (
+        lists, gradients, panels, copies = (
             aligned_zeros((threads, _in_lines(size, np.dtype(dtype).itemsize)), dtype)
             for size, dtype in zip(names.work_sizes(batch, widest), dtypes, strict=True)
         )
         self.set(
             LISTS=lists, LISTS_LD=lists.shape[1], GRADIENTS=gradients, GRADIENTS_LD=gradients.shape[1],
-            PANELS=panels, PANELS_LD=panels.shape[1], TURNED=turned, TURNED_LD=turned.shape[1],
+            PANELS=panels, PANELS_LD=panels.shape[1], COPIES=copies, COPIES_LD=copies.shape[1],
         )  # fmt: skip
         self.set(IDENTITY=np.arange(max(batch, widest) + names.SPARE))
         self.set_threads(threads)

@@ -330,7 +330,8 @@ class CompiledProgram:
         return [run.logs(run.results) for run in runs]
 
     def _call(self, threads: int) -> None:
-        threads = self._team.available(threads)
+        if threads > 1:
+            threads = self._team.available(threads)
         self._share(threads)
         self._team.run(self._functions["run"], self._job.address, threads)
 

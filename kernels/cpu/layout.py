@@ -36,8 +36,8 @@ called with. Its ``_NUMBERS`` are the address of float32 numbers that it is give
     UPDATE_CODE, UPDATE_NUMBERS,
     SLOTS,  # address of int64: from a weight to its place in each of the optimizer's state arrays, in floats
     IDENTITY,  # address of int64 0, 1, 2, ..., as many as the batch or the widest layer has
-    LISTS, GRADIENTS, PANELS, TURNED,  # each thread's work memory, one thread after the other, as `work_sizes`
-    LISTS_LD, GRADIENTS_LD, PANELS_LD, TURNED_LD,
+    LISTS, GRADIENTS, PANELS, COPIES,  # each thread's work memory, one thread after the other, as `work_sizes`
+    LISTS_LD, GRADIENTS_LD, PANELS_LD, COPIES_LD,
     LONG, SLICE,  # a batch of more than LONG samples goes in slices of at most so many; SLICE 0: never
     SLICES, SLICES_LD,  # [slices, SLICES_LD]: the gradients by all kernels and biases, of each slice by itself
     WEIGHTS_BAD, GRADIENTS_BAD,  # whether somebody saw NaN or Inf there: then no product with a zero is left out;
@@ -82,11 +82,13 @@ TAKEN, JOBS, RUN, JOBS_AT = range(4)
 # ---- work memory -----------------------------------------------------------------------------------------------------
 CHUNK = 512  # columns of a weight gradient that are computed, and used up, at a time
 BLOCK = 28  # rows of it: two of the tallest tiles; of a column, CHUNK
+FEW, PART = 4, 64  # outputs up to which dot tiles go forward as well, and samples of which those are computed at a time
+PANEL = 4_096  # floats of a copied panel of the right operand, which stays in the first cache: 16 KiB
+PACKED = 49_152  # floats of a copied block of the left one, and of a gradient that comes of it, for the second: 192 KiB
+PACKED_CHUNK = 256  # columns of such a gradient
 TILE = 128  # rows of a column that a thread updates at least: their sums run side by side, and fewer are no quicker
 SLICED = 4  # slices: a long batch has a multiple of so many, for as many threads
 WIDE = 128  # outputs from which on it pays to look for inputs that are zero
-NARROW = 32  # outputs up to which a transposed copy of the weights is worth its making for any batch
-TURNED_MOST = 65_536  # floats of such a copy, but for narrow ones
 SPARE = 16  # numbers that can be read behind the end of a list of indices, IDENTITY too
 
 
@@ -96,5 +98,10 @@ def slices_of(samples, long, most):
 
 
 def work_sizes(batch, widest):
-    """Return how many elements of LISTS (int64), GRADIENTS, PANELS and TURNED (float32) a thread needs."""
-    return widest + SPARE, BLOCK * CHUNK, max(BLOCK * batch, CHUNK), max(NARROW * widest, TURNED_MOST) + 256
+    """Return how many elements of LISTS (int64), GRADIENTS, PANELS and COPIES (float32) a thread needs."""
+    return (
+        widest + SPARE,
+        max(BLOCK * CHUNK, PACKED),
+        max(BLOCK * batch, CHUNK),
+        max(FEW * (widest + PART), PANEL + PACKED),
+    )

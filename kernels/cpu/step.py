@@ -16,13 +16,17 @@ from numba import float32, int32
 
 from . import layout as L
 from .dense import (
-    chunk_of,
+    WEIGHTS,
+    block_of,
     column_sums,
     forward_product,
     inputs_product,
     list_active,
     mark_active,
     pack_columns,
+    packed_product,
+    packs,
+    share_of,
     weights_product,
 )  # fmt: skip
 from .norm import (
@@ -144,7 +148,7 @@ def forward(job, op, thread, first, last, more, step, samples):
                 active = list_active(index, sums, 0, 1, inputs)
         forward_product(
             z, y_row, bias, op[L.BIAS] != 0, x, x_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs,
-            outputs, ZERO if op[L.RELU] else LOWEST, at(floats(job[L.TURNED]), thread * job[L.TURNED_LD]),
+            outputs, ZERO if op[L.RELU] else LOWEST, at(floats(job[L.COPIES]), thread * job[L.COPIES_LD]),
         )  # fmt: skip
         activate(op, y, z, y_row, rows, outputs)
         return
@@ -245,7 +249,7 @@ def back(job, op, thread, first, last, samples):
             active = list_active(index, at(floats(op[L.ACTIVE]), thread * op[L.ACTIVE_LD]), 0, 1, inputs)
             if active < inputs:
                 clear(dx, rows, x_row, inputs)
-        work = at(floats(job[L.TURNED]), thread * job[L.TURNED_LD])
+        work = at(floats(job[L.COPIES]), thread * job[L.COPIES_LD])
         inputs_product(
             dx, x_row, dy, y_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs, outputs, job[L.BATCH],
             work,
@@ -338,12 +342,19 @@ def block_gradient(job, op, g, thread, row, rows, column, width, samples):
     index, active = at(words(job[L.LISTS]), thread * job[L.LISTS_LD]), rows
     if op[L.ZEROS] != 0 and job[L.GRADIENTS_BAD] == 0:
         active = list_active(index, at(floats(op[L.ACTIVE]), row), op[L.ACTIVE_LD], job[L.THREADS], rows)
-    if active == rows:
+    if packs(samples, op[L.INPUTS], op[L.OUTPUTS]):
+        packed_product(
+            WEIGHTS, g, width, g, width, x, x_row, dz, dz_row, index if active < rows else identity, identity, samples,
+            active, width, 0, LOWEST, at(floats(job[L.COPIES]), thread * job[L.COPIES_LD]),
+        )  # fmt: skip
+    elif active == rows:
         weights_product(g, x, 1, x_row, dz, dz_row, identity, samples, rows, width)
+    else:
+        panel = at(floats(job[L.PANELS]), thread * job[L.PANELS_LD])
+        pack_columns(panel, x, x_row, index, samples, active)
+        weights_product(g, panel, 1, active, dz, dz_row, identity, samples, active, width)
+    if active == rows:
         return
-    panel = at(floats(job[L.PANELS]), thread * job[L.PANELS_LD])
-    pack_columns(panel, x, x_row, index, samples, active)
-    weights_product(g, panel, 1, active, dz, dz_row, identity, samples, active, width)
     for r in range(rows - 1, -1, -1):  # from the last on, so that none is overwritten before it has moved
         if active > 0 and index[active - 1] == r:
             active -= 1
@@ -356,14 +367,15 @@ def block_gradient(job, op, g, thread, row, rows, column, width, samples):
 def update_kernel(job, op, thread, samples, trains, scalars):
     """Update this thread's rows of the kernel of a dense layer, block by block; not ``trains``: penalties only."""
     outputs, shares = op[L.OUTPUTS], words(op[L.SHARES])
-    g, width = at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD]), chunk_of(samples, outputs)
     begin, end = shares[thread], shares[thread + 1]
-    most = L.CHUNK if outputs == 1 else L.BLOCK
+    g = at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD])
+    most, width = block_of(samples, op[L.INPUTS], outputs)
+    blocks = (end - begin + most - 1) // most
     for c in range((outputs + width - 1) // width):
         column = c * width
         columns = min(width, outputs - column)
-        for row in range(begin, end, most):
-            rows = min(most, end - row)
+        for t in range(blocks):
+            row, rows = share_of(begin, end, t, blocks)
             w = at(floats(op[L.KERNEL]), row * outputs + column)
             if trains:
                 block_gradient(job, op, g, thread, row, rows, column, columns, samples)

@@ -353,17 +353,32 @@ def dot_tile(typing, c, c_row, a, a_row, b, b_row, index, steps, rows, columns):
     return sig, code
 
 
-# ---- transposition ---------------------------------------------------------------------------------------------------
+# ---- copies ----------------------------------------------------------------------------------------------------------
 @intrinsic
-def turn_tile(typing, out, out_row, a, a_row):
-    """out[j, i] = a[i, j] for i, j < LANES."""
+def move(typing, out, a):
+    """out[j] = a[j] for j < COLUMNS."""
+
+    def code(context, builder, sig, args):
+        values = [_load_vector(builder, _offset(builder, args[1], _I64(v))) for v in range(0, COLUMNS, LANES)]
+        for v, value in enumerate(values):
+            _store_vector(builder, value, _offset(builder, args[0], _I64(v * LANES)))
+        return context.get_dummy_value()
+
+    return types.void(FLOATS, FLOATS), code
+
+
+@intrinsic
+def turn_tile(typing, out, out_row, a, a_row, index):
+    """out[j, i] = a[index[i], j] for i, j < LANES."""
 
     def code(context, builder, sig, args):
         p = _floats_type()
-        function, b, inner = _function(builder.module, "gpumlp_turn", [p, _I64, p, _I64])
+        kinds = [p, _I64, p, _I64, ir.PointerType(_I64)]
+        function, b, inner = _function(builder.module, "gpumlp_turn", kinds)
         if b is not None:
-            out, out_row, a, a_row = inner
-            lines = [_load_vector(b, _offset(b, a, b.mul(a_row, _I64(i)))) for i in range(LANES)]
+            out, out_row, a, a_row, index = inner
+            places = [b.load(b.gep(index, [_I64(i)], source_etype=_I64), typ=_I64) for i in range(LANES)]
+            lines = [_load_vector(b, _offset(b, a, b.mul(a_row, place))) for place in places]
             size = LANES
             while (
                 size > 1
@@ -382,7 +397,7 @@ def turn_tile(typing, out, out_row, a, a_row):
         builder.call(function, args)
         return context.get_dummy_value()
 
-    return types.void(FLOATS, types.int64, FLOATS, types.int64), code
+    return types.void(FLOATS, types.int64, FLOATS, types.int64, WORDS), code
 
 
 # ---- threads, and the processor's modes ------------------------------------------------------------------------------
