@@ -9,7 +9,7 @@ import pytest
 
 from gpumlp import Ensemble, Variable, layers, losses, metrics, models, ops
 from gpumlp.engine import dispatch
-from gpumlp.training.loop import Averages, Objective
+from gpumlp.training.results import Averages, Objective
 
 RNG = np.random.default_rng(3)
 X, W = RNG.normal(size=(50, 3)), RNG.uniform(0.2, 2.0, size=50)

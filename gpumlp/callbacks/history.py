@@ -7,7 +7,7 @@ from typing import Any
 
 from gpumlp.callbacks.base import Callback, Logs
 from gpumlp.gate import whole
-from gpumlp.training.loop import plain
+from gpumlp.training.results import plain
 
 
 @dataclass

@@ -493,8 +493,9 @@ class _Run:
         samples.fill(task.batch)
         samples[-1:] = self._last - (task.last - 1) * task.batch
         series = sum(metric.series for metric in task.metrics)
-        counts = np.zeros((len(results), len(task.metrics)))
-        if series:  # divisors stand behind the loss and all sums
+        counts = results[:, 1 + series :]  # divisors stand behind the loss and all sums
+        if self._outputs is not None:
+            counts = np.zeros((len(results), len(task.metrics)))
             counts[:, [metric.series > 0 for metric in task.metrics]] = results[:, 1 + series :]
         return StepLogs(samples, results[:, 0], results[:, 1 : 1 + series], counts, [*self._batches()])
 

@@ -14,6 +14,7 @@ from gpumlp.layers import Shape
 from gpumlp.models import calls
 from gpumlp.models.stack import Stack
 from gpumlp.training import data, loop, samples
+from gpumlp.training.results import Objective
 
 OLDER = {
     "predict_classes": "model.predict(x).argmax(axis=-1), or (model.predict(x) > 0.5).astype(int) of one output",
@@ -48,7 +49,7 @@ class Asked(Stack):
 
         def _need_compiled(self, what: str) -> tuple[losses.Loss, Any]: ...
 
-        def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> loop.Objective: ...
+        def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> Objective: ...
 
     if not TYPE_CHECKING:  # what it has is known
 

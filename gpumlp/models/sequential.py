@@ -23,6 +23,7 @@ from gpumlp.models.asked import Asked
 from gpumlp.models.fitting import HeldOut, job
 from gpumlp.naming import flag
 from gpumlp.training import again, data, loop, samples
+from gpumlp.training.results import Objective
 from gpumlp.training.streams import Source, joined
 
 UNKNOWN_STEPS = 100  # that an epoch is taken to have where nobody knows: what is chosen by that is kernels
@@ -66,7 +67,7 @@ class Sequential(Asked):
         refuse_overrides(type(self), own, "Callbacks see every step; own steps are not there yet.")
         self.stop_training = self.stop_evaluating = self.stop_predicting = self.run_eagerly = False
         self.jit_compile, self.steps_per_execution = True, 1
-        self._objective: loop.Objective | None = None  # what the last fit or evaluation is judged by
+        self._objective: Objective | None = None  # what the last fit or evaluation is judged by
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
         self._compiled_with: dict[str, Any] | None = None  # its arguments, but the optimizer
@@ -287,7 +288,7 @@ class Sequential(Asked):
             raise ValueError("The model has no layers: add one first.")
         return samples.dataset(self._runner, self._known_input_shape(), given, class_weight, loss)
 
-    def _judge(self, loss: losses.Loss, held: Dataset | None, shape: Shape) -> loop.Objective:
+    def _judge(self, loss: losses.Loss, held: Dataset | None, shape: Shape) -> Objective:
         assert held is not None and held.y is not None
         network, known = self._built_for(shape), self._objective
         of = network, loss, self._metric_names, held.y.shape[1], self._runner.runtime
@@ -308,7 +309,7 @@ class Sequential(Asked):
         return loop.Trainee(self, self._runner, source, objective, optimizer, choice, callbacks, validation)
 
     def _choice(
-        self, source: Source, objective: loop.Objective, epochs: int = 1,
+        self, source: Source, objective: Objective, epochs: int = 1,
         optimizer: optimizers.Optimizer | None = None, most: int = 0,
     ) -> Choice:  # fmt: skip
         assert source.sample is not None
@@ -367,7 +368,7 @@ class Sequential(Asked):
         """Return what the model's training goes on from; ``position``: where it is in its data."""
         return state.whole(self, position=position, config=False)
 
-    def _made_of(self, objective: loop.Objective) -> dict[str, str]:
+    def _made_of(self, objective: Objective) -> dict[str, str]:
         """Return what training goes on with alone, in words: see `configs.made_of`."""
         return configs.made_of(self, objective.loss, objective.metrics)
 
@@ -497,7 +498,7 @@ class Sequential(Asked):
             again.plan(self, x, y, objective, choice)
         return self._reported(logs, objective, return_dict)
 
-    def _reported(self, logs: dict[str, Any], objective: loop.Objective, return_dict: bool) -> Any:
+    def _reported(self, logs: dict[str, Any], objective: Objective, return_dict: bool) -> Any:
         """Return the results of a batch, which are the last ones."""
         self._results = logs
         return result(logs, objective, return_dict)
@@ -516,7 +517,7 @@ def _few(x: object) -> bool:
     return type(x) is np.ndarray and 0 < len(x) <= data.DEFAULT_BATCH if getattr(x, "ndim", 0) else False
 
 
-def result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) -> Any:
+def result(logs: dict[str, float], objective: Objective, as_dict: bool) -> Any:
     if len(logs) == 1 and not as_dict:
         return logs["loss"]
     names = [name for name in objective.names if name in logs]

@@ -12,19 +12,24 @@ changed it.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.program import Task
+from gpumlp.engine.program import StepLogs, Task
 from gpumlp.engine.runner import Runner
 from gpumlp.gate import Gate, hold, settle, whole
 from gpumlp.layers import Snapshot
 from gpumlp.optimizers import Optimizer
 from gpumlp.training import data
-from gpumlp.training.loop import Averages, Objective
+from gpumlp.training.results import Averages, Objective
+
+if TYPE_CHECKING:
+    from gpumlp.training.loop import Trainee
+    from gpumlp.training.streams import Stretch
 
 Array = np.ndarray
 COMPILED = True, False  # the compiled Program, among those of a Runner
@@ -49,8 +54,10 @@ class Plan:
             )
             self.made, self.state = optimizer._made, optimizer._state
         held = Dataset(*(np.zeros((len(a), a.size // len(a)), runner.dtype) for a in (x, y)))  # type: ignore[arg-type]
+        self.held = held
         task = Task(held, None, len(x), 0, 1, objective.loss, objective.metrics, optimizer, slots, scalars)
         self.run = self.program.begun(task)
+        self.logs = self.run.logs(self.run.results)  # of the step that was done last
         self.x, self.y = (a.reshape(shape) for a, shape in zip(held.arrays, self.shapes, strict=True))
 
     def holds(self, model: Any, x: Array, y: Array) -> bool:
@@ -69,6 +76,22 @@ class Plan:
         optimizer = self.optimizer
         assert optimizer is not None
         return optimizer._made is self.made and optimizer._state is self.state and optimizer.belongs_to(model)
+
+    def rows(self, stretch: Stretch, scalars: Array) -> Callable[[], list[StepLogs]]:
+        """Return what does the step with the batch that ``stretch`` is; the caller holds the gate."""
+        data, order, batch, first, _ = stretch
+        held, at = self.held, slice(first * batch, (first + 1) * batch)
+
+        def step() -> list[StepLogs]:
+            for here, there in ((held.x, data.x), (held.y, data.y)):
+                if order is None:
+                    here[...] = there[at]
+                else:
+                    there.take(order[at], 0, here, "clip")
+            self.program.again(self.run, scalars[0])
+            return [self.logs]
+
+        return step
 
     def do(self, model: Any, x: Array, y: Array) -> dict[str, Any] | None:
         """Do the step, and return its logs; None, and nothing is changed, where another thread has changed anything."""
@@ -137,25 +160,76 @@ def plan(
     model: Any, x: object, y: object, objective: Objective, choice: Choice, optimizer: Optimizer | None = None
 ) -> None:
     """Plan such a step, if the last one, which was done, is the second with arrays like ``x`` and ``y``."""
-    if choice.functions is None or (optimizer is not None and optimizer.apart):
+    if type(x) is not np.ndarray or type(y) is not np.ndarray:
         return
     runner: Runner = model._runner
-    programs, kind, program = runner._programs, _kind(optimizer), _compiled(runner)
-    if program is None or objective.of is None or data.looks_at_targets(objective.loss):
-        return
-    if type(x) is not np.ndarray or type(y) is not np.ndarray or x.size + y.size > MOST:
-        return
-    if not program.is_brief(len(x)) or not all(metric.series for metric in objective.metrics):
-        return
-    if programs.get(kind) != (shapes := (x.shape, y.shape)):
-        programs[kind] = shapes
+    programs, program = runner._programs, _compiled(runner)
+    if program is None or not _may_plan(program, x, y, objective, choice, optimizer):
         return
 
     def make() -> None:
         if runner._programs is programs and _is_there(runner, program) and runner.network is objective.of[0]:
-            programs[kind] = Plan(runner, objective, x, y, optimizer)
+            programs[_kind(optimizer)] = Plan(runner, objective, x, y, optimizer)
 
-    whole(lambda: hold(_gates(program), make))
+    if _is_second(runner, x, y, optimizer):
+        whole(lambda: hold(_gates(program), make))
+
+
+def _may_plan(
+    program: Any, x: Array, y: Array, objective: Objective, choice: Choice, optimizer: Optimizer | None
+) -> bool:
+    """Whether a step with ``x`` and ``y`` is one that a plan is worth it for, and makes the same of."""
+    return (
+        choice.functions is not None
+        and not (optimizer is not None and optimizer.apart)
+        and objective.of is not None
+        and not data.looks_at_targets(objective.loss)
+        and x.size + y.size <= MOST
+        and program.is_brief(len(x))
+        and all(metric.series for metric in objective.metrics)
+    )
+
+
+def _is_second(runner: Runner, x: Array, y: Array, optimizer: Optimizer | None) -> bool:
+    """Whether the last step had arrays like these, too."""
+    programs, kind, shapes = runner._programs, _kind(optimizer), (x.shape, y.shape)
+    if programs.get(kind) == shapes:
+        return True
+    programs[kind] = shapes
+    return False
+
+
+def for_stretch(trainee: Trainee, stretch: Stretch) -> Plan | None:
+    """Return the plan of the step that ``stretch`` is; None where there is none. The caller holds the gate."""
+    runner, optimizer, held = trainee.runner, trainee.optimizer, stretch.data
+    plan = runner._programs.get(_kind(optimizer))
+    if (
+        type(plan) is not Plan
+        or stretch.steps != 1
+        or stretch.batch != plan.samples
+        or len(held) < stretch.last * stretch.batch
+        or held.weights is not None
+        or trainee.choice.functions is None
+        or trainee.objective is not plan.objective
+        or optimizer is not plan.optimizer
+        or not plan._trains(trainee.model)
+        or not _is_there(runner, plan.program)
+    ):
+        return None
+    runner.last = plan.program
+    return plan
+
+
+def plan_stretch(trainee: Trainee, stretch: Stretch) -> None:
+    """Plan the step that was done for ``stretch``, if it is the second like this; the caller holds the gate."""
+    held, runner, objective, optimizer = stretch.data, trainee.runner, trainee.objective, trainee.optimizer
+    program = _compiled(runner)
+    if program is None or stretch.steps != 1 or held.weights is not None:
+        return
+    x, y = (a[stretch.first * stretch.batch : stretch.last * stretch.batch] for a in (held.x, held.y))
+    if len(x) == stretch.batch and _may_plan(program, x, y, objective, trainee.choice, optimizer):
+        if _is_second(runner, x, y, optimizer):
+            runner._programs[_kind(optimizer)] = Plan(runner, objective, x, y, optimizer)
 
 
 def predict(model: Any, x: object) -> Array | None:

@@ -5,137 +5,30 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gpumlp.engine import dispatch
-from gpumlp.engine.dispatch import Choice, Judged
+from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.program import Batch, Program, StepLogs, Task, one_after_the_other
+from gpumlp.engine.program import Program, StepLogs, Task, one_after_the_other
 from gpumlp.engine.runner import Runner, together
 from gpumlp.gate import apart, settling, unsettled
 from gpumlp.losses import Loss
-from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 from gpumlp.optimizers.stages import AVERAGE
+from gpumlp.training import again
 from gpumlp.training.data import on_gpu
 from gpumlp.training.position import InProgress
+from gpumlp.training.results import Averages, Objective, mean
 from gpumlp.training.streams import Source, Stretch
 
 BRIEF = 0.002  # seconds of NumPy, by the estimate, up to which waking another thread is not worth it
 WORTH = 0.0003  # seconds of steps from which on it is worth it, where this thread reads batches meanwhile
 CHUNK_SECONDS = 0.1  # how long a Program runs before others may use the model, and the display is refreshed
-
-
-@dataclass
-class Objective:
-    """What is minimised and what is reported.
-
-    ``lasts``: whether it is the same as long as that is which it is ``of``; metrics of a user's own may change.
-    """
-
-    loss: Loss
-    metrics: list[Metric]
-    lasts: bool = False
-    of: Any = None
-
-    @property
-    def names(self) -> list[str]:
-        """The names of what is reported, in the order in which it was asked for."""
-        return ["loss", *(metric.name for metric in self.metrics)]
-
-    def judged(self, held: Dataset, optimizer: Optimizer | None = None) -> Judged:
-        """Return what is computed beside the network, of such data, and for training with ``optimizer``."""
-        assert held.y is not None
-        return Judged(self.loss, self.metrics, held.y.shape[1], optimizer)
-
-
-class Averages:
-    """What an epoch adds up to so far: the loss weighted by samples, and of each metric its sums."""
-
-    def __init__(self, objective: Objective) -> None:
-        self._metrics = [m if m.series else m.fresh() for m in objective.metrics]
-        self._loss, self._samples = 0.0, 0.0
-        self._totals = [0.0] * sum(m.series for m in self._metrics)
-        self._counts = [0.0] * len(self._metrics)
-        self._batches: deque[Batch] = deque()  # which the host's metrics have not taken in yet
-
-    def add(self, logs: StepLogs) -> None:
-        """Take in the logs of some steps, one by one: how many come at a time must not change a bit."""
-        for value, samples in zip(logs.losses.tolist(), logs.samples.tolist(), strict=True):
-            self._loss += value * samples
-            self._samples += samples
-        if self._metrics:
-            for found, sums in ((logs.totals, self._totals), (logs.counts, self._counts)):
-                for i, column in enumerate(found.T.tolist()):
-                    for value in column:
-                        sums[i] += value
-        self._batches += logs.batches
-
-    def _take_in(self) -> None:
-        """Have the host's metrics take in what came: here, as a user's code does not run in the gate."""
-        while self._batches:
-            targets, outputs, weights = self._batches.popleft()
-            for metric in self._metrics:
-                if not metric.series:
-                    metric.update_state(
-                        targets, outputs, *(() if weights is None or not metric.weighted else (weights,))
-                    )
-
-    def state(self) -> dict[str, Any]:
-        """Return the sums, for `go_on_from`; ValueError where the host computes metrics, which have their own."""
-        if own := [metric.name for metric in self._metrics if not metric.series]:
-            raise ValueError(
-                f"The metrics {', '.join(own)} are computed of whole outputs, and cannot be written down within an "
-                "epoch. Use save_freq='epoch'."
-            )
-        return {
-            "loss": self._loss,
-            "samples": self._samples,
-            "totals": list(self._totals),
-            "counts": list(self._counts),
-        }
-
-    def go_on_from(self, state: Mapping[str, Any], what: str) -> None:
-        """Have the sums of `state`; ValueError where they are of other metrics."""
-        sums = [state.get("loss"), state.get("samples"), *state.get("totals", ()), *state.get("counts", ())]
-        sizes = len(state.get("totals", ())), len(state.get("counts", ()))
-        if sizes != (len(self._totals), len(self._counts)) or not all(isinstance(v, (int, float)) for v in sums):
-            raise ValueError(f"{what} has sums of other metrics.")
-        self._loss, self._samples = float(state["loss"]), float(state["samples"])
-        self._totals, self._counts = list(state["totals"]), list(state["counts"])
-
-    @classmethod
-    def of(cls, objective: Objective, logs: StepLogs) -> dict[str, Any]:
-        """Return the results of some steps alone."""
-        averages = cls(objective)
-        averages.add(logs)
-        return averages.result()
-
-    def result(self) -> dict[str, Any]:
-        """Return the results by name, in the order of the alphabet, as Keras has them.
-
-        Of a metric with several numbers it is an array; one that gives a dict has its names in place of its own.
-        """
-        self._take_in()
-        logs: dict[str, Any] = {"loss": self._loss / self._samples if self._samples else 0.0}
-        first = 0
-        for metric, count in zip(self._metrics, self._counts, strict=True):
-            last = first + metric.series
-            found = metric.of(*self._totals[first:last], count) if metric.series else metric.result()
-            logs |= {k: plain(v) for k, v in (found if isinstance(found, dict) else {metric.name: found}).items()}
-            first = last
-        return dict(sorted(logs.items())) if self._metrics else logs
-
-
-def plain(value: Any) -> Any:
-    """Return a result as Python's number, or as an array of several."""
-    found = np.asarray(value, np.float64)
-    return found.item() if found.size == 1 else found
 
 
 class Pace:
@@ -325,24 +218,35 @@ def train(
         scalars = [t.optimizer.coming(steps) for t in trainees]
 
         def run(counts: list[int] = counts, scalars: list[np.ndarray] = scalars) -> bool:
-            programs, tasks = [], []
-            for trainee, stretch, count, own in zip(trainees, stretches, counts, scalars, strict=True):
-                programs.append(trainee.program(stretch.batch))
-                tasks.append(trainee.task(stretch, own))
-                if trainee.optimizer.steps != count:
-                    return False  # another thread has trained, or the state has started anew
-            kind = type(programs[0])
-            alike = all(type(program) is kind for program in programs)
+            plan = again.for_stretch(trainees[0], stretches[0]) if len(trainees) == 1 else None
+            all_steps = plan.rows(stretches[0], scalars[0]) if plan else _steps(trainees, stretches, scalars)
+            if [t.optimizer.steps for t in trainees] != counts:
+                return False  # another thread has trained, or the state has started anew
             began = time.perf_counter()
-            found = (kind.run_together if alike else one_after_the_other)(programs, tasks)
+            found = all_steps()
             pace.took(steps, began)
             for trainee, logs in zip(trainees, found, strict=True):
                 trainee.averages.add(logs)
                 trainee.done += steps
+            if plan is None and len(trainees) == 1:
+                again.plan_stretch(trainees[0], stretches[0])
             return True
 
         if together([t.runner for t in trainees], run, brief=brief, meanwhile=meanwhile):
             return
+
+
+def _steps(
+    trainees: Sequence[Trainee], stretches: Sequence[Stretch], scalars: Sequence[np.ndarray]
+) -> Callable[[], list[StepLogs]]:
+    """Return what runs a stretch of each; the caller holds the gate."""
+    programs, tasks = [], []
+    for trainee, stretch, own in zip(trainees, stretches, scalars, strict=True):
+        programs.append(trainee.program(stretch.batch))
+        tasks.append(trainee.task(stretch, own))
+    kind = type(programs[0])
+    alike = all(type(program) is kind for program in programs)
+    return functools.partial(kind.run_together if alike else one_after_the_other, programs, tasks)
 
 
 def step(model: Any, held: Dataset, objective: Objective, optimizer: Optimizer, choice: Choice) -> dict[str, Any]:
@@ -372,11 +276,6 @@ def judge(runner: Runner, held: Dataset, objective: Objective, choice: Choice) -
         return runner.program_for(size, choice).run(held, None, size, 0, 1, objective.loss, objective.metrics)
 
     return Averages.of(objective, together((runner,), run, brief=True))
-
-
-def mean(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean of several models' logs, value by value."""
-    return {name: sum(each[name] for each in logs) / len(logs) for name in logs[0]}
 
 
 def fit(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any] = ()) -> None:

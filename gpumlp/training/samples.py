@@ -16,7 +16,7 @@ from gpumlp.layers import Input, Shape
 from gpumlp.losses import Loss
 from gpumlp.objectives import Described
 from gpumlp.training import data
-from gpumlp.training.loop import Objective
+from gpumlp.training.results import Objective
 from gpumlp.training.streams import Held, Source, Stream
 
 NOWHERE = nullcontext()
