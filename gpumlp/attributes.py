@@ -27,9 +27,9 @@ class Attributes:
     checks: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        known = name in self.__dict__ or (hasattr(type(self), name) and name not in self.unread)
-        if not name.startswith("_") and not known:
-            self._refuse(name)
+        if not name.startswith("_") and name not in self.__dict__:
+            if name in self.unread or not hasattr(type(self), name):
+                self._refuse(name)
         check = self.checks.get(name)
         super().__setattr__(name, value if check is None else check(value))
 

@@ -145,17 +145,17 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
 
     A bool or a string is no number.
     """
-    bounds = f" {'>' if above else '>='} {low:g}" if low > -math.inf else ""
-    bounds += f" and <= {high:g}" if high < math.inf else ""
+    if type(value) is float and low <= value <= high and not above and abs(value) < math.inf:
+        return value
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     try:
         given = math.nan if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
     except OverflowError:
         given = math.inf
-    if not math.isfinite(given):
-        raise ValueError(f"{name} must be a finite number{bounds}; got {value!r}.")
-    if not low <= given <= high or (above and given == low):
+    if not math.isfinite(given) or not low <= given <= high or (above and given == low):
+        bounds = f" {'>' if above else '>='} {low:g}" if low > -math.inf else ""
+        bounds += f" and <= {high:g}" if high < math.inf else ""
         raise ValueError(f"{name} must be a finite number{bounds}; got {value!r}.")
     return given
 

@@ -81,11 +81,6 @@ class CallbackList(Callback):
     # ---- what the loop asks ------------------------------------------------------------------------------------------
 
     @property
-    def nobody(self) -> bool:
-        """Whether nobody looks at anything but the history."""
-        return not self._others
-
-    @property
     def per_batch(self) -> bool:
         """Whether somebody looks at every batch, by now: hooks may be set while a model trains."""
         return any(map(_wants_batches, self._others))

@@ -20,8 +20,9 @@ import numpy as np
 
 from gpumlp import formulas
 from gpumlp.errors import caller_level
-from gpumlp.naming import automatic, flag, number
+from gpumlp.naming import automatic, number
 from gpumlp.optimizers import schedules, stages
+from gpumlp.optimizers.checks import flags, or_none, whole, within
 from gpumlp.optimizers.on_arrays import OnArrays
 from gpumlp.optimizers.scalars import Count, Rate
 from gpumlp.optimizers.schedules import LearningRateSchedule
@@ -34,53 +35,10 @@ CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 PASSING = frozenset({"_steps", "_state", "_kept", "_owner", "_made", "_arrays"})  # what the formula does not depend on
 
 
-def within(name: str, low: float, high: float = math.inf, below: bool = False) -> Callable[[Any], float]:
-    """Return a function that returns a number in [low, high], or with ``below`` in [low, high), as a float."""
-
-    def check(value: Any) -> float:
-        found = number(name, value, low, high)
-        if below and found == high:
-            raise ValueError(f"{name} must be below {high:g}; got {value!r}.")
-        return found
-
-    return check
-
-
 def of_many(rates: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """Have it that an optimizer's `rates` can also be asked for a range of updates: an array, or a number for all."""
     rates.of_many = True  # type: ignore[attr-defined]
     return rates
-
-
-def fractions(*names: str) -> dict[str, Callable[[Any], float]]:
-    """Return checks for numbers in [0, 1) of these names."""
-    return {name: within(name, 0.0, 1.0, below=True) for name in names}
-
-
-def numbers(*names: str, low: float = 0.0) -> dict[str, Callable[[Any], float]]:
-    """Return checks for numbers >= ``low`` of these names."""
-    return {name: within(name, low) for name in names}
-
-
-def flags(*names: str) -> dict[str, Callable[[Any], bool]]:
-    """Return checks for True and False of these names."""
-    return {name: functools.partial(flag, name) for name in names}
-
-
-def or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a check that lets None pass."""
-    return lambda value: None if value is None else check(value)
-
-
-def whole(name: str, low: int) -> Callable[[Any], int]:
-    """Return a check for a whole number >= ``low``."""
-
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-            raise ValueError(f"{name} must be a whole number >= {low}, or None; got {value!r}.")
-        return int(value)
-
-    return check
 
 
 def constructor(declared: Callable[..., None]) -> Callable[..., None]:
@@ -291,7 +249,7 @@ class Optimizer(OnArrays):
 
     def count(self, steps: int) -> None:
         """Take note of ``steps`` that a Program has done."""
-        self._steps += steps
+        self.__dict__["_steps"] += steps  # nothing depends on it that is kept
 
     def start_anew(self) -> None:
         """Forget all steps."""
@@ -444,9 +402,11 @@ class Optimizer(OnArrays):
 
     def coming(self, steps: int) -> np.ndarray:
         """Return the `scalars` of the next ``steps`` steps, [steps, len(scalar_names)] in double."""
+        if steps == 1:
+            return np.array((self.scalars(self._steps + 1),), np.float64)
         numbers, rate = range(self._steps + 1, self._steps + 1 + steps), self._learning_rate
         alike = isinstance(rate, float) and not self.gradient_accumulation_steps and not self.use_ema
-        if steps == 1 or not alike or not getattr(self.rates, "of_many", False):
+        if not alike or not getattr(self.rates, "of_many", False):
             found = [self.scalars(step) for step in numbers]
             return np.array(found, np.float64).reshape(steps, len(self.scalar_names))
         together = np.empty((steps, len(self.scalar_names)))

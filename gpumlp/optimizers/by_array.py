@@ -12,8 +12,9 @@ import numpy as np
 from gpumlp import ops
 from gpumlp.naming import number
 from gpumlp.optimizers import stages
-from gpumlp.optimizers.base import LearningRate, Optimizer, constructor, flags, fractions, numbers, or_none, within
-from gpumlp.optimizers.base import whole as whole_number
+from gpumlp.optimizers.base import LearningRate, Optimizer, constructor
+from gpumlp.optimizers.checks import flags, fractions, numbers, or_none, within
+from gpumlp.optimizers.checks import whole as whole_number
 from gpumlp.optimizers.elementwise import New, Number, _Moments, adam, correction
 from gpumlp.optimizers.stages import Array, Rule, Variable
 

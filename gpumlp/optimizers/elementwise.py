@@ -12,7 +12,8 @@ import numpy as np
 from gpumlp import ops
 from gpumlp.formulas import is_zero
 from gpumlp.naming import number
-from gpumlp.optimizers.base import LearningRate, Optimizer, constructor, flags, fractions, numbers, of_many, within
+from gpumlp.optimizers.base import LearningRate, Optimizer, constructor, of_many
+from gpumlp.optimizers.checks import flags, fractions, numbers, within
 from gpumlp.optimizers.stages import Rule
 
 Number = Any

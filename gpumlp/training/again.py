@@ -12,6 +12,7 @@ changed it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import StepLogs, Task
 from gpumlp.engine.runner import Runner
 from gpumlp.gate import Gate, hold, settle, whole
-from gpumlp.layers import Snapshot
+from gpumlp.layers import Shape, Snapshot
+from gpumlp.losses import Loss
 from gpumlp.optimizers import Optimizer
 from gpumlp.training import data
 from gpumlp.training.results import Averages, Objective
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from gpumlp.training.streams import Stretch
 
 Array = np.ndarray
+TRAINING = "again", True  # the plan to train by, there
 COMPILED = True, False  # the compiled Program, among those of a Runner
 MOST = 1 << 12  # numbers of a batch that are copied: of more, the kernels take longer than all the rest
 
@@ -71,6 +74,18 @@ class Plan:
             and data.all_finite(x)
             and data.all_finite(y)
         )
+
+    def dataset(self, x: Array, y: Array) -> tuple[Dataset, Shape] | None:
+        """Return samples like the step's, of any number, as they are, and the shape of one."""
+        if not 0 < x.size <= data.PIECE or x.shape[:1] != y.shape[:1] or not x.shape:
+            return None
+        for a, like in ((x, self.x), (y, self.y)):
+            flags = a.flags
+            if a.shape[1:] != like.shape[1:] or a.dtype != self.dtype or not flags.c_contiguous or not flags.aligned:
+                return None
+        if not data.all_finite(x) or not data.all_finite(y):
+            return None
+        return Dataset(*(a if a.ndim == 2 else a.reshape(len(a), -1) for a in (x, y))), x.shape[1:] or (1,)
 
     def _trains(self, model: Any) -> bool:
         optimizer = self.optimizer
@@ -227,9 +242,23 @@ def plan_stretch(trainee: Trainee, stretch: Stretch) -> None:
     if program is None or stretch.steps != 1 or held.weights is not None:
         return
     x, y = (a[stretch.first * stretch.batch : stretch.last * stretch.batch] for a in (held.x, held.y))
+    x, y = _as_given(x, runner.network.input_shape), _as_given(y, runner.network.output_shape)
     if len(x) == stretch.batch and _may_plan(program, x, y, objective, trainee.choice, optimizer):
         if _is_second(runner, x, y, optimizer):
             runner._programs[_kind(optimizer)] = Plan(runner, objective, x, y, optimizer)
+
+
+def _as_given(a: Array, shape: Shape) -> Array:
+    """Return rows as samples of ``shape``, if they are such: as a person has them, and `data.check_axes` wants them."""
+    return a.reshape(len(a), *shape) if a.shape[1] == math.prod(shape) else a
+
+
+def dataset(runner: Runner, x: object, y: object, loss: Loss) -> tuple[Dataset, Shape] | None:
+    """Return x and y as a Dataset, and a sample's shape, if samples are like those of the step that is planned."""
+    plan = runner._programs.get(TRAINING)
+    if type(plan) is not Plan or plan.loss is not loss or type(x) is not np.ndarray or type(y) is not np.ndarray:
+        return None
+    return plan.dataset(x, y)
 
 
 def predict(model: Any, x: object) -> Array | None:

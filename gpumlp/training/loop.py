@@ -212,7 +212,8 @@ def train(
     Nobody else computes with their weights, and this thread may do something else, ``meanwhile``.
     """
     steps, size, runner = stretches[0].steps, stretches[0].batch, trainees[0].runner
-    brief = meanwhile is None and steps * len(trainees) <= runner.in_seconds(BRIEF, size, training=True)
+    count = steps * len(trainees)
+    brief = meanwhile is None and (count == 1 or count <= runner.in_seconds(BRIEF, size, training=True))
     while True:  # rates come from schedules, which may be a user's: they are asked before the gate
         counts = [t.optimizer.steps for t in trainees]
         scalars = [t.optimizer.coming(steps) for t in trainees]
@@ -317,7 +318,7 @@ def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any], pa
         for trainee in training:
             trainee.place.inside = True
         try:
-            _train_epoch(training, pace, shown)
+            _train_epoch(training, sources, pace, shown)
             for source in sources:
                 source.end_epoch()
             for trainee in training:
@@ -346,9 +347,9 @@ def _sources(trainees: Sequence[Trainee]) -> list[Source]:
     return list(dict.fromkeys(t.source for t in trainees))
 
 
-def _train_epoch(trainees: Sequence[Trainee], pace: Pace, shown: Sequence[Any]) -> None:
+def _train_epoch(trainees: Sequence[Trainee], sources: list[Source], pace: Pace, shown: Sequence[Any]) -> None:
     """Train on all batches that the sources give; where a batch's code uses a model, on those before it first."""
-    active, sources = trainees, _sources(trainees)
+    active = trainees
 
     def all_of(found: dict[Source, Stretch | None]) -> list[Stretch]:
         return [stretch for t in active if (stretch := found[t.source]) is not None]
@@ -388,6 +389,8 @@ def _train_epoch(trainees: Sequence[Trainee], pace: Pace, shown: Sequence[Any]) 
                 sources = _sources(active)
             for trainee in active:
                 trainee.callbacks.batch_done(trainee.place)
+            if not reads and active and sources[0].over:
+                break  # where nothing is read, nothing more is to be told
     finally:
         trains = False
         settling(outer)  # where a handler's exception kept a source from it
