@@ -396,7 +396,8 @@ def test_a_handler_that_comes_where_the_main_thread_is_inside_gets_numbers_or_is
     assert len(calls) >= 60
 
 
-def test_a_finalizer_at_the_interpreter_s_end_does_not_wait_for_a_thread_that_is_stopped():
+@pytest.mark.parametrize("kernels", ["numpy", "numba"])
+def test_a_finalizer_at_the_interpreter_s_end_does_not_wait_for_a_thread_that_is_stopped(kernels):
     code = """
 import numpy as np
 from gpumlp import layers, models
@@ -413,7 +414,7 @@ class Watch:
             print("refused", error)
 watch = Watch()
 """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GPUMLP_KERNELS": kernels}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0 and ("loss" in done.stdout or "refused" in done.stdout), done.stderr
 

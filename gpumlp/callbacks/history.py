@@ -56,9 +56,9 @@ class History(Callback):
         if self.epoch and self.epoch[-1] == epoch:
             return  # it is there: an exception came just behind
         values = {name: _kept(value) for name, value in (logs or {}).items()}
-        lists = [self.history.setdefault(name, []) for name in values]
+        lists: list[list[Any]] = [self.history.setdefault(name, []) for name in values]
         # in C, where no handler comes between: Ctrl-C leaves an epoch in the history, or not
-        deque(map(list.append, (self.epoch, *lists), (epoch, *values.values())), 0)
+        deque(map(list.append, [self.epoch, *lists], [epoch, *values.values()]), 0)
 
 
 def _kept(value: Any) -> Any:

@@ -8,6 +8,7 @@ program takes the same kernels every time, and so computes the same bits.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,6 +90,7 @@ def ready(choice: Choice, network: Network, judged: Judged | None, kernels: str)
 
     Where it cannot be had: see `choose`.
     """
+    _check_not_ending()
     from gpumlp.backends import native
     from gpumlp.engine import compiled_program
 
@@ -100,6 +102,12 @@ def ready(choice: Choice, network: Network, judged: Judged | None, kernels: str)
     except DeviceUnavailable as error:
         return _without(error, kernels)
     return choice
+
+
+def _check_not_ending() -> None:
+    """Raise RuntimeError for a finalizer that asks for other kernels when nothing can be imported any more."""
+    if sys.is_finalizing():
+        raise RuntimeError("The interpreter is ending, and no compiled kernels can be got ready any more.")
 
 
 def _without(error: DeviceUnavailable, kernels: str) -> Choice:
@@ -121,6 +129,7 @@ def choose(network: Network, dtype: Any, backend: Backend, kernels: str, seconds
         return Choice()
     if why := _why_not(network, dtype, kernels, seconds):
         return Choice(why=why)
+    _check_not_ending()
     from gpumlp.backends import instruction_set, native, team
     from gpumlp.engine import compiled_program
 

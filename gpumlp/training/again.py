@@ -77,7 +77,7 @@ class Plan:
 
     def dataset(self, x: Array, y: Array) -> tuple[Dataset, Shape] | None:
         """Return samples like the step's, of any number, as they are, and the shape of one."""
-        if not 0 < x.size <= data.PIECE or x.shape[:1] != y.shape[:1] or not x.shape:
+        if not x.shape or x.shape[:1] != y.shape[:1] or not 0 < x.size + y.size <= data.PIECE:
             return None
         for a, like in ((x, self.x), (y, self.y)):
             flags = a.flags
@@ -85,7 +85,8 @@ class Plan:
                 return None
         if not data.all_finite(x) or not data.all_finite(y):
             return None
-        return Dataset(*(a if a.ndim == 2 else a.reshape(len(a), -1) for a in (x, y))), x.shape[1:] or (1,)
+        rows_of_x, rows_of_y = (a if a.ndim == 2 else a.reshape(len(a), -1) for a in (x, y))
+        return Dataset(rows_of_x, rows_of_y), x.shape[1:] or (1,)
 
     def _trains(self, model: Any) -> bool:
         optimizer = self.optimizer
@@ -95,10 +96,10 @@ class Plan:
     def rows(self, stretch: Stretch, scalars: Array) -> Callable[[], list[StepLogs]]:
         """Return what does the step with the batch that ``stretch`` is; the caller holds the gate."""
         data, order, batch, first, _ = stretch
-        held, at = self.held, slice(first * batch, (first + 1) * batch)
+        pairs, at = [*zip(self.held.arrays, data.arrays, strict=True)], slice(first * batch, (first + 1) * batch)
 
         def step() -> list[StepLogs]:
-            for here, there in ((held.x, data.x), (held.y, data.y)):
+            for here, there in pairs:
                 if order is None:
                     here[...] = there[at]
                 else:
@@ -179,11 +180,11 @@ def plan(
         return
     runner: Runner = model._runner
     programs, program = runner._programs, _compiled(runner)
-    if program is None or not _may_plan(program, x, y, objective, choice, optimizer):
+    if program is None or not _may_plan(runner, x, y, objective, choice, optimizer):
         return
 
     def make() -> None:
-        if runner._programs is programs and _is_there(runner, program) and runner.network is objective.of[0]:
+        if runner._programs is programs and _is_there(runner, program):  # with programs goes a network
             programs[_kind(optimizer)] = Plan(runner, objective, x, y, optimizer)
 
     if _is_second(runner, x, y, optimizer):
@@ -191,16 +192,17 @@ def plan(
 
 
 def _may_plan(
-    program: Any, x: Array, y: Array, objective: Objective, choice: Choice, optimizer: Optimizer | None
+    runner: Runner, x: Array, y: Array, objective: Objective, choice: Choice, optimizer: Optimizer | None
 ) -> bool:
     """Whether a step with ``x`` and ``y`` is one that a plan is worth it for, and makes the same of."""
     return (
         choice.functions is not None
         and not (optimizer is not None and optimizer.apart)
         and objective.of is not None
+        and objective.of[0] is runner.network
         and not data.looks_at_targets(objective.loss)
         and x.size + y.size <= MOST
-        and program.is_brief(len(x))
+        and _compiled(runner).is_brief(len(x))
         and all(metric.series for metric in objective.metrics)
     )
 
@@ -238,12 +240,12 @@ def for_stretch(trainee: Trainee, stretch: Stretch) -> Plan | None:
 def plan_stretch(trainee: Trainee, stretch: Stretch) -> None:
     """Plan the step that was done for ``stretch``, if it is the second like this; the caller holds the gate."""
     held, runner, objective, optimizer = stretch.data, trainee.runner, trainee.objective, trainee.optimizer
-    program = _compiled(runner)
-    if program is None or stretch.steps != 1 or held.weights is not None:
+    if _compiled(runner) is None or stretch.steps != 1 or held.weights is not None:
         return
-    x, y = (a[stretch.first * stretch.batch : stretch.last * stretch.batch] for a in (held.x, held.y))
-    x, y = _as_given(x, runner.network.input_shape), _as_given(y, runner.network.output_shape)
-    if len(x) == stretch.batch and _may_plan(program, x, y, objective, trainee.choice, optimizer):
+    network, at = runner.current(), slice(stretch.first * stretch.batch, stretch.last * stretch.batch)
+    shapes = network.input_shape, network.output_shape
+    x, y = (_as_given(a[at], shape) for a, shape in zip(held.arrays, shapes, strict=True))
+    if len(x) == stretch.batch and _may_plan(runner, x, y, objective, trainee.choice, optimizer):
         if _is_second(runner, x, y, optimizer):
             runner._programs[_kind(optimizer)] = Plan(runner, objective, x, y, optimizer)
 
