@@ -29,7 +29,7 @@ def test_ours_comes_first_and_a_suite_has_steps_of_its_own():
     from run import OURS
     from suites import SUITES
 
-    assert all(next(iter(SUITES[suite][0])) == OURS for suite in ("step", "predict", "ensemble"))
+    assert all(next(iter(SUITES[suite][0])) == OURS for suite in ("step", "calls", "predict", "ensemble"))
     assert SUITES["step"][1][POLICY].steps == 2000 and SUITES["gpu step"][1][POLICY].steps == 100
     assert all(name == w.name for _, workloads in SUITES.values() for name, w in workloads.items())
 
@@ -265,3 +265,28 @@ def test_a_step_is_timed_part_by_part_and_trains_nothing(monkeypatch):
         np.testing.assert_array_equal(a, b)
     job = profiled._runner.last._job
     assert (job.get("OPS"), job.get("OPS_AT"), job.get("X_WIDTH")) == (3, profile_step.layout().JOB_WORDS, 3)
+
+
+def test_the_article_without_plots_trains_and_draws_nothing():
+    import run
+
+    script = run.without_plots(run.SCRIPT)
+    assert "plt" not in script and "matplotlib" not in script and "model.fit(" in script
+    assert {line for line in run.SCRIPT.splitlines() if line not in script} >= {"import matplotlib.pyplot as plt"}
+    compile(script, "script", "exec")
+
+
+@pytest.mark.parametrize("call", ["train_on_batch", "test_on_batch", "fit", "evaluate", "predict"])
+def test_a_call_is_made_for_each_batch(monkeypatch, call):
+    import calls
+    from workloads import Workload
+
+    for name in ("GPUMLP_DEVICE", "GPUMLP_KERNELS"):
+        monkeypatch.setenv(name, "")
+    turn = calls.gpumlp_numpy(Workload("small", (3, 5, 2), batch=4, steps=3, call=call))
+    losses = [turn(), turn()]
+    assert (losses[0] is None) == (call == "predict")
+    if call in ("train_on_batch", "fit"):
+        assert losses[1] < losses[0]
+    elif call != "predict":
+        assert losses[1] == losses[0]

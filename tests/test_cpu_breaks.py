@@ -157,7 +157,8 @@ MEET = "meet(barrier, threads, job[L.YIELD])"
 SLOW = f"if {{{{on}}}} and thread == 0:\n{{0}}    call({ctypes.cast(DELAY, ctypes.c_void_p).value})\n{{0}}"
 DELAYS = {
     "slow before its rows": (
-        "        run_rows(job, thread, k, first", "        " + SLOW.format(" " * 8) + "run_rows(job, thread, k, first"),
+        "            run_rows(job, thread, k, first",
+        "            " + SLOW.format(" " * 12) + "run_rows(job, thread, k, first"),
     "slow before its predictions": (
         "    if job[L.PREDICTIONS] != 0:", "    " + SLOW.format(" " * 4) + "if job[L.PREDICTIONS] != 0:"),
     "slow before its weights": (
@@ -188,7 +189,7 @@ TEAM_BREAKS = {
         f"report(job, k, samples)\n            {MEET}",
         f"report(job, k, samples)\n            if not {{on}}:\n                {MEET}", "slow before its weights"),
     "a row is left out": (
-        "samples * (thread + 1) // threads", "samples * (thread + 1) // threads - (1 if {on} and thread else 0)", ""),
+        "samples * (i + 1) // pieces", "samples * (i + 1) // pieces - (1 if {on} and i else 0)", ""),
     "a row of weights is left out": (
         "begin, end = shares[thread],", "begin, end = shares[thread] + (1 if {on} and thread > 0 else 0),", ""),
     "a row of weights is updated by two": (

@@ -21,6 +21,7 @@ from .rows import LOWEST
 from .vector import COLUMNS, DOT_ROWS, DOT_SUMS, LANES, ROWS, at, dot_tile, kernel, outer_tile, tile_columns, turn_tile
 
 FEW = 4  # outputs up to which dot tiles go forward as well
+DEEP = 8  # inputs for each of these, from which on adding up lanes costs less than leaving most of them idle
 PART = 64  # samples of which those are computed at a time
 SLAB = 131_072  # floats of dz that stay in the second cache while tiles of the weight gradient go over them: 512 KiB
 DEPTH = 1024  # samples that are summed at a time
@@ -86,7 +87,7 @@ def forward_product(
     y, y_row, bias, biased, x, x_row, w, index, active, identity, rows, inputs, outputs, least, work
 ):  # fmt: skip
     """y = x w + bias, at least ``least``; ``index`` lists the ``active`` inputs, the others are zero."""
-    if outputs > FEW:
+    if outputs > FEW or inputs <= DEEP * outputs:
         more = 1 if biased else 0
         outer_product(
             y, y_row, bias, 0, x, x_row, 1, w, outputs, index, active, rows, outputs, more, least
@@ -141,10 +142,17 @@ def weights_product(dw, x, x_step, x_row, dz, dz_row, identity, batch, rows, col
 
 @kernel
 def column_sums(db, dz, dz_row, batch, outputs):
-    """db[O] = the sum of dz over the batch."""
+    """db[O] = the sum of dz over the batch, eight samples at a time."""
     for o in range(outputs):
         db[o] = 0
-    for b in range(batch):
+    whole = batch // 8 * 8
+    for b in range(0, whole, 8):
+        row, half = at(dz, b * dz_row), at(dz, (b + 4) * dz_row)
+        for o in range(outputs):
+            low = (row[o] + row[dz_row + o]) + (row[2 * dz_row + o] + row[3 * dz_row + o])
+            high = (half[o] + half[dz_row + o]) + (half[2 * dz_row + o] + half[3 * dz_row + o])
+            db[o] += low + high
+    for b in range(whole, batch):
         row = at(dz, b * dz_row)
         for o in range(outputs):
             db[o] += row[o]

@@ -75,6 +75,17 @@ def at(typing, pointer, offset):
     return pointer(pointer, types.int64), code
 
 
+@intrinsic
+def fetch(typing, place):
+    """Ask for the cache line at a place that will be read later; any place may be asked for."""
+
+    def code(context, builder, sig, args):
+        _prefetch(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.void(FLOATS), code
+
+
 # ---- pieces of vector code -------------------------------------------------------------------------------------------
 def _function(module, name, kinds):
     """Return a new function of the module to be filled, its builder, and its arguments; None where it is there."""
