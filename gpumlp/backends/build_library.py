@@ -1,4 +1,4 @@
-"""Build the libraries that come with the package: python -m gpumlp.backends.build_library FOLDER [SET ...].
+"""Build the libraries that come with the package: python -m gpumlp.backends.build_library FOLDER [--set NAME].
 
 It takes Numba, llvmlite and a linker, half a minute, and no processor of the kind that the code is for. `setup.py`
 calls it; in a checkout, `gpumlp/compiled` is the folder that is looked into.
@@ -90,10 +90,10 @@ def main() -> int:
     """Build the libraries into a folder, and say where they are, or why there are none; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m gpumlp.backends.build_library", description=__doc__)
     parser.add_argument("folder", type=Path, help="where to put them")
-    parser.add_argument("names", nargs="*", choices=SETS, metavar="SET", help="for which instructions")
+    parser.add_argument("--set", action="append", choices=SETS, help="for which instructions (default: this machine's)")
     try:
         chosen = parser.parse_args()
-        for path in build(chosen.folder, chosen.names or NAMES):
+        for path in build(chosen.folder, chosen.set or NAMES):
             print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     except (DeviceUnavailable, OSError) as error:
         print(f"No compiled kernels come with this installation: {error}", file=sys.stderr)
