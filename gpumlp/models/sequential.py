@@ -24,8 +24,6 @@ from gpumlp.naming import flag
 from gpumlp.training import data, loop, samples
 from gpumlp.training.streams import Source, joined
 
-UNKNOWN_STEPS = 100  # that an epoch is taken to have where nobody knows: what is chosen by that is kernels
-
 
 class Sequential(Asked):
     """A stack of layers with ``compile``, ``fit``, ``evaluate`` and ``predict``, as in Keras.
@@ -291,18 +289,14 @@ class Sequential(Asked):
         """Return the model as the loop trains it."""
         loss, optimizer = self._need_compiled("fit", training=True)
         objective = self._judge(loss, source.sample, shape)
-        most = validation.source.batch if validation else 0
-        choice = self._choice(source, objective, epochs, optimizer, most)
+        choice = self._choice(source, objective, optimizer)
         return loop.Trainee(self, self._runner, source, objective, optimizer, choice, callbacks, validation)
 
     def _choice(
-        self, source: Source, objective: loop.Objective, epochs: int = 1,
-        optimizer: optimizers.Optimizer | None = None, most: int = 0,
-    ) -> Choice:  # fmt: skip
+        self, source: Source, objective: loop.Objective, optimizer: optimizers.Optimizer | None = None
+    ) -> Choice:
         assert source.sample is not None
-        judged = objective.judged(source.sample, optimizer)
-        steps = (source.steps or UNKNOWN_STEPS) * epochs
-        return self._runner.ask(max(source.batch, most), steps, training=optimizer is not None, judged=judged)
+        return self._runner.ask(objective.judged(source.sample, optimizer))
 
     def fit(
         self,
@@ -406,7 +400,7 @@ class Sequential(Asked):
         hooks = self._hooks(callbacks, verbose, batches.steps)
         make = runner.backend.empty if data.on_gpu(features) else np.empty
         out = make((len(features), network.sizes[-1]), self.dtype)
-        choice = runner.ask(batches.batch_size, batches.steps, training=False)
+        choice = runner.ask()
         if self.stop_predicting:
             self.stop_predicting = False
         out = out[: loop.predict(runner, features, out, batches.batch_size, choice, hooks)]
@@ -418,7 +412,7 @@ class Sequential(Asked):
 
     def _predicted(self, source: Source, shape: Shape, hooks: CallbackList) -> Any:
         runner, network = self._runner, self._built_for(shape)
-        choice = runner.ask(max(source.batch, data.DEFAULT_BATCH), source.steps or UNKNOWN_STEPS, training=False)
+        choice = runner.ask()
         self.stop_predicting = False
         parts = loop.predict_batches(runner, source, choice, hooks)
         return joined(parts).reshape(-1, *network.output_shape)
