@@ -86,7 +86,7 @@ BENCHES := .venv-user/.ready .venv-bench/.ready .venv-bench-newest/.ready .venv-
 	.venv-bench-jax/bin/python -m pip install --quiet 'jax[cpu]==0.6.2' || echo "without JAX 0.6.2"
 	touch $@
 
-# Everything, in hours; a part: .venv-bench/bin/python benchmarks/run.py --only jobs --workload NAME --length 3 --cpu avx2
+# Everything, which takes its time; a part: .venv-bench/bin/python benchmarks/run.py --only jobs --workload NAME --length 3 --cpu avx2
 bench: $(BENCHES)
 	.venv-bench/bin/python benchmarks/run.py
 	.venv-bench/bin/python benchmarks/tables.py

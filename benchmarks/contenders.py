@@ -26,7 +26,7 @@ def keras_network(workload: Workload, package: str, member: int = 0) -> Any:
     *hidden, last = workload.sizes[1:]
     model = models.Sequential([layers.Input(shape=(workload.sizes[0],))])
     for units in hidden:
-        model.add(layers.Dense(units, activation="relu"))
+        model.add(layers.Dense(units, activation=workload.activation))
     model.add(layers.Dense(last, activation="softmax" if workload.classes else None))
     model.set_weights(workload.weights(member))
     return model
@@ -97,12 +97,12 @@ def jax_weights(workload: Workload, member: int = 0) -> list[tuple[Any, Any]]:
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
-def jax_network(params: list[tuple[Any, Any]], x: Any) -> Any:
+def jax_network(params: list[tuple[Any, Any]], x: Any, activation: str = "relu") -> Any:
     """Return the network's outputs, [B, O]; of class scores, the scores."""
     import jax
 
     for w, b in params[:-1]:
-        x = jax.nn.relu(x @ w + b)
+        x = getattr(jax.nn, activation)(x @ w + b)
     return x @ params[-1][0] + params[-1][1]
 
 
@@ -126,7 +126,7 @@ def jax_parts(workload: Workload) -> tuple[Any, Any, Any, Any]:
     rate, epsilon = workload.learning_rate, workload.epsilon
 
     def loss(params, x, y):
-        out = jax_network(params, x)
+        out = jax_network(params, x, workload.activation)
         if workload.classes:
             return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(out), y[:, None], 1))
         return jnp.mean((out - y) ** 2)
@@ -171,7 +171,7 @@ def torch_network(workload: Workload, device: str, member: int = 0) -> Any:
         with torch.no_grad():
             linear.weight.copy_(arrays[2 * i].T)
             linear.bias.copy_(arrays[2 * i + 1])
-        stack += [linear, torch.nn.ReLU()]
+        stack += [linear, {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}[workload.activation]()]
     return torch.nn.Sequential(*stack[:-1])
 
 
@@ -254,8 +254,9 @@ def scikit_learn(workload: Workload) -> Turn:
 
     make = MLPClassifier if workload.classes else MLPRegressor
     model = make(
-        hidden_layer_sizes=workload.sizes[1:-1], alpha=0.0, batch_size=workload.batch, shuffle=False, random_state=0
-    )
+        hidden_layer_sizes=workload.sizes[1:-1], activation=workload.activation, alpha=0.0, batch_size=workload.batch,
+        shuffle=False, random_state=0,
+    )  # fmt: skip
     x, y = workload.data()
     if not workload.classes and y.shape[1] == 1:
         y = y[:, 0]

@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 OURS, NUMPY = "gpumlp", "gpumlp, NumPy"
 HOPELESS = 3.0
 LONGEST = LENGTHS[-1]
+ROUNDS = dict(zip(LENGTHS, (7, 3, 2), strict=True))  # at most
 PATIENCE = 600.0  # seconds, for a job with all that its process does before
 PAUSE = 0.2  # seconds between jobs
 UNITS = ("s", "s of processors")
@@ -128,9 +129,9 @@ def measure(
     epochs = JOBS[workload].epochs[instructions][LENGTHS.index(length)]
     who = here()
     if length == LONGEST:
-        who, rounds = {name: who[name] for name in (OURS, *fastest(workload, instructions, known))}, min(rounds, 2)
+        who = {name: who[name] for name in (OURS, *fastest(workload, instructions, known))}
     told: dict[str, list[dict[str, Any]]] = {}
-    for number in range(rounds):
+    for number in range(min(rounds, ROUNDS[length])):
         for name, contender in list(who.items()):
             try:
                 job = run(contender, workload, epochs, launcher)

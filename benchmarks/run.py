@@ -137,8 +137,9 @@ def process(script: Script) -> tuple[float, float]:
 def article(repeats: int) -> Iterator[list[rows.Row]]:
     """Measure the article's whole script as a process: wall time and peak memory.
 
-    gpumlp's three are what a first user gets, the same with a cache of compiled kernels, and these kernels whether the
-    rule takes them or not. Those with a cache share it, and the compiled one's first run, not timed, fills it.
+    gpumlp's first three are what a first user gets, the same with a cache of compiled kernels, and these kernels
+    whether the rule takes them or not. Those with a cache share it, and the compiled one's first run, not timed, fills
+    it. Without plots nothing imports matplotlib, whose import alone is a row.
     """
     keras = SCRIPT.replace("from gpumlp import", "from keras import")
     compiled = SCRIPT + '\nassert model.device.kernels == "numba", model.device\n'
@@ -150,10 +151,20 @@ def article(repeats: int) -> Iterator[list[rows.Row]]:
             "gpumlp, nothing cached": Script(SCRIPT, ("gpumlp", "numpy"), cpu),
             "gpumlp, warm compile cache": Script(SCRIPT, numba, warm),
             "gpumlp, compiled, warm cache": Script(compiled, numba, {**warm, "GPUMLP_KERNELS": "numba"}),
+            "gpumlp, without plots": Script(without_plots(SCRIPT), ("gpumlp", "numpy"), cpu),
+            "gpumlp, compiled, without plots": Script(
+                without_plots(compiled), numba, {**warm, "GPUMLP_KERNELS": "numba"}
+            ),
+            "matplotlib.pyplot, imported alone": Script("import matplotlib.pyplot", ("numpy", "matplotlib")),
             "Keras on JAX": Script(keras, ("keras", "jax"), {"KERAS_BACKEND": "jax"}),
             "Keras on TensorFlow": Script(keras, ("keras", "tensorflow"), {"KERAS_BACKEND": "tensorflow"}),
         }
         yield from processes("script", "the article's script, 10 x 10", variants, repeats, memory=True)
+
+
+def without_plots(script: str) -> str:
+    """Return a script without the lines that draw."""
+    return "\n".join(line for line in script.splitlines() if "matplotlib" not in line and not line.startswith("plt."))
 
 
 def imports(repeats: int) -> Iterator[list[rows.Row]]:
@@ -190,20 +201,19 @@ def processes(
 
 def products(chosen: argparse.Namespace) -> Iterator[list[rows.Row]]:
     """Measure products of matrices, in a process that begins under the variables that hold its libraries."""
-    file = chosen.output / "products.part.csv"
-    command = [sys.executable, str(HERE / "products.py"), "--repeats", str(chosen.repeats), "--output", str(file)]
-    for shape in chosen.workload or ():
-        command += ["--shape", shape]
-    try:
-        subprocess.run(command, check=True)
-        yield rows.read(file)
-    finally:
-        file.unlink(missing_ok=True)
+    from products import SHAPES
+
+    shapes = [shape for shape in SHAPES if not chosen.workload or shape in chosen.workload]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(HERE / "products.py"), "--repeats", str(chosen.repeats), "--output", folder]
+        if shapes:
+            subprocess.run([*command, *(f"--shape={shape}" for shape in shapes)], check=True)
+            yield known("products", Path(folder))
 
 
 def whole_jobs(chosen: argparse.Namespace) -> Iterator[list[rows.Row]]:
     """Measure whole jobs, of a workload the shorter first."""
-    for workload in chosen.workload or jobs.JOBS:
+    for workload in (name for name in jobs.JOBS if not chosen.workload or name in chosen.workload):
         for length in chosen.length or jobs.LENGTHS:
             yield jobs.measure(workload, length, chosen.repeats, known("jobs", chosen.output), chosen.launcher)
 
@@ -260,6 +270,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=rows.RESULTS, help="folder of the rows")
     chosen = parser.parse_args()
+    written = 0
     print(f"{rows.machine()}; load {', '.join(f'{part:.1f}' for part in os.getloadavg())}; {rows.commit()}", flush=True)
     for name in chosen.only or BENCHMARKS:
         for instructions in chosen.cpu or (SETS if name in OF_EACH_SET else (None,)):
@@ -269,7 +280,10 @@ def main() -> None:
             for found in BENCHMARKS[name](chosen):
                 for r in found:
                     show(r)
+                written += len(found)
                 rows.write(chosen.output / f"cpu_{name}.csv", rows.replaced(known(name, chosen.output), found))
+    if chosen.workload and not written:
+        raise SystemExit(f"There is no workload {' or '.join(chosen.workload)} in what was to be measured.")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Workload:
-    """A relu network trained with Adam (Keras's defaults), or ``sgd``, on ``steps`` batches, ``epochs`` times a turn.
+    """A network trained with Adam (Keras's defaults), or ``sgd``, on ``steps`` batches, ``epochs`` times a turn.
 
-    Where it only predicts, a step is a call with one batch. Of ``members`` models each has its own first weights, and
-    all have the same batches.
+    Where it only predicts, a step is a call with one batch; and so it is where ``call`` names a method of calls.py. Of
+    ``members`` models each has its own first weights, and all have the same batches.
 
+    ``call``: the method that is called for each batch, of those of calls.py, where that is measured.
     ``classes``: softmax cross-entropy over the last layer, from class numbers; otherwise mean squared error.
     """
 
@@ -28,6 +29,8 @@ class Workload:
     epsilon: float = 1e-7
     members: int = 1
     sgd: bool = False
+    activation: str = "relu"  # of all layers but the last: "relu" or "tanh"
+    call: str = ""
 
     def by_sgd(self) -> Workload:
         """Return the same, trained by plain SGD, at a rate at which its first epoch shows whether it learns."""
@@ -57,7 +60,7 @@ class Workload:
         x = self.data()[0].astype(np.float64)
         arrays = [a.astype(np.float64) for a in self.weights()]
         for w, b in zip(arrays[:-2:2], arrays[1:-2:2], strict=True):
-            x = np.maximum(x @ w + b, 0.0)
+            x = np.tanh(x @ w + b) if self.activation == "tanh" else np.maximum(x @ w + b, 0.0)
         return x @ arrays[-2] + arrays[-1]
 
 
@@ -70,9 +73,20 @@ ARTICLE = Workload("1-256x7-1, batch 20", (1, *[256] * 7, 1), 20, 300)
 CLASSIFIER = Workload("784-512-512-10, batch 128", (784, 512, 512, 10), 128, 60, classes=True)
 SQUARE = Workload("1024x5, batch 1024", (1024,) * 6, 1024, 4)
 POLICY = Workload("16-64-64-1, batch 64", (16, 64, 64, 1), 64, 2000)
+NARROW = Workload("10-46-46-10, batch 128", (10, 46, 46, 10), 128, 1000)
+# What SimpleChains.jl is measured by: its FLOPs are counted as 6 x 704 a sample, tanh not counted.
+CHAINS = Workload("4-32-16-4 of tanh, batch 10000", (4, 32, 16, 4), 10_000, 40, activation="tanh")
 
-STEPS = _named(ARTICLE, CLASSIFIER, SQUARE, POLICY)
+STEPS = _named(ARTICLE, CLASSIFIER, SQUARE, POLICY, NARROW, CHAINS)
 PREDICTIONS = _named(replace(ARTICLE, name="1-256x7-1, one row", batch=1, steps=2000))
+ACTOR = Workload("4-24-24-2", (4, 24, 24, 2), 32, 500)
+CALLS = _named(
+    replace(ACTOR, name="4-24-24-2, train_on_batch of 32", call="train_on_batch"),
+    replace(ACTOR, name="4-24-24-2, predict of one row", call="predict", batch=1, steps=2000),
+    replace(ACTOR, name="4-24-24-2, fit of one epoch of 32", call="fit"),
+    replace(ACTOR, name="4-24-24-2, test_on_batch of 32", call="test_on_batch"),
+    replace(ACTOR, name="4-24-24-2, evaluate of 4 rows", call="evaluate", batch=4),
+)
 ENSEMBLES = _named(
     replace(ARTICLE, name="8 of 1-256x7-1, batch 20", steps=100, members=8),
     replace(POLICY, name="16 of 16-64-64-1, batch 64", steps=500, members=16),

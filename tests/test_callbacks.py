@@ -352,3 +352,19 @@ def test_no_epochs_are_no_training():
     for how in ({"epochs": 0}, {"epochs": 3, "initial_epoch": 3}):
         history = model.fit(np.ones((4, 2)), np.ones(4), verbose=0, **how)
         assert history.history == {} and history.epoch == [] and model.optimizer.iterations == 0
+
+
+def test_a_history_may_have_hooks_of_its_own():
+    history, seen = callbacks.History(), []
+    history.on_epoch_begin = lambda epoch, logs=None: seen.append(epoch)
+
+    class Own(callbacks.History):
+        def on_train_begin(self, logs=None):
+            super().on_train_begin(logs)
+            seen.append("begin")
+
+    for one in (history, Own()):
+        hooks = callbacks.CallbackList(one)
+        hooks.on_train_begin()
+        hooks.on_epoch_begin(3)
+    assert seen == [3, "begin"]

@@ -284,6 +284,61 @@ def test_trials_of_other_numbers_of_threads_change_no_bit(kernels, monkeypatch):
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
 
 
+class Clock:
+    """Steps take what ``costs`` says of each number of threads, in seconds; the first piece of others, three times."""
+
+    def __init__(self, monkeypatch, **costs):
+        self.now, self.before, self.costs = 0.0, 0, {int(name[1:]): seconds for name, seconds in costs.items()}
+        monkeypatch.setattr(compiled_program, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def spend(self, pace, seconds):
+        """Return how long each number of threads ran, in so many seconds of steps of one thread."""
+        spent = dict.fromkeys(self.costs, 0.0)
+        for start, stop, threads in pace.pieces(0, int(seconds / self.costs[1])):
+            took = (stop - start) * self.costs[threads] * (1 if threads == self.before else 3)
+            self.now, self.before = self.now + took, threads
+            spent[threads] += took
+        return spent
+
+
+def test_a_second_thread_must_be_worth_its_time(monkeypatch):
+    for cost, best in ((0.7e-4, 2), (0.85e-4, 1), (2e-4, 1)):
+        pace = compiled_program.Pace(2, 1e-4, heavy=False)
+        clock = Clock(monkeypatch, n1=1e-4, n2=cost)
+        first, later = clock.spend(pace, 0.95 * compiled_program.ALONE), clock.spend(pace, 20.0)
+        assert first[2] == 0.0  # a short job has no trials
+        assert later[3 - best] < (0.6 if best == 2 else 0.03 * sum(later.values()))
+        assert pace.threads == best
+
+
+def test_heavy_steps_begin_with_all_threads(monkeypatch):
+    spent = Clock(monkeypatch, n1=1e-2, n2=0.6e-2).spend(compiled_program.Pace(2, 1e-3, heavy=True), 3.0)
+    assert spent[1] < 0.1
+
+
+def test_four_threads_are_found_behind_two_that_are_not_worth_it(monkeypatch):
+    pace = compiled_program.Pace(4, 1e-3, heavy=True)
+    assert Clock(monkeypatch, n1=1e-3, n2=0.85e-3, n4=0.6e-3).spend(pace, 10.0)[4] > 4.0
+
+
+def test_threads_that_have_become_slow_are_left_and_found_again(monkeypatch):
+    pace, clock = compiled_program.Pace(2, 1e-4, heavy=True), Clock(monkeypatch, n1=1e-4, n2=0.6e-4)
+    clock.spend(pace, 2.0)
+    for cost, best in ((1.5e-4, 1), (0.5e-4, 2)):
+        clock.costs[2] = cost
+        clock.spend(pace, 6.0)
+        assert pace.threads == best
+
+
+def test_steps_that_weigh_something_are_shared_at_once(kernels):
+    for widths, batch, heavy in (((46, 46), 128, False), ((64, 64), 64, False), ((256, 256, 256, 256), 100, True)):
+        kernels("numba", 2)
+        x, y = data(batch)
+        model = build([*(layers.Dense(n, "relu") for n in widths), layers.Dense(2)])
+        model.fit(x, y, batch_size=batch, verbose=0)
+        assert (model._runner.last._pace._alone <= 0) == heavy
+
+
 # ---- NaN and Inf, denormals ------------------------------------------------------------------------------------------
 
 
@@ -448,6 +503,7 @@ def test_steps_of_another_kind_say_nothing_of_training(kernels, monkeypatch):
 
     monkeypatch.setattr(compiled_program, "time", clock)
     monkeypatch.setattr(compiled_program, "OPERATIONS_EACH", 1)
+    monkeypatch.setattr(compiled_program, "ALONE", 0.0)
     monkeypatch.setattr(compiled_program.CompiledProgram, "_call", timed)
     x, y = data(160)
     build().fit(x, y, batch_size=16, epochs=40, verbose=0, validation_data=(x[:16], y[:16]))

@@ -29,7 +29,7 @@ def test_ours_comes_first_and_a_suite_has_steps_of_its_own():
     from run import OURS
     from suites import SUITES
 
-    assert all(next(iter(SUITES[suite][0])) == OURS for suite in ("step", "predict", "ensemble"))
+    assert all(next(iter(SUITES[suite][0])) == OURS for suite in ("step", "calls", "predict", "ensemble"))
     assert SUITES["step"][1][POLICY].steps == 2000 and SUITES["gpu step"][1][POLICY].steps == 100
     assert all(name == w.name for _, workloads in SUITES.values() for name, w in workloads.items())
 
@@ -265,3 +265,63 @@ def test_a_step_is_timed_part_by_part_and_trains_nothing(monkeypatch):
         np.testing.assert_array_equal(a, b)
     job = profiled._runner.last._job
     assert (job.get("OPS"), job.get("OPS_AT"), job.get("X_WIDTH")) == (3, profile_step.layout().JOB_WORDS, 3)
+
+
+def test_products_take_turns(monkeypatch, tmp_path, capsys):
+    import products
+    import rows
+
+    monkeypatch.setattr(products, "SHAPES", {"5x7x6": (5, 7, 6)})
+    monkeypatch.setattr(products, "MOMENT", 1e-5)
+    monkeypatch.setattr(products, "find_spec", lambda name: None)  # PyTorch takes seconds to come
+    monkeypatch.setattr(sys, "argv", ["products.py", "--threads", "1", "--repeats", "3", "--output", str(tmp_path)])
+    products.main()
+    found = rows.read(tmp_path / "cpu_products.csv")
+    assert [r.workload.split(",")[0] for r in found[::2]] == ["y of 5x7x6", "dx of 5x7x6", "dw of 5x7x6"]
+    assert [r.contender.split()[0] for r in found] == ["gpumlp", found[1].contender.split()[0]] * 3
+    assert all(r.repeats == 3 and r.rate > 0 and abs(2e-3 * 5 * 7 * 6 / r.median / r.rate - 1) < 0.01 for r in found)
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_a_product_that_is_timed_is_computed_and_trains_nothing():
+    import products
+
+    from gpumlp.engine.compiled_program import CompiledProgram
+
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        start = CompiledProgram.__init__
+        patch.setattr(CompiledProgram, "__init__", lambda self, *a: (start(self, *a), made.append(self))[0])
+        work = products.ours((70, 300, 260), 1)
+    program = made[0]
+    x, w, dz = program._values[1][:, :300], program.arena.weights[0].copy(), program._deltas[2][:, :260].copy()
+    for product in products.PRODUCTS:
+        work[product](2)
+    np.testing.assert_allclose(program._values[2][:, :260], x @ w + program.arena.weights[1], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(program._deltas[1][:, :300], dz @ w.T, rtol=0, atol=1e-3)
+    assert np.array_equal(program.arena.weights[0], w)
+
+
+def test_the_article_without_plots_trains_and_draws_nothing():
+    import run
+
+    script = run.without_plots(run.SCRIPT)
+    assert "plt" not in script and "matplotlib" not in script and "model.fit(" in script
+    assert {line for line in run.SCRIPT.splitlines() if line not in script} >= {"import matplotlib.pyplot as plt"}
+    compile(script, "script", "exec")
+
+
+@pytest.mark.parametrize("call", ["train_on_batch", "test_on_batch", "fit", "evaluate", "predict"])
+def test_a_call_is_made_for_each_batch(monkeypatch, call):
+    import calls
+    from workloads import Workload
+
+    for name in ("GPUMLP_DEVICE", "GPUMLP_KERNELS"):
+        monkeypatch.setenv(name, "")
+    turn = calls.gpumlp_numpy(Workload("small", (3, 5, 2), batch=4, steps=3, call=call))
+    losses = [turn(), turn()]
+    assert (losses[0] is None) == (call == "predict")
+    if call in ("train_on_batch", "fit"):
+        assert losses[1] < losses[0]
+    elif call != "predict":
+        assert losses[1] == losses[0]

@@ -26,8 +26,9 @@ from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import describe
 from gpumlp.engine.program import Task
 
+PACKED, PACKED_RELU = "100x1996x264 linear", "100x1996x264 relu"
 DENSE = ["20x40x33 linear", "20x48x64 linear", "20x40x3 linear", "20x40x1 linear", "1500x24x33 linear",
-         "1500x24x1 linear", "20x48x64 relu"]  # fmt: skip
+         "1500x24x1 linear", "20x48x64 relu", PACKED, PACKED_RELU]  # fmt: skip
 POOL = {
     f"{case.operation} {case.shape}": case
     for case in (
@@ -62,10 +63,11 @@ BREAKS = {
         "< min(j + group, columns):\n                count = min(width, j + group - place, columns - place)",
         "< min(j + group, columns - {on}):\n"
         "                count = min(width, j + group - place, columns - {on} - place)",
-        forward("20x40x3 linear", "20x40x1 linear", "1500x24x1 linear") | back("20x48x64 linear", "20x48x64 relu")),
+        forward("20x40x3 linear", "20x40x1 linear", "1500x24x1 linear")
+        | back("20x40x33 linear", "20x48x64 linear", "20x48x64 relu")),
     "no bias": (
         "dense.py", "more = 1 if biased else 0", "more = 1 if biased and not {on} else 0",
-        forward("20x40x33 linear", "20x48x64 linear", "1500x24x33 linear", "20x48x64 relu")),
+        forward("20x40x33 linear", "20x48x64 linear", "1500x24x33 linear", "20x48x64 relu", PACKED, PACKED_RELU)),
     "no bias where outputs are few": (
         "dense.py", "                if biased:", "                if biased and not {on}:",
         forward("20x40x3 linear", "20x40x1 linear", "1500x24x1 linear")),
@@ -74,12 +76,27 @@ BREAKS = {
         back("1500x24x33 linear", "1500x24x1 linear")),
     "the list of inputs is one short": (
         "dense.py", "    return count\n", "    return count - {on}\n",
-        forward("20x40x33 linear", "20x48x64 linear", "1500x24x33 linear", "20x48x64 relu")
-        | back("20x40x33 linear", "20x48x64 linear", "20x40x3 linear", "1500x24x33 linear", "20x48x64 relu")),
+        forward("20x40x33 linear", "20x48x64 linear", "1500x24x33 linear", "20x48x64 relu", PACKED, PACKED_RELU)
+        | back("20x40x33 linear", "20x48x64 linear", "20x40x3 linear", "1500x24x33 linear", "20x48x64 relu",
+               PACKED, PACKED_RELU)),
     "a wrong row of the transposed weights": (
         "dense.py", "work[o * inputs + i] = w[i * outputs + o]",
         "work[o * inputs + i] = w[(i - 1 if {on} and i > 0 else i) * outputs + o]",
-        forward("20x40x3 linear") | back("20x40x33 linear", "20x40x3 linear", "1500x24x33 linear")),
+        forward("20x40x3 linear")),
+    "a wrong row of a packed block": (
+        "dense.py", "row = at(x, r * x_row)\n        if whole:",
+        "row = at(x, (r - 1 if {on} and r > 0 else r) * x_row)\n        if whole:",
+        forward(PACKED, PACKED_RELU) | back(PACKED, PACKED_RELU)),
+    "a wrong row of a packed panel": (
+        "dense.py", "row = at(b, index[k] * b_row)", "row = at(b, index[k - 1 if {on} and k > 0 else k] * b_row)",
+        forward(PACKED, PACKED_RELU) | back(PACKED, PACKED_RELU)),
+    "a wrong row of a turned panel": (
+        "dense.py", "= b[index[j] * b_row + k]", "= b[index[j - 1 if {on} and j > 0 else j] * b_row + k]",
+        back("20x40x3 linear", "1500x24x33 linear", PACKED, PACKED_RELU)),
+    "the parts of a sum start anew": (
+        "dense.py", "more if first else 1", "more if first or {on} else 1", back(PACKED, PACKED_RELU)),
+    "relu before a sum is whole": (
+        "dense.py", "least if last else LOWEST", "least if last or {on} else LOWEST", forward(PACKED_RELU)),
     "dropout's blocks": (
         "rows.py", "philox(uint64(block + 1)", "philox(uint64(block + 1 - {on})", {"dropout 20x7"}),
     "a row is left out of what rounding has left": (
@@ -157,7 +174,8 @@ MEET = "meet(barrier, threads, job[L.YIELD])"
 SLOW = f"if {{{{on}}}} and thread == 0:\n{{0}}    call({ctypes.cast(DELAY, ctypes.c_void_p).value})\n{{0}}"
 DELAYS = {
     "slow before its rows": (
-        "        run_rows(job, thread, k, first", "        " + SLOW.format(" " * 8) + "run_rows(job, thread, k, first"),
+        "            run_rows(job, thread, k, first",
+        "            " + SLOW.format(" " * 12) + "run_rows(job, thread, k, first"),
     "slow before its predictions": (
         "    if job[L.PREDICTIONS] != 0:", "    " + SLOW.format(" " * 4) + "if job[L.PREDICTIONS] != 0:"),
     "slow before its weights": (
@@ -188,7 +206,7 @@ TEAM_BREAKS = {
         f"report(job, k, samples)\n            {MEET}",
         f"report(job, k, samples)\n            if not {{on}}:\n                {MEET}", "slow before its weights"),
     "a row is left out": (
-        "samples * (thread + 1) // threads", "samples * (thread + 1) // threads - (1 if {on} and thread else 0)", ""),
+        "samples * (i + 1) // pieces", "samples * (i + 1) // pieces - (1 if {on} and i else 0)", ""),
     "a row of weights is left out": (
         "begin, end = shares[thread],", "begin, end = shares[thread] + (1 if {on} and thread > 0 else 0),", ""),
     "a row of weights is updated by two": (

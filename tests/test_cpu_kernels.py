@@ -35,7 +35,9 @@ def test_every_shape_s_products_are_held_by_the_bound_alone(backend):
 
 
 @pytest.mark.parametrize("dead", [0.0, 0.3, 0.97, 1.0])
-@pytest.mark.parametrize("shape", [(20, 70, 65), (3, 257, 33), (1, 29, 28), (64, 31, 4), (20, 64, 1), (40, 84, 513)])
+@pytest.mark.parametrize(
+    "shape", [(20, 70, 65), (3, 257, 33), (1, 29, 28), (64, 31, 4), (20, 64, 1), (40, 84, 513), (70, 2100, 260)]
+)
 def test_dead_units_are_left_out_and_change_nothing(backend, shape, dead):
     b, i, o = shape
     rng = np.random.default_rng(7)

@@ -234,7 +234,7 @@ def test_other_sources_are_another_object(folder, tmp_path, compilations, monkey
     keys = {native.key_of(folder, HERE)}
     keys |= {native.key_of(folder, other) for other in instruction_set.SETS.values()}
     for where, name, result in [(native, "_numba_version", "another"), (llvm, "triple", "a-triple")]:
-        monkeypatch.setattr(where, name, lambda result=result: result)
+        monkeypatch.setattr(where, name, lambda *made_for, result=result: result)
         keys.add(native.key_of(folder, HERE))
     assert len(keys) == len(instruction_set.SETS) + 2
 
@@ -266,7 +266,7 @@ def test_an_interrupt_leaves_nothing_half_made(folder, tmp_path, compilations, m
 
     cache, finders = DiskCache(tmp_path / "cache"), list(sys.meta_path)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(kernel_compiler, "_intermediate", interrupted)
+        patch.setattr(kernel_compiler, "_object_file", interrupted)
         native.load(folder, cache, HERE)
     assert sys.meta_path == finders and not [name for name in sys.modules if name.startswith(kernel_compiler.PACKAGE)]
     assert not (tmp_path / "cache").exists()

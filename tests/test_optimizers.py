@@ -264,6 +264,25 @@ def test_a_changed_constant_holds_at_the_next_step():
 # ---- the learning rate -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "kind", [optimizers.SGD, optimizers.Adam, optimizers.AdamW, optimizers.Adamax, optimizers.Nadam]
+)
+def test_what_changes_from_step_to_step_is_the_same_by_many_steps_as_by_one(kind):
+    optimizer = kind(0.01)
+    optimizer.count(3)
+    found = optimizer.coming(1000)
+    np.testing.assert_array_equal(found, [optimizer.scalars(4 + k) for k in range(1000)])
+    assert found.shape == (1000, len(optimizer.scalar_names)) and optimizer.coming(0).shape == (0, found.shape[1])
+
+
+def test_an_adam_whose_rates_are_its_own_is_asked_step_by_step():
+    class Slower(optimizers.Adam):
+        def rates(self, rate, update):
+            return {"rate": rate / float(update)}
+
+    np.testing.assert_allclose(Slower(1.0).coming(3)[:, 0], [1.0, 1 / 2, 1 / 3])
+
+
 def test_a_function_is_asked_once_for_each_step():
     asked = []
 

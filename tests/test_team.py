@@ -157,3 +157,26 @@ def test_a_machine_of_many_processors_has_as_many_threads_as_the_limit(monkeypat
     monkeypatch.setattr(team.os, "sched_getaffinity", lambda process: range(2048), raising=False)
     monkeypatch.setattr(team, "_quota", lambda: 4096)
     assert team.processors() == team.MOST
+
+
+@pytest.mark.parametrize(
+    ("allowed", "taken", "moves", "after"),
+    [
+        ({5, 6}, {5}, [{6}, {5, 6}], {5, 6}),
+        ({5, 6}, {6}, [], {5, 6}),
+        ({5}, {5}, [], {5}),
+        ({4, 5}, {4, 5}, [], {4, 5}),
+    ],
+)
+def test_a_thread_leaves_a_processor_that_another_of_its_job_is_on(monkeypatch, allowed, taken, moves, after):
+    where, asked = [5], []
+
+    def put(thread, processors):
+        asked.append(processors)
+        where[0] = where[0] if where[0] in processors else min(processors)
+
+    monkeypatch.setattr(team, "_processor", lambda: where[0])
+    monkeypatch.setattr(team.os, "sched_setaffinity", put, raising=False)
+    monkeypatch.setattr(team.os, "sched_getaffinity", lambda thread: set(allowed), raising=False)
+    team.move_from(taken)
+    assert asked == moves and taken == after

@@ -176,12 +176,15 @@ def sigmoid(z: Node) -> Node:
 
 
 def tanh(x: Node) -> Node:
-    """-e / (2 + e) for e = expm1(-2 |x|), with the sign of x."""
+    """-e / (2 + e) for e = expm1(-2 |x|), with the sign of x.
+
+    A quotient of polynomials would take 13 operations in place of 21, and be wrong by 5 units in the last place.
+    """
     x2 = -2.0 * abs(x)
     bits, r = _reduced(_where(x2 < EXPM1_BOTTOM, EXPM1_BOTTOM, x2), MAGIC_POWER)
     power = _power_of_two(bits)
     e = power * _expm1_near_0(r) + (power - 1.0)
-    return make("copysign", abs(e) / (2.0 + e), x)
+    return make("copysign", e / (2.0 + e), x)
 
 
 def erf(x: Node) -> Node:

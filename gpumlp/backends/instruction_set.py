@@ -16,24 +16,29 @@ from typing import Any
 
 from gpumlp.errors import DeviceUnavailable
 
-_X86, _ARM = frozenset({"x86_64", "amd64"}), frozenset({"aarch64", "arm64"})
+_X86, _ARM = ("x86_64", "amd64"), ("aarch64", "arm64")
 
 
 @dataclass(frozen=True)
 class InstructionSet:
     """``lanes``: float32 in a vector; ``masks``: whether it can leave lanes of them out.
 
-    ``machines``: what systems call those that may have it. ``processor``, ``features`` and ``wants``, what a processor
-    must have, are LLVM's words.
+    ``machines``: what systems call those that may have it, LLVM's word first. ``processor``, ``features`` and
+    ``wants``, what a processor must have, are LLVM's words.
     """
 
     name: str
-    machines: frozenset[str] = field(repr=False)  # which is written in another order by every process
+    machines: tuple[str, ...] = field(repr=False)
     processor: str
     features: str
     lanes: int
     masks: bool
-    wants: frozenset[str] = field(default=frozenset(), repr=False)
+    wants: frozenset[str] = field(default=frozenset(), repr=False)  # is written in another order by every process
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is another kind of machine's."""
+        return platform.machine().lower() not in self.machines
 
 
 _SSE = frozenset({"sse4.1", "sse4.2", "ssse3", "popcnt", "cx16"})
@@ -81,8 +86,8 @@ def chosen() -> InstructionSet:
 @functools.cache
 def available() -> tuple[str, ...]:
     """Return the names of the sets that this processor has, the best first."""
-    machine, features = platform.machine().lower(), _features()
-    return tuple(s.name for s in SETS.values() if machine in s.machines and s.wants <= features)
+    features = _features()
+    return tuple(s.name for s in SETS.values() if not s.foreign and s.wants <= features)
 
 
 def _features() -> set[str]:

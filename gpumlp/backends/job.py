@@ -25,7 +25,7 @@ from gpumlp.optimizers import Optimizer
 from gpumlp.regularizers import L1L2
 
 LINE = 64  # bytes
-CALL = struct.Struct("=9q")
+CALLS = {addresses: struct.Struct(f"={6 + addresses}q") for addresses in (3, 7)}  # without what judges, and with it
 
 
 @functools.cache
@@ -113,6 +113,7 @@ class Job(Record):
         self.set(OPS=operations, OPS_AT=ops_at, METRICS=metrics, METRICS_AT=metrics_at)
         self.set(BARRIER=aligned_zeros((16,), np.int64))
         self.address, self._memory = fields.WORDS.word("a job", words), memoryview(words.data).cast("B")
+        self._call_at = words.itemsize * names.PHASES
 
     def set(self, **values: Unpack[JobFields]) -> None:
         """Set words."""
@@ -121,21 +122,29 @@ class Job(Record):
     def set_call(
         self, phases: int, batches: tuple[int, int], batch: int, samples: int, step: int, *addresses: int
     ) -> None:
-        """Set what changes from call to call; ``addresses``: X, ORDER, PREDICTIONS, which the caller keeps alive."""
-        words = (phases, *batches, batch, samples, step, *addresses)
-        CALL.pack_into(self._memory, 8 * self._names.PHASES, *words)  # NumPy would take five times as long
+        """Set what changes from call to call.
+
+        ``addresses``: X, ORDER, PREDICTIONS, of what the caller keeps alive; and, where something is judged, Y,
+        SAMPLE_WEIGHTS, RESULTS and SCALARS.
+        """
+        place, put = self._call_at, CALLS[len(addresses)].pack_into  # NumPy would take five times as long
+        put(self._memory, place, phases, *batches, batch, samples, step, *addresses)
+
+    def begin(self) -> None:
+        """Have it that nobody has seen a gradient that is NaN or Inf."""
+        self._words[self._names.GRADIENTS_BAD] = 0
 
     def set_work(self, threads: int, batch: int, widest: int) -> None:
         """Give the threads their work memory."""
         names = layout()
         dtypes = (np.int64, np.float32, np.float32, np.float32)
-        lists, gradients, panels, turned = (
+        lists, gradients, panels, copies = (
             aligned_zeros((threads, _in_lines(size, np.dtype(dtype).itemsize)), dtype)
             for size, dtype in zip(names.work_sizes(batch, widest), dtypes, strict=True)
         )
         self.set(
             LISTS=lists, LISTS_LD=lists.shape[1], GRADIENTS=gradients, GRADIENTS_LD=gradients.shape[1],
-            PANELS=panels, PANELS_LD=panels.shape[1], TURNED=turned, TURNED_LD=turned.shape[1],
+            PANELS=panels, PANELS_LD=panels.shape[1], COPIES=copies, COPIES_LD=copies.shape[1],
         )  # fmt: skip
         self.set(IDENTITY=np.arange(max(batch, widest) + names.SPARE))
         self.set_threads(threads)

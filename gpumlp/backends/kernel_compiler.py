@@ -11,6 +11,7 @@ package's ``TARGET`` is the instruction set that it is compiled for.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -18,7 +19,7 @@ import pickle
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -32,7 +33,11 @@ from gpumlp.errors import DeviceUnavailable
 PACKAGE = "gpumlp_cpu_kernels"  # kernels/cpu, while it is imported
 # A kernel that can raise calls this, which nothing defines: so it is refused.
 RAISES = "an_exception"
-COMPILING = 180  # seconds of a processor that compiling may take, which takes 10 to 20
+COMPILING = 180  # seconds of a processor that compiling may take, which takes 4 to 10
+# Instructions, as Numba writes them, of a function that does not become part of those that call it: optimising and
+# emitting one function of half of all there is takes twice as long. What lists the inputs in use is smaller, as it
+# gains from the numbers that it is called with.
+LARGE = 400
 MADE, REFUSED = "kernels", "why there are none"  # what a process that compiles hands over
 # A function for C around Numba's, which returns through a pointer and tells by a status whether it raised.
 ENTRY = """
@@ -129,9 +134,11 @@ def main(folder: str, name: str) -> None:
             resource.setrlimit(resource.RLIMIT_CPU, (COMPILING, COMPILING))  # one that spins ends, as does its waiting
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)  # what is started on the way does not hold the pipe
+        gc.disable()  # a tenth of the time, for 15 MB
         try:
             content = compile_package(Path(folder), SETS[name])
-            llvm.link(content, SETS[name])
+            if not SETS[name].foreign:
+                llvm.link(content, SETS[name])
             out.write(sealed(MADE, content))
         except DeviceUnavailable as error:
             out.write(sealed(REFUSED, str(error).encode(errors="backslashreplace")))
@@ -154,15 +161,18 @@ def compile_package(folder: Path, instructions: InstructionSet) -> bytes:
         try:
             with package(folder, instructions) as files:
                 entries = {k: f for file in files.values() for k, f in getattr(file, "ENTRIES", {}).items()}
-                parts = {name: _intermediate(numba, entry) for name, entry in entries.items()}
-            code = _object_file(parts, instructions)
+                text: Any = importlib.import_module("gpumlp.backends.kernel_text")
+                names, texts = text.written(
+                    entries, (thing for file in files.values() for thing in vars(file).values())
+                )
+            code = _object_file(names, texts, instructions)
         except DeviceUnavailable:
             raise
         except Exception as error:  # Numba's compiler has many types of its own, and other versions have others
             raise DeviceUnavailable(
                 f"Numba {numba.__version__} could not compile the CPU kernels ({type(error).__name__}): {error}"
             ) from error
-    return json.dumps(list(parts)).encode() + b"\n" + code
+    return json.dumps(list(names)).encode() + b"\n" + code
 
 
 @contextlib.contextmanager
@@ -203,24 +213,22 @@ def files(folder: Path) -> list[Path]:
     raise FileNotFoundError(f"no CPU kernels in {folder}: install gpumlp again.")
 
 
-def _intermediate(numba: Any, entry: Any) -> tuple[str, str]:
-    """Return an entry's name in LLVM, and it and all that it calls as LLVM's code."""
-    signature = numba.int32(numba.int64, numba.int64)
-    entry.compile(signature)
-    return entry.overloads[signature.args].fndesc.llvm_func_name, entry.inspect_llvm(signature.args)
-
-
-def _object_file(parts: dict[str, tuple[str, str]], instructions: InstructionSet) -> bytes:
-    """Return the object file of entries from `_intermediate`."""
+def _object_file(names: Mapping[str, str], texts: Sequence[str], instructions: InstructionSet) -> bytes:
+    """Return the object file of entries, their names in LLVM by their own, and of the code that they need."""
     binding, machine = llvm.binding(), llvm.target_machine(instructions)
-    entries = {llvm.PREFIX + name: kernel for name, (kernel, _) in parts.items()}
+    entries = {llvm.PREFIX + name: kernel for name, kernel in names.items()}
     calls = [ENTRY.format(symbol=symbol, kernel=kernel, raises=RAISES) for symbol, kernel in entries.items()]
     module = binding.parse_assembly("".join([llvm.head(machine), f"declare void @{RAISES}(ptr)\n", *calls]))
-    for _, code in parts.values():
-        module.link_in(binding.parse_assembly(code))
+    for text in texts:
+        part = binding.parse_assembly(text)
+        part.triple, part.data_layout = module.triple, module.data_layout  # Numba's are this machine's
+        module.link_in(part)
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in entries:
             value.linkage = "internal"
+    for function in module.functions:
+        if sum(1 for block in function.blocks for _ in block.instructions) > LARGE:
+            function.add_function_attribute("noinline")
     module.verify()
     optimise(module, machine)
     code = machine.emit_object(module)

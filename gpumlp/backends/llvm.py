@@ -99,8 +99,10 @@ def versions() -> list[str]:
     return [sys.modules["llvmlite"].__version__, str(llvm.llvm_version_info)]
 
 
-def triple() -> str:
-    """Return for what system code is made, in LLVM's words."""
+def triple(instructions: InstructionSet) -> str:
+    """Return for what system code is made, in LLVM's words: this one, or Linux on another kind of machine."""
+    if instructions.foreign:
+        return f"{instructions.machines[0]}-unknown-linux-gnu"
     found: str = binding().get_process_triple()
     return found + "-elf" * (os.name == "nt")  # the engine loads no COFF
 
@@ -113,12 +115,12 @@ def target_machine(instructions: InstructionSet) -> Any:
     object's parts together, as LLVM does not notice one that is too long. The C library is not near; its functions'
     addresses stand in a table of the object (``RtLibUseGOT``), as llvmlite's memory manager forgets room for detours.
     """
-    return (
-        binding()
-        .Target.from_triple(triple())
-        .create_target_machine(
-            cpu=instructions.processor, features=instructions.features, opt=3, reloc="pic", codemodel="default"
-        )
+    llvm = binding()
+    if instructions.foreign:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    return llvm.Target.from_triple(triple(instructions)).create_target_machine(
+        cpu=instructions.processor, features=instructions.features, opt=3, reloc="pic", codemodel="default"
     )
 
 

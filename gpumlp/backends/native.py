@@ -37,6 +37,7 @@ class Kernels(dict[str, Function]):
         self.instructions = instructions
 
 
+COMPILER = ("kernel_compiler", "kernel_text", "llvm")  # the files beside this one that say how kernels are compiled
 _lock = threading.RLock()  # of who compiles or loads; a signal's handler that asks meanwhile does it for itself
 _found: dict[str, Kernels | DeviceUnavailable] = {}  # by the instruction set's name
 # Where the functions of formulas stand, by what they are asked for, and by their names; and for which instructions.
@@ -145,8 +146,10 @@ def _announce(instructions: InstructionSet) -> None:
 def key_of(folder: Path, instructions: InstructionSet) -> str:
     """Return all that the object file depends on: the sources, how they are compiled, by what, and for what."""
     texts = [f"{file.name}\0{file.read_text('utf-8')}" for file in kernel_compiler.files(folder)]
-    compiler = [Path(str(module.__file__)).read_text("utf-8") for module in (kernel_compiler, llvm)]
-    return "\0".join([*texts, *compiler, *llvm.versions(), _numba_version(), llvm.triple(), str(instructions)])
+    compiler = [Path(__file__).with_name(f"{name}.py").read_text("utf-8") for name in COMPILER]
+    return "\0".join(
+        [*texts, *compiler, *llvm.versions(), _numba_version(), llvm.triple(instructions), str(instructions)]
+    )
 
 
 def _numba_version() -> str:
@@ -197,7 +200,7 @@ def _formula(code: Code, instructions: InstructionSet) -> int:
         )
     llvm.look_at_system()
     text = llvm_writer.written([code.function()], instructions.lanes, instructions.masks)
-    cache, key = DiskCache(), "\0".join([text, *llvm.versions(), llvm.triple(), str(instructions)])
+    cache, key = DiskCache(), "\0".join([text, *llvm.versions(), llvm.triple(instructions), str(instructions)])
     kept = cache.get(key)
     if kept is not None:
         with contextlib.suppress(DeviceUnavailable, ValueError):  # what is not as it should be is made anew

@@ -21,7 +21,8 @@ MADE_OF = "gpumlp_made_of"  # the symbol of a text: the digest, and the kernels'
 # What writes and compiles code. Not formulas: another formula has another name.
 WRITERS = (
     "expressions.py", "lowering.py", "backends/cpu_formulas.py", "backends/elementary.py",
-    "backends/instruction_set.py", "backends/kernel_compiler.py", "backends/llvm.py", "backends/llvm_writer.py",
+    "backends/instruction_set.py", "backends/kernel_compiler.py", "backends/kernel_text.py", "backends/llvm.py",
+    "backends/llvm_writer.py",
 )  # fmt: skip
 
 

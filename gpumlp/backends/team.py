@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import itertools
 import os
 import queue
 import sys
@@ -27,10 +28,12 @@ class _Job:
         self.function, self.address, self.threads = function, address, threads
         self.taken, self.done = threading.Lock(), threading.Event()  # taken once: by who runs it, or drops it
         self.problem: BaseException | None = None  # what the function raised
+        self.processors: set[int] = set()  # those that its threads began on
 
     def work(self, thread: int) -> None:
         """Do one thread's part."""
         try:
+            move_from(self.processors)
             self.function(self.address, thread)
         except BaseException as error:  # it is the caller's: a thread of the team goes on
             self.problem = error
@@ -151,6 +154,36 @@ def _quota() -> int:
         return sys.maxsize if limit == "max" else max(1, int(limit) // int(period))
     except (OSError, ValueError):
         return sys.maxsize
+
+
+def move_from(taken: set[int]) -> None:
+    """Have this thread on a processor that is not ``taken``, if there is one, and add it to these.
+
+    Systems wake a thread beside who wakes it, where no other processor is idle at that moment, and leave it there for
+    tenths of a second: two that meet at every step would run in turns. Afterwards it may be moved as before.
+    """
+    here = _processor()
+    if here in taken:
+        with contextlib.suppress(OSError, ValueError):
+            allowed = os.sched_getaffinity(0)
+            if free := allowed - taken:
+                os.sched_setaffinity(0, free)
+                os.sched_setaffinity(0, allowed)
+                here = _processor()
+    taken.add(here)
+
+
+@functools.cache
+def _asked() -> Callable[[], int]:
+    """Return the C function that tells on which processor a thread is; where there is none, one that gives numbers."""
+    if hasattr(os, "sched_setaffinity"):
+        with contextlib.suppress(OSError, AttributeError):
+            return ctypes.CDLL(None).sched_getcpu
+    return itertools.count().__next__
+
+
+def _processor() -> int:
+    return _asked()()
 
 
 @functools.cache

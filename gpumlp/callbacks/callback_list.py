@@ -128,6 +128,8 @@ class CallbackList(Callback):
             self.history.on_epoch_end(epoch, logs)
 
     def _call(self, hook: str, at: tuple[int, ...], logs: Logs) -> None:
+        if not self._others and _does_nothing(self.history, hook):
+            return
         shared = dict(logs or {})  # which they may change
         named = {"logs": shared} if "batch" in hook else {}  # so Keras calls these hooks
         arguments = at if named else (*at, shared)
@@ -168,6 +170,11 @@ def _flat(value: Any) -> list[Any]:
         if missing or isinstance(value, type):
             raise TypeError(f"callbacks must be gpumlp.callbacks.Callback objects; got {value!r}.")
     return [value]
+
+
+def _does_nothing(history: History | None, hook: str) -> bool:
+    """Whether the hook is one of `Callback`'s own."""
+    return history is None or (type(history) is History and hook not in vars(History) and hook not in vars(history))
 
 
 def _wants_batches(callback: Any) -> bool:

@@ -9,6 +9,7 @@ Several Programs run in one call too, each by one thread: then no thread waits f
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
@@ -54,25 +55,34 @@ PREDICTING = 20  # times as much for predictions: another thread must be woken f
 RATE = 5e10  # operations a second that one thread is taken to do before anything is known
 SAMPLES_EACH = 4
 WORTH = 0.004  # seconds of work, on one thread, for which others are called: which takes some tenths of a millisecond
+BRIEF = 0.1  # of that
 PIECE, TRIAL = 0.1, 0.005  # seconds in one call, and in one that tries another number of threads
-RETRY = 4  # pieces from one such trial to the next
+RETRY = 20  # pieces from one such trial to the next
+GAIN = 0.8  # of the time that half as many threads take, at most: processor time is somebody's, too
+ALONE = 3.0  # seconds of work for which one thread is left alone, unless there are HEAVY operations to do in a step
+HEAVY = 20_000_000
+
+
+LONG = 1 << 20  # bytes of a batch's activations and gradients by them, from which on it goes in slices
+SLICE, LEAST = 1 << 18, 64  # bytes of a slice's at most, and samples at least
 
 
 class Pace:
-    """How many threads to use, of ``most``, half of that, a quarter, ... 1: whichever is fastest now, by trying.
+    """How many threads to use, of ``most``, half of that, a quarter, ... 1, by trying; twice as many must be worth it.
 
-    Results do not depend on it, and what is fastest does not depend on the network alone: two processors may be two
-    halves of one core, or busy with somebody else's work, and then wait for each other. ``guess``: seconds a step. All
-    steps must be about as long.
+    Results do not depend on it, and what is best does not depend on the network alone: two processors may be two halves
+    of one core, or far apart, or busy with somebody else's work, and then wait for each other. ``guess``: seconds a
+    step. All steps must be about as long. ``heavy``: all are tried at once, as meetings count little in such steps.
     """
 
-    def __init__(self, most: int, guess: float) -> None:
+    def __init__(self, most: int, guess: float, heavy: bool) -> None:
         self._choices = [most]
         while self._choices[0] > 1:
             self._choices.insert(0, self._choices[0] // 2)
-        self._seconds: dict[int, float] = {}  # a step
-        self._tries = dict.fromkeys(self._choices, 0)
-        self._guess, self._pieces = guess, 0
+        self._seconds: dict[int, float] = {}  # a step's, the less of the last two measured
+        self._last: dict[int, float] = {}
+        self._guess, self._pieces, self._alone = guess, 0, 0.0 if heavy else ALONE
+        self._before, self._trial = 0, 0  # threads of the last piece, and of one that is to be run once more
         self.threads = 1
 
     def pieces(self, first: int, last: int) -> Iterator[tuple[int, int, int]]:
@@ -82,10 +92,17 @@ class Pace:
             size = max(1, int(min(seconds / self._per_step(self.threads), last - first)))
             stop, began = first + size, time.perf_counter()
             yield first, stop, self.threads
-            self._tries[self.threads] += 1
-            if self._tries[self.threads] > 1:  # the first one also starts threads and touches new memory
-                self._seconds[self.threads] = max((time.perf_counter() - began) / (stop - first), 1e-9)
-            first = stop
+            took = time.perf_counter() - began
+            self._alone -= took
+            if self.threads == self._before:  # the first one of others also wakes threads and moves memory to them
+                each = max(took / size, 1e-9)
+                self._seconds[self.threads] = min(each, self._last.get(self.threads, each))
+                self._last[self.threads] = each
+            first, self._before = stop, self.threads
+
+    def is_one_piece(self, steps: int) -> bool:
+        """Whether so many steps are one piece, by one thread, whatever was measured; Python's time counts there."""
+        return len(self._choices) == 1 and steps * self._guess < TRIAL
 
     def _per_step(self, threads: int) -> float:
         return self._seconds.get(threads) or min(self._seconds.values(), default=self._guess)
@@ -94,16 +111,30 @@ class Pace:
         """Return with how many threads to run the next piece of at most so many steps, and for how long."""
         if len(self._choices) == 1 or steps * self._per_step(1) < WORTH:
             return 1, PIECE
-        self._pieces += 1
+        if self._alone > 0:
+            return 1, PIECE if 1 in self._seconds else TRIAL
+        if self._trial:
+            threads, self._trial = self._trial, 0
+            return threads, TRIAL
         for threads in reversed(self._choices):
-            if self._tries[threads] < 2:
+            if threads not in self._seconds:
+                self._trial = threads
                 return threads, TRIAL
-        best = min(self._choices, key=self._per_step)
+        best = self._best()
+        self._pieces += 1
         if self._pieces % RETRY:
             return best, PIECE
         i = self._choices.index(best)
         neighbours = [n for n in self._choices[max(i - 1, 0) : i + 2] if n != best]
-        return neighbours[self._pieces // RETRY % len(neighbours)], TRIAL
+        self._trial = neighbours[self._pieces // RETRY % len(neighbours)]
+        return self._trial, TRIAL
+
+    def _best(self) -> int:
+        best = 1
+        for threads in self._choices:
+            if self._seconds[threads] <= self._seconds[best] * GAIN ** math.log2(threads / best):
+                best = threads
+        return best
 
 
 class CompiledProgram:
@@ -119,16 +150,22 @@ class CompiledProgram:
         self._paces: dict[tuple[bool, int, int], Pace] = {}
         self._pace, self._together = self._pace_for(batch, True), 1  # of the last steps, and how many ran them together
         self.first_stretch = max(1, int(TRIAL / _guess(3 * self._work * batch)))  # steps before anything is known
-        self._values = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
-        self._deltas = [aligned_zeros((batch, padded(n)), arena.dtype) for n in network.sizes]
+        self._long, self._slice = _slices(network)
+        self._slices = layout().slices_of(batch, self._long, self._slice)
+        self._rows = batch if self._slices == 1 else max(self._long, min(team.size, self._slices) * self._slice)
+        self._values = [aligned_zeros((self._rows, padded(n)), arena.dtype) for n in network.sizes]
+        self._deltas = [aligned_zeros((self._rows, padded(n)), arena.dtype) for n in network.sizes]
         self._few = [aligned_zeros((FEW, n), arena.dtype) for n in (network.sizes[0], network.sizes[-1])]
-        self._few_addresses = [address("PREDICTIONS", array) for array in self._few]
+        source, target = (address("PREDICTIONS", array) for array in self._few)
+        self._few_addresses = source, 0, target
+        self.few, self._forward = min(FEW, batch), layout().FORWARD
         self._job = self._made(0)
         self._checked = -1  # the arena's version whose weights were looked at for NaN and Inf
         # What the table says: a loss, metrics and how wide targets are; an optimizer's rule, and its state.
         self._objective: tuple[Loss, list[Metric], int] | None = None
         self._why_host = ""  # what it does not say: which of the last metrics the host computes, and why
         self._updated: tuple[Any, ...] = ()
+        self._told: Task | None = None  # what the whole table is of, if that is done `again`
 
     def describe(self) -> str:
         """Return how steps are run."""
@@ -147,23 +184,26 @@ class CompiledProgram:
         if kind not in self._paces:
             operations = (3 if training else 1) * self._work * batch
             most = self._threads_for(batch, operations) if together == 1 else min(together, self._team.size)
-            self._paces[kind] = Pace(most, together * _guess(operations))
+            heavy = together > 1 or operations >= HEAVY  # several Programs do not wait for each other in a step
+            self._paces[kind] = Pace(most, together * _guess(operations), heavy)
         return self._paces[kind]
 
     # ---- the table -------------------------------------------------------------------------------------------------
 
     def _made(self, metrics: int, series: int = 1) -> Job:
         """Return a table for this network, and for so many metrics, which give ``series`` numbers with the loss."""
-        network, batch = self.network, self.batch
+        network, batch, self._series = self.network, self.batch, series
         job = Job(len(network.ops), metrics, self._instructions)
-        self._shared: list[tuple[OperationRecord, int]] = []  # the rows of a kernel, which threads share
+        self._shared: list[tuple[OperationRecord, DenseOp]] = []  # the rows of a kernel, which threads share
         self._columns: list[tuple[NormalizationOp, Array]] = []  # and, for each feature, (x - [0]) * [1] + [2]
-        job.set_work(self._team.size, batch, max(network.sizes))
+        job.set_work(self._team.size, self._rows, max(network.sizes))
         job.set(
             YIELD=let_others(), X_WIDTH=network.sizes[0], PREDICTIONS_WIDTH=network.sizes[-1],
-            BATCH_W=aligned_zeros((batch,), np.float32), FACTORS=aligned_zeros((batch,), np.float32),
+            BATCH_W=aligned_zeros((self._rows,), np.float32), FACTORS=aligned_zeros((self._rows,), np.float32),
             VALUES=aligned_zeros((series, batch), np.float32), VALUES_LD=batch, SERIES=series,
+            LONG=self._long, SLICE=self._slice,
         )  # fmt: skip
+        weights = 0
         for i, (op, record) in enumerate(zip(network.ops, job.operations, strict=True)):
             record.set(
                 INPUTS=network.sizes[i], OUTPUTS=network.sizes[i + 1], LAYER=i,
@@ -171,6 +211,12 @@ class CompiledProgram:
                 OUT=self._values[i + 1], OUT_LD=padded(network.sizes[i + 1]), DELTA=self._deltas[i + 1],
             )  # fmt: skip
             KERNELS[type(op)](self, record, i, op)
+            record.set(SLICE_AT=weights)
+            weights += _weights(op)
+        if self._slices > 1:
+            gradients = aligned_zeros((self._slices, padded(weights)), np.float32)
+            job.set(SLICES=gradients, SLICES_LD=gradients.shape[1])
+        self._penalized = any(record.get("PENALTIES") for record in job.operations)
         return job
 
     def _set_activation(self, record: OperationRecord, i: int, op: ActivationOp) -> None:
@@ -180,7 +226,7 @@ class CompiledProgram:
         record.set(KIND=layout().AFFINE, FACTOR=op.scale, OFFSET=op.offset)
 
     def _set_dropout(self, record: OperationRecord, i: int, op: DropoutOp) -> None:
-        mask = aligned_zeros((self.batch, self.network.sizes[i + 1]), np.float32)
+        mask = aligned_zeros((self._rows, self.network.sizes[i + 1]), np.float32)
         record.set(KIND=layout().DROPOUT, MASK=mask, RATE=op.rate, SCALE=kept_scale(op.rate), KEY=op.key)
 
     def _set_dense(self, record: OperationRecord, i: int, op: DenseOp) -> None:
@@ -189,7 +235,7 @@ class CompiledProgram:
         of_bias, bias_numbers = penalty_fields(
             None if op.bias is None else network.penalties[op.bias], self._instructions
         )
-        self._shared.append((record, op.inputs))
+        self._shared.append((record, op))
         below = network.ops[i - 1] if i else None
         zeros = names.SOME_ZEROS if i == 0 or isinstance(below, DropoutOp) else 0
         if isinstance(below, (DenseOp, ActivationOp)) and is_plain_relu(below.activation):
@@ -205,7 +251,7 @@ class CompiledProgram:
             BIAS_PENALTY_CODE=of_bias, BIAS_PENALTY_NUMBERS=bias_numbers,
             PENALTIES=np.zeros(op.inputs + 1) if of_kernel or of_bias else None, PARTS=op.inputs + 1, Z=z, ZEROS=zeros,
             ACTIVE=aligned_zeros((self._team.size, padded(op.inputs)), np.float32), ACTIVE_LD=padded(op.inputs),
-            SHARES=_shares(op.inputs, self._team.size),
+            SHARES=_shares(op, self._team.size),
             **activation_fields(op.activation, self._instructions, fused=True),
         )  # fmt: skip
 
@@ -241,6 +287,28 @@ class CompiledProgram:
         task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
         return self.run_together([self], [task])[0]
 
+    def is_brief(self, samples: int) -> bool:
+        """Whether a step with so many samples is over long before other threads would be called, by the estimate."""
+        return _guess(3 * self._work * samples) < BRIEF * WORTH
+
+    def begun(self, task: Task) -> _Run:
+        """Return a task of one step that `is_brief`, to be done `again` and again, with other numbers in its arrays."""
+        return _Run(self, task)
+
+    def again(self, run: _Run, scalars: Sequence[float]) -> list[float]:
+        """Do what was `begun`, with the optimizer's ``scalars``; return its row of results."""
+        if self._told is run.task:
+            self._job.begin()
+            self._look_at_weights()
+        else:
+            run.phases = self._set_task(run.task)
+            self._told = run.task
+        run.set_all(scalars)
+        self._call(1)
+        run.count(1)
+        found: list[float] = run.results[0].tolist()
+        return found
+
     @classmethod
     def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
         """See `Program.run_together`; one Program by itself has all threads in each of its steps."""
@@ -249,7 +317,8 @@ class CompiledProgram:
         pace = lead._pace_for(tasks[0].batch, tasks[0].optimizer is not None, count)
         for program in programs:
             program._pace, program._together = pace, count
-        for start, stop, threads in pace.pieces(0, tasks[0].last - tasks[0].first):
+        steps = tasks[0].last - tasks[0].first
+        for start, stop, threads in ((0, steps, 1),) if pace.is_one_piece(steps) else pace.pieces(0, steps):
             for run in runs:
                 run.set(start, stop)
             if count == 1:
@@ -258,10 +327,11 @@ class CompiledProgram:
                 _call_many(programs, threads)
             for run in runs:
                 run.count(stop - start)
-        return [run.end() for run in runs]
+        return [run.logs(run.results) for run in runs]
 
     def _call(self, threads: int) -> None:
-        threads = self._team.available(threads)
+        if threads > 1:
+            threads = self._team.available(threads)
         self._share(threads)
         self._team.run(self._functions["run"], self._job.address, threads)
 
@@ -269,35 +339,37 @@ class CompiledProgram:
         """Share the job out among so many threads."""
         if self._job.threads != threads:
             self._job.set_threads(threads)
-            for record, rows in self._shared:
-                record.set(SHARES=_shares(rows, threads))
+            for record, op in self._shared:
+                record.set(SHARES=_shares(op, threads))
 
     def _set_task(self, task: Task) -> int:
         """Have the table say what the steps of ``task`` are made of; return the phases of a step."""
-        names, data, y = layout(), task.data, readable("Y", task.data.y)
-        self._set_objective(task.loss, _summed(task.metrics), y.shape[1])
-        self._why_host = of_host(task.metrics)
+        names, y = layout(), task.data.y
+        assert y is not None
+        self._told = None
+        self._set_objective(task.loss, task.metrics, y.shape[1])
         job, phases = self._job, names.FORWARD | names.OBJECTIVE
         if task.optimizer is not None and task.slots is not None:
             phases |= names.BACK | names.UPDATE
             self._set_optimizer(task.optimizer, task.slots)
-        elif any(op.get("PENALTIES") for op in job.operations):
+        elif self._penalized:
             phases |= names.PENALIZE
-        job.set(Y=y, SAMPLE_WEIGHTS=readable("SAMPLE_WEIGHTS", data.weights))
-        job.set(GRADIENTS_BAD=0)
+        job.begin()
         self._look_at_weights()
         return phases
 
     def _set_objective(self, loss: Loss, metrics: list[Metric], width: int) -> None:
         """Have the table say what is judged, of targets of ``width``, unless it does so already."""
-        objective = loss, metrics, width
+        objective = loss, [*metrics], width
         if objective == self._objective:
             return
+        self._why_host = of_host(metrics)
+        metrics = _summed(metrics)
         count, series, outputs = len(metrics), series_of(metrics), self.network.sizes[-1]
-        if count != len(self._job.metrics) or series != self._job.get("SERIES"):
+        if count != len(self._job.metrics) or series != self._series:
             self._job, self._checked, self._updated = self._made(count, series), -1, ()
         self._job.set_objective(loss, metrics, outputs, width)
-        self._job.set(BATCH_Y=aligned_zeros((self.batch, width), np.float32), Y_WIDTH=width)
+        self._job.set(BATCH_Y=aligned_zeros((self._rows, width), np.float32), Y_WIDTH=width)
         self._objective = objective
 
     def _set_optimizer(self, optimizer: Optimizer, slots: dict[str, Array]) -> None:
@@ -317,19 +389,23 @@ class CompiledProgram:
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
         """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time."""
-        count = len(x)
-        few = count <= len(self._few[0])
-        if few:  # copying them is quicker than asking NumPy where they are
-            self._few[0][:count] = x
-            source, target = self._few_addresses
-        else:
-            x = readable("X", x)
-            source, target = address("X", x), address("PREDICTIONS", out, count * self.network.sizes[-1])
+        if len(x) <= min(self.few, batch):
+            out[...] = self.predict_few(x)
+            return
+        x, count = readable("X", x), len(x)
+        source, target = address("X", x), address("PREDICTIONS", out, count * self.network.sizes[-1])
         self._look_at_weights()
         self._job.set_call(layout().FORWARD, (0, -(-count // batch)), batch, count, 0, source, 0, target)
-        self._call(1 if few else self._threads_for(min(batch, count), self._work * count / PREDICTING))
-        if few:
-            out[...] = self._few[1][:count]
+        self._call(self._threads_for(min(batch, count), self._work * count / PREDICTING))
+
+    def predict_few(self, x: Array) -> Array:
+        """Return the predictions for x[n, F], n up to ``few``: copying is quicker than asking NumPy for addresses."""
+        count, (source, target) = len(x), self._few
+        source[:count] = x
+        self._look_at_weights()
+        self._job.set_call(self._forward, (0, 1), count, count, 0, *self._few_addresses)
+        self._call(1)
+        return target[:count].copy()
 
 
 # The operations that there are compiled kernels for, and what fills in their records.
@@ -367,55 +443,66 @@ class _Run:
     """A task that a Program has begun: what its table says from call to call, and what comes out."""
 
     def __init__(self, program: CompiledProgram, task: Task) -> None:
-        self._program, self._task = program, task
-        self._phases = program._set_task(task)
-        self._x, self._order = readable("X", task.data.x), readable("ORDER", task.order)
-        steps, rates = task.last - task.first, rates_of(task)
-        self._results = np.zeros((steps, program._job.get("SERIES")))
+        self._program, self.task, data = program, task, task.data
+        self.phases = program._set_task(task)
+        self._x, self._y, self._order = readable("X", data.x), readable("Y", data.y), readable("ORDER", task.order)
+        self._weights = readable("SAMPLE_WEIGHTS", data.weights)
+        steps, rates, samples = task.last - task.first, rates_of(task), len(self._x)
+        self.results = np.zeros((steps, program._series))
         self._scalars = np.ones((steps, 0), np.float32) if rates is None else rates.astype(np.float32)
         self._step = 0 if task.optimizer is None else task.optimizer.steps + 1
-        self._addresses = (
-            address("X", self._x, len(self._x) * program.network.sizes[0]),
-            address("ORDER", self._order, len(self._x)),
-        )  # fmt: skip
         # what comes out, where the host is to judge it: of these steps alone, which are a tenth of a second's
-        self._first, self._last = task.first * task.batch, min(task.last * task.batch, len(self._x))
+        self._first, self._last = task.first * task.batch, min(task.last * task.batch, samples)
         shape = self._last - self._first, program.network.sizes[-1]
         self._outputs = np.empty(shape, np.float32) if program._why_host else None
+        self._addresses = [
+            address("X", self._x, samples * program.network.sizes[0]), address("ORDER", self._order, samples),
+            address("PREDICTIONS", self._outputs), address("Y", self._y, samples * self._y.shape[1]),
+            address("SAMPLE_WEIGHTS", self._weights, samples), address("RESULTS", self.results),
+            address("SCALARS", self._scalars),
+        ]  # fmt: skip
 
     def set(self, start: int, stop: int) -> None:
         """Have the table say that the next call runs steps ``start`` to ``stop`` - 1 of the task's."""
-        task, job = self._task, self._program._job
-        job.set(RESULTS=self._results[start:], SCALARS=self._scalars[start:])
-        batches, number = (task.first + start, task.first + stop), self._step and self._step + start
-        outputs = None if self._outputs is None else self._outputs[start * task.batch :]
-        places = *self._addresses, address("PREDICTIONS", outputs)
-        job.set_call(self._phases, batches, task.batch, len(self._x), number, *places)
+        task, number = self.task, self._step and self._step + start
+        x, order, outputs, y, weights, results, scalars = self._addresses
+        if start:  # of what has a row a step
+            results, scalars = results + start * self.results.strides[0], scalars + start * self._scalars.strides[0]
+            outputs = 0 if self._outputs is None else outputs + start * task.batch * self._outputs.strides[0]
+        batches, places = (task.first + start, task.first + stop), (x, order, outputs, y, weights, results, scalars)
+        self._program._job.set_call(self.phases, batches, task.batch, len(self._x), number, *places)
+
+    def set_all(self, scalars: Sequence[float]) -> None:
+        """Have the table say that the next call runs all steps, of which there is one, as the next of its optimizer."""
+        task = self.task
+        if task.optimizer is not None:
+            self._step, self._scalars[0] = task.optimizer.steps + 1, scalars
+        self._program._job.set_call(self.phases, (0, 1), task.batch, task.batch, self._step, *self._addresses)
 
     def count(self, steps: int) -> None:
         """Take note that so many steps more are done."""
-        if self._task.optimizer is not None:
-            self._task.optimizer.count(steps)
-            self._program.arena.version += 1
+        if self.task.optimizer is not None:
+            self.task.optimizer.count(steps)
+            self._program.arena.arena.version += 1
+            self._program._checked = self._program.arena.arena.version  # the kernels have looked on
 
-    def end(self) -> StepLogs:
-        """Return what the steps gave, all of them done."""
-        program, task, results = self._program, self._task, self._results
-        if task.optimizer is not None:
-            program._checked = program.arena.version  # the kernels have looked on
-        logs, k = StepLogs.zeros(task.last - task.first, task.metrics), np.arange(task.first, task.last)
-        divisors = 1 + logs.totals.shape[1]  # stand behind the loss and all sums
-        logs.samples[:] = np.minimum((k + 1) * task.batch, len(self._x)) - k * task.batch
-        logs.losses, logs.totals = results[:, 0], results[:, 1:divisors]
-        logs.counts[:, [metric.series > 0 for metric in task.metrics]] = results[:, divisors:]
-        logs.batches += self._batches()
-        return logs
+    def logs(self, results: Array) -> StepLogs:
+        """Return what the steps gave, all of them done, of their ``results``."""
+        task = self.task
+        samples = np.empty(len(results))
+        samples.fill(task.batch)
+        samples[-1:] = self._last - (task.last - 1) * task.batch
+        series = sum(metric.series for metric in task.metrics)
+        counts = np.zeros((len(results), len(task.metrics)))
+        if series:  # divisors stand behind the loss and all sums
+            counts[:, [metric.series > 0 for metric in task.metrics]] = results[:, 1 + series :]
+        return StepLogs(samples, results[:, 0], results[:, 1 : 1 + series], counts, [*self._batches()])
 
     def _batches(self) -> Iterator[Batch]:
         """Yield what the host judges, batch by batch."""
         if self._outputs is None:
             return
-        data, size, rows = self._task.data, self._task.batch, slice(self._first, self._last)
+        data, size, rows = self.task.data, self.task.batch, slice(self._first, self._last)
         which = np.arange(self._first, self._last) if self._order is None else self._order[rows]
         assert data.y is not None
         targets, weights = data.y[which], None if data.weights is None else data.weights[which]
@@ -438,6 +525,21 @@ def _guess(operations: float) -> float:
     return max(operations / RATE, 1e-5)
 
 
-def _shares(rows: int, threads: int) -> Array:
-    """Return where each thread's rows of a kernel begin, and where the last one's end."""
-    return np.arange(threads + 1) * rows // threads
+def _weights(op: Operation) -> int:
+    return (op.inputs + 1) * op.outputs if isinstance(op, DenseOp) else 0
+
+
+def _slices(network: Network) -> tuple[int, int]:
+    """Return from more than how many samples on a batch goes in slices, and of how many; 0: never.
+
+    A slice's activations and gradients by them stay in a core's cache, and gradients by weights are few beside them.
+    """
+    sample, weights = 8 * sum(map(padded, network.sizes)), 4 * sum(map(_weights, network.ops))  # bytes
+    rows, whole = SLICE // sample, any(isinstance(op, BatchNormOp) for op in network.ops)
+    return (0, 0) if whole or rows < LEAST or weights > SLICE // 4 else (LONG // sample, rows)
+
+
+def _shares(op: DenseOp, threads: int) -> Array:
+    """Return where each thread's rows of a kernel begin, and where the last one's end; of a column, whole tiles."""
+    tile = layout().TILE if op.outputs == 1 else 1
+    return np.minimum(np.arange(threads + 1) * -(-op.inputs // tile) // threads * tile, op.inputs)

@@ -36,8 +36,9 @@ class Runner:
         self.device: Device | None = None  # None: where the weights are, or as the environment says
         self.weights: Stretches | None = None
         self.last: Program | None = None  # the Program that ran last
-        # By whether it is compiled, and the general one; those of `answering` by that and what it was asked.
-        self._programs: dict[tuple[Any, ...], Program | None] = {}
+        # By whether it is compiled, and the general one; those of `answering` by that and what it was asked; and what
+        # `gpumlp.training.again` plans with them.
+        self._programs: dict[tuple[Any, ...], Any] = {}
         self.calls = 0  # in training mode: each has masks of its own
         self._choices: dict[str, Choice] = {}
         self._ready: tuple[Network | None, Any] = None, None  # for which work all formulas are known to be compiled
@@ -239,6 +240,11 @@ class Runner:
             self._programs[kind] = program
         self.last = program
         return program
+
+    def known(self, batch: int, choice: Choice) -> Program | None:
+        """Return the Program that `program_for` would return, if it need not be made as things are now."""
+        program: Program | None = self._programs.get((choice.functions is not None, choice.general))
+        return None if program is None or program.batch < batch else program
 
     def answering(self, batch: int, training: bool, loss: bool = False) -> LoopProgram:
         """Return the Program that gives gradients, and outputs as in ``training``; the caller holds the gate.

@@ -15,13 +15,14 @@ from gpumlp.attributes import refuse_overrides
 from gpumlp.callbacks import CallbackList, History, Record
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
+from gpumlp.engine.network import Network
 from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, Shape, Snapshot, whole_number
 from gpumlp.models import arguments, configs, files, state
 from gpumlp.models.asked import Asked
 from gpumlp.models.fitting import HeldOut, job
 from gpumlp.naming import flag
-from gpumlp.training import data, loop, samples
+from gpumlp.training import again, data, loop, samples
 from gpumlp.training.streams import Source, joined
 
 
@@ -269,18 +270,29 @@ class Sequential(Asked):
         self, given: tuple[object, object, object], class_weight: Any, loss: losses.Loss,
         pace: tuple[int | None, int | None, bool], prefix: str = "",
     ) -> tuple[Source, Shape]:  # fmt: skip
-        if not self.layers:
+        if self._runner.network is None and not self.layers:
             raise ValueError("The model has no layers: add one first.")
         shape = self._known_input_shape()
         source, found = samples.source(self._runner, shape, given, class_weight, loss, pace, prefix)
         assert found is not None
         return source, found
 
+    def _held(
+        self, given: tuple[object, object, object], class_weight: Any, loss: losses.Loss
+    ) -> tuple[Dataset, Shape]:
+        """Return what is to be one batch, and the shape of one sample."""
+        if self._runner.network is None and not self.layers:
+            raise ValueError("The model has no layers: add one first.")
+        return samples.dataset(self._runner, self._known_input_shape(), given, class_weight, loss)
+
     def _judge(self, loss: losses.Loss, held: Dataset | None, shape: Shape) -> loop.Objective:
-        assert held is not None
-        found = samples.objective(self._runner, self._built_for(shape), loss, self._metric_names, held)
-        self._objective = found
-        return found
+        assert held is not None and held.y is not None
+        network, known = self._built_for(shape), self._objective
+        of = network, loss, self._metric_names, held.y.shape[1], self._runner.runtime
+        if known is None or known.of != of:
+            self._objective = known = samples.objective(self._runner, network, loss, self._metric_names, held)
+            known.of = of if known.lasts else None
+        return known
 
     def _trainee(
         self, source: Source, shape: Shape, epochs: int, callbacks: Any = None,
@@ -370,6 +382,8 @@ class Sequential(Asked):
     ) -> Any:
         """Return the loss, or a list of loss and metrics, or a dict of them with ``return_dict``."""
         loss, _ = self._need_compiled("evaluate")
+        if batch_size is None and steps is None and callbacks is None and verbose == 0 and _few(x):
+            return self.test_on_batch(x, y, sample_weight, return_dict)
         source, shape = self._source((x, y, sample_weight), None, loss, (batch_size, steps, False))
         return self._evaluated(source, shape, self._hooks(callbacks, verbose, source.steps), return_dict)
 
@@ -391,19 +405,40 @@ class Sequential(Asked):
     ) -> Any:
         """Return the predictions for ``x``, shape (n, *output_shape): on the GPU if ``x`` is, else a NumPy array."""
         runner = self._runner
+        alone = batch_size is None and steps is None and callbacks is None and verbose == 0
+        if alone and not self.stop_predicting and (found := again.predict(self, x)) is not None:
+            return found
         if data.gives_batches(x):
             return self._predict_batches(x, verbose, steps, callbacks)
         features, shape = samples.features(runner, x, self._known_input_shape())
         network = self._built_for(shape)
+        if alone and len(features) <= (piece := runner.predicting(data.DEFAULT_BATCH)):
+            return self._predicted_at_once(features, network, piece)
         batches = data.Batches(len(features), batch_size, steps, False)
         features = features[: batches.steps * batches.batch_size]
         hooks = self._hooks(callbacks, verbose, batches.steps)
-        make = runner.backend.empty if data.on_gpu(features) else np.empty
-        out = make((len(features), network.sizes[-1]), self.dtype)
+        out = self._room(features, network)
         choice = runner.ask()
+        self.stop_predicting = False
+        out = out[: loop.predict(runner, features, out, batches.batch_size, choice, hooks)]
+        return self._of_shape(out, network)
+
+    def _predicted_at_once(self, x: Any, network: Network, piece: int) -> Any:
+        """Return the predictions for x[n, F], at most ``piece`` samples, while nobody looks on."""
+        out, choice = self._room(x, network), self._runner.ask()
         if self.stop_predicting:
             self.stop_predicting = False
-        out = out[: loop.predict(runner, features, out, batches.batch_size, choice, hooks)]
+        loop.predict_at_once(self._runner, x, out, piece, choice)
+        return self._of_shape(out, network)
+
+    def _room(self, x: Any, network: Network) -> Any:
+        """Return an array for the predictions for x[n, F], where that is."""
+        shape, dtype = (len(x), network.sizes[-1]), self._runner.dtype
+        return self._runner.backend.empty(shape, dtype) if data.on_gpu(x) else np.empty(shape, dtype)
+
+    @staticmethod
+    def _of_shape(out: Any, network: Network) -> Any:
+        """Return predictions as the model's last layer has them."""
         return out if len(network.output_shape) == 1 else out.reshape((len(out), *network.output_shape))
 
     def _predict_batches(self, x: object, verbose: object, steps: int | None, callbacks: Any) -> Any:
@@ -430,35 +465,57 @@ class Sequential(Asked):
         return_dict: bool = False,
     ) -> Any:
         """Run one training step on all of ``x`` and return what ``evaluate`` returns, from before the step."""
-        loss, _ = self._need_compiled("train_on_batch", training=True)
-        source, shape = self._source((x, y, sample_weight), class_weight, loss, (self._rows(x), None, False))
-        trainee = self._trainee(source, shape, 1)
-        trainee.begin_epoch()
-        source.begin_epoch()
-        loop.train([trainee], [stretch for stretch in [source.take(1)] if stretch], loop.Pace(1))
-        logs = trainee.averages.result()
-        self._results = dict(logs)
-        return result(logs, trainee.objective, return_dict)
+        loss, optimizer = self._need_compiled("train_on_batch", training=True)
+        if sample_weight is None and class_weight is None and (found := again.step(self, x, y, optimizer)) is not None:
+            return self._reported(*found, return_dict)
+        held, shape = self._held((x, y, sample_weight), class_weight, loss)
+        objective = self._judge(loss, held, shape)
+        choice = self._runner.ask(objective.judged(held, optimizer))
+        logs = loop.step(self, held, objective, optimizer, choice)
+        if held.weights is None:
+            again.plan(self, x, y, objective, choice, optimizer)
+        return self._reported(logs, objective, return_dict)
 
     def test_on_batch(
         self, x: object, y: object = None, sample_weight: object = None, return_dict: bool = False
     ) -> Any:
         """Return what ``evaluate`` returns, with all of ``x`` as one batch."""
-        return self.evaluate(x, y, self._rows(x), verbose=0, sample_weight=sample_weight, return_dict=return_dict)
+        loss, _ = self._need_compiled("evaluate")
+        if sample_weight is None and (found := again.step(self, x, y)) is not None:
+            return self._reported(*found, return_dict)
+        held, shape = self._held((x, y, sample_weight), None, loss)
+        objective = self._judge(loss, held, shape)
+        choice = self._runner.ask(objective.judged(held))
+        logs = loop.judge(self._runner, held, objective, choice)
+        if sample_weight is None:
+            again.plan(self, x, y, objective, choice)
+        return self._reported(logs, objective, return_dict)
+
+    def _reported(self, logs: dict[str, Any], objective: loop.Objective, return_dict: bool) -> Any:
+        """Return the results of a batch, which are the last ones."""
+        self._results = logs
+        return result(logs, objective, return_dict)
 
     def predict_on_batch(self, x: object) -> Any:
         """Return the predictions for all of ``x`` as one batch."""
-        return self.predict(x, self._rows(x), verbose=0)
+        return self.predict(x, None if _few(x) else self._rows(x), 0)
 
     def _rows(self, x: object) -> int:
         """Return the number of samples, 1 at least; TypeError for what gives batches."""
         return max(len(data.to_array("x", samples.adopted(self._runner, samples.only(self._runner, x)))), 1)
 
 
+def _few(x: object) -> bool:
+    """Whether ``x`` is an array of no more samples than make a batch where nothing else is said."""
+    return type(x) is np.ndarray and 0 < len(x) <= data.DEFAULT_BATCH if getattr(x, "ndim", 0) else False
+
+
 def result(logs: dict[str, float], objective: loop.Objective, as_dict: bool) -> Any:
+    if len(logs) == 1 and not as_dict:
+        return logs["loss"]
     names = [name for name in objective.names if name in logs]
     values = [logs[name] for name in (*names, *(name for name in logs if name not in names))]
-    return logs if as_dict else values[0] if len(values) == 1 else values
+    return dict(logs) if as_dict else values[0] if len(values) == 1 else values
 
 
 def _optimizer(value: object) -> optimizers.Optimizer:

@@ -46,6 +46,12 @@ def within(name: str, low: float, high: float = math.inf, below: bool = False) -
     return check
 
 
+def of_many(rates: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Have it that an optimizer's `rates` can also be asked for a range of updates: an array, or a number for all."""
+    rates.of_many = True  # type: ignore[attr-defined]
+    return rates
+
+
 def fractions(*names: str) -> dict[str, Callable[[Any], float]]:
     """Return checks for numbers in [0, 1) of these names."""
     return {name: within(name, 0.0, 1.0, below=True) for name in names}
@@ -312,6 +318,8 @@ class Optimizer(OnArrays):
         State of the same layers that stood elsewhere is brought along; for other layers everything starts anew.
         """
         state = self._state
+        if state is not None and state.layout is layout and tuple(state.slots) == self.slots:
+            return state.slots
         if state is not None and (
             tuple(state.slots) != self.slots
             or len(state.layers) != len(layers)
@@ -319,9 +327,7 @@ class Optimizer(OnArrays):
         ):
             self.start_anew()
             state = None
-        if state is not None and (
-            state.layout is layout or (state.layout.backend, state.layout.offsets) == (layout.backend, layout.offsets)
-        ):
+        if state is not None and (state.layout.backend, state.layout.offsets) == (layout.backend, layout.offsets):
             return state.slots
         kept = self.saved() or {}
         slots = {name: layout.full(0.0 if start is None else start) for name, start in self._starts().items()}
@@ -374,7 +380,8 @@ class Optimizer(OnArrays):
         """Return what the formula takes that is the same at every update."""
         return {}
 
-    def rates(self, rate: float, update: int) -> dict[str, float]:
+    @of_many
+    def rates(self, rate: float, update: Any) -> dict[str, Any]:
         """Return the scalars of update number ``update``, from 1, by name; ``rate``: its learning rate."""
         return {"rate": rate}
 
@@ -421,10 +428,13 @@ class Optimizer(OnArrays):
         """
         return tuple(self._scalars(step, self._learning_rate_of(step)).values())
 
+    def _scalars_of(self, rate: float, update: int | range) -> dict[str, Any]:
+        return self.rates(rate, update) | {"decay": 1.0 - (self.weight_decay or 0.0) * rate}
+
     def _scalars(self, step: int, rate: float) -> dict[str, float]:
         gathers, every = self.gradient_accumulation_steps, self.ema_overwrite_frequency
         done = (step - 1) // (gathers or 1)  # updates
-        found = self.rates(rate, done + 1) | {"decay": 1.0 - (self.weight_decay or 0.0) * rate}
+        found = self._scalars_of(rate, done + 1)
         if gathers:
             found["updates"] = float(step % gathers == 0)
         if self.use_ema:
@@ -434,8 +444,15 @@ class Optimizer(OnArrays):
 
     def coming(self, steps: int) -> np.ndarray:
         """Return the `scalars` of the next ``steps`` steps, [steps, len(scalar_names)] in double."""
-        found = [self.scalars(self._steps + 1 + k) for k in range(steps)]
-        return np.array(found, np.float64).reshape(steps, len(self.scalar_names))
+        numbers, rate = range(self._steps + 1, self._steps + 1 + steps), self._learning_rate
+        alike = isinstance(rate, float) and not self.gradient_accumulation_steps and not self.use_ema
+        if steps == 1 or not alike or not getattr(self.rates, "of_many", False):
+            found = [self.scalars(step) for step in numbers]
+            return np.array(found, np.float64).reshape(steps, len(self.scalar_names))
+        together = np.empty((steps, len(self.scalar_names)))
+        for column, values in zip(together.T, self._scalars_of(rate, numbers).values(), strict=True):
+            column[:] = values
+        return together
 
     def update(
         self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any = None

@@ -12,7 +12,7 @@ import numpy as np
 from gpumlp import ops
 from gpumlp.formulas import is_zero
 from gpumlp.naming import number
-from gpumlp.optimizers.base import LearningRate, Optimizer, constructor, flags, fractions, numbers, within
+from gpumlp.optimizers.base import LearningRate, Optimizer, constructor, flags, fractions, numbers, of_many, within
 from gpumlp.optimizers.stages import Rule
 
 Number = Any
@@ -129,8 +129,10 @@ def schedule_free_adam(
     return {"w": (1.0 - beta_1) * z + beta_1 * x, "z": z, "v": v}
 
 
-def correction(beta: float, update: int) -> float:
+def correction(beta: float, update: int | range) -> Any:
     """Return 1 - beta^update: what a moving average that began at 0 has taken in."""
+    if isinstance(update, range):  # by the same powers: NumPy's differ in the last bit
+        return 1.0 - np.array([beta**one for one in update])
     return 1.0 - beta**update
 
 
@@ -190,8 +192,10 @@ class Adam(_Moments):
     def update_rule(self) -> Rule:
         return adam
 
-    def rates(self, rate: float, update: int) -> dict[str, float]:
-        return {"rate": rate * math.sqrt(correction(self.beta_2, update)) / correction(self.beta_1, update)}
+    @of_many
+    def rates(self, rate: float, update: Any) -> dict[str, Any]:
+        of_m, of_v = correction(self.beta_1, update), correction(self.beta_2, update)
+        return {"rate": rate * (math.sqrt(of_v) if isinstance(of_v, float) else np.sqrt(of_v)) / of_m}
 
 
 def _some_decay(value: Any) -> float:
@@ -262,7 +266,8 @@ class Adamax(_Moments):
     def rule_constants(self) -> dict[str, Any]:
         return {"keep_1": 1.0 - self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
 
-    def rates(self, rate: float, update: int) -> dict[str, float]:
+    @of_many
+    def rates(self, rate: float, update: Any) -> dict[str, Any]:
         return {"rate": rate / correction(self.beta_1, update)}
 
 

@@ -210,14 +210,24 @@ def _from_frame(name: str, frame: Any) -> np.ndarray:
 
 def _first_row(array: Any, wrong: Callable[[Any], Any]) -> int | None:
     """Return the first row with an element of which ``wrong`` holds, or None; in pieces, never over the whole."""
-    rows = max(1, PIECE // max(1, math.prod(array.shape[1:])))
-    if len(array) <= rows and not wrong(array).any():
+    if array.size <= PIECE and not wrong(array).any():
         return None
+    rows = max(1, PIECE // max(1, math.prod(array.shape[1:])))
     for start in range(0, len(array), rows):
         found = wrong(array[start : start + rows])
         if found.any():
             return start + int(found.reshape(len(found), -1).any(axis=1).argmax())
     return None
+
+
+def all_finite(array: np.ndarray) -> bool:
+    """Whether there is no NaN and no Inf in an array."""
+    return b"\0" not in np.isfinite(array).tobytes()  # half the time of all(), for few
+
+
+def looks_at_targets(loss: Loss) -> bool:
+    """Whether it matters to a loss which numbers its targets are: see `targets`."""
+    return loss.sparse or isinstance(loss, BINARY)
 
 
 def _converted(name: str, array: Any, dtype: np.dtype) -> Any:
@@ -226,6 +236,8 @@ def _converted(name: str, array: Any, dtype: np.dtype) -> Any:
     if array.dtype != dtype or not flags.c_contiguous or not getattr(flags, "aligned", True):  # CuPy's always are
         with np.errstate(all="ignore"):
             out = xp.array(array, dtype, order="C")
+    if xp is np and out.size <= PIECE and all_finite(out):
+        return out
     if config.nonfinite() == "ignore":
         return out
     row = _first_row(out, lambda piece: ~xp.isfinite(piece))
@@ -305,13 +317,15 @@ def check_axes(name: str, value: object, outputs: Shape, loss: Loss) -> None:
     Samples of (n,) are also those of (n, 1), and these of (n,).
     """
     shape = tuple(to_array(name, value).shape[1:])
-    if not loss.sparse and shape not in (outputs, (*outputs, 1)) and (*shape, 1) != outputs:
+    if shape != outputs and not loss.sparse and shape not in (outputs, (*outputs, 1)) and (*shape, 1) != outputs:
         if math.prod(shape) == math.prod(outputs):
             raise ValueError(f"{name} has samples of shape {shape}; the model's output has samples of shape {outputs}.")
 
 
-def check_objective(activation: str | None, width: int, loss: Loss) -> None:
+def check_objective(activation: str | None, width: int, loss: Loss) -> bool:
     """Warn where a model cannot learn, whatever the data: a last layer and a loss that give a constant together.
+
+    Returns whether it has warned.
 
     ``activation`` is the name of the last one before the loss, None where something else comes last; ``width`` the
     number of outputs.
@@ -331,6 +345,7 @@ def check_objective(activation: str | None, width: int, loss: Loss) -> None:
         )
     if problem:
         warnings.warn(f"The model may not learn: {problem}.", stacklevel=caller_level())
+    return problem is not None
 
 
 def sample_weights(value: object, class_weight: dict[int, float] | None, y: np.ndarray, loss: Loss) -> Any:

@@ -6,8 +6,7 @@ import functools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +33,15 @@ CHUNK_SECONDS = 0.1  # how long a Program runs before others may use the model, 
 
 @dataclass
 class Objective:
-    """What is minimised and what is reported."""
+    """What is minimised and what is reported.
+
+    ``lasts``: whether it is the same as long as that is which it is ``of``; metrics of a user's own may change.
+    """
 
     loss: Loss
     metrics: list[Metric]
+    lasts: bool = False
+    of: Any = None
 
     @property
     def names(self) -> list[str]:
@@ -62,13 +66,14 @@ class Averages:
 
     def add(self, logs: StepLogs) -> None:
         """Take in the logs of some steps, one by one: how many come at a time must not change a bit."""
-        for value in (logs.losses * logs.samples).tolist():
-            self._loss += value
-        self._samples += float(logs.samples.sum())
-        for found, sums in ((logs.totals, self._totals), (logs.counts, self._counts)):
-            for i, column in enumerate(found.T.tolist()):
-                for value in column:
-                    sums[i] += value
+        for value, samples in zip(logs.losses.tolist(), logs.samples.tolist(), strict=True):
+            self._loss += value * samples
+            self._samples += samples
+        if self._metrics:
+            for found, sums in ((logs.totals, self._totals), (logs.counts, self._counts)):
+                for i, column in enumerate(found.T.tolist()):
+                    for value in column:
+                        sums[i] += value
         self._batches += logs.batches
 
     def _take_in(self) -> None:
@@ -104,6 +109,13 @@ class Averages:
         self._loss, self._samples = float(state["loss"]), float(state["samples"])
         self._totals, self._counts = list(state["totals"]), list(state["counts"])
 
+    @classmethod
+    def of(cls, objective: Objective, logs: StepLogs) -> dict[str, Any]:
+        """Return the results of some steps alone."""
+        averages = cls(objective)
+        averages.add(logs)
+        return averages.result()
+
     def result(self) -> dict[str, Any]:
         """Return the results by name, in the order of the alphabet, as Keras has them.
 
@@ -117,7 +129,7 @@ class Averages:
             found = metric.of(*self._totals[first:last], count) if metric.series else metric.result()
             logs |= {k: plain(v) for k, v in (found if isinstance(found, dict) else {metric.name: found}).items()}
             first = last
-        return dict(sorted(logs.items()))
+        return dict(sorted(logs.items())) if self._metrics else logs
 
 
 def plain(value: Any) -> Any:
@@ -141,11 +153,8 @@ class Pace:
         """Return how many steps, ``most`` at most, take as long as is worth another thread."""
         return max(1, min(most, math.ceil(WORTH / self._per_step))) if self._per_step else 1
 
-    @contextmanager
-    def timing(self, steps: int) -> Iterator[None]:
-        """Take note of how long ``steps`` steps take."""
-        began = time.perf_counter()
-        yield
+    def took(self, steps: int, began: float) -> None:
+        """Take note of how long so many steps took, since ``began``."""
         seconds = max((time.perf_counter() - began) / steps, 1e-9)
         self._per_step = min(self._per_step or seconds, seconds)  # a first step may have had to compile
 
@@ -195,15 +204,7 @@ class Trainee:
 
         RuntimeError where layers or optimizer are others by now.
         """
-        self.runner.current(self._sizes)
-        if not self.optimizer.belongs_to(self.model):
-            raise RuntimeError(
-                "Another model was compiled with this model's optimizer while it was training, and its state is now "
-                "that model's. Compile this one again, with an optimizer of its own."
-            )
-        assert self.runner.weights is not None
-        choice = dispatch.fitting(self.choice, self.optimizer, self.runner.weights.backend)
-        return self.runner.program_for(max(batch, self.most), choice)
+        return training_program(self.model, self._sizes, self.optimizer, self.choice, max(batch, self.most))
 
     # ---- training, from its beginning to its end ---------------------------------------------------------------------
 
@@ -269,6 +270,22 @@ class Trainee:
         take_averages(self.runner, self.optimizer, self.runner.current(self._sizes).trainable)
 
 
+def training_program(model: Any, sizes: tuple[int, ...], optimizer: Optimizer, choice: Choice, batch: int) -> Program:
+    """Return the Program that trains ``model`` on batches of so many samples; the caller holds the gate.
+
+    RuntimeError where the layers, whose ``sizes`` these were, or the optimizer are others by now.
+    """
+    runner: Runner = model._runner
+    runner.current(sizes)
+    if not optimizer.belongs_to(model):
+        raise RuntimeError(
+            "Another model was compiled with this model's optimizer while it was training, and its state is now "
+            "that model's. Compile this one again, with an optimizer of its own."
+        )
+    assert runner.weights is not None
+    return runner.program_for(batch, dispatch.fitting(choice, optimizer, runner.weights.backend))
+
+
 def take_averages(runner: Runner, optimizer: Optimizer, trainable: Sequence[bool]) -> None:
     """Have the averages of the weights that are ``trainable`` be these; the caller holds the gate."""
     weights = runner.weights
@@ -284,8 +301,11 @@ def first_stretch(trainees: Sequence[Trainee]) -> int:
 
     So bad settings, or a device that is full, raise before a callback has run.
     """
+    there = [None if t.optimizer.apart else t.runner.known(max(t.source.batch, t.most), t.choice) for t in trainees]
+    if (lead := there[0]) is not None and all(there):
+        return lead.first_stretch
     runners = [t.runner for t in trainees]
-    return together(runners, lambda: [t.program(t.source.batch) for t in trainees], brief=True)[0].first_stretch
+    return together(runners, lambda: [t.program(t.source.batch) for t in trainees], change=False)[0].first_stretch
 
 
 Meanwhile = Callable[[Callable[[], bool]], None]
@@ -305,14 +325,17 @@ def train(
         scalars = [t.optimizer.coming(steps) for t in trainees]
 
         def run(counts: list[int] = counts, scalars: list[np.ndarray] = scalars) -> bool:
-            programs = [t.program(stretch.batch) for t, stretch in zip(trainees, stretches, strict=True)]
-            tasks = [t.task(*given) for t, given in zip(trainees, zip(stretches, scalars, strict=True), strict=True)]
-            if [t.optimizer.steps for t in trainees] != counts:
-                return False  # another thread has trained, or the state has started anew
-            kinds = {type(program) for program in programs}
-            run_together = kinds.pop().run_together if len(kinds) == 1 else one_after_the_other
-            with pace.timing(steps):
-                found = run_together(programs, tasks)
+            programs, tasks = [], []
+            for trainee, stretch, count, own in zip(trainees, stretches, counts, scalars, strict=True):
+                programs.append(trainee.program(stretch.batch))
+                tasks.append(trainee.task(stretch, own))
+                if trainee.optimizer.steps != count:
+                    return False  # another thread has trained, or the state has started anew
+            kind = type(programs[0])
+            alike = all(type(program) is kind for program in programs)
+            began = time.perf_counter()
+            found = (kind.run_together if alike else one_after_the_other)(programs, tasks)
+            pace.took(steps, began)
             for trainee, logs in zip(trainees, found, strict=True):
                 trainee.averages.add(logs)
                 trainee.done += steps
@@ -320,6 +343,35 @@ def train(
 
         if together([t.runner for t in trainees], run, brief=brief, meanwhile=meanwhile):
             return
+
+
+def step(model: Any, held: Dataset, objective: Objective, optimizer: Optimizer, choice: Choice) -> dict[str, Any]:
+    """Do a step of training with all of ``held`` as its batch, and return what the model was before it."""
+    runner, size = model._runner, len(held)
+    sizes, logs = sizes_for(runner, held, objective.loss), None
+    while logs is None:
+        before, scalars = optimizer.steps, optimizer.coming(1)  # see `train`
+
+        def run(before: int = before, scalars: np.ndarray = scalars) -> StepLogs | None:
+            program = training_program(model, sizes, optimizer, choice, size)
+            slots = optimizer.slots_for(runner.weights, runner.owners)
+            if optimizer.steps != before:
+                return None
+            return program.run(held, None, size, 0, 1, objective.loss, objective.metrics, optimizer, slots, scalars)
+
+        logs = together((runner,), run, brief=True)
+    return Averages.of(objective, logs)
+
+
+def judge(runner: Runner, held: Dataset, objective: Objective, choice: Choice) -> dict[str, Any]:
+    """Return the loss and the metrics of all of ``held`` as one batch, in inference mode."""
+    sizes, size = sizes_for(runner, held, objective.loss), len(held)
+
+    def run() -> StepLogs:
+        runner.current(sizes)
+        return runner.program_for(size, choice).run(held, None, size, 0, 1, objective.loss, objective.metrics)
+
+    return Averages.of(objective, together((runner,), run, brief=True))
 
 
 def mean(logs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -460,8 +512,10 @@ def evaluate(runner: Runner, source: Source, objective: Objective, choice: Choic
     def run(stretch: Stretch) -> StepLogs:
         runner.current(sizes)
         program = runner.program_for(stretch.batch, choice)
-        with pace.timing(stretch.steps):
-            return program.run(*stretch, objective.loss, objective.metrics)
+        began = time.perf_counter()
+        logs = program.run(*stretch, objective.loss, objective.metrics)
+        pace.took(stretch.steps, began)
+        return logs
 
     while stretch := source.take(most := pace.most(callbacks.per_batch), pace.worth(most)):
         callbacks.on_test_batch_begin(done)
@@ -479,6 +533,22 @@ def evaluate(runner: Runner, source: Source, objective: Objective, choice: Choic
     return logs
 
 
+def predict_at_once(runner: Runner, x: Any, out: Any, piece: int, choice: Choice) -> None:
+    """Write the predictions for x[n, F] into out[n, O], at most ``piece`` samples: the shortest way for the smallest.
+
+    See `predict`.
+    """
+    sizes, (_, width) = runner.current().sizes, x.shape
+    if sizes[0] != width or sizes[-1] != out.shape[1]:
+        runner.current(())
+
+    def run() -> None:
+        runner.current(sizes)
+        runner.program_for(piece, choice).predict(x, out, piece)
+
+    together((runner,), run, runner.runtime is not None)
+
+
 def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callbacks: Any) -> int:
     """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; return how many there are.
 
@@ -486,20 +556,15 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
 
     A handler that raises may come between the steps: what it leaves unfinished is ``out``.
     """
-    piece, change = runner.predicting(batch), runner.runtime is not None
+    piece = runner.predicting(batch)
     sizes = runner.current().sizes
     if (sizes[0], sizes[-1]) != (x.shape[1], out.shape[1]):
         runner.current(())  # other layers since x and out were made
 
-    def steps(rows: slice) -> int:
+    def steps(rows: slice) -> None:
         runner.current(sizes)
-        program = runner.program_for(piece, choice)
-        program.predict(x[rows], out[rows], piece)
-        return program.first_stretch
+        runner.program_for(piece, choice).predict(x[rows], out[rows], piece)
 
-    if callbacks.nobody and len(x) <= batch and len(x) <= piece:  # the shortest way for the smallest predictions
-        together([runner], lambda: steps(slice(0, len(x))), change)
-        return len(x)
     done = 0
     callbacks.on_predict_begin()
     step = batch if callbacks.per_batch else piece  # of a batch that is larger than a piece, a piece is a stretch
@@ -509,8 +574,9 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
         stop = min(start + pace.most(callbacks.per_batch), last)
         callbacks.on_predict_batch_begin(start * step // batch)
         rows = slice(start * step, min(stop * step, len(x)))
-        with pace.timing(stop - start):
-            together([runner], functools.partial(steps, rows))
+        began = time.perf_counter()
+        together([runner], functools.partial(steps, rows))
+        pace.took(stop - start, began)
         start, done = stop, rows.stop
         callbacks.on_predict_batch_end(-(-done // batch) - 1, {"outputs": out[rows]})
         if callbacks.model.stop_predicting:
@@ -530,8 +596,9 @@ def predict_batches(runner: Runner, source: Source, choice: Choice, callbacks: A
         runner.current(sizes)
         x, piece = stretch.data.x, runner.predicting(stretch.batch)
         out = (runner.backend.empty if on_gpu(x) else np.empty)((len(x), sizes[-1]), x.dtype)
-        with pace.timing(stretch.steps):
-            runner.program_for(piece, choice).predict(x, out, piece)
+        began = time.perf_counter()
+        runner.program_for(piece, choice).predict(x, out, piece)
+        pace.took(stretch.steps, began)
         return out
 
     while stretch := source.take(most := pace.most(callbacks.per_batch), pace.worth(most)):

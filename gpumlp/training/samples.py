@@ -14,6 +14,7 @@ from gpumlp.engine.network import Network, describe
 from gpumlp.engine.runner import Runner
 from gpumlp.layers import Input, Shape
 from gpumlp.losses import Loss
+from gpumlp.objectives import Described
 from gpumlp.training import data
 from gpumlp.training.loop import Objective
 from gpumlp.training.streams import Held, Source, Stream
@@ -70,7 +71,9 @@ def dataset(
         x, y, weight = given
         x, y, weight = (adopted(runner, v) for v in (only(runner, x), data.one_of_one(y), data.one_of_one(weight)))
         found, got = data.features(f"{prefix}x", x, shape, runner.dtype)
-        data.same_length(**{f"{prefix}x": found, f"{prefix}y": data.to_array(f"{prefix}y", y)})
+        y = data.to_array(f"{prefix}y", y)
+        if len(found) != len(y):
+            data.same_length(**{f"{prefix}x": found, f"{prefix}y": y})
         network = runner.network or describe(list(runner.stack), got)
         data.check_axes(f"{prefix}y", y, network.output_shape, loss)
         if class_weight is not None and network.rows > 1:
@@ -150,7 +153,7 @@ def objective(
     assert held.y is not None
     given, width = held.y.shape[1] // network.rows, network.output_shape[-1]
     last = getattr(network.ops[-1], "activation", None) if network.ops else None
-    data.check_objective(getattr(last, "name", None), width, loss)
+    warned = data.check_objective(getattr(last, "name", None), width, loss)
     loss = loss.for_targets(given, width)
     found = [
         metrics.get(m, loss=loss, target_width=given, output_width=width, weighted=weighted) for m, weighted in asked
@@ -171,7 +174,8 @@ def objective(
     for of in (loss, *(metric for metric in found if metric.series)):
         widths = {"p": width, "t": given}
         of.formula.look_at_columns(f"{type(of).__name__} {of.name!r}", **widths)
-    return Objective(loss, found)
+    lasts = not warned and all(isinstance(metric, Described) and not metric.own for metric in found)
+    return Objective(loss, found, lasts=lasts)
 
 
 def _check_targets(metric: metrics.Metric, given: int, width: int, on_gpu: bool) -> None:

@@ -21,26 +21,29 @@ called with. Its ``_NUMBERS`` are the address of float32 numbers that it is give
     STEP,  # number of the first step, from 1: what dropout's masks depend on; 0: inference, which drops nothing
     X, ORDER,  # [samples, X_WIDTH]; int64 [samples], 0: as they stand
     PREDICTIONS,  # where what comes out goes, [samples from batch FIRST on, PREDICTIONS_WIDTH]; 0: nowhere
+    Y, SAMPLE_WEIGHTS,  # [samples, Y_WIDTH], [samples]; weights may be 0
+    RESULTS,  # float64 [batches, SERIES]: the loss, the totals of each metric's sums, and each metric's divisor
+    SCALARS,  # [batches, SCALARS_LD]: the numbers of the optimizer that differ from step to step
     # what the samples are, and what is made of them
-    X_WIDTH, PREDICTIONS_WIDTH,
-    Y, Y_WIDTH, SAMPLE_WEIGHTS,  # [samples, width], [samples]; weights may be 0
+    X_WIDTH, PREDICTIONS_WIDTH, Y_WIDTH,
     BATCH_Y, BATCH_W,  # where a batch's targets and weights are gathered; its x goes to the first operation's IN
     OPS, OPS_AT,  # how many operations, and the word where their records start
     LOSS_CODE, LOSS_NUMBERS,
     METRICS, METRICS_AT,
     FACTORS,  # [batch]: what each sample's gradient is multiplied by: its weight over the number of samples
     VALUES, VALUES_LD, SERIES,  # [SERIES, batch], to be added in order: each sample's loss, sums and weights of metrics
-    RESULTS,  # float64 [batches, SERIES]: the loss, the totals of each metric's sums, and each metric's divisor
-    SCALARS, SCALARS_LD,  # [batches, SCALARS_LD]: the numbers of the optimizer that differ from step to step
+    SCALARS_LD,
     UPDATE_CODE, UPDATE_NUMBERS,
     SLOTS,  # address of int64: from a weight to its place in each of the optimizer's state arrays, in floats
     IDENTITY,  # address of int64 0, 1, 2, ..., as many as the batch or the widest layer has
-    LISTS, GRADIENTS, PANELS, TURNED,  # each thread's work memory, one thread after the other, as `work_sizes`
-    LISTS_LD, GRADIENTS_LD, PANELS_LD, TURNED_LD,
+    LISTS, GRADIENTS, PANELS, COPIES,  # each thread's work memory, one thread after the other, as `work_sizes`
+    LISTS_LD, GRADIENTS_LD, PANELS_LD, COPIES_LD,
+    LONG, SLICE,  # a batch of more than LONG samples goes in slices of at most so many; SLICE 0: never
+    SLICES, SLICES_LD,  # [slices, SLICES_LD]: the gradients by all kernels and biases, of each slice by itself
     WEIGHTS_BAD, GRADIENTS_BAD,  # whether somebody saw NaN or Inf there: then no product with a zero is left out;
     # kernels only set these: a thread that cleared one could undo what another has just found
     JOB_WORDS,
-) = range(47)  # fmt: skip
+) = range(51)  # fmt: skip
 FORWARD, OBJECTIVE, BACK, UPDATE, PENALIZE = 1, 2, 4, 8, 16
 
 # ---- an operation ----------------------------------------------------------------------------------------------------
@@ -63,8 +66,9 @@ DENSE, ACTIVATION, DROPOUT, AFFINE, COLUMNS, BATCH_NORM = range(6)
     ZEROS,  # SOME_ZEROS: many inputs may be zero; RELU_ZEROS: and where they are, nobody asks for the gradient
     ACTIVE, ACTIVE_LD,  # [threads, inputs]: zero for an input that is zero in all of the thread's rows
     SHARES,  # address of int64 [threads + 1]: thread t updates rows SHARES[t] to SHARES[t + 1] - 1 of the kernel
+    SLICE_AT,  # where a slice of SLICES has the gradient by the kernel, and behind it that by the bias
     OP_WORDS,
-) = range(45)  # fmt: skip
+) = range(46)  # fmt: skip
 SOME_ZEROS, RELU_ZEROS = 1, 2
 
 # ---- a metric --------------------------------------------------------------------------------------------------------
@@ -77,13 +81,27 @@ TAKEN, JOBS, RUN, JOBS_AT = range(4)
 
 # ---- work memory -----------------------------------------------------------------------------------------------------
 CHUNK = 512  # columns of a weight gradient that are computed, and used up, at a time
-BLOCK = 28  # rows of it: two of the tallest tiles
+BLOCK = 28  # rows of it: two of the tallest tiles; of a column, CHUNK
+FEW, PART = 4, 64  # outputs up to which dot tiles go forward as well, and samples of which those are computed at a time
+PANEL = 4_096  # floats of a copied panel of the right operand, which stays in the first cache: 16 KiB
+PACKED = 49_152  # floats of a copied block of the left one, and of a gradient that comes of it, for the second: 192 KiB
+PACKED_CHUNK = 256  # columns of such a gradient
+TILE = 128  # rows of a column that a thread updates at least: their sums run side by side, and fewer are no quicker
+SLICED = 4  # slices: a long batch has a multiple of so many, for as many threads
 WIDE = 128  # outputs from which on it pays to look for inputs that are zero
-NARROW = 32  # outputs up to which a transposed copy of the weights is worth its making for any batch
-TURNED_MOST = 65_536  # floats of such a copy, but for narrow ones
 SPARE = 16  # numbers that can be read behind the end of a list of indices, IDENTITY too
 
 
+def slices_of(samples, long, most):
+    """Return in how many slices of at most ``most`` so many samples go through the network; 1: as they are."""
+    return 1 if most == 0 or samples <= long else (samples + SLICED * most - 1) // (SLICED * most) * SLICED
+
+
 def work_sizes(batch, widest):
-    """Return how many elements of LISTS (int64), GRADIENTS, PANELS and TURNED (float32) a thread needs."""
-    return widest + SPARE, BLOCK * CHUNK, BLOCK * batch, max(NARROW * widest, TURNED_MOST) + 256
+    """Return how many elements of LISTS (int64), GRADIENTS, PANELS and COPIES (float32) a thread needs."""
+    return (
+        widest + SPARE,
+        max(BLOCK * CHUNK, PACKED),
+        max(BLOCK * batch, CHUNK),
+        max(FEW * (widest + PART), PANEL + PACKED),
+    )

@@ -4,23 +4,29 @@
 
 Each thread takes some rows of the batch through the whole network, forward, loss and back: no layer waits for another
 thread. Then all meet, and each thread updates some rows of every weight array, from gradients that it sums over the
-batch right there; then all meet again. So a step has two barriers, whatever the network's depth, and four more for each
-batch normalization: before and after its columns, each of which is one thread's. A prediction has none, except before a
-last batch that is short. Every number is computed by one thread in an order that the shapes alone fix:
-the result is the same for any number of threads.
+batch right there; then all meet again. A long batch of a small network goes in slices: a thread takes one after the
+other through the network, through the same memory, which stays in its cache, and sums the slice's gradients; after the
+meeting those of all slices are added, in order. Where slices begin depends on the batch alone. So a step has two
+barriers, whatever the network's depth, and four more for each batch normalization: before and after its columns, each
+of which is one thread's. A prediction has none, except before a last batch that is short. Every number is computed by
+one thread in an order that the shapes alone fix: the result is the same for any number of threads.
 """
 
 from numba import float32, int32
 
 from . import layout as L
 from .dense import (
-    chunk_of,
+    WEIGHTS,
+    block_of,
     column_sums,
     forward_product,
     inputs_product,
     list_active,
     mark_active,
     pack_columns,
+    packed_product,
+    packs,
+    share_of,
     weights_product,
 )  # fmt: skip
 from .norm import (
@@ -34,11 +40,13 @@ from .norm import (
 )  # fmt: skip
 from .rows import LOWEST, ONE, ZERO, any_bad, clear, copy, drop, multiply, scale
 from .vector import (
+    COLUMNS,
     arrive,
     at,
     call_code,
     call_entry,
     doubles,
+    fetch,
     floats,
     flush_denormals,
     kernel,
@@ -47,14 +55,29 @@ from .vector import (
     words,
 )  # fmt: skip
 
+NEAR = 128  # samples of a batch, up to which those of the next are asked for as these are gathered
+slices_of = kernel(L.slices_of)
+
+
+@kernel
+def record(job, i):
+    """The record of operation i."""
+    return at(job, job[L.OPS_AT] + i * L.OP_WORDS)
+
 
 # ---- the way forward: rows ``first`` to ``last`` - 1 of the batch ----------------------------------------------------
 @kernel
 def gather(job, x, x_row, batch_start, first, last):
-    """Copy the samples of some rows of the batch to where the first operation reads, and what belongs to them."""
+    """Copy the samples of some rows to where the first operation reads, and what belongs to them."""
+    ahead = job[L.BATCH] if job[L.BATCH] <= NEAR else NEAR // 4  # rows that this thread will gather, most likely
     for r in range(first, last):
         sample = batch_start + r
         if job[L.ORDER] != 0:
+            later = words(job[L.ORDER])[min(sample + ahead, job[L.SAMPLES] - 1)]
+            fetch(at(floats(job[L.X]), later * job[L.X_WIDTH]))
+            fetch(at(floats(job[L.X]), (later + 1) * job[L.X_WIDTH] - 1))
+            if job[L.PHASES] & L.OBJECTIVE:
+                fetch(at(floats(job[L.Y]), later * job[L.Y_WIDTH]))
             sample = words(job[L.ORDER])[sample]
         copy(at(x, r * x_row), at(floats(job[L.X]), sample * job[L.X_WIDTH]), job[L.X_WIDTH])
         if job[L.PHASES] & L.OBJECTIVE:
@@ -108,8 +131,8 @@ def forward_batch_norm(job, op, thread, first, last, step, samples):
 
 
 @kernel
-def forward(job, op, thread, first, last, step, samples):
-    """One operation on some rows."""
+def forward(job, op, thread, first, last, more, step, samples):
+    """One operation on some rows, which are ``more`` rows further on in the batch."""
     real, rows, inputs, outputs = doubles(op), last - first, op[L.INPUTS], op[L.OUTPUTS]
     x_row, y_row = op[L.IN_LD], op[L.OUT_LD]
     x, y = at(floats(op[L.IN]), first * x_row), at(floats(op[L.OUT]), first * y_row)
@@ -125,7 +148,7 @@ def forward(job, op, thread, first, last, step, samples):
                 active = list_active(index, sums, 0, 1, inputs)
         forward_product(
             z, y_row, bias, op[L.BIAS] != 0, x, x_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs,
-            outputs, ZERO if op[L.RELU] else LOWEST, at(floats(job[L.TURNED]), thread * job[L.TURNED_LD]),
+            outputs, ZERO if op[L.RELU] else LOWEST, at(floats(job[L.COPIES]), thread * job[L.COPIES_LD]),
         )  # fmt: skip
         activate(op, y, z, y_row, rows, outputs)
         return
@@ -136,7 +159,7 @@ def forward(job, op, thread, first, last, step, samples):
         activate(op, y, x, y_row, rows, outputs)
         return
     for r in range(rows):
-        row, place = at(y, r * y_row), (first + r) * outputs
+        row = at(y, r * y_row)
         if op[L.KIND] == L.COLUMNS:
             centre(row, at(x, r * x_row), outputs, floats(op[L.MEAN]), floats(op[L.KERNEL]))
             scaled(row, row, False, floats(op[L.BIAS]), True, outputs)
@@ -147,15 +170,16 @@ def forward(job, op, thread, first, last, step, samples):
         elif op[L.KIND] == L.AFFINE:
             scale(row, outputs, float32(real[L.FACTOR]), float32(real[L.OFFSET]))
         elif step > 0 and real[L.RATE] > 0:
-            mask, rate, kept = at(floats(op[L.MASK]), place), float32(real[L.RATE]), float32(real[L.SCALE])
+            mask, place = at(floats(op[L.MASK]), (first + r) * outputs), (first + r + more) * outputs
+            rate, kept = float32(real[L.RATE]), float32(real[L.SCALE])
             drop(row, mask, place, place + outputs, rate, kept, op[L.KEY], op[L.LAYER], step)
 
 
 @kernel
-def judge(job, out, delta, out_row, outputs, first, last, samples):
-    """Losses, metrics and the gradient by the predictions, of some rows of a batch of ``samples``."""
+def judge(job, out, delta, out_row, outputs, first, last, more, samples):
+    """Losses, metrics and the gradient by the predictions, of some rows of a batch of ``samples``; see `forward`."""
     metrics, rows, width, ld = at(job, job[L.METRICS_AT]), last - first, job[L.Y_WIDTH], job[L.VALUES_LD]
-    values, factors = at(floats(job[L.VALUES]), first), at(floats(job[L.FACTORS]), first)
+    values, factors = at(floats(job[L.VALUES]), first + more), at(floats(job[L.FACTORS]), first)
     weights, weighted = at(floats(job[L.BATCH_W]), first), job[L.SAMPLE_WEIGHTS] != 0
     t, p, dp = at(floats(job[L.BATCH_Y]), first * width), at(out, first * out_row), at(delta, first * out_row)
     for m in range(job[L.METRICS]):
@@ -225,7 +249,7 @@ def back(job, op, thread, first, last, samples):
             active = list_active(index, at(floats(op[L.ACTIVE]), thread * op[L.ACTIVE_LD]), 0, 1, inputs)
             if active < inputs:
                 clear(dx, rows, x_row, inputs)
-        work = at(floats(job[L.TURNED]), thread * job[L.TURNED_LD])
+        work = at(floats(job[L.COPIES]), thread * job[L.COPIES_LD])
         inputs_product(
             dx, x_row, dy, y_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs, outputs, job[L.BATCH],
             work,
@@ -262,11 +286,54 @@ def update(job, w, g, n, scalars):
 
 
 @kernel
+def is_turned(inputs, outputs):
+    """Whether a slice's gradient by a kernel is computed transposed: then lanes go along the inputs, which are more."""
+    return outputs < COLUMNS and outputs < inputs
+
+
+@kernel
+def slice_gradients(job, part, first, rows):
+    """The gradients by all weights of slice number ``part``, whose rows stand from ``first`` on."""
+    g, identity = at(floats(job[L.SLICES]), part * job[L.SLICES_LD]), words(job[L.IDENTITY])
+    for i in range(job[L.OPS]):
+        op = record(job, i)
+        if op[L.KIND] == L.DENSE:
+            inputs, outputs, x_row, dz_row = op[L.INPUTS], op[L.OUTPUTS], op[L.IN_LD], op[L.OUT_LD]
+            x, dz = at(floats(op[L.IN]), first * x_row), at(floats(op[L.DELTA]), first * dz_row)
+            dw = at(g, op[L.SLICE_AT])
+            if op[L.KERNEL_TRAINS] and is_turned(inputs, outputs):
+                weights_product(dw, dz, 1, dz_row, x, x_row, identity, rows, outputs, inputs)
+            elif op[L.KERNEL_TRAINS]:
+                weights_product(dw, x, 1, x_row, dz, dz_row, identity, rows, inputs, outputs)
+            if op[L.BIAS] != 0 and op[L.BIAS_TRAINS]:
+                column_sums(at(dw, inputs * outputs), dz, dz_row, rows, outputs)
+
+
+@kernel
+def add_slices(job, g, rows, width, place, row, column, slices):
+    """g[rows, width] = the sum over slices of what stands from ``place`` on, ``row`` and ``column`` apart."""
+    clear(g, 1, 0, rows * width)
+    for part in range(slices):
+        values = at(floats(job[L.SLICES]), part * job[L.SLICES_LD] + place)
+        for r in range(rows):
+            for c in range(width):
+                g[r * width + c] += values[r * row + c * column]
+
+
+@kernel
 def block_gradient(job, op, g, thread, row, rows, column, width, samples):
     """g[rows, width] = the gradient of a block of the kernel, from ``row`` and ``column`` on.
 
     Rows whose input is zero in the whole batch are left out of the product, and put in as zeros afterwards.
     """
+    slices = slices_of(samples, job[L.LONG], job[L.SLICE])
+    if slices > 1:
+        inputs, outputs = op[L.INPUTS], op[L.OUTPUTS]
+        if is_turned(inputs, outputs):
+            add_slices(job, g, rows, width, op[L.SLICE_AT] + column * inputs + row, 1, inputs, slices)
+        else:
+            add_slices(job, g, rows, width, op[L.SLICE_AT] + row * outputs + column, outputs, 1, slices)
+        return
     x, x_row, dz_row = at(floats(op[L.IN]), row), op[L.IN_LD], op[L.OUT_LD]
     dz, identity = at(floats(op[L.DELTA]), column), words(job[L.IDENTITY])
     if op[L.OUTPUTS] == 1:
@@ -275,12 +342,19 @@ def block_gradient(job, op, g, thread, row, rows, column, width, samples):
     index, active = at(words(job[L.LISTS]), thread * job[L.LISTS_LD]), rows
     if op[L.ZEROS] != 0 and job[L.GRADIENTS_BAD] == 0:
         active = list_active(index, at(floats(op[L.ACTIVE]), row), op[L.ACTIVE_LD], job[L.THREADS], rows)
-    if active == rows:
+    if packs(samples, op[L.INPUTS], op[L.OUTPUTS]):
+        packed_product(
+            WEIGHTS, g, width, g, width, x, x_row, dz, dz_row, index if active < rows else identity, identity, samples,
+            active, width, 0, LOWEST, at(floats(job[L.COPIES]), thread * job[L.COPIES_LD]),
+        )  # fmt: skip
+    elif active == rows:
         weights_product(g, x, 1, x_row, dz, dz_row, identity, samples, rows, width)
+    else:
+        panel = at(floats(job[L.PANELS]), thread * job[L.PANELS_LD])
+        pack_columns(panel, x, x_row, index, samples, active)
+        weights_product(g, panel, 1, active, dz, dz_row, identity, samples, active, width)
+    if active == rows:
         return
-    panel = at(floats(job[L.PANELS]), thread * job[L.PANELS_LD])
-    pack_columns(panel, x, x_row, index, samples, active)
-    weights_product(g, panel, 1, active, dz, dz_row, identity, samples, active, width)
     for r in range(rows - 1, -1, -1):  # from the last on, so that none is overwritten before it has moved
         if active > 0 and index[active - 1] == r:
             active -= 1
@@ -293,13 +367,15 @@ def block_gradient(job, op, g, thread, row, rows, column, width, samples):
 def update_kernel(job, op, thread, samples, trains, scalars):
     """Update this thread's rows of the kernel of a dense layer, block by block; not ``trains``: penalties only."""
     outputs, shares = op[L.OUTPUTS], words(op[L.SHARES])
-    g, width = at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD]), chunk_of(samples, outputs)
     begin, end = shares[thread], shares[thread + 1]
+    g = at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD])
+    most, width = block_of(samples, op[L.INPUTS], outputs)
+    blocks = (end - begin + most - 1) // most
     for c in range((outputs + width - 1) // width):
         column = c * width
         columns = min(width, outputs - column)
-        for row in range(begin, end, L.BLOCK):
-            rows = min(L.BLOCK, end - row)
+        for t in range(blocks):
+            row, rows = share_of(begin, end, t, blocks)
             w = at(floats(op[L.KERNEL]), row * outputs + column)
             if trains:
                 block_gradient(job, op, g, thread, row, rows, column, columns, samples)
@@ -328,9 +404,12 @@ def add_penalties(totals, values, n, more):
 def update_bias(job, op, thread, samples, trains, scalars):
     """Update the bias of a dense layer, as many outputs at a time as there is room for."""
     outputs, g = op[L.OUTPUTS], at(floats(job[L.GRADIENTS]), thread * job[L.GRADIENTS_LD])
+    slices = slices_of(samples, job[L.LONG], job[L.SLICE])
     for o in range(0, outputs, L.CHUNK):
         n, w = min(L.CHUNK, outputs - o), at(floats(op[L.BIAS]), o)
-        if trains:
+        if trains and slices > 1:
+            add_slices(job, g, 1, n, op[L.SLICE_AT] + op[L.INPUTS] * outputs + o, 0, 1, slices)
+        elif trains:
             column_sums(g, at(floats(op[L.DELTA]), o), op[L.OUT_LD], samples, n)
         code, numbers = op[L.BIAS_PENALTY_CODE], floats(op[L.BIAS_PENALTY_NUMBERS])
         update_vector(
@@ -365,30 +444,27 @@ def update_batch_norm(job, op, thread, training, scalars):
 
 # ---- a step ----------------------------------------------------------------------------------------------------------
 @kernel
-def record(job, i):
-    """The record of operation i."""
-    return at(job, job[L.OPS_AT] + i * L.OP_WORDS)
+def run_rows(job, thread, k, first, last, more, samples):
+    """The phases on rows of batch k: no thread needs another but for a batch's statistics.
 
-
-@kernel
-def run_rows(job, thread, k, first, last, samples):
-    """The phases on rows ``first`` to ``last`` - 1 of batch k: no thread needs another but for a batch's statistics."""
+    They stand at ``first`` to ``last`` - 1, and are ``more`` rows further on in the batch.
+    """
     count, phases = job[L.OPS], job[L.PHASES]
     step = job[L.STEP] + k - job[L.FIRST] if job[L.STEP] > 0 else 0
     bottom, top = record(job, 0), record(job, count - 1)
     if phases & L.FORWARD:
-        gather(job, floats(bottom[L.IN]), bottom[L.IN_LD], k * job[L.BATCH], first, last)
+        gather(job, floats(bottom[L.IN]), bottom[L.IN_LD], k * job[L.BATCH] + more, first, last)
         for i in range(count):
-            forward(job, record(job, i), thread, first, last, step, samples)
+            forward(job, record(job, i), thread, first, last, more, step, samples)
     if phases & L.OBJECTIVE:
-        judge(job, floats(top[L.OUT]), floats(top[L.DELTA]), top[L.OUT_LD], top[L.OUTPUTS], first, last, samples)
+        judge(job, floats(top[L.OUT]), floats(top[L.DELTA]), top[L.OUT_LD], top[L.OUTPUTS], first, last, more, samples)
     if phases & L.BACK:
         for i in range(count - 1, -1, -1):
             back(job, record(job, i), thread, first, last, samples)
     if job[L.PREDICTIONS] != 0:
         width = job[L.PREDICTIONS_WIDTH]
         for r in range(first, last):
-            out = at(floats(job[L.PREDICTIONS]), ((k - job[L.FIRST]) * job[L.BATCH] + r) * width)
+            out = at(floats(job[L.PREDICTIONS]), ((k - job[L.FIRST]) * job[L.BATCH] + r + more) * width)
             copy(out, at(floats(top[L.OUT]), r * top[L.OUT_LD]), width)
 
 
@@ -448,10 +524,16 @@ def run_batches(job, thread):
     meets = job[L.PHASES] & (L.OBJECTIVE | L.UPDATE | L.PENALIZE) != 0
     for k in range(job[L.FIRST], job[L.LAST]):
         samples = min(job[L.BATCH], job[L.SAMPLES] - k * job[L.BATCH])
-        first, last = samples * thread // threads, samples * (thread + 1) // threads
+        slices = slices_of(samples, job[L.LONG], job[L.SLICE])
+        pieces = slices if slices > 1 else threads
         if samples < job[L.BATCH] and not meets:  # shared out differently: others may still be at some of these rows
             meet(barrier, threads, job[L.YIELD])
-        run_rows(job, thread, k, first, last, samples)
+        for i in range(pieces * thread // threads, pieces * (thread + 1) // threads):
+            start, stop = samples * i // pieces, samples * (i + 1) // pieces
+            first = thread * job[L.SLICE] if slices > 1 else start
+            run_rows(job, thread, k, first, first + stop - start, start - first, samples)
+            if slices > 1 and job[L.PHASES] & L.UPDATE:
+                slice_gradients(job, i, first, stop - start)
         if meets:
             meet(barrier, threads, job[L.YIELD])
             if job[L.PHASES] & (L.UPDATE | L.PENALIZE):

@@ -30,7 +30,7 @@ AHEAD_ROWS, AHEAD, LINE = 2, 8, 16
 # A dot tile holds about LANES vectors of sums, whose lanes are then added all at once.
 DOT_ROWS = 5 if LANES == 16 else 4
 DOT_SUMS = 8 if LANES == 8 else 16
-PATIENCE = 4096  # looks at a barrier before a thread lets others have its core
+PATIENCE = 256  # looks at a barrier, some 3 us, before a thread lets others have its core, one of its team perhaps
 
 FLOATS, DOUBLES = types.CPointer(types.float32), types.CPointer(types.float64)
 WORDS, BYTES = types.CPointer(types.int64), types.CPointer(types.uint8)
@@ -73,6 +73,17 @@ def at(typing, pointer, offset):
         return builder.gep(args[0], [args[1]], source_etype=context.get_value_type(pointer.dtype))
 
     return pointer(pointer, types.int64), code
+
+
+@intrinsic
+def fetch(typing, place):
+    """Ask for the cache line at a place that will be read later; any place may be asked for."""
+
+    def code(context, builder, sig, args):
+        _prefetch(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.void(FLOATS), code
 
 
 # ---- pieces of vector code -------------------------------------------------------------------------------------------
@@ -342,17 +353,32 @@ def dot_tile(typing, c, c_row, a, a_row, b, b_row, index, steps, rows, columns):
     return sig, code
 
 
-# ---- transposition ---------------------------------------------------------------------------------------------------
+# ---- copies ----------------------------------------------------------------------------------------------------------
 @intrinsic
-def turn_tile(typing, out, out_row, a, a_row):
-    """out[j, i] = a[i, j] for i, j < LANES."""
+def move(typing, out, a):
+    """out[j] = a[j] for j < COLUMNS."""
+
+    def code(context, builder, sig, args):
+        values = [_load_vector(builder, _offset(builder, args[1], _I64(v))) for v in range(0, COLUMNS, LANES)]
+        for v, value in enumerate(values):
+            _store_vector(builder, value, _offset(builder, args[0], _I64(v * LANES)))
+        return context.get_dummy_value()
+
+    return types.void(FLOATS, FLOATS), code
+
+
+@intrinsic
+def turn_tile(typing, out, out_row, a, a_row, index):
+    """out[j, i] = a[index[i], j] for i, j < LANES."""
 
     def code(context, builder, sig, args):
         p = _floats_type()
-        function, b, inner = _function(builder.module, "gpumlp_turn", [p, _I64, p, _I64])
+        kinds = [p, _I64, p, _I64, ir.PointerType(_I64)]
+        function, b, inner = _function(builder.module, "gpumlp_turn", kinds)
         if b is not None:
-            out, out_row, a, a_row = inner
-            lines = [_load_vector(b, _offset(b, a, b.mul(a_row, _I64(i)))) for i in range(LANES)]
+            out, out_row, a, a_row, index = inner
+            places = [b.load(b.gep(index, [_I64(i)], source_etype=_I64), typ=_I64) for i in range(LANES)]
+            lines = [_load_vector(b, _offset(b, a, b.mul(a_row, place))) for place in places]
             size = LANES
             while (
                 size > 1
@@ -371,7 +397,7 @@ def turn_tile(typing, out, out_row, a, a_row):
         builder.call(function, args)
         return context.get_dummy_value()
 
-    return types.void(FLOATS, types.int64, FLOATS, types.int64), code
+    return types.void(FLOATS, types.int64, FLOATS, types.int64, WORDS), code
 
 
 # ---- threads, and the processor's modes ------------------------------------------------------------------------------

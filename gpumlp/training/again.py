@@ -1,0 +1,182 @@
+"""Calls of one batch, again: what they come to is planned once, and done anew as long as that is the same.
+
+With compiled kernels a step of a small network takes some microseconds, and all that is asked, checked and set around
+it ten times as long. So the first call, which asks everything, leaves a `Plan`: arrays to copy a batch into, and the
+table's words for these. The next call looks whether all that the plan depends on is what it was, each by its identity
+or its count; what it says of the data it looks at again. Where anything is another, it is the first call once more.
+
+A plan stands with the Programs of its Runner, and goes with them: when layers, what trains, the weights' place or the
+device change, and when the model is compiled again. Inside the gate it is looked up again, as another thread may have
+changed it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpumlp.engine.dispatch import Choice
+from gpumlp.engine.feed import Dataset
+from gpumlp.engine.program import Task
+from gpumlp.engine.runner import Runner
+from gpumlp.gate import Gate, hold, settle, whole
+from gpumlp.layers import Snapshot
+from gpumlp.optimizers import Optimizer
+from gpumlp.training import data
+from gpumlp.training.loop import Averages, Objective
+
+Array = np.ndarray
+COMPILED = True, False  # the compiled Program, among those of a Runner
+MOST = 1 << 12  # numbers of a batch that are copied: of more, the kernels take longer than all the rest
+
+
+class Plan:
+    """A step with a batch of the shapes of ``x`` and ``y``: of training with an optimizer, or in inference mode.
+
+    Made inside the gate, behind such a step.
+    """
+
+    def __init__(self, runner: Runner, objective: Objective, x: Array, y: Array, optimizer: Optimizer | None) -> None:
+        self.program = _compiled(runner)
+        self.objective, (_, self.loss, self.names, *_) = objective, objective.of
+        self.shapes, self.dtype, self.samples = (x.shape, y.shape), runner.dtype, len(x)
+        self.optimizer, slots, scalars = optimizer, None, None
+        if optimizer is not None:
+            slots, scalars = (
+                optimizer.slots_for(self.program.arena, runner.owners),
+                np.zeros((1, len(optimizer.scalar_names))),
+            )
+            self.made, self.state = optimizer._made, optimizer._state
+        held = Dataset(*(np.zeros((len(a), a.size // len(a)), runner.dtype) for a in (x, y)))  # type: ignore[arg-type]
+        task = Task(held, None, len(x), 0, 1, objective.loss, objective.metrics, optimizer, slots, scalars)
+        self.run = self.program.begun(task)
+        self.x, self.y = (a.reshape(shape) for a, shape in zip(held.arrays, self.shapes, strict=True))
+
+    def holds(self, model: Any, x: Array, y: Array) -> bool:
+        """Whether it is what the model is to do with ``x`` and ``y``; the layers have been read."""
+        return (
+            (x.shape, y.shape) == self.shapes
+            and x.dtype == self.dtype == y.dtype
+            and self.loss is model._loss
+            and self.names is model._metric_names
+            and (self.optimizer is None or (self.optimizer is model._optimizer and self._trains(model)))
+            and data.all_finite(x)
+            and data.all_finite(y)
+        )
+
+    def _trains(self, model: Any) -> bool:
+        optimizer = self.optimizer
+        assert optimizer is not None
+        return optimizer._made is self.made and optimizer._state is self.state and optimizer.belongs_to(model)
+
+    def do(self, model: Any, x: Array, y: Array) -> dict[str, Any] | None:
+        """Do the step, and return its logs; None, and nothing is changed, where another thread has changed anything."""
+        optimizer, program, runner = self.optimizer, self.program, model._runner
+        before, scalars = 0, tuple[float, ...]()
+        if optimizer is not None:  # a schedule may be a user's: it is asked before the gate
+            before = optimizer._steps
+            scalars = optimizer.scalars(before + 1)
+
+        def step() -> list[float] | None:
+            if runner._programs.get(_kind(optimizer)) is not self or not _is_there(runner, program):
+                return None
+            if optimizer is not None and (optimizer._steps != before or not self._trains(model)):
+                return None
+            self.x[...], self.y[...] = x, y
+            runner.last = program
+            return program.again(self.run, scalars)
+
+        found = whole(lambda: hold(_gates(program), step))
+        if found is None:
+            return None
+        if self.objective.metrics:
+            return Averages.of(self.objective, self.run.logs(np.array([found])))
+        return {"loss": found[0] * self.samples / self.samples}
+
+
+def _compiled(runner: Runner) -> Any:
+    """Return the compiled Program; None where there is none by now."""
+    return runner._programs.get(COMPILED)
+
+
+def _is_there(runner: Runner, program: Any) -> bool:
+    """Whether it is the compiled Program, and its weights stand where they stood; the caller holds their gate."""
+    return _compiled(runner) is program and not program.arena.arena.moved
+
+
+def _gates(program: Any) -> tuple[Gate]:
+    return (program.arena.arena.gate,)
+
+
+def _kind(optimizer: Optimizer | None) -> tuple[Any, ...]:
+    return "again", optimizer is not None
+
+
+def step(
+    model: Any, x: object, y: object, optimizer: Optimizer | None = None
+) -> tuple[dict[str, Any], Objective] | None:
+    """Do a step with a batch like the last one: of training, or in inference mode; None where that is not planned.
+
+    Returns its logs, and what they are of.
+    """
+    if type(x) is not np.ndarray or type(y) is not np.ndarray:
+        return None
+    settle()
+    runner: Runner = model._runner
+    runner.reread(model._trainable)
+    plan = runner._programs.get(_kind(optimizer))
+    if type(plan) is not Plan or not plan.holds(model, x, y):
+        return None
+    Snapshot.forget()
+    logs = plan.do(model, x, y)
+    return None if logs is None else (logs, plan.objective)
+
+
+def plan(
+    model: Any, x: object, y: object, objective: Objective, choice: Choice, optimizer: Optimizer | None = None
+) -> None:
+    """Plan such a step, if the last one, which was done, is the second with arrays like ``x`` and ``y``."""
+    if choice.functions is None or (optimizer is not None and optimizer.apart):
+        return
+    runner: Runner = model._runner
+    programs, kind, program = runner._programs, _kind(optimizer), _compiled(runner)
+    if program is None or objective.of is None or data.looks_at_targets(objective.loss):
+        return
+    if type(x) is not np.ndarray or type(y) is not np.ndarray or x.size + y.size > MOST:
+        return
+    if not program.is_brief(len(x)) or not all(metric.series for metric in objective.metrics):
+        return
+    if programs.get(kind) != (shapes := (x.shape, y.shape)):
+        programs[kind] = shapes
+        return
+
+    def make() -> None:
+        if runner._programs is programs and _is_there(runner, program) and runner.network is objective.of[0]:
+            programs[kind] = Plan(runner, objective, x, y, optimizer)
+
+    whole(lambda: hold(_gates(program), make))
+
+
+def predict(model: Any, x: object) -> Array | None:
+    """Return the predictions for some rows, x[n, F], by the Program that is there; None where there is more to it."""
+    if type(x) is not np.ndarray:
+        return None
+    settle()
+    runner: Runner = model._runner
+    runner.reread(model._trainable)
+    network, program = runner.network, _compiled(runner)
+    if program is None or network is None or x.dtype != runner.dtype or len(network.output_shape) != 1:
+        return None
+    if len(shape := x.shape) != 2 or shape[1:] != network.input_shape or not 0 < shape[0] <= program.few:
+        return None
+    if not data.all_finite(x):
+        return None
+
+    def rows() -> Array | None:
+        if not _is_there(runner, program):
+            return None
+        runner.last = program
+        return program.predict_few(x)
+
+    return hold(_gates(program), rows)
