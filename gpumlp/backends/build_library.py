@@ -39,19 +39,24 @@ def build(folder: Path, names: Sequence[str] = NAMES) -> list[Path]:
     """
     paths = {name: folder / f"{name}.so" for name in names}
     folder.mkdir(parents=True, exist_ok=True)
+    codes = built_in.codes()
+
+    def is_whole(path: Path) -> bool:
+        found = shipped.opened(path)
+        return found is not None and all(map(found.formula, codes))
+
     for path in paths.values():
-        if shipped.opened(path) is None and shipped.opened(shipped.FOLDER / path.name) is not None:
+        if not is_whole(path) and is_whole(shipped.FOLDER / path.name):
             shutil.copyfile(shipped.FOLDER / path.name, path)
     with ThreadPoolExecutor() as threads:  # each waits for a process
         kernels = {
             name: threads.submit(kernel_compiler.compile_apart, kernel_sources.folder() / "cpu", SETS[name])
-            for name, path in paths.items() if shipped.opened(path) is None
+            for name, path in paths.items() if not is_whole(path)
         }  # fmt: skip
-        if kernels:
-            codes = [code.function() for code in built_in.codes().values()]
+        functions = [code.function() for code in codes.values()] if kernels else []
         for name in kernels:
             machine, instructions = llvm.target_machine(SETS[name]), SETS[name]
-            text = llvm_writer.written(codes, instructions.lanes, instructions.masks)
+            text = llvm_writer.written(functions, instructions.lanes, instructions.masks)
             entries, kernel = llvm.checked(kernels[name].result())
             parts = [kernel, llvm.assembled(text, machine), llvm.assembled(_made_of(entries), machine)]
             _link(parts, paths[name], SETS[name])

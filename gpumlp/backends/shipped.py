@@ -61,6 +61,13 @@ def library(instructions: InstructionSet) -> Library | None:
     return _libraries[path]
 
 
+def why_none() -> str:
+    """Return, in words, why there is no library."""
+    if any(FOLDER.glob("*.so")):
+        return "those that came with it are of other sources, or for other processors"
+    return "none came with this installation"
+
+
 def opened(path: Path) -> Library | None:
     """Return the library in a file; None where there is none, or one of other sources."""
     if not path.is_file():
