@@ -1,10 +1,10 @@
 """Metadata is in pyproject.toml; what stands here is where the packages are, and the machine code that they carry.
 
 The kernel sources live in `kernels/`, beside the package; a wheel carries them inside it, as gpumlp/kernels, because
-`kernels` is another project's import name. On Linux x86-64 the CPU's kernels are compiled here, into gpumlp/compiled:
-in a wheel or, for an editable install, in the checkout. Where that cannot be, for want of Numba or of a linker, the
-package is installed without, and says so; with GPUMLP_LIBRARY=require that is an error, and with GPUMLP_LIBRARY=none it
-is not tried.
+`kernels` is another project's import name. On Linux x86-64 and AArch64 the CPU's kernels are compiled here, into
+gpumlp/compiled: in a wheel or, for an editable install, in the checkout. Where that cannot be, for want of Numba or of
+a linker, the package is installed without, and says so; with GPUMLP_LIBRARY=require that is an error, and with
+GPUMLP_LIBRARY=none it is not tried.
 """
 
 import os
@@ -48,8 +48,8 @@ class build_library(Command):
             raise SystemExit("GPUMLP_LIBRARY=require: the CPU's kernels could not be compiled; see above.")
 
     def _build(self):
-        if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-            print("No compiled kernels come with this installation: they are for Linux on x86-64.", file=sys.stderr)
+        if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
+            print("No compiled kernels come with it: they are for Linux on x86-64 and AArch64.", file=sys.stderr)
             return False
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         call = [sys.executable, "-m", "gpumlp.backends.build_library", str(self.folder)]

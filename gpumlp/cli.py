@@ -1,5 +1,6 @@
 """The commands: ``demo`` trains the article's network and plots it, ``info`` says what there is, ``check`` holds every
-kernel against NumPy, ``cache import`` takes over machine code that was compiled elsewhere."""
+kernel against NumPy, ``compile`` compiles the CPU's kernels ahead, ``cache import`` takes over machine code that was
+compiled elsewhere."""
 
 from __future__ import annotations
 
@@ -115,16 +116,11 @@ def info() -> int:
 
 
 def cpu_rows() -> dict[str, str]:
-    """Return what `info` says of the CPU: which kernels train when, and on how many threads the compiled ones run."""
+    """Return what `info` says of the CPU: which kernels train, where they come from, and on how many threads."""
     from gpumlp.backends import native, team
-    from gpumlp.engine.dispatch import LONG
 
     missing = native.problem()
-    rule = (
-        "auto: NumPy, as there is nothing to compile kernels with"
-        if missing
-        else (f"auto: NumPy for work that takes it less than about {LONG:g} s, compiled kernels for more")
-    )
+    rule = "auto: NumPy, as there are no compiled kernels" if missing else "auto: compiled; NumPy for float64"
     asked = os.environ.get("GPUMLP_KERNELS") or "auto"
     said = {"numpy": "NumPy, from GPUMLP_KERNELS", "numba": "compiled, from GPUMLP_KERNELS"}.get(asked, rule)
     try:
@@ -132,6 +128,17 @@ def cpu_rows() -> dict[str, str]:
     except ValueError as error:
         threads = f"none: {error}"
     return {"cpu kernels": said, "compiled": missing or native.state(), "cpu threads": threads}
+
+
+def compile_kernels() -> int:
+    """Compile the CPU's kernels, where none came with gpumlp, and say what there is."""
+    from gpumlp.backends import native
+
+    began = time.perf_counter()
+    instructions = native.functions().instructions
+    seconds = time.perf_counter() - began
+    say(f"The CPU's kernels for {instructions.name} are there ({seconds:.1f} s): {native.state()}")
+    return 0
 
 
 def version(package: str) -> str:
@@ -287,6 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gpumlp")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, and what device='auto' picks and why")
+    commands.add_parser("compile", help="compile the CPU's kernels now, where none came with gpumlp, not at first use")
     show = commands.add_parser("demo", help="fit y = sin(x) with the article's network and plot it")
     show.add_argument("--output", type=Path, default=Path("demo"), help="folder for the plots (default: demo)")
     compare = commands.add_parser(
@@ -306,6 +314,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return import_cache(chosen.file)
         if chosen.command == "info":
             return info()
+        if chosen.command == "compile":
+            return compile_kernels()
         if chosen.command == "check":
             return check(chosen.device, chosen.kernels, chosen.small)
         return demo(chosen.output)

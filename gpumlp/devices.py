@@ -19,8 +19,8 @@ from gpumlp.backends.contract import Backend
 from gpumlp.backends.runtime import Runtime
 from gpumlp.errors import INSTALL, DeviceUnavailable, warn_once
 
-# What GPUMLP_KERNELS may say. auto is the package's CUDA C++ on a GPU; on the CPU it is NumPy for short jobs, and
-# kernels compiled by Numba for long ones.
+# What GPUMLP_KERNELS may say. auto is the package's CUDA C++ on a GPU; on the CPU it is compiled kernels where they can
+# be had, which "numba" insists on, and else NumPy.
 FAMILIES = ("auto", "cuda", "numba", "numpy")
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so")
 

@@ -43,9 +43,8 @@ class Ensemble:
     and its dropout. So member k is what ``utils.set_random_seed(seeds[k]); model = build(); model.fit(...)`` makes:
     weights, optimizer and history. The caller's random numbers go on as if there were no members.
 
-    On the CPU, members that run compiled kernels are trained in one call, each by one thread. Which kernels a member
-    takes is decided as for a model alone: many short jobs are NumPy's, one after the other, unless
-    ``GPUMLP_KERNELS=numba`` asks for compiled kernels.
+    On the CPU, members that run compiled kernels are trained in one call, each by one thread; by NumPy one after the
+    other.
 
     Parameters
     ----------

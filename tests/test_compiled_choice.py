@@ -4,58 +4,37 @@ import numpy as np
 import pytest
 from compiled import build, data, flat
 
-from gpumlp import callbacks, errors, layers, models
+from gpumlp import devices, errors, layers, models
 from gpumlp.backends import native
-from gpumlp.engine import dispatch
 from gpumlp.errors import DeviceUnavailable
 
 
-def test_short_jobs_are_numpy_s_and_long_ones_are_compiled(kernels, monkeypatch):
-    kernels("auto", always=False)
+def test_jobs_of_any_length_are_compiled_and_give_the_same_bits(kernels):
     x, y = data()
-    model = build()
-    model.fit(x, y, epochs=2, verbose=0)
-    assert "numpy" in model.program and "GPUMLP_KERNELS=numba" in model.program
-    before = model.get_weights()
-    model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
-    assert model.program.startswith("compiled")
-    assert not np.array_equal(before[0], model.get_weights()[0])
-    model.fit(x, y, epochs=1, verbose=0)  # and stay so, whatever the next job is
-    assert model.program.startswith("compiled")
-    model.compile(loss="mse", optimizer="adam")
-    model.fit(x, y, epochs=1, verbose=0)
-    assert "numpy" in model.program
+    found = []
+    for name, epochs in (("auto", (1, 1, 1, 1)), ("auto", (4,)), ("numba", (4,))):
+        kernels(name, always=False)
+        model = build()
+        model.predict(x, verbose=0)
+        assert model.program.startswith("compiled for")
+        for some in epochs:
+            model.fit(x, y, epochs=some, shuffle=False, verbose=0)
+            assert model.program.startswith("compiled for")
+        found.append(flat(model).tobytes())
+    assert found[0] == found[1] == found[2]
 
 
-class StopAtOnce(callbacks.Callback):
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.stop_training = True
-
-
-def test_many_short_jobs_of_one_model_are_a_long_one(kernels, monkeypatch):
-    kernels("auto")
-    monkeypatch.setattr(dispatch, "LONG", 0.02)
-    x, y = data()
-    model = build()
-    programs = []
-    for _ in range(100):
-        model.train_on_batch(x, y)
-        programs.append(model.program.startswith("compiled"))
-    assert not programs[0] and programs[-1] and programs == sorted(programs)
-
-
-def test_the_optimizer_s_state_goes_over_to_the_compiled_program(kernels, monkeypatch):
+def test_the_optimizer_s_state_goes_over_to_the_compiled_program(kernels):
     x, y = data()
     found = []
     for name in ("numpy", "auto"):
-        kernels(name)
-        monkeypatch.setattr(dispatch, "LONG", 1.0)
+        kernels("numpy")
         model = build()
         model.fit(x, y, epochs=3, verbose=0)
         assert "numpy" in model.program
-        monkeypatch.setattr(dispatch, "LONG", model._runner._asked[True] + 1e-9)
+        model._runner.choose(devices.Device("cpu", "asked for", name))
         model.fit(x, y, epochs=3, verbose=0)
-        assert (model.program.startswith("compiled")) == (name == "auto")
+        assert model.program.startswith("compiled") == (name == "auto")
         found.append(flat(model))
     np.testing.assert_allclose(found[1], found[0], rtol=2e-4, atol=2e-6)
 
@@ -64,20 +43,24 @@ def test_float64_models_are_numpy_s(kernels):
     kernels("auto")
     model = build(dtype="float64")
     x, y = data()
-    model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
+    model.fit(x, y, verbose=0)
     assert "float64" in model.program and "numpy" in model.program
     kernels("numba")
     with pytest.raises(ValueError, match="float32"):
         build(dtype="float64")
 
 
-def test_without_numba_auto_is_numpy_and_numba_is_an_error(kernels, monkeypatch):
-    monkeypatch.setattr(native, "problem", lambda: "The compiled CPU kernels need numba, which is not installed.")
+def test_without_kernels_auto_is_numpy_with_a_line_and_numba_is_an_error(kernels, monkeypatch, caplog):
+    monkeypatch.setattr(native, "problem", lambda: "No compiled CPU kernels came, and numba is not installed.")
+    monkeypatch.setattr(errors, "_said", set())
     kernels("auto")
-    model = build()
     x, y = data()
-    model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
-    assert "numba, which is not installed" in model.program
+    for _ in range(2):
+        model = build()
+        model.fit(x, y, verbose=0)
+    assert "numba is not installed" in model.program
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "gpumlp"]
+    assert "which is slower: No compiled CPU kernels came" in line
     kernels("numba")
     with pytest.raises(DeviceUnavailable, match="not installed"):
         build()
@@ -93,7 +76,7 @@ def test_kernels_that_do_not_compile_are_a_warning_and_numpy(kernels, monkeypatc
     model = build()
     x, y = data()
     with pytest.warns(UserWarning, match="no compiler today"):
-        model.fit(x, y, epochs=10**6, verbose=0, callbacks=StopAtOnce())
+        model.fit(x, y, verbose=0)
     assert "no compiler today" in model.program and np.isfinite(flat(model)).all()
     kernels("numba")
     with pytest.raises(DeviceUnavailable, match="no compiler today"):

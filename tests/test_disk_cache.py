@@ -491,12 +491,13 @@ def test_the_spare_folder_is_the_user_s_own_among_the_temporary_files(monkeypatc
 
 
 @posix
-def test_info_says_where_and_why_without_a_warning(variables, tmp_path, spare):
+def test_info_says_where_and_why_without_a_warning(variables, tmp_path, spare, monkeypatch):
     from gpumlp import cli
     from gpumlp.backends import native
 
     planted(tmp_path / "cache", 0o777)
     variables(GPUMLP_CACHE=str(tmp_path / "cache"))
+    monkeypatch.setattr(native.shipped, "library", lambda instructions: None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         words = rf"kept in {spare}: {tmp_path / 'cache'} can be written by others"

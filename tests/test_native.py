@@ -309,10 +309,8 @@ def test_an_object_with_a_symbol_of_its_own_to_look_for_is_not_loaded(folder, mo
 
 def test_what_cannot_be_loaded_is_not_kept_and_auto_trains_with_numpy(own, monkeypatch):
     from gpumlp import layers, models
-    from gpumlp.engine import dispatch
 
     monkeypatch.setattr(kernel_compiler, "compile_apart", lambda folder, made_for: b"hello")
-    monkeypatch.setattr(dispatch, "LONG", 0.0)
     monkeypatch.setattr(errors, "_said", set())
     monkeypatch.delenv("GPUMLP_KERNELS", raising=False)
     model = models.Sequential([layers.Dense(1, input_shape=(2,))])

@@ -126,7 +126,6 @@ def test_formulas_that_cannot_be_loaded_are_told_or_left_to_numpy(anew, monkeypa
     with pytest.raises(DeviceUnavailable, match="LLVM is not well"):
         model_with().fit(x, x[:, :2], verbose=0)
     monkeypatch.setenv("GPUMLP_KERNELS", "auto")
-    monkeypatch.setattr("gpumlp.engine.dispatch.LONG", 0.0)
     monkeypatch.setattr(errors, "_said", set())
     with pytest.warns(UserWarning, match="LLVM is not well"):
         model_with().fit(x, x[:, :2], verbose=0)

@@ -98,19 +98,6 @@ def test_two_fits_of_one_model_do_all_their_steps(family):
     assert model.optimizer.iterations == 80 and all(np.isfinite(w).all() for w in model.get_weights())
 
 
-def test_predictions_before_training_do_not_decide_by_what_it_runs(monkeypatch):
-    monkeypatch.setenv("GPUMLP_KERNELS", "auto")
-    model, other = build(), build()
-    monkeypatch.setattr("gpumlp.engine.dispatch.LONG", 1e-2)
-    for _ in range(40):
-        model.predict(X, verbose=0)
-    assert "compiled" in model.program
-    for each in (model, other):
-        each.fit(X, Y, batch_size=64, shuffle=False, verbose=0)
-        assert "numpy" in each.program
-    assert bits(model) == bits(other)
-
-
 def test_a_callback_may_wait_for_a_prediction_in_another_thread(family):
     model, seen = build(), []
 

@@ -85,6 +85,7 @@ def _described(kinds: Iterable[Any]) -> Iterator[Any]:
         own = {k: v for k, v in kind.constant_defaults.items() if k in kind.__signature__.parameters}
         for constants in _values(own, _of_constant):
             yield kind(**constants)
+            yield kind(**{k: v for k, v in constants.items() if v != own[k]})  # defaults are not looked at
 
 
 def _losses() -> Iterator[Loss]:

@@ -102,8 +102,8 @@ def state() -> str:
     if shipped.library(instructions) is not None:
         return f"came with gpumlp, for {instructions.name} (GPUMLP_CPU)"
     if cache.peek(key_of(kernel_sources.folder() / "cpu", instructions)) is None:
-        return f"not yet: the first long fit waits some seconds for them; then they are kept {cache.where()}"
-    return f"kept {cache.where()}"
+        return f"not yet: the first fit, or `python -m gpumlp compile`, makes them, to be kept {cache.where()}"
+    return f"made here, kept {cache.where()}"
 
 
 def _after_fork() -> None:
@@ -127,13 +127,20 @@ def load(folder: Path, cache: DiskCache, instructions: InstructionSet) -> Kernel
     if kept is not None:
         with contextlib.suppress(DeviceUnavailable):  # what is not as it should be is made anew
             return Kernels(llvm.link(kept, instructions), instructions)
-    with contextlib.suppress(Exception):  # a word that nobody can read
-        if sys.stderr.isatty():
-            print("gpumlp compiles its CPU kernels, once on this machine: some seconds.", file=sys.stderr, flush=True)
+    _announce(instructions)
     content = kernel_compiler.compile_apart(folder, instructions)
     functions = Kernels(llvm.link(content, instructions), instructions)  # what cannot be loaded is not kept
     cache.put(key, content)
     return functions
+
+
+def _announce(instructions: InstructionSet) -> None:
+    with contextlib.suppress(Exception):  # a word that nobody can read
+        print(
+            f"gpumlp compiles its CPU kernels for {instructions.name}, once on this machine, as {shipped.why_none()}: "
+            "it takes 10 to 20 s (python -m gpumlp compile does it ahead).",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
 
 
 def key_of(folder: Path, instructions: InstructionSet) -> str:

@@ -21,7 +21,8 @@ MADE_OF = "gpumlp_made_of"  # the symbol of a text: the digest, and the kernels'
 # What writes and compiles code. Not formulas: another formula has another name.
 WRITERS = (
     "expressions.py", "lowering.py", "backends/cpu_formulas.py", "backends/elementary.py",
-    "backends/instruction_set.py", "backends/kernel_compiler.py", "backends/llvm.py", "backends/llvm_writer.py",
+    "backends/instruction_set.py", "backends/kernel_compiler.py", "backends/kernel_text.py", "backends/llvm.py",
+    "backends/llvm_writer.py",
 )  # fmt: skip
 
 
@@ -58,6 +59,13 @@ def library(instructions: InstructionSet) -> Library | None:
     if path not in _libraries:
         _libraries[path] = opened(path)
     return _libraries[path]
+
+
+def why_none() -> str:
+    """Return, in words, why there is no library."""
+    if any(FOLDER.glob("*.so")):
+        return "those that came with it are of other sources, or for other processors"
+    return "none came with this installation"
 
 
 def opened(path: Path) -> Library | None:

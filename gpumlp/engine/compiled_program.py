@@ -57,7 +57,8 @@ SAMPLES_EACH = 4
 WORTH = 0.004  # seconds of work, on one thread, for which others are called: which takes some tenths of a millisecond
 BRIEF = 0.1  # of that
 PIECE, TRIAL = 0.1, 0.005  # seconds in one call, and in one that tries another number of threads
-RETRY = 20  # pieces from one such trial to the next
+THRIFT = 50  # times what a trial may cost must have gone by since the last one
+RETRY = 2.0  # seconds at least from one trial to the next of what was tried before
 GAIN = 0.8  # of the time that half as many threads take, at most: processor time is somebody's, too
 ALONE = 3.0  # seconds of work for which one thread is left alone, unless there are HEAVY operations to do in a step
 HEAVY = 20_000_000
@@ -72,16 +73,18 @@ class Pace:
 
     Results do not depend on it, and what is best does not depend on the network alone: two processors may be two halves
     of one core, or far apart, or busy with somebody else's work, and then wait for each other. ``guess``: seconds a
-    step. All steps must be about as long. ``heavy``: all are tried at once, as meetings count little in such steps.
+    step. All steps must be about as long. ``heavy``: meetings count little in such steps, so all threads begin.
     """
 
     def __init__(self, most: int, guess: float, heavy: bool) -> None:
         self._choices = [most]
         while self._choices[0] > 1:
             self._choices.insert(0, self._choices[0] // 2)
+        self._first = most if heavy else 1
         self._seconds: dict[int, float] = {}  # a step's, the less of the last two measured
         self._last: dict[int, float] = {}
-        self._guess, self._pieces, self._alone = guess, 0, 0.0 if heavy else ALONE
+        self._guess, self._alone = guess, 0.0 if heavy else ALONE
+        self._since, self._trials = 0.0, 0  # seconds of work since the last trial, and how many there were
         self._before, self._trial = 0, 0  # threads of the last piece, and of one that is to be run once more
         self.threads = 1
 
@@ -93,7 +96,7 @@ class Pace:
             stop, began = first + size, time.perf_counter()
             yield first, stop, self.threads
             took = time.perf_counter() - began
-            self._alone -= took
+            self._since += took
             if self.threads == self._before:  # the first one of others also wakes threads and moves memory to them
                 each = max(took / size, 1e-9)
                 self._seconds[self.threads] = min(each, self._last.get(self.threads, each))
@@ -111,30 +114,32 @@ class Pace:
         """Return with how many threads to run the next piece of at most so many steps, and for how long."""
         if len(self._choices) == 1 or steps * self._per_step(1) < WORTH:
             return 1, PIECE
-        if self._alone > 0:
-            return 1, PIECE if 1 in self._seconds else TRIAL
         if self._trial:
             threads, self._trial = self._trial, 0
             return threads, TRIAL
-        for threads in reversed(self._choices):
-            if threads not in self._seconds:
-                self._trial = threads
-                return threads, TRIAL
         best = self._best()
-        self._pieces += 1
-        if self._pieces % RETRY:
-            return best, PIECE
-        i = self._choices.index(best)
-        neighbours = [n for n in self._choices[max(i - 1, 0) : i + 2] if n != best]
-        self._trial = neighbours[self._pieces // RETRY % len(neighbours)]
-        return self._trial, TRIAL
+        if threads := self._due(best):
+            self._trial, self._since, self._alone = threads, 0.0, 0.0
+            self._trials += 1
+            return threads, TRIAL
+        return best, PIECE if best in self._seconds else TRIAL
 
     def _best(self) -> int:
-        best = 1
-        for threads in self._choices:
+        best, *more = [n for n in self._choices if n in self._seconds] or [self._first]
+        for threads in more:
             if self._seconds[threads] <= self._seconds[best] * GAIN ** math.log2(threads / best):
                 best = threads
         return best
+
+    def _due(self, best: int) -> int:
+        """Return how many threads are to be tried now, twice as many as the best or half; 0 for none."""
+        i = self._choices.index(best)
+        near = [n for n in self._choices[max(i - 1, 0) : i + 2] if n != best]
+        unknown = [n for n in near if n not in self._seconds]
+        found = (unknown or near)[self._trials % len(unknown or near)]
+        cost = 2 * max(TRIAL, self._per_step(best) * max(best / found, 1.0))
+        wait = max(self._alone, 0.0 if unknown else RETRY, THRIFT * cost)
+        return found if self._since >= wait else 0
 
 
 class CompiledProgram:
@@ -172,7 +177,7 @@ class CompiledProgram:
         threads = self._pace.threads
         how = f"{'together on ' * (self._together > 1)}{threads} thread{'s' if threads > 1 else ''}"
         host = f"; by the host: {self._why_host}" if self._why_host else ""
-        return f"compiled by Numba, many steps in one call; {how} at last{host}"
+        return f"compiled for {self._instructions.name}, many steps in one call; {how} at last{host}"
 
     def _threads_for(self, samples: int, operations: float) -> int:
         """Return how many threads can be of use."""

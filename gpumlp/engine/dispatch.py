@@ -1,14 +1,11 @@
-"""Which Program runs a network: by the device, the kernels asked for, and, on the CPU, how long the job is.
+"""Which Program runs a network: by the device, the kernels asked for, and, on the CPU, what came with the package.
 
-On the CPU, compiled kernels are several times faster than NumPy, and the first fit on a machine that uses them waits
-for a compiler. So a job that NumPy does in a moment is left to it. What decides is an estimate, made of the network and
-of how many steps were asked for, not a clock, nor what this process or this machine has compiled before: the same
-program takes the same kernels every time, and so computes the same bits.
+On the CPU, compiled kernels run wherever they can be had, whatever the job: so the same program computes the same bits,
+whether it trains for a moment or for hours, and whatever this process or this machine has done before.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +21,6 @@ from gpumlp.optimizers import Optimizer
 if TYPE_CHECKING:
     from gpumlp.backends.native import Kernels
 
-LONG = 5.0  # seconds of NumPy, by the estimate, from which on a model's work is worth a compiler
 # What NumPy needs on one slow core: per step, per operation of a step, per number computed, per parameter updated.
 STEP, OPERATION, NUMBER, PARAMETER = 1e-4, 2e-5, 2e-11, 1.2e-9
 
@@ -41,7 +37,7 @@ def numpy_seconds(network: Network, batch: int, training: bool) -> float:
 class Choice:
     """By what the steps of a network run on the CPU: compiled kernels, or NumPy, and why.
 
-    ``general``: by the LoopProgram, on a GPU too. ``lacks``: kernels were asked for, or worth it, and are not there.
+    ``general``: by the LoopProgram, on a GPU too. ``lacks``: kernels would be faster, and are not there.
     """
 
     functions: Kernels | None = None
@@ -90,10 +86,11 @@ def ready(choice: Choice, network: Network, judged: Judged | None, kernels: str)
 
     Where it cannot be had: see `choose`.
     """
-    _check_not_ending()
-    from gpumlp.backends import native
-    from gpumlp.engine import compiled_program
-
+    try:
+        from gpumlp.backends import native
+        from gpumlp.engine import compiled_program
+    except ImportError as error:
+        raise RuntimeError("The interpreter ends, and loads nothing for new work any more.") from error
     assert choice.functions is not None
     try:
         native.formula_addresses(compiled_program.codes(network, judged), choice.functions.instructions)
@@ -104,12 +101,6 @@ def ready(choice: Choice, network: Network, judged: Judged | None, kernels: str)
     return choice
 
 
-def _check_not_ending() -> None:
-    """Raise RuntimeError for a finalizer that asks for other kernels when nothing can be imported any more."""
-    if sys.is_finalizing():
-        raise RuntimeError("The interpreter is ending, and no compiled kernels can be got ready any more.")
-
-
 def _without(error: DeviceUnavailable, kernels: str) -> Choice:
     """Return the Choice of NumPy, with a warning, unless ``kernels`` asks for others: then raise the error."""
     if kernels != "auto":
@@ -118,18 +109,17 @@ def _without(error: DeviceUnavailable, kernels: str) -> Choice:
     return Choice(why=str(error).rstrip("."))
 
 
-def choose(network: Network, dtype: Any, backend: Backend, kernels: str, seconds: float) -> Choice:
-    """Return the Choice for ``seconds`` of NumPy: what ``kernels`` says, and for "auto" compiled kernels from LONG on.
+def choose(network: Network, dtype: Any, backend: Backend, kernels: str) -> Choice:
+    """Return the Choice: what ``kernels`` says, and for "auto" compiled kernels wherever they can be had.
 
-    Kernels that are not there yet are compiled here, which takes seconds: nobody may be kept waiting for it. Where they
-    cannot be had it is NumPy, with a warning if there is a compiler. DeviceUnavailable where ``kernels`` asks for what
-    cannot be had.
+    Kernels that did not come with the package, and are not there yet, are compiled here, which takes seconds: nobody
+    may be kept waiting for it. Where they cannot be had it is NumPy, with a line in the log if nothing is there to
+    compile them, otherwise with a warning. DeviceUnavailable where ``kernels`` asks for what cannot be had.
     """
     if backend.name != "numpy":
         return Choice()
-    if why := _why_not(network, dtype, kernels, seconds):
+    if why := _why_not(network, dtype, kernels):
         return Choice(why=why)
-    _check_not_ending()
     from gpumlp.backends import instruction_set, native, team
     from gpumlp.engine import compiled_program
 
@@ -139,13 +129,13 @@ def choose(network: Network, dtype: Any, backend: Backend, kernels: str, seconds
     instruction_set.chosen()  # a bad GPUMLP_CPU
     try:
         if kernels == "auto" and (problem := native.problem()):
-            return Choice(why=problem.rstrip("."))
+            return Choice(why=problem.rstrip("."), lacks=True)
         return Choice(native.functions())
     except DeviceUnavailable as error:
         return _without(error, kernels)
 
 
-def _why_not(network: Network, dtype: Any, kernels: str, seconds: float) -> str:
+def _why_not(network: Network, dtype: Any, kernels: str) -> str:
     """Return why compiled kernels are not for this, in words; nothing where they are."""
     if kernels == "numpy":
         return "GPUMLP_KERNELS=numpy"
@@ -153,11 +143,6 @@ def _why_not(network: Network, dtype: Any, kernels: str, seconds: float) -> str:
         return "there is nothing to compute"
     if dtype != "float32":
         return f"compiled kernels compute in float32, the model in {dtype}"
-    if kernels == "auto" and seconds < LONG:
-        return (
-            f"the work asked for takes NumPy about {seconds:.1g} s, and from {LONG:g} s on kernels are compiled "
-            "(GPUMLP_KERNELS=numba compiles them for any)"
-        )
     return ""
 
 

@@ -40,8 +40,7 @@ class Runner:
         # `gpumlp.training.again` plans with them.
         self._programs: dict[tuple[Any, ...], Any] = {}
         self.calls = 0  # in training mode: each has masks of its own
-        self._choices: dict[tuple[str, bool], Choice] = {}
-        self._asked = {True: 0.0, False: 0.0}  # seconds of training and of the rest, as NumPy would need, since compile
+        self._choices: dict[str, Choice] = {}
         self._ready: tuple[Network | None, Any] = None, None  # for which work all formulas are known to be compiled
         self._read = -1  # Changes.count when the layers were read
         self._flags: tuple[int, bool | None] = -1, None  # the same, and `reread`'s argument, when what trains was
@@ -54,7 +53,6 @@ class Runner:
             "last": None,
             "_programs": {},
             "_choices": {},
-            "_asked": dict(self._asked),
             "_ready": (None, None),
             "_read": -1,
             "_flags": (-1, None),
@@ -149,8 +147,8 @@ class Runner:
             self._flags = count, trainable
 
     def restart(self) -> None:
-        """Forget what was asked for, and by what it ran."""
-        self._asked, self._programs, self._choices, self.last = {True: 0.0, False: 0.0}, {}, {}, None
+        """Forget by what it ran."""
+        self._programs, self._choices, self.last = {}, {}, None
 
     # ---- the device --------------------------------------------------------------------------------------------------
 
@@ -214,42 +212,30 @@ class Runner:
 
     # ---- the Program -------------------------------------------------------------------------------------------------
 
-    def ask(self, batch: int, steps: int, training: bool, judged: Judged | None = None) -> Choice:
-        """Take note of work that is asked for, and return by what it is to run: that depends on all work since compile.
-
-        But predictions beside training do not change by what kernels it runs. ``judged``: what is computed beside the
-        network.
-        """
+    def ask(self, judged: Judged | None = None) -> Choice:
+        """Return by what work is to run; ``judged``: what is computed beside the network."""
         self.place()
-        network = self.current()
-        kernels, asked = self.resolved().kernels, self._asked
-        if kernels == "auto" and asked[training] < dispatch.LONG:
-            asked[training] += steps * dispatch.numpy_seconds(network, batch, training)
-        seconds = asked[True] if training else asked[True] + asked[False]
-        kind = kernels, kernels == "auto" and seconds >= dispatch.LONG
+        network, kernels = self.current(), self.resolved().kernels
         choices = self._choices  # another thread may change the layers, and with them what there is to choose
-        if kind not in choices:
-            choices[kind] = dispatch.choose(network, self.dtype, self.backend, kernels, seconds)
-        choice, found = choices[kind], (kind, judged, judged and judged.rule)
+        if kernels not in choices:
+            choices[kernels] = dispatch.choose(network, self.dtype, self.backend, kernels)
+        choice, found = choices[kernels], (kernels, judged, judged and judged.rule)
         if (able := dispatch.fit_for(choice, network, self.backend, judged)) is not choice:
             return able
         if choice.functions is not None and (self._ready[0] is not network or self._ready[1] != found):
             choice = dispatch.ready(choice, network, judged, kernels)
-            self._ready = network, found if choice is choices[kind] else None
+            self._ready = network, found if choice is choices[kernels] else None
         return choice
 
     def program_for(self, batch: int, choice: Choice) -> Program:
         """Return a Program for ``batch`` samples; the caller holds the gate."""
         network = self.current()
         assert self.weights is not None
-        compiled = choice.functions is not None
-        kind = compiled, choice.general
+        kind = choice.functions is not None, choice.general
         program = self._programs.get(kind)
         if program is None or program.batch < batch:
             most = max(batch, 0 if program is None else program.batch)
             program = self._programs[kind] = None  # its memory is free before the new one asks for more
-            if compiled and self._asked[True] >= dispatch.LONG:
-                self._programs.pop((False, False), None)  # nobody will train by NumPy again
             program = dispatch.make_program(network, self.weights, most, choice)
             self._programs[kind] = program
         self.last = program

@@ -26,8 +26,6 @@ from gpumlp.training import again, data, loop, samples
 from gpumlp.training.results import Objective
 from gpumlp.training.streams import Source, joined
 
-UNKNOWN_STEPS = 100  # that an epoch is taken to have where nobody knows: what is chosen by that is kernels
-
 
 class Sequential(Asked):
     """A stack of layers with ``compile``, ``fit``, ``evaluate`` and ``predict``, as in Keras.
@@ -304,18 +302,14 @@ class Sequential(Asked):
         """Return the model as the loop trains it."""
         loss, optimizer = self._need_compiled("fit", training=True)
         objective = self._judge(loss, source.sample, shape)
-        most = validation.source.batch if validation else 0
-        choice = self._choice(source, objective, epochs, optimizer, most)
+        choice = self._choice(source, objective, optimizer)
         return loop.Trainee(self, self._runner, source, objective, optimizer, choice, callbacks, validation)
 
     def _choice(
-        self, source: Source, objective: Objective, epochs: int = 1,
-        optimizer: optimizers.Optimizer | None = None, most: int = 0,
-    ) -> Choice:  # fmt: skip
+        self, source: Source, objective: Objective, optimizer: optimizers.Optimizer | None = None
+    ) -> Choice:
         assert source.sample is not None
-        judged = objective.judged(source.sample, optimizer)
-        steps = (source.steps or UNKNOWN_STEPS) * epochs
-        return self._runner.ask(max(source.batch, most), steps, training=optimizer is not None, judged=judged)
+        return self._runner.ask(objective.judged(source.sample, optimizer))
 
     def fit(
         self,
@@ -425,14 +419,14 @@ class Sequential(Asked):
         features = features[: batches.steps * batches.batch_size]
         hooks = self._hooks(callbacks, verbose, batches.steps)
         out = self._room(features, network)
-        choice = runner.ask(batches.batch_size, batches.steps, training=False)
+        choice = runner.ask()
         self.stop_predicting = False
         out = out[: loop.predict(runner, features, out, batches.batch_size, choice, hooks)]
         return self._of_shape(out, network)
 
     def _predicted_at_once(self, x: Any, network: Network, piece: int) -> Any:
         """Return the predictions for x[n, F], at most ``piece`` samples, while nobody looks on."""
-        out, choice = self._room(x, network), self._runner.ask(len(x), 1, training=False)
+        out, choice = self._room(x, network), self._runner.ask()
         if self.stop_predicting:
             self.stop_predicting = False
         loop.predict_at_once(self._runner, x, out, piece, choice)
@@ -454,7 +448,7 @@ class Sequential(Asked):
 
     def _predicted(self, source: Source, shape: Shape, hooks: CallbackList) -> Any:
         runner, network = self._runner, self._built_for(shape)
-        choice = runner.ask(max(source.batch, data.DEFAULT_BATCH), source.steps or UNKNOWN_STEPS, training=False)
+        choice = runner.ask()
         self.stop_predicting = False
         parts = loop.predict_batches(runner, source, choice, hooks)
         return joined(parts).reshape(-1, *network.output_shape)
@@ -477,7 +471,7 @@ class Sequential(Asked):
             return self._reported(*found, return_dict)
         held, shape = self._held((x, y, sample_weight), class_weight, loss)
         objective = self._judge(loss, held, shape)
-        choice = self._runner.ask(len(held), 1, training=True, judged=objective.judged(held, optimizer))
+        choice = self._runner.ask(objective.judged(held, optimizer))
         logs = loop.step(self, held, objective, optimizer, choice)
         if held.weights is None:
             again.plan(self, x, y, objective, choice, optimizer)
@@ -492,7 +486,7 @@ class Sequential(Asked):
             return self._reported(*found, return_dict)
         held, shape = self._held((x, y, sample_weight), None, loss)
         objective = self._judge(loss, held, shape)
-        choice = self._runner.ask(len(held), 1, training=False, judged=objective.judged(held))
+        choice = self._runner.ask(objective.judged(held))
         logs = loop.judge(self._runner, held, objective, choice)
         if sample_weight is None:
             again.plan(self, x, y, objective, choice)
