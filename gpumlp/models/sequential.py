@@ -305,9 +305,7 @@ class Sequential(Asked):
         choice = self._choice(source, objective, optimizer)
         return loop.Trainee(self, self._runner, source, objective, optimizer, choice, callbacks, validation)
 
-    def _choice(
-        self, source: Source, objective: Objective, optimizer: optimizers.Optimizer | None = None
-    ) -> Choice:
+    def _choice(self, source: Source, objective: Objective, optimizer: optimizers.Optimizer | None = None) -> Choice:
         assert source.sample is not None
         return self._runner.ask(objective.judged(source.sample, optimizer))
 
