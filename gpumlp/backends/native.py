@@ -138,7 +138,7 @@ def _announce(instructions: InstructionSet) -> None:
     with contextlib.suppress(Exception):  # a word that nobody can read
         print(
             f"gpumlp compiles its CPU kernels for {instructions.name}, once on this machine, as {shipped.why_none()}: "
-            "it takes 10 to 20 s (python -m gpumlp compile does it ahead).",
+            "it takes some 5 to 15 s (python -m gpumlp compile does it ahead).",
             file=sys.stderr, flush=True,
         )  # fmt: skip
 
