@@ -1,9 +1,12 @@
-"""Calls of one batch, again: what they come to is planned once, and done anew as long as that is the same.
+"""Steps with one batch, again: what they come to is planned once, and done anew as long as that is the same.
 
 With compiled kernels a step of a small network takes some microseconds, and all that is asked, checked and set around
 it ten times as long. So the first call, which asks everything, leaves a `Plan`: arrays to copy a batch into, and the
 table's words for these. The next call looks whether all that the plan depends on is what it was, each by its identity
 or its count; what it says of the data it looks at again. Where anything is another, it is the first call once more.
+
+An epoch's stretch of one batch, as `fit` runs them where there is little data, or somebody looks at each batch, is such
+a step, too: of rows that the plan copies out of the data.
 
 A plan stands with the Programs of its Runner, and goes with them: when layers, what trains, the weights' place or the
 device change, and when the model is compiled again. Inside the gate it is looked up again, as another thread may have
