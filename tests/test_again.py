@@ -461,16 +461,18 @@ class PerBatch(callbacks.Callback):
         self.seen.append((batch, dict(logs)))
 
 
-@pytest.mark.parametrize("loss", ["mse", "huber"])
+@pytest.mark.parametrize("loss", ["mse", "huber", "binary_crossentropy", "sparse_categorical_crossentropy"])
 @pytest.mark.parametrize("asked", [None, ["mae", "mse"]])
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_an_epoch_of_one_batch_is_done_again(unplanned, rows, loss, asked, shuffle):
-    one, twin = (build(loss=loss, metrics=asked) for _ in range(2))
+    last = "sigmoid" if "binary" in loss else "softmax" if "sparse" in loss else None
+    asked = None if "sparse" in loss else asked
+    one, twin = (build([layers.Dense(19, "relu"), layers.Dense(2, last)], loss=loss, metrics=asked) for _ in range(2))
     unplanned.add(id(twin))
-    found = []
+    found, y = [], (Y[:, :1] > 0).astype(np.float32) if "sparse" in loss else np.abs(Y)
     for model in (one, twin):
         set_random_seed(3)
-        found.append([model.fit(X, Y, verbose=0, shuffle=shuffle, epochs=epochs).history for epochs in (1, 1, 1, 4, 1)])
+        found.append([model.fit(X, y, verbose=0, shuffle=shuffle, epochs=epochs).history for epochs in (1, 1, 1, 4, 1)])
     assert found[0] == found[1] and len(rows) == 6  # the second one is planned
     same(one.get_weights(), twin.get_weights())
 
@@ -580,3 +582,20 @@ def test_what_was_chosen_when_a_fit_began_holds_to_its_end(rows):
     model.compile(loss="mse", optimizer="adam")
     model.fit(X, Y, epochs=4, verbose=0, callbacks=[callbacks.LambdaCallback(on_epoch_end=look)])
     assert not rows and len(set(ended)) == 1
+
+
+@pytest.mark.parametrize("loss, wrong", [("binary_crossentropy", 7.0), ("sparse_categorical_crossentropy", 2.0)])
+def test_targets_that_a_loss_looks_at_are_looked_at_in_each_fit(rows, loss, wrong):
+    model = build([layers.Dense(2, "softmax" if "sparse" in loss else "sigmoid")], loss=loss)
+    y = np.zeros((32, 1 if "sparse" in loss else 2), np.float32)
+    for _ in range(4):
+        model.fit(X, y, verbose=0)
+    y[5] = wrong
+    assert len(rows) == 2
+    for call in (model.fit, model.train_on_batch):
+        with (
+            pytest.raises(ValueError, match="class numbers")
+            if "sparse" in loss
+            else pytest.warns(match="lie in 0 to 1")
+        ):
+            call(X, y, **{"verbose": 0} if call == model.fit else {})

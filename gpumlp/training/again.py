@@ -73,6 +73,7 @@ class Plan:
             and x.dtype == self.dtype == y.dtype
             and self.loss is model._loss
             and self.names is model._metric_names
+            and not data.looks_at_targets(self.loss)
             and (self.optimizer is None or (self.optimizer is model._optimizer and self._trains(model)))
             and data.all_finite(x)
             and data.all_finite(y)
@@ -185,6 +186,8 @@ def plan(
     programs, program = runner._programs, _compiled(runner)
     if program is None or not _may_plan(runner, x, y, objective, choice, optimizer):
         return
+    if data.looks_at_targets(objective.loss):
+        return  # they would have to be looked at again
 
     def make() -> None:
         if runner._programs is programs and _is_there(runner, program):  # with programs goes a network
@@ -203,7 +206,6 @@ def _may_plan(
         and not (optimizer is not None and optimizer.apart)
         and objective.of is not None
         and objective.of[0] is runner.network
-        and not data.looks_at_targets(objective.loss)
         and x.size + y.size <= MOST
         and _compiled(runner).is_brief(len(x))
         and all(metric.series for metric in objective.metrics)
@@ -261,9 +263,9 @@ def _as_given(a: Array, shape: Shape) -> Array:
 def dataset(runner: Runner, x: object, y: object, loss: Loss) -> tuple[Dataset, Shape] | None:
     """Return x and y as a Dataset, and a sample's shape, if samples are like those of the step that is planned."""
     plan = runner._programs.get(TRAINING)
-    if type(plan) is not Plan or plan.loss is not loss or type(x) is not np.ndarray or type(y) is not np.ndarray:
+    if type(plan) is not Plan or plan.loss is not loss or data.looks_at_targets(loss):
         return None
-    return plan.dataset(x, y)
+    return plan.dataset(x, y) if type(x) is type(y) is np.ndarray else None
 
 
 def predict(model: Any, x: object) -> Array | None:
