@@ -46,7 +46,9 @@ class CallbackList(Callback):
         if add_progbar and not any(isinstance(c, ProgbarLogger) for c in self._others):
             self._others.append(ProgbarLogger())
         self.set_model(model)
-        self.set_params(params)
+        self.params = params
+        if params:
+            self.set_params(params)
 
     @property
     def callbacks(self) -> list[Any]:

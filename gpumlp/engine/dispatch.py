@@ -57,7 +57,8 @@ class Judged(NamedTuple):
     @property
     def rule(self) -> Any:
         """The optimizer's formula, and its numbers; in words why there is none."""
-        return self.optimizer and (self.optimizer.apart or (self.optimizer.formula, self.optimizer.numbers))
+        of = self.optimizer
+        return of and of._once("rule", lambda: of.apart or (of.formula, of.numbers))
 
 
 def fitting(choice: Choice, optimizer: Optimizer, backend: Backend) -> Choice:
@@ -72,7 +73,7 @@ def fit_for(choice: Choice, network: Network, backend: Backend, judged: Judged |
     The host computes metrics of outputs, which graphs do not keep; and a sample has one row of outputs, unless it does
     not matter: each output is judged alone.
     """
-    if judged is None or (choice.functions is None and backend.recorder is None):
+    if judged is None or (backend.recorder is None and (choice.functions is None or network.rows == 1)):
         return choice
     why = of_host(judged.metrics) if backend.recorder is not None else ""
     parts: list[Any] = [judged.loss, *judged.metrics] if network.rows > 1 else []

@@ -60,7 +60,7 @@ class Plan:
             )
             self.made, self.state = optimizer._made, optimizer._state
         held = Dataset(*(np.zeros((len(a), a.size // len(a)), runner.dtype) for a in (x, y)))  # type: ignore[arg-type]
-        self.held = held
+        self.held = held.arrays
         task = Task(held, None, len(x), 0, 1, objective.loss, objective.metrics, optimizer, slots, scalars)
         self.run = self.program.begun(task)
         self.logs = self.run.logs(self.run.results)  # of the step that was done last
@@ -100,14 +100,15 @@ class Plan:
     def rows(self, stretch: Stretch, scalars: Array) -> Callable[[], list[StepLogs]]:
         """Return what does the step with the batch that ``stretch`` is; the caller holds the gate."""
         data, order, batch, first, _ = stretch
-        pairs, at = [*zip(self.held.arrays, data.arrays, strict=True)], slice(first * batch, (first + 1) * batch)
+        (x, y), at = self.held, slice(first * batch, (first + 1) * batch)
 
         def step() -> list[StepLogs]:
-            for here, there in pairs:
-                if order is None:
-                    here[...] = there[at]
-                else:
-                    there.take(order[at], 0, here, "clip")
+            if order is None:
+                x[...], y[...] = data.x[at], data.y[at]
+            else:
+                rows = order[at]
+                data.x.take(rows, 0, x, "clip")
+                data.y.take(rows, 0, y, "clip")
             self.program.again(self.run, scalars[0])
             return [self.logs]
 

@@ -366,10 +366,10 @@ def _train_epoch(trainees: Sequence[Trainee], sources: list[Source], pace: Pace,
         for source in sources:
             source.read_ahead(most, finished, catch_up)
 
-    reads = any(source.reads for source in sources)
+    reads = any([source.reads for source in sources])
     try:
         while active:
-            one_by_one = any(t.callbacks.per_batch for t in active)
+            one_by_one = any([t.callbacks.per_batch for t in active])
             most = pace.most(one_by_one)
             worth = pace.worth(most)
             stretches = all_of({source: source.take(most, worth, catch_up) for source in sources})
@@ -384,7 +384,7 @@ def _train_epoch(trainees: Sequence[Trainee], sources: list[Source], pace: Pace,
                 trainee.callbacks.on_train_batch_end(trainee.done - 1, found)
             for display in shown:
                 display.on_train_batch_end(active[0].done - 1, mean(logs))
-            if any(t.callbacks.stopped for t in active):
+            if any([t.callbacks.stopped for t in active]):
                 active = [t for t in active if not t.callbacks.stopped]
                 sources = _sources(active)
             for trainee in active:
