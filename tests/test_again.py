@@ -599,3 +599,28 @@ def test_targets_that_a_loss_looks_at_are_looked_at_in_each_fit(rows, loss, wron
             else pytest.warns(match="lie in 0 to 1")
         ):
             call(X, y, **{"verbose": 0} if call == model.fit else {})
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+@pytest.mark.parametrize("repeat", range(6))
+def test_a_handler_that_raises_ends_a_planned_fit_between_two_steps(rows, repeat):
+    class Ended(Exception):
+        pass
+
+    def limit(number, frame):
+        raise Ended
+
+    model, twin, before = build(), build(), signal.signal(signal.SIGALRM, limit)
+    model.fit(X, Y, shuffle=False, epochs=3, verbose=0)
+    try:
+        with pytest.raises(Ended):
+            signal.setitimer(signal.ITIMER_REAL, 0.01 + 0.0037 * repeat)
+            model.fit(X, Y, shuffle=False, epochs=10**7, verbose=0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    done, history = model.optimizer.iterations - 3, model.history.history["loss"]
+    if done:  # where the machine was not busy with something else
+        assert len(history) == len(model.history.epoch) == done <= len(rows)
+    twin.fit(X, Y, shuffle=False, epochs=3 + done, verbose=0)
+    same(model.get_weights(), twin.get_weights())
