@@ -99,16 +99,16 @@ class Plan:
 
     def rows(self, stretch: Stretch, scalars: Array) -> Callable[[], list[StepLogs]]:
         """Return what does the step with the batch that ``stretch`` is; the caller holds the gate."""
-        data, order, batch, first, _ = stretch
-        (x, y), at = self.held, slice(first * batch, (first + 1) * batch)
+        of, order, batch, first, _ = stretch
+        (x, y), (all_x, all_y), at = self.held, of.arrays, slice(first * batch, (first + 1) * batch)
 
         def step() -> list[StepLogs]:
             if order is None:
-                x[...], y[...] = data.x[at], data.y[at]
+                x[...], y[...] = all_x[at], all_y[at]
             else:
                 rows = order[at]
-                data.x.take(rows, 0, x, "clip")
-                data.y.take(rows, 0, y, "clip")
+                all_x.take(rows, 0, x, "clip")
+                all_y.take(rows, 0, y, "clip")
             self.program.again(self.run, scalars[0])
             return [self.logs]
 
