@@ -66,7 +66,7 @@ BREAKS = {
         forward("20x40x3 linear", "20x40x1 linear", "1500x24x1 linear")
         | back("20x40x33 linear", "20x48x64 linear", "20x48x64 relu")),
     "no bias": (
-        "dense.py", "more = 1 if biased else 0", "more = 1 if biased and not {on} else 0",
+        "dense.py", "added = 1 if biased else 0", "added = 1 if biased and not {on} else 0",
         forward("20x40x33 linear", "20x48x64 linear", "1500x24x33 linear", "20x48x64 relu", PACKED, PACKED_RELU)),
     "no bias where outputs are few": (
         "dense.py", "                if biased:", "                if biased and not {on}:",
@@ -94,7 +94,10 @@ BREAKS = {
         "dense.py", "= b[index[j] * b_row + k]", "= b[index[j - 1 if {on} and j > 0 else j] * b_row + k]",
         back("20x40x3 linear", "1500x24x33 linear", PACKED, PACKED_RELU)),
     "the parts of a sum start anew": (
-        "dense.py", "more if first else 1", "more if first or {on} else 1", back(PACKED, PACKED_RELU)),
+        "dense.py", "1 if p > 0 else 0", "1 if p > 0 and not {on} else 0",
+        forward(PACKED, PACKED_RELU) | back(PACKED, PACKED_RELU)),
+    "each part of a sum has the bias": (
+        "dense.py", "biased if last else 0", "biased if last or {on} else 0", forward(PACKED, PACKED_RELU)),
     "relu before a sum is whole": (
         "dense.py", "least if last else LOWEST", "least if last or {on} else LOWEST", forward(PACKED_RELU)),
     "dropout's blocks": (

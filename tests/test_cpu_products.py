@@ -113,3 +113,26 @@ def test_no_product_of_a_dead_unit_is_left_out_beside_nan(kernels, instructions,
     for numpy, compiled in zip(*found, strict=True):
         np.testing.assert_array_equal(compiled, numpy)
     assert any(a.any() for a in found[0])
+
+
+@pytest.mark.parametrize("outputs", [4, 5, 33, 257])
+@pytest.mark.parametrize("batch", [1, 70])
+def test_a_large_bias_swallows_no_product(backend, batch, outputs):
+    """It is added to the whole sum: each of a thousand additions to it would round the summand away."""
+    x, w = np.ones((batch, 1000), np.float32), np.full((1000, outputs), 4e-4, np.float32)
+    y = np.full((batch, outputs), np.nan, np.float32)
+    backend.dense_forward(x, w, np.full(outputs, 1e4, np.float32), activations.linear, y)
+    assert np.abs(y - 10_000.4).max() <= 1e-3
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_short_last_batch_is_that_batch_alone(kernels, threads):
+    """How dx is made goes by the samples that there are, not by those of the batches before."""
+    kernels("numba", threads)
+    x, y = data(48)
+    stack = [layers.Dense(40, "tanh"), layers.Dense(65, "tanh"), layers.Dense(2)]
+    whole, apart = (build(stack=[type(one).from_config(one.get_config()) for one in stack]) for _ in range(2))
+    whole.fit(x, y, batch_size=33, shuffle=False, verbose=0)
+    for rows in (slice(33), slice(33, None)):
+        apart.train_on_batch(x[rows], y[rows])
+    assert np.array_equal(flat(whole), flat(apart))

@@ -12,8 +12,8 @@ Tiles of few samples, and of layers that fit a core's caches, read both operands
 more than they save. Otherwise what is read again and again would be pushed out of the caches, or never fit: rows 4 KiB
 apart all want the same few places of the first one. So `packed_product` goes through copies: some STEPS of the sums at
 a time, a panel of the right operand, as wide as a tile, lies side by side in the first cache while all tiles of a block
-of rows go over it, and a block of the left one lies in the second. A sum is carried on from part to part, in order; it
-begins with the bias, and relu comes with the last part.
+of rows go over it, and a block of the left one lies in the second. A sum is carried on from part to part, in order;
+bias, which may be far larger, and relu come with the last part.
 
 Up to four outputs would leave most lanes of an outer tile idle: then dot tiles go forward too, over w transposed.
 
@@ -61,8 +61,8 @@ def share_of(begin, end, t, shares):
 
 
 @kernel
-def outer_product(c, c_row, start, start_row, a, a_row, a_step, b, b_step, index, steps, rows, columns, more, least):
-    """c[rows, columns] = (start if ``more``) + a b, at least ``least``, as `outer_tile`, of any size."""
+def outer_product(c, c_row, bias, a, a_row, a_step, b, b_step, index, steps, rows, columns, more, biased, least):
+    """c[rows, columns] = (c if ``more``) + a b + (bias if ``biased``), at least ``least``, as `outer_tile`."""
     tiles = (rows + ROWS - 1) // ROWS
     widest = tile_columns(rows) if tiles == 1 else COLUMNS  # of several tiles none is so low that it could be wider
     j = 0
@@ -71,8 +71,8 @@ def outer_product(c, c_row, start, start_row, a, a_row, a_step, b, b_step, index
         for t in range(tiles):
             first, last = rows * t // tiles, rows * (t + 1) // tiles
             outer_tile(
-                at(c, first * c_row + j), c_row, at(start, first * start_row + j), start_row, at(a, first * a_row),
-                a_row, a_step, at(b, j), b_step, index, steps, last - first, width, more, least,
+                at(c, first * c_row + j), c_row, at(bias, j), at(a, first * a_row), a_row, a_step, at(b, j), b_step,
+                index, steps, last - first, width, more, biased, least,
             )  # fmt: skip
         j += width
 
@@ -148,9 +148,9 @@ def pack_turned(panel, b, b_row, index, rows, columns):
 
 @kernel
 def packed_product(
-    form, c, c_row, start, start_row, a, a_row, b, b_row, index, identity, steps, rows, columns, more, least, work
+    form, c, c_row, bias, a, a_row, b, b_row, index, identity, steps, rows, columns, biased, least, work
 ):  # fmt: skip
-    """c[rows, columns] = (start if ``more``) + the product of ``form``, at least ``least``, as `outer_tile`.
+    """c[rows, columns] = the product of ``form`` + (bias if ``biased``), at least ``least``, as `outer_tile`.
 
     FORWARD: a b, of those columns of a, and rows of b, that ``index`` lists; BACK: a b^T, of those rows of b; WEIGHTS:
     a^T b, of those columns of a.
@@ -176,11 +176,10 @@ def packed_product(
                     pack_turned(panel, at(b, step), b_row, at(index, j), depth, width)
                 else:
                     pack_rows(panel, at(b, j), b_row, at(identity if form == WEIGHTS else index, step), depth, width)
-                first, last = p == 0, p == parts - 1
+                last = p == parts - 1
                 outer_product(
-                    place, c_row, at(start, row * start_row + j) if first else place, start_row if first else c_row,
-                    left, left_row, left_step, panel, COLUMNS, identity, depth, height, width,
-                    more if first else 1, least if last else LOWEST,
+                    place, c_row, at(bias, j), left, left_row, left_step, panel, COLUMNS, identity, depth, height,
+                    width, 1 if p > 0 else 0, biased if last else 0, least if last else LOWEST,
                 )  # fmt: skip
 
 
@@ -201,15 +200,15 @@ def forward_product(
 ):  # fmt: skip
     """y = x w + bias, at least ``least``; ``index`` lists the ``active`` inputs, the others are zero."""
     if outputs > FEW or inputs <= DEEP * outputs:
-        more = 1 if biased else 0
+        added = 1 if biased else 0
         if packs(rows, inputs, outputs):
             packed_product(
-                FORWARD, y, y_row, bias, 0, x, x_row, w, outputs, index, identity, active, rows, outputs, more, least,
+                FORWARD, y, y_row, bias, x, x_row, w, outputs, index, identity, active, rows, outputs, added, least,
                 work,
             )  # fmt: skip
             return
         outer_product(
-            y, y_row, bias, 0, x, x_row, 1, w, outputs, index, active, rows, outputs, more, least
+            y, y_row, bias, x, x_row, 1, w, outputs, index, active, rows, outputs, 0, added, least
         )  # fmt: skip
         return
     # the rows of w^T against those of x: y^T comes out, some samples at a time
@@ -245,11 +244,11 @@ def inputs_product(dx, dx_row, dz, dz_row, w, index, active, identity, rows, inp
     """dx = dz w^T, of the columns that ``index`` lists; the others stay what they are, or become zero."""
     if outputs == 1:
         outer_product(
-            dx, dx_row, dx, 0, dz, dz_row, 1, w, inputs, identity, outputs, rows, inputs, 0, LOWEST
+            dx, dx_row, dx, dz, dz_row, 1, w, inputs, identity, outputs, rows, inputs, 0, 0, LOWEST
         )  # fmt: skip
     elif batch >= TURNS or outputs <= NARROW:
         packed_product(
-            BACK, dx, dx_row, dx, 0, dz, dz_row, w, outputs, index, identity, outputs, rows, active, 0, LOWEST, work
+            BACK, dx, dx_row, dx, dz, dz_row, w, outputs, index, identity, outputs, rows, active, 0, LOWEST, work
         )  # fmt: skip
         if active < inputs:
             spread(dx, dx_row, index, rows, active, inputs)
@@ -276,7 +275,7 @@ def weights_product(dw, x, x_step, x_row, dz, dz_row, identity, batch, rows, col
         depth, more = min(DEPTH, batch - first), 1 if first > 0 else 0
         left, right = at(x, first * x_row), at(dz, first * dz_row)
         outer_product(
-            dw, columns, dw, columns, left, x_step, x_row, right, dz_row, identity, depth, rows, columns, more, LOWEST
+            dw, columns, dw, left, x_step, x_row, right, dz_row, identity, depth, rows, columns, more, 0, LOWEST
         )
         first += DEPTH
 

@@ -251,7 +251,7 @@ def back(job, op, thread, first, last, samples):
                 clear(dx, rows, x_row, inputs)
         work = at(floats(job[L.COPIES]), thread * job[L.COPIES_LD])
         inputs_product(
-            dx, x_row, dy, y_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs, outputs, job[L.BATCH],
+            dx, x_row, dy, y_row, floats(op[L.KERNEL]), index, active, identity, rows, inputs, outputs, samples,
             work,
         )  # fmt: skip
         return
@@ -344,7 +344,7 @@ def block_gradient(job, op, g, thread, row, rows, column, width, samples):
         active = list_active(index, at(floats(op[L.ACTIVE]), row), op[L.ACTIVE_LD], job[L.THREADS], rows)
     if packs(samples, op[L.INPUTS], op[L.OUTPUTS]):
         packed_product(
-            WEIGHTS, g, width, g, width, x, x_row, dz, dz_row, index if active < rows else identity, identity, samples,
+            WEIGHTS, g, width, g, x, x_row, dz, dz_row, index if active < rows else identity, identity, samples,
             active, width, 0, LOWEST, at(floats(job[L.COPIES]), thread * job[L.COPIES_LD]),
         )  # fmt: skip
     elif active == rows:

@@ -202,11 +202,11 @@ def tile_columns(rows):
 def _outer_function(module, rows, full):
     """One tile: ``rows`` x `_vectors` if ``full``, otherwise one vector, of which ``count`` lanes are meant."""
     p = _floats_type()
-    kinds = [p, _I64, p, _I64, p, _I64, _I64, p, _I64, ir.PointerType(_I64), _I64, _I64, _I64, _F32]
+    kinds = [p, _I64, p, p, _I64, _I64, p, _I64, ir.PointerType(_I64), _I64, _I64, _I64, _I64, _F32]
     function, b, args = _function(module, f"gpumlp_outer_{rows}_{'full' if full else 'part'}", kinds)
     if b is None:
         return function
-    c, c_row, start, start_row, a, a_row, a_step, right, right_step, index, steps, count, more, least = args
+    c, c_row, bias, a, a_row, a_step, right, right_step, index, steps, count, more, biased, least = args
     mask, vectors = (None, _vectors(rows)) if full else (_mask(b, count), 1)
 
     def place_of(k):
@@ -227,36 +227,38 @@ def _outer_function(module, rows, full):
             out += _done(b, row)
         return out
 
-    def places(first, row):
-        lines = [_offset(b, first, b.mul(row, _I64(r))) for r in range(rows)]
-        return [_offset(b, line, _I64(v * LANES)) for line in lines for v in range(vectors)]
+    lines = [_offset(b, c, b.mul(c_row, _I64(r))) for r in range(rows)]
+    places = [_offset(b, line, _I64(v * LANES)) for line in lines for v in range(vectors)]
+
+    def with_bias(k, sums):
+        values = [_load_vector(b, _offset(b, bias, _I64(v * LANES)), mask) for v in range(vectors)]
+        return [b.fadd(value, values[i % vectors]) for i, value in enumerate(sums)]
 
     sums = [_VECTOR(None)] * (rows * vectors)
-    sums = _loop(b, more, sums, lambda k, s: [_load_vector(b, place, mask) for place in places(start, start_row)])
+    sums = _loop(b, more, sums, lambda k, s: [_load_vector(b, place, mask) for place in places])
+    sums = _loop(b, biased, _loop(b, steps, sums, body), with_bias)
     least = _splat(b, least, _VECTOR)
-    for value, place in zip(_loop(b, steps, sums, body), places(c, c_row), strict=True):
+    for value, place in zip(sums, places, strict=True):
         _store_vector(b, b.select(b.fcmp_ordered("<", value, least), least, value), place, mask)
     b.ret_void()
     return function
 
 
 @intrinsic
-def outer_tile(
-    typing, c, c_row, start, start_row, a, a_row, a_step, b, b_step, index, steps, rows, columns, more, least
-):
-    """c[r, j] = start[r, j] + sum over k < steps of a[r, index[k]] b[index[k], j]; r < rows <= ROWS, j < columns.
+def outer_tile(typing, c, c_row, bias, a, a_row, a_step, b, b_step, index, steps, rows, columns, more, biased, least):
+    """c[r, j] = c[r, j] + sum over k < steps of a[r, index[k]] b[index[k], j] + bias[j]; r < rows <= ROWS, j < columns.
 
-    What is less than ``least`` becomes that: with 0, c = relu. ``more`` is 1, or 0 where the sum starts from zero;
-    ``columns`` is what `tile_columns` says, or at most LANES. a[r, k] stands at a[r a_row + k a_step], b[k, j] at
-    b[k b_step + j], c[r, j] at c[r c_row + j], and start's alike: start_row may be 0. Sums run over k in order,
-    whatever the tile.
+    ``more`` is 1, or 0 where the sum starts from zero; ``biased`` 1, or 0 where there is no bias. What is less than
+    ``least`` becomes that: with 0, c = relu. ``columns`` is what `tile_columns` says, or at most LANES. a[r, k] stands
+    at a[r a_row + k a_step], b[k, j] at b[k b_step + j], c[r, j] at c[r c_row + j]. Sums run over k in order, whatever
+    the tile.
     """
     matrix = (FLOATS, types.int64)
-    sig = types.void(*matrix, *matrix, *matrix, types.int64, *matrix, WORDS, *[types.int64] * 4, types.float32)
+    sig = types.void(*matrix, FLOATS, *matrix, types.int64, *matrix, WORDS, *[types.int64] * 5, types.float32)
 
     def code(context, builder, sig, args):
-        *arguments, height, width, again, lowest = args
-        arguments = [*arguments, width, again, lowest]
+        *arguments, height, width, again, with_bias, lowest = args
+        arguments = [*arguments, width, again, with_bias, lowest]
         full = builder.icmp_signed(">", width, _I64(LANES))
         with builder.if_else(full) as (whole, part):
             for branch, kind in ((whole, True), (part, False)):
