@@ -1,10 +1,11 @@
 """An instruction set that everybody is held to: gpumlp by GPUMLP_CPU, its peers and their libraries by theirs.
 
 That a variable works was looked at: threadpoolctl names OpenBLAS's kernels, PyTorch its capability and the one that
-Inductor compiles for, oneDNN its instructions (ONEDNN_VERBOSE), NumPy its features. XLA's flag holds what it compiles
-itself, and not YNNPACK, which makes its products since 2026 and looks at the processor: 257 GFLOP/s of one core at 1024
-cubed with the flag and without, where AVX2's peak is 131; without YNNPACK it is 106 to 120. MKL, in PyTorch, has
-nothing to be held to: on AMD's processors it takes AVX2 by itself.
+Inductor compiles for, oneDNN its instructions (ONEDNN_VERBOSE), NumPy its features. MKL, in PyTorch, has nothing to be
+held to: on AMD's processors it takes AVX2 by itself. XLA's flag holds what it compiles, and not YNNPACK, which makes
+its products and looks at the processor: 257 GFLOP/s of one core at 1024 cubed with the flag and without, where AVX2's
+peak is 131. Without YNNPACK it is 106 to 120, and small networks are slower than by it on a processor with AVX2 alone,
+most likely: so that is a row of its own, and JAX as it is, which uses AVX-512, is what gpumlp is compared to.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ VARIABLES: dict[str, dict[str, str]] = {
         "ATEN_CPU_CAPABILITY": "avx2",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "OPENBLAS_CORETYPE": "Haswell",
-        "XLA_FLAGS": f"--xla_cpu_max_isa=AVX2 {NO_YNNPACK}",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
         "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
     },
     "sse4": {},

@@ -39,15 +39,11 @@ LEFT_OUT = ("GPUMLP_", "NUMBA_", "JAX_", "XLA_", "KERAS_", "TORCH", "PYTHONPATH"
 
 @dataclass(frozen=True)
 class Contender:
-    """Who does a job: one of job.py's ``trainer``, in a virtual ``environment``, with ``variables`` of its own.
-
-    ``unknown``: a flag of XLA's that would end an old one.
-    """
+    """Who does a job: one of job.py's ``trainer``, in a virtual ``environment``, with ``variables`` of its own."""
 
     trainer: str
     environment: str
     variables: dict[str, str] = field(default_factory=dict)
-    unknown: str = ""
 
     def python(self) -> Path:
         """Return its Python, which may not be there."""
@@ -68,9 +64,8 @@ CONTENDERS = {
     **_peers(".venv-bench", ""),
     **_peers(".venv-bench-newest", ", newest Python"),
     # beside the others, and not among those that gpumlp is compared to: see rows.peers
-    "JAX 0.6.2, no thunks": Contender(
-        "jax", ".venv-bench-jax", {"XLA_FLAGS": "--xla_cpu_use_thunk_runtime=false"}, holding.NO_YNNPACK
-    ),
+    "JAX without YNNPACK": Contender("jax", ".venv-bench", {"XLA_FLAGS": holding.NO_YNNPACK}),
+    "JAX 0.6.2, no thunks": Contender("jax", ".venv-bench-jax", {"XLA_FLAGS": "--xla_cpu_use_thunk_runtime=false"}),
 }
 
 
@@ -105,8 +100,6 @@ def run(contender: Contender, workload: str, epochs: int, launcher: Sequence[str
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(LEFT_OUT)}
     variables = {**inherited, **holding.variables()}
-    if contender.unknown and "XLA_FLAGS" in variables:
-        variables["XLA_FLAGS"] = variables["XLA_FLAGS"].replace(contender.unknown, "").strip()
     for name, value in contender.variables.items():
         variables[name] = f"{variables[name]} {value}" if name == "XLA_FLAGS" and name in variables else value
     python, program = str(contender.python()), str(HERE / "job.py")

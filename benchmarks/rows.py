@@ -20,7 +20,7 @@ from typing import Any
 import holding
 
 RESULTS = Path(__file__).parent / "results"
-ASIDE = ("gpumlp", "JAX 0.6.2")  # how the names begin of those that are no reference
+ASIDE = ("gpumlp", "JAX 0.6.2", "JAX without")  # how the names begin of those that are no reference
 
 
 @dataclass
