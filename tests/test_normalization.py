@@ -79,7 +79,7 @@ def test_statistics_of_numbers_far_from_0_are_exact():
     mean, variance = layer.get_weights()
     truth = x.astype(np.float64)
     np.testing.assert_allclose(mean, truth.mean(0), rtol=1e-7)
-    np.testing.assert_allclose(variance, truth.var(0), rtol=2e-6)
+    np.testing.assert_allclose(variance, truth.var(0), rtol=5e-6)  # a thousand summands, one after the other
 
 
 # ---- Keras's numbers -------------------------------------------------------------------------------------------------
