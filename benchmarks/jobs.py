@@ -2,8 +2,8 @@
 
 Contenders are in environments of their own, each set up by `make`: gpumlp is installed without extras, the peers as the
 newest that there are for this Python and for the newest one. They take turns, job after job; one that takes more than
-`HOPELESS` times the fastest peer's time in the first round gets no other. The longest jobs are for gpumlp and the two
-peers that were the fastest in those a tenth as long.
+`HOPELESS` times the fastest peer's time in the first round gets no other, and one that spent a job's nominal time on a
+job a tenth as long is left out. The longest jobs are for gpumlp and the two peers that were the fastest in those.
 """
 
 from __future__ import annotations
@@ -131,6 +131,10 @@ def measure(
     who = here()
     if length == LONGEST:
         who = {name: who[name] for name in (OURS, *fastest(workload, instructions, known))}
+    elif length > LENGTHS[0]:
+        before = title(workload, LENGTHS[LENGTHS.index(length) - 1], instructions), instructions, UNITS[0]
+        slow = {r.contender for r in known if (r.workload, r.instructions, r.unit) == before and r.median > length}
+        who = {name: contender for name, contender in who.items() if name not in slow}
     told: dict[str, list[dict[str, Any]]] = {}
     for number in range(min(rounds, ROUNDS[length])):
         for name, contender in list(who.items()):
