@@ -20,7 +20,7 @@ from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.disk_cache import DiskCache, symbols
 from gpumlp.backends.instruction_set import InstructionSet
 from gpumlp.backends.llvm import Function
-from gpumlp.errors import DeviceUnavailable
+from gpumlp.errors import DeviceUnavailable, Uncompiled
 
 # Whose formula it is, by the kind of its function.
 WHAT = {
@@ -214,7 +214,7 @@ def _formula(code: Code, instructions: InstructionSet) -> int:
 def _loaded_formula(content: bytes, name: str, instructions: InstructionSet) -> int:
     defined, needs = symbols(content)
     if name not in defined or needs - llvm.ALLOWED:
-        raise DeviceUnavailable(
+        raise Uncompiled(
             f"This is no formula's machine code, or it needs {', '.join(sorted(needs)) or 'nothing'}."
         )
     return llvm.addresses(content, [name], instructions)[0]
