@@ -119,10 +119,15 @@ def cpu_rows() -> dict[str, str]:
     """Return what `info` says of the CPU: which kernels train, where they come from, and on how many threads."""
     from gpumlp.backends import native, team
 
-    missing = native.problem()
-    rule = "auto: NumPy, as there are no compiled kernels" if missing else "auto: compiled; NumPy for float64"
     asked = os.environ.get("GPUMLP_KERNELS") or "auto"
-    said = {"numpy": "NumPy, from GPUMLP_KERNELS", "numba": "compiled, from GPUMLP_KERNELS"}.get(asked, rule)
+    try:
+        missing = native.problem()
+        rule = "auto: NumPy, as there are no compiled kernels" if missing else "auto: compiled; NumPy for float64"
+        said = "compiled, from GPUMLP_KERNELS" if asked == "numba" else rule
+    except (DeviceUnavailable, ValueError) as error:  # a GPUMLP_CPU that cannot be met
+        missing, said = f"none: {error}", "none: a float32 model ends with the next line's error; NumPy for float64"
+    if asked == "numpy":
+        said = "NumPy, from GPUMLP_KERNELS"
     try:
         threads = f"up to {team.processors()} (GPUMLP_THREADS)"
     except ValueError as error:
@@ -260,8 +265,9 @@ def cpu_implementations(kernels: Sequence[str]) -> Iterator[tuple[str, Any, str 
     if "numpy" in kernels or not kernels:
         yield "numpy", devices.Device("cpu", "").backend(), None
     if "numba" in kernels or not kernels:
+        problem = native.problem()
         try:
-            if problem := native.problem():
+            if problem:
                 raise DeviceUnavailable(problem)
             from gpumlp.backends.compiled_backend import CompiledBackend
 
