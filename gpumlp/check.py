@@ -18,7 +18,7 @@ import numpy as np
 from gpumlp import activations, losses, metrics, optimizers
 from gpumlp.backends.contract import Backend
 from gpumlp.backends.numpy_backend import NumpyBackend
-from gpumlp.errors import DeviceMemoryError, KernelError
+from gpumlp.errors import DeviceMemoryError, KernelError, Uncompiled
 from gpumlp.regularizers import L1L2
 
 U = 2.0**-24
@@ -49,7 +49,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """How a case went: the largest error in units of its bound, and where."""
+    """How a case went: the largest error in units of its bound, and where; NaN for one that was skipped, and why."""
 
     case: Case
     implementation: str
@@ -60,6 +60,11 @@ class Result:
     def passed(self) -> bool:
         """Whether every element is within its bound."""
         return self.error <= 1.0
+
+    @property
+    def skipped(self) -> bool:
+        """Whether nothing was computed."""
+        return math.isnan(self.error)
 
 
 def outputs(case: Case, backend: Backend, inputs: Arrays, dtype: Any = np.float32) -> Arrays:
@@ -82,12 +87,15 @@ def outputs(case: Case, backend: Backend, inputs: Arrays, dtype: Any = np.float3
 def hold(case: Case, backend: Backend, implementation: str, seed: int = 0, own_reference: bool = False) -> Result:
     """Run ``case`` on ``backend`` and compare; with ``own_reference`` the bound alone counts, not NumPy's own error.
 
-    A kernel that faults, or a device that is full, is a case that failed.
+    A kernel that faults, or a device that is full, is a case that failed. One whose formula did not come with the
+    package is skipped where llvmlite, which would compile it, is not installed.
     """
     try:
         return _held(case, backend, implementation, seed, own_reference)
     except (KernelError, DeviceMemoryError) as error:
         return Result(case, implementation, math.inf, str(error).splitlines()[0])
+    except Uncompiled as error:
+        return Result(case, implementation, math.nan, str(error))
 
 
 def _held(case: Case, backend: Backend, implementation: str, seed: int, own_reference: bool) -> Result:
@@ -512,9 +520,15 @@ def table(results: Iterable[Result]) -> Iterator[str]:
     """Yield the lines of a table, as the results come; the last line counts."""
     line = "{:<23} {:<42} {:<12} {:>6}  {:<4}  {}"
     yield line.format("operation", "shape", "kernels", "error", "", "worst element")
-    failed = count = 0
+    passed, failed, skipped, why = 0, 0, 0, ""
     for r in results:
-        count, failed = count + 1, failed + (not r.passed)
-        verdict = "PASS" if r.passed else "FAIL"
-        yield line.format(r.case.operation, r.case.shape, r.implementation, f"{r.error:.3f}", verdict, r.worst).rstrip()
-    yield f"{count - failed} passed, {failed} failed (error: the largest, in units of its bound)"
+        begin = r.case.operation, r.case.shape, r.implementation
+        if r.skipped:
+            skipped, why = skipped + 1, r.worst
+            yield line.format(*begin, "", "SKIP", "").rstrip()
+            continue
+        passed, failed = passed + r.passed, failed + (not r.passed)
+        yield line.format(*begin, f"{r.error:.3f}", "PASS" if r.passed else "FAIL", r.worst).rstrip()
+    yield f"{passed} passed, {failed} failed (error: the largest, in units of its bound)"
+    if skipped:
+        yield f"{skipped} skipped, the last one for this: {why}"

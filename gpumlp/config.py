@@ -80,6 +80,12 @@ def floats(name: str, value: object, dtype: object = None) -> np.ndarray:
         return array.astype(array.dtype if wide else float_type(dtype), copy=False)
 
 
+def in_float32(values: Any) -> np.ndarray:
+    """Return numbers as float32; one that is too large for it is infinite, in silence, as in every step."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values).astype(np.float32)
+
+
 NONFINITE = ("warn", "error", "ignore")
 _nonfinite = "warn"
 

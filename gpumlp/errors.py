@@ -14,6 +14,10 @@ class DeviceUnavailable(RuntimeError):
     """A device that was asked for cannot be used; the message says why, and what to do."""
 
 
+class Uncompiled(DeviceUnavailable):
+    """A formula did not come with the package, and its compiler is not installed."""
+
+
 class DeviceMemoryError(MemoryError):
     """The device's memory is full. The model and its weights are what they were."""
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from compiled import build, data, flat
 
-from gpumlp import devices, errors, layers, models
+from gpumlp import devices, errors, layers, models, optimizers
 from gpumlp.backends import native
 from gpumlp.errors import DeviceUnavailable
 
@@ -81,6 +81,15 @@ def test_kernels_that_do_not_compile_are_a_warning_and_numpy(kernels, monkeypatc
     kernels("numba")
     with pytest.raises(DeviceUnavailable, match="no compiler today"):
         build().fit(x, y, verbose=0)
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+@pytest.mark.parametrize("numbers", [{"learning_rate": 1e300}, {"clipvalue": 1e300}])
+def test_numbers_beyond_float32_are_infinite_in_silence(kernels, name, numbers):
+    kernels(name)
+    model = build(optimizer=optimizers.SGD(**numbers))
+    model.fit(*data(), verbose=0)
+    assert np.isfinite(flat(model)).all() == ("clipvalue" in numbers)
 
 
 def test_a_network_without_operations_is_numpy_s(kernels):

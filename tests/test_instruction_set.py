@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from compiled import SETS, build, data, flat
 
+from gpumlp import cli
 from gpumlp.backends import instruction_set, kernel_compiler, llvm, native
 from gpumlp.backends.instruction_set import available, chosen
 from gpumlp.errors import DeviceUnavailable
@@ -77,6 +78,44 @@ def test_an_unknown_set_is_an_error(monkeypatch):
     monkeypatch.setenv("GPUMLP_KERNELS", "numba")
     with pytest.raises(ValueError, match="GPUMLP_CPU must be one of"):
         build().fit(*data(), verbose=0)
+
+
+def test_where_no_set_is_known_numpy_trains(processor, kernels, monkeypatch):
+    """As on a system that is not Linux, where llvmlite is not installed to ask."""
+    monkeypatch.delenv("GPUMLP_CPU", raising=False)
+    kernels("auto")
+    processor("", "riscv64")
+    monkeypatch.setattr(sys, "platform", "freebsd")
+    monkeypatch.setattr(instruction_set, "_features", set)
+    model = build()
+    model.fit(*data(), verbose=0)
+    assert "numpy" in model.program and "no compiled kernels for this processor (riscv64)" in model.program
+    available.cache_clear()
+    monkeypatch.setattr(platform, "machine", lambda: "AMD64")
+    assert "(AMD64), as far as can be told without llvmlite" in native.problem()
+
+
+@pytest.mark.parametrize(("name", "words"), [("mmx", "GPUMLP_CPU must be one of"), ("avx512", "has not got these")])
+def test_a_wish_that_cannot_be_met_is_an_error_and_info_says_the_same(processor, kernels, monkeypatch, name, words):
+    kernels("auto")
+    monkeypatch.setenv("GPUMLP_CPU", name)
+    processor(FLAGS["sse4"])
+    with pytest.raises((ValueError, DeviceUnavailable), match=words) as error:
+        build().fit(*data(), verbose=0)
+    rows = cli.cpu_rows()
+    assert rows["compiled"] == f"none: {error.value}" and rows["cpu kernels"].startswith("none: ")
+    assert cli.main(["check", "--device", "cpu", "--small"]) == 2
+    kernels("numpy")
+    build().fit(*data(), verbose=0)
+    assert cli.cpu_rows()["cpu kernels"] == "NumPy, from GPUMLP_KERNELS"
+
+
+def test_info_says_who_chose_the_instructions(monkeypatch):
+    monkeypatch.setattr(native.shipped, "library", lambda instructions: instructions)
+    monkeypatch.setenv("GPUMLP_CPU", SETS[0])
+    assert native.state() == f"came with gpumlp, for {SETS[0]}, which GPUMLP_CPU names"
+    monkeypatch.delenv("GPUMLP_CPU")
+    assert native.state() == f"came with gpumlp, for {available()[0]}, the best that this processor has"
 
 
 def test_a_set_that_this_processor_lacks_is_told(processor, monkeypatch):

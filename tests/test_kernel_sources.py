@@ -54,7 +54,7 @@ def test_a_wheel_has_the_machine_code_for_its_sources(wheel, tmp_path):
 from gpumlp.backends import shipped
 from gpumlp.backends.build_library import NAMES
 
-print([shipped.opened(shipped.FOLDER / f"{name}.so") is not None for name in NAMES], shipped.FOLDER)
+print([isinstance(shipped.opened(shipped.FOLDER / f"{name}.so"), shipped.Library) for name in NAMES], shipped.FOLDER)
 """
     environment = {**os.environ, "PYTHONPATH": str(wheel)}
     out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)

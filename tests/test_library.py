@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from compiled import SETS, build, data, flat
 
-from gpumlp import kernel_sources, layers, losses, ops
+from gpumlp import activations, kernel_sources, layers, losses, ops
 from gpumlp.backends import build_library, built_in, llvm, llvm_writer, native, shipped
 from gpumlp.backends.cpu_formulas import KINDS, LENGTHS, Code
 from gpumlp.backends.instruction_set import SETS as ALL
@@ -79,7 +79,7 @@ def test_every_formula_is_found_by_its_name_and_is_the_right_one(library):
 
 
 def test_what_models_use_is_there():
-    from gpumlp import activations, metrics, optimizers
+    from gpumlp import metrics, optimizers
     from gpumlp.backends.job import activation_codes, objective_codes, update_code
 
     used = [c for a in activations.KNOWN.values() for c in activation_codes(a, fused=False) if c is not None]
@@ -147,22 +147,89 @@ def test_what_came_and_what_is_compiled_here_give_the_same_bits(folder, kernels,
 
 def test_a_library_of_other_sources_is_none(folder, tmp_path, monkeypatch):
     path = folder / "avx2.so"
-    assert shipped.opened(path) is not None
+    assert isinstance(shipped.opened(path), shipped.Library)
     shutil.copytree(kernel_sources.folder() / "cpu", tmp_path / "cpu")
     monkeypatch.setattr(kernel_sources, "folder", lambda: tmp_path)
-    assert shipped.opened(path) is not None
+    assert isinstance(shipped.opened(path), shipped.Library)
     with open(tmp_path / "cpu" / "rows.py", "a") as file:
         file.write("# a word\n")
-    assert shipped.opened(path) is None
+    assert shipped.opened(path) == f"{path} is of other sources than are here"
 
 
-@pytest.mark.parametrize("content", [b"", b"\x7fELF", None])
-def test_a_file_that_is_no_such_library_is_none(tmp_path, content):
-    if content is None:  # another library
-        build_library._link([llvm.assembled("", llvm.target_machine(ALL["avx2"]))], tmp_path / "avx2.so")
-    else:
-        (tmp_path / "avx2.so").write_bytes(content)
-    assert shipped.opened(tmp_path / "avx2.so") is None
+def test_another_library_is_none(tmp_path):
+    build_library._link([llvm.assembled("", llvm.target_machine(ALL["avx2"]))], tmp_path / "avx2.so")
+    assert "avx2.so cannot be loaded" in shipped.opened(tmp_path / "avx2.so")
+
+
+def flipped(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "a beginning": lambda content: content[:4],
+    "torn": lambda content: content[:65536],
+    "torn at its end": lambda content: content[:-1],
+    "flipped": flipped,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_library_is_told_and_never_loaded(folder, tmp_path, monkeypatch, damage):
+    """The system's loader ends the process for some of these."""
+    path = tmp_path / "avx2.so"
+    path.write_bytes(DAMAGE[damage]((folder / "avx2.so").read_bytes()))
+    monkeypatch.setattr(shipped, "Library", None)
+    assert shipped.opened(path) == f"{path} is damaged (install gpumlp again)"
+
+
+def test_a_library_under_another_set_s_name_is_damaged(folder, tmp_path):
+    shutil.copyfile(folder / "avx2.so", tmp_path / "avx512.so")
+    assert "avx512.so is damaged" in shipped.opened(tmp_path / "avx512.so")
+
+
+def test_a_damaged_library_is_built_anew(folder, tmp_path, monkeypatch):
+    (tmp_path / "avx2.so").write_bytes((folder / "avx2.so").read_bytes()[:65536])
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+    build_library.build(tmp_path, ["avx2"])
+    assert (tmp_path / "avx2.so").read_bytes() == (folder / "avx2.so").read_bytes()
+
+
+def test_why_there_is_none_is_told_as_it_is(folder, tmp_path, monkeypatch):
+    """Each by what stops it: without a compiler NumPy trains, and this is all that a user sees."""
+    spec, name = llvm.spec_of, SETS[0]
+    monkeypatch.setattr(llvm, "spec_of", lambda name: None if name == "llvmlite" else spec(name))
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setenv("GPUMLP_CPU", name)
+    said = []
+    for content in (None, b"torn", (folder / f"{name}.so").read_bytes()):
+        monkeypatch.setattr(shipped, "_libraries", {})
+        if content is not None:
+            (tmp_path / f"{name}.so").write_bytes(content)
+        if content != b"torn":
+            monkeypatch.setattr(shipped, "digest", lambda: "another")
+        said.append(native.problem())
+    for words, found in zip((f"none for {name} came", "is damaged", "is of other sources"), said, strict=True):
+        assert found.startswith("There are no compiled CPU kernels: ")
+        assert words in found and "llvmlite is not installed. Install gpumlp with its compiler" in found
+
+
+def test_check_skips_what_has_to_be_compiled_where_no_compiler_is(folder, monkeypatch, capsys):
+    from gpumlp import check, cli
+
+    spec = llvm.spec_of
+    monkeypatch.setattr(llvm, "spec_of", lambda name: None if name == "llvmlite" else spec(name))
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+    monkeypatch.setattr(check, "dense_sweep", lambda shapes: check.dense_cases((3, 5, 2), activations.relu))
+    for name in ("_found", "_formulas", "_formula_names"):
+        monkeypatch.setattr(native, name, {})
+    assert cli.main(["check", "--device", "cpu", "--small", "--kernels", "numba"]) == 0
+    *lines, passed, skipped = capsys.readouterr().out.splitlines()
+    count = sum(line.endswith("  SKIP") for line in lines)
+    assert 0 < count < sum("  PASS" in line for line in lines) and "0 failed" in passed
+    assert skipped.startswith(f"{count} skipped") and "llvmlite is not installed" in skipped
+    assert all(" compiled " in line and "numba" not in line for line in lines[2:-1] if "PASS" in line)
 
 
 def test_a_user_s_own_formula_says_what_it_wants(monkeypatch):

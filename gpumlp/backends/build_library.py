@@ -20,7 +20,7 @@ from pathlib import Path
 from gpumlp import kernel_sources
 from gpumlp.backends import built_in, kernel_compiler, llvm, llvm_writer, shipped
 from gpumlp.backends.disk_cache import symbols
-from gpumlp.backends.instruction_set import SETS, InstructionSet
+from gpumlp.backends.instruction_set import SETS
 from gpumlp.errors import DeviceUnavailable
 
 # The sets that come with the package: those of this kind of machine, unless others are asked for.
@@ -43,7 +43,7 @@ def build(folder: Path, names: Sequence[str] = NAMES) -> list[Path]:
 
     def is_whole(path: Path) -> bool:
         found = shipped.opened(path)
-        return found is not None and all(map(found.formula, codes))
+        return isinstance(found, shipped.Library) and all(map(found.formula, codes))
 
     for path in paths.values():
         if not is_whole(path) and is_whole(shipped.FOLDER / path.name):
@@ -59,7 +59,7 @@ def build(folder: Path, names: Sequence[str] = NAMES) -> list[Path]:
             text = llvm_writer.written(functions, instructions.lanes, instructions.masks)
             entries, kernel = llvm.checked(kernels[name].result())
             parts = [kernel, llvm.assembled(text, machine), llvm.assembled(_made_of(entries), machine)]
-            _link(parts, paths[name], SETS[name])
+            _link(parts, paths[name])
     return list(paths.values())
 
 
@@ -68,8 +68,9 @@ def _made_of(entries: Sequence[str]) -> str:
     return f'@{shipped.MADE_OF} = constant [{len(text) - 2 * text.count(chr(92)) + 1} x i8] c"{text}\\00"\n'
 
 
-def _link(parts: Sequence[bytes], path: Path, instructions: InstructionSet) -> None:
-    """Link object files to a library, which replaces another one as a whole."""
+def _link(parts: Sequence[bytes], path: Path) -> None:
+    """Link object files to the library for the set that the file is named after; it replaces another as a whole."""
+    instructions = SETS[path.stem]
     if foreign := {name for part in parts for name in symbols(part)[1]} - llvm.ALLOWED:
         raise DeviceUnavailable(f"The CPU's code needs {', '.join(sorted(foreign))}.")
     prefix = f"{instructions.machines[0]}-linux-gnu-" if instructions.foreign else ""
@@ -85,7 +86,9 @@ def _link(parts: Sequence[bytes], path: Path, instructions: InstructionSet) -> N
             call = [program, *options, "-o", f"{work}/library", *map(str, files)]
             done = subprocess.run(call, capture_output=True, text=True, check=False)
             if done.returncode == 0:
-                os.replace(f"{work}/library", path)
+                library = Path(work) / "library"
+                library.write_bytes(shipped.sealed(instructions.name, library.read_bytes()))
+                os.replace(library, path)
                 return
             said = f"{linker} says: {done.stderr.strip()}"
     raise DeviceUnavailable(f"The CPU's code cannot be linked: {said}.")

@@ -63,16 +63,33 @@ def chosen() -> InstructionSet:
 
     Raises
     ------
+    ValueError, DeviceUnavailable
+        As `asked`; and DeviceUnavailable where nothing is asked for, and no set is known to be there.
+    """
+    if (own := asked()) is not None:
+        return own
+    if best := next(iter(available()), None):
+        return SETS[best]
+    untold = sys.platform != "linux" and not all(s.foreign for s in SETS.values())
+    raise DeviceUnavailable(
+        f"There are no compiled kernels for this processor ({platform.machine()})"
+        + untold * ", as far as can be told without llvmlite: pip install 'gpumlp[jit]'" + "."
+    )  # fmt: skip
+
+
+def asked() -> InstructionSet | None:
+    """Return the set that GPUMLP_CPU names; None where it is not set.
+
+    Raises
+    ------
     ValueError
         For a name that is no set's.
     DeviceUnavailable
-        For a set that this processor lacks, and on one that has none of them.
+        For a set that this processor lacks: a wish is met or refused.
     """
     name = os.environ.get("GPUMLP_CPU")
     if not name:
-        if (best := next(iter(available()), None)) is None:
-            raise DeviceUnavailable(f"There are no compiled kernels for this processor ({platform.machine()}).")
-        return SETS[best]
+        return None
     if name not in SETS:
         raise ValueError(f"GPUMLP_CPU must be one of {', '.join(SETS)}; got {name!r}.")
     if name not in available():
@@ -81,6 +98,11 @@ def chosen() -> InstructionSet:
             f"GPUMLP_CPU={name}: this processor ({platform.machine()}) has not got these instructions; it has {there}."
         )
     return SETS[name]
+
+
+def whose_choice() -> str:
+    """Return, in words, who chose the set."""
+    return "which GPUMLP_CPU names" if asked() else "the best that this processor has"
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.fields import ActivationFields, Address, JobFields, Kind, MetricFields, OperationFields, kind_of
 from gpumlp.backends.instruction_set import InstructionSet
 from gpumlp.backends.numpy_backend import aligned_zeros
+from gpumlp.config import in_float32
 from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -189,7 +190,7 @@ def series_of(metrics: Sequence[Metric]) -> int:
 
 def numbers_for(formula: Formula, numbers: Mapping[str, float]) -> np.ndarray:
     """Return the numbers that a formula's function is given, in their order."""
-    return np.array([numbers[name] for name in formula.numbers], np.float32)
+    return in_float32([numbers[name] for name in formula.numbers])
 
 
 def _in_lines(count: int, itemsize: int) -> int:

@@ -20,7 +20,7 @@ from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.disk_cache import DiskCache, symbols
 from gpumlp.backends.instruction_set import InstructionSet
 from gpumlp.backends.llvm import Function
-from gpumlp.errors import DeviceUnavailable
+from gpumlp.errors import DeviceUnavailable, Uncompiled
 
 # Whose formula it is, by the kind of its function.
 WHAT = {
@@ -49,14 +49,21 @@ def problem() -> str | None:
     """Return why compiled kernels cannot be used, and what to do; None where nothing is known against it.
 
     Numba is not imported for the answer, and nothing is compiled: that is for `functions` to try.
+
+    Raises
+    ------
+    ValueError, DeviceUnavailable
+        For a GPUMLP_CPU that cannot be met: see `instruction_set.asked`.
     """
+    instruction_set.asked()
     try:
         instructions = instruction_set.chosen()
         if shipped.library(instructions) is not None:
             return None
         for package in ("llvmlite", "numba"):
             if llvm.spec_of(package) is None:
-                return f"No compiled CPU kernels came with gpumlp, and {package} is not installed. {llvm.INSTALL}"
+                why = shipped.why_none(instructions)
+                return f"There are no compiled CPU kernels: {why}, and {package} is not installed. {llvm.INSTALL}"
         llvm.binding()
     except DeviceUnavailable as error:
         return str(error)
@@ -97,13 +104,18 @@ def _outcome(instructions: InstructionSet) -> Kernels | DeviceUnavailable:
 
 
 def state() -> str:
-    """Return, in words, whether the kernels are compiled already."""
+    """Return, in words, for which instructions the kernels are, and whether they are compiled already."""
     instructions, cache = instruction_set.chosen(), DiskCache()
+    made_for = f"for {instructions.name}, {instruction_set.whose_choice()}"
     if shipped.library(instructions) is not None:
-        return f"came with gpumlp, for {instructions.name} (GPUMLP_CPU)"
+        return f"came with gpumlp, {made_for}"
+    why = shipped.why_none(instructions)
     if cache.peek(key_of(kernel_sources.folder() / "cpu", instructions)) is None:
-        return f"not yet: the first fit, or `python -m gpumlp compile`, makes them, to be kept {cache.where()}"
-    return f"made here, kept {cache.where()}"
+        return (
+            f"not yet, {made_for}: {why}; the first fit, or `python -m gpumlp compile`, makes them, to be kept "
+            f"{cache.where()}"
+        )
+    return f"made here, {made_for}, as {why}; kept {cache.where()}"
 
 
 def _after_fork() -> None:
@@ -137,8 +149,8 @@ def load(folder: Path, cache: DiskCache, instructions: InstructionSet) -> Kernel
 def _announce(instructions: InstructionSet) -> None:
     with contextlib.suppress(Exception):  # a word that nobody can read
         print(
-            f"gpumlp compiles its CPU kernels for {instructions.name}, once on this machine, as {shipped.why_none()}: "
-            "it takes some 5 to 15 s (python -m gpumlp compile does it ahead).",
+            f"gpumlp compiles its CPU kernels for {instructions.name}, once on this machine, as "
+            f"{shipped.why_none(instructions)}: it takes some 5 to 15 s (python -m gpumlp compile does it ahead).",
             file=sys.stderr, flush=True,
         )  # fmt: skip
 
@@ -194,7 +206,7 @@ def _formula(code: Code, instructions: InstructionSet) -> int:
     if library is not None and (found := library.formula(code.name)):
         return found
     if llvm.spec_of("llvmlite") is None:
-        raise DeviceUnavailable(
+        raise Uncompiled(
             f"{WHAT[code.kind]} has a formula of its own, which has to be compiled, and llvmlite is not installed. "
             + llvm.INSTALL
         )

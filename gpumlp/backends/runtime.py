@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gpumlp.config import in_float32
+
 Array = Any
 # What a kernel file is compiled with: macros by name, and headers that are made for it (FORMULAS) by theirs.
 Defines = Mapping[str, int | str]
@@ -31,7 +33,7 @@ def words(runtime: Runtime, members: Iterable[Any]) -> list[int]:
 
 def float_words(values: Any) -> np.ndarray:
     """Return numbers as float32 in 8-byte words, the last of which may have room for one more."""
-    flat = np.asarray(values, np.float32).reshape(-1)
+    flat = in_float32(values).reshape(-1)
     return np.append(flat, np.zeros(flat.size % 2, np.float32)).view(np.int64)
 
 

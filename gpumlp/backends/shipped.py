@@ -1,7 +1,8 @@
 """Machine code that came with the package: a library for each set of instructions, which the C library finds and loads.
 
 It holds kernels/cpu, and the functions of the package's own formulas by their names (`built_in`). `build_library` makes
-it, of sources whose digest it keeps: in a checkout where these have changed since, it is none.
+it, of sources whose digest it keeps: in a checkout where these have changed since, it is none. Nor is a damaged file:
+the system's loader would end the process at a torn one, and calls whatever stands in a flipped one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 from pathlib import Path
 
 from gpumlp import kernel_sources
-from gpumlp.backends import llvm
+from gpumlp.backends import disk_cache, llvm
 from gpumlp.backends.instruction_set import InstructionSet
 from gpumlp.backends.llvm import PREFIX, PROTOTYPE, Function
 
@@ -50,33 +51,49 @@ class Library:
             return 0
 
 
-_libraries: dict[Path, Library | None] = {}
+_libraries: dict[Path, Library | str] = {}
 
 
 def library(instructions: InstructionSet) -> Library | None:
-    """Return the library for these instructions; None where none came, or one of other sources than are here."""
+    """Return the library for these instructions; None where there is none that can be used."""
+    found = _found(instructions)
+    return None if isinstance(found, str) else found
+
+
+def why_none(instructions: InstructionSet) -> str:
+    """Return, in words, why there is no library for these instructions; nothing where there is one."""
+    found = _found(instructions)
+    return found if isinstance(found, str) else ""
+
+
+def _found(instructions: InstructionSet) -> Library | str:
     path = FOLDER / f"{instructions.name}.so"
     if path not in _libraries:
         _libraries[path] = opened(path)
     return _libraries[path]
 
 
-def why_none() -> str:
-    """Return, in words, why there is no library."""
-    if any(FOLDER.glob("*.so")):
-        return "those that came with it are of other sources, or for other processors"
-    return "none came with this installation"
-
-
-def opened(path: Path) -> Library | None:
-    """Return the library in a file; None where there is none, or one of other sources."""
-    if not path.is_file():
-        return None
+def opened(path: Path) -> Library | str:
+    """Return the library in a file, which has the name of its instruction set; in words why it is none."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return f"none for {path.stem} came with this installation"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    end = len(content) - disk_cache.HEAD.size
+    if end <= 0 or content != sealed(path.stem, content[:end]):
+        return f"{path} is damaged (install gpumlp again)"
     try:
         found = Library(path)
-    except (OSError, ValueError):  # another system's, or another file of that name
-        return None
-    return found if found.digest == digest() else None
+    except (OSError, ValueError) as error:
+        return f"{path} cannot be loaded ({error})"
+    return found if found.digest == digest() else f"{path} is of other sources than are here"
+
+
+def sealed(name: str, content: bytes) -> bytes:
+    """Return a library for the set of this name with what `opened` looks for: at its end, where no loader looks."""
+    return content + disk_cache.sealed(name, content)[: disk_cache.HEAD.size]
 
 
 def digest() -> str:

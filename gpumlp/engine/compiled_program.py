@@ -36,6 +36,7 @@ from gpumlp.backends.job import (
 from gpumlp.backends.native import Kernels
 from gpumlp.backends.numpy_backend import aligned_zeros, kept_scale
 from gpumlp.backends.team import Team, let_others
+from gpumlp.config import in_float32
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.dispatch import Judged
 from gpumlp.engine.feed import Dataset
@@ -454,7 +455,7 @@ class _Run:
         self._weights = readable("SAMPLE_WEIGHTS", data.weights)
         steps, rates, samples = task.last - task.first, rates_of(task), len(self._x)
         self.results = np.zeros((steps, program._series))
-        self._scalars = np.ones((steps, 0), np.float32) if rates is None else rates.astype(np.float32)
+        self._scalars = np.ones((steps, 0), np.float32) if rates is None else in_float32(rates)
         self._step = 0 if task.optimizer is None else task.optimizer.steps + 1
         # what comes out, where the host is to judge it: of these steps alone, which are a tenth of a second's
         self._first, self._last = task.first * task.batch, min(task.last * task.batch, samples)

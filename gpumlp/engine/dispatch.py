@@ -115,22 +115,22 @@ def choose(network: Network, dtype: Any, backend: Backend, kernels: str) -> Choi
 
     Kernels that did not come with the package, and are not there yet, are compiled here, which takes seconds: nobody
     may be kept waiting for it. Where they cannot be had it is NumPy, with a line in the log if nothing is there to
-    compile them, otherwise with a warning. DeviceUnavailable where ``kernels`` asks for what cannot be had.
+    compile them, otherwise with a warning. DeviceUnavailable where ``kernels``, or GPUMLP_CPU, asks for what cannot be
+    had.
     """
     if backend.name != "numpy":
         return Choice()
     if why := _why_not(network, dtype, kernels):
         return Choice(why=why)
-    from gpumlp.backends import instruction_set, native, team
+    from gpumlp.backends import native, team
     from gpumlp.engine import compiled_program
 
     if names := network.beyond(compiled_program.KERNELS):
         return Choice(why=f"no compiled kernel for {names}", lacks=True)
-    team.team()  # a bad GPUMLP_THREADS is told before anything is compiled, as is
-    instruction_set.chosen()  # a bad GPUMLP_CPU
+    team.team()  # a bad GPUMLP_THREADS is told before anything is compiled
+    if kernels == "auto" and (problem := native.problem()):
+        return Choice(why=problem.rstrip("."), lacks=True)
     try:
-        if kernels == "auto" and (problem := native.problem()):
-            return Choice(why=problem.rstrip("."), lacks=True)
         return Choice(native.functions())
     except DeviceUnavailable as error:
         return _without(error, kernels)
