@@ -23,6 +23,7 @@ A fork waits until no stretch runs, so that the child has weights of whole steps
 from __future__ import annotations
 
 import contextvars
+import functools
 import importlib
 import itertools
 import os
@@ -71,28 +72,39 @@ class Gate:
         """Whether this thread is inside."""
         return self.lock._is_owned()  # type: ignore[attr-defined]
 
-    def enter(self, me: int) -> None:
-        """Wait, and go inside; whoever was there last lets others go first, as a lock by itself does not see to.
+    def within(self, work: Callable[[], Result]) -> Result:
+        """Return ``work()``, done inside; whoever was there last lets others go first, as a lock by itself does not.
 
-        RuntimeError where it would wait for ever: for a thread that the interpreter's end has stopped.
+        The lock is held by ``with`` alone, which takes and leaves it in one step: a handler may raise on the way into
+        any function that would do so. What else is noted may then be stale. RuntimeError where it would wait for ever:
+        for a thread that the interpreter's end has stopped.
         """
+        me = threading.get_ident()
         if self.waiting and self.last == me:
-            until = time.monotonic() + PATIENCE
-            while self.waiting and self.last == me and time.monotonic() < until:
-                time.sleep(MOMENT)
-        if not self.lock.acquire(blocking=False):
-            if sys.is_finalizing():
-                raise RuntimeError("The interpreter is ending, and another thread was computing with this model.")
-            self.waiting.add(me)
-            self.lock.acquire()
+            self._let_others_in(me)
+        if sys.is_finalizing() and not self._is_free():
+            raise RuntimeError("The interpreter is ending, and another thread was computing with this model.")
+        self.waiting.add(me)
+        try:
+            with self.lock:
+                self.waiting.discard(me)
+                self.last = me
+                return work()
+        finally:
             self.waiting.discard(me)
-        self.last = me
 
-    def leave(self, me: int) -> None:
-        """Go out, if inside; an exception may have come between any two steps of `enter`."""
+    def _let_others_in(self, me: int) -> None:
         self.waiting.discard(me)
-        if self.is_mine():
+        until = time.monotonic() + PATIENCE
+        while self.waiting and self.last == me and time.monotonic() < until:
+            time.sleep(MOMENT)
+        if self.last == me:
+            self.waiting.clear()  # they do not wait any more: a handler has raised
+
+    def _is_free(self) -> bool:
+        if free := self.lock.acquire(blocking=False):
             self.lock.release()
+        return free
 
 
 class _Here(threading.local):
@@ -148,16 +160,13 @@ def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
     for gate in gates:
         if gate.is_mine():
             raise RuntimeError(BUSY)
-    me = threading.get_ident()
     ordered = sorted(gates, key=_number) if len(gates) > 1 else gates  # all in one order: nobody waits in a circle
+    for gate in reversed([*ordered]):
+        work = functools.partial(gate.within, work)
     _here.held.append(ordered)
     try:
-        for gate in ordered:
-            gate.enter(me)
         return work()
     finally:
-        for gate in ordered:
-            gate.leave(me)
         _here.held.pop()
 
 

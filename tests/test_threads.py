@@ -148,14 +148,14 @@ def test_a_prediction_waits_for_one_stretch_of_training_at_most(monkeypatch, fam
 
     asks = threading.Event()
     monkeypatch.setattr(runner, "hold", noted)
-    enter = gate.Gate.enter
+    within = gate.Gate.within
 
-    def told(self, me):
+    def told(self, work):
         if threading.current_thread().name == "predict" and self is not gate.layout:
             threading.Timer(0.2, asks.set).start()  # when it is on its way
-        enter(self, me)
+        return within(self, work)
 
-    monkeypatch.setattr(gate.Gate, "enter", told)
+    monkeypatch.setattr(gate.Gate, "within", told)
     monkeypatch.setattr(gate, "PATIENCE", 600.0)
     fit = threading.Thread(target=lambda: model.fit(X, Y, epochs=3, batch_size=8, verbose=0), name="fit", daemon=True)
     fit.start()
