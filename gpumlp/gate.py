@@ -17,11 +17,17 @@ the exception goes on. Waking a thread takes 0.1 ms: what is brief runs on the m
 its end (`whole`). What only reads (the prediction of some rows) runs where it is asked for; a handler that finds its
 own thread inside is refused with words.
 
+There a handler may also raise on the way in or out, in a ``finally``, or on entering the function that puts things
+back. So locks are held by ``with`` alone, which takes and leaves them in one instruction; whether a gate is held is
+asked of its lock; what else is noted may be stale, and whoever reads it sees to that. What is set in a context for a
+while is set in a copy of it.
+
 A fork waits until no stretch runs, so that the child has weights of whole steps, and locks that nobody holds.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import functools
 import importlib
@@ -54,8 +60,7 @@ _registry = threading.RLock()  # a handler may make a gate while its thread make
 
 
 class Gate:
-    """Who is inside, and who waits. Its lock knows the thread that holds it in one indivisible step, as a flag beside
-    a plain lock would not: a handler may come between the two."""
+    """Who is inside, and who waits."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -73,33 +78,35 @@ class Gate:
         return self.lock._is_owned()  # type: ignore[attr-defined]
 
     def within(self, work: Callable[[], Result]) -> Result:
-        """Return ``work()``, done inside; whoever was there last lets others go first, as a lock by itself does not.
-
-        The lock is held by ``with`` alone, which takes and leaves it in one step: a handler may raise on the way into
-        any function that would do so. What else is noted may then be stale. RuntimeError where it would wait for ever:
-        for a thread that the interpreter's end has stopped.
-        """
+        """Return ``work()``, done inside; RuntimeError where the wait would be for ever, at the interpreter's end."""
         me = threading.get_ident()
-        if self.waiting and self.last == me:
+        if self.last == me and self.waiting:
             self._let_others_in(me)
         if sys.is_finalizing() and not self._is_free():
             raise RuntimeError("The interpreter is ending, and another thread was computing with this model.")
         self.waiting.add(me)
+        held = _here.held
+        held.add(self)
         try:
             with self.lock:
                 self.waiting.discard(me)
                 self.last = me
                 return work()
+        except BaseException:
+            if self.is_mine():  # only from Python 3.14 on: a handler may raise when the lock has just been taken
+                self.lock.release()
+            raise
         finally:
-            self.waiting.discard(me)
+            held.discard(self)
 
     def _let_others_in(self, me: int) -> None:
+        """Wait until another thread has been inside, as a lock by itself does not see to."""
         self.waiting.discard(me)
         until = time.monotonic() + PATIENCE
-        while self.waiting and self.last == me and time.monotonic() < until:
+        while self.waiting and self.last == me:
+            if time.monotonic() > until:
+                self.waiting.clear()  # they do not wait any more: a handler has raised
             time.sleep(MOMENT)
-        if self.last == me:
-            self.waiting.clear()  # they do not wait any more: a handler has raised
 
     def _is_free(self) -> bool:
         if free := self.lock.acquire(blocking=False):
@@ -108,14 +115,15 @@ class Gate:
 
 
 class _Here(threading.local):
-    """What this thread is inside of, a call within another one: also where it forks."""
+    """What this thread is inside of."""
 
     def __init__(self) -> None:
-        self.held: list[Collection[Gate]] = []
+        self.held: set[Gate] = set()  # and some that it was inside of, when a handler raised
+        self.forks: list[list[Any]] = []  # the locks that each takes, one within the other
 
     def is_inside(self) -> bool:
-        """Whether it holds any gate."""
-        return any(gate.is_mine() for gates in self.held for gate in gates)
+        """Whether it holds any gate: also where it forks."""
+        return any(self.forks) or any(gate.is_mine() for gate in self.held)
 
 
 _here = _Here()
@@ -160,14 +168,9 @@ def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
     for gate in gates:
         if gate.is_mine():
             raise RuntimeError(BUSY)
-    ordered = sorted(gates, key=_number) if len(gates) > 1 else gates  # all in one order: nobody waits in a circle
-    for gate in reversed([*ordered]):
+    for gate in sorted(gates, key=_number, reverse=True):  # all in one order: nobody waits in a circle
         work = functools.partial(gate.within, work)
-    _here.held.append(ordered)
-    try:
-        return work()
-    finally:
-        _here.held.pop()
+    return work()
 
 
 def _number(gate: Gate) -> int:
@@ -288,7 +291,7 @@ def apart(work: Callable[[], Result], meanwhile: Callable[[Callable[[], bool]], 
     """
     if threading.current_thread() is not threading.main_thread() or sys.is_finalizing():
         return work()  # the interpreter's end has stopped the worker
-    if _registry._is_owned() or (_here.held and _here.is_inside()):  # type: ignore[attr-defined]
+    if _registry._is_owned() or _here.is_inside():  # type: ignore[attr-defined]
         raise RuntimeError(BUSY)  # the worker would wait for this thread, and this thread for the worker
     try:
         return _worker.do(work, meanwhile)
@@ -300,6 +303,7 @@ def apart(work: Callable[[], Result], meanwhile: Callable[[Callable[[], bool]], 
 
 # The C functions: those of `signal` make an enum's member of each answer, which takes 30 us for all signals.
 _handler_of, _set_handler = (getattr(importlib.import_module("_signal"), name) for name in ("getsignal", "signal"))
+_call_handler_of: Callable[[int], None] = _thread.interrupt_main  # type: ignore[assignment]  # soon
 _SIGNALS = sorted(int(number) for number in signal.valid_signals())
 
 
@@ -311,15 +315,28 @@ def whole(work: Callable[[], Result]) -> Result:
     if threading.current_thread() is not threading.main_thread() or sys.is_finalizing():
         return work()
     handlers = [(number, does) for number in _SIGNALS if callable(does := _handler_of(number))]
-    came: list[int] = []
+    came: dict[int, None] = {}
+    over = False
+
+    def later(number: int, frame: Any) -> None:
+        if not over:
+            came[number] = None
+        else:  # what another handler raised has ended putting them back
+            try:
+                _put_back(handlers)
+            finally:
+                _call_handler_of(number)
+
     try:
         for number, _ in handlers:
-            _set_handler(number, lambda number, frame: came.append(number))
+            _set_handler(number, later)
         return work()
     finally:
-        _put_back(handlers)
-        for number in dict.fromkeys(came):
-            signal.raise_signal(number)
+        try:
+            _put_back(handlers)
+        finally:
+            over = True
+            list(map(_call_handler_of, came))  # all at once: one that raises leaves the others to be called
 
 
 def _put_back(handlers: list[tuple[int, Any]]) -> None:
@@ -336,36 +353,37 @@ def _put_back(handlers: list[tuple[int, Any]]) -> None:
 # ---- forks -----------------------------------------------------------------------------------------------------------
 
 
+_RLock: Any = type(_registry)
+
+
 def _before_fork() -> None:
     """Hold every gate. One may be made meanwhile, by a thread inside another: so the registry is closed at the end."""
     seen: set[Gate] = set()
-    held: list[Gate] = []
-    _here.held.append(held)
+    held: list[Any] = [None]
+    _here.forks.append(held)
     while True:
         with _registry:
             new = sorted(set(_gates) - seen, key=_number)  # a later gate has a higher number
-        for gate in new:
-            if not gate.is_mine():
-                gate.lock.acquire()
-                held.append(gate)
+            if not new:
+                return _take(held, _registry)
+        _take(held, *(gate.lock for gate in new if not gate.is_mine()))
         seen.update(new)
-        _registry.acquire()
-        if seen.issuperset(_gates):
-            return
-        _registry.release()
+
+
+def _take(held: list[Any], *locks: Any) -> None:
+    """Acquire, and note what is acquired, in one step for each lock."""
+    held.extend(filter(_RLock.acquire, locks))
 
 
 def _after_in_parent() -> None:
-    if _registry._is_owned():  # type: ignore[attr-defined]  # unless a handler raised while this thread waited
-        _registry.release()
-    for gate in _here.held[-1]:
-        gate.lock.release()
-    _here.held.pop()  # not before: a handler is told that this thread is inside, as long as it is
+    """Let go of what was taken, in one step; nothing where that is done."""
+    if _here.forks and (held := _here.forks[-1]):
+        list(map(_RLock.release, iter(held.pop, None)))
 
 
 def _after_in_child() -> None:
     global _registry, _worker
-    _here.held.pop()
+    _after_in_parent()
     _registry = threading.RLock()
     for gate in _gates:
         gate.lock = threading.RLock()  # one that a thread of the parent held, if waiting for it was broken off
@@ -374,5 +392,13 @@ def _after_in_child() -> None:
     left.forked()
 
 
+def _forget_fork() -> None:
+    if _here.forks:
+        _here.forks.pop()
+
+
+# What is done afterwards is asked for twice: a handler that raises may have ended the first as soon as it began.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+    os.register_at_fork(after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+    os.register_at_fork(after_in_parent=_forget_fork, after_in_child=_forget_fork)

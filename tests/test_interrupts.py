@@ -1,17 +1,23 @@
 """Ctrl-C, and whatever else a signal's handler raises, at any moment: whole steps, and a model as good as before."""
 
+import _thread
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gpumlp import callbacks, gate, layers, models, optimizers
-from gpumlp.training import loop
+from gpumlp.backends import blas, llvm, numpy_backend
+from gpumlp.engine import runner
+from gpumlp.training import again, loop
 from gpumlp.utils import set_random_seed
 
 ROOT = Path(__file__).parents[1]
@@ -261,6 +267,27 @@ def test_a_handler_that_comes_in_the_middle_of_brief_work_is_called_at_its_end()
         signal.signal(signal.SIGALRM, before)
 
 
+def test_handlers_of_all_signals_that_come_in_brief_work_are_called_whichever_of_them_raise():
+    seen = []
+
+    def raises(number, frame):
+        seen.append(number)
+        raise Ended
+
+    signals = signal.SIGALRM, signal.SIGUSR1
+    before = {number: signal.signal(number, raises) for number in signals}
+    try:
+        with pytest.raises(Ended):
+            try:
+                gate.whole(lambda: [signal.raise_signal(number) for number in signals])
+            finally:
+                time.sleep(0)
+        assert sorted(seen) == sorted(signals)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_an_error_of_the_work_is_the_caller_s():
     with pytest.raises(ZeroDivisionError):
         gate.apart(lambda: 1 // 0)
@@ -288,31 +315,119 @@ def test_numpy_s_error_state_is_the_caller_s():
         fit(model, 1)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
-@pytest.mark.parametrize("call", ["predict", "get_weights"])
-def test_what_only_reads_leaves_no_gate_locked_wherever_a_handler_raises(call):
-    """As Ctrl-C at any moment; before, one in twenty left every model of the process unusable."""
-    model = models.Sequential([layers.Input((2,)), layers.Dense(3), layers.Dense(1)])
-    model.compile("sgd", "mse")
-    x = np.ones((4, 2), np.float32)
-    ask = {"predict": lambda: model.predict(x, verbose=0), "get_weights": model.get_weights}[call]
+# ---- every moment ----------------------------------------------------------------------------------------------------
 
-    def raising(number, frame):
-        raise KeyboardInterrupt
+WATCHED = [gate, again, runner, blas, llvm, numpy_backend]
 
-    ask()
-    before = signal.signal(signal.SIGALRM, raising)
+
+def at_each_moment(call, signals):
+    """Do ``call()`` again and again, each time with the signals coming at the next instruction of the watched modules.
+
+    Handlers are called where the interpreter does so next, as always. Yields after each.
+    """
+    files, left = {module.__file__ for module in WATCHED}, 0
+
+    def trace(frame, event, argument):
+        nonlocal left
+        if frame.f_code.co_filename not in files:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and (left := left - 1) < 0:
+            sys.settrace(None)
+            while frame is not None:
+                frame.f_trace, frame = None, frame.f_back
+            come[signals[0]], come[signals[-1]]  # no call, no loop: the interpreter calls no handler behind these
+        return trace
+
+    come, moment = type("Come", (), {"__getitem__": staticmethod(_thread.interrupt_main)})(), 0
+    while True:
+        left = moment
+        try:
+            try:
+                try:
+                    sys.settrace(trace)
+                    call()
+                finally:
+                    sys.settrace(None)  # where the first handler is called at the latest
+            finally:
+                time.sleep(0)  # and the second
+        except Ended:
+            pass
+        if left >= 0:
+            return
+        yield moment
+        moment += 1
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGALRM,), (signal.SIGALRM, signal.SIGUSR1)], ids=["one", "two at once"])
+@pytest.mark.parametrize("call", ["predict", "get_weights", "gradients", "train_on_batch"])
+def test_a_handler_raises_at_every_moment_of_a_call_and_nothing_stays_locked(call, signals):
+    model, state, threads = build(), np.geterr(), blas_threads()
+    does = {
+        "predict": lambda: model.predict(X[:3], verbose=0),
+        "get_weights": model.get_weights,
+        "gradients": lambda: model.gradients(X[:3], Y[:3]),
+        "train_on_batch": lambda: model.train_on_batch(X[:3], Y[:3]),
+    }[call]
+    fit(model, 1)
+    for _ in range(4):
+        does()
+
+    def raises(number, frame):
+        raise Ended
+
+    before = {number: signal.signal(number, raises) for number in signals}
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
     try:
-        for i in range(150):
-            with pytest.raises(KeyboardInterrupt):
-                signal.setitimer(signal.ITIMER_REAL, 0.0005 + i % 97 * 1e-5)
-                while True:
-                    ask()
-            assert not any(g.is_mine() for g in list(gate._gates))
+        for moment in at_each_moment(does, signals):
+            for number in (signal.SIGINT, *signals):
+                with pytest.raises((KeyboardInterrupt, Ended)):
+                    signal.raise_signal(number)
+            assert [signal.getsignal(number) for number in signal.valid_signals()] == handlers, moment
+            assert not any(one.is_mine() for one in gate._gates) and not gate._here.is_inside(), moment
+            assert np.geterr() == state, moment
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert moment > 100
+    does()
+    assert blas_threads() == threads
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(does).result(60)
+        pool.submit(fit, build(), 1).result(60)
+    fit(build(), 1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:.*fork:DeprecationWarning")
+def test_a_handler_raises_at_every_moment_of_a_fork_and_nothing_stays_locked():
+    model, parent, statuses = build(), os.getpid(), []
+    model.predict(X[:3], verbose=0)
+
+    def fork():
+        with contextlib.suppress(Ended):
+            os.fork()
+        if os.getpid() != parent:
+            sys.settrace(None)
+            try:
+                model.predict(X[:3], verbose=0)
+                os._exit(any(one.is_mine() for one in gate._gates))
+            finally:
+                os._exit(2)
+        statuses.append(os.waitstatus_to_exitcode(os.wait()[1]))
+
+    def raises(number, frame):
+        raise Ended
+
+    before = signal.signal(signal.SIGALRM, raises)
+    try:
+        for moment in at_each_moment(fork, [signal.SIGALRM]):
+            assert not any(one.is_mine() for one in gate._gates) and not gate._here.is_inside(), moment
+            assert not gate._registry._is_owned() and not llvm.no_fork._is_owned(), moment
+            assert statuses == [0] * (moment + 1)
+    finally:
         signal.signal(signal.SIGALRM, before)
-    other = threading.Thread(target=ask, daemon=True)
-    other.start()
-    other.join(60)
-    assert not other.is_alive()
+    assert moment > 100
+
+
+def blas_threads():
+    return None if blas.openblas() is None else blas.openblas()[0]()

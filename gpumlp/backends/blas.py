@@ -16,9 +16,9 @@ import ctypes
 import functools
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -53,26 +53,31 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
 
 # ---- one thread of BLAS ----------------------------------------------------------------------------------------------
 
+
 _lock = threading.RLock()  # re-entrant for a signal's handler that computes; the order of statements bears it
-_holders: dict[object, int] = {}  # each computation's token, and the thread that it runs on
 _before: int | None = None  # the number to give back
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Have the BLAS use one thread, for everybody in the process; after the last such computation as many as before."""
-    if openblas() is None:
-        yield
-        return
-    token = object()
-    try:
-        _hold(token)
-        yield
-    finally:
-        _let_go(token)
+class one_thread:
+    """Have the BLAS use one thread, for everybody in the process; after the last such computation as many as before.
+
+    Where a handler's exception ends it on the way out, the next one gives them back.
+    """
+
+    def __enter__(self) -> None:
+        if openblas() is not None:
+            _hold(self)
+
+    def __exit__(self, *problem: object) -> None:
+        if openblas() is not None:
+            _let_go(self)
 
 
-def _hold(token: object) -> None:
+# The computations, and the threads that they run on: weak, as one that cannot let go is forgotten with its frame.
+_holders: weakref.WeakKeyDictionary[one_thread, int] = weakref.WeakKeyDictionary()
+
+
+def _hold(token: one_thread) -> None:
     global _before
     count, set_to = openblas()  # type: ignore[misc]
     with _lock:
@@ -83,7 +88,7 @@ def _hold(token: object) -> None:
         set_to(1)  # every time: others may have set it since
 
 
-def _let_go(token: object) -> None:
+def _let_go(token: one_thread) -> None:
     global _before
     _, set_to = openblas()  # type: ignore[misc]
     with _lock:
@@ -124,7 +129,7 @@ class Helpers:
     def forget(self) -> None:
         """Take it that no thread has been started: a fork has none of its parent's."""
         self._calls: SimpleQueue[tuple[_Job, Any]] = SimpleQueue()
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._started, self._wanted = 0, -1
 
     def compute(self, blocks: list[Product]) -> None:
@@ -154,18 +159,16 @@ class Helpers:
 
     def _number(self) -> int:
         """Return how many there are, after having started those that are missing."""
-        if self._started != self._wanted and self._starting.acquire(blocking=False):  # else somebody is at it
-            try:
-                self._wanted = processors() - 1
-                while self._started < self._wanted:
-                    threading.Thread(
-                        target=self._help, args=(self._calls,), daemon=True, name=f"gpumlp-product-{self._started + 1}"
-                    ).start()
-                    self._started += 1
-            except RuntimeError:  # the system gives no more: those that there are do
-                self._wanted = self._started
-            finally:
-                self._starting.release()
+        if self._started != self._wanted:
+            with self._starting:
+                try:
+                    self._wanted = processors() - 1
+                    while self._started < self._wanted:
+                        name = f"gpumlp-product-{self._started + 1}"
+                        threading.Thread(target=self._help, args=(self._calls,), daemon=True, name=name).start()
+                        self._started += 1
+                except RuntimeError:  # the system gives no more: those that there are do
+                    self._wanted = self._started
         return self._started
 
     @staticmethod

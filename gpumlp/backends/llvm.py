@@ -5,7 +5,6 @@ LLVM ends the process where an object file needs what is not there: so each is l
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import importlib
 import json
@@ -43,19 +42,13 @@ no_fork = threading.RLock()
 _engines: list[Any] = []  # they own the machine code, which may be running as long as the process
 
 
-def _after_fork() -> None:
-    """Take it that nobody has the lock: a fork has no other thread of its parent's, but the lock as it was."""
-    global no_fork
-    no_fork = threading.RLock()
-
-
-def _let_go() -> None:
-    with contextlib.suppress(RuntimeError):  # a signal's handler raised, and so nobody waited
-        no_fork.release()
-
-
+# A fork has no other thread of its parent's. These are C's functions: no handler raises on the way into them.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=lambda: no_fork.acquire(), after_in_parent=_let_go, after_in_child=_after_fork)
+    os.register_at_fork(
+        before=no_fork.acquire,
+        after_in_parent=no_fork.release,
+        after_in_child=no_fork._at_fork_reinit,  # type: ignore[attr-defined]
+    )
 
 
 def spec_of(package: str) -> ModuleSpec | None:

@@ -8,8 +8,8 @@ arrays come from `Scratch`, so that after the first step nothing is allocated. `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,20 @@ class Scratch:
         return view
 
 
+class _Running(blas.one_thread):
+    """No generator: one that a handler's exception has left halfway would go on later, wherever that is."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        quiet: Any = {kind: "ignore" for kind, does in np.geterr().items() if does == "warn"}
+        self.quiet = np.errstate(**quiet)
+        self.quiet.__enter__()
+
+    def __exit__(self, *problem: Any) -> None:
+        self.quiet.__exit__(*problem)
+        super().__exit__()
+
+
 class NumpyBackend(BatchNorm):
     """Plain NumPy on the host."""
 
@@ -87,15 +101,12 @@ class NumpyBackend(BatchNorm):
         self._bound: dict[Any, Callable[..., None]] = {}
         self._random = random.Counted()
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> AbstractContextManager[None]:
         """A context for computing in: what comes out of it depends on nobody else who computes.
 
         What overflows is infinite, in silence, as on every other device; a caller who has NumPy raise is heard.
         """
-        quiet: Any = {kind: "ignore" for kind, does in np.geterr().items() if does == "warn"}
-        with blas.one_thread(), np.errstate(**quiet):
-            yield
+        return _Running()
 
     def zeros(self, shape: Any, dtype: Any) -> Any:
         """Return an array of zeros, aligned to 64 bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -323,7 +324,7 @@ def together(
             there = inside if runtime is None else runtime.carried(inside)
             done = apart(lambda gates=gates, there=there: hold(gates, there), meanwhile)  # type: ignore[misc]
         else:
-            done = hold(gates, inside)
+            done = contextvars.copy_context().run(hold, gates, inside)  # NumPy's error state stays the caller's
         if done is not None:
             return done[0]
 
