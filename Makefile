@@ -14,6 +14,7 @@ $(VENV)/.test: setup.py pyproject.toml
 	touch $@
 
 $(VENV)/.demo: setup.py pyproject.toml
+	@echo "Installing gpumlp, and compiling its kernels for the CPU: about a minute, once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[plot]'
 	touch $@

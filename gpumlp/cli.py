@@ -119,12 +119,12 @@ def cpu_rows() -> dict[str, str]:
     """Return what `info` says of the CPU: which kernels train, where they come from, and on how many threads."""
     from gpumlp.backends import native, team
 
-    asked = os.environ.get("GPUMLP_KERNELS") or "auto"
+    asked = ""
     try:
-        missing = native.problem()
+        asked, missing = devices.family(), native.problem()
         rule = "auto: NumPy, as there are no compiled kernels" if missing else "auto: compiled; NumPy for float64"
         said = "compiled, from GPUMLP_KERNELS" if asked == "numba" else rule
-    except (DeviceUnavailable, ValueError) as error:  # a GPUMLP_CPU that cannot be met
+    except (DeviceUnavailable, ValueError) as error:  # a variable that cannot be met
         missing, said = f"none: {error}", "none: a float32 model ends with the next line's error; NumPy for float64"
     if asked == "numpy":
         said = "NumPy, from GPUMLP_KERNELS"

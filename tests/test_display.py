@@ -231,6 +231,13 @@ def test_without_matplotlib_the_demo_names_the_extra(monkeypatch, tmp_path, caps
     assert "gpumlp[plot]" in capsys.readouterr().err
 
 
+def test_info_says_what_is_wrong_with_a_variable(monkeypatch, capsys):
+    monkeypatch.setenv("GPUMLP_KERNELS", "foo")
+    assert cli.main(["info"]) == 0
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert "got 'foo'" in rows["compiled"] and "compiled" not in rows["cpu kernels"]
+
+
 def test_info_names_versions_blas_threads_and_the_device(capsys):
     assert cli.main(["info"]) == 0
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
