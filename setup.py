@@ -84,6 +84,6 @@ build.sub_commands = [*build.sub_commands, ("build_library", None)]
 setup(
     packages=[*find_packages(include=["gpumlp", "gpumlp.*"]), "gpumlp.kernels", "gpumlp.kernels.cpu"],
     package_dir={"gpumlp.kernels": "kernels"},
-    package_data={"gpumlp.kernels": ["*"]},
+    package_data={"gpumlp": ["py.typed"], "gpumlp.kernels": ["*"]},
     cmdclass={"bdist_wheel": wheel, "build_library": build_library},
 )

@@ -22,6 +22,7 @@ from gpumlp import (
 from gpumlp.ensemble import Ensemble
 from gpumlp.layers import Input
 from gpumlp.models import Sequential
+from gpumlp.naming import listing
 from gpumlp.variables import Variable
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "regularizers",
     "saving",
     "utils",
+    "version",
 ]
 __version__ = "0.1.0.dev0"
 
@@ -54,9 +56,5 @@ def version() -> str:
     return __version__
 
 
-def __dir__() -> list[str]:
-    """Return the public names, and not the modules that have them."""
-    return sorted([*__all__, *(name for name in globals() if name.startswith("__")), "version"])
-
-
+__dir__ = listing(__name__)
 missing.install()

@@ -197,6 +197,16 @@ def has_holes(value: object) -> bool:
     return any(issubclass(k, (list, tuple, ma.MaskedArray)) for k in kinds) and any(map(has_holes, value))
 
 
+def listing(module: str) -> Callable[[], list[str]]:
+    """Return the ``__dir__`` of a public module: what is in its ``__all__``, and Python's own names."""
+
+    def names() -> list[str]:
+        found = vars(sys.modules[module])
+        return sorted([*found["__all__"], *(name for name in found if name.startswith("__"))])
+
+    return names
+
+
 def settle(frozen: object, **values: object) -> None:
     """Put values, looked at, into the fields of a frozen dataclass under construction."""
     for name, value in values.items():

@@ -34,6 +34,7 @@ FLOORS = [
         "candidates",
         "missing",
         "keras_names",
+        "literals",
     },
 ]
 

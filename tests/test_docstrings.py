@@ -1,0 +1,160 @@
+"""Help where people look: what each public name's docstring must have, by numpydoc; examples run; what `dir` lists.
+
+A public module has `__all__` and `listing`'s `__dir__`. Of each name in `__all__` the docstring has all parameters with
+their types, what is returned, and an example; of a class's public methods too, but for the example. Examples import
+what they use, NumPy included, and say what they draw random numbers by.
+"""
+
+import doctest
+import inspect
+import types
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from numpydoc.validate import validate
+
+import gpumlp
+from gpumlp import (
+    activations,
+    constraints,
+    initializers,
+    literals,
+    losses,
+    metrics,
+    optimizers,
+    regularizers,
+)
+
+# modules that are not yet done
+TODO = {
+    "gpumlp",
+    "gpumlp.activations",
+    "gpumlp.callbacks",
+    "gpumlp.config",
+    "gpumlp.constraints",
+    "gpumlp.initializers",
+    "gpumlp.layers",
+    "gpumlp.losses",
+    "gpumlp.metrics",
+    "gpumlp.models",
+    "gpumlp.ops",
+    "gpumlp.optimizers",
+    "gpumlp.optimizers.schedules",
+    "gpumlp.plotting",
+    "gpumlp.random",
+    "gpumlp.regularizers",
+    "gpumlp.saving",
+    "gpumlp.utils",
+}
+MODULES = [
+    "gpumlp",
+    *(f"gpumlp.{name}" for name in gpumlp.__all__ if isinstance(getattr(gpumlp, name), types.ModuleType)),
+    "gpumlp.optimizers.schedules",
+]
+DONE = [name for name in MODULES if name not in TODO]
+
+# double blank lines; no docstring; parameters undocumented, unknown, in another order, without a type; no Returns
+OF_ALL = {"GL03", "GL08", "PR01", "PR02", "PR03", "PR04", "RT01"}
+OF_NAMES = OF_ALL | {"EX01"}  # no example
+# Public methods that the package itself calls, and nobody else, by class: a summary is enough.
+INSIDE: dict[str, set[str]] = {}
+
+
+def module(path):
+    return inspect.importlib.import_module(path)
+
+
+def public(path):
+    """Return the names of a public module, each with its thing: those that are documented."""
+    found = module(path)
+    things = {name: getattr(found, name) for name in found.__all__}
+    return {name: thing for name, thing in things.items() if callable(thing)}
+
+
+def own(thing):
+    """Return a class and its bases in the package; of a function itself."""
+    bases = thing.__mro__ if isinstance(thing, type) else [thing]
+    return [base for base in bases if getattr(base, "__module__", "").split(".")[0] == "gpumlp"]
+
+
+def members(kind):
+    """Return the public methods and properties of a class, but for those that it has of others' classes."""
+    inside = set().union(*(INSIDE.get(base.__name__, ()) for base in kind.__mro__))
+    names = {name: value for base in reversed(own(kind)) for name, value in vars(base).items() if name[0] != "_"}
+    documented = (types.FunctionType, classmethod, staticmethod, property)
+    return sorted(n for n, value in names.items() if isinstance(value, documented) and n not in inside)
+
+
+def lacks(path, codes):
+    return [f"{path}: {code} {words}" for code, words in validate(path)["errors"] if code in codes]
+
+
+@pytest.mark.parametrize("path", DONE)
+def test_docstrings(path):
+    found = []
+    for name, thing in public(path).items():
+        found += lacks(f"{path}.{name}", OF_NAMES)
+        if isinstance(thing, type):
+            for member in members(thing):
+                found += lacks(f"{path}.{name}.{member}", OF_ALL)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("path", DONE)
+def test_examples(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    things = {part: None for thing in public(path).values() for part in own(thing)}  # each once
+    for thing in (module(path), *things):
+        for test in finder.find(thing, getattr(thing, "__qualname__", path), globs={}):
+            runner.run(test)
+    assert not runner.failures, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", DONE)
+def test_dir_lists_public_names_alone(path):
+    found = module(path)
+    assert [name for name in dir(found) if name[:2] != "__"] == sorted(found.__all__)
+    assert "__name__" in dir(found)
+    own = {
+        name
+        for name, thing in vars(found).items()
+        if getattr(thing, "__module__", None) == path and name[0] != "_" and callable(thing) and name != "listing"
+    }
+    assert own <= set(found.__all__), f"public by their names, and not in __all__: {own - set(found.__all__)}"
+
+
+def test_what_is_not_done_is_known():
+    assert set(MODULES) >= TODO
+
+
+def test_editors_are_told_that_there_are_types():
+    assert (Path(gpumlp.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    ("alias", "known"),
+    [
+        (literals.ActivationName, activations.KNOWN),
+        (literals.ConstraintName, constraints.KNOWN),
+        (literals.InitializerName, initializers.KNOWN),
+        (literals.LossName, losses.KNOWN),
+        (literals.OptimizerName, optimizers.KNOWN),
+        (literals.RegularizerName, regularizers.KNOWN),
+    ],
+)
+def test_literals_are_the_names_that_get_knows(alias, known):
+    assert list(get_args(alias)) == sorted(known)
+
+
+def test_literals_of_metrics_are_the_names_that_need_no_arguments():
+    def complete(name):
+        try:
+            return metrics.get(name, loss=losses.MeanSquaredError(), target_width=1, output_width=1) is not None
+        except TypeError:
+            return False
+
+    assert list(get_args(literals.MetricName)) == sorted(filter(complete, {*losses.KNOWN, *metrics.KNOWN}))
