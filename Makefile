@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test ptx full lint parity bench tables resources gpu-cache gpu
+.PHONY: demo test ptx full lint docs parity bench tables resources gpu-cache gpu
 
 $(VENV)/.test: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,16 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python benchmarks/tables.py --check
+
+# The documentation, into build/docs: every warning and every broken link is an error.
+.venv-docs/.ready: setup.py pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: .venv-docs/.ready
+	.venv-docs/bin/sphinx-build --fail-on-warning --keep-going --quiet --jobs auto docs build/docs
+	.venv-docs/bin/python docs/links.py build/docs
 
 .venv-parity/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-parity

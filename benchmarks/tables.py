@@ -1,7 +1,7 @@
-"""Write the README's tables from the committed rows, or check that they are up to date.
+"""Write the tables of README and of the documentation from the committed rows, or check that they are up to date.
 
-``python benchmarks/tables.py`` rewrites what stands between ``<!-- table NAME -->`` and ``<!-- end -->`` in README.md;
-with ``--check`` it changes nothing, and fails where a table differs from its rows. It needs no package.
+``python benchmarks/tables.py`` rewrites what stands between ``<!-- table NAME -->`` and ``<!-- end -->`` in README.md and
+the pages in docs/; with ``--check`` it changes nothing, and fails where a table differs from its rows. It needs no package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 import keras_api
 import rows
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "keras.md")
 # What is said before a table that may not be there yet, and so comes and goes with it.
 HEADS = {
     "gpu_training": (
@@ -170,13 +171,17 @@ def main() -> int:
         "--check", action="store_true", help="change nothing; exit with 1 where a table is not its rows'"
     )
     check = parser.parse_args().check
-    old = README.read_text(encoding="utf-8")
-    new = filled(old)
-    if check and new != old:
-        print("README.md's tables differ from benchmarks/results/: run make tables.", file=sys.stderr)
+    differ = []
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        new = filled(old)
+        if new != old:
+            differ.append(page.relative_to(ROOT).as_posix())
+            if not check:
+                page.write_text(new, encoding="utf-8")
+    if check and differ:
+        print(f"Tables differ from benchmarks/results/: {', '.join(differ)}. Run make tables.", file=sys.stderr)
         return 1
-    if not check:
-        README.write_text(new, encoding="utf-8")
     return 0
 
 

@@ -1,0 +1,98 @@
+"""The documentation's settings: `make docs` builds it into build/docs, and any warning is an error.
+
+Sphinx with MyST: pages are Markdown, as the rest of the project is, and what runs on them is run while they are built
+(myst-nb). numpydoc reads the docstrings, sphinx-design has cards and tabs, furo is a theme that is read on a phone and
+in the dark. Everything on a page that could become wrong is made from the source: code is executed or included, tables
+are written by benchmarks/tables.py, and CONTRIBUTING.md and kernels/README.md are shown as they stand.
+"""
+
+import importlib
+import inspect
+import os
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+sys.path.insert(0, str(HERE))  # timeline
+os.environ.setdefault("GPUMLP_DEVICE", "cpu")  # what pages show is computed on the CPU
+os.environ["MATPLOTLIBRC"] = str(HERE / "matplotlibrc")
+
+import timeline
+
+import gpumlp
+
+project, author, copyright = "gpumlp", "the authors of gpumlp", "the authors of gpumlp"
+version = release = gpumlp.__version__
+extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx_design"]
+exclude_patterns = ["templates"]
+templates_path = ["templates"]
+default_role = "py:obj"  # `name` in docstrings
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_in_temp = True  # what cells write is gone afterwards
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
+numpydoc_show_class_members = False  # templates/class.rst lists them
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # docstrings say the types
+
+html_theme = "furo"
+html_title = "gpumlp"
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
+html_theme_options = {"navigation_with_keys": True}
+html_show_sourcelink = html_copy_source = False
+
+# The public modules, in the order of the reference.
+MODULES = (
+    "models layers activations losses metrics optimizers optimizers.schedules callbacks initializers regularizers "
+    "constraints ops plotting random saving utils config"
+).split()
+
+
+def public(module: str) -> dict[str, list[str]]:
+    """Return a module's own public names, "classes" and "functions": what its ``dir`` lists and gpumlp has made."""
+    found: dict[str, list[str]] = {"classes": [], "functions": []}
+    home = importlib.import_module(module)
+    for name in sorted(getattr(home, "__all__", None) or dir(home)):
+        value = getattr(home, name)
+        own = not name.startswith("_") and not inspect.ismodule(value) and callable(value)
+        if own and getattr(value, "__module__", "").startswith("gpumlp"):
+            found["classes" if inspect.isclass(value) else "functions"].append(name)
+    return found
+
+
+autosummary_context = {"names": {f"gpumlp.{name}": public(f"gpumlp.{name}") for name in MODULES}}
+
+# Pages that show a file of the repository: links in the file lead to such a page, or to the file, or are plain words.
+SHOWN = {
+    "CONTRIBUTING.md": "contributing.md",
+    "kernels/README.md": "kernels.md",
+    "kernels/RESOURCES.md": "resources.md",
+}
+LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def lead(app, path: Path, page: str, content: list[str]) -> None:
+    """Make the links of an included file lead to where they lead in the repository."""
+
+    def to(match: re.Match[str]) -> str:
+        target = ((HERE / path).parent / match[2]).resolve()
+        if target.is_dir():
+            return match[1]
+        name = target.relative_to(ROOT).as_posix()
+        return f"[{match[1]}]({SHOWN.get(name, f'../{name}')}{match[3] or ''})"
+
+    content[0] = LINK.sub(to, content[0])
+
+
+def setup(app) -> None:
+    """Draw what is drawn, and have included files read as above."""
+    app.connect("builder-inited", lambda app: timeline.write(HERE / "generated" / "timeline.svg"))
+    app.connect("include-read", lead)

@@ -1,0 +1,152 @@
+"""The documentation without Sphinx, which `make docs` has: the code on its pages runs, and what helps it is right.
+
+A page with ``{code-cell}`` is a notebook as text: Sphinx runs it while it builds the pages, and these tests run the same
+cells, warnings as errors.
+"""
+
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+sys.path.insert(0, str(DOCS))
+
+import links
+import timeline
+
+FENCE = re.compile(r"^```(\S+)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+CELL = re.compile(r"^```\{code-cell\} ipython3\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PAGES = sorted(DOCS.rglob("*.md"))
+NOTEBOOKS = [page for page in PAGES if "{code-cell}" in page.read_text(encoding="utf-8")]
+
+
+def run(page):
+    """Run a page's cells, one after the other, as the notebook does; return the names that they leave."""
+    names = {"__name__": "__main__"}
+    for number, cell in enumerate(CELL.findall(page.read_text(encoding="utf-8")), 1):
+        exec(compile(cell, f"{page.relative_to(DOCS)}, cell {number}", "exec"), names)
+    return names
+
+
+def named(page):
+    return page.relative_to(DOCS).as_posix()
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=named)
+def test_the_code_on_a_page_runs(page, tmp_path, monkeypatch, capsys):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    monkeypatch.chdir(tmp_path)
+    try:
+        names = run(page)
+    finally:
+        pyplot.close("all")
+    if (expected := EXPECTED.get(named(page))) is not None:
+        assert expected(names, capsys.readouterr().out)
+
+
+# What a page tells its reader, where its words would be wrong otherwise.
+EXPECTED = {
+    "start.md": lambda names, out: out.splitlines()[-1] == "True",
+    "tutorial.md": lambda names, out: (
+        names["error"] < 1e-3
+        and names["small"].evaluate(names["between"], np.sin(names["between"]), verbose=0) < 1e-3
+        and out.splitlines()[-1] == "True"
+    ),
+    "guides/data.md": lambda names, out: names["accuracy"] > 0.9 and "100" in out.splitlines()[-1],
+    "guides/saving.md": lambda names, out: out.splitlines()[0] == "True" and "best.gpumlp" in out,
+    "guides/own.md": lambda names, out: 0.05 < names["history"].history["above"][-1] < 0.15 and names["spread"] < 0.4,
+    "guides/ensembles.md": lambda names, out: 3 * names["inside"] < names["outside"],
+    "guides/gradients.md": lambda names, out: np.allclose(
+        names["model"].jacobian(names["at"])[0, 0], [np.cos(0.5) * 1.5, np.sin(0.5)], atol=0.1
+    ),
+    "kernel.md": lambda names, out: "13 exchanges" in out and "off by at most" in out,
+}
+
+
+def test_every_notebook_is_run_and_what_is_expected_names_a_page():
+    assert len(NOTEBOOKS) >= 9
+    assert EXPECTED.keys() <= {named(page) for page in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_no_python_on_a_page_is_left_to_rot(page):
+    """Python stands in cells, which are run, or is included from files; commands are for the console."""
+    text = page.read_text(encoding="utf-8")
+    kinds = {kind for kind, _ in FENCE.findall(text)}
+    assert kinds <= {"{code-cell}", "{literalinclude}", "{include}", "{toctree}", "{eval-rst}", "{raw}", "console"}
+    assert text.count("{code-cell}") == len(CELL.findall(text))
+
+
+def test_a_page_that_is_included_from_elsewhere_is_there():
+    for page in PAGES:
+        for file in re.findall(r"\{(?:literal)?include\} (\S+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / file).is_file(), f"{named(page)}: {file}"
+
+
+# ---- the drawing
+
+
+def test_nobody_goes_on_before_all_have_published():
+    bars, exchanges = timeline.played()
+    for work in timeline.STEP:
+        if work.collects:
+            sent, got = exchanges[work.collects]
+            assert len(got) == timeline.BLOCKS == len(sent)
+            assert min(got) >= max(sent) + timeline.TRIP
+    for row in bars:  # one thing after the other, without gaps
+        assert all(a.end == b.begin for a, b in zip(row, row[1:], strict=False))
+    assert any(bar.kind == "wait" for row in bars for bar in row)
+
+
+def test_the_drawing_has_the_exchanges_of_the_plan():
+    """As many as fit_plan counts for such a network: three hidden layers, and a last one that all compute."""
+    from types import SimpleNamespace
+
+    from gpumlp import layers, losses, optimizers
+    from gpumlp.engine import fit_plan
+    from gpumlp.engine.arena import alone
+    from gpumlp.engine.network import describe
+
+    network = describe([*(layers.Dense(256, "relu") for _ in range(3)), layers.Dense(1)], (1,))
+    arena, mse = alone(network.weights, "float32"), losses.described("mse")
+    problem = fit_plan.problem_of(network, arena, 20, mse, [], optimizers.Adam(), 1, False)
+    plan = fit_plan.best_plan(problem, SimpleNamespace(arch="sm_90", multiprocessors=132, shared_bytes=227 << 10), True)
+    collected = [work.collects for work in timeline.STEP if work.collects]
+    assert len(collected) == plan.exchanges
+
+
+def test_the_drawing_is_whole(tmp_path):
+    timeline.write(tmp_path / "folder" / "timeline.svg")
+    root = ElementTree.parse(tmp_path / "folder" / "timeline.svg").getroot()
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    boxes = [e for e in root.iter() if e.tag.endswith("rect")]
+    assert len(boxes) > 30
+    for box in boxes:
+        x, y, wide, high = (float(box.attrib[name]) for name in ("x", "y", "width", "height"))
+        assert 0 <= x and x + wide <= width and 0 <= y and y + high <= height and wide > 0
+
+
+# ---- links
+
+
+def page(folder, name, text):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    page(tmp_path, "a.html", '<h1 id="top-of-a">a</h1><a href="b/">b</a><a href="b/index.html#part">c</a>')
+    page(tmp_path, "b/index.html", '<p id="part"><a href="../a.html#top-of-a">a</a><a href="#">top</a>')
+    page(tmp_path, "c.html", '<a href="https://example.org/x">away</a><a href="mailto:a@example.org">post</a>')
+    assert links.broken(tmp_path) == []
+    page(
+        tmp_path, "d.html", '<a href="e.html">e</a><a href="a.html#no">a</a><img src="p.png"><a href="../x.html">x</a>'
+    )
+    assert links.broken(tmp_path) == [f"d.html: {to}" for to in ("e.html", "a.html#no", "p.png", "../x.html")]
