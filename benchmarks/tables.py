@@ -1,7 +1,8 @@
-"""Write the tables of README and of the documentation from the committed rows, or check that they are up to date.
+"""Write the tables of README and the documentation from the committed rows, or check that they are up to date.
 
-``python benchmarks/tables.py`` rewrites what stands between ``<!-- table NAME -->`` and ``<!-- end -->`` in README.md and
-the pages in docs/; with ``--check`` it changes nothing, and fails where a table differs from its rows. It needs no package.
+``python benchmarks/tables.py`` rewrites what stands between ``<!-- table NAME -->`` and ``<!-- end -->`` in README.md
+and the PAGES in docs/; with ``--check`` it changes nothing, and fails where a table differs from its rows. It needs no
+package.
 """
 
 from __future__ import annotations

@@ -13,15 +13,15 @@ import re
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
-sys.path.insert(0, str(HERE))  # timeline
-os.environ.setdefault("GPUMLP_DEVICE", "cpu")  # what pages show is computed on the CPU
-os.environ["MATPLOTLIBRC"] = str(HERE / "matplotlibrc")
-
+sys.path.insert(0, str(Path(__file__).parent))
 import timeline
 
 import gpumlp
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+os.environ.setdefault("GPUMLP_DEVICE", "cpu")  # what pages show is computed on the CPU
+os.environ["MATPLOTLIBRC"] = str(HERE / "matplotlibrc")  # for the processes that run their code
 
 project, author, copyright = "gpumlp", "the authors of gpumlp", "the authors of gpumlp"
 version = release = gpumlp.__version__
@@ -68,7 +68,22 @@ def public(module: str) -> dict[str, list[str]]:
     return found
 
 
-autosummary_context = {"names": {f"gpumlp.{name}": public(f"gpumlp.{name}") for name in MODULES}}
+# Bases that have a page: their members stand there, and not again with each subclass.
+FAMILIES = "Layer Loss Metric Optimizer Callback Initializer Constraint Regularizer LearningRateSchedule".split()
+
+
+def in_family(app, what: str, name: str, value: object, skip: bool, options) -> bool | None:
+    """Leave out a method that is said to be there by the base's page."""
+    owner = getattr(value, "__qualname__", "").rpartition(".")[0]
+    kind = getattr(sys.modules.get(getattr(value, "__module__", "")), owner, None)
+    bases = kind.__mro__[1:] if what == "class" and inspect.isclass(kind) else ()
+    return True if any(base.__name__ in FAMILIES and hasattr(base, name) for base in bases) else None
+
+
+autosummary_context = {
+    "names": {f"gpumlp.{name}": public(f"gpumlp.{name}") for name in MODULES},
+    "families": ", ".join([*FAMILIES, "object"]),
+}
 
 # Pages that show a file of the repository: links in the file lead to such a page, or to the file, or are plain words.
 SHOWN = {
@@ -96,3 +111,4 @@ def setup(app) -> None:
     """Draw what is drawn, and have included files read as above."""
     app.connect("builder-inited", lambda app: timeline.write(HERE / "generated" / "timeline.svg"))
     app.connect("include-read", lead)
+    app.connect("autodoc-skip-member", in_family)

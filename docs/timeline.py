@@ -1,8 +1,8 @@
 """Draw the whole-fit kernel's timeline (kernels/fit_block.cuh): who computes, who waits for what, in one training step.
 
 Three blocks train a network of three hidden layers and a small last one, by tags. Each does what it has to do in the
-kernel's order, and a wait ends when the last packet has come: so the waits are found, not drawn. How long the work takes
-is made up, a little different for each block; nothing here was measured.
+kernel's order, and a wait ends when the last packet has come: so the waits are found, not drawn. How long the work
+takes is made up, a little different for each block; nothing here was measured.
 """
 
 from __future__ import annotations

@@ -1,22 +1,24 @@
 """The documentation without Sphinx, which `make docs` has: the code on its pages runs, and what helps it is right.
 
-A page with ``{code-cell}`` is a notebook as text: Sphinx runs it while it builds the pages, and these tests run the same
-cells, warnings as errors.
+A page with ``{code-cell}`` is a notebook as text: Sphinx runs it while it builds the pages, and these tests run the
+same cells, warnings as errors.
 """
 
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
-sys.path.insert(0, str(DOCS))
-
+sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 import links
 import timeline
+
+sys.path.pop(0)
+DOCS = Path(__file__).parents[1] / "docs"
 
 FENCE = re.compile(r"^```(\S+)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CELL = re.compile(r"^```\{code-cell\} ipython3\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -101,7 +103,7 @@ def test_nobody_goes_on_before_all_have_published():
             assert len(got) == timeline.BLOCKS == len(sent)
             assert min(got) >= max(sent) + timeline.TRIP
     for row in bars:  # one thing after the other, without gaps
-        assert all(a.end == b.begin for a, b in zip(row, row[1:], strict=False))
+        assert all(a.end == b.begin for a, b in pairwise(row))
     assert any(bar.kind == "wait" for row in bars for bar in row)
 
 
