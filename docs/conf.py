@@ -38,7 +38,7 @@ nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
-numpydoc_show_class_members = False  # templates/class.rst lists them
+numpydoc_show_class_members = False  # autodoc lists them
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings say the types
 
@@ -50,30 +50,42 @@ html_theme_options = {"navigation_with_keys": True}
 html_show_sourcelink = html_copy_source = False
 
 # The public modules, in the order of the reference.
-MODULES = (
-    "models layers activations losses metrics optimizers optimizers.schedules callbacks initializers regularizers "
-    "constraints ops plotting random saving utils config"
-).split()
+MODULES = ["gpumlp"] + [
+    f"gpumlp.{name}"
+    for name in (
+        "models layers activations losses metrics optimizers optimizers.schedules callbacks initializers regularizers "
+        "constraints ops plotting random saving utils config"
+    ).split()
+]
 
 
-def public(module: str) -> dict[str, list[str]]:
-    """Return a module's own public names, "classes" and "functions": what its ``dir`` lists and gpumlp has made."""
-    found: dict[str, list[str]] = {"classes": [], "functions": []}
-    home = importlib.import_module(module)
-    for name in sorted(getattr(home, "__all__", None) or dir(home)):
-        value = getattr(home, name)
-        own = not name.startswith("_") and not inspect.ismodule(value) and callable(value)
-        if own and getattr(value, "__module__", "").startswith("gpumlp"):
-            found["classes" if inspect.isclass(value) else "functions"].append(name)
+def public(modules: list[str]) -> dict[str, dict[str, list[str]]]:
+    """Return each module's public names: "names" has all, "functions" these, "classes" those that are described there.
+
+    A class that several modules have is described once, in the most special of them.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    seen: set[type] = set()
+    for module in sorted(modules, key=lambda path: -path.count(".")):
+        home = importlib.import_module(module)
+        things = {name: getattr(home, name) for name in getattr(home, "__all__", None) or dir(home) if name[0] != "_"}
+        own = {n: t for n, t in things.items() if callable(t) and getattr(t, "__module__", "").startswith("gpumlp")}
+        classes = {name: thing for name, thing in own.items() if inspect.isclass(thing)}
+        found[module] = {
+            "names": sorted(own),
+            "functions": sorted(own.keys() - classes.keys()),
+            "classes": sorted(name for name, thing in classes.items() if thing not in seen),
+        }
+        seen.update(classes.values())
     return found
 
 
-# Bases that have a page: their members stand there, and not again with each subclass.
+# Bases whose members stand with them, and not again with each subclass.
 FAMILIES = "Layer Loss Metric Optimizer Callback Initializer Constraint Regularizer LearningRateSchedule".split()
 
 
 def in_family(app, what: str, name: str, value: object, skip: bool, options) -> bool | None:
-    """Leave out a method that is said to be there by the base's page."""
+    """Leave out a method that the base's entry has said to be there."""
     owner = getattr(value, "__qualname__", "").rpartition(".")[0]
     kind = getattr(sys.modules.get(getattr(value, "__module__", "")), owner, None)
     bases = kind.__mro__[1:] if what == "class" and inspect.isclass(kind) else ()
@@ -81,7 +93,7 @@ def in_family(app, what: str, name: str, value: object, skip: bool, options) -> 
 
 
 autosummary_context = {
-    "names": {f"gpumlp.{name}": public(f"gpumlp.{name}") for name in MODULES},
+    "public": public(MODULES),
     "families": ", ".join([*FAMILIES, "object"]),
 }
 
