@@ -6,6 +6,7 @@ same cells, warnings as errors.
 
 import re
 import sys
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -29,8 +30,10 @@ NOTEBOOKS = [page for page in PAGES if "{code-cell}" in page.read_text(encoding=
 def run(page):
     """Run a page's cells, one after the other, as the notebook does; return the names that they leave."""
     names = {"__name__": "__main__"}
-    for number, cell in enumerate(CELL.findall(page.read_text(encoding="utf-8")), 1):
-        exec(compile(cell, f"{page.relative_to(DOCS)}, cell {number}", "exec"), names)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*gpumlp.config.set_advice", UserWarning)  # advice, which the page shows
+        for number, cell in enumerate(CELL.findall(page.read_text(encoding="utf-8")), 1):
+            exec(compile(cell, f"{named(page)}, cell {number}", "exec"), names)
     return names
 
 
