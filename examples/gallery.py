@@ -14,7 +14,8 @@ from PIL import Image
 
 import gpumlp
 from gpumlp import layers, models, plotting
-from gpumlp.utils import plot_model, set_random_seed
+from gpumlp.cli import article_model
+from gpumlp.utils import clear_session, plot_model, set_random_seed
 
 FOLDER = Path(__file__).parent / "plots" / "gallery"
 
@@ -65,6 +66,16 @@ def regression() -> Iterator[str]:
     yield "weights"
     plotting.plot_activations(model, x)
     yield "activations"
+
+
+def dead_units() -> Iterator[str]:
+    """Outputs of the article's network, which loses many of its relus at once."""
+    x = np.arange(0, 20, 0.1)
+    model = article_model()
+    model.compile(loss="mse", optimizer="adam")
+    model.fit(x, np.sin(x), steps_per_epoch=10, epochs=10, verbose=0)
+    plotting.plot_activations(model, x, title="y = sin(x) by 7 layers of 256 relus, after 100 steps")
+    yield "dead_units"
 
 
 def comparison() -> Iterator[str]:
@@ -128,7 +139,7 @@ def save(path: Path) -> None:
     Image.open(picture).convert("RGB").quantize(200, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-PARTS: tuple[Callable[[], Iterator[str]], ...] = (regression, comparison, classification, curve, ensemble)
+PARTS: tuple[Callable[[], Iterator[str]], ...] = (regression, dead_units, comparison, classification, curve, ensemble)
 
 
 def main() -> None:
@@ -139,6 +150,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         set_random_seed(0)
+        clear_session()  # layers are called "dense" again
         for name in part():
             save(folder / f"{name}.png")
             plt.close()

@@ -1,5 +1,6 @@
 """Plots: what is drawn is what was given; they look the same everywhere, and leave everything else as it was."""
 
+import os
 import re
 import subprocess
 import sys
@@ -148,6 +149,18 @@ def test_a_figure_of_a_drawing_that_fails_is_closed(figures):
 def test_matplotlib_is_imported_when_one_is_drawn():
     code = "import sys; from gpumlp.plotting import *; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_notebooks_backend_stays_interactive(tmp_path):
+    """It turns that on when the first figure loads it, and shows none without."""
+    (tmp_path / "inline.py").write_text(
+        "import matplotlib\nfrom matplotlib.backends.backend_agg import *\nmatplotlib.interactive(True)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    code = "import gpumlp, matplotlib as m; gpumlp.plotting.plot_parity([1, 2], [1, 2]); print(m.is_interactive())"
+    environment = {**os.environ, "MPLBACKEND": "module://inline", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_colours_can_be_told_apart_in_grey():

@@ -58,9 +58,9 @@ def plot_weights(model: Sequential, *, title: str = "", axes: object = None) -> 
             arrays = [np.asarray(weight.value) for weight in layer.weights]
             for k, (weight, array) in enumerate(zip(layer.weights, arrays, strict=True)):
                 _histogram(panel, array, f"{weight.name} {array.shape}", style.COLOURS[k % len(style.COLOURS)], k == 0)
-            panel.legend(fontsize=style.SMALL - 1.5, handlelength=1.0)
-            _name(panel, layer, _not_finite(arrays))
-        _label(drawn, "weight")
+            panel.legend(fontsize=style.SMALL - 1.5, handlelength=1.0, columnspacing=1.0, loc="upper left", ncols=2)
+            _label(panel, layer, _not_finite(arrays), "weight")
+            panel.set_ylim(0, 1.1 + 0.2 * -(-len(arrays) // 2))  # the legend's rows are above the bars
     return drawn
 
 
@@ -97,18 +97,17 @@ def plot_activations(model: Sequential, x: npt.ArrayLike, *, title: str = "", ax
     >>> import numpy as np
     >>> from gpumlp import layers, models
     >>> from gpumlp.plotting import plot_activations
-    >>> model = models.Sequential([layers.Input((2,)), layers.Dense(3, "relu", bias_initializer="ones")])
+    >>> model = models.Sequential([layers.Input((2,)), layers.Dense(3, "relu", name="hidden")])
     >>> model.set_weights([np.zeros((2, 3)), np.array([1.0, 2.0, -1.0])])
     >>> (axes,) = plot_activations(model, np.ones((10, 2)))
     >>> axes.get_title("left")
-    'dense: 33% zeros, 1 of 3 units always 0'
+    'hidden: 33% zeros, 1 of 3 units always 0'
     """
     shown = [(layer, outputs) for layer, outputs in _outputs(model, x)]
     with style.panels(axes, len(shown), title, style.TILE) as drawn:
         for panel, (layer, outputs) in zip(drawn, shown, strict=True):
             _histogram(panel, outputs[outputs != 0], "", style.COLOURS[0], True)
-            _name(panel, layer, _zeros(outputs) + _not_finite([outputs]))
-        _label(drawn, "output")
+            _label(panel, layer, _zeros(outputs) + _not_finite([outputs]), "output")
     return drawn
 
 
@@ -147,8 +146,10 @@ def _histogram(axes: Axes, array: np.ndarray, label: str, colour: str, filled: b
         return
     edges = style.bins(values)
     counts = np.histogram(values, edges)[0]
-    width, alpha = (0.0, 0.85) if filled else (style.LINE, 1.0)
-    axes.stairs(counts / counts.max(), edges, color=colour, label=label, fill=filled, alpha=alpha, linewidth=width)
+    heights = counts / counts.max()
+    if filled:
+        axes.stairs(heights, edges, color=colour, fill=True, alpha=0.3, label=label)
+    axes.stairs(heights, edges, color=colour, linewidth=1.0 if filled else style.LINE, label=None if filled else label)
 
 
 def _zeros(outputs: np.ndarray) -> list[str]:
@@ -165,12 +166,9 @@ def _not_finite(arrays: Sequence[np.ndarray]) -> list[str]:
     return [f"{count:,} NaN or Inf"] if count else []
 
 
-def _name(axes: Axes, layer: Layer, words: Sequence[str]) -> None:
+def _label(axes: Axes, layer: Layer, words: Sequence[str], what: str) -> None:
+    """Write what a panel is of; heights have no numbers, as they have no unit."""
     said = f"{layer.name}: {', '.join(words)}" if words else layer.name
     axes.set_title(said, fontsize=style.SMALL, fontweight="normal")
-
-
-def _label(drawn: np.ndarray, what: str) -> None:
-    for panel in drawn:
-        panel.set(xlabel=what, yticks=[], ylim=(0, 1.1))
-        panel.locator_params(axis="x", nbins=5)
+    axes.set(xlabel=what, yticks=[], ylim=(0, 1.1))
+    axes.locator_params(axis="x", nbins=5)

@@ -7,7 +7,7 @@ in them only the marks (lines, points, bars) are the package's.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +27,7 @@ DPI = 120  # 840 pixels across for one panel: what a notebook's and README's col
 
 TICKS = {"labelsize": SMALL, "labelfontfamily": FONT, "color": EDGE, "labelcolor": SOFT, "length": 3.0, "width": 0.8}
 STYLE: dict[Any, Any] = {  # matplotlib's types have every setting's name, of one version
-    "figure.dpi": DPI, "figure.constrained_layout.w_pad": 0.08, "figure.constrained_layout.h_pad": 0.08,
-    "figure.facecolor": "white", "savefig.facecolor": "auto", "axes.facecolor": "white",
+    "figure.dpi": DPI, "figure.facecolor": "white", "savefig.facecolor": "auto", "axes.facecolor": "white",
     "font.family": [FONT], "font.size": TEXT, "text.color": INK,
     "axes.titlesize": TEXT + 1, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlecolor": INK,
     "axes.titlepad": 8.0, "figure.titlesize": TEXT + 1, "figure.titleweight": "bold",
@@ -39,15 +38,13 @@ STYLE: dict[Any, Any] = {  # matplotlib's types have every setting's name, of on
 }  # fmt: skip
 
 
-@contextmanager
-def in_style() -> Iterator[None]:
+def in_style() -> AbstractContextManager[None]:
     """Have matplotlib draw in this style; ImportError, with what to do, where it is not installed."""
     try:
         from matplotlib import rc_context
     except ImportError as error:
         raise ImportError("Plots need matplotlib: pip install 'gpumlp[plot]'.") from error
-    with rc_context(STYLE):
-        yield
+    return rc_context(STYLE)
 
 
 @contextmanager
@@ -85,13 +82,18 @@ def panels(
         return
     rows = -(-count // columns)
     columns = -(-count // rows)
-    with in_style():
-        from matplotlib import pyplot
+    styled = in_style()
+    from matplotlib import pyplot
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        figure, made = pyplot.subplots(
-            rows, columns, figsize=(size[0] * columns, size[1] * rows), layout="constrained", squeeze=False
-        )
-        try:
+    # Outside the style: the first figure may load a backend that changes settings, which the style's end would undo.
+    figure = pyplot.figure(
+        figsize=(size[0] * columns, size[1] * rows), dpi=DPI, facecolor=STYLE["figure.facecolor"],
+        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08),
+    )  # fmt: skip
+    try:
+        with styled:
+            made = figure.subplots(rows, columns, squeeze=False)
             for extra in made.flat[count:]:
                 extra.remove()
             found = made.ravel()[:count]
@@ -99,9 +101,9 @@ def panels(
                 axes.tick_params(which="both", **TICKS)  # ticks that come later, with a zoom, look like these
             yield found
             _entitle(found, title)
-        except BaseException:
-            pyplot.close(figure)
-            raise
+    except BaseException:
+        pyplot.close(figure)
+        raise
 
 
 def _checked(given: object, count: int) -> np.ndarray:
