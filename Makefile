@@ -110,7 +110,7 @@ tables:
 pictures: $(VENV)/.test
 	$(BIN)/python benchmarks/pictures.py
 	$(BIN)/python -m gpumlp demo --output examples/plots
-	$(BIN)/python examples/uncertainty.py --output examples/plots/uncertainty.png
+	MPLBACKEND=Agg $(BIN)/python examples/uncertainty.py --output examples/plots/uncertainty.png
 	MPLBACKEND=Agg $(BIN)/python examples/gallery.py
 
 resources: $(VENV)/.test

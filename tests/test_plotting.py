@@ -229,6 +229,13 @@ def test_a_validation_of_some_epochs_is_where_it_was_done():
     assert xy(axes.lines[1]) == [[2, 4, 6], history.history["val_loss"]]
 
 
+def test_columns_of_a_frame_are_curves_too():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"loss": [3.0, 2.0], "val_loss": [4.0, 3.0], "when": ["a", "b"]})  # as from a CSVLogger
+    (axes,) = plotting.plot_history(dict(frame))
+    assert [xy(line) for line in axes.lines] == [[[1, 2], [3.0, 2.0]], [[1, 2], [4.0, 3.0]]]
+
+
 def test_several_trainings_have_a_colour_each():
     one, two = {"loss": [3.0, 2.0], "val_loss": [4.0, 3.0]}, {"loss": [2.0]}
     (axes,) = plotting.plot_history({"narrow": one, "wide": two})

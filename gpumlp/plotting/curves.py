@@ -111,7 +111,8 @@ def _runs(history: object) -> list[Run]:
 
 
 def _is_curve(value: object) -> bool:
-    return isinstance(value, (list, tuple, np.ndarray)) and not any(_is_run(each) for each in value)
+    many = hasattr(value, "__len__") and not isinstance(value, (str, Mapping))
+    return many and not any(_is_run(each) for each in np.asarray(value, object))
 
 
 def _is_run(value: object) -> bool:
