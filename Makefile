@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test ptx full lint docs parity bench tables resources gpu-cache gpu
+.PHONY: demo test ptx full lint docs parity bench tables pictures resources gpu-cache gpu
 
 $(VENV)/.test: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python benchmarks/tables.py --check
+	$(BIN)/python benchmarks/pictures.py --check
 
 # The documentation, into build/docs: every warning and every broken link is an error.
 .venv-docs/.ready: setup.py pyproject.toml
@@ -104,6 +105,13 @@ bench: $(BENCHES)
 
 tables:
 	$(PYTHON) benchmarks/tables.py
+
+# README's picture of speed, the demo's, the ensemble's, and the gallery
+pictures: $(VENV)/.test
+	$(BIN)/python benchmarks/pictures.py
+	$(BIN)/python -m gpumlp demo --output examples/plots
+	MPLBACKEND=Agg $(BIN)/python examples/uncertainty.py --output examples/plots/uncertainty.png
+	MPLBACKEND=Agg $(BIN)/python examples/gallery.py
 
 resources: $(VENV)/.test
 	$(BIN)/python benchmarks/resources.py

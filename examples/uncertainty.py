@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 import gpumlp
-from gpumlp import layers, models, optimizers
+from gpumlp import layers, models, optimizers, plotting
 
 GAP = 8.0, 12.0  # what no member sees
 
@@ -29,28 +29,17 @@ def build() -> models.Sequential:
     return model
 
 
-def plot(ensemble: gpumlp.Ensemble, x: np.ndarray) -> plt.Figure:
+def plot(ensemble: gpumlp.Ensemble, x: np.ndarray) -> plt.Axes:
     """Draw what the members make of 0 to 20 and a little more, with the ``x`` that they were trained on."""
     everywhere = np.linspace(-1.0, 21.0, 881)
-    each = ensemble.predict_members(everywhere)[..., 0]
-    mean, spread = (values[:, 0] for values in ensemble.predict(everywhere))
-
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    axes.axvspan(*GAP, color="0.95", linewidth=0)
-    axes.text(sum(GAP) / 2, -3.35, "no data", color="0.45", ha="center", va="bottom")
-    axes.fill_between(
-        everywhere, mean - 2 * spread, mean + 2 * spread, color="C0", alpha=0.22, linewidth=0,
-        label="± 2 standard deviations",
+    axes = plotting.plot_ensemble(
+        ensemble, everywhere, data=(x, np.sin(x)), y_true=np.sin(everywhere),
+        title="Where there is data they agree; where there is none, the band opens",
     )  # fmt: skip
-    axes.plot(everywhere, each.T, color="C0", alpha=0.45, linewidth=0.6)
-    axes.plot(everywhere, mean, color="C0", linewidth=2, label=f"mean of {len(each)} networks")
-    axes.plot(everywhere, np.sin(everywhere), color="C1", linewidth=1.5, linestyle=(0, (4, 2)), label="sin(x)")
-    axes.plot(x, np.sin(x), ".", color="0.15", markersize=3, label="data")
-    axes.set(xlabel="x", ylabel="y", xlim=(-1, 21), ylim=(-3.4, 2.8), xticks=range(0, 21, 4))
-    axes.set_title("Where there is data they agree; where there is none, the band opens", loc="left", pad=12)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper center", ncols=4, frameon=False)
-    return figure
+    axes.axvspan(*GAP, color="0.95", linewidth=0, zorder=0)
+    axes.text(sum(GAP) / 2, -3.35, "no data", color="0.45", ha="center", va="bottom")
+    axes.set(xlim=(-1, 21), ylim=(-3.4, 2.8), xticks=range(0, 21, 4))
+    return axes
 
 
 def main() -> None:
@@ -69,9 +58,9 @@ def main() -> None:
     for name, where in (("with", x), ("without", np.linspace(*GAP, 41)[1:-1])):
         print(f"{name} data the members' spread is on average: {ensemble.predict(where)[1].mean():.4f}")
 
-    figure = plot(ensemble, x)
+    plot(ensemble, x)
     if chosen.output:
-        figure.savefig(chosen.output, dpi=120)
+        plt.savefig(chosen.output)
     else:
         plt.show()
 

@@ -44,12 +44,12 @@ def demo(folder: Path) -> int:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from gpumlp.plotting import plot_history, plot_prediction
+    from gpumlp.plotting import plot_history, plot_prediction, style
 
     folder.mkdir(parents=True, exist_ok=True)
     x = np.arange(0, 20, 0.1)
     test_x = x + 0.05
-    curves = {}
+    histories = {}
     say(f"{'setting':<8} {'steps x epochs':>14} {'device':>6} {'parameters':>10} {'seconds':>8} {'MSE(x + 0.05)':>13}")
     for name, steps, epochs, best in SETTINGS:
         set_random_seed(0)
@@ -63,23 +63,34 @@ def demo(folder: Path) -> int:
         seconds = time.perf_counter() - began
         prediction = model.predict(test_x, verbose=0)
         error = float(np.mean((prediction[:, 0] - np.sin(test_x)) ** 2))
-        trained = f"{steps} steps x {epochs} epochs" + (", best epoch" if best else "")
+        trained = f"{steps} steps x {epochs} epochs"
         say(
             f"{name:<8} {f'{steps} x {epochs}':>14} {model.device.name:>6} {model.count_params():>10,} {seconds:>8.2f} "
             f"{error:>13.2e}"
         )
-        curves[f"{steps} steps x {epochs} epochs: loss"] = history.history["loss"]
-        axes = plot_prediction(
-            test_x, np.sin(test_x), prediction, f"y = sin(x), 1-256x7-1, Adam, {trained}: MSE {error:.1e}"
-        )
-        axes.figure.savefig(folder / f"sine_{name}.png", dpi=120)
-        pyplot.close(axes.figure)
-    axes = plot_history(dict(reversed(curves.items())), "y = sin(x), 1-256x7-1, Adam: training loss")
+        histories[trained] = history
+        kept = ", best epoch" if best else ""
+        axes = plot_prediction(test_x, np.sin(test_x), prediction, title=f"{trained}{kept}: MSE {error:.1e}")
+        axes.set(ylabel="sin(x)", xticks=range(0, 21, 2))
+        if (end := followed(test_x, prediction[:, 0])) < test_x[-1]:
+            axes.axvspan(end, test_x[-1], color=style.GROUND, zorder=0)
+            axes.text(end + 0.15, -1.2, "not followed: train for longer", color=style.SOFT)
+        pyplot.savefig(folder / f"sine_{name}.png")
+        pyplot.close()
+    (axes,) = plot_history(dict(reversed(histories.items())), "loss", title="Mean squared error while training")
     axes.set_xscale("log")  # the short settings would be a dot beside the long one
-    axes.figure.savefig(folder / "loss.png", dpi=120)
-    pyplot.close(axes.figure)
-    say(f"plots: {', '.join(str(p) for p in sorted(folder.glob('*.png')))}")
+    axes.xaxis.set_major_formatter("{x:g}")
+    pyplot.savefig(folder / "loss.png")
+    pyplot.close()
+    written = sorted(folder / f"{name}.png" for name in ("loss", *(f"sine_{name}" for name, *_ in SETTINGS)))
+    say(f"plots: {', '.join(map(str, written))}")
     return 0
+
+
+def followed(x: np.ndarray, prediction: np.ndarray) -> float:
+    """Return up to which x a prediction follows sin(x): its mean squared error from the left is a tenth of a sine's."""
+    errors = np.cumsum((prediction - np.sin(x)) ** 2) / np.arange(1, len(x) + 1)
+    return float(x[np.flatnonzero(errors <= 0.05)[-1:]].max(initial=x[0]))
 
 
 def blas_threads() -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from gpumlp import config, random
-from gpumlp.diagram import plot_model as plot_model
 from gpumlp.naming import reset_names
+from gpumlp.plotting.diagram import plot_model as plot_model
 from gpumlp.saving import CustomObjectScope as CustomObjectScope
 from gpumlp.saving import custom_object_scope as custom_object_scope
 from gpumlp.saving import deserialize_keras_object as deserialize_keras_object

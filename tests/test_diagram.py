@@ -8,7 +8,7 @@ import types
 import pytest
 
 from gpumlp import Sequential, layers, utils
-from gpumlp.diagram import plot_model
+from gpumlp.plotting.diagram import plot_model
 
 
 def net():
@@ -47,7 +47,7 @@ def test_models_among_the_layers():
 
 @pytest.mark.parametrize("direction", ["TB", "BT", "LR", "RL"])
 def test_no_two_cards_overlap_and_all_are_in_the_picture(direction):
-    from gpumlp.diagram import DIRECTIONS, _cards, _first, _measure, _place
+    from gpumlp.plotting.diagram import DIRECTIONS, _cards, _first, _measure, _place
 
     assert direction in DIRECTIONS
     inner = Sequential(
@@ -110,7 +110,7 @@ def test_what_cannot_be_drawn(monkeypatch):
         plot_model(Sequential([layers.Dense(1)]))
     with pytest.raises(ValueError, match="rankdir must be one of TB, BT, LR, RL; got 'UP'"):
         plot_model(net(), rankdir="UP")
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"gpumlp\[plot\]"):
         plot_model(net())
 

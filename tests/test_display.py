@@ -1,4 +1,4 @@
-"""What a person sees: the progress display on a terminal, in a file and in a notebook; plots; the commands."""
+"""What a person sees: the progress display on a terminal, in a file and in a notebook; the commands."""
 
 import io
 import os
@@ -133,57 +133,6 @@ def figures(monkeypatch):
     pyplot.switch_backend("Agg")
     yield pyplot
     pyplot.close("all")
-
-
-def test_plots_return_their_axes_and_show_what_was_given(figures):
-    from gpumlp.plotting import plot_history, plot_prediction
-
-    model = models.Sequential([layers.Dense(1, input_shape=(1,))])
-    model.compile(loss="mse")
-    x = np.array([3.0, 1.0, 2.0])
-    history = model.fit(x, x, epochs=3, validation_data=(x, x), verbose=0)
-    axes = plot_history(history)
-    assert [line.get_label() for line in axes.lines] == ["loss", "val_loss"]
-    assert list(axes.lines[0].get_ydata()) == history.history["loss"]
-    assert list(axes.lines[0].get_xdata()) == [1, 2, 3]
-    later = model.fit(x, x, epochs=9, initial_epoch=7, verbose=0)
-    assert list(plot_history(later).lines[0].get_xdata()) == [8, 9]
-    axes = plot_prediction(x, np.sin(x), model.predict(x, verbose=0), title="what was trained")
-    assert axes.get_title() == "what was trained" and axes.get_xlabel() and axes.get_ylabel()
-    assert [line.get_label() for line in axes.lines] == ["truth", "prediction"]
-    assert list(axes.lines[0].get_xdata()) == [1, 2, 3]
-    own = figures.subplots()[1]
-    assert plot_history(history, axes=own) is own
-
-
-def test_curves_are_drawn_by_their_names(figures):
-    from gpumlp.plotting import plot_history
-
-    history = {"loss": [0.9, 0.4], "accuracy": [0.5, 0.9], "val_loss": [0.8, 0.5], "val_accuracy": [0.0, 0.8]}
-    axes = plot_history(history, metrics="accuracy")
-    assert [line.get_label() for line in axes.lines] == ["accuracy", "val_accuracy"]
-    assert (axes.get_yscale(), axes.get_ylabel(), axes.get_title()) == ("linear", "accuracy", "Accuracy")
-    assert len(plot_history(history, "both", ["accuracy", "loss"]).lines) == 4
-    axes = plot_history(history)
-    axes.figure.canvas.draw()
-    shown = [label.get_text() for label in axes.get_yticklabels(which="both")]
-    assert axes.get_yscale() == "log" and {"0.4", "0.6"} <= set(shown) and not any("$" in text for text in shown)
-    assert plot_history({"loss": [1.0, 0.0]}).get_yscale() == "linear"
-
-
-def test_what_is_no_history_is_said(figures):
-    from gpumlp.plotting import plot_history
-
-    model = models.Sequential([layers.Dense(1, input_shape=(1,))])
-    for what, more, error, words in (
-        (model, {}, TypeError, "what fit returns"), ([0.2, 0.1], {}, TypeError, "what fit returns"),
-        ("loss", {}, TypeError, "what fit returns"), ({"loss": [1.0]}, {"metrics": "auc"}, ValueError, "no 'auc'"),
-        ({"loss": [1.0]}, {"axes": "loss"}, TypeError, "metrics="),
-        ({"loss": [1.0]}, {"title": ["a"]}, TypeError, "title"), ({"loss": [1.0]}, {"metrics": 3}, TypeError, "a name"),
-    ):  # fmt: skip
-        with pytest.raises(error, match=words):
-            plot_history(what, **more)
-    assert figures.get_fignums() == []
 
 
 def test_results_show_themselves_in_a_line():

@@ -41,7 +41,6 @@ TODO = {
     "gpumlp.ops",
     "gpumlp.optimizers",
     "gpumlp.optimizers.schedules",
-    "gpumlp.plotting",
     "gpumlp.random",
     "gpumlp.regularizers",
     "gpumlp.saving",

@@ -39,3 +39,11 @@ def test_the_ensemble_is_sure_where_there_is_data_and_nowhere_else(tmp_path):
     inside, outside = (float(line.rsplit(": ", 1)[1]) for line in done.stdout.splitlines()[1:])
     assert inside < 0.05 < 0.2 < outside
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_the_gallery_has_a_small_picture_of_each_kind(tmp_path):
+    done = run("gallery.py", tmp_path, "--output", "pictures")
+    assert done.returncode == 0, done.stderr
+    made = {path.name: path.stat().st_size for path in (tmp_path / "pictures").iterdir()}
+    assert made.keys() == {path.name for path in (EXAMPLES / "plots" / "gallery").iterdir()}
+    assert all(3_000 < size < 60_000 for size in made.values()), made

@@ -12,7 +12,7 @@ ROOT = Path(gpumlp.__file__).parent
 FLOORS = [
     {"__init__", "__main__", "cli"},
     {"ensemble"},
-    {"models", "summary", "callbacks", "check", "utils", "plotting", "diagram"},
+    {"models", "summary", "callbacks", "check", "utils", "plotting"},
     {"training"},
     {"engine"},
     {"backends", "devices"},

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpumlp.plotting.style import EDGE, GROUND, INK, SMALL, SOFT, TEXT, in_style
+
 MARGIN, GAP, PAD, FRAME = 0.25, 0.36, 0.14, 0.16  # around all, between cards, within one, around a model; inches
 HEAD, LINE = 0.36, 0.23  # the heights of a card's head and of a line
-TITLE, TEXT = 11.0, 9.0  # points
-INK, SOFT, EDGE, GROUND = "#1f2933", "#616e7c", "#9aa5b1", "#f5f7fa"
+TITLE = TEXT + 1  # points
 # What a layer does, by its class's name: the colour of its card's head.
 COLOURS = {
     "Input": "#e4e7eb", "Dense": "#cfe2f7", "Dropout": "#ece1f4", "Noise": "#ece1f4", "Normalization": "#d4ecd9",
@@ -54,21 +55,31 @@ def plot_model(
 
     Parameters
     ----------
-    to_file : path, optional
+    model : Sequential
+        A model that is built.
+    to_file : path, default "model.png"
         Its ending says the format, such as .png, .svg or .pdf. None: no file, and the figure is returned.
-    show_shapes : bool
+    show_shapes : bool, default False
         The shapes of what goes into each layer and what comes out, and how many parameters it has.
-    show_dtype, show_layer_names, show_layer_activations, show_trainable : bool
-    rankdir : {"TB", "BT", "LR", "RL"}
+    show_dtype : bool, default False
+        The type of its numbers.
+    show_layer_names : bool, default False
+        Its name, before its class.
+    rankdir : {"TB", "BT", "LR", "RL"}, default "TB"
         From where to where layers follow each other: from the top to the bottom, from the left to the right.
-    expand_nested : bool
+    expand_nested : bool, default False
         Draw the layers of models among the layers, in a frame.
-    dpi : float
+    dpi : float, default 200
         Dots per inch.
+    show_layer_activations : bool, default False
+        What is applied to its outputs, such as relu.
+    show_trainable : bool, default False
+        Whether it trains.
 
     Returns
     -------
-    In a notebook the image, which it shows; the figure without a file; None otherwise.
+    IPython.display.Image, matplotlib.figure.Figure or None
+        In a notebook the image, which it shows; the figure where there is no file; None otherwise.
 
     Raises
     ------
@@ -76,6 +87,13 @@ def plot_model(
         If the model is not built, or ``rankdir`` is no direction.
     ImportError
         Without matplotlib.
+
+    Examples
+    --------
+    >>> from gpumlp import layers, models
+    >>> from gpumlp.utils import plot_model
+    >>> model = models.Sequential([layers.Input((4,)), layers.Dense(8, "relu"), layers.Dense(1)])
+    >>> plot_model(model, "model.svg", show_shapes=True)
     """
     if not model.built:
         raise ValueError("plot_model draws a model that is built: call build, or fit, first, or begin with an Input.")
@@ -146,26 +164,25 @@ class Frame:
 
 
 def _drawn(cards: list[Card], rankdir: str) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("Pictures of models need matplotlib: pip install 'gpumlp[plot]'.") from error
     down = rankdir in ("TB", "BT")
-    _measure(cards, down)
     ordered = cards if rankdir in ("TB", "LR") else cards[::-1]
-    frames, width, height = _place(ordered, down)
-    figure = Figure((width, height), facecolor="white")
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(0, height))
-    axes.axis("off")
-    for frame in sorted(frames, key=lambda frame: frame.depth):
-        _draw_frame(axes, frame)
-    for card in cards:
-        _draw_card(axes, card)
-    for one, two in itertools.pairwise(ordered):
-        ends = [(one.x + one.width / 2, one.y), (two.x + two.width / 2, two.y + two.height)]
-        if not down:
-            ends = [(one.x + one.width, one.y + one.height / 2), (two.x, two.y + two.height / 2)]
-        _draw_arrow(axes, *(ends if ordered is cards else ends[::-1]))
+    with in_style():
+        from matplotlib.figure import Figure
+
+        _measure(cards, down)
+        frames, width, height = _place(ordered, down)
+        figure = Figure((width, height))
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(0, height))
+        axes.axis("off")
+        for frame in sorted(frames, key=lambda frame: frame.depth):
+            _draw_frame(axes, frame)
+        for card in cards:
+            _draw_card(axes, card)
+        for one, two in itertools.pairwise(ordered):
+            ends = [(one.x + one.width / 2, one.y), (two.x + two.width / 2, two.y + two.height)]
+            if not down:
+                ends = [(one.x + one.width, one.y + one.height / 2), (two.x, two.y + two.height / 2)]
+            _draw_arrow(axes, *(ends if ordered is cards else ends[::-1]))
     return figure
 
 
@@ -179,9 +196,9 @@ def _measure(cards: list[Card], down: bool) -> None:
         return float(TextPath((0, 0), text, points, prop=font).get_extents().width) / 72 if text else 0.0
 
     for card in cards:
-        heads = inches(card.title, TITLE) + (inches(card.aside, TEXT) + 2 * PAD if card.aside else 0.0)
-        labels = max((inches(label, TEXT) for label, _ in card.lines), default=0.0)
-        texts = max((inches(text, TEXT) for _, text in card.lines), default=0.0)
+        heads = inches(card.title, TITLE) + (inches(card.aside, SMALL) + 2 * PAD if card.aside else 0.0)
+        labels = max((inches(label, SMALL) for label, _ in card.lines), default=0.0)
+        texts = max((inches(text, SMALL) for _, text in card.lines), default=0.0)
         card.width = max(heads, labels + PAD + texts) + 2 * PAD
         card.height = HEAD + (len(card.lines) * LINE + PAD if card.lines else 0.0)
     for card in cards:
@@ -231,7 +248,7 @@ def _draw_frame(axes: Any, frame: Frame) -> None:
     y = frame.y + frame.height - (FRAME + LINE) / 2
     ground = {"facecolor": GROUND, "edgecolor": "none", "pad": 1.5}  # an arrow may pass behind
     axes.text(
-        frame.x + PAD, y, frame.title, va="center", fontsize=TEXT, color=SOFT, style="italic", bbox=ground, zorder=5
+        frame.x + PAD, y, frame.title, va="center", fontsize=SMALL, color=SOFT, style="italic", bbox=ground, zorder=5
     )
 
 
@@ -250,11 +267,11 @@ def _draw_card(axes: Any, card: Card) -> None:
     middle = top - (HEAD if card.lines else card.height) / 2
     left, right = card.x + PAD, card.x + card.width - PAD
     axes.text(left, middle, card.title, va="center", fontsize=TITLE, color=INK, weight="bold")
-    axes.text(right, middle, card.aside, va="center", ha="right", fontsize=TEXT, color=SOFT)
+    axes.text(right, middle, card.aside, va="center", ha="right", fontsize=SMALL, color=SOFT)
     for i, (label, text) in enumerate(card.lines):
         y = top - HEAD - PAD / 2 - (i + 0.5) * LINE
-        axes.text(left, y, label, va="center", fontsize=TEXT, color=SOFT)
-        axes.text(right, y, text, va="center", ha="right", fontsize=TEXT, color=INK)
+        axes.text(left, y, label, va="center", fontsize=SMALL, color=SOFT)
+        axes.text(right, y, text, va="center", ha="right", fontsize=SMALL, color=INK)
 
 
 def _draw_arrow(axes: Any, begin: tuple[float, float], end: tuple[float, float]) -> None:

@@ -1,0 +1,492 @@
+"""Plots: what is drawn is what was given; they look the same everywhere, and leave everything else as it was."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpumlp
+from gpumlp import layers, models, plotting
+from gpumlp.plotting import style
+
+matplotlib = pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(autouse=True)
+def figures():
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("Agg")
+    yield pyplot
+    pyplot.close("all")
+
+
+def regressor():
+    gpumlp.utils.set_random_seed(0)
+    model = models.Sequential([layers.Input((1,)), layers.Dense(4, "relu"), layers.Dropout(0.5), layers.Dense(1)])
+    model.compile(loss="mse", metrics=["mae"])
+    return model
+
+
+class Members:
+    """What `plot_ensemble` needs of an ensemble."""
+
+    def predict_members(self, x):
+        return np.stack([np.sin(x) + k for k in (-1.0, 0.0, 2.0)])[..., None]
+
+
+X = np.array([3.0, 1.0, 2.0])
+ALL = {
+    "plot_history": lambda **given: plotting.plot_history({"loss": [1.0, 0.01], "mae": [3.0, 2.0]}, **given),
+    "plot_prediction": lambda **given: plotting.plot_prediction(X, X, X + 1, **given),
+    "plot_parity": lambda **given: plotting.plot_parity(X, X + 1, **given),
+    "plot_residuals": lambda **given: plotting.plot_residuals(X, X + 1, **given),
+    "plot_ensemble": lambda **given: plotting.plot_ensemble(Members(), X, data=(X, X), y_true=X, **given),
+    "plot_confusion_matrix": lambda **given: plotting.plot_confusion_matrix([0, 1, 1], [0, 1, 0], **given),
+    "plot_weights": lambda **given: plotting.plot_weights(regressor(), **given),
+    "plot_activations": lambda **given: plotting.plot_activations(regressor(), X, **given),
+}
+PANELS = {"plot_history": 2, "plot_residuals": 2, "plot_weights": 2, "plot_activations": 2}
+each = pytest.mark.parametrize("name", ALL)
+
+
+def test_all_are_here():
+    assert {*ALL, "plot_model"} == {*plotting.__all__}
+
+
+def colours(line):
+    return matplotlib.colors.to_hex(line.get_color())
+
+
+def xy(line):
+    return [list(values) for values in line.get_data()]
+
+
+# ---- what all have ---------------------------------------------------------------------------------------------------
+
+
+@each
+def test_axes_are_returned_and_can_be_given(figures, name):
+    made = ALL[name](title="a title")
+    assert len(figures.get_fignums()) == 1
+    assert isinstance(made, np.ndarray) == (name in PANELS)
+    axes = np.ravel(made)
+    assert len(axes) == PANELS.get(name, 1)
+    titles = [axes[0].figure.get_suptitle(), *(a.get_title("left") for a in axes)]
+    assert "a title" in titles
+    assert all(a.get_xlabel() for a in axes)
+    own = figures.subplots(1, PANELS.get(name, 1))[1]
+    assert list(np.ravel(ALL[name](axes=own))) == list(np.ravel(own))
+    assert len(figures.get_fignums()) == 2
+
+
+@each
+def test_the_users_settings_are_left_alone_and_do_not_change_a_plot(figures, name):
+    def look(axes):
+        figure = axes.figure
+        figure.canvas.draw()
+        ticks = [t for t in axes.get_xticklabels() if t.get_text()]
+        texts = [axes.xaxis.label, *ticks, *(legend.get_texts()[0] for legend in [axes.get_legend()] if legend)]
+        to_hex = matplotlib.colors.to_hex
+        shown = [(t.get_text(), t.get_fontsize(), to_hex(t.get_color()), t.get_fontfamily()) for t in texts]
+        return shown, figure.get_facecolor(), axes.get_facecolor(), figure.dpi, axes.spines["top"].get_visible()
+
+    plain = look(np.ravel(ALL[name]())[0])
+    assert plain[3] == style.DPI
+    with matplotlib.rc_context():
+        figures.style.use("dark_background")
+        matplotlib.rcParams.update({"font.size": 21, "font.family": "serif", "axes.grid": False, "figure.dpi": 50})
+        before = dict(matplotlib.rcParams)
+        assert look(np.ravel(ALL[name]())[0]) == plain
+        assert dict(matplotlib.rcParams) == before
+
+
+@each
+def test_axes_that_are_given_keep_their_look(figures, name):
+    with matplotlib.rc_context():
+        figures.style.use("dark_background")
+        own = figures.subplots(1, PANELS.get(name, 1))[1]
+        before = [(a.get_facecolor(), a.xaxis.label.get_color(), a.spines["top"].get_visible()) for a in np.ravel(own)]
+        ALL[name](axes=own)
+        after = [(a.get_facecolor(), a.xaxis.label.get_color(), a.spines["top"].get_visible()) for a in np.ravel(own)]
+        assert after == before
+        if name == "plot_ensemble":  # what would be as dark as the ground is not
+            assert colours(own.lines[-1]) == "#ffffff"
+
+
+@each
+def test_what_are_no_axes_is_said_and_nothing_stays_open(figures, name):
+    count = PANELS.get(name, 1)
+    with pytest.raises(TypeError, match=r"axes are matplotlib's.*got 'here'"):
+        ALL[name](axes="here")
+    with pytest.raises(TypeError, match="title is a string"):
+        ALL[name](title=["a"])
+    assert figures.get_fignums() == []
+    own = figures.subplots(1, 3)[1]
+    with pytest.raises(ValueError, match=f"{count} panels? to draw, and 3 axes"):
+        ALL[name](axes=own)
+    assert not any(a.lines or a.patches or a.images for a in own)
+
+
+@each
+def test_the_extra_is_named_without_matplotlib(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=re.escape("pip install 'gpumlp[plot]'")):
+        ALL[name]()
+
+
+def test_a_figure_of_a_drawing_that_fails_is_closed(figures):
+    with pytest.raises(ZeroDivisionError), style.panels(None, 1):
+        assert len(figures.get_fignums()) == 1
+        raise ZeroDivisionError
+    assert figures.get_fignums() == []
+
+
+def test_matplotlib_is_imported_when_one_is_drawn():
+    code = "import sys; from gpumlp.plotting import *; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_notebooks_backend_stays_interactive(tmp_path):
+    """It turns that on when the first figure loads it, and shows none without."""
+    (tmp_path / "inline.py").write_text(
+        "import matplotlib\nfrom matplotlib.backends.backend_agg import *\nmatplotlib.interactive(True)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    code = "import gpumlp, matplotlib as m; gpumlp.plotting.plot_parity([1, 2], [1, 2]); print(m.is_interactive())"
+    environment = {**os.environ, "MPLBACKEND": "module://inline", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+def test_colours_can_be_told_apart_in_grey():
+    def lightness(colour):
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour)
+        return 116 * (0.2126 * red + 0.7152 * green + 0.0722 * blue) ** (1 / 3) - 16  # CIE L*
+
+    first = sorted(lightness(matplotlib.colors.to_rgb(colour)) for colour in style.COLOURS[:3])
+    assert min(np.diff(first)) > 18 and first[-1] < 80  # of each other, and of white
+    assert lightness(matplotlib.colors.to_rgb(style.PALE)) - first[0] > 40  # truth and prediction
+    ramp = [lightness(matplotlib.colormaps[style.SEQUENTIAL](x)[:3]) for x in np.linspace(0, 1, 20)]
+    assert (np.diff(ramp) < 0).all()
+
+
+# ---- curves ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_panel_for_each_quantity_the_loss_first():
+    model = regressor()
+    history = model.fit(X, X, epochs=3, validation_data=(X, X), verbose=0)
+    found = {"mae": history.history["mae"], **history.history}
+    for given in (history, found):
+        loss, mae = plotting.plot_history(given)
+        assert (loss.get_ylabel(), mae.get_ylabel()) == ("loss", "mae")
+        for axes, name in ((loss, "loss"), (mae, "mae")):
+            training, validation = axes.lines
+            assert xy(training) == [[1, 2, 3], history.history[name]]
+            assert xy(validation) == [[1, 2, 3], history.history[f"val_{name}"]]
+            assert training.get_color() == validation.get_color()
+            assert training.get_linestyle() == "-" and validation.get_linestyle() == "--"
+        assert [text.get_text() for text in loss.get_legend().get_texts()] == ["training", "validation"]
+        assert mae.get_legend() is None  # it would be the same
+    later = model.fit(X, X, epochs=9, initial_epoch=7, verbose=0)
+    (axes,) = plotting.plot_history(later, metrics="mae")
+    assert xy(axes.lines[0])[0] == [8, 9] and axes.get_legend() is None
+
+
+@pytest.mark.parametrize(
+    ("curves", "scale"),
+    [
+        ({"loss": [1.0, 0.09]}, "log"),
+        ({"loss": [1.0, 0.2]}, "linear"),  # less than a tenth
+        ({"loss": [1.0, 0.0]}, "linear"),  # of which there is no logarithm
+        ({"loss": [1.0, 0.5], "val_loss": [1.0, 0.01]}, "log"),
+        ({"accuracy": [0.05, 0.99]}, "linear"),  # rises
+        ({"learning_rate": [1e-2, 1e-3, 1e-5]}, "log"),
+        ({"loss": [float("nan"), 1.0, 0.01, float("inf")]}, "log"),
+    ],
+)
+def test_the_axis_is_logarithmic_for_what_falls_far(curves, scale):
+    (axes,) = plotting.plot_history(curves)
+    assert axes.get_yscale() == scale
+
+
+def test_a_short_logarithmic_axis_has_plain_numbers():
+    (axes,) = plotting.plot_history({"loss": [0.9, 0.3, 0.05]})
+    axes.figure.canvas.draw()
+    shown = {label.get_text() for label in axes.get_yticklabels(which="both")}
+    assert {"0.1", "0.2", "0.5"} <= shown and not any("$" in text for text in shown)
+
+
+def test_a_validation_of_some_epochs_is_where_it_was_done():
+    model = regressor()
+    history = model.fit(X, X, epochs=6, validation_data=(X, X), validation_freq=2, verbose=0)
+    (axes,) = plotting.plot_history(history, metrics=["val_loss"])
+    assert xy(axes.lines[1]) == [[2, 4, 6], history.history["val_loss"]]
+
+
+def test_columns_of_a_frame_are_curves_too():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"loss": [3.0, 2.0], "val_loss": [4.0, 3.0], "when": ["a", "b"]})  # as from a CSVLogger
+    (axes,) = plotting.plot_history(dict(frame))
+    assert [xy(line) for line in axes.lines] == [[[1, 2], [3.0, 2.0]], [[1, 2], [4.0, 3.0]]]
+
+
+def test_several_trainings_have_a_colour_each():
+    one, two = {"loss": [3.0, 2.0], "val_loss": [4.0, 3.0]}, {"loss": [2.0]}
+    (axes,) = plotting.plot_history({"narrow": one, "wide": two})
+    assert [line.get_label() for line in axes.lines] == ["narrow", "narrow, validation", "wide"]
+    assert [colours(line) for line in axes.lines] == [style.COLOURS[k] for k in (0, 0, 1)]
+    assert xy(axes.lines[2]) == [[1], [2.0]]
+
+
+def test_an_ensembles_histories_are_thin_lines():
+    ensemble = gpumlp.Ensemble(regressor, members=3)
+    histories = ensemble.fit(X, X, epochs=2, verbose=0)
+    loss, _ = plotting.plot_history(histories)
+    assert [xy(line)[1] for line in loss.lines] == [history.history["loss"] for history in histories]
+    assert {line.get_linewidth() for line in loss.lines} == {style.THIN}
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["3 trainings"]
+
+
+def test_what_is_no_history_is_said(figures):
+    for what, metrics, error, words in (
+        (regressor(), None, TypeError, "model.history, after fit"), ([0.2, 0.1], None, TypeError, "what fit returns"),
+        ("loss", None, TypeError, "what fit returns"), ({"loss": 3.0}, None, TypeError, "what fit returns"),
+        ({"loss": [1.0]}, "auc", ValueError, "no 'auc', but loss"), ({"loss": [1.0]}, 3, TypeError, "a name"),
+        ({}, None, ValueError, "no numbers"), ({"loss": [None]}, None, ValueError, "no numbers"),
+        ({"loss": [1.0]}, [], TypeError, "a name"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=words):
+            plotting.plot_history(what, metrics)
+    assert figures.get_fignums() == []
+
+
+# ---- predictions -----------------------------------------------------------------------------------------------------
+
+
+def test_a_prediction_is_drawn_in_the_order_of_x():
+    axes = plotting.plot_prediction(X[:, None], np.sin(X), np.cos(X)[:, None])
+    truth, prediction = axes.lines
+    assert [line.get_label() for line in axes.lines] == ["truth", "prediction"]
+    assert xy(truth) == [[1, 2, 3], list(np.sin([1, 2, 3]))] and xy(prediction) == [[1, 2, 3], list(np.cos([1, 2, 3]))]
+    points = plotting.plot_prediction(X, X, X, points=True).lines[0]
+    assert (points.get_linestyle(), points.get_marker(), points.get_label()) == ("None", ".", "data")
+
+
+def test_parity_says_what_scikit_learn_says():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    random = np.random.default_rng(0)
+    truth = random.normal(size=50)
+    found = truth + random.normal(0, 0.3, 50)
+    axes = plotting.plot_parity(truth, found)
+    error, explained = sklearn.root_mean_squared_error(truth, found), sklearn.r2_score(truth, found)
+    assert axes.texts[0].get_text() == f"RMSE {error:.3g}, R2 {explained:.3f}"
+    line, points = axes.lines
+    assert xy(points) == [list(truth), list(found)] and xy(line)[0] == xy(line)[1]
+    assert plotting.plot_parity([1.0, 1.0], [1.0, 2.0]).texts[0].get_text() == "RMSE 0.707"
+
+
+def test_residuals_are_what_is_left_of_the_truth():
+    truth, found = np.array([1.0, 2.0, 4.0, 8.0]), np.array([1.5, 2.0, 3.0, 9.0])
+    points, histogram = plotting.plot_residuals(truth, found)
+    assert xy(points.lines[1]) == [list(found), [-0.5, 0.0, 1.0, -1.0]]
+    counts = {round(bar.get_x() + bar.get_width() / 2, 6): bar.get_height() for bar in histogram.patches}
+    assert counts == {-0.8: 1, -0.4: 1, 0.0: 1, 0.4: 0, 0.8: 1}
+    assert histogram.get_title("left") == f"mean {np.mean(truth - found):.3g}, deviation {np.std(truth - found):.3g}"
+
+
+def test_a_band_is_the_spread_of_the_members():
+    ensemble = gpumlp.Ensemble(regressor, members=3)
+    axes = plotting.plot_ensemble(ensemble, X, data=([0.0], [5.0]), y_true=10 * X, deviations=3.0)
+    *each, mean, truth, data = axes.lines
+    assert [line.get_label() for line in (mean, truth, data)] == ["mean of 3 models", "truth", "data"]
+    ordered = np.sort(X)
+    np.testing.assert_array_equal([line.get_ydata() for line in each], ensemble.predict_members(ordered)[..., 0])
+    middle, spread = (values[:, 0] for values in ensemble.predict(ordered))
+    np.testing.assert_allclose(mean.get_ydata(), middle, rtol=1e-6)
+    assert xy(truth) == [[1, 2, 3], [10, 20, 30]] and xy(data) == [[0.0], [5.0]]
+    (band,) = axes.collections
+    edges = band.get_paths()[0].vertices
+    for x, m, s in zip(ordered, middle, spread, strict=True):
+        there = edges[edges[:, 0] == x][:, 1]
+        np.testing.assert_allclose([there.min(), there.max()], [m - 3 * s, m + 3 * s], rtol=1e-5)
+    assert band.get_label() == "± 3 standard deviations"
+
+
+def test_what_cannot_be_a_prediction_is_said(figures):
+    for call, error, words in (
+        (lambda: plotting.plot_parity(X, X[:2]), ValueError, "as many samples of each; got y_true 3, y_pred 2"),
+        (lambda: plotting.plot_parity(X, np.ones((3, 2))), ValueError, r"y_pred\[:, 0\]"),
+        (lambda: plotting.plot_residuals([1.0, np.nan], [1.0, 2.0]), ValueError, "y_true has 1 NaN or Inf among 2"),
+        (lambda: plotting.plot_prediction([], [], []), ValueError, "x is empty"),
+        (lambda: plotting.plot_prediction(["a"], [1.0], [1.0]), TypeError, "numbers"),
+        (lambda: plotting.plot_ensemble(regressor(), X), TypeError, "plot_prediction"),
+        (lambda: plotting.plot_ensemble(Members(), X, data=(X, X[1:])), ValueError, r"data\[0\] 3, data\[1\] 2"),
+    ):
+        with pytest.raises(error, match=words):
+            call()
+    assert figures.get_fignums() == []
+
+
+# ---- classes ---------------------------------------------------------------------------------------------------------
+
+
+def written(axes):
+    """Return the numbers in the cells, by (row, column)."""
+    return {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in axes.texts}
+
+
+@pytest.mark.parametrize("classes", [2, 30])
+def test_confusions_are_those_that_scikit_learn_counts(classes):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    random = np.random.default_rng(0)
+    truth = random.integers(0, classes, 40 * classes)
+    chances = random.random((len(truth), classes)) + 0.7 * np.eye(classes)[truth]
+    counts = sklearn.confusion_matrix(truth, chances.argmax(1))
+    for given in (truth, truth[:, None].astype(np.float32), np.eye(classes)[truth]):
+        axes = plotting.plot_confusion_matrix(given, chances)
+        assert written(axes) == {(i, j): str(counts[i, j]) for i, j in np.argwhere(counts)}
+        np.testing.assert_allclose(axes.images[0].get_array(), counts / counts.sum(1, keepdims=True))
+        assert axes.get_title("left") == f"{np.trace(counts) / counts.sum():.1%} of {len(truth):,} right"
+        assert axes.get_xlabel() == "predicted" and axes.get_ylabel() == "true"
+    axes.figure.canvas.draw()
+    width = np.ptp(axes.transData.transform([(0, 0), (1, 0)])[:, 0])
+    for text in axes.texts:  # each number fits its cell, and can be read
+        j, i = text.get_position()
+        assert text.get_window_extent().width < width and text.get_fontsize() >= style.SMALL - 3
+        assert (text.get_color() == "white") == (axes.images[0].get_array()[i, j] > 0.5)
+
+
+def test_names_of_classes():
+    truth, found = ["cat", "dog", "dog", "ant"], ["cat", "cat", "dog", "ant"]
+    axes = plotting.plot_confusion_matrix(truth, found)
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["ant", "cat", "dog"]
+    assert written(axes) == {(0, 0): "1", (1, 1): "1", (2, 1): "1", (2, 2): "1"}
+    axes = plotting.plot_confusion_matrix(truth, found, ["dog", "cat", "ant"], normalize=True, title="beasts")
+    assert written(axes) == {(0, 0): "50", (0, 1): "50", (1, 1): "100", (2, 2): "100"}
+    assert axes.get_title("left") == "beasts"
+    axes = plotting.plot_confusion_matrix([0, 1, 1], [[0.2], [0.7], [0.4]], ["no", "yes"])  # of a sigmoid
+    assert written(axes) == {(0, 0): "1", (1, 0): "1", (1, 1): "1"}
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["no", "yes"]
+
+
+def test_a_class_without_samples_has_an_empty_row():
+    axes = plotting.plot_confusion_matrix([0, 2], [0, 2])
+    assert written(axes) == {(0, 0): "1", (2, 2): "1"} and axes.images[0].get_array()[1].tolist() == [0, 0, 0]
+
+
+def test_numbers_that_would_be_too_small_are_left_out():
+    axes = plotting.plot_confusion_matrix(np.arange(150), np.arange(150))
+    assert not axes.texts and axes.images[0].get_array().shape == (150, 150)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (([0, 1], [0]), ValueError, "y_true 2, y_pred 1"),
+        (([0, -1], [0, 0]), ValueError, "from 0 to 1; got -1"),
+        (([0, 1], [0, 2], ["a", "b"]), ValueError, "from 0 to 1; got 0 to 2"),
+        (([0, 1], ["a", "b"]), TypeError, "got numbers and names"),
+        ((["a", "b"], ["a", "c"], ["a", "b"]), ValueError, "c are not among them"),
+        (([0, 1], [-2.5, 3.1]), ValueError, "Of logits: y_pred > 0"),
+        (([0, np.nan], [0, 1]), ValueError, "y_true has NaN"),
+        (([], []), ValueError, "must be classes"),
+        ((np.arange(500), np.arange(500)), ValueError, "too many"),
+    ],
+)
+def test_what_are_no_classes_is_said(figures, given, error, words):
+    with pytest.raises(error, match=words):
+        plotting.plot_confusion_matrix(*given)
+    assert figures.get_fignums() == []
+
+
+# ---- layers ----------------------------------------------------------------------------------------------------------
+
+
+def bars(patch):
+    return patch.get_data().values, patch.get_data().edges
+
+
+def test_weights_are_those_of_the_layers():
+    inner = models.Sequential([layers.Input((2,)), layers.Dense(30, name="inner")])
+    model = models.Sequential([inner, layers.Dropout(0.1), layers.BatchNormalization(name="norm"), layers.Dense(1)])
+    model.build((None, 2))
+    drawn = plotting.plot_weights(model)
+    assert [axes.get_title("left") for axes in drawn] == ["inner", "norm", model.layers[-1].name]
+    kernel = inner.layers[0].kernel.numpy()
+    (patch,) = [patch for patch in drawn[0].patches if patch.get_label() == "kernel (2, 30)"]
+    heights, edges = bars(patch)
+    counts = np.histogram(kernel, edges)[0]
+    assert counts.sum() == 60
+    np.testing.assert_allclose(heights, counts / counts.max())
+    assert [line.get_label() for line in drawn[0].lines] == ["bias (30,)"]  # all 0: one line
+    assert len(drawn[1].get_legend_handles_labels()[1]) == 4
+
+
+def test_weights_that_are_no_numbers_are_counted():
+    model = regressor()
+    kernel = model.layers[0].kernel.numpy()
+    kernel[0, :2] = np.nan
+    kernel[0, 2] = np.inf
+    model.layers[0].kernel.assign(kernel)
+    (axes, _) = plotting.plot_weights(model)
+    assert axes.get_title("left").endswith(": 3 NaN or Inf")
+
+
+def test_outputs_of_layers_and_units_that_are_dead():
+    model = regressor()
+    model.set_weights([np.array([[1.0, -1.0, 2.0, 1.0]]), np.array([0.0, 0.0, 0.0, -1.5]), np.ones((4, 1)), [0.5]])
+    drawn = plotting.plot_activations(model, X)  # the Dropout has no panel
+    hidden = np.maximum(X[:, None] * [1, -1, 2, 1] + [0, 0, 0, -1.5], 0)
+    assert (
+        drawn[0].get_title("left") == f"{model.layers[0].name}: {np.mean(hidden == 0):.0%} zeros, 1 of 4 units always 0"
+    )
+    heights, edges = bars(drawn[0].patches[0])
+    counts = np.histogram(hidden[hidden > 0], edges)[0]
+    np.testing.assert_allclose(heights, counts / counts.max())
+    assert counts.sum() == 8
+    edges = bars(drawn[1].patches[0])[1]
+    outputs = model.predict(X, verbose=0)
+    np.testing.assert_allclose([edges[0], edges[-1]], [outputs.min(), outputs.max()], rtol=1e-6)
+
+
+def test_what_is_no_model_is_said(figures):
+    for plot in (plotting.plot_weights, lambda model: plotting.plot_activations(model, X)):
+        with pytest.raises(TypeError, match="takes a Sequential"):
+            plot([1.0])
+        with pytest.raises(ValueError, match="call build, or fit"):
+            plot(models.Sequential([layers.Dense(1)]))
+    with pytest.raises(ValueError, match="no weights to draw"):
+        plotting.plot_weights(models.Sequential([layers.Input((2,)), layers.Rescaling(2.0)]))
+    with pytest.raises(ValueError, match="shape"):
+        plotting.plot_activations(regressor(), np.ones((3, 5)))
+    assert figures.get_fignums() == []
+
+
+# ---- the picture of speed --------------------------------------------------------------------------------------------
+
+
+def test_the_picture_of_speed_knows_the_rows_that_it_is_of(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(Path(gpumlp.__file__).parents[1] / "benchmarks"), *sys.path])
+    import pictures
+    import rows
+
+    monkeypatch.setattr(sys, "argv", ["pictures.py", "--check"])
+    assert pictures.main() == 0
+
+    def row(contender, ratio):
+        return rows.Row("jobs", "1-2-1: 3 s, 10 steps", contender, "s", 1, 1, 1, ratio, 1, 1, 3, "", "", "", "")
+
+    nothing, *others = pictures.times([row("JAX, lax.scan, newest Python", 2.0), row("JAX, lax.scan", 3.0)])
+    assert nothing == 2.0 and np.isnan(others).all()
+    changed = tmp_path / "cpu_jobs.csv"
+    found = rows.read(pictures.ROWS)
+    found[0].ratio += 1
+    rows.write(changed, found)
+    monkeypatch.setattr(pictures, "ROWS", changed)
+    assert pictures.main() == 1
