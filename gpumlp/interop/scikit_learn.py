@@ -49,7 +49,7 @@ def from_sklearn(estimator: Any, dtype: str | None = None) -> Sequential:
     >>> from sklearn.neural_network import MLPRegressor
     >>> from gpumlp import interop
     >>> x = np.linspace(0, 1, 20)[:, None]
-    >>> estimator = MLPRegressor((8,), solver="lbfgs", alpha=0.1, random_state=0).fit(x, x[:, 0] ** 2)
+    >>> estimator = MLPRegressor(hidden_layer_sizes=[8], solver="lbfgs", random_state=0).fit(x, x[:, 0] ** 2)
     >>> model = interop.from_sklearn(estimator)
     >>> bool(np.allclose(model.predict(x, verbose=0)[:, 0], estimator.predict(x), atol=1e-5))
     True
