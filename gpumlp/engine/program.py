@@ -267,6 +267,12 @@ class LoopProgram:
             if on_host:
                 out[first : first + piece] = self.backend.to_host(result)
 
+    def look(self, x: Array) -> list[np.ndarray]:
+        """Return what each operation gives for x[n, F], at most ``batch`` samples, on the host."""
+        with self.backend.running():
+            self._forward(self.backend.to_device(x) if self._feed.is_foreign(x) else x, None)
+            return [self.backend.to_host(out[: len(x)]) for out in self._out]
+
     def gradients(
         self, data: Dataset, dx: Array, batch: int, loss: Loss | None, step: int | None = None
     ) -> list[Array]:

@@ -20,7 +20,7 @@ from gpumlp.gate import apart, settling, unsettled
 from gpumlp.losses import Loss
 from gpumlp.optimizers import Optimizer
 from gpumlp.optimizers.stages import AVERAGE
-from gpumlp.training import again
+from gpumlp.training import again, health
 from gpumlp.training.data import on_gpu
 from gpumlp.training.position import InProgress
 from gpumlp.training.results import Averages, Objective, mean
@@ -110,6 +110,7 @@ class Trainee:
     def begin_epoch(self) -> None:
         """Begin to count, and to add up."""
         self.averages, self.done = Averages(self.objective), 0
+        self.broken: health.Broken | None = None
         self.logs: dict[str, Any] | None = None  # of the epoch, once all is done that they say
 
     def end_epoch(self, epoch: int) -> None:
@@ -150,6 +151,13 @@ class Trainee:
         found = evaluate(self.runner, self.validation.source, self.objective, self.choice, self.callbacks)
         self.model._results = dict(found)
         return dict(sorted((logs | {"val_" + name: value for name, value in found.items()}).items()))
+
+    def took(self, logs: StepLogs) -> None:
+        """Take in the logs of some steps."""
+        self.averages.add(logs)
+        if self.broken is None and not math.isfinite(self.averages.loss):
+            self.broken = health.Broken.of(logs, self.done)
+        self.done += len(logs.losses)
 
     # ---- steps -------------------------------------------------------------------------------------------------------
 
@@ -227,8 +235,7 @@ def train(
             found = all_steps()
             pace.took(steps, began)
             for trainee, logs in zip(trainees, found, strict=True):
-                trainee.averages.add(logs)
-                trainee.done += steps
+                trainee.took(logs)
             if plan is None and len(trainees) == 1:
                 again.plan_stretch(trainees[0], stretches[0])
             return True
@@ -323,6 +330,7 @@ def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any], pa
                 source.end_epoch()
             for trainee in training:
                 trainee.end_epoch(epoch)
+            health.after_epoch(training, epoch)
         except BaseException:
             for trainee in training:
                 trainee.record(epoch)
@@ -332,6 +340,7 @@ def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any], pa
         training = _going_on(training)
     for display in shown:
         display.on_train_end()
+    health.after_fit(trainees)
 
 
 def _going_on(trainees: Sequence[Trainee]) -> list[Trainee]:
