@@ -3,7 +3,10 @@
 It is looked for after the fact, in a few hundred samples at most, so that it costs nothing while all is well: at the
 end of an epoch whose loss is no number, and at the end of a fit, where a model has been trained for a while, and then
 again when it has been trained ten times as long. One thing is told in a fit, the first cause of the others, and each
-once of a model. Nothing is changed: what is looked at goes through a Program of its own.
+once of a model. Nothing is changed: a copy of the weights is looked at, by NumPy.
+
+The step that makes a loss no number makes all weights such: where it began is looked for with the weights from before
+the fit.
 """
 
 from __future__ import annotations
@@ -11,23 +14,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpumlp import activations, config
+from gpumlp.engine.arena import alone
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.operations import ActivationOp, DenseOp
 from gpumlp.engine.program import LoopProgram, StepLogs
 from gpumlp.engine.runner import Runner, together
-from gpumlp.errors import (
-    DeadUnitsWarning,
-    InputScaleWarning,
-    NonFiniteLossWarning,
-    TrainingWarning,
-    caller_level,
-)
+from gpumlp.errors import DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning, TrainingWarning, caller_level
+from gpumlp.losses import Loss
+from gpumlp.training.data import library
+from gpumlp.training.samples import on_device
 
 if TYPE_CHECKING:
     from gpumlp.training.loop import Trainee
@@ -40,32 +40,36 @@ FIRST, AGAIN = (
 DEAD = 2 / 3  # of a layer's relus: half are, of a network whose inputs are all positive, from the beginning
 FAR, NEAR, APART = 100.0, 0.01, 1000.0  # of the inputs' scales, their root mean squares: the largest, and their ratio
 RECENT = 4  # losses that are told
+KEPT = 1 << 24  # weights, at most, of which a copy is kept while a model trains
 RELUS = (activations.relu.function, activations.relu6.function)
-SMALLER = "a smaller learning rate, clipnorm=1.0 in the optimizer, inputs and targets of mean 0 and deviation 1"
 SCALE = "put norm = layers.Normalization() first in the model, and call norm.adapt(x) before fit"
 SILENCE = "gpumlp.config.set_advice('ignore') silences this."
 
 
-@dataclass
-class Broken:
-    """The first step of an epoch whose loss was no number, and the last losses before it."""
+class Watch:
+    """A fit, of a model, that is watched: its weights from before, and the first step whose loss was no number."""
 
-    step: int
-    loss: float
-    before: list[float]
+    def __init__(self, trainee: Trainee, epochs: range) -> None:
+        self.step: int | None = None  # in its epoch, from 0
+        self.losses: list[float] = []  # the last ones before it, and its own
+        self.before: list[np.ndarray] | None = None
+        steps, runner = trainee.source.steps, trainee.runner
+        long = steps is None or steps * len(epochs) >= FIRST
+        if long and config.advice() == "warn" and runner.current().parameters <= KEPT:
+            self.before = _weights(runner)
 
-    @classmethod
-    def of(cls, logs: StepLogs, done: int) -> Broken:
-        """Return it of the steps that follow ``done`` ones."""
+    def broke(self, logs: StepLogs, done: int) -> None:
+        """Take note of the first loss that is no number, among those of the steps that follow ``done`` ones."""
         at = int(np.argmin(np.isfinite(logs.losses)))
-        return cls(done + at, float(logs.losses[at]), logs.losses[max(0, at - RECENT) : at].tolist())
+        self.step, self.losses = done + at, logs.losses[max(0, at - RECENT) : at + 1].tolist()
 
 
 def after_epoch(trainees: Sequence[Trainee], epoch: int) -> None:
     """Tell of the first of some models whose loss was no number in this epoch."""
     for trainee in trainees:
-        if trainee.broken is not None and trainee.runner.advised.isdisjoint(_names(NonFiniteLossWarning)):
-            _tell(trainees, NonFiniteLossWarning, _of_loss(trainee, trainee.broken, epoch))
+        if trainee.watch.step is not None and NonFiniteLossWarning not in trainee.runner.advised:
+            if config.advice() == "warn":
+                _tell(trainees, NonFiniteLossWarning, _of_loss(trainee, epoch))
             return
 
 
@@ -73,65 +77,71 @@ def after_fit(trainees: Sequence[Trainee]) -> None:
     """Look at models that have been trained, one after the other, until there is something to tell."""
     for trainee in trainees:
         runner, steps = trainee.runner, trainee.optimizer.steps
-        if config.advice() == "ignore" or steps < max(FIRST, AGAIN * runner.looked_at):
+        if (
+            config.advice() == "ignore"
+            or trainee.watch.step is not None
+            or steps < max(FIRST, AGAIN * runner.looked_at)
+        ):
             continue
         runner.looked_at = steps
-        found = trainee.broken is None and _of_trained(trainee)
-        if found and found[0].__name__ not in runner.advised:
+        found = _of_trained(trainee)
+        if found is not None and found[0] not in runner.advised:
             _tell(trainees, *found)
             return
 
 
-def _names(*kinds: type[TrainingWarning]) -> set[str]:
-    return {kind.__name__ for kind in kinds}
-
-
 def _tell(trainees: Sequence[Trainee], kind: type[TrainingWarning], message: str) -> None:
     for trainee in trainees:
-        trainee.runner.advised |= _names(kind)
-    if message and config.advice() == "warn":
+        trainee.runner.advised.add(kind)
+    if message:
         warnings.warn(f"{message} {SILENCE}", kind, stacklevel=caller_level())
 
 
 # ---- what is seen ----------------------------------------------------------------------------------------------------
-class _Look:
-    """Some samples on their way through a model, in inference mode; whoever looks holds the gate."""
+def _weights(runner: Runner) -> list[np.ndarray]:
+    return together([runner], lambda: runner.place().get(), change=False, brief=True)
 
-    def __init__(self, runner: Runner, data: Dataset) -> None:
-        assert runner.weights is not None
-        self.network, self.weights, backend = runner.current(), runner.weights, runner.weights.backend
-        rows = np.linspace(0, len(data) - 1, min(len(data), ROWS)).astype(np.int64)
-        y, w = (None if a is None else a[rows] for a in (data.y, data.weights))
-        self.data = Dataset(data.x[rows], y, w)
-        self.program = LoopProgram(self.network.asked(False, True), self.weights, backend, len(rows))
-        self.host = backend.to_host
+
+class Look:
+    """Some samples on their way through a model with these weights, on the host, in inference mode."""
+
+    def __init__(self, runner: Runner, data: Dataset, weights: Sequence[np.ndarray]) -> None:
+        self.network, every = runner.current(), slice(None, None, max(1, len(data) // ROWS))
+        with on_device(runner):
+            x, y, w = (
+                None if a is None else runner.backend.to_host(a[every][:ROWS]) for a in (data.x, data.y, data.weights)
+            )
+        self.data, held = Dataset(x, y, w), alone(self.network.weights, runner.dtype)
+        held.set(weights)
+        self.program = LoopProgram(self.network.asked(False, True), held, held.backend, len(self.data))
 
     def outputs(self) -> Iterator[tuple[Any, str, np.ndarray, np.ndarray]]:
         """Yield each operation, its layer's name, what goes into it and what comes out."""
-        x = np.asarray(self.data.x) if isinstance(self.data.x, np.ndarray) else self.host(self.data.x)
-        for op, name, y in zip(self.network.ops, self.network.names, self.program.look(self.data.x), strict=True):
+        x = self.data.x
+        for op, name, y in zip(self.network.ops, self.network.names, self.program.look(x), strict=True):
             yield op, name, x, y
             x = y
+
+    def gradients(self, loss: Loss) -> dict[str, float]:
+        """Return the largest number of each weight's gradient, by its name, from the first layer on."""
+        found = self.program.gradients(self.data, np.empty_like(self.data.x), len(self.data), loss)
+        return {path: float(abs(grad).max()) for path, grad in zip(self.network.paths, found, strict=True)}
 
 
 def _of_trained(trainee: Trainee) -> tuple[type[TrainingWarning], str] | None:
     """Return what is to tell of a model that was trained; None where all is well."""
     data = trainee.source.sample
     assert data is not None
-
-    def look() -> tuple[type[TrainingWarning], str] | None:
-        seen, first, worst = _Look(trainee.runner, data), True, (0.0, "", 0)
-        for op, name, x, y in seen.outputs():
-            if first and isinstance(op, DenseOp):
-                first = False
-                if found := _of_inputs(x.reshape(-1, op.inputs)):
-                    return InputScaleWarning, found
-            if isinstance(op, (DenseOp, ActivationOp)) and _is_relu(op.activation):
-                units = y.reshape(-1, op.outputs if isinstance(op, DenseOp) else op.row)
-                worst = max(worst, (float(np.mean(~units.any(axis=0))), name, units.shape[1]))
-        return None if worst[0] <= DEAD else (DeadUnitsWarning, _of_relus(*worst, len(seen.data)))
-
-    return together([trainee.runner], look, change=False, brief=True)
+    seen, first, worst = Look(trainee.runner, data, _weights(trainee.runner)), True, (0.0, "", 0)
+    for op, name, x, y in seen.outputs():
+        if first and isinstance(op, DenseOp):
+            first = False
+            if found := _of_inputs(x.reshape(-1, op.inputs)):
+                return InputScaleWarning, found
+        if isinstance(op, (DenseOp, ActivationOp)) and _is_relu(op.activation):
+            units = y.reshape(-1, op.outputs if isinstance(op, DenseOp) else op.row)
+            worst = max(worst, (float(np.mean(~units.any(axis=0))), name, units.shape[1]))
+    return None if worst[0] <= DEAD else (DeadUnitsWarning, _of_relus(*worst, len(seen.data)))
 
 
 def _is_relu(activation: activations.Activation) -> bool:
@@ -165,45 +175,40 @@ def _of_inputs(x: np.ndarray) -> str:
 
 
 # ---- a loss that is no number ----------------------------------------------------------------------------------------
-def _of_loss(trainee: Trainee, broken: Broken, epoch: int) -> str:
+def _of_loss(trainee: Trainee, epoch: int) -> str:
     """Return what is to tell of the first loss that is no number; nothing where data that are told of are to blame."""
-    data = trainee.source.sample
-    assert data is not None
-    where = _in_data(data)
-    if where:
-        return where if config.nonfinite() == "ignore" else ""
-    before = ", ".join(f"{value:.3g}" for value in broken.before)
-    found = together([trainee.runner], lambda: _first_layer(trainee, data), change=False, brief=True)
+    data, watch, name = trainee.source.sample, trainee.watch, trainee.objective.loss.name
+    assert data is not None and watch.step is not None
+    with on_device(trainee.runner):
+        bad = [what for what, a in (("x", data.x), ("y", data.y)) if not bool(library(a).isfinite(a).all())]
+    if bad:
+        told = config.nonfinite() != "ignore"
+        return "" if told else f"The loss {name} is no number, as {bad[0]} has NaN or Inf. Remove such rows."
+    *before, value = watch.losses
+    course = f" (before: {', '.join(f'{loss:.3g}' for loss in before)})" if before else ""
+    with np.errstate(all="ignore"):
+        where = _where(trainee, data)
     return (
-        f"The loss became {broken.loss:g} in epoch {epoch + 1}, at step {broken.step + 1}"
-        + (f" (before: {before})" if before else "")
-        + f". {found} Try {SMALLER}; a loss or an activation of your own must not take a root or a logarithm of 0."
+        f"The loss {name} became {'NaN' if math.isnan(value) else 'infinite'} in epoch {epoch + 1}, at step "
+        f"{watch.step + 1}{course}. {where}Try a smaller learning rate, clipnorm=1.0 in the optimizer, inputs and "
+        "targets of mean 0 and deviation 1. A loss or an activation of one's own must not divide by 0, nor take its logarithm."
     )
 
 
-def _in_data(data: Dataset) -> str:
-    for name, array in (("x", data.x), ("y", data.y)):
-        if array is not None and not math.isfinite(float(abs(array).max())):
-            return f"The loss is no number, as {name} has NaN or Inf. Remove such rows."
-    return ""
-
-
-def _first_layer(trainee: Trainee, data: Dataset) -> str:
-    """Return in which layer the first numbers are that are none, in words: of weights, outputs, or gradients."""
-    seen, loss = _Look(trainee.runner, data), trainee.objective.loss
-    paths, arrays = seen.network.paths, [seen.host(a) for a in seen.weights.weights]
-    if bad := [path for path, a in zip(paths, arrays, strict=True) if not np.isfinite(a).all()]:
-        layers = list(dict.fromkeys(path.rpartition("/")[0] for path in bad))
-        several = len(layers) == len({path.rpartition("/")[0] for path in paths}) > 1
-        return (
-            "By now no layer's weights are finite." if several else f"The first weights that are not finite: {bad[0]}."
-        )
+def _where(trainee: Trainee, data: Dataset) -> str:
+    """Return which layer was the first, in words; nothing where that cannot be known any more."""
+    runner, loss, before = trainee.runner, trainee.objective.loss, trainee.watch.before
+    when = "With the weights that fit began with" if before else "With the weights as they are now"
+    now = _weights(runner)
+    seen = Look(runner, data, before or now)
+    if not before and not all(np.isfinite(array).all() for array in now):
+        return ""  # all layers are alike by now
     for _, name, _, y in seen.outputs():
         if not np.isfinite(y).all():
-            return f"The first outputs that are not finite are those of layer {name!r}."
-    dx = np.empty(seen.data.x.shape, arrays[0].dtype) if arrays else None
-    if dx is None or not isinstance(seen.data.x, np.ndarray):
-        return ""
-    grads = seen.program.gradients(seen.data, dx, len(seen.data), loss)
-    wrong = [path for path, grad in zip(paths, grads, strict=True) if not np.isfinite(seen.host(grad)).all()]
-    return f"The first gradient that is not finite, from the loss down, is that of {wrong[-1]}." if wrong else ""
+            return f"{when}, the outputs of layer {name!r} are the first that are not finite. "
+    slopes = seen.gradients(loss)
+    for path, size in reversed(slopes.items()):
+        if not math.isfinite(size):
+            return f"{when}, outputs are finite, and the gradient by {path} is the first that is not. "
+    largest = max(slopes, key=slopes.__getitem__)
+    return f"{when}, all was finite; the largest gradient was that by {largest}, {slopes[largest]:.3g}. "

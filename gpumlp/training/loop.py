@@ -106,11 +106,11 @@ class Trainee:
         self.place = InProgress(self, epochs)
         self.callbacks.on_train_begin()
         self.callbacks.resume(self.place)
+        self.watch = health.Watch(self, self.place.epochs)
 
     def begin_epoch(self) -> None:
         """Begin to count, and to add up."""
         self.averages, self.done = Averages(self.objective), 0
-        self.broken: health.Broken | None = None
         self.logs: dict[str, Any] | None = None  # of the epoch, once all is done that they say
 
     def end_epoch(self, epoch: int) -> None:
@@ -155,8 +155,8 @@ class Trainee:
     def took(self, logs: StepLogs) -> None:
         """Take in the logs of some steps."""
         self.averages.add(logs)
-        if self.broken is None and not math.isfinite(self.averages.loss):
-            self.broken = health.Broken.of(logs, self.done)
+        if self.watch.step is None and not math.isfinite(self.averages.loss):
+            self.watch.broke(logs, self.done)
         self.done += len(logs.losses)
 
     # ---- steps -------------------------------------------------------------------------------------------------------
