@@ -153,7 +153,7 @@ class Runner:
 
     def restart(self) -> None:
         """Forget by what it ran."""
-        self._programs, self._choices, self.last = {}, {}, None
+        self._programs, self._choices, self.last, self.looked_at = {}, {}, None, 0
 
     # ---- the device --------------------------------------------------------------------------------------------------
 

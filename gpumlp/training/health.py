@@ -33,12 +33,10 @@ if TYPE_CHECKING:
     from gpumlp.training.loop import Trainee
 
 ROWS = 256  # samples that are looked at, at most
-FIRST, AGAIN = (
-    100,
-    10,
-)  # steps from which on a trained model is looked at, and how many times as many until the next time
+FIRST, AGAIN = 100, 10  # steps after which a model is looked at, and how many times as many until the next time
 DEAD = 2 / 3  # of a layer's relus: half are, of a network whose inputs are all positive, from the beginning
 FAR, NEAR, APART = 100.0, 0.01, 1000.0  # of the inputs' scales, their root mean squares: the largest, and their ratio
+ENOUGH = 100  # samples of a batch, where the others are not known, from which on a relu that is 0 for all is dead
 RECENT = 4  # losses that are told
 KEPT = 1 << 24  # weights, at most, of which a copy is kept while a model trains
 RELUS = (activations.relu.function, activations.relu6.function)
@@ -68,26 +66,20 @@ def after_epoch(trainees: Sequence[Trainee], epoch: int) -> None:
     """Tell of the first of some models whose loss was no number in this epoch."""
     for trainee in trainees:
         if trainee.watch.step is not None and NonFiniteLossWarning not in trainee.runner.advised:
-            if config.advice() == "warn":
+            if config.advice() == "warn" and trainee.as_it_began:
                 _tell(trainees, NonFiniteLossWarning, _of_loss(trainee, epoch))
             return
 
 
 def after_fit(trainees: Sequence[Trainee]) -> None:
-    """Look at models that have been trained, one after the other, until there is something to tell."""
-    for trainee in trainees:
-        runner, steps = trainee.runner, trainee.optimizer.steps
-        if (
-            config.advice() == "ignore"
-            or trainee.watch.step is not None
-            or steps < max(FIRST, AGAIN * runner.looked_at)
-        ):
-            continue
+    """Look at a model that has been trained: of several, which have the same data, at the first."""
+    trainee = trainees[0]
+    runner, steps = trainee.runner, trainee.optimizer.steps
+    due = config.advice() == "warn" and steps >= max(FIRST, AGAIN * runner.looked_at)
+    if due and trainee.watch.step is None and trainee.as_it_began:
         runner.looked_at = steps
-        found = _of_trained(trainee)
-        if found is not None and found[0] not in runner.advised:
+        if (found := _of_trained(trainee)) is not None and found[0] not in runner.advised:
             _tell(trainees, *found)
-            return
 
 
 def _tell(trainees: Sequence[Trainee], kind: type[TrainingWarning], message: str) -> None:
@@ -106,11 +98,9 @@ class Look:
     """Some samples on their way through a model with these weights, on the host, in inference mode."""
 
     def __init__(self, runner: Runner, data: Dataset, weights: Sequence[np.ndarray]) -> None:
-        self.network, every = runner.current(), slice(None, None, max(1, len(data) // ROWS))
+        self.network, every = runner.current(), slice(None, None, -(-len(data) // ROWS))
         with on_device(runner):
-            x, y, w = (
-                None if a is None else runner.backend.to_host(a[every][:ROWS]) for a in (data.x, data.y, data.weights)
-            )
+            x, y, w = (None if a is None else runner.backend.to_host(a[every]) for a in (data.x, data.y, data.weights))
         self.data, held = Dataset(x, y, w), alone(self.network.weights, runner.dtype)
         held.set(weights)
         self.program = LoopProgram(self.network.asked(False, True), held, held.backend, len(self.data))
@@ -121,6 +111,11 @@ class Look:
         for op, name, y in zip(self.network.ops, self.network.names, self.program.look(x), strict=True):
             yield op, name, x, y
             x = y
+
+    def loss(self, loss: Loss) -> float:
+        """Return the loss."""
+        n = len(self.data)
+        return float(self.program.run(self.data, None, n, 0, 1, loss, []).losses[0])
 
     def gradients(self, loss: Loss) -> dict[str, float]:
         """Return the largest number of each weight's gradient, by its name, from the first layer on."""
@@ -141,7 +136,8 @@ def _of_trained(trainee: Trainee) -> tuple[type[TrainingWarning], str] | None:
         if isinstance(op, (DenseOp, ActivationOp)) and _is_relu(op.activation):
             units = y.reshape(-1, op.outputs if isinstance(op, DenseOp) else op.row)
             worst = max(worst, (float(np.mean(~units.any(axis=0))), name, units.shape[1]))
-    return None if worst[0] <= DEAD else (DeadUnitsWarning, _of_relus(*worst, len(seen.data)))
+    known = len(seen.data) >= ENOUGH or not trainee.source.reads
+    return (DeadUnitsWarning, _of_relus(*worst, len(seen.data))) if worst[0] > DEAD and known else None
 
 
 def _is_relu(activation: activations.Activation) -> bool:
@@ -150,9 +146,9 @@ def _is_relu(activation: activations.Activation) -> bool:
 
 def _of_relus(share: float, name: str, units: int, samples: int) -> str:
     return (
-        f"{share:.0%} of the {units} relus of layer {name!r} are 0 for all of the {samples} samples looked at: such "
-        "units are dead, they neither give anything nor learn. What helps: inputs of mean 0 and deviation 1 "
-        f"({SCALE}), a smaller learning rate, kernel_initializer='he_normal', or activation='leaky_relu'."
+        f"{share:.0%} of the {units} relus of layer {name!r} are 0 for all of the {samples} samples looked at: they "
+        f"are dead, and neither give anything nor learn. What helps: inputs of mean 0 and deviation 1 ({SCALE}), a "
+        "smaller learning rate, or activation='leaky_relu'."
     )
 
 
@@ -191,7 +187,8 @@ def _of_loss(trainee: Trainee, epoch: int) -> str:
     return (
         f"The loss {name} became {'NaN' if math.isnan(value) else 'infinite'} in epoch {epoch + 1}, at step "
         f"{watch.step + 1}{course}. {where}Try a smaller learning rate, clipnorm=1.0 in the optimizer, inputs and "
-        "targets of mean 0 and deviation 1. A loss or an activation of one's own must not divide by 0, nor take its logarithm."
+        "targets of mean 0 and deviation 1. A loss or an activation of one's own must not divide by 0, nor take its "
+        "logarithm."
     )
 
 
@@ -206,9 +203,11 @@ def _where(trainee: Trainee, data: Dataset) -> str:
     for _, name, _, y in seen.outputs():
         if not np.isfinite(y).all():
             return f"{when}, the outputs of layer {name!r} are the first that are not finite. "
+    if not math.isfinite(seen.loss(loss)):
+        return f"{when}, outputs are finite, and the loss of them is not. "
     slopes = seen.gradients(loss)
     for path, size in reversed(slopes.items()):
         if not math.isfinite(size):
-            return f"{when}, outputs are finite, and the gradient by {path} is the first that is not. "
+            return f"{when}, the loss is finite, and the gradient by {path} is the first that is not. "
     largest = max(slopes, key=slopes.__getitem__)
     return f"{when}, all was finite; the largest gradient was that by {largest}, {slopes[largest]:.3g}. "

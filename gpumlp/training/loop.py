@@ -152,6 +152,12 @@ class Trainee:
         self.model._results = dict(found)
         return dict(sorted((logs | {"val_" + name: value for name, value in found.items()}).items()))
 
+    @property
+    def as_it_began(self) -> bool:
+        """Whether the network is the one that this is a training of: a callback may have changed the layers."""
+        network = self.runner.network
+        return network is not None and network.sizes == self._sizes
+
     def took(self, logs: StepLogs) -> None:
         """Take in the logs of some steps."""
         self.averages.add(logs)
