@@ -47,10 +47,12 @@ SILENCE = "gpumlp.config.set_advice('ignore') silences this."
 class Watch:
     """A fit, of a model, that is watched: its weights from before, and the first step whose loss was no number."""
 
-    def __init__(self, trainee: Trainee, epochs: range) -> None:
-        self.step: int | None = None  # in its epoch, from 0
-        self.losses: list[float] = []  # the last ones before it, and its own
-        self.before: list[np.ndarray] | None = None
+    step: int | None = None  # in its epoch, from 0
+    losses: Sequence[float] = ()  # the last ones before it, and its own
+    before: list[np.ndarray] | None = None
+
+    def begin(self, trainee: Trainee, epochs: range) -> None:
+        """Keep a copy of the weights, unless the fit is short or the model large."""
         steps, runner = trainee.source.steps, trainee.runner
         long = steps is None or steps * len(epochs) >= FIRST
         if long and config.advice() == "warn" and runner.current().parameters <= KEPT:

@@ -90,6 +90,7 @@ class Trainee:
     def __post_init__(self) -> None:
         assert self.source.sample is not None
         self._sizes = sizes_for(self.runner, self.source.sample, self.objective.loss)
+        self.watch = health.Watch()
         self.most = self.validation.source.batch if self.validation else 0  # samples for which there is to be room
 
     def program(self, batch: int) -> Program:
@@ -106,7 +107,7 @@ class Trainee:
         self.place = InProgress(self, epochs)
         self.callbacks.on_train_begin()
         self.callbacks.resume(self.place)
-        self.watch = health.Watch(self, self.place.epochs)
+        self.watch.begin(self, self.place.epochs)
 
     def begin_epoch(self) -> None:
         """Begin to count, and to add up."""
