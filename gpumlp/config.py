@@ -103,6 +103,55 @@ def set_nonfinite(value: str) -> None:
     _nonfinite = value
 
 
+ADVICE = ("warn", "ignore")
+_advice = "warn"
+
+
+def advice() -> str:
+    """Return whether a warning tells that training goes wrong: "warn" (the default), or "ignore".
+
+    Returns
+    -------
+    str
+        See `set_advice`.
+
+    Examples
+    --------
+    >>> from gpumlp import config
+    >>> config.advice()
+    'warn'
+    """
+    return _advice
+
+
+def set_advice(value: str) -> None:
+    """Choose whether a warning tells that a loss is no number, that relus are dead, or that inputs are badly scaled.
+
+    Parameters
+    ----------
+    value : {"warn", "ignore"}
+        With "ignore" nothing of the kind is looked for. To silence one of them, filter its category of
+        `gpumlp.errors`: `NonFiniteLossWarning`, `DeadUnitsWarning`, `InputScaleWarning`; all are a `TrainingWarning`.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from gpumlp import config, errors
+    >>> config.set_advice("ignore")
+    >>> config.set_advice("warn")
+    >>> warnings.filterwarnings("ignore", category=errors.DeadUnitsWarning)
+    """
+    global _advice
+    if value not in ADVICE:
+        raise ValueError(f"advice must be one of {', '.join(ADVICE)}; got {value!r}.")
+    _advice = value
+
+
 _interactive = True
 
 

@@ -34,6 +34,22 @@ class KernelError(RuntimeError):
     """A kernel did on the device what it must not; the message has the operation's name and the device's words."""
 
 
+class TrainingWarning(UserWarning):
+    """Training goes wrong: base of what a person is told of it. `gpumlp.config.set_advice` silences all of it."""
+
+
+class NonFiniteLossWarning(TrainingWarning):
+    """The loss became NaN or infinite."""
+
+
+class DeadUnitsWarning(TrainingWarning):
+    """Most relus of a layer are 0 whatever comes."""
+
+
+class InputScaleWarning(TrainingWarning):
+    """Inputs are of sizes far from 1, or far from each other."""
+
+
 def caller_level() -> int:
     """Return the ``stacklevel`` by which a warning given in the calling function points to who called the package."""
     level, frame = 1, sys._getframe(1)

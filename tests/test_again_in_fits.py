@@ -74,6 +74,7 @@ def test_callbacks_of_batches_see_what_they_saw(unplanned, rows):
     same(one.get_weights(), twin.get_weights())
 
 
+@pytest.mark.filterwarnings("ignore::gpumlp.errors.NonFiniteLossWarning")  # on purpose
 @pytest.mark.filterwarnings("ignore:y must lie in 0 to 1", "ignore:The model may not learn")
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("within", [True, False])

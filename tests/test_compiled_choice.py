@@ -83,6 +83,7 @@ def test_kernels_that_do_not_compile_are_a_warning_and_numpy(kernels, monkeypatc
         build().fit(x, y, verbose=0)
 
 
+@pytest.mark.filterwarnings("ignore::gpumlp.errors.NonFiniteLossWarning")  # on purpose
 @pytest.mark.parametrize("name", ["numpy", "numba"])
 @pytest.mark.parametrize("numbers", [{"learning_rate": 1e300}, {"clipvalue": 1e300}])
 def test_numbers_beyond_float32_are_infinite_in_silence(kernels, name, numbers):

@@ -49,6 +49,7 @@ TODO = {
 MODULES = [
     "gpumlp",
     *(f"gpumlp.{name}" for name in gpumlp.__all__ if isinstance(getattr(gpumlp, name), types.ModuleType)),
+    "gpumlp.interop",
     "gpumlp.optimizers.schedules",
 ]
 DONE = [name for name in MODULES if name not in TODO]

@@ -178,6 +178,7 @@ def test_members_with_programs_of_different_kinds_are_trained_together(kernels):
         assert state(mixed.members[k]) == state(alone(build, k, k, *fits))
 
 
+@pytest.mark.filterwarnings("ignore::gpumlp.errors.NonFiniteLossWarning")  # on purpose
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_nan_in_one_member_stays_there(kernels):
     kernels("numba")

@@ -130,6 +130,7 @@ def test_unbroken_it_is_right(as_gpu, monkeypatch, expected, net):
         list(pool.map(lambda source: host.compile_kernels(source, defines), broken))
 
 
+@pytest.mark.filterwarnings("ignore::gpumlp.errors.NonFiniteLossWarning")  # on purpose
 @pytest.mark.filterwarnings("ignore:The whole-fit kernel can:UserWarning")
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_broken_kernel_is_noticed(as_gpu, monkeypatch, expected, name):

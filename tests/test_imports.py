@@ -11,7 +11,7 @@ ROOT = Path(gpumlp.__file__).parent
 # from the top down; a part may import its own and lower floors
 FLOORS = [
     {"__init__", "__main__", "cli"},
-    {"ensemble"},
+    {"ensemble", "interop"},
     {"models", "summary", "callbacks", "check", "utils", "plotting"},
     {"training"},
     {"engine"},
@@ -56,7 +56,7 @@ def test_no_arrow_goes_back():
 
 
 def test_importing_needs_numpy_alone():
-    others = ("cupy", "numba", "cuda", "matplotlib", "scipy", "safetensors", "h5py")
+    others = ("cupy", "numba", "cuda", "matplotlib", "scipy", "safetensors", "h5py", "torch", "onnx", "sklearn")
     code = f"import sys, gpumlp; print([m for m in {others} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -33,6 +33,7 @@ class Network:
     trainable: tuple[bool, ...]
     frozen: tuple[bool, ...] = ()  # for each operation whether its layer does not train
     paths: tuple[str, ...] = field(default=(), compare=False)  # what the weights are called: "dense/kernel"
+    names: tuple[str, ...] = field(default=(), compare=False)  # of each operation's layer
 
     def training_as(self, other: Network) -> Network:
         """Return the network in which that trains which trains in ``other``, of the same layers."""
@@ -97,6 +98,7 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
     trainable: list[bool] = []
     frozen: list[bool] = []
     paths: list[str] = []
+    names: list[str] = []
     shape = input_shape
     for layer in stack:
         refuse_overrides(type(layer), NOT_CALLED, INSTEAD)
@@ -109,6 +111,8 @@ def describe(stack: list[Layer], input_shape: Shape) -> Network:
         paths += [f"{layer.name}/{spec.name}" for spec in own]
         trainable += [layer.trainable and spec.trainable for spec in own]
         frozen += [not layer.trainable] * len(made)
+        names += [layer.name] * len(made)
     return Network(
-        tuple(ops), tuple(sizes), input_shape, shape, tuple(specs), tuple(trainable), tuple(frozen), tuple(paths)
-    )
+        tuple(ops), tuple(sizes), input_shape, shape, tuple(specs), tuple(trainable), tuple(frozen), tuple(paths),
+        tuple(names),
+    )  # fmt: skip

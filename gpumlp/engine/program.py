@@ -267,6 +267,12 @@ class LoopProgram:
             if on_host:
                 out[first : first + piece] = self.backend.to_host(result)
 
+    def look(self, x: Array) -> list[Array]:
+        """Return what each operation gives for x[n, F], at most ``batch`` samples; it stands until the next call."""
+        with self.backend.running():
+            self._forward(x, None)
+        return [out[: len(x)] for out in self._out]
+
     def gradients(
         self, data: Dataset, dx: Array, batch: int, loss: Loss | None, step: int | None = None
     ) -> list[Array]:

@@ -46,6 +46,10 @@ class Runner:
         self._read = -1  # Changes.count when the layers were read
         self._flags: tuple[int, bool | None] = -1, None  # the same, and `reread`'s argument, when what trains was
         self.fits: set[object] = set()  # that go on: what trains stays
+        self.looked_at, self.advised = (
+            0,
+            set[type[Warning]](),
+        )  # by gpumlp.training.health: at how many steps, and of what
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is no address, thread, or machine code: a copy makes its own."""
@@ -149,7 +153,7 @@ class Runner:
 
     def restart(self) -> None:
         """Forget by what it ran."""
-        self._programs, self._choices, self.last = {}, {}, None
+        self._programs, self._choices, self.last, self.looked_at = {}, {}, None, 0
 
     # ---- the device --------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from gpumlp.gate import apart, settling, unsettled
 from gpumlp.losses import Loss
 from gpumlp.optimizers import Optimizer
 from gpumlp.optimizers.stages import AVERAGE
-from gpumlp.training import again
+from gpumlp.training import again, health
 from gpumlp.training.data import on_gpu
 from gpumlp.training.position import InProgress
 from gpumlp.training.results import Averages, Objective, mean
@@ -90,6 +90,7 @@ class Trainee:
     def __post_init__(self) -> None:
         assert self.source.sample is not None
         self._sizes = sizes_for(self.runner, self.source.sample, self.objective.loss)
+        self.watch = health.Watch()
         self.most = self.validation.source.batch if self.validation else 0  # samples for which there is to be room
 
     def program(self, batch: int) -> Program:
@@ -106,6 +107,7 @@ class Trainee:
         self.place = InProgress(self, epochs)
         self.callbacks.on_train_begin()
         self.callbacks.resume(self.place)
+        self.watch.begin(self, self.place.epochs)
 
     def begin_epoch(self) -> None:
         """Begin to count, and to add up."""
@@ -150,6 +152,19 @@ class Trainee:
         found = evaluate(self.runner, self.validation.source, self.objective, self.choice, self.callbacks)
         self.model._results = dict(found)
         return dict(sorted((logs | {"val_" + name: value for name, value in found.items()}).items()))
+
+    @property
+    def as_it_began(self) -> bool:
+        """Whether the network is the one that this is a training of: a callback may have changed the layers."""
+        network = self.runner.network
+        return network is not None and network.sizes == self._sizes
+
+    def took(self, logs: StepLogs) -> None:
+        """Take in the logs of some steps."""
+        self.averages.add(logs)
+        if self.watch.step is None and not math.isfinite(self.averages.loss):
+            self.watch.broke(logs, self.done)
+        self.done += len(logs.losses)
 
     # ---- steps -------------------------------------------------------------------------------------------------------
 
@@ -227,8 +242,7 @@ def train(
             found = all_steps()
             pace.took(steps, began)
             for trainee, logs in zip(trainees, found, strict=True):
-                trainee.averages.add(logs)
-                trainee.done += steps
+                trainee.took(logs)
             if plan is None and len(trainees) == 1:
                 again.plan_stretch(trainees[0], stretches[0])
             return True
@@ -323,6 +337,7 @@ def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any], pa
                 source.end_epoch()
             for trainee in training:
                 trainee.end_epoch(epoch)
+            health.after_epoch(training, epoch)
         except BaseException:
             for trainee in training:
                 trainee.record(epoch)
@@ -332,6 +347,7 @@ def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any], pa
         training = _going_on(training)
     for display in shown:
         display.on_train_end()
+    health.after_fit(trainees)
 
 
 def _going_on(trainees: Sequence[Trainee]) -> list[Trainee]:

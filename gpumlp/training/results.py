@@ -62,6 +62,11 @@ class Averages:
                         sums[i] += value
         self._batches += logs.batches
 
+    @property
+    def loss(self) -> float:
+        """The sum of the losses."""
+        return self._loss
+
     def _take_in(self) -> None:
         """Have the host's metrics take in what came: here, as a user's code does not run in the gate."""
         while self._batches:

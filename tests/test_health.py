@@ -1,0 +1,294 @@
+"""What a person is told when training goes wrong, and that being told changes nothing.
+
+The networks are those of the article on y = sin(x), which loses its relus, and small ones.
+"""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+from gpumlp import Ensemble, Sequential, callbacks, config, layers, ops, optimizers
+from gpumlp.errors import DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning, TrainingWarning
+from gpumlp.training import health
+from gpumlp.utils import set_random_seed
+
+X = np.arange(0, 20, 0.1)
+Y = np.sin(X)
+
+
+@pytest.fixture(params=["numpy", "numba"])
+def both(request, monkeypatch):
+    """NumPy's kernels, and the compiled ones."""
+    monkeypatch.setenv("GPUMLP_KERNELS", request.param)
+
+
+def article(activation="relu", norm=None, optimizer="adam"):
+    set_random_seed(0)
+    stack = [layers.Dense(256, activation, name=f"layer_{i}") for i in range(1, 8)]
+    model = Sequential([layers.Input((1,)), *([norm] if norm else []), *stack, layers.Dense(1, name="last")])
+    model.compile(optimizer, "mse")
+    return model
+
+
+def small(activation="relu", loss="mse", optimizer="adam", features=1, first=(), **kwargs):
+    set_random_seed(0)
+    stack = [layers.Dense(16, activation, name="one"), layers.Dense(16, activation, name="two")]
+    model = Sequential([layers.Input((features,)), *first, *stack, layers.Dense(1, name="last")], **kwargs)
+    model.compile(optimizer, loss)
+    return model
+
+
+def told(model, x=X, y=Y, epochs=20, **kwargs):
+    """Return what a fit of 10 steps an epoch says, as category and text."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        model.fit(x, y, **{"steps_per_epoch": 10, "epochs": epochs, "verbose": 0} | kwargs)
+    return [(each.category, str(each.message)) for each in found]
+
+
+def normal(features=1, n=200):
+    return np.random.default_rng(5).standard_normal((n, features))
+
+
+# ---- relus -----------------------------------------------------------------------------------------------------------
+def test_the_articles_network_loses_its_relus(both):
+    model = article()
+    ((kind, text),) = told(model, epochs=60)
+    assert kind is DeadUnitsWarning and "layers.Normalization" in text and "leaky_relu" in text
+    shares = []
+    for i in range(7):
+        out = Sequential(model.layers[: i + 1]).predict(X, verbose=0)
+        shares.append(np.mean(~out.any(axis=0)))
+    worst = int(np.argmax(shares))
+    assert shares[worst] > health.DEAD
+    assert text.startswith(
+        f"{shares[worst]:.0%} of the 256 relus of layer 'layer_{worst + 1}' are 0 for all of the 200"
+    )
+
+
+@pytest.mark.parametrize("remedy", ["normalization", "learning rate", "leaky_relu"])
+def test_the_remedies_are_some(remedy):
+    norm = layers.Normalization()
+    norm.adapt(X)
+    model = {
+        "normalization": lambda: article(norm=norm), "learning rate": lambda: article(optimizer=optimizers.Adam(1e-4)),
+        "leaky_relu": lambda: article("leaky_relu"),
+    }[remedy]()  # fmt: skip
+    assert told(model, epochs=60) == []
+
+
+def lost(*stack):
+    """Return a model whose stack gives 0 for all of X."""
+    set_random_seed(0)
+    model = Sequential([layers.Input((1,)), *stack, layers.Dense(1, name="last")])
+    model.compile(optimizers.SGD(1e-9), "mse")
+    arrays = [-np.ones(w.shape) if w.name == "kernel" else np.zeros(w.shape) for w in model.weights]
+    model.set_weights(arrays)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("stack", "name"),
+    [
+        ([layers.Dense(4, "relu", name="a")], "a"), ([layers.Dense(4), layers.ReLU(name="b")], "b"),
+        ([layers.Dense(4), layers.Activation("relu6", name="c")], "c"),
+        ([layers.Reshape((1, 1)), layers.Dense(4, "relu", name="d"), layers.Flatten()], "d"),
+        ([layers.Dense(4, layers.ReLU(max_value=3.0), name="e")], "e"),
+        ([layers.Dense(4), layers.ReLU(negative_slope=0.1)], None), ([layers.Dense(4, "tanh")], None),
+    ],
+)  # fmt: skip
+def test_which_layers_have_relus(stack, name):
+    found = told(lost(*stack))
+    assert [kind for kind, _ in found] == ([DeadUnitsWarning] if name else [])
+    assert not name or f"100% of the 4 relus of layer {name!r}" in found[0][1]
+
+
+def test_a_batch_of_few_samples_does_not_show_it():
+    def batches(n):
+        while True:
+            yield X[:n], Y[:n]
+
+    assert told(lost(layers.Dense(4, "relu")), batches(50), None) == []
+    assert [kind for kind, _ in told(lost(layers.Dense(4, "relu")), batches(100), None)] == [DeadUnitsWarning]
+
+
+# ---- inputs ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("scales", "says"),
+    [
+        ([1, 1, 1], ""), ([50, 1, 0.1], ""), ([0, 0, 0], ""), ([0.02, 0.02, 0], ""),
+        ([1, 500, 1], "column 1 is of the size"), ([1e-3, 1e-4, 2e-4], "column 0 is of the size"),
+        ([0.01, 1, 30], "column 0 of"), ([1, 2000, 0.1], "column 1 is of the size"),
+    ],
+)  # fmt: skip
+def test_inputs_of_other_scales(scales, says, both):
+    found = told(small("tanh", features=3), normal(3) * scales, Y)
+    assert [kind for kind, _ in found] == ([InputScaleWarning] if says else [])
+    assert not says or (says in found[0][1] and "adapt(x)" in found[0][1])
+
+
+def test_what_counts_is_what_the_first_dense_gets():
+    x = normal(2) * [1.0, 1e4] + 3e3
+    norm = layers.Normalization()
+    norm.adapt(x)
+    assert told(small("tanh", features=2, first=[norm]), x, Y) == []
+    assert told(small("tanh", features=2, first=[layers.Rescaling([1e-3, 1e-4])]), x, Y) == []
+    assert [kind for kind, _ in told(small("tanh", features=2, first=[layers.Rescaling(10.0)]), x, Y)] == [
+        InputScaleWarning
+    ]
+
+
+def test_of_several_things_the_cause_is_told():
+    model = lost(layers.Dense(4, "relu"))
+    ((kind, _),) = told(model, X * 1e3)
+    assert kind is InputScaleWarning
+
+
+# ---- the loss --------------------------------------------------------------------------------------------------------
+def test_a_loss_that_grows(both):
+    def steps():
+        model = small(optimizer=optimizers.SGD(1.0))
+        return model, [model.train_on_batch(X[:, None] * 3, Y * 100) for _ in range(12)]
+
+    with np.errstate(all="ignore"):
+        _, losses = steps()
+        model = small(optimizer=optimizers.SGD(1.0))
+        ((kind, text),) = told(model, X[:, None] * 3, Y * 100, steps_per_epoch=1, epochs=120)
+    at = int(np.argmin(np.isfinite(losses)))
+    assert kind is NonFiniteLossWarning
+    assert f"in epoch {at + 1}, at step 1" in text and "With the weights that fit began with, all was finite" in text
+    assert "the largest gradient was that by" in text and "a smaller learning rate, clipnorm" in text
+
+
+def test_the_step_and_the_losses_before_it():
+    seen = []
+    keep = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs["loss"]))
+    with np.errstate(all="ignore"):
+        ((_, text),) = told(small(optimizer=optimizers.SGD(1.0)), X * 3, Y * 100)
+        told(small(optimizer=optimizers.SGD(1.0)), X * 3, Y * 100, epochs=1, callbacks=[keep])
+    at = int(np.argmin(np.isfinite(seen)))  # means over the epoch so far
+    own = np.diff(np.multiply(seen[:at], np.arange(1, at + 1)), prepend=0.0)
+    course = ", ".join(f"{value:.3g}" for value in own[-health.RECENT :])
+    assert f"in epoch 1, at step {at + 1} (before: {course})." in text
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_which_layer_was_the_first(dtype):
+    big = layers.Dense(4, "exponential", name="big", kernel_initializer="ones")
+    model = small("tanh", first=[layers.Dense(4, kernel_initializer="ones"), layers.Rescaling(1e6), big], dtype=dtype)
+    with np.errstate(all="ignore"):
+        ((kind, text),) = told(model)
+    assert kind is NonFiniteLossWarning and "the outputs of layer 'big' are the first that are not finite" in text
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [
+        (lambda t, p: ops.mean(ops.log(p - 1e3), -1), "outputs are finite, and the loss of them is not"),
+        (lambda t, p: ops.mean(ops.sqrt(0.0 * p), -1), "the gradient by last/bias is the first that is not"),
+    ],
+)
+def test_a_loss_that_is_none(loss, says):
+    with np.errstate(all="ignore"):
+        ((kind, text),) = told(small("tanh", loss))
+    assert kind is NonFiniteLossWarning and "became NaN in epoch 1, at step" in text and says in text
+
+
+def test_short_fits_are_told_without_what_was_before():
+    with np.errstate(all="ignore"):
+        ((kind, text),) = told(small(optimizer=optimizers.SGD(1.0)), X * 3, Y * 100, epochs=5)
+    assert kind is NonFiniteLossWarning and "). Try a smaller learning rate" in text
+
+
+def test_data_that_are_no_numbers_are_told_of_once(monkeypatch):
+    x = X.copy()
+    x[3] = np.nan
+    ((kind, text),) = told(small(), x)
+    assert kind is UserWarning and "x has NaN or Inf, first in row 3" in text
+    monkeypatch.setattr(config, "_nonfinite", "ignore")
+    ((kind, text),) = told(small(), x)
+    assert kind is NonFiniteLossWarning and "x has NaN or Inf" in text
+
+
+# ---- once, and never in the way --------------------------------------------------------------------------------------
+def test_it_is_told_once():
+    model = lost(layers.Dense(4, "relu"))
+    assert len(told(model)) == 1
+    assert told(model, epochs=300) == []
+    assert told(pickle.loads(pickle.dumps(model)), epochs=300) == []
+    with np.errstate(all="ignore"):
+        model = small(optimizer=optimizers.SGD(1.0))
+        assert len(told(model, X * 3, Y * 100)) == 1
+        assert told(model, X * 3, Y * 100) == []
+
+
+def test_an_ensemble_is_told_once():
+    ensemble = Ensemble(lambda: lost(layers.Dense(4, "relu")), 3)
+    assert [kind for kind, _ in told(ensemble)] == [DeadUnitsWarning]
+
+
+def test_it_can_be_silenced(monkeypatch):
+    monkeypatch.setattr(health, "Look", None)  # nothing is looked at
+    config.set_advice("ignore")
+    try:
+        with np.errstate(all="ignore"):
+            assert told(lost(layers.Dense(4, "relu"))) == []
+            assert told(small(optimizer=optimizers.SGD(1.0)), X * 3, Y * 100) == []
+    finally:
+        config.set_advice("warn")
+    assert config.advice() == "warn"
+    with pytest.raises(ValueError, match="advice must be one of warn, ignore; got 'never'"):
+        config.set_advice("never")
+
+
+@pytest.mark.parametrize("kind", [DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning])
+def test_each_is_a_category(kind):
+    assert issubclass(kind, TrainingWarning) and issubclass(TrainingWarning, UserWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=DeadUnitsWarning)
+        lost(layers.Dense(4, "relu")).fit(X, Y, steps_per_epoch=10, epochs=20, verbose=0)
+
+
+def test_short_fits_are_not_looked_at(monkeypatch):
+    monkeypatch.setattr(health, "_weights", None)
+    model = lost(layers.Dense(4, "relu"))
+    for _ in range(9):
+        assert told(model, epochs=1) == []  # 90 steps in all
+
+
+def test_nor_again_before_ten_times_as_many_steps(monkeypatch):
+    looks, model = [], small("tanh")
+    monkeypatch.setattr(health, "_of_trained", lambda trainee: looks.append(trainee.optimizer.steps))
+    for _ in range(30):
+        told(model, epochs=10)
+    assert looks == [100, 1000]
+
+
+@pytest.mark.parametrize("case", ["dead", "scale", "broken", "well"])
+def test_no_bit_is_changed(case, both):
+    def run(advice):
+        made = {"dead": lambda: lost(layers.Dense(4, "relu"), layers.Dropout(0.5)), "scale": small, "well": small}
+        model = made.get(case, lambda: small(optimizer=optimizers.SGD(1.0)))()
+        x = X * {"scale": 1e4, "broken": 3.0, "well": 0.1}.get(case, 1.0)
+        config.set_advice(advice)
+        try:
+            with np.errstate(all="ignore"):
+                found = told(model, x, Y * 100)
+                told(model, x, Y * 100)
+        finally:
+            config.set_advice("warn")
+        assert len(found) == (advice == "warn" and case != "well")
+        return [*model.get_weights(), *(v.numpy() for v in model.optimizer.variables)], model.program
+
+    (advised, program), (silent, other) = run("warn"), run("ignore")
+    assert program == other
+    for a, b in zip(advised, silent, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_layers_that_a_callback_changed_are_not_looked_at():
+    model = lost(layers.Dense(4, "relu"))
+    assert told(model, callbacks=[callbacks.LambdaCallback(on_train_end=lambda logs: model.pop())]) == []
