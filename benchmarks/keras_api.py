@@ -107,11 +107,15 @@ def read(path: Path) -> list[Part]:
         ]
 
 
+def total(parts: list[Part]) -> Part:
+    """Return the sum of all parts."""
+    right, of, outside = (sum(getattr(p, name) for p in parts) for name in ("right", "of", "outside"))
+    return Part("all", right, of, outside, "", "", "", "")
+
+
 def table(parts: list[Part], head: str) -> str:
     """Return a Markdown table: a line a part, and one for all; a column that is empty throughout is left out."""
-    everything = Part("all", sum(p.right for p in parts), sum(p.of for p in parts), sum(p.outside for p in parts), "",
-                      "", "", "")  # fmt: skip
-    listed = [*parts, everything]
+    listed = [*parts, total(parts)]
     columns = {
         head: [p.part for p in listed],
         "run": [f"{p.right} of {p.of}" for p in listed],

@@ -28,7 +28,11 @@ HEADS = {
     "gpu_ensemble": "Many models at once on a GPU, each with first weights of its own, all with the same batches:",
 }
 OF_KERAS = {"keras_scripts": "scripts", "keras_tests": "Keras's unit tests of"}
-OF_JOBS = ("cpu_jobs",)
+CONTENDERS = {  # of the README's one table of jobs; the benchmarks' page has all
+    "gpumlp": "gpumlp", "JAX": "JAX, lax.scan", "PyTorch": "PyTorch, fused Adam", "Keras": "Keras on JAX",
+    "scikit-learn": "scikit-learn",
+}  # fmt: skip
+LENGTH = ": 3 s"  # of the jobs that stand there
 NOT_YET = "Not measured yet.\n"
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -97,6 +101,28 @@ def job_table(found: list[rows.Row]) -> str:
     return "\n".join(lines)
 
 
+def jobs_of_one_length(found: list[rows.Row]) -> str:
+    """Return a Markdown table of the jobs of LENGTH by the best instruction set, a line each: everybody's seconds."""
+    best = found[0].instructions
+    here = [r for r in found if r.unit == "s" and r.instructions == best and LENGTH in r.workload]
+    lines = ["| network, batch, steps | " + " | ".join(f"{name}, s" for name in CONTENDERS) + " |"]
+    lines.append("|---|" + "---:|" * len(CONTENDERS))
+    for (workload, *_), group in grouped(here).items():
+        seconds = {r.contender: number(r.median) for r in group}
+        cells = [workload.replace(LENGTH, ""), *(seconds.get(contender, "") for contender in CONTENDERS.values())]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", f"Rows: `benchmarks/results/cpu_jobs.csv`; {here[0].machine}; {best}."])
+
+
+def keras_counts() -> str:
+    """Return a sentence: how many scripts and unit tests of Keras's run."""
+    scripts, tests = (keras_api.total(keras_api.read(rows.RESULTS / f"{name}.csv")) for name in OF_KERAS)
+    return (
+        f"Of {scripts.of} scripts in the manner of Keras's and others' tutorials {scripts.right} run with only their "
+        f"import lines changed; of {tests.of} unit tests of Keras's own, on what such networks use, {tests.right} pass."
+    )
+
+
 def rate_table(found: list[rows.Row]) -> str:
     """Return a Markdown table of rows with rates, a line each. A column that no row has anything for is left out.
 
@@ -135,10 +161,29 @@ def source(name: str, found: list[rows.Row]) -> str:
 
     ratio = f'ratio: to "{reference(found)}" in the same round, above 1 where that one is better. '
     return (
-        f"Median [lowest, highest] of {rounds} rounds; {'' if name in OF_JOBS else ratio}"
+        f"Median [lowest, highest] of {rounds} rounds; {'' if name == 'cpu_jobs' else ratio}"
         f"Rows: `benchmarks/results/{name}.csv`; commit {all_of(lambda r: r.commit)}; {all_of(lambda r: r.machine)}; "
         f"instructions: {all_of(lambda r: r.instructions)}; {all_of(lambda r: r.time[:10])}; {', '.join(versions)}."
     )
+
+
+def made(name: str) -> str:
+    """Return what stands between the marks of a table."""
+    if name == "keras_counts":
+        return f"{keras_counts()}\n"
+    path = rows.RESULTS / f"{'cpu_jobs' if name == 'cpu_jobs_3s' else name}.csv"
+    if name in OF_KERAS and path.exists():
+        parts = keras_api.read(path)
+        return f"{keras_api.table(parts, OF_KERAS[name])}\n\n{keras_api.source(name, parts)}\n"
+    found = rows.read(path) if path.exists() else []
+    found = [r for r in found if r.ratio == r.ratio]  # others, as a first turn, stand beside nothing
+    if not found:
+        return "" if name in HEADS else NOT_YET
+    if name == "cpu_jobs_3s":
+        return f"{jobs_of_one_length(found)}\n"
+    kind = job_table if name == "cpu_jobs" else rate_table if isinstance(found[0], rows.RateRow) else table
+    head = f"{HEADS[name]}\n\n" if name in HEADS else ""
+    return f"{head}{kind(found)}\n\n{source(name, found)}\n"
 
 
 def filled(text: str) -> str:
@@ -148,19 +193,7 @@ def filled(text: str) -> str:
     """
 
     def fill(match: re.Match[str]) -> str:
-        path = rows.RESULTS / f"{match[2]}.csv"
-        if match[2] in OF_KERAS and path.exists():
-            parts = keras_api.read(path)
-            made = f"{keras_api.table(parts, OF_KERAS[match[2]])}\n\n{keras_api.source(match[2], parts)}"
-            return f"{match[1]}{made}\n{match[3]}"
-        found = rows.read(path) if path.exists() else []
-        found = [r for r in found if r.ratio == r.ratio]  # others, as a first turn, stand beside nothing
-        if not found:
-            return f"{match[1]}{'' if match[2] in HEADS else NOT_YET}{match[3]}"
-        rates = isinstance(found[0], rows.RateRow)
-        made = job_table(found) if match[2] in OF_JOBS else rate_table(found) if rates else table(found)
-        head = f"{HEADS[match[2]]}\n\n" if match[2] in HEADS else ""
-        return f"{match[1]}{head}{made}\n\n{source(match[2], found)}\n{match[3]}"
+        return f"{match[1]}{made(match[2])}{match[3]}"
 
     return MARKED.sub(fill, text)
 
