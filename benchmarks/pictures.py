@@ -79,7 +79,7 @@ def draw() -> None:
                 axes.plot(ratios, at, mark, color=colour, markersize=5, label=name)
             axes.axvline(1.0, color=style.INK, linewidth=1.2)
             axes.set(xscale="log", xlim=(0.75, 30), ylim=(middles[-1] + 0.8, middles[0] - 0.8), title=words)
-            axes.set_xlabel("time of the whole job, gpumlp = 1")
+            axes.set_xlabel("time from compile to the end of fit, gpumlp = 1")
             axes.xaxis.set_major_locator(ticker.FixedLocator([1, 2, 5, 10, 20]))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_locator(ticker.NullLocator())
@@ -88,6 +88,8 @@ def draw() -> None:
             axes.set_yticks(middles, [name if axes is panels[0] else "" for name, _ in jobs])
         handles, names = panels[0].get_legend_handles_labels()
         panels[0].figure.legend(handles, names, loc="outside upper right", ncols=len(names))
+        key = "network, batch: what its steps take the fastest peer"
+        panels[0].figure.text(0.01, 0.985, key, color=style.SOFT, fontsize=style.SMALL, verticalalignment="top")
         PICTURE.parent.mkdir(parents=True, exist_ok=True)
         pyplot.savefig(PICTURE, metadata={KEY: made_of()})
 
