@@ -35,7 +35,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_in_temp = True  # what cells write is gone afterwards
 nb_execution_timeout = 120
-nb_execution_raise_on_error = True
+nb_execution_raise_on_error = nb_execution_show_tb = True
 nb_merge_streams = True
 
 numpydoc_show_class_members = False  # autodoc lists them
