@@ -261,7 +261,7 @@ def test_short_fits_are_not_looked_at(monkeypatch):
 
 def test_nor_again_before_ten_times_as_many_steps(monkeypatch):
     looks, model = [], small("tanh")
-    monkeypatch.setattr(health, "_of_trained", lambda trainee: looks.append(trainee.optimizer.steps))
+    monkeypatch.setattr(health, "_of_trained", lambda trainee, rows: looks.append(trainee.optimizer.steps))
     for _ in range(30):
         told(model, epochs=10)
     assert looks == [100, 1000]
