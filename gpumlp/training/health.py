@@ -26,7 +26,7 @@ from gpumlp.engine.program import LoopProgram, StepLogs
 from gpumlp.engine.runner import Runner, together
 from gpumlp.errors import DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning, TrainingWarning, caller_level
 from gpumlp.losses import Loss
-from gpumlp.training.data import library
+from gpumlp.training.data import library, on_gpu
 from gpumlp.training.samples import on_device
 
 if TYPE_CHECKING:
@@ -97,13 +97,19 @@ def _weights(runner: Runner) -> list[np.ndarray]:
     return together([runner], lambda: runner.place().get(), change=False, brief=True)
 
 
+def _on_host(runner: Runner, array: Any, rows: slice) -> Any:
+    if array is None:
+        return None
+    return runner.backend.to_host(array[rows]) if on_gpu(array) else np.array(array[rows])
+
+
 class Look:
     """Some samples on their way through a model with these weights, on the host, in inference mode."""
 
     def __init__(self, runner: Runner, data: Dataset, weights: Sequence[np.ndarray], rows: int = ROWS) -> None:
         self.network, every = runner.current(), slice(None, None, -(-len(data) // rows))
         with on_device(runner):
-            x, y, w = (None if a is None else runner.backend.to_host(a[every]) for a in (data.x, data.y, data.weights))
+            x, y, w = (_on_host(runner, a, every) for a in (data.x, data.y, data.weights))
         self.data, held = Dataset(x, y, w), alone(self.network.weights, runner.dtype)
         held.set(weights)
         self.program = LoopProgram(self.network.asked(False, True), held, held.backend, len(self.data))
