@@ -114,6 +114,17 @@ def test_a_batch_of_few_samples_does_not_show_it():
     assert [kind for kind, _ in told(lost(layers.Dense(4, "relu")), batches(100), None)] == [DeadUnitsWarning]
 
 
+def test_whatever_computes(family):
+    """Where the samples are, and the weights, does not matter."""
+    ((kind, _),) = told(lost(layers.Dense(4, "relu")))
+    assert kind is DeadUnitsWarning
+    model = small(optimizer=optimizers.SGD(1.0))
+    with np.errstate(all="ignore"):
+        ((kind, text),) = told(model, X * 3, Y * 100)
+    assert kind is NonFiniteLossWarning and "With the weights that fit began with, all was finite" in text
+    assert model.device.name.startswith("cuda") == (family == "cuda")
+
+
 # ---- inputs ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("scales", "says"),
@@ -261,7 +272,7 @@ def test_short_fits_are_not_looked_at(monkeypatch):
 
 def test_nor_again_before_ten_times_as_many_steps(monkeypatch):
     looks, model = [], small("tanh")
-    monkeypatch.setattr(health, "_of_trained", lambda trainee: looks.append(trainee.optimizer.steps))
+    monkeypatch.setattr(health, "_of_trained", lambda trainee, rows: looks.append(trainee.optimizer.steps))
     for _ in range(30):
         told(model, epochs=10)
     assert looks == [100, 1000]

@@ -163,6 +163,8 @@ def test_onnx_refuses():
         interop.to_onnx(Sequential([layers.Dense(1)]))
     with pytest.raises(TypeError, match="to_onnx takes a Sequential; got 3"):
         interop.to_onnx(3)
+    with pytest.raises(NotImplementedError, match="For ONNX call gpumlp"):
+        model.export("m.onnx", format="onnx")
 
 
 # ---- PyTorch ---------------------------------------------------------------------------------------------------------

@@ -140,10 +140,10 @@ class Sequential(Asked):
         files.load_weights(self, filepath, skip_mismatch, **kwargs)
 
     def export(self, filepath: object, format: str = "tf_saved_model", **kwargs: Any) -> None:
-        """Raise NotImplementedError: there is nothing that other software runs, but what Keras exports."""
+        """Raise NotImplementedError: gpumlp writes ONNX by `gpumlp.interop.to_onnx`, and Keras exports the rest."""
         raise NotImplementedError(
-            f"gpumlp exports no {format!r}. Save the model as 'm.keras', and have Keras export it: "
-            f"keras.models.load_model('m.keras').export({str(filepath)!r}, format={format!r})."
+            "For ONNX call gpumlp.interop.to_onnx(model, 'm.onnx'). For anything else save the model as 'm.keras', and "
+            f"have Keras export it: keras.models.load_model('m.keras').export({str(filepath)!r}, format={format!r})."
         )
 
     # ---- compile ---------------------------------------------------------------------------------------------------

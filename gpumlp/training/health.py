@@ -26,13 +26,13 @@ from gpumlp.engine.program import LoopProgram, StepLogs
 from gpumlp.engine.runner import Runner, together
 from gpumlp.errors import DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning, TrainingWarning, caller_level
 from gpumlp.losses import Loss
-from gpumlp.training.data import library
+from gpumlp.training.data import library, on_gpu
 from gpumlp.training.samples import on_device
 
 if TYPE_CHECKING:
     from gpumlp.training.loop import Trainee
 
-ROWS = 256  # samples that are looked at, at most
+FEW, ROWS = 64, 256  # samples that are looked at, at most: first, and where these show something
 FIRST, AGAIN = 100, 10  # steps after which a model is looked at, and how many times as many until the next time
 DEAD = 2 / 3  # of a layer's relus: half are, of a network whose inputs are all positive, from the beginning
 FAR, NEAR, APART = 100.0, 0.01, 1000.0  # of the inputs' scales, their root mean squares: the largest, and their ratio
@@ -80,7 +80,8 @@ def after_fit(trainees: Sequence[Trainee]) -> None:
     due = config.advice() == "warn" and steps >= max(FIRST, AGAIN * runner.looked_at)
     if due and trainee.watch.step is None and trainee.as_it_began:
         runner.looked_at = steps
-        if (found := _of_trained(trainee)) is not None and found[0] not in runner.advised:
+        found = _of_trained(trainee, FEW) and _of_trained(trainee, ROWS)
+        if found is not None and found[0] not in runner.advised:
             _tell(trainees, *found)
 
 
@@ -96,13 +97,19 @@ def _weights(runner: Runner) -> list[np.ndarray]:
     return together([runner], lambda: runner.place().get(), change=False, brief=True)
 
 
+def _on_host(runner: Runner, array: Any, rows: slice) -> Any:
+    if array is None:
+        return None
+    return runner.backend.to_host(array[rows]) if on_gpu(array) else np.array(array[rows])
+
+
 class Look:
     """Some samples on their way through a model with these weights, on the host, in inference mode."""
 
-    def __init__(self, runner: Runner, data: Dataset, weights: Sequence[np.ndarray]) -> None:
-        self.network, every = runner.current(), slice(None, None, -(-len(data) // ROWS))
+    def __init__(self, runner: Runner, data: Dataset, weights: Sequence[np.ndarray], rows: int = ROWS) -> None:
+        self.network, every = runner.current(), slice(None, None, -(-len(data) // rows))
         with on_device(runner):
-            x, y, w = (None if a is None else runner.backend.to_host(a[every]) for a in (data.x, data.y, data.weights))
+            x, y, w = (_on_host(runner, a, every) for a in (data.x, data.y, data.weights))
         self.data, held = Dataset(x, y, w), alone(self.network.weights, runner.dtype)
         held.set(weights)
         self.program = LoopProgram(self.network.asked(False, True), held, held.backend, len(self.data))
@@ -125,11 +132,11 @@ class Look:
         return {path: float(abs(grad).max()) for path, grad in zip(self.network.paths, found, strict=True)}
 
 
-def _of_trained(trainee: Trainee) -> tuple[type[TrainingWarning], str] | None:
+def _of_trained(trainee: Trainee, rows: int) -> tuple[type[TrainingWarning], str] | None:
     """Return what is to tell of a model that was trained; None where all is well."""
     data = trainee.source.sample
     assert data is not None
-    seen, first, worst = Look(trainee.runner, data, _weights(trainee.runner)), True, (0.0, "", 0)
+    seen, first, worst = Look(trainee.runner, data, _weights(trainee.runner), rows), True, (0.0, "", 0)
     for op, name, x, y in seen.outputs():
         if first and isinstance(op, DenseOp):
             first = False
@@ -138,7 +145,7 @@ def _of_trained(trainee: Trainee) -> tuple[type[TrainingWarning], str] | None:
         if isinstance(op, (DenseOp, ActivationOp)) and _is_relu(op.activation):
             units = y.reshape(-1, op.outputs if isinstance(op, DenseOp) else op.row)
             worst = max(worst, (float(np.mean(~units.any(axis=0))), name, units.shape[1]))
-    known = len(seen.data) >= ENOUGH or not trainee.source.reads
+    known = len(data) >= ENOUGH or not trainee.source.reads
     return (DeadUnitsWarning, _of_relus(*worst, len(seen.data))) if worst[0] > DEAD and known else None
 
 
