@@ -16,10 +16,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from email import message_from_bytes
+from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -58,9 +57,7 @@ class Release:
         if not (len(plain) == len(ours) == len(sources) == 1):
             raise SystemExit(f"There must be a source and two wheels in {folder}; make dist puts them there.")
         self.files = {"wheel": ours[0], "wheel without kernels": plain[0], "source": sources[0]}
-        with zipfile.ZipFile(ours[0]) as archive:
-            name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-            self.metadata = message_from_bytes(archive.read(name))
+        self.metadata = next(iter(metadata.distributions(path=[str(ours[0])]))).metadata
 
     def extras(self) -> list[str]:
         """Return the extras that are a user's."""
@@ -140,7 +137,7 @@ def tried(trial: Trial, release: Release, interpreter: Path, folder: Path) -> No
     """Make an environment, install into it, and have it do what is promised; say so in the trial."""
     kind, _, how = trial.package.partition(", ")
     file = Path(shutil.copy(release.files[kind], folder))  # uv builds a source once, and knows it by its place
-    python = folder / "environment" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    python = python_of(folder / "environment")
     uv("venv", "--python", interpreter, folder / "environment")
     direct = release.requirements(trial.extra, trial.python)
     uv(
@@ -161,10 +158,15 @@ def tried(trial: Trial, release: Release, interpreter: Path, folder: Path) -> No
     trial.passed = "yes"
 
 
+def python_of(environment: Path) -> Path:
+    """Return an environment's Python."""
+    return environment / ("Scripts" if os.name == "nt" else "bin") / "python"
+
+
 def promised(python: Path, kernels: str, extras: Sequence[str], folder: Path, inside: Path) -> None:
     """Have a Python do what is in `packaged.py`, writing into a folder, inside another; RuntimeError where it fails."""
-    options = [f"--extra={extra}" for extra in extras]
-    call = [str(python), "-P", "-E", "-W", "error", str(PACKAGED), str(folder), "--kernels", kernels, *options]
+    options = [f"--kernels={kernels}", *(f"--extra={extra}" for extra in extras)]
+    call = [str(python), "-P", "-E", "-W", "error", str(PACKAGED), *options]
     ran(call, inside, GPUMLP_CACHE=str(folder / "cache"), GPUMLP_DEVICE="cpu", MPLBACKEND="Agg")
 
 
