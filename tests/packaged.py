@@ -139,7 +139,9 @@ def onnx() -> None:
     """A model as ONNX's own checker takes it."""
     import onnx.checker
 
-    gpumlp.interop.to_onnx(fitted(), FOLDER / "m.onnx")
+    from gpumlp.interop import to_onnx
+
+    to_onnx(fitted(), FOLDER / "m.onnx")
     onnx.checker.check_model(str(FOLDER / "m.onnx"), full_check=True)
 
 
