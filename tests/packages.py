@@ -171,11 +171,21 @@ def promised(python: Path, kernels: str, extras: Sequence[str], folder: Path, in
 
 
 def write(path: Path, rows: Sequence[Trial]) -> None:
-    """Write the rows, over what was there."""
+    """Write the rows in the place of those of the same trials, and leave the others."""
+    known = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            known = [Trial(**line) for line in csv.DictReader(file)]
+
+    def of(row: Trial) -> tuple[Version, str, str, str]:
+        version = Version(row.python)
+        return Version(f"{version.major}.{version.minor}"), row.package, row.extra, row.resolution
+
+    found = {of(row): row for row in (*known, *rows)}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Trial)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(map(asdict, rows))
+        writer.writerows(asdict(found[key]) for key in sorted(found, key=lambda key: key[0]))
 
 
 def main() -> int:
@@ -184,7 +194,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "dist", help="of the files (default: dist)")
     parser.add_argument("--python", action="append", help="one of the Pythons, as 3.12 (default: all)")
     parser.add_argument("--extra", action="append", help="one of the extras; '' is the package alone (default: all)")
-    parser.add_argument("--output", type=Path, help="a file for the rows")
+    parser.add_argument("--output", type=Path, help="a file for the rows; those of other trials stay in it")
     chosen = parser.parse_args()
     release = Release(chosen.folder)
     here = pythons(release.metadata["Requires-Python"].removeprefix(">="))
@@ -203,7 +213,9 @@ def main() -> int:
         print(f"{'PASS' if trial.passed == 'yes' else 'FAIL'}  {'  '.join(filter(None, words))}", flush=True)
         rows.append(trial)
     if chosen.output:
-        write(chosen.output, sorted(rows, key=lambda row: Version(row.python)))
+        if not (chosen.python or chosen.extra):
+            chosen.output.unlink(missing_ok=True)
+        write(chosen.output, rows)
     passed = [row.passed for row in rows]
     print(f"{passed.count('yes')} passed, {passed.count('no')} failed")
     return int("no" in passed)

@@ -81,6 +81,18 @@ def test_every_extra_is_tried_by_every_python_with_the_oldest_and_the_newest(rel
             assert {(python, extra, how) for how in (packages.OLDEST, packages.NEWEST)} <= set(tried)
 
 
+def test_a_trial_s_row_takes_its_predecessor_s_place(tmp_path):
+    first = [
+        packages.Trial("3.12.1", "wheel"),
+        packages.Trial("3.11.7", "wheel"),
+        packages.Trial("3.14", "", note="none"),
+    ]
+    packages.write(tmp_path / "rows.csv", first)
+    packages.write(tmp_path / "rows.csv", [packages.Trial("3.11.9", "wheel", passed="yes")])
+    lines = (tmp_path / "rows.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[1:] == ["3.11.9,wheel,,highest,,yes,", "3.12.1,wheel,,highest,,no,", "3.14,,,highest,,no,none"]
+
+
 def test_a_release_wants_a_source_and_two_wheels(release, tmp_path):
     (tmp_path / "gpumlp-1-py3-none-any.whl").unlink()
     with pytest.raises(SystemExit, match="a source and two wheels"):
