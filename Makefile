@@ -1,14 +1,17 @@
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(SCRIPTS)
 
-.PHONY: demo test ptx full lint docs parity bench tables pictures resources gpu-cache gpu
+.PHONY: demo test ptx full lint docs parity dist install-sizes bench tables pictures resources gpu-cache gpu
 
 $(VENV)/.test: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
 	touch $@
 
+# NVIDIA's compiler, which there is none of for macOS
+NVRTCS := $(if $(filter Darwin,$(shell uname -s)),,.nvrtc/.ready)
 .nvrtc/.ready: $(VENV)/.test benchmarks/nvrtcs.py
 	$(BIN)/python benchmarks/nvrtcs.py
 	touch $@
@@ -22,7 +25,7 @@ $(VENV)/.demo: setup.py pyproject.toml
 demo: $(VENV)/.demo
 	$(BIN)/python -m gpumlp demo
 
-test: $(VENV)/.test .nvrtc/.ready
+test: $(VENV)/.test $(NVRTCS)
 	$(BIN)/python -m pytest
 
 # Everything that the GPU's tests run, by the PTX of an NVRTC: 12.3.107, 13.0.88 or newest. In minutes.
@@ -31,7 +34,7 @@ ptx: $(VENV)/.test .nvrtc/.ready
 	$(BIN)/python -m pytest -m ptx --nvrtc $(VERSION)
 
 # What the gate has no time for: the long sets.
-full: lint test parity
+full: lint test parity dist
 	$(MAKE) ptx
 	$(MAKE) ptx VERSION=newest
 	$(BIN)/python tests/soak.py 120
@@ -48,20 +51,42 @@ lint: $(VENV)/.test
 # The documentation, into build/docs: every warning and every broken link is an error.
 .venv-docs/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --editable '.[docs]'
+	.venv-docs/$(SCRIPTS)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 docs: .venv-docs/.ready
-	.venv-docs/bin/sphinx-build --fail-on-warning --keep-going --quiet --jobs auto docs build/docs
-	.venv-docs/bin/python docs/links.py build/docs
+	.venv-docs/$(SCRIPTS)/sphinx-build --fail-on-warning --keep-going --quiet --jobs auto docs build/docs
+	.venv-docs/$(SCRIPTS)/python docs/links.py build/docs
 
 .venv-parity/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-parity
-	.venv-parity/bin/python -m pip install --quiet --editable '.[parity]'
+	.venv-parity/$(SCRIPTS)/python -m pip install --quiet --editable '.[parity]'
 	touch $@
 
 parity: .venv-parity/.ready
-	.venv-parity/bin/python tests/parity.py
+	.venv-parity/$(SCRIPTS)/python tests/parity.py
+
+.venv-dist/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/$(SCRIPTS)/python -m pip install --quiet --editable '.[dist]'
+	touch $@
+
+# The files of a release, on Linux: the source; made of it the wheel with kernels, under the name of the oldest Linuxes
+# that it runs on, and the one without, for everywhere else. Then all of it is tried in fresh environments.
+DIST := PATH="$(CURDIR)/.venv-dist/$(SCRIPTS):$$PATH"
+dist: .venv-dist/.ready
+	rm -rf dist build
+	$(DIST) GPUMLP_LIBRARY=require uv build --quiet --python $(PYTHON) --out-dir dist
+	$(DIST) GPUMLP_LIBRARY=none uv build --quiet --python $(PYTHON) --wheel --out-dir dist dist/*.tar.gz
+	$(DIST) auditwheel repair --wheel-dir dist dist/*-linux_*.whl
+	rm dist/*-linux_*.whl
+	$(DIST) twine check --strict dist/*
+	$(DIST) check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(DIST) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(DIST) python tests/packages.py dist --output benchmarks/results/packages.csv
+
+install-sizes:
+	$(PYTHON) benchmarks/install_sizes.py
 
 # Peers come one by one, and the benchmarks go on without those that cannot be installed. On Linux PyPI's torch brings
 # gigabytes of CUDA libraries, but for a file that pip finds elsewhere; name other peers with LARGE_PEERS=... and, for the
@@ -76,32 +101,32 @@ BENCHES := .venv-user/.ready .venv-bench/.ready .venv-bench-newest/.ready .venv-
 .venv-user/.ready: setup.py pyproject.toml $(shell git ls-files gpumlp kernels 2>/dev/null)
 	rm -rf build .venv-user
 	$(PYTHON) -m venv .venv-user
-	.venv-user/bin/python -m pip install --quiet .
+	.venv-user/$(SCRIPTS)/python -m pip install --quiet .
 	touch $@
 
 .venv-bench/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --editable '.[bench]'
-	for peer in $(LARGE_PEERS); do .venv-bench/bin/python -m pip install --quiet "$$peer" || echo "without $$peer"; done
+	.venv-bench/$(SCRIPTS)/python -m pip install --quiet --editable '.[bench]'
+	for peer in $(LARGE_PEERS); do .venv-bench/$(SCRIPTS)/python -m pip install --quiet "$$peer" || echo "without $$peer"; done
 	touch $@
 
 .venv-bench-newest/.ready:
 	mkdir -p .venv-bench-newest
 	if [ "$$($(PYTHON) -V)" = "$$($(NEWEST) -V)" ]; then echo "no newer Python than $(PYTHON)"; else \
 		$(NEWEST) -m venv .venv-bench-newest && for peer in $(NEWEST_PEERS); do \
-		.venv-bench-newest/bin/python -m pip install --quiet "$$peer" || echo "without $$peer"; done; fi
+		.venv-bench-newest/$(SCRIPTS)/python -m pip install --quiet "$$peer" || echo "without $$peer"; done; fi
 	touch $@
 
 # the last JAX with the runtime that took less time of processors for the smallest networks
 .venv-bench-jax/.ready:
 	$(PYTHON) -m venv .venv-bench-jax
-	.venv-bench-jax/bin/python -m pip install --quiet 'jax[cpu]==0.6.2' || echo "without JAX 0.6.2"
+	.venv-bench-jax/$(SCRIPTS)/python -m pip install --quiet 'jax[cpu]==0.6.2' || echo "without JAX 0.6.2"
 	touch $@
 
 # Everything, which takes its time; a part: .venv-bench/bin/python benchmarks/run.py --only jobs --workload NAME --length 3 --cpu avx2
 bench: $(BENCHES)
-	.venv-bench/bin/python benchmarks/run.py
-	.venv-bench/bin/python benchmarks/tables.py
+	.venv-bench/$(SCRIPTS)/python benchmarks/run.py
+	.venv-bench/$(SCRIPTS)/python benchmarks/tables.py
 
 tables:
 	$(PYTHON) benchmarks/tables.py
@@ -133,8 +158,8 @@ GPU_PEERS ?= torch jax[cuda13] keras trainkernel
 
 .venv-gpu/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-gpu
-	.venv-gpu/bin/python -m pip install --quiet --editable '.[cuda13,test]' 'cuda-toolkit[cublas]==13.*'
-	for peer in $(GPU_PEERS); do .venv-gpu/bin/python -m pip install --quiet "$$peer" || echo "without $$peer"; done
+	.venv-gpu/$(SCRIPTS)/python -m pip install --quiet --editable '.[cuda13,test]' 'cuda-toolkit[cublas]==13.*'
+	for peer in $(GPU_PEERS); do .venv-gpu/$(SCRIPTS)/python -m pip install --quiet "$$peer" || echo "without $$peer"; done
 	touch $@
 
 ifeq ($(origin PYTHON),file)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import install_sizes
 import keras_api
 import rows
 
@@ -175,6 +176,9 @@ def made(name: str) -> str:
     if name in OF_KERAS and path.exists():
         parts = keras_api.read(path)
         return f"{keras_api.table(parts, OF_KERAS[name])}\n\n{keras_api.source(name, parts)}\n"
+    if name == "install_sizes" and path.exists():
+        sizes = install_sizes.read(path)
+        return f"{install_sizes.table(sizes)}\n\n{install_sizes.source(name, sizes)}\n"
     found = rows.read(path) if path.exists() else []
     found = [r for r in found if r.ratio == r.ratio]  # others, as a first turn, stand beside nothing
     if not found:

@@ -48,7 +48,7 @@ __all__ = [
     "utils",
     "version",
 ]
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 
 def version() -> str:

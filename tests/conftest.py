@@ -1,6 +1,7 @@
 """Fixtures: a GPU to run on: host execution here, NVRTC's PTX under the marker ``ptx``, a real one under ``gpu``."""
 
 import signal
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,14 @@ from host.runtime import HostRuntime
 from gpumlp import devices
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+# NVIDIA's compilers and numba-cuda, which there are none of for macOS, are what these are about
+if sys.platform == "darwin":
+    collect_ignore = [
+        f"test_{name}.py"
+        for name in (
+            "compiler", "cuda_runtime", "gpu_benchmarks", "gpu_trainings", "machine_code", "numba_kernels", "ptx",
+        )
+    ]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +39,15 @@ def ctrl_c_as_in_a_terminal():
 def on_the_cpu(monkeypatch):
     """What names no device runs on the CPU, also on a machine with a GPU."""
     monkeypatch.setenv("GPUMLP_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="session")
+def wheel_file(tmp_path_factory):
+    """A wheel of today's sources."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(BENCHMARKS.parent)]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
 
 
 def pytest_addoption(parser):

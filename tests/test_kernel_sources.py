@@ -31,16 +31,13 @@ def found(python_path, cwd, *options):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def wheel(wheel_file, tmp_path_factory):
     """A wheel's content."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    file = next(folder.glob("*.whl"))
-    assert file.name.endswith("py3-none-linux_x86_64.whl" if LIBRARIES else "py3-none-any.whl")
-    with zipfile.ZipFile(file) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
+    assert wheel_file.name.endswith("py3-none-linux_x86_64.whl" if LIBRARIES else "py3-none-any.whl")
+    folder = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel_file) as archive:
+        archive.extractall(folder)
+    return folder
 
 
 def test_wheel_outside_a_checkout(wheel, tmp_path):
