@@ -37,10 +37,16 @@ def _is_neutral(name: str, value: object) -> bool:
     return name in NEUTRAL and value == NEUTRAL[name]
 
 
+_names: dict[type, tuple[str, ...]] = {}  # which take as long to read as a layer to make
+
+
 def constructor_names(kind: type) -> tuple[str, ...]:
     """Return the names of what a class's own constructor takes; "**" stands for any."""
-    own = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
-    return tuple("**" if p.kind is p.VAR_KEYWORD else p.name for p in own if p.kind is not p.VAR_POSITIONAL)
+    if kind not in _names:
+        own = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+        found = ("**" if p.kind is p.VAR_KEYWORD else p.name for p in own if p.kind is not p.VAR_POSITIONAL)
+        _names[kind] = tuple(found)
+    return _names[kind]
 
 
 def _look_at_names(kind: type[Layer], given: Mapping[str, object]) -> None:
