@@ -30,7 +30,6 @@ from gpumlp import (
 # modules that are not yet done
 TODO = {
     "gpumlp",
-    "gpumlp.activations",
     "gpumlp.callbacks",
     "gpumlp.config",
     "gpumlp.losses",

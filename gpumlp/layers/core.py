@@ -153,7 +153,7 @@ def _units(value: object) -> int:
     return int(value)
 
 
-def _function_of(value: object) -> activations.Activation:
+def _function_of(value: ActivationLike) -> activations.Activation:
     """Return an activation; a layer that is one counts as its function, as Keras has it."""
     return activations.get(value.activation if isinstance(value, Activation) else value)
 
@@ -534,7 +534,8 @@ class Lambda(Activation):
         if "training" in known:
             raise TypeError("its function has the argument 'training', and is the same in training and outside it.")
         arguments = {**self.arguments, "mask": None} if "mask" in known else self.arguments
-        return activations.Activation(_Bound(self.function, arguments) if arguments else self.function)
+        function: Callable[..., Any] = _Bound(self.function, arguments) if arguments else self.function
+        return activations.Activation(function)
 
     def result_shape(self, shape: Shape) -> Shape:
         if (said := self._output_shape) is not None:
