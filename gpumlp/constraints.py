@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias, overload
+from typing import ClassVar, Protocol, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -242,7 +242,7 @@ def get(identifier: ConstraintLike) -> Constraining | None:
     return None if identifier is None else resolve("constraint", identifier, KNOWN, Constraint, callables=True)
 
 
-def serialize(constraint: object) -> dict[str, Any]:
+def serialize(constraint: object) -> dict[str, object]:
     """Return the config of a constraint.
 
     Parameters

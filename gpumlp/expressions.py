@@ -55,7 +55,14 @@ class Node:
     __array_ufunc__ = None  # np.float64(2) * node asks the node
 
     def __init__(
-        self, table: Table, serial: int, op: str, args: tuple[Node, ...], value: Any, per: int, flat: bool
+        self,
+        table: Table,
+        serial: int,
+        op: str,
+        args: tuple[Node, ...],
+        value: Any,
+        per: int,
+        flat: bool,
     ) -> None:
         self.table, self.serial, self.op, self.args, self.value, self.per = table, serial, op, args, value, per
         self.flat = flat

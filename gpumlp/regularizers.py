@@ -6,7 +6,7 @@ import functools
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, overload
+from typing import ClassVar, Literal, Protocol, TypeAlias, overload
 
 import numpy as np
 
@@ -302,11 +302,11 @@ def get(identifier: RegularizerLike) -> Regularizer | None:
     """
     if identifier is None:
         return None
-    found: Any = resolve("regularizer", identifier, KNOWN, Regularizer, callables=True)
-    found = _Function(found) if is_function(found, Regularizer) else found
-    if found.by_formula:
-        found.formula  # noqa: B018  what cannot be traced is told here
-    return found
+    found = resolve("regularizer", identifier, KNOWN, Regularizer, callables=True)
+    made: Regularizer = _Function(found) if is_function(found, Regularizer) else found
+    if made.by_formula:
+        made.formula  # noqa: B018  what cannot be traced is told here
+    return made
 
 
 class _Backend(Protocol):
@@ -328,7 +328,7 @@ def apply(regularizer: Regularizer, backend: _Backend, w: np.ndarray, dw: np.nda
     return value
 
 
-def serialize(regularizer: object) -> dict[str, Any]:
+def serialize(regularizer: object) -> dict[str, object]:
     """Return the config of a regularizer.
 
     Parameters

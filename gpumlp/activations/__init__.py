@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gpumlp.activations.base import KNOWN as KNOWN
 from gpumlp.activations.base import Activation as Activation
 from gpumlp.activations.rectifiers import SELU_ALPHA as SELU_ALPHA
@@ -86,14 +84,13 @@ def get(identifier: ActivationLike) -> Activation:
         return linear
     if identifier is glu or identifier == "glu":
         raise TypeError(GLU)
-    found: Any = resolve("activation", identifier, KNOWN, Activation, callables=True)
-    made = Activation(found) if is_function(found, Activation) else found
-    assert isinstance(made, Activation)
+    found = resolve("activation", identifier, KNOWN, Activation, callables=True)
+    made: Activation = Activation(found) if is_function(found, Activation) else found
     made.formula  # noqa: B018  what cannot be traced is told here
     return made
 
 
-def serialize(activation: ActivationLike) -> str | dict[str, Any]:
+def serialize(activation: ActivationLike) -> str | dict[str, object]:
     """Return the config of an activation.
 
     Parameters
@@ -122,7 +119,7 @@ def serialize(activation: ActivationLike) -> str | dict[str, Any]:
     found = get(activation)
     known = KNOWN.get(found.name)
     if known is None or known.function is not found.function:
-        described: dict[str, Any] = serialize_keras_object(found.function)
+        described: dict[str, object] = serialize_keras_object(found.function)
         return described
     return found.name if found == known else {"class_name": found.name, "config": found.get_config()}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from gpumlp.layers.activation import ELU as ELU
 from gpumlp.layers.activation import Activation as Activation
@@ -91,7 +90,7 @@ def get(identifier: str | type | Mapping[str, object] | Layer) -> Layer:
     return found
 
 
-def serialize(layer: Layer) -> dict[str, Any]:
+def serialize(layer: Layer) -> dict[str, object]:
     """Return the config of a layer.
 
     Parameters
@@ -110,14 +109,14 @@ def serialize(layer: Layer) -> dict[str, Any]:
     >>> layers.serialize(layers.Flatten(name="flat"))["class_name"]
     'Flatten'
     """
-    found: dict[str, Any] = serialize_keras_object(layer)
+    found: dict[str, object] = serialize_keras_object(layer)
     return found
 
 
 _own = read_by("keras.layers", get)
 
 
-def deserialize(config: Mapping[str, Any] | Layer, custom_objects: Mapping[str, Any] | None = None) -> Layer:
+def deserialize(config: Mapping[str, object] | Layer, custom_objects: Mapping[str, object] | None = None) -> Layer:
     """Return the layer, or the model, that a config describes.
 
     Parameters

@@ -307,7 +307,7 @@ class Layer(Attributes):
 
     # ---- its config --------------------------------------------------------------------------------------------------
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return what the constructor takes, by Keras's names.
 
         Returns
@@ -363,7 +363,8 @@ class Layer(Attributes):
         """The weight arrays as `Variable`, in the order of `get_weights`; none before they are there."""
         if not self.built or self.samples is None:
             return []
-        shown: Any = self.__dict__.setdefault("_shown", weakref.WeakValueDictionary())
+        shown: weakref.WeakValueDictionary[int, Weight]
+        shown = self.__dict__.setdefault("_shown", weakref.WeakValueDictionary())
         found = []
         for place, spec in enumerate(self.specs(self.samples)):
             weight = shown.get(place)
