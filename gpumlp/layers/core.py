@@ -130,7 +130,8 @@ class InputLayer(Layer):
         return None if inputs is None else self(inputs, training)
 
     def _told(self) -> dict[str, object]:
-        return {"shape": self.given_shape}
+        size = {} if self.batch_size is None else {"batch_size": self.batch_size}
+        return {"shape": self.given_shape, **size}
 
     def get_config(self) -> dict[str, object]:
         """Return what the constructor takes, by Keras's names.
@@ -478,6 +479,10 @@ class Lambda(Activation):
         """
         found = super().get_config()
         return {name: v for name, v in found.items() if v is not None or name not in ("output_shape", "mask")}
+
+    def _told(self) -> dict[str, object]:
+        given = {"function": self.function, "output_shape": self._output_shape, "arguments": self.arguments}
+        return {name: value for name, value in given.items() if value}
 
     def described(self, name: str) -> object:
         """See `Layer.described`."""
