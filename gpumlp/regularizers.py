@@ -109,12 +109,12 @@ def _l1_l2(w: ops.Found, l1: float | Node, l2: float | Node) -> Penalty:
 
 @dataclass(frozen=True, repr=False)
 class L1L2(Regularizer):
-    """The penalty l1 * sum |w| + l2 * sum w^2.
+    """The penalty l1 * sum abs(w) + l2 * sum w^2.
 
     Parameters
     ----------
     l1 : float, default 0.0
-        The factor of the sum of |w|, at least 0.
+        The factor of the sum of abs(w), at least 0.
     l2 : float, default 0.0
         The factor of the sum of squares, at least 0.
 
@@ -153,12 +153,12 @@ class L1L2(Regularizer):
 
 @dataclass(frozen=True, repr=False)
 class L1(L1L2):
-    """The penalty l1 * sum |w|, which makes weights 0 (lasso, Tibshirani 1996).
+    """The penalty l1 * sum abs(w), which makes weights 0 (lasso, Tibshirani 1996).
 
     Parameters
     ----------
     l1 : float, default 0.01
-        The factor of the sum of |w|, at least 0.
+        The factor of the sum of abs(w), at least 0.
 
     Raises
     ------
@@ -203,7 +203,7 @@ class L2(L1L2):
 
 @dataclass(frozen=True, repr=False)
 class OrthogonalRegularizer(Regularizer):
-    """The penalty factor * mean |cos|, over all pairs of a kernel's rows, or of its columns.
+    """The penalty factor * mean abs(cos), over all pairs of a kernel's rows, or of its columns.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ class OrthogonalRegularizer(Regularizer):
 
     Notes
     -----
-    cos is that of the angle between two rows, w_i . w_j / (|w_i| |w_j|), a length below 1e-7 counting as it. It goes
+    cos is that of the angle between two rows, w_i . w_j / (norm(w_i) * norm(w_j)), a length below 1e-7 counting as it. It goes
     over products of rows, so it is no formula of kernels: the array library computes it, and biases cannot have it.
 
     Examples

@@ -209,7 +209,7 @@ class Normalization(Layer):
 
         Parameters
         ----------
-        data : array of shape (n, *sample), data frame, or iterable of batches
+        data : array of shape ``(n, *sample)``, data frame, or iterable of batches
             A batch is such an array, or a tuple that begins with one, as (x, y). An array of shape (n,) has samples of
             one number.
         batch_size, steps : int, optional

@@ -231,7 +231,7 @@ class Layer(Attributes):
         return input_shape[0], *self.result_shape(sample_shape(input_shape))
 
     def __call__(self, inputs: object, training: bool | None = None) -> np.ndarray:
-        """Return what the layer makes of an array [n, *sample]: of the layer's dtype, on the GPU if the array is.
+        """Return what the layer makes of an array ``[n, *sample]``: of the layer's dtype, on the GPU if the array is.
 
         Weights are made by the first call, float32 as `gpumlp.config` says, unless a model has made them, or `build`.
 
@@ -275,14 +275,14 @@ class Layer(Attributes):
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
-        """The shape of what goes in, (None, *sample); AttributeError before it is known."""
+        """The shape of what goes in, ``(None, *sample)``; AttributeError before it is known."""
         if (shape := self.samples or self.given_shape) is None:
             raise AttributeError(f"Layer {self.name!r} has no defined input shape yet: it has not been built.")
         return None, *shape
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
-        """The shape of what comes out, (None, *sample); AttributeError before it is known."""
+        """The shape of what comes out, ``(None, *sample)``; AttributeError before it is known."""
         return self.compute_output_shape(self.input_shape)
 
     @property

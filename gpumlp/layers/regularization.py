@@ -305,12 +305,12 @@ class GaussianDropout(OfNoise):
 
 
 class ActivityRegularization(Layer):
-    """x, whose penalty l1 * sum |x| + l2 * sum x^2, divided by the batch's size, is added to the loss.
+    """x, whose penalty l1 * sum abs(x) + l2 * sum x^2, divided by the batch's size, is added to the loss.
 
     Parameters
     ----------
     l1 : float, default 0.0
-        The factor of the sum of |x|, at least 0.
+        The factor of the sum of abs(x), at least 0.
     l2 : float, default 0.0
         The factor of the sum of squares, at least 0.
     name : str, optional

@@ -126,7 +126,7 @@ def negative(x: Given) -> Found:
 
 @either
 def absolute(x: Given) -> Found:
-    """What a number is without its sign, |x|.
+    """What a number is without its sign.
 
     Parameters
     ----------
