@@ -219,8 +219,9 @@ class OrthogonalRegularizer(Regularizer):
 
     Notes
     -----
-    cos is that of the angle between two rows, w_i . w_j / (norm(w_i) * norm(w_j)), a length below 1e-7 counting as it. It goes
-    over products of rows, so it is no formula of kernels: the array library computes it, and biases cannot have it.
+    cos is that of the angle between two rows, w_i . w_j / (norm(w_i) * norm(w_j)), a length below 1e-7 counting as it.
+    It goes over products of rows, so it is no formula of kernels: the array library computes it, and biases cannot have
+    it.
 
     Examples
     --------
