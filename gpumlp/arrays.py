@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,119 @@ import numpy as np
 from gpumlp import config
 from gpumlp.expressions import Node
 
-NAMES = """
-    all any append arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmin argsort array average
-    bincount broadcast_to ceil concatenate copy cosh count_nonzero cross cumprod cumsum diag diagonal diff
-    digitize dot einsum exp2 eye flip floor_divide full full_like hstack identity isclose isfinite isinf
-    linspace log10 log2 logical_xor logspace matmul median meshgrid mod moveaxis nan_to_num ndim nonzero outer
-    pad prod quantile ravel repeat reshape roll shape sinh size sort split stack swapaxes take take_along_axis
-    tan tensordot tile trace transpose tri tril triu trunc vdot vstack
-""".split()
+DOC = """`numpy.{1}`, of arrays alone: no formula, of which kernels are made, can have it.
+
+Parameters
+----------
+*args, **kwargs
+    As `numpy.{1}` takes them.
+
+Returns
+-------
+ndarray, number or tuple
+    As `numpy.{1}`; doubles that are made of no doubles become the default floating-point type.
+
+Raises
+------
+TypeError
+    In a formula.
+
+Examples
+--------
+>>> import numpy as np
+>>> from gpumlp import ops
+>>> ops.{0}({2})
+{3}
+"""
+EXAMPLES: dict[str, tuple[str, str]] = {  # of each: what it is given, and what it gives
+    "all": ("[True, False]", "np.False_"),
+    "any": ("[True, False]", "np.True_"),
+    "append": ("[1.0, 2.0], 3.0", "array([1., 2., 3.], dtype=float32)"),
+    "arange": ("3", "array([0, 1, 2])"),
+    "arccos": ("1.0", "np.float32(0.0)"),
+    "arccosh": ("1.0", "np.float32(0.0)"),
+    "arcsin": ("0.0", "np.float32(0.0)"),
+    "arcsinh": ("0.0", "np.float32(0.0)"),
+    "arctan": ("0.0", "np.float32(0.0)"),
+    "arctan2": ("0.0, 1.0", "np.float32(0.0)"),
+    "arctanh": ("0.0", "np.float32(0.0)"),
+    "argmin": ("[3.0, 1.0, 2.0]", "np.int64(1)"),
+    "argsort": ("[3.0, 1.0, 2.0]", "array([1, 2, 0])"),
+    "array": ("[3.0, 1.0, 2.0]", "array([3., 1., 2.], dtype=float32)"),
+    "average": ("[3.0, 1.0, 2.0], weights=[1.0, 1.0, 2.0]", "np.float32(2.0)"),
+    "bincount": ("[0, 1, 1]", "array([1, 2])"),
+    "broadcast_to": ("[1.0, 2.0], (2, 2)", "array([[1., 2.],\n       [1., 2.]], dtype=float32)"),
+    "ceil": ("[0.5, 1.5]", "array([1., 2.], dtype=float32)"),
+    "concatenate": ("([1.0], [2.0])", "array([1., 2.], dtype=float32)"),
+    "copy": ("[3.0, 1.0, 2.0]", "array([3., 1., 2.], dtype=float32)"),
+    "cosh": ("0.0", "np.float32(1.0)"),
+    "count_nonzero": ("[0.0, 2.0, 3.0]", "np.int64(2)"),
+    "cross": ("[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]", "array([0., 0., 1.], dtype=float32)"),
+    "cumprod": ("[1.0, 2.0, 3.0]", "array([1., 2., 6.], dtype=float32)"),
+    "cumsum": ("[1.0, 2.0, 3.0]", "array([1., 3., 6.], dtype=float32)"),
+    "diag": ("[1.0, 2.0]", "array([[1., 0.],\n       [0., 2.]], dtype=float32)"),
+    "diagonal": ("[[1.0, 2.0], [3.0, 4.0]]", "array([1., 4.], dtype=float32)"),
+    "diff": ("[1.0, 4.0, 9.0]", "array([3., 5.], dtype=float32)"),
+    "digitize": ("[0.5, 1.5], [0.0, 1.0]", "array([1, 2])"),
+    "dot": ("[1.0, 2.0], [3.0, 4.0]", "np.float32(11.0)"),
+    "einsum": ('"ij->i", [[1.0, 2.0], [3.0, 4.0]]', "array([3., 7.], dtype=float32)"),
+    "exp2": ("3.0", "np.float32(8.0)"),
+    "eye": ("2", "array([[1., 0.],\n       [0., 1.]], dtype=float32)"),
+    "flip": ("[3.0, 1.0, 2.0]", "array([2., 1., 3.], dtype=float32)"),
+    "floor_divide": ("7.0, 2.0", "np.float32(3.0)"),
+    "full": ("2, 0.5", "array([0.5, 0.5], dtype=float32)"),
+    "full_like": ("[1.0, 2.0], 0.5", "array([0.5, 0.5], dtype=float32)"),
+    "hstack": ("([1.0], [2.0])", "array([1., 2.], dtype=float32)"),
+    "identity": ("2", "array([[1., 0.],\n       [0., 1.]], dtype=float32)"),
+    "isclose": ("1.0, 1.0 + 1e-9", "np.True_"),
+    "isfinite": ('[1.0, float("inf")]', "array([ True, False])"),
+    "isinf": ('[1.0, float("inf")]', "array([False,  True])"),
+    "linspace": ("0.0, 1.0, 3", "array([0. , 0.5, 1. ], dtype=float32)"),
+    "log10": ("100.0", "np.float32(2.0)"),
+    "log2": ("8.0", "np.float32(3.0)"),
+    "logical_xor": ("True, False", "np.True_"),
+    "logspace": ("0.0, 2.0, 3", "array([  1.,  10., 100.], dtype=float32)"),
+    "matmul": ("[[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]", "array([3., 7.], dtype=float32)"),
+    "median": ("[3.0, 1.0, 2.0]", "np.float32(2.0)"),
+    "meshgrid": ("[1.0, 2.0], [3.0]", "(array([[1., 2.]]), array([[3., 3.]]))"),
+    "mod": ("7.0, 4.0", "np.float32(3.0)"),
+    "moveaxis": ("[[1.0, 2.0]], 0, 1", "array([[1.],\n       [2.]], dtype=float32)"),
+    "nan_to_num": ('[1.0, float("nan")]', "array([1., 0.], dtype=float32)"),
+    "ndim": ("[[1.0, 2.0], [3.0, 4.0]]", "2"),
+    "nonzero": ("[0.0, 2.0]", "(array([1]),)"),
+    "outer": ("[1.0, 2.0], [3.0, 4.0]", "array([[3., 4.],\n       [6., 8.]], dtype=float32)"),
+    "pad": ("[1.0], 1", "array([0., 1., 0.], dtype=float32)"),
+    "prod": ("[2.0, 3.0]", "np.float32(6.0)"),
+    "quantile": ("[1.0, 2.0, 3.0], 0.5", "np.float32(2.0)"),
+    "ravel": ("[[1.0, 2.0], [3.0, 4.0]]", "array([1., 2., 3., 4.], dtype=float32)"),
+    "repeat": ("[1.0, 2.0], 2", "array([1., 1., 2., 2.], dtype=float32)"),
+    "reshape": ("[1.0, 2.0], (2, 1)", "array([[1.],\n       [2.]], dtype=float32)"),
+    "roll": ("[3.0, 1.0, 2.0], 1", "array([2., 3., 1.], dtype=float32)"),
+    "shape": ("[[1.0, 2.0], [3.0, 4.0]]", "(2, 2)"),
+    "sinh": ("0.0", "np.float32(0.0)"),
+    "size": ("[[1.0, 2.0], [3.0, 4.0]]", "4"),
+    "sort": ("[3.0, 1.0, 2.0]", "array([1., 2., 3.], dtype=float32)"),
+    "split": ("np.array([1.0, 2.0]), 2", "[array([1.]), array([2.])]"),
+    "stack": ("([1.0], [2.0])", "array([[1.],\n       [2.]], dtype=float32)"),
+    "swapaxes": ("[[1.0, 2.0]], 0, 1", "array([[1.],\n       [2.]], dtype=float32)"),
+    "take": ("[3.0, 1.0, 2.0], [0, 2]", "array([3., 2.], dtype=float32)"),
+    "take_along_axis": ("np.array([3.0, 1.0]), np.array([1]), 0", "array([1.])"),
+    "tan": ("0.0", "np.float32(0.0)"),
+    "tensordot": ("[1.0, 2.0], [3.0, 4.0], 1", "array(11., dtype=float32)"),
+    "tile": ("[1.0, 2.0], 2", "array([1., 2., 1., 2.], dtype=float32)"),
+    "trace": ("[[1.0, 2.0], [3.0, 4.0]]", "np.float32(5.0)"),
+    "transpose": ("[[1.0, 2.0]]", "array([[1.],\n       [2.]], dtype=float32)"),
+    "tri": ("2", "array([[1., 0.],\n       [1., 1.]], dtype=float32)"),
+    "tril": ("[[1.0, 2.0], [3.0, 4.0]]", "array([[1., 0.],\n       [3., 4.]], dtype=float32)"),
+    "triu": ("[[1.0, 2.0], [3.0, 4.0]]", "array([[1., 2.],\n       [0., 4.]], dtype=float32)"),
+    "trunc": ("[1.9, -1.9]", "array([ 1., -1.], dtype=float32)"),
+    "vdot": ("[1.0, 2.0], [3.0, 4.0]", "np.float32(11.0)"),
+    "vstack": ("([1.0], [2.0])", "array([[1.],\n       [2.]], dtype=float32)"),
+    "convert_to_numpy": ("[3.0, 1.0, 2.0]", "array([3., 1., 2.], dtype=float32)"),
+}  # fmt: skip
 
 
-def _flat(given: Any) -> Iterator[Any]:
+def _flat(given: Iterable[object]) -> Iterator[object]:
     for each in given:
         yield each
         if isinstance(each, (list, tuple)):
@@ -34,7 +135,6 @@ def _flat(given: Any) -> Iterator[Any]:
 def _of_arrays(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of arrays; doubles that it makes of no doubles become the default type, as Keras's are."""
 
-    @functools.wraps(compute, assigned=(), updated=())
     def function(*args: Any, **kwargs: Any) -> Any:
         given = list(_flat([*args, *kwargs.values()]))
         if any(isinstance(each, Node) for each in given):
@@ -46,9 +146,9 @@ def _of_arrays(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
         return found.astype(config.floatx())
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"`numpy.{compute.__name__}`, of arrays alone."
+    function.__doc__ = DOC.format(name, compute.__name__, *EXAMPLES[name])
     return function
 
 
-FUNCTIONS = {name: _of_arrays(name, getattr(np, name)) for name in NAMES}
+FUNCTIONS = {name: _of_arrays(name, getattr(np, name)) for name in EXAMPLES if name != "convert_to_numpy"}
 FUNCTIONS["convert_to_numpy"] = _of_arrays("convert_to_numpy", np.array)

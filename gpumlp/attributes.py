@@ -39,7 +39,7 @@ class Attributes:
         if instead := self.unread.get(name):
             raise AttributeError(f"gpumlp does not read {name!r} of a {kind}: setting it would do nothing. {instead}")
         setter = sys._getframe(1)
-        while setter.f_code.co_name == "__setattr__" and setter.f_back is not None:
+        while setter.f_code.co_name in ("__setattr__", "take") and setter.f_back is not None:
             setter = setter.f_back
         if setter.f_code.co_name == "__init__" and setter.f_locals.get("self") is self:
             return  # its own constructor, which says what there is

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsFloat, TypeAlias
 
 UNIFORM, ROW, ELEMENT = range(3)  # what a number belongs to
+Number: TypeAlias = "Node | SupportsFloat"  # what a formula computes with: its numbers, and Python's and NumPy's
 KINDS = ("one number for all", "one number a row", "one number an element")
 
 
@@ -27,7 +28,7 @@ class Table:
     one_row = False  # whether all there is stands in one row: then a reduction needs no axis
 
     def __init__(self) -> None:
-        self.nodes: dict[Any, Node] = {}
+        self.nodes: dict[object, Node] = {}
 
     def node(self, op: str, args: tuple[Node, ...], value: Any, per: int, flat: bool = False) -> Node:
         """Return the node of ``op``; the same one each time."""
@@ -54,7 +55,14 @@ class Node:
     __array_ufunc__ = None  # np.float64(2) * node asks the node
 
     def __init__(
-        self, table: Table, serial: int, op: str, args: tuple[Node, ...], value: Any, per: int, flat: bool
+        self,
+        table: Table,
+        serial: int,
+        op: str,
+        args: tuple[Node, ...],
+        value: Any,
+        per: int,
+        flat: bool,
     ) -> None:
         self.table, self.serial, self.op, self.args, self.value, self.per = table, serial, op, args, value, per
         self.flat = flat
@@ -76,56 +84,59 @@ class Node:
     def __float__(self) -> float:
         self._refuse("turn them into Python's numbers", "Compute with them as they are.")
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> NoReturn:
         self._refuse("go through them one by one", "Reduce along the last axis: ops.sum(x, axis=-1).")
 
     def __len__(self) -> int:
         self._refuse("ask how many there are", "ops.mean(x, axis=-1) divides by their number.")
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse("be made an array, as NumPy's functions want", "Use the function of gpumlp.ops of that name.")
+    if not TYPE_CHECKING:  # it is none to a type checker either
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise AttributeError(
-            f"A formula is traced once, with symbols for its numbers, which have no {name!r}: shapes are (batch, "
-            "outputs), whatever these are, and what is computed is functions, ops.mean(x, axis=-1) for x.mean(axis=-1)."
-        )
+        def __array__(self, *args: object, **kwargs: object) -> NoReturn:
+            self._refuse("be made an array, as NumPy's functions want", "Use the function of gpumlp.ops of that name.")
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            raise AttributeError(
+                f"A formula is traced once, with symbols for its numbers, which have no {name!r}: shapes are (batch, "
+                "outputs), whatever these are, and what is computed is functions, ops.mean(x, axis=-1) for "
+                "x.mean(axis=-1)."
+            )
 
     @property
     def dtype(self) -> None:
         """None: it is the model's, whichever that is."""
         return None
 
-    def __add__(self, other: Any) -> Node:
+    def __add__(self, other: Number) -> Node:
         return make("add", self, other)
 
-    def __radd__(self, other: Any) -> Node:
+    def __radd__(self, other: Number) -> Node:
         return make("add", other, self)
 
-    def __sub__(self, other: Any) -> Node:
+    def __sub__(self, other: Number) -> Node:
         return make("sub", self, other)
 
-    def __rsub__(self, other: Any) -> Node:
+    def __rsub__(self, other: Number) -> Node:
         return make("sub", other, self)
 
-    def __mul__(self, other: Any) -> Node:
+    def __mul__(self, other: Number) -> Node:
         return make("mul", self, other)
 
-    def __rmul__(self, other: Any) -> Node:
+    def __rmul__(self, other: Number) -> Node:
         return make("mul", other, self)
 
-    def __truediv__(self, other: Any) -> Node:
+    def __truediv__(self, other: Number) -> Node:
         return make("div", self, other)
 
-    def __rtruediv__(self, other: Any) -> Node:
+    def __rtruediv__(self, other: Number) -> Node:
         return make("div", other, self)
 
-    def __pow__(self, other: Any) -> Node:
+    def __pow__(self, other: Number) -> Node:
         return power(self, other)
 
-    def __rpow__(self, other: Any) -> Node:
+    def __rpow__(self, other: Number) -> Node:
         return power(other, self)
 
     def __neg__(self) -> Node:
@@ -137,52 +148,52 @@ class Node:
     def __abs__(self) -> Node:
         return make("abs", self)
 
-    def __lt__(self, other: Any) -> Node:
+    def __lt__(self, other: Number) -> Node:
         return make("lt", self, other)
 
-    def __gt__(self, other: Any) -> Node:
+    def __gt__(self, other: Number) -> Node:
         return make("lt", other, self)
 
-    def __le__(self, other: Any) -> Node:
+    def __le__(self, other: Number) -> Node:
         return make("le", self, other)
 
-    def __ge__(self, other: Any) -> Node:
+    def __ge__(self, other: Number) -> Node:
         return make("le", other, self)
 
-    def __eq__(self, other: Any) -> Any:
+    def __eq__(self, other: object) -> Node:  # type: ignore[override]  # a symbol, as NumPy has arrays
         return make("eq", self, other)
 
-    def __ne__(self, other: Any) -> Any:
+    def __ne__(self, other: object) -> Node:  # type: ignore[override]
         return 1.0 - make("eq", self, other)
 
-    def __and__(self, other: Any) -> Node:
+    def __and__(self, other: Number) -> Node:
         return both(self, other)
 
-    def __rand__(self, other: Any) -> Node:
+    def __rand__(self, other: Number) -> Node:
         return both(self, other)
 
-    def __or__(self, other: Any) -> Node:
+    def __or__(self, other: Number) -> Node:
         return 1.0 - both(1.0 - truth(self), 1.0 - _truth_of(self, other))
 
-    def __ror__(self, other: Any) -> Node:
+    def __ror__(self, other: Number) -> Node:
         return self | other
 
     def __invert__(self) -> Node:
         return 1.0 - truth(self)
 
-    def __mod__(self, other: Any) -> NoReturn:
+    def __mod__(self, other: Number) -> NoReturn:
         self._refuse("take a remainder", "Write x - y * ops.floor(x / y).")
 
-    def __floordiv__(self, other: Any) -> NoReturn:
+    def __floordiv__(self, other: Number) -> NoReturn:
         self._refuse("divide in whole numbers by //", "Write ops.floor(x / y).")
 
-    def __matmul__(self, other: Any) -> NoReturn:
+    def __matmul__(self, other: Number) -> NoReturn:
         self._refuse("multiply matrices", "A row's product is ops.sum(x * y, axis=-1).")
 
     def __round__(self, digits: int = 0) -> NoReturn:
         self._refuse("be rounded by Python", "Write ops.round(x).")
 
-    def __getitem__(self, at: Any) -> Node:
+    def __getitem__(self, at: object) -> Node:
         """Return a column: a[:, 1] of each row, or, with its axis, a[:, 1:2]; of a row, a[:, 0]."""
         rows, column = at if isinstance(at, tuple) and len(at) == 2 else (None, None)
         if (isinstance(rows, slice) and rows == slice(None)) or rows is Ellipsis:
@@ -224,7 +235,7 @@ OF_ELEMENT = frozenset({"softmax", "log_softmax"})  # what gives one number an e
 COMMUTES = frozenset({"add", "mul", "eq"})  # not extrema: at a tie their second argument has the slope
 
 
-def make(op: str, *args: Any) -> Node:
+def make(op: str, *args: object) -> Node:
     """Return the node of an operation, after what simplifies it and loses no NaN.
 
     Arguments are nodes of one table, or numbers. TypeError for anything else, and where rows meet that have lost their
@@ -251,8 +262,8 @@ def make(op: str, *args: Any) -> Node:
     return table.node(op, nodes, None, per, is_flat)
 
 
-def _number(op: str, value: Any) -> float:
-    if isinstance(value, (bool, int, float)) or (getattr(value, "shape", None) == () and not callable(value)):
+def _number(op: str, value: object) -> float:
+    if isinstance(value, SupportsFloat) and (isinstance(value, (int, float)) or getattr(value, "shape", None) == ()):
         return float(value)
     raise TypeError(
         f"{op} of a formula takes its numbers and Python's; got {type(value).__name__}: {value!r:.80}. An array would "
@@ -296,11 +307,11 @@ def truth(node: Node) -> Node:
     return node if is_truth(node) else 1.0 - make("eq", node, 0.0)
 
 
-def _truth_of(node: Node, other: Any) -> Node | float:
+def _truth_of(node: Node, other: Number) -> Node | float:
     return truth(other) if isinstance(other, Node) else float(bool(other))
 
 
-def both(node: Node, other: Any) -> Node:
+def both(node: Node, other: Number) -> Node:
     """Return 1 where neither is 0, else 0."""
     return make("mul", truth(node), _truth_of(node, other))
 
@@ -325,7 +336,7 @@ def _of_wholes(op: str, args: tuple[Node, ...]) -> Node:
     return whole(make(op, *(a.args[0] if mean else a for a, mean in zip(args, means, strict=True))))
 
 
-def power(base: Any, exponent: Any) -> Node:
+def power(base: Number, exponent: Number) -> Node:
     """Return base ** exponent: by products for small whole numbers, by a root for a half."""
     if isinstance(exponent, Node) and exponent.op == "constant":
         exponent = exponent.value

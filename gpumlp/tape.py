@@ -12,12 +12,13 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import ModuleType
+from typing import cast
 
 import numpy as np
 
 from gpumlp import ops
-from gpumlp.erf import erf
+from gpumlp.erf import Scratch, erf
 from gpumlp.expressions import (
     COMMUTES,
     ELEMENT,
@@ -34,8 +35,7 @@ from gpumlp.expressions import (
 from gpumlp.formulas import Formula
 from gpumlp.lowering import lowered
 
-Array = Any
-Scratch = Callable[..., Array]  # of a number, a shape and a type: the work array of that number
+Array = np.ndarray
 NATIVE = ("sigmoid", "pow", "bounded")  # beside these, and what has no parts, `PARTS` are what a formula is made of
 # By operation: the library's function of that many arguments, and the array that takes what it gives.
 CALLS = {
@@ -272,7 +272,7 @@ def _simpler(roots: list[Node]) -> list[Node]:
 
 @functools.lru_cache(maxsize=1024)
 def tape(
-    xp: Any, formula: Formula, over: tuple[tuple[str, str], ...] = (), spent: tuple[str, ...] = (),
+    xp: ModuleType, formula: Formula, over: tuple[tuple[str, str], ...] = (), spent: tuple[str, ...] = (),
     ones: tuple[str, ...] = (),
 ) -> Tape:  # fmt: skip
     """Return the Tape, the same one each time."""
@@ -296,7 +296,7 @@ class Tape:
     """
 
     def __init__(
-        self, xp: Any, formula: Formula, over: Mapping[str, str] | None = None, spent: Iterable[str] = (),
+        self, xp: ModuleType, formula: Formula, over: Mapping[str, str] | None = None, spent: Iterable[str] = (),
         ones: Iterable[str] = (),
     ) -> None:  # fmt: skip
         self.xp, self.formula = xp, formula
@@ -310,9 +310,9 @@ class Tape:
         self.source = "\n    ".join([head, *(writer.lines or ["pass"])])
         space = dict(_functions(xp))
         exec(compile(self.source, "<a formula>", "exec"), space)
-        self._run = space["run"]
+        self._run = cast("Callable[..., None]", space["run"])
 
-    def bind(self, shape: tuple[int, ...], dtype: Any, scratch: Scratch) -> Callable[..., None]:
+    def bind(self, shape: tuple[int, ...], dtype: np.dtype, scratch: Scratch) -> Callable[..., None]:
         """Return a function of the arrays, and of the numbers, by name, for arrays of this shape and type.
 
         It is called by the names of leaves and roots; names that it does not know are ignored.
@@ -331,19 +331,19 @@ class Tape:
         return functools.partial(self._run, *work, *(known[name] for name in self._given), lowest, more)
 
 
-def _further(scratch: Scratch, first: int, index: int, shape: tuple[int, ...], dtype: Any) -> Array:
+def _further(scratch: Scratch, first: int, index: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
     return scratch(first + index, shape, dtype)
 
 
 @functools.lru_cache(maxsize=4)
-def _functions(xp: Any) -> dict[str, Any]:
+def _functions(xp: ModuleType) -> dict[str, object]:
     """Return what the calls are made of, by name."""
     names = {*CALLS.values(), "reciprocal", "copyto", "not_equal"}
     own = {"erf": functools.partial(erf, xp), "float": float, "np": np, "ops": ops, "inf": math.inf}
     return {name: getattr(xp, name) for name in names} | own | (_of_numpy() if xp is np else _of_library(xp))
 
 
-def _of_library(xp: Any) -> dict[str, Callable[..., None]]:
+def _of_library(xp: ModuleType) -> dict[str, Callable[..., None]]:
     """Return calls that are no functions of a library as they are."""
 
     def largest(a: Array, out: Array) -> None:
@@ -355,7 +355,7 @@ def _of_library(xp: Any) -> dict[str, Callable[..., None]]:
     def argmax(a: Array, out: Array) -> None:
         xp.copyto(out, xp.argmax(a, axis=-1)[..., None])
 
-    def choose(truth: Array, a: Any, b: Any, out: Array, mask: Array, over: bool) -> None:
+    def choose(truth: Array, a: Array | float, b: Array | float, out: Array, mask: Array, over: bool) -> None:
         xp.copyto(out, xp.where(truth, a, b))
 
     def only(truth: Array, a: Array, out: Array, mask: Array, where_not: bool) -> None:
@@ -366,9 +366,9 @@ def _of_library(xp: Any) -> dict[str, Callable[..., None]]:
 
 def _of_numpy() -> dict[str, Callable[..., None]]:
     """Return those where NumPy has something quicker than the library's function."""
-    core: Any = getattr(np, "_core", None) or np.core  # NumPy 2, or 1
-    maximum: Any = np.maximum.reduce
-    add: Any = np.add.reduce
+    core: ModuleType = np._core  # type: ignore[attr-defined]
+    maximum: Callable[..., object] = np.maximum.reduce  # by position, which is quicker, and not in their types
+    add: Callable[..., object] = np.add.reduce
     negative, subtract, xor, both = np.negative, np.subtract, np.bitwise_xor, np.bitwise_and
 
     def largest(a: Array, out: Array) -> None:
@@ -379,7 +379,7 @@ def _of_numpy() -> dict[str, Callable[..., None]]:
 
     # A choice by bits takes the same time for all truths; np.where and masked copies take six times as long for
     # truths that are not foreseen, and np.copyto always.
-    def choose(truth: Array, a: Any, b: Any, out: Array, mask: Array, over: bool) -> None:
+    def choose(truth: Array, a: Array | float, b: Array | float, out: Array, mask: Array, over: bool) -> None:
         """out = a where truth, else b; out may be a, or with ``over`` b."""
         kind = mask.dtype
         a = (a if isinstance(a, np.ndarray) else np.array(a, out.dtype)).view(kind)

@@ -15,7 +15,7 @@ def test_they_are_numpy_s():
     assert ops.any([0, 1]) and not ops.all([0, 1])
     copied = ops.convert_to_numpy(x)
     copied[0] = 7
-    assert x[0, 0] == 0 and all(callable(getattr(ops, name)) for name in arrays.NAMES)
+    assert x[0, 0] == 0 and all(callable(getattr(ops, name)) for name in arrays.FUNCTIONS)
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64"])

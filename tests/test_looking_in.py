@@ -101,7 +101,7 @@ def test_a_layer_is_found_by_its_name_or_place():
 
 
 def test_reprs_say_what_a_thing_is():
-    assert repr(model().layers[0]) == "<Dense name=first, built=True>"
+    assert repr(model().layers[0]) == "<Dense first: units=4, activation=relu>"
     assert repr(Sequential(name="m")) == "<Sequential name=m, built=False>"
 
 

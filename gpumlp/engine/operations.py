@@ -178,7 +178,8 @@ class ActivityOp(Operation):
     @classmethod
     def of(cls, layer: Layer, shape: Shape) -> ActivityOp:
         """Return what is behind a layer that gives samples of ``shape``, and has an activity regularizer."""
-        regularizer: regularizers.Regularizer = layer.activity_regularizer
+        regularizer = layer.activity_regularizer
+        assert regularizer is not None
         if not regularizer.by_formula and len(shape) != 1:
             raise ValueError(
                 f"The activity_regularizer of layer {layer.name!r} is of rows or columns, of outputs of shape (batch, "
@@ -335,7 +336,7 @@ class AffineOp(Operation):
     @classmethod
     def of(cls, layer: layers.Rescaling, shape: Shape, first: int) -> AffineOp | ScaleOp:
         """See `LAYERS`."""
-        if np.ndim(layer.scale) == np.ndim(layer.offset) == 0:
+        if isinstance(layer.scale, float) and isinstance(layer.offset, float):
             return cls(layer.scale, layer.offset)
         each = (np.broadcast_to(np.asarray(a, np.float64), shape).ravel() for a in (layer.scale, layer.offset))
         return ScaleOp(*(tuple(a.tolist()) for a in each))

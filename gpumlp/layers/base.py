@@ -10,143 +10,23 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from gpumlp import activations, config, initializers, regularizers
+from gpumlp import activations, config, regularizers
 from gpumlp.attributes import Attributes, nearest
 from gpumlp.gate import apart, hold, layout
-from gpumlp.naming import automatic, flag, unmasked
+from gpumlp.layers.checks import DType, Shape, ShapeLike, feature_shape, sample_shape
+from gpumlp.layers.weights import Home, Snapshot, Weight, WeightSpec, allow, checked_weights
+from gpumlp.literals import RegularizerLike
+from gpumlp.naming import automatic, flag
 from gpumlp.naming import reset_names as reset_names
 from gpumlp.saving import serialize_keras_object
-from gpumlp.variables import Change, Symbol, Variable
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class WeightSpec:
-    """One weight array of a layer: its name, shape, initial values, penalty, and what it is made to be after a step."""
-
-    name: str
-    shape: Shape
-    initializer: Callable[[Shape, Any], Any]
-    regularizer: Any = None
-    constraint: Callable[[Any], Any] | None = None
-    trainable: bool = True  # or a state that the layer itself keeps, such as a moving average
-
-
-def whole_number(name: str, value: object, low: int = 1) -> int:
-    """Return ``value`` as an int; TypeError or ValueError, naming it, unless it is a whole number >= ``low``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be a whole number >= {low}; got {value!r}.")
-    if value < low:
-        raise ValueError(f"{name} must be a whole number >= {low}; got {value!r}.")
-    return int(value)
-
-
-def without_batch(value: object) -> object:
-    """Return a shape without its first size, the batch, as Keras's ``build`` takes it; ValueError for that alone."""
-    if isinstance(value, (tuple, list)):
-        if len(value) < 2:
-            raise ValueError(
-                f"the input shape must have the batch first and then the shape of a sample, such as (None, 4); got "
-                f"{value!r}."
-            )
-        return tuple(value[1:])
-    return value
-
-
-def checked_weights(weights: object, shapes: Sequence[Shape]) -> list[np.ndarray]:
-    """Return ``weights`` as arrays of ``shapes``; TypeError or ValueError where they are not."""
-    if not isinstance(weights, (list, tuple)):
-        raise TypeError(f"set_weights takes a list of arrays, as get_weights returns; got {weights!r}.")
-    arrays = [np.asarray(unmasked("a weight array", w)) for w in weights]
-    if wrong := [a.dtype for a in arrays if a.dtype.kind not in "biuf"]:
-        raise TypeError(f"each weight array must be of numbers; got dtype {wrong[0]}.")
-    if [a.shape for a in arrays] != list(shapes):
-        raise ValueError(f"set_weights expects arrays of shapes {list(shapes)}; got {[a.shape for a in arrays]}.")
-    return arrays
-
-
-def feature_shape(value: object) -> Shape:
-    """Return the shape of one sample from an ``input_shape``; a single int counts as (int,)."""
-    sizes = (value,) if isinstance(value, (int, np.integer)) else value
-    if not isinstance(sizes, (tuple, list)) or not sizes:
-        raise TypeError(f"the input shape must be a tuple of sizes without the batch, such as (1,); got {value!r}.")
-    return tuple(whole_number("each size of the input shape", s) for s in sizes)
-
-
-def sample_shape(value: object) -> Shape:
-    """Return the shape of one sample from one with the batch first; an array of one axis has samples without any."""
-    alone = isinstance(value, (tuple, list)) and len(value) == 1
-    return () if alone else feature_shape(without_batch(value))
-
-
-def initializer_of(value: object) -> Any:
-    return initializers.get("glorot_uniform" if value is None else value)  # as Keras has it, of a bias too
-
-
-def bias_regularizer(value: object) -> Any:
-    found = regularizers.get(value)
-    if found is not None and not found.by_formula:
-        raise ValueError(f"{type(found).__name__} is of a kernel's rows or columns; a bias has neither.")
-    return found
-
-
-class Weight(Variable):
-    """A weight array of a layer, wherever it stands by now."""
-
-    def __init__(self, layer: Layer, place: int, spec: WeightSpec) -> None:
-        self._layer, self._place, self._spec = layer, place, spec
-        self.name = spec.name
-
-    @property
-    def path(self) -> str:  # type: ignore[override]
-        """Where it is: its layer's name and its own."""
-        return f"{self._layer.name}/{self.name}"
-
-    @property
-    def trainable(self) -> bool:  # type: ignore[override]
-        """Whether training changes it: its layer's ``trainable`` says so, and what it is."""
-        return self._layer.trainable and self._spec.trainable
-
-    @property
-    def shape(self) -> Shape:
-        return self._layer.weight_shapes[self._place]
-
-    @property
-    def dtype(self) -> str:
-        return self._layer.dtype
-
-    @property
-    def initializer(self) -> Any:
-        """What its first values were made by."""
-        return self._spec.initializer
-
-    @property
-    def regularizer(self) -> Any:
-        """The penalty that is added to the loss for it, or None."""
-        return self._spec.regularizer
-
-    @property
-    def constraint(self) -> Any:
-        """What it is made to be after each step, or None."""
-        return self._spec.constraint
-
-    def numpy(self) -> np.ndarray:
-        return self._layer.get_weights()[self._place]
-
-    def change(self, to: Change) -> None:
-        self._layer.change(self._place, to)
-
+from gpumlp.variables import Change, Symbol
 
 NEUTRAL = {  # what gpumlp has not
     "quantization_config": None, "sparse": False, "ragged": False, "optional": False, "rms_scaling": False,
@@ -157,86 +37,37 @@ def _is_neutral(name: str, value: object) -> bool:
     return name in NEUTRAL and value == NEUTRAL[name]
 
 
-def constructor_names(kind: type) -> list[str]:
-    """Return the names of what a class's own constructor takes."""
-    own = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
-    return [p.name for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+_names: dict[type, tuple[str, ...]] = {}  # which take as long to read as a layer to make
 
 
-def _unrecognized(kind: type, given: Mapping[str, Any]) -> str:
-    """Return the words for keyword arguments that no constructor of a layer's class takes."""
-    known = {name for cls in kind.__mro__ if issubclass(cls, Layer) for name in constructor_names(cls)}
-    meant = [near for name in given if (near := nearest(name, known)) is not None]
-    hint = f" Did you mean {' and '.join(map(repr, meant))}?" if meant else ""
-    return f"Unrecognized keyword arguments passed to {kind.__name__}: {dict(given)}.{hint}"
+def constructor_names(kind: type) -> tuple[str, ...]:
+    """Return the names of what a class's own constructor takes; "**" stands for any."""
+    if kind not in _names:
+        own = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+        found = ("**" if p.kind is p.VAR_KEYWORD else p.name for p in own if p.kind is not p.VAR_POSITIONAL)
+        _names[kind] = tuple(found)
+    return _names[kind]
 
 
-class Home(Protocol):
-    """Where weights stand that are no arrays of the layer's own: see `gpumlp.engine.arena.Home`."""
-
-    @property
-    def shapes(self) -> list[Shape]: ...
-
-    @property
-    def dtype(self) -> np.dtype: ...
-
-    def read(self, layer: Layer) -> list[np.ndarray]: ...
-
-    def write(self, layer: Layer, arrays: Sequence[Any]) -> None: ...
-
-    def change(self, layer: Layer, place: int, to: Change) -> None: ...
+def _look_at_names(kind: type[Layer], given: Mapping[str, object]) -> None:
+    """Raise ValueError for keyword arguments that no constructor of a layer's class takes, with what may be meant."""
+    known = set(constructor_names(kind))
+    if "**" in known:  # a user's class, which hands them on
+        known.update(*(constructor_names(cls) for cls in kind.__mro__ if issubclass(cls, Layer)))
+    if unknown := {name: value for name, value in given.items() if name not in known}:
+        meant = [near for name in unknown if (near := nearest(name, known - {"**"})) is not None]
+        hint = f" Did you mean {' and '.join(map(repr, meant))}?" if meant else ""
+        raise ValueError(f"Unrecognized keyword arguments passed to {kind.__name__}: {unknown}.{hint}")
 
 
-class Snapshot:
-    """Weights as they were at one moment, for a model that is pickled or copied: all its layers are of that moment.
+class _Signature:
+    """A class's signature is its constructor's, whatever `Layer.__new__` takes."""
 
-    It counts for the thread that made it, until the pickle comes to it, as the last part of the model's state, where it
-    becomes None.
-    """
-
-    _of_threads = threading.local()
-
-    def __init__(self, weights: dict[int, list[np.ndarray]]) -> None:
-        self._weights = weights  # by the id of a layer
-        self._of_threads.newest = weakref.ref(self)
-
-    def __reduce__(self) -> Any:
-        self._weights = {}  # it is the last of a model's state: the layers are done
-        return type(None), ()
-
-    @classmethod
-    def forget(cls) -> None:
-        """Take it that this thread pickles nothing now: it changes weights."""
-        cls._of_threads.newest = lambda: None
-
-    @classmethod
-    def weights_of(cls, layer: Layer) -> list[np.ndarray] | None:
-        """Return the layer's weights of that moment; None where there is none."""
-        newest = getattr(cls._of_threads, "newest", lambda: None)()
-        return None if newest is None else newest._weights.get(id(layer))
-
-
-_room: ContextVar[list[int] | None] = ContextVar("how many weights may be made", default=None)
-
-
-@contextmanager
-def allowing(numbers: int) -> Iterator[None]:
-    """Have layers make ``numbers`` weights at most, all together: they raise ValueError before they make more.
-
-    So a file's config is held to the weights that are in the file.
-    """
-    before = _room.set([numbers])
-    try:
-        yield
-    finally:
-        _room.reset(before)
-
-
-def _allow(name: str, specs: Sequence[WeightSpec]) -> None:
-    if (room := _room.get()) is not None:
-        room[0] -= sum(math.prod(spec.shape) for spec in specs)
-        if room[0] < 0:
-            raise ValueError(f"Layer {name!r} has more weights by its config than there are in the file.")
+    def __get__(self, thing: object, kind: type) -> inspect.Signature:
+        if thing is not None:
+            raise AttributeError("__signature__")  # a layer's own is that of its __call__
+        found = inspect.signature(kind.__init__)  # type: ignore[misc]
+        return found.replace(parameters=list(found.parameters.values())[1:])
 
 
 class Changes:
@@ -246,18 +77,37 @@ class Changes:
 
 
 class Layer(Attributes):
-    """Base of all layers.
+    """Base of all layers: what they have in common. A layer itself is one of its subclasses.
 
     Parameters
     ----------
     name : str, optional
-        Made from the class's name and a number when None.
-    input_shape, input_dim : optional
-        On the first layer of a model: the shape of one sample.
-    trainable : bool
-        A frozen layer's weights are not updated. Read when a ``fit``, another method or a call begins.
-    activity_regularizer : optional
-        The penalty of all outputs of a batch; divided by the batch's size, it is added to the loss.
+        By default the class's name in snake case, with a number from the second one on.
+    dtype : str, optional
+        "float32" or "float64"; None: that of the model that it is in.
+    trainable : bool, default True
+        Whether training changes its weights. Read when a ``fit``, another method or a call begins.
+    activity_regularizer : str, callable or dict, optional
+        A penalty of all outputs of a batch; divided by the batch's size, it is added to the loss.
+    input_shape : int or tuple of int, optional
+        On the first layer of a model: the shape of one sample, without the batch.
+    input_dim : int, optional
+        Older scripts' word for ``input_shape=(input_dim,)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a value that an argument cannot have, and for an argument that there is not, with the nearest there is.
+
+    Examples
+    --------
+    >>> from gpumlp import layers
+    >>> layer = layers.Dense(3, name="first")
+    >>> isinstance(layer, layers.Layer), layer.built
+    (True, False)
+    >>> layer.build((None, 4))
+    >>> layer.kernel.shape, layer.count_params()
+    ((4, 3), 15)
     """
 
     unread: ClassVar = {
@@ -272,39 +122,46 @@ class Layer(Attributes):
     checks: ClassVar = {
         "trainable": functools.partial(flag, "trainable"), "activity_regularizer": regularizers.get,
     }  # fmt: skip
-    activity_regularizer: Any = None
-    answer: ClassVar[Callable[[Layer, object, bool], Any]]  # what computes: set by `gpumlp.models.calls`, far above
+    activity_regularizer: regularizers.Regularizer | None = None
+    answer: ClassVar[
+        Callable[[Layer, object, bool], np.ndarray]
+    ]  # what computes: set by `gpumlp.models.calls`, far above
     _calls = 0  # in training mode: each has masks of its own
-    _penalty: Any = None  # of what the last call has made, where there is an activity_regularizer
+    _penalty: object = None  # of what the last call has made, where there is an activity_regularizer
     held: list[np.ndarray] | Home | None = None  # the weights, or where they stand; None before they are made
     samples: Shape | None = None  # the shape of a sample that they were made for
+    # what the constructor takes, and a config has elsewhere or not at all
+    unwritten: ClassVar = frozenset({"name", "trainable", "dtype", "activity_regularizer", "input_shape", "input_dim"})
+
+    __signature__: ClassVar = _Signature()
+
+    def __new__(cls, *args: object, **given: object) -> Self:
+        if given:
+            _look_at_names(cls, given)
+        return super().__new__(cls)
 
     def __init__(
-        self,
-        *,
-        name: str | None = None,
-        input_shape: object = None,
-        input_dim: int | None = None,
-        trainable: bool = True,
-        activity_regularizer: object = None,
-        dtype: object = None,
-        **unknown: Any,
-    ) -> None:
-        if unknown:
-            raise ValueError(_unrecognized(type(self), unknown))
+        self, *, name: str | None = None, dtype: DType = None, trainable: bool = True,
+        activity_regularizer: RegularizerLike = None, input_shape: ShapeLike = None, input_dim: int | None = None,
+    ) -> None:  # fmt: skip
         if input_shape is None and input_dim is not None:
             input_shape = (input_dim,)
         self.given_dtype = None if dtype is None else config.float_type(config.policy_name(dtype))
         self.given_shape = None if input_shape is None else feature_shape(input_shape)
         self.trainable = trainable
         if activity_regularizer is not None:
-            self.activity_regularizer = activity_regularizer
+            self.take(activity_regularizer=activity_regularizer)
         name = automatic(type(self)) if name is None else name
         if not isinstance(name, str):
             raise TypeError(f"name must be a string; got {name!r}.")
         self.name = name
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def take(self, **values: object) -> None:
+        """Set what the constructor was given: `checks` say what becomes of it."""
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
         if name not in ("held", "samples", "_shown", "_calls", "_penalty"):
             Changes.count += 1
@@ -319,14 +176,29 @@ class Layer(Attributes):
             )
         return next((weight for weight in self.weights if weight.name == name), None)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return the layer with its weights as arrays of its own."""
         held = Snapshot.weights_of(self) or (self.get_weights() if self.built else None)
         kept = {name: value for name, value in self.__dict__.items() if name != "_shown"}
         return kept | {"held": held}
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+        own = ", ".join(f"{name}={value!r}" for name, value in self._told().items())
+        return f"<{type(self).__name__} {self.name}{': ' if own else ''}{own}>"
+
+    def _told(self) -> dict[str, object]:
+        """Return what the constructor was given, but for what is as by default, and what all layers take."""
+        found = {}
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if name in constructor_names(Layer) or parameter.kind is parameter.VAR_KEYWORD:
+                continue
+            value: object = getattr(self, name, None)
+            usual, check = parameter.default, self.checks.get(name)
+            if usual is not parameter.empty and check is not None:
+                usual = check(usual)
+            if value is not usual and not np.array_equal(np.asarray(value), np.asarray(usual)):
+                found[name] = value
+        return found
 
     # ---- what it is --------------------------------------------------------------------------------------------------
 
@@ -339,14 +211,41 @@ class Layer(Attributes):
         return shape
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Return the shape that comes out of ``input_shape``, both with the batch first; ValueError where none does."""
+        """Return the shape that comes out for one that goes in.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            The batch's size, or None, and then the shape of a sample.
+
+        Returns
+        -------
+        tuple of int
+            The batch's size, and then the shape of an output sample.
+
+        Raises
+        ------
+        ValueError
+            Where the layer takes no such samples.
+        """
         return input_shape[0], *self.result_shape(sample_shape(input_shape))
 
-    def __call__(self, inputs: object, training: bool | None = None) -> Any:
-        """Return what the layer makes of an array [n, *sample]: of the layer's dtype, on the GPU if the array is.
+    def __call__(self, inputs: object, training: bool | None = None) -> np.ndarray:
+        """Return what the layer makes of an array ``[n, *sample]``: of the layer's dtype, on the GPU if the array is.
 
         Weights are made by the first call, float32 as `gpumlp.config` says, unless a model has made them, or `build`.
-        With ``training`` it computes as in training, as if the array were a batch: Dropout has another mask each time.
+
+        Parameters
+        ----------
+        inputs : array_like
+            A batch: n samples.
+        training : bool, optional
+            Whether to compute as in training, where Dropout has another mask each time. None is False.
+
+        Returns
+        -------
+        ndarray
+            A batch: n output samples.
 
         Raises
         ------
@@ -357,20 +256,33 @@ class Layer(Attributes):
         """
         return Layer.answer(self, inputs, bool(training))
 
-    def call(self, inputs: object, training: bool | None = None) -> Any:
-        """See `__call__`."""
+    def call(self, inputs: object, training: bool | None = None) -> np.ndarray:
+        """Return what calling the layer does.
+
+        Parameters
+        ----------
+        inputs : array_like
+            A batch: n samples.
+        training : bool, optional
+            Whether to compute as in training. None is False.
+
+        Returns
+        -------
+        ndarray
+            A batch: n output samples.
+        """
         return self(inputs, training)
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
-        """The shape of what goes in, (None, *sample); AttributeError before it is known."""
+        """The shape of what goes in, ``(None, *sample)``; AttributeError before it is known."""
         if (shape := self.samples or self.given_shape) is None:
             raise AttributeError(f"Layer {self.name!r} has no defined input shape yet: it has not been built.")
         return None, *shape
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
-        """The shape of what comes out, (None, *sample); AttributeError before it is known."""
+        """The shape of what comes out, ``(None, *sample)``; AttributeError before it is known."""
         return self.compute_output_shape(self.input_shape)
 
     @property
@@ -395,16 +307,22 @@ class Layer(Attributes):
 
     # ---- its config --------------------------------------------------------------------------------------------------
 
-    def get_config(self) -> dict[str, Any]:
-        """Return what the constructor takes, by Keras's names, as JSON can hold it."""
+    def get_config(self) -> dict[str, object]:
+        """Return what the constructor takes, by Keras's names.
+
+        Returns
+        -------
+        dict
+            As JSON can hold it; `from_config` makes the same layer of it, without its weights.
+        """
         found = {"name": self.name, "trainable": self.trainable, "dtype": config.policy(self.dtype)}
-        own = [] if type(self).__init__ is Layer.__init__ else constructor_names(type(self))
-        for name in (*own, "activity_regularizer"):
-            if name not in found and not (name == "activity_regularizer" and self.activity_regularizer is None):
-                found[name] = self.described(name)
+        more = [] if self.activity_regularizer is None else ["activity_regularizer"]
+        own = (name for name in constructor_names(type(self)) if name not in self.unwritten and name != "**")
+        for name in (*own, *more):
+            found[name] = self.described(name)
         return found
 
-    def described(self, name: str) -> Any:
+    def described(self, name: str) -> object:
         """Return what the constructor takes by this name as a config has it."""
         value = getattr(self, name)
         return (
@@ -413,12 +331,29 @@ class Layer(Attributes):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new layer, as `get_config` has described one; what Keras alone has must be neutral."""
+        """Return a new layer, as `get_config` has described one.
+
+        Parameters
+        ----------
+        config : dict
+            What the constructor takes, by name. What Keras alone has must be neutral there.
+
+        Returns
+        -------
+        Layer
+            With weights of its own, not yet made.
+        """
         known = constructor_names(cls)
         return cls(**{name: value for name, value in config.items() if name in known or not _is_neutral(name, value)})
 
-    def get_build_config(self) -> dict[str, Any] | None:
-        """Return the shape that the weights were made for, the batch first; None where there are none."""
+    def get_build_config(self) -> dict[str, object] | None:
+        """Return what the weights were made for.
+
+        Returns
+        -------
+        dict or None
+            ``{"input_shape": [None, *sample]}``; None where there are no weights.
+        """
         return {"input_shape": [None, *self.samples]} if self.samples and self.weight_shapes else None
 
     # ---- its weights -------------------------------------------------------------------------------------------------
@@ -428,7 +363,8 @@ class Layer(Attributes):
         """The weight arrays as `Variable`, in the order of `get_weights`; none before they are there."""
         if not self.built or self.samples is None:
             return []
-        shown: Any = self.__dict__.setdefault("_shown", weakref.WeakValueDictionary())
+        shown: weakref.WeakValueDictionary[int, Weight]
+        shown = self.__dict__.setdefault("_shown", weakref.WeakValueDictionary())
         found = []
         for place, spec in enumerate(self.specs(self.samples)):
             weight = shown.get(place)
@@ -461,7 +397,18 @@ class Layer(Attributes):
         return [a.shape for a in held] if isinstance(held, list) else held.shapes
 
     def build(self, input_shape: object) -> None:
-        """Make the weights, of the layer's dtype, for ``input_shape`` = (batch or None, *sample)."""
+        """Make the weights, of the layer's dtype.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            The batch's size, or None, and then the shape of a sample.
+
+        Raises
+        ------
+        ValueError
+            Where the layer takes no such samples, or has weights for others.
+        """
         shape = sample_shape(input_shape)
         self.result_shape(shape)
         self.check_weights(self.specs(shape))
@@ -476,7 +423,7 @@ class Layer(Attributes):
     def initial(self, shape: Shape, dtype: np.dtype) -> list[np.ndarray]:
         """Return new weights for samples of ``shape``."""
         made, specs = [], self.specs(shape)
-        _allow(self.name, specs)
+        allow(self.name, specs)
         for spec in specs:
             array = np.asarray(spec.initializer(spec.shape, dtype))
             if array.shape != spec.shape or array.dtype.kind not in "biuf":
@@ -496,12 +443,29 @@ class Layer(Attributes):
             )
 
     def get_weights(self) -> list[np.ndarray]:
-        """Return copies of the weight arrays, kernel then bias; an empty list before they are there."""
+        """Return copies of the weight arrays.
+
+        Returns
+        -------
+        list of ndarray
+            In Keras's order, kernel then bias; none before they are made.
+        """
         held = self.held or []
         return [a.copy() for a in held] if isinstance(held, list) else held.read(self)
 
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Set all weight arrays, in the order of `get_weights`; ValueError, and no change, where a shape differs."""
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Set all weight arrays.
+
+        Parameters
+        ----------
+        weights : list of array_like
+            In the order of `get_weights`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what are no numbers, or of other shapes; then nothing has changed.
+        """
         arrays = checked_weights(weights, self.weight_shapes)
 
         def put() -> bool:
@@ -514,7 +478,7 @@ class Layer(Attributes):
             self.held.write(self, arrays)  # type: ignore[union-attr]
 
     @property
-    def losses(self) -> list[Any]:
+    def losses(self) -> list[object]:
         """The penalties, one number each: of weights that train, as they are now, and of what a call has made last."""
         of_call = [] if self._penalty is None else [self._penalty]
         if self.samples is None or not self.built or not self.trainable:
@@ -537,7 +501,18 @@ class Layer(Attributes):
             self.held.change(self, place, to)  # type: ignore[union-attr]
 
     def count_params(self) -> int:
-        """Return the number of weights; ValueError before they are there."""
+        """Return the number of weights.
+
+        Returns
+        -------
+        int
+            Those of all arrays.
+
+        Raises
+        ------
+        ValueError
+            Before they are made.
+        """
         if not self.built:
             raise ValueError(f"Layer {self.name!r} has no weights yet: they are made when the input shape is known.")
         return sum(math.prod(shape) for shape in self.weight_shapes)

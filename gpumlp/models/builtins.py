@@ -13,7 +13,7 @@ def functions() -> dict[str, Callable[..., Any]]:
     """Return the functions that a config may name: activations first, as in Keras, and those of arrays last."""
     judging = (vars(module).items() for module in (metrics, losses))
     return {
-        **{name: f for name, f in vars(ops).items() if getattr(f, "__module__", "") == ops.__name__ and name[0] != "_"},
+        **{name: f for name, f in vars(ops).items() if name in ops.FORMULAS},
         **{name: f for found in judging for name, f in found if hasattr(f, "checks") and not isinstance(f, type)},
         **activations.KNOWN,
     }
