@@ -19,7 +19,7 @@ from gpumlp.naming import automatic, look_up, number
 from gpumlp.objectives import an_axis, defaults, looked_at, objective
 from gpumlp.saving import deserialize_keras_object, serialize_keras_object
 
-EPSILON = losses.EPSILON
+EPSILON = losses.loss.EPSILON
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
