@@ -3,39 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
+import numpy.typing as npt
 
-from gpumlp import config, formulas
+from gpumlp import config, formulas, literals
 from gpumlp.attributes import once
+from gpumlp.constructors import constructor
 from gpumlp.expressions import Node
-from gpumlp.objectives import Described, common_shape, same_rank, values
+from gpumlp.literals import FloatLike, Reduction
+from gpumlp.objectives import Described, Values, common_shape, same_rank, values
 
 EPSILON = 1e-7  # Keras's fuzz factor: probabilities are clipped to [EPSILON, 1 - EPSILON] before the logarithm
-MEAN = "sum_over_batch_size"
-REDUCTIONS = (MEAN, "mean", "sum", "mean_with_sample_weight", "none", None)
+MEAN: literals.ReductionName = "sum_over_batch_size"
+REDUCTIONS = (*get_args(literals.ReductionName), None)
 
 
-class Loss(Described, order=("name", "reduction", "dtype")):
-    """A loss with its constants.
+class Loss(Described):
+    """Base of losses, and of a user's own, whose formula is a method ``call`` of `gpumlp.ops`.
 
     Parameters
     ----------
-    reduction : str or None
-        Of the values of the samples, where the loss is called on arrays: one of `REDUCTIONS`. A model takes their mean.
-    name : str
+    name : str, optional
+        What it is called in messages and configs; by default the class's name.
+    reduction : str or None, default "sum_over_batch_size"
+        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
+        by the weights' sum), "none" or None. A model trains on their mean.
     dtype : {"float32", "float64"}, optional
-        Of the arithmetic where the loss is called on arrays; with None float64 stays, anything else becomes the default
-        type. In a model that of the model counts.
+        Of the arithmetic on arrays: by default float64 stays, and all else is computed in the default type. In a model
+        the model's counts.
+
+    Raises
+    ------
+    ValueError
+        If ``reduction`` or ``dtype`` is none of these, or the name no string.
+
+    Examples
+    --------
+    >>> from gpumlp import losses, ops
+    >>> class Quartic(losses.Loss):
+    ...     def call(self, y_true, y_pred):
+    ...         return ops.mean((y_pred - y_true) ** 4, axis=-1)
+    >>> float(Quartic()([[0.0, 1.0]], [[1.0, 1.0]]))
+    0.5
     """
 
-    known: ClassVar[dict[str, Any]] = {}
-    own_arguments: ClassVar = {"reduction": MEAN, "name": None, "dtype": None}
-    reduction: str | None
-    dtype: str | None
+    known: ClassVar[dict[str, type[Described]]] = {}
+    reduction: Reduction
+    dtype: FloatLike
 
-    def _looked_at(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    @constructor
+    def __init__(self, name: str | None = None, reduction: Reduction = MEAN, dtype: FloatLike = None) -> None: ...
+
+    def _looked_at(self, arguments: dict[str, object]) -> dict[str, object]:
         reduction = arguments["reduction"]
         if not any(reduction is r or (isinstance(reduction, str) and reduction == r) for r in REDUCTIONS):
             expected = ", ".join(map(repr, REDUCTIONS))
@@ -47,24 +68,38 @@ class Loss(Described, order=("name", "reduction", "dtype")):
             config.float_type(arguments["dtype"])
         return arguments
 
-    def __call__(self, y_true: object, y_pred: object, sample_weight: object = None) -> Any:
+    def __call__(
+        self, y_true: npt.ArrayLike | Node, y_pred: npt.ArrayLike | Node, sample_weight: npt.ArrayLike | None = None
+    ) -> np.ndarray:
         """Return the loss of arrays of any shape, each a list or a number too, as Keras's objects do.
 
         Of a formula's symbols it is the value of each sample. The last axis has a sample's outputs, so there is a value
         for each place of the others; these are multiplied by ``sample_weight`` and reduced. Where two arrays differ by
         one axis, a last axis of size 1 comes or goes.
 
+        Parameters
+        ----------
+        y_true : array_like
+            Targets.
+        y_pred : array_like
+            Predictions.
+        sample_weight : array_like, optional
+            What values are multiplied by: a number a sample, or a value.
+
         Returns
         -------
-        A NumPy number, or an array with reduction None.
+        numpy.floating or numpy.ndarray
+            A number; an array with reduction None.
 
         Raises
         ------
-        ValueError, TypeError
-            If the shapes do not go together, or the values are no numbers.
+        ValueError
+            If the shapes do not go together.
+        TypeError
+            If the values are no numbers.
         """
         if isinstance(y_true, Node) or isinstance(y_pred, Node):  # part of a formula of a user's own
-            return self.rule(y_true, y_pred, **self.constants)
+            return self.rule(y_true, y_pred, **self.constants)  # type: ignore[return-value]
         with np.errstate(all="ignore"):
             found = self.of_samples(y_true, y_pred)
             return _reduced(found, sample_weight, self.reduction, self.counts(y_true, found))
@@ -106,7 +141,7 @@ class Loss(Described, order=("name", "reduction", "dtype")):
 class _Function(Loss):
     """A loss that is a user's function."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Values]) -> None:
         super().__init__(name=getattr(function, "__name__", type(function).__name__))
         self.__dict__["function"] = function
 
@@ -115,9 +150,11 @@ class _Function(Loss):
         return True
 
 
-def _reduced(values: np.ndarray, sample_weight: object, reduction: str | None, counts: np.ndarray | None = None) -> Any:
+def _reduced(
+    values: np.ndarray, sample_weight: object, reduction: str | None, counts: np.ndarray | None = None
+) -> np.ndarray:
     """Return the values times their weights, reduced; a number or an empty vector as it is, as in Keras."""
-    divisor: Any = None
+    divisor: np.ndarray | None = None
     if counts is not None:
         own = counts.astype(values.dtype)
         if reduction in (MEAN, "mean"):
@@ -134,7 +171,7 @@ def _reduced(values: np.ndarray, sample_weight: object, reduction: str | None, c
         divisor = weights.sum()
     if reduction in (None, "none") or values.shape in ((), (0,)):
         return values[()]
-    total = values.sum()
+    total: np.ndarray = values.sum()
     if reduction == "sum":
         return total
     if reduction != "mean_with_sample_weight" or divisor is None:

@@ -1,80 +1,241 @@
-"""Losses of probabilities: divergences, likelihoods, cross-entropies."""
+"""Losses of probabilities: of distributions, counts, and outputs that are each true or false."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from gpumlp import ops
-from gpumlp.losses.loss import EPSILON, Loss
+from gpumlp.constructors import constructor
+from gpumlp.expressions import Node
+from gpumlp.literals import FloatLike, Reduction
+from gpumlp.losses.loss import EPSILON, MEAN, Loss
 from gpumlp.naming import number
-from gpumlp.objectives import an_axis, objective, within
+from gpumlp.objectives import Values, an_axis, objective, within
 
 
-# ---- of distributions ------------------------------------------------------------------------------------------------
 @objective()
-def kl_divergence(y_true: Any, y_pred: Any) -> Any:
-    """sum_o t log(t / p), t and p first clipped to [1e-7, 1]."""
+def kl_divergence(y_true: Values, y_pred: Values) -> Values:
+    """Kullback-Leibler divergence of predicted from target distributions, in nats.
+
+    Parameters
+    ----------
+    y_true : array_like, shape (..., classes)
+        Target probabilities of classes, such as one-hot ones.
+    y_pred : array_like, shape (..., classes)
+        Predicted probabilities of classes.
+
+    Returns
+    -------
+    numpy.ndarray
+        The loss of each sample; in a formula of symbols its symbol.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not go together.
+    TypeError
+        If the values are no numbers.
+
+    See Also
+    --------
+    KLDivergence : The loss as a class, as ``compile`` takes it.
+
+    Notes
+    -----
+    The value of a sample is sum_o t log(t / p), with t and p first clipped to [1e-7, 1] (Kullback & Leibler 1951).
+
+    Examples
+    --------
+    >>> from gpumlp import losses
+    >>> losses.kl_divergence([[0.5, 0.5], [0.0, 1.0]], [[0.5, 0.5], [0.25, 0.75]]).round(4)
+    array([0.    , 0.2877], dtype=float32)
+    """
     t, p = (ops.clip(v, EPSILON, 1.0) for v in (y_true, y_pred))
     return ops.sum(t * ops.log(t / p), -1)
 
 
 class KLDivergence(Loss, function=kl_divergence, aliases=("kld", "kullback_leibler_divergence")):
-    """`kl_divergence`, as a class."""
+    """The Kullback-Leibler divergence of predicted from target distributions, as `compile` takes it.
+
+    Parameters
+    ----------
+    reduction : str or None, default "sum_over_batch_size"
+        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
+        by the weights' sum), "none" or None. A model trains on their mean.
+    name : str or None, default "kl_divergence"
+        What it is called in messages and configs; None means the class's name.
+    dtype : {"float32", "float64"}, optional
+        Of the arithmetic on arrays: by default float64 stays, and all else is computed in the default type. In a model
+        the model's counts.
+
+    Raises
+    ------
+    ValueError
+        If ``reduction`` or ``dtype`` is none of these.
+
+    See Also
+    --------
+    kl_divergence : The formula, and a value for each sample.
+
+    Examples
+    --------
+    >>> from gpumlp import losses
+    >>> loss = losses.KLDivergence()
+    >>> round(float(loss([[0.5, 0.5], [0.0, 1.0]], [[0.5, 0.5], [0.25, 0.75]])), 4)
+    0.1438
+    """
+
+    @constructor
+    def __init__(
+        self, reduction: Reduction = MEAN, name: str | None = "kl_divergence", dtype: FloatLike = None,
+    ) -> None: ...  # fmt: skip
 
 
 @objective(elementwise=True)
-def poisson(y_true: Any, y_pred: Any) -> Any:
-    """mean_o (p - t log(p + 1e-7)): the negative log-likelihood of counts t, without what p is not in."""
+def poisson(y_true: Values, y_pred: Values) -> Values:
+    """Negative log-likelihood of counts whose expectations are predicted.
+
+    Parameters
+    ----------
+    y_true : array_like, shape (..., outputs)
+        Counts.
+    y_pred : array_like, shape (..., outputs)
+        Their expectations, above 0; an exponential as the last activation gives such.
+
+    Returns
+    -------
+    numpy.ndarray
+        The loss of each sample; in a formula of symbols its symbol.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not go together.
+    TypeError
+        If the values are no numbers.
+
+    See Also
+    --------
+    Poisson : The loss as a class, as ``compile`` takes it.
+
+    Notes
+    -----
+    The value of a sample is mean_o (p - t log(p + 1e-7)), of the Poisson distribution without log(t!), which p is not
+    in.
+
+    Examples
+    --------
+    >>> from gpumlp import losses
+    >>> losses.poisson([[1.0, 3.0]], [[1.0, 2.0]]).round(4)
+    array([0.4603], dtype=float32)
+    """
     return ops.mean(y_pred - y_true * ops.log(ops.finite(y_pred) + EPSILON), -1)
 
 
 class Poisson(Loss, function=poisson):
-    """`poisson`, as a class."""
+    """The negative log-likelihood of counts, as `compile` takes it.
+
+    Parameters
+    ----------
+    reduction : str or None, default "sum_over_batch_size"
+        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
+        by the weights' sum), "none" or None. A model trains on their mean.
+    name : str or None, default "poisson"
+        What it is called in messages and configs; None means the class's name.
+    dtype : {"float32", "float64"}, optional
+        Of the arithmetic on arrays: by default float64 stays, and all else is computed in the default type. In a model
+        the model's counts.
+
+    Raises
+    ------
+    ValueError
+        If ``reduction`` or ``dtype`` is none of these.
+
+    See Also
+    --------
+    poisson : The formula, and a value for each sample.
+
+    Examples
+    --------
+    >>> from gpumlp import losses
+    >>> loss = losses.Poisson()
+    >>> round(float(loss([[1.0, 3.0]], [[1.0, 2.0]])), 4)
+    0.4603
+    """
+
+    @constructor
+    def __init__(self, reduction: Reduction = MEAN, name: str | None = "poisson", dtype: FloatLike = None) -> None: ...
 
 
 # ---- cross-entropies -------------------------------------------------------------------------------------------------
-def _width(p: Any) -> Any:
-    """How many outputs there are."""
-    return p.table.leaf("width", 0)
-
-
-def _smoothed(y_true: Any, label_smoothing: Any, classes: Any) -> Any:
+def smoothed(y_true: Values, label_smoothing: float, classes: float | Node) -> Values:
     """t (1 - s) + s / classes."""
     return y_true * (1.0 - label_smoothing) + label_smoothing / classes
 
 
-def _exponent(name: str, value: Any) -> Any:
+def exponent(name: str, value: object) -> float:
     """A check for what is an exponent: small whole numbers are products, so each has a formula of its own."""
     found = number(name, value, 0.0)
     return int(found) if found in (2.0, 3.0, 4.0) else found
 
 
-def _binary(t: Any, p: Any) -> Any:
+def _binary(t: Values, p: Values) -> Values:
     """-(t log p + (1 - t) log(1 - p)), p clipped."""
     q = ops.clip(p, EPSILON, 1.0 - EPSILON)
     return -(t * ops.log(q) + (1.0 - t) * ops.log(1.0 - q))
 
 
-def _shares(p: Any) -> Any:
-    """p divided by its row's sum, and clipped."""
-    return ops.clip(p / ops.sum(p, -1, keepdims=True), EPSILON, 1.0 - EPSILON)
+SMOOTHING = within(0.0, 1.0)
 
 
-SMOOTHING: Any = {"label_smoothing": within(0.0, 1.0), "axis": an_axis}
-FOCAL: Any = {**SMOOTHING, "alpha": within(0.0), "gamma": _exponent}
-
-
-@objective(broadcasts=False, elementwise=True, **SMOOTHING)
+@objective(broadcasts=False, elementwise=True, label_smoothing=SMOOTHING, axis=an_axis)
 def binary_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: Any = 0.0, axis: int = -1
-) -> Any:
-    """mean_o of -(t log p + (1 - t) log(1 - p)), p clipped to [1e-7, 1 - 1e-7]; p are logits with ``from_logits``.
+    y_true: Values, y_pred: Values, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+) -> Values:
+    """Cross-entropy of outputs that are each true or false, in nats.
 
-    ``label_smoothing`` s replaces t by t (1 - s) + s / 2. Where the clip is active the gradient is zero.
+    Parameters
+    ----------
+    y_true : array_like, shape (..., outputs)
+        Targets of 0 and 1, or probabilities.
+    y_pred : array_like, shape (..., outputs)
+        Predicted probabilities; with ``from_logits`` logits.
+    from_logits : bool, default False
+        Whether predictions are logits, and no probabilities yet.
+    label_smoothing : float, default 0.0
+        In [0, 1]: how far targets go towards one half.
+    axis : int, default -1
+        The axis of arrays that has a sample's outputs. A model takes -1.
+
+    Returns
+    -------
+    numpy.ndarray
+        The loss of each sample; in a formula of symbols its symbol.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not go together, or a constant is out of its range.
+    TypeError
+        If the values are no numbers.
+
+    See Also
+    --------
+    BinaryCrossentropy : The loss as a class, as ``compile`` takes it.
+
+    Notes
+    -----
+    The value of a sample is the mean over its outputs of -(t log p + (1 - t) log(1 - p)), with p clipped to [1e-7, 1 -
+    1e-7], where the gradient is zero beyond (Cox 1958). Of logits z it is softplus(z) - z t, which needs no clip and
+    keeps the gradient far out. ``label_smoothing`` s makes t (1 - s) + s / 2 of t.
+
+    Examples
+    --------
+    >>> from gpumlp import losses
+    >>> losses.binary_crossentropy([[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]]).round(4)
+    array([0.4904, 0.4904], dtype=float32)
+    >>> losses.binary_crossentropy([[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]], from_logits=True).round(4)
+    array([0.65  , 0.4305], dtype=float32)
     """
-    t = _smoothed(y_true, label_smoothing, 2.0)
+    t = smoothed(y_true, label_smoothing, 2.0)
     if from_logits:
         z = ops.finite(y_pred)
         return ops.mean(ops.softplus(z) - z * t, -1)
@@ -82,19 +243,108 @@ def binary_crossentropy(
 
 
 class BinaryCrossentropy(Loss, function=binary_crossentropy, aliases=("bce",)):
-    """`binary_crossentropy`, as a class."""
+    """The cross-entropy of outputs that are each true or false, as `compile` takes it.
 
+    Parameters
+    ----------
+    from_logits : bool, default False
+        Whether predictions are logits, and no probabilities yet.
+    label_smoothing : float, default 0.0
+        In [0, 1]: how far targets go towards one half.
+    axis : int, default -1
+        The axis of arrays that has a sample's outputs. A model takes -1.
+    reduction : str or None, default "sum_over_batch_size"
+        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
+        by the weights' sum), "none" or None. A model trains on their mean.
+    name : str or None, default "binary_crossentropy"
+        What it is called in messages and configs; None means the class's name.
+    dtype : {"float32", "float64"}, optional
+        Of the arithmetic on arrays: by default float64 stays, and all else is computed in the default type. In a model
+        the model's counts.
 
-@objective(broadcasts=False, elementwise=True, **FOCAL)
-def binary_focal_crossentropy(
-    y_true: Any, y_pred: Any, apply_class_balancing: bool = False, alpha: Any = 0.25, gamma: Any = 2.0,
-    from_logits: bool = False, label_smoothing: Any = 0.0, axis: int = -1,
-) -> Any:  # fmt: skip
-    """mean_o of the binary cross-entropy times (1 - q)^gamma, q = t p + (1 - t)(1 - p) (Lin et al. 2017).
+    Raises
+    ------
+    ValueError
+        If a constant is out of its range, or ``reduction`` or ``dtype`` is none of these.
 
-    With ``apply_class_balancing`` also times alpha for t = 1, 1 - alpha for t = 0. Logits become probabilities first.
+    See Also
+    --------
+    binary_crossentropy : The formula, and a value for each sample.
+
+    Examples
+    --------
+    >>> from gpumlp import losses
+    >>> loss = losses.BinaryCrossentropy(from_logits=True)
+    >>> round(float(loss([[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]])), 4)
+    0.5402
     """
-    t = _smoothed(y_true, label_smoothing, 2.0)
+
+    @constructor
+    def __init__(
+        self, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1, reduction: Reduction = MEAN,
+        name: str | None = "binary_crossentropy", dtype: FloatLike = None,
+    ) -> None: ...  # fmt: skip
+
+
+@objective(
+    broadcasts=False, elementwise=True, label_smoothing=SMOOTHING, axis=an_axis, alpha=within(0.0), gamma=exponent
+)
+def binary_focal_crossentropy(
+    y_true: Values, y_pred: Values, apply_class_balancing: bool = False, alpha: float = 0.25, gamma: float = 2.0,
+    from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1,
+) -> Values:  # fmt: skip
+    """Binary cross-entropy in which outputs that are predicted well count less.
+
+    Parameters
+    ----------
+    y_true : array_like, shape (..., outputs)
+        Targets of 0 and 1, or probabilities.
+    y_pred : array_like, shape (..., outputs)
+        Predicted probabilities; with ``from_logits`` logits.
+    apply_class_balancing : bool, default False
+        Whether targets of 1 are weighted by ``alpha``, and those of 0 by 1 - ``alpha``.
+    alpha : float, default 0.25
+        The weight of targets of 1, with ``apply_class_balancing``.
+    gamma : float, default 2.0
+        How much less what is predicted well counts; 0 or more, and at 0 all count alike.
+    from_logits : bool, default False
+        Whether predictions are logits, and no probabilities yet.
+    label_smoothing : float, default 0.0
+        In [0, 1]: how far targets go towards one half.
+    axis : int, default -1
+        The axis of arrays that has a sample's outputs. A model takes -1.
+
+    Returns
+    -------
+    numpy.ndarray
+        The loss of each sample; in a formula of symbols its symbol.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not go together, or a constant is out of its range.
+    TypeError
+        If the values are no numbers.
+
+    See Also
+    --------
+    BinaryFocalCrossentropy : The loss as a class, as ``compile`` takes it.
+
+    Notes
+    -----
+    The value of a sample is the mean over its outputs of the binary cross-entropy times (1 - q)^gamma, q = t p + (1 -
+    t) (1 - p) (Lin et al. 2017, Focal Loss for Dense Object Detection). Logits become probabilities first; for clip and
+    smoothing see `binary_crossentropy`.
+
+    Examples
+    --------
+    >>> from gpumlp import losses
+    >>> losses.binary_focal_crossentropy([[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]]).round(4)
+    array([0.0956, 0.0956], dtype=float32)
+    >>> losses.binary_focal_crossentropy([[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]], gamma=1.0).round(4)
+    array([0.2092, 0.2092], dtype=float32)
+    """
+    t = smoothed(y_true, label_smoothing, 2.0)
     p = ops.sigmoid(y_pred) if from_logits else y_pred
     wrong = t * (1.0 - p) + (1.0 - t) * p  # 1 - q, as no difference
     value = ops.power(wrong, gamma) * _binary(t, p)
@@ -104,88 +354,51 @@ def binary_focal_crossentropy(
 
 
 class BinaryFocalCrossentropy(Loss, function=binary_focal_crossentropy):
-    """`binary_focal_crossentropy`, as a class."""
+    """The binary cross-entropy in which outputs that are predicted well count less, as `compile` takes it.
 
+    Parameters
+    ----------
+    apply_class_balancing : bool, default False
+        Whether targets of 1 are weighted by ``alpha``, and those of 0 by 1 - ``alpha``.
+    alpha : float, default 0.25
+        The weight of targets of 1, with ``apply_class_balancing``.
+    gamma : float, default 2.0
+        How much less what is predicted well counts; 0 or more, and at 0 all count alike.
+    from_logits : bool, default False
+        Whether predictions are logits, and no probabilities yet.
+    label_smoothing : float, default 0.0
+        In [0, 1]: how far targets go towards one half.
+    axis : int, default -1
+        The axis of arrays that has a sample's outputs. A model takes -1.
+    reduction : str or None, default "sum_over_batch_size"
+        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
+        by the weights' sum), "none" or None. A model trains on their mean.
+    name : str or None, default "binary_focal_crossentropy"
+        What it is called in messages and configs; None means the class's name.
+    dtype : {"float32", "float64"}, optional
+        Of the arithmetic on arrays: by default float64 stays, and all else is computed in the default type. In a model
+        the model's counts.
 
-@objective(broadcasts=False, **SMOOTHING)
-def categorical_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: Any = 0.0, axis: int = -1
-) -> Any:
-    """-sum_o t log p, with p first divided by its row's sum and clipped to [1e-7, 1 - 1e-7].
+    Raises
+    ------
+    ValueError
+        If a constant is out of its range, or ``reduction`` or ``dtype`` is none of these.
 
-    With ``from_logits``, p are logits and log softmax(p) takes the place of log p. ``label_smoothing`` s replaces t by
-    t (1 - s) + s / O. Where the clip is active the gradient is zero.
+    See Also
+    --------
+    binary_focal_crossentropy : The formula, and a value for each sample.
+
+    Examples
+    --------
+    >>> from gpumlp import losses
+    >>> loss = losses.BinaryFocalCrossentropy(gamma=1.0)
+    >>> round(float(loss([[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]])), 4)
+    0.2092
     """
-    t = _smoothed(y_true, label_smoothing, _width(y_pred))
-    if from_logits:
-        return -ops.sum(t * ops.finite(ops.log_softmax(y_pred)), -1)
-    return -ops.sum(t * ops.log(_shares(y_pred)), -1)
 
-
-class CategoricalCrossentropy(Loss, function=categorical_crossentropy):
-    """`categorical_crossentropy`, as a class."""
-
-
-@objective(broadcasts=False, **FOCAL)
-def categorical_focal_crossentropy(
-    y_true: Any, y_pred: Any, alpha: Any = 0.25, gamma: Any = 2.0, from_logits: bool = False,
-    label_smoothing: Any = 0.0, axis: int = -1,
-) -> Any:  # fmt: skip
-    """-sum_o alpha (1 - p)^gamma t log p, p and t as for `categorical_crossentropy`; logits become a softmax first."""
-    t = _smoothed(y_true, label_smoothing, _width(y_pred))
-    q = _shares(ops.softmax(y_pred) if from_logits else y_pred)
-    return -ops.sum(alpha * ops.power(1.0 - q, gamma) * (t * ops.log(q)), -1)
-
-
-class CategoricalFocalCrossentropy(Loss, function=categorical_focal_crossentropy):
-    """`categorical_focal_crossentropy`, as a class."""
-
-
-def _class_or_none(name: str, value: Any) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer))):
-        raise ValueError(f"{name} must be a class number, or None; got {value!r}.")
-    return None if value is None else int(value)
-
-
-@objective(sparse=True, broadcasts=False, ignore_class=_class_or_none, axis=an_axis)
-def sparse_categorical_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: Any = None, axis: int = -1
-) -> Any:
-    """Categorical cross-entropy of class numbers: t holds integers in [0, O), one a sample; 0 for ``ignore_class``."""
-    if ignore_class is None:
-        return categorical_crossentropy(ops.one_hot(y_true), y_pred, from_logits)
-    ignored = ops.equal(y_true, ignore_class)
-    value = categorical_crossentropy(ops.one_hot(ops.where(ignored, 0.0, y_true)), y_pred, from_logits)
-    return ops.where(ignored, 0.0, ops.expand_dims(value, -1))
-
-
-class SparseCategoricalCrossentropy(
-    Loss, function=sparse_categorical_crossentropy,
-    order=("from_logits", "ignore_class", "reduction", "axis", "name", "dtype"),
-):  # fmt: skip
-    """`sparse_categorical_crossentropy`, as a class; means are taken of what is not of ``ignore_class``."""
-
-    ignore_class: int | None
-
-    def counts(self, y_true: object, found: np.ndarray) -> np.ndarray | None:
-        """See `Loss`."""
-        return None if self.ignore_class is None else np.asarray(y_true).reshape(found.shape) != self.ignore_class
-
-    def beyond_models(self) -> str:
-        """See `Loss`."""
-        if self.ignore_class is not None:
-            return (
-                f"A batch's loss is divided by its samples, those of ignore_class={self.ignore_class} too, so no model "
-                "is trained with it. Give these samples class 0 and sample_weight 0, or leave them out."
-            )
-        return super().beyond_models()
-
-
-@objective(sparse=True, broadcasts=False, q=within(0.0, 1.0, above=True))
-def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: Any = 0.5) -> Any:
-    """(1 - p_t^q) / q, p_t the probability of the target's class number (Zhang & Sabuncu 2018)."""
-    return (1.0 - ops.power(ops.sum(y_pred * ops.one_hot(y_true), -1), q)) / q
-
-
-class CategoricalGeneralizedCrossEntropy(Loss, function=categorical_generalized_cross_entropy):
-    """`categorical_generalized_cross_entropy`, as a class."""
+    @constructor
+    def __init__(
+        self, apply_class_balancing: bool = False, alpha: float = 0.25, gamma: float = 2.0, from_logits: bool = False,
+        label_smoothing: float = 0.0, axis: int = -1, reduction: Reduction = MEAN,
+        name: str | None = "binary_focal_crossentropy", dtype: FloatLike = None,
+    ) -> None: ...  # fmt: skip
