@@ -14,14 +14,40 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp import formulas, ops, tape
+from gpumlp.expressions import Node
 
-Array = Any
-Rule = Callable[..., dict[str, Any]]
+Array: TypeAlias = np.ndarray  # or a device's, which is called alike
+Symbol: TypeAlias = Node | float
+Rule: TypeAlias = Callable[..., Mapping[str, Symbol]]
+
+
+class Assigned(Protocol):
+    """What is read as an array, and can be assigned: a variable of gpumlp's, or of another library's."""
+
+    def __array__(self) -> np.ndarray: ...
+
+    def assign(self, value: np.ndarray, /) -> object: ...
+
+
+Assignable: TypeAlias = np.ndarray | Assigned
+
+
+class Library(Protocol):
+    """An array library, and work arrays: what a backend has, or `on_arrays.Host`."""
+
+    @property
+    def xp(self) -> ModuleType: ...
+
+    def scratch(self, index: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array: ...
+
+
 GATHERED, AVERAGE = "gradient_accumulator", "average"  # the state arrays of gathering and averaging
 
 
@@ -32,7 +58,7 @@ class Variable(NamedTuple):
     w: Array
     g: Array
     slots: dict[str, Array]
-    of: Any = None  # the array that `apply` was given
+    of: Assignable | None = None  # the array that `apply` was given
 
     @property
     def name(self) -> str:
@@ -41,24 +67,24 @@ class Variable(NamedTuple):
 
 
 # ---- formulas --------------------------------------------------------------------------------------------------------
-def gather(g: Any, gradient_accumulator: Any, updates: Any, micro_steps: Any) -> dict[str, Any]:
+def gather(g: Symbol, gradient_accumulator: Symbol, updates: Symbol, micro_steps: Symbol) -> dict[str, Symbol]:
     """Add g to what is gathered; g is the mean of it, an update's where ``updates`` is 1; then 0 is gathered."""
     total = gradient_accumulator + g
     return {"g": total / micro_steps, GATHERED: ops.where(updates, 0.0, total)}
 
 
-def average(w: Any, average: Any, take: Any, overwrites: Any) -> dict[str, Any]:
+def average(w: Symbol, average: Symbol, take: Symbol, overwrites: Symbol) -> dict[str, Symbol]:
     """Go towards w by ``take``, which is 1 at first; where ``overwrites`` is 1, w is replaced."""
     average = average + (w - average) * take
     return {"w": ops.where(overwrites, average, w), AVERAGE: average}
 
 
-def clip_value(g: Any, clipvalue: Any) -> Any:
+def clip_value(g: Symbol, clipvalue: Symbol) -> Symbol:
     """Hold each element of g between -clipvalue and clipvalue."""
     return ops.clip(g, -clipvalue, clipvalue)
 
 
-def step_along(w: Any, g: Any) -> dict[str, Any]:
+def step_along(w: Symbol, g: Symbol) -> dict[str, Symbol]:
     """Take what a rule of the array library has made of g from w."""
     return {"w": w - g}
 
@@ -67,7 +93,7 @@ def step_along(w: Any, g: Any) -> dict[str, Any]:
 def decayed(rule: Rule, clips: bool = False) -> Rule:
     """Return a rule with the clipping and decay that come before it; the same function each time."""
 
-    def update(w: Any, g: Any, decay: Any, clipvalue: Any = None, **rest: Any) -> dict[str, Any]:
+    def update(w: Symbol, g: Symbol, decay: Symbol, clipvalue: Symbol = 0.0, **rest: Symbol) -> Mapping[str, Symbol]:
         return rule(w=decay * w, g=clip_value(g, clipvalue) if clips else g, **rest)
 
     return update
@@ -81,10 +107,10 @@ def whole(rule: Rule, slots: tuple[str, ...], clips: bool, gathers: bool, averag
         return inner
 
     def update(
-        w: Any, g: Any, gradient_accumulator: Any = None, average: Any = None, updates: Any = None,
-        micro_steps: Any = None, take: Any = None, overwrites: Any = None, **rest: Any,
-    ) -> dict[str, Any]:  # fmt: skip
-        found: dict[str, Any] = {}
+        w: Symbol, g: Symbol, gradient_accumulator: Symbol = 0.0, average: Symbol = 0.0, updates: Symbol = 1.0,
+        micro_steps: Symbol = 1.0, take: Symbol = 1.0, overwrites: Symbol = 0.0, **rest: Symbol,
+    ) -> dict[str, Symbol]:  # fmt: skip
+        found: dict[str, Symbol] = {}
         if gathers:
             found = gather(g, gradient_accumulator, updates, micro_steps)
             g = found.pop("g")
@@ -107,13 +133,17 @@ def scale_for(norm: float, limit: float) -> float:
     return float(limit / np.maximum(norm, limit))
 
 
-def square_sum(xp: Any, a: Array) -> float:
+def square_sum(xp: ModuleType, a: Array) -> float:
     """Return the sum of squares, in double: the squares of float32 may be too large for it."""
     return float(xp.sum(xp.square(a, dtype=np.float64)))
 
 
 def run(
-    on: Any, function: Rule, arrays: Mapping[str, Array], numbers: Mapping[str, float], constants: Mapping[str, Any]
+    on: Library,
+    function: Rule,
+    arrays: Mapping[str, Array],
+    numbers: Mapping[str, float],
+    constants: Mapping[str, object],
 ) -> None:
     """Compute a formula over arrays of one shape, each of which takes what becomes of it; sums go over all of it.
 
