@@ -369,7 +369,7 @@ class Optimizer(OnArrays):
                     "This optimizer was created with a `LearningRateSchedule` as its learning rate, which no number "
                     f"can replace; got {value}. Assign another schedule, or make an optimizer with a number."
                 )
-        self._learning_rate: float | LearningRateSchedule | Callable[[], float] = value  # type: ignore[assignment]
+        self._learning_rate: float | LearningRateSchedule | Callable[[], float] = value
 
     def _learning_rate_of(self, step: int) -> float:
         """Return the learning rate of step number ``step``, from 1."""

@@ -422,7 +422,7 @@ class ScheduleFreeAdamW(Optimizer):
     >>> w = np.array([1.0, -2.0])
     >>> optimizer.apply([np.array([0.5, 0.5])], [w])
     >>> w.round(4)
-    array([ 1., -2.])
+    array([ 0.9, -2.1])
     """
 
     checks: ClassVar[Checks] = {
