@@ -56,7 +56,7 @@ class LearningRateSchedule(Configured):
 class _Known(LearningRateSchedule):
     """One of Keras's: a formula of one step, which a curve is drawn by, too."""
 
-    def __call__(self, step: npt.ArrayLike) -> float | np.ndarray:
+    def __call__(self, step: npt.ArrayLike) -> float | np.ndarray:  # type: ignore[override]
         """Return the learning rate of the step that follows ``step`` steps; of an array of steps, one of rates."""
         if isinstance(step, (int, float)) or not np.ndim(step):
             return self.at(float(step))  # type: ignore[arg-type]
