@@ -39,7 +39,7 @@ from gpumlp.expressions import (
 
 GIVEN = frozenset({"index", "width", "most"})  # leaves that every target has
 Constants: TypeAlias = tuple[tuple[str, object], ...]
-Slope: TypeAlias = Callable[..., Node | None]
+Slope: TypeAlias = Callable[..., Node | float | None]
 
 
 @dataclass(frozen=True, eq=False)

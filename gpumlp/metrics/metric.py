@@ -64,6 +64,7 @@ class Metric(objectives.OfTargets, Attributes):
     2.0
     """
 
+    # `Any`, as these are properties of some classes, and of a user's own whatever these set them to.
     series: int = 0  # how many sums Programs add up, by the formula; 0: it is computed on the host, from outputs
     formula: Any = None  # what kernels are made of
     numbers: Any = MappingProxyType({})  # those that kernels are given

@@ -465,8 +465,8 @@ class Optimizer(OnArrays):
         return self._once("formula", self._whole)
 
     def _whole(self) -> formulas.Formula:
-        gathers, own = self.gradient_accumulation_steps, tuple(self.state())
-        rule = stages.whole(self.update_rule(), own, bool(self.clipvalue), bool(gathers), self.use_ema)
+        gathers = bool(self.gradient_accumulation_steps)
+        rule = stages.whole(self.update_rule(), bool(self.clipvalue), gathers, self.use_ema)
         return formulas.update(rule, self.slots, self.scalar_names, self._constants())
 
     def _constants(self) -> dict[str, object]:

@@ -8,16 +8,16 @@ from gpumlp import ops
 from gpumlp.expressions import Node
 from gpumlp.formulas import is_zero
 
-Number: TypeAlias = Node | float  # a symbol, or a number that shapes the formula
-New: TypeAlias = dict[str, Number]  # what w and the state become
+Number: TypeAlias = Node | float  # a constant: a symbol, or a number that shapes the formula
+New: TypeAlias = dict[str, Node]  # what w and the state become
 
 
-def sgd(w: Number, g: Number, rate: Number) -> New:
+def sgd(w: Node, g: Node, rate: Node) -> New:
     """w - rate g."""
     return {"w": w - rate * g}
 
 
-def sgd_momentum(w: Number, g: Number, momentum: Number, rate: Number, factor: Number, nesterov: bool) -> New:
+def sgd_momentum(w: Node, g: Node, momentum: Node, rate: Node, factor: Number, nesterov: bool) -> New:
     """w goes by its momentum, of which ``factor`` remains; nesterov: by what that will be if g stays the same."""
     change = -(rate * g)
     momentum = factor * momentum + change
@@ -25,8 +25,8 @@ def sgd_momentum(w: Number, g: Number, momentum: Number, rate: Number, factor: N
 
 
 def adam(
-    w: Number, g: Number, m: Number, v: Number, rate: Number, keep_1: Number, keep_2: Number, epsilon: Number,
-    top: Number | None = None,
+    w: Node, g: Node, m: Node, v: Node, rate: Node, keep_1: Number, keep_2: Number, epsilon: Number,
+    top: Node | None = None,
 ) -> New:  # fmt: skip
     """w - rate m / (sqrt(v) + epsilon), where the rate has the bias corrections; ``top``: by the largest v so far."""
     m = m + (g - m) * keep_1
@@ -38,7 +38,7 @@ def adam(
 
 
 def nadam(
-    w: Number, g: Number, m: Number, v: Number, of_m: Number, of_g: Number, of_v: Number, keep_1: Number,
+    w: Node, g: Node, m: Node, v: Node, of_m: Node, of_g: Node, of_v: Node, keep_1: Number,
     keep_2: Number, epsilon: Number,
 ) -> New:  # fmt: skip
     """Adam by the moment that comes next: of_m, of_g and of_v have the rate and the bias corrections."""
@@ -47,9 +47,7 @@ def nadam(
     return {"w": w - (of_m * m + of_g * g) / (ops.sqrt(of_v * v) + epsilon), "m": m, "v": v}
 
 
-def adamax(
-    w: Number, g: Number, m: Number, u: Number, rate: Number, keep_1: Number, beta_2: Number, epsilon: Number
-) -> New:
+def adamax(w: Node, g: Node, m: Node, u: Node, rate: Node, keep_1: Number, beta_2: Number, epsilon: Number) -> New:
     """w - rate m / (u + epsilon), where the rate has m's bias correction."""
     m = m + (g - m) * keep_1
     u = ops.maximum(beta_2 * u, ops.absolute(g))
@@ -57,8 +55,8 @@ def adamax(
 
 
 def rmsprop(
-    w: Number, g: Number, v: Number, rate: Number, keep: Number, factor: Number, epsilon: Number,
-    momentum: Number | None = None, mean: Number | None = None,
+    w: Node, g: Node, v: Node, rate: Node, keep: Number, factor: Number, epsilon: Number,
+    momentum: Node | None = None, mean: Node | None = None,
 ) -> New:  # fmt: skip
     """w - rate g / sqrt(v + epsilon); ``mean``: by the variance; ``momentum``: of which ``factor`` remains."""
     v = v + (g * g - v) * keep
@@ -72,13 +70,13 @@ def rmsprop(
     return found | {"w": w - change}
 
 
-def adagrad(w: Number, g: Number, accumulator: Number, rate: Number, epsilon: Number) -> New:
+def adagrad(w: Node, g: Node, accumulator: Node, rate: Node, epsilon: Number) -> New:
     """w - rate g / sqrt(accumulator + epsilon)."""
     accumulator = accumulator + g * g
     return {"w": w - rate * (g / ops.sqrt(accumulator + epsilon)), "accumulator": accumulator}
 
 
-def adadelta(w: Number, g: Number, v: Number, d: Number, rate: Number, keep: Number, epsilon: Number) -> New:
+def adadelta(w: Node, g: Node, v: Node, d: Node, rate: Node, keep: Number, epsilon: Number) -> New:
     """w - rate sqrt(d + epsilon) / sqrt(v + epsilon) g; v and d: mean squares of g and of what it becomes."""
     v = v + (g * g - v) * keep
     change = ops.sqrt(d + epsilon) * g / ops.sqrt(v + epsilon)
@@ -86,7 +84,7 @@ def adadelta(w: Number, g: Number, v: Number, d: Number, rate: Number, keep: Num
 
 
 def ftrl(
-    w: Number, g: Number, accumulator: Number, linear: Number, rate: Number, l2: Number, l1: Number, shrinkage: Number,
+    w: Node, g: Node, accumulator: Node, linear: Node, rate: Node, l2: Node, l1: Number, shrinkage: Number,
     exponent: Number,
 ) -> New:  # fmt: skip
     """The w that is best for all gradients so far, taken as planes, beside l1 |w| + l2 w^2: 0 where |linear| <= l1."""
@@ -99,18 +97,18 @@ def ftrl(
     return {"w": ops.where(ops.absolute(linear) <= l1, 0.0, best), "accumulator": more, "linear": linear}
 
 
-def ftrl_by_root(**given: Number) -> New:
+def ftrl_by_root(**given: Node) -> New:
     """`ftrl` with a square root, which is quicker than a power that is given as a number."""
     return ftrl(**given, exponent=0.5)
 
 
-def lion(w: Number, g: Number, m: Number, rate: Number, keep_1: Number, keep_2: Number) -> New:
+def lion(w: Node, g: Node, m: Node, rate: Node, keep_1: Number, keep_2: Number) -> New:
     """w - rate sign(m beta_1 + g (1 - beta_1)); m forgets more slowly than that."""
     return {"w": w - rate * ops.sign(m + (g - m) * keep_1), "m": m + (g - m) * keep_2}
 
 
 def schedule_free_adam(
-    w: Number, g: Number, z: Number, v: Number, rate: Number, of_v: Number, weight: Number, beta_1: Number,
+    w: Node, g: Node, z: Node, v: Node, rate: Node, of_v: Node, weight: Node, beta_1: Number,
     keep_2: Number, epsilon: Number,
 ) -> New:  # fmt: skip
     """z goes by Adam's step without momentum, x is the mean of all z, and w is (1 - beta_1) z + beta_1 x."""
@@ -122,7 +120,7 @@ def schedule_free_adam(
 
 
 def lamb(
-    w: Number, g: Number, m: Number, v: Number, rate: Number, of_m: Number, of_v: Number, keep_1: Number,
+    w: Node, g: Node, m: Node, v: Node, rate: Node, of_m: Node, of_v: Node, keep_1: Number,
     keep_2: Number, epsilon: Number,
 ) -> New:  # fmt: skip
     """Adam's step made as long as w is, times the rate; of_m and of_v are the bias corrections."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,7 @@ from gpumlp import formulas, ops, tape
 from gpumlp.expressions import Node
 
 Array: TypeAlias = np.ndarray  # or a device's, which is called alike
-Symbol: TypeAlias = Node | float
-Rule: TypeAlias = Callable[..., Mapping[str, Symbol]]
+Rule: TypeAlias = Callable[..., Mapping[str, Node]]
 
 
 class Assigned(Protocol):
@@ -49,6 +48,7 @@ class Library(Protocol):
 
 
 GATHERED, AVERAGE = "gradient_accumulator", "average"  # the state arrays of gathering and averaging
+OF_STAGES = GATHERED, AVERAGE, "updates", "micro_steps", "take", "overwrites"  # what a rule does not take
 
 
 class Variable(NamedTuple):
@@ -67,64 +67,57 @@ class Variable(NamedTuple):
 
 
 # ---- formulas --------------------------------------------------------------------------------------------------------
-def gather(g: Symbol, gradient_accumulator: Symbol, updates: Symbol, micro_steps: Symbol) -> dict[str, Symbol]:
+def gather(g: Node, gradient_accumulator: Node, updates: Node, micro_steps: Node) -> dict[str, Node]:
     """Add g to what is gathered; g is the mean of it, an update's where ``updates`` is 1; then 0 is gathered."""
     total = gradient_accumulator + g
-    return {"g": total / micro_steps, GATHERED: ops.where(updates, 0.0, total)}
+    return {"g": total / micro_steps, GATHERED: _where(updates, 0.0, total)}
 
 
-def average(w: Symbol, average: Symbol, take: Symbol, overwrites: Symbol) -> dict[str, Symbol]:
+def average(w: Node, average: Node, take: Node, overwrites: Node) -> dict[str, Node]:
     """Go towards w by ``take``, which is 1 at first; where ``overwrites`` is 1, w is replaced."""
     average = average + (w - average) * take
-    return {"w": ops.where(overwrites, average, w), AVERAGE: average}
+    return {"w": _where(overwrites, average, w), AVERAGE: average}
 
 
-def clip_value(g: Symbol, clipvalue: Symbol) -> Symbol:
-    """Hold each element of g between -clipvalue and clipvalue."""
-    return ops.clip(g, -clipvalue, clipvalue)
-
-
-def step_along(w: Symbol, g: Symbol) -> dict[str, Symbol]:
+def step_along(w: Node, g: Node) -> dict[str, Node]:
     """Take what a rule of the array library has made of g from w."""
     return {"w": w - g}
+
+
+def _where(condition: Node, a: Node | float, b: Node) -> Node:
+    return cast(Node, ops.where(condition, a, b))
 
 
 @functools.lru_cache(maxsize=512)
 def decayed(rule: Rule, clips: bool = False) -> Rule:
     """Return a rule with the clipping and decay that come before it; the same function each time."""
 
-    def update(w: Symbol, g: Symbol, decay: Symbol, clipvalue: Symbol = 0.0, **rest: Symbol) -> Mapping[str, Symbol]:
-        return rule(w=decay * w, g=clip_value(g, clipvalue) if clips else g, **rest)
+    def update(w: Node, g: Node, decay: Node, clipvalue: Node | float = 0.0, **rest: Node) -> Mapping[str, Node]:
+        return rule(w=decay * w, g=ops.clip(g, -clipvalue, clipvalue) if clips else g, **rest)
 
     return update
 
 
 @functools.lru_cache(maxsize=512)
-def whole(rule: Rule, slots: tuple[str, ...], clips: bool, gathers: bool, averages: bool) -> Rule:
-    """Return all stages as one formula; the same function each time. ``slots`` are the rule's own."""
+def whole(rule: Rule, clips: bool, gathers: bool, averages: bool) -> Rule:
+    """Return all stages as one formula; the same function each time."""
     inner = decayed(rule, clips)
     if not gathers and not averages:
         return inner
 
-    def update(
-        w: Symbol, g: Symbol, gradient_accumulator: Symbol = 0.0, average: Symbol = 0.0, updates: Symbol = 1.0,
-        micro_steps: Symbol = 1.0, take: Symbol = 1.0, overwrites: Symbol = 0.0, **rest: Symbol,
-    ) -> dict[str, Symbol]:  # fmt: skip
-        found: dict[str, Symbol] = {}
+    def update(w: Node, g: Node, **given: Node) -> dict[str, Node]:
+        found: dict[str, Node] = {}
         if gathers:
-            found = gather(g, gradient_accumulator, updates, micro_steps)
+            found = gather(g, given[GATHERED], given["updates"], given["micro_steps"])
             g = found.pop("g")
-        new = inner(w=w, g=g, **rest)
+        new = dict(inner(w=w, g=g, **{name: value for name, value in given.items() if name not in OF_STAGES}))
         if gathers:
-            before = {"w": w, **{name: rest[name] for name in slots}}
-            new = {name: ops.where(updates, value, before[name]) for name, value in new.items()}
+            before = {"w": w, **given}
+            new = {name: _where(given["updates"], value, before[name]) for name, value in new.items()}
         found |= new
-        return found | (_average(found["w"], average, take, overwrites) if averages else {})
+        return found | (average(found["w"], given[AVERAGE], given["take"], given["overwrites"]) if averages else {})
 
     return update
-
-
-_average = average
 
 
 # ---- by the array library --------------------------------------------------------------------------------------------
