@@ -347,7 +347,7 @@ LOSSES: tuple[tuple[losses.Loss, str], ...] = (
 )
 METRICS: tuple[metrics.Metric, ...] = (
     *map(
-        metrics.get,
+        metrics.for_model,
         ("mean_squared_error", "mean_absolute_error", "binary_accuracy", "categorical_accuracy",
          "sparse_categorical_accuracy"),
     ),

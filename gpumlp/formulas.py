@@ -17,7 +17,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias, TypeGuard
 
 from gpumlp.attributes import once
 from gpumlp.derivatives import gradient
@@ -38,7 +38,8 @@ from gpumlp.expressions import (
 )  # fmt: skip
 
 GIVEN = frozenset({"index", "width", "most"})  # leaves that every target has
-Constants = tuple[tuple[str, Any], ...]
+Constants: TypeAlias = tuple[tuple[str, object], ...]
+Slope: TypeAlias = Callable[..., Node | float | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,27 +100,27 @@ class Formula:
         return Formula(names, roots, tuple(n for n in self.numbers if n in read))
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a constant is given to kernels by name, and does not shape the formula."""
     return isinstance(value, float) and value not in (0.0, 1.0)
 
 
-def is_zero(constant: Any) -> bool:
+def is_zero(constant: object) -> bool:
     """Whether a constant is known to be 0: what it is a factor of is not there."""
     return not isinstance(constant, Node) and constant == 0.0
 
 
-def numbers_of(constants: Mapping[str, Any]) -> dict[str, float]:
+def numbers_of(constants: Mapping[str, object]) -> dict[str, float]:
     """Return the constants that a kernel is given, by name."""
     return {name: value for name, value in constants.items() if is_number(value)}
 
 
-def _shape(constants: Mapping[str, Any]) -> Constants:
+def _shape(constants: Mapping[str, object]) -> Constants:
     """Return what shapes a formula: constants, with None for the numbers."""
     return tuple((name, Ellipsis if is_number(value) else value) for name, value in constants.items())
 
 
-def _arguments(table: Table, shape: Constants) -> dict[str, Any]:
+def _arguments(table: Table, shape: Constants) -> dict[str, object]:
     return {name: table.leaf(name, UNIFORM) if value is Ellipsis else value for name, value in shape}
 
 
@@ -128,7 +129,7 @@ def _numbers(shape: Constants, roots: tuple[Node, ...]) -> tuple[str, ...]:
     return tuple(name for name, value in shape if value is Ellipsis and name in read)
 
 
-def _node(what: str, value: Any, table: Table, per: int) -> Node:
+def _node(what: str, value: object, table: Table, per: int) -> Node:
     """Return what a formula gave, as a number of each row or element; TypeError for anything else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = table.constant(float(value))
@@ -141,7 +142,7 @@ def _node(what: str, value: Any, table: Table, per: int) -> Node:
     return value
 
 
-def _called(what: str, function: Callable[..., Any], args: tuple[Node, ...], given: Mapping[str, Any]) -> Any:
+def _called(what: str, function: Callable[..., object], args: tuple[Node, ...], given: Mapping[str, object]) -> object:
     try:
         return function(*args, **given)
     except TypeError as error:
@@ -168,7 +169,7 @@ class ActivationFormula:
 
 
 @functools.lru_cache(maxsize=512)
-def _activation(function: Callable[..., Any], slope: Callable[..., Any] | None, shape: Constants) -> ActivationFormula:
+def _activation(function: Callable[..., object], slope: Slope | None, shape: Constants) -> ActivationFormula:
     table = Table()
     z, given = table.leaf("z", ELEMENT), _arguments(table, shape)
     name = getattr(function, "__name__", "an activation")
@@ -194,7 +195,7 @@ def _activation(function: Callable[..., Any], slope: Callable[..., Any] | None, 
 
 
 def activation(
-    function: Callable[..., Any], slope: Callable[..., Any] | None, constants: Mapping[str, Any]
+    function: Callable[..., object], slope: Slope | None, constants: Mapping[str, object]
 ) -> ActivationFormula:
     """Return an activation's formula, of f(z, **constants).
 
@@ -206,7 +207,7 @@ def activation(
 
 # ---- losses and metrics ----------------------------------------------------------------------------------------------
 @functools.lru_cache(maxsize=512)
-def _objective(function: Callable[..., Any], shape: Constants, sparse: bool, slopes: bool) -> Formula:
+def _objective(function: Callable[..., object], shape: Constants, sparse: bool, slopes: bool) -> Formula:
     table = Table()
     t, p = table.leaf("t", ROW if sparse else ELEMENT), table.leaf("p", ELEMENT)
     name = getattr(function, "__name__", "it")
@@ -227,7 +228,7 @@ def _objective(function: Callable[..., Any], shape: Constants, sparse: bool, slo
     return Formula(tuple(names), tuple(roots), _numbers(shape, tuple(roots)))
 
 
-def loss(function: Callable[..., Any], constants: Mapping[str, Any], sparse: bool) -> Formula:
+def loss(function: Callable[..., object], constants: Mapping[str, object], sparse: bool) -> Formula:
     """Return a loss's formula: ``value``, one number a row, of t, p, and ``dp``, its gradient by p times ``factor``.
 
     ``sparse``: t is one number a row. A function that gives one for each element means their mean.
@@ -235,7 +236,7 @@ def loss(function: Callable[..., Any], constants: Mapping[str, Any], sparse: boo
     return _objective(function, _shape(constants), sparse, True)
 
 
-def metric(function: Callable[..., Any], constants: Mapping[str, Any], sparse: bool) -> Formula:
+def metric(function: Callable[..., object], constants: Mapping[str, object], sparse: bool) -> Formula:
     """Return a metric's formula: ``sum_0``, ``sum_1``, ...: what is added up over samples, one number a row each."""
     return _objective(function, _shape(constants), sparse, False)
 
@@ -256,7 +257,7 @@ def traceable(formula: Callable[[bool], Formula]) -> None:
 
 # ---- regularizers ----------------------------------------------------------------------------------------------------
 @functools.lru_cache(maxsize=512)
-def _penalty(function: Callable[..., Any], shape: Constants) -> Formula:
+def _penalty(function: Callable[..., object], shape: Constants) -> Formula:
     table = Table()
     table.one_row = True
     what = f"The regularizer {getattr(function, '__name__', '')}"
@@ -269,7 +270,7 @@ def _penalty(function: Callable[..., Any], shape: Constants) -> Formula:
     return Formula(("value", "dw"), roots, _numbers(shape, roots))
 
 
-def penalty(function: Callable[..., Any], constants: Mapping[str, Any]) -> Formula:
+def penalty(function: Callable[..., object], constants: Mapping[str, object]) -> Formula:
     """Return a regularizer's formula: ``value`` of all weights w, taken as one row, and ``dw``, its gradient."""
     return _penalty(function, _shape(constants))
 
@@ -277,13 +278,13 @@ def penalty(function: Callable[..., Any], constants: Mapping[str, Any]) -> Formu
 # ---- optimizers ------------------------------------------------------------------------------------------------------
 @functools.lru_cache(maxsize=1024)
 def _traced(
-    function: Callable[..., Any], arrays: tuple[str, ...], scalars: tuple[str, ...], shape: Constants
+    function: Callable[..., object], arrays: tuple[str, ...], scalars: tuple[str, ...], shape: Constants
 ) -> Formula:
     table = Table()
     table.one_row = True
     what = f"The update {getattr(function, '__name__', '')}"
     given = {name: table.leaf(name, ELEMENT) for name in arrays} | {name: table.leaf(name, UNIFORM) for name in scalars}
-    found: Mapping[str, Any] = _called(what, function, (), given | _arguments(table, shape))
+    found = _called(what, function, (), given | _arguments(table, shape))
     if not isinstance(found, Mapping) or not set(found) <= set(arrays):
         raise TypeError(
             f"{what} must return a dict of what becomes of its arrays, {', '.join(arrays)}; got {found!r:.200}."
@@ -294,7 +295,7 @@ def _traced(
 
 
 def traced(
-    function: Callable[..., Any], arrays: tuple[str, ...], scalars: tuple[str, ...], constants: Mapping[str, Any]
+    function: Callable[..., object], arrays: tuple[str, ...], scalars: tuple[str, ...], constants: Mapping[str, object]
 ) -> Formula:
     """Return a formula of arrays and numbers by name, which gives what becomes of some of the arrays.
 
@@ -305,7 +306,7 @@ def traced(
 
 
 def update(
-    function: Callable[..., Any], slots: tuple[str, ...], scalars: tuple[str, ...], constants: Mapping[str, Any]
+    function: Callable[..., object], slots: tuple[str, ...], scalars: tuple[str, ...], constants: Mapping[str, object]
 ) -> Formula:
     """Return an optimizer's formula: what w and all of the slots become, of them and g. See `traced`."""
     formula = traced(function, ("w", "g", *slots), scalars, constants)

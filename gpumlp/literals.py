@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 ActivationName: TypeAlias = Literal[
@@ -61,3 +62,8 @@ InitializerLike: TypeAlias = InitializerName | str | Callable[..., object] | Map
 LossLike: TypeAlias = LossName | str | Callable[..., object] | Mapping[str, object] | None
 MetricLike: TypeAlias = MetricName | str | Callable[..., object] | Mapping[str, object] | None
 RegularizerLike: TypeAlias = RegularizerName | str | Callable[..., object] | Mapping[str, object] | None
+
+# What a loss or a metric takes beside its constants.
+ReductionName: TypeAlias = Literal["sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none"]
+Reduction: TypeAlias = ReductionName | None
+FloatLike: TypeAlias = FloatName | np.dtype | type[np.floating] | None

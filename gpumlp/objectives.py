@@ -1,7 +1,7 @@
 """What losses and metrics share: a function of targets and predictions, by which a class is described.
 
 `objective` makes a formula a function of arrays, too, as Keras's functions are: a value for each sample. `Described`
-makes a class of it whose arguments are the function's constants and the class's own: `__init_subclass__` reads them.
+is the base of classes whose constructors take the function's constants beside the class's own arguments.
 """
 
 from __future__ import annotations
@@ -10,25 +10,33 @@ import copy
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Self, TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp import config, formulas, tape
+from gpumlp.constructors import shown
 from gpumlp.expressions import Node
 from gpumlp.naming import flag, neutral, number
 
-Check = Callable[[str, Any], Any]
+Check = Callable[[str, object], object]
+Values: TypeAlias = Node | np.ndarray  # what a formula computes with: symbols, or arrays
+Rule: TypeAlias = Callable[..., Values]
+Function = TypeVar("Function", bound=Rule)
+Axes: TypeAlias = int | Sequence[int] | None  # one axis, several, or None for all
 
 
 # ---- constants -------------------------------------------------------------------------------------------------------
-def defaults(function: Callable[..., Any], first: int) -> dict[str, Any]:
+def defaults(function: Callable[..., object], first: int) -> dict[str, object]:
     """Return the defaults of a function's parameters after the ``first`` ones."""
     return {name: p.default for name, p in list(inspect.signature(function).parameters.items())[first:]}
 
 
-def looked_at(owner: str, defaults: Mapping[str, Any], given: Mapping[str, Any], checks: Mapping[str, Check]) -> Any:
+def looked_at(
+    owner: str, defaults: Mapping[str, object], given: Mapping[str, object], checks: Mapping[str, Check]
+) -> dict[str, object]:
     """Return all constants by name: those given, looked at, and the defaults of the others.
 
     What has no check of its own is a finite number where the default is one, True or False where it is that, and else
@@ -53,14 +61,14 @@ def within(low: float, high: float = math.inf, above: bool = False) -> Check:
     return lambda name, value: number(name, value, low, high, above)
 
 
-def an_axis(name: str, value: Any) -> int:
+def an_axis(name: str, value: object) -> int:
     """A check for one axis."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise ValueError(f"`axis` must be of type `int`. Received: axis={value!r} of type {type(value)}.")
     return int(value)
 
 
-def some_axes(name: str, value: Any) -> Any:
+def some_axes(name: str, value: object) -> Axes:
     """A check for one axis, several, or None for all."""
     if isinstance(value, (tuple, list)):
         return tuple(an_axis(name, v) for v in value)
@@ -70,7 +78,7 @@ def some_axes(name: str, value: Any) -> Any:
 # ---- functions -------------------------------------------------------------------------------------------------------
 def objective(
     sparse: bool = False, broadcasts: bool = True, elementwise: bool = False, places: bool = False, **checks: Check
-) -> Callable[[Callable[..., Any]], Any]:
+) -> Callable[[Function], Function]:
     """Return a decorator for formulas f(y_true, y_pred, constants), by which they take arrays of any shape as well.
 
     Parameters
@@ -87,28 +95,28 @@ def objective(
         By a constant's name the function that looks at it, of its name and value.
     """
 
-    def decorate(function: Callable[..., Any]) -> Any:
+    def decorate(function: Function) -> Function:
         name, constants = function.__name__, defaults(function, 2)
 
         @functools.wraps(function)
-        def of_arrays(y_true: Any, y_pred: Any, *args: Any, **given: Any) -> Any:
+        def of_arrays(y_true: Values, y_pred: Values, *args: object, **given: object) -> Values:
             if isinstance(y_true, Node) or isinstance(y_pred, Node):
                 return function(y_true, y_pred, *args, **given)
-            given = inspect.signature(function).bind(y_true, y_pred, *args, **given).arguments
-            given = {k: v for k, v in given.items() if k in constants}
+            bound = inspect.signature(function).bind(y_true, y_pred, *args, **given).arguments
+            given = constants | {k: v for k, v in bound.items() if k in constants}
             if places:
                 both = same_rank(config.floats("y_true", y_true), config.floats("y_pred", y_pred))
                 y_true, y_pred = (array[..., None] for array in both)
             return values(of_arrays, looked_at(name, constants, given, checks), y_true, y_pred)
 
         vars(of_arrays).update(sparse=sparse, broadcasts=broadcasts, elementwise=elementwise, checks=checks)
-        return of_arrays
+        return of_arrays  # type: ignore[return-value]
 
     return decorate
 
 
 def values(
-    function: Callable[..., Any], constants: Mapping[str, Any], y_true: object, y_pred: object, dtype: object = None
+    function: Rule, constants: Mapping[str, object], y_true: object, y_pred: object, dtype: object = None
 ) -> np.ndarray:
     """Return a formula's value for each place of the axes but the last, which has a sample's outputs.
 
@@ -119,7 +127,7 @@ def values(
 
 
 def sums(
-    function: Callable[..., Any], constants: Mapping[str, Any], y_true: object, y_pred: object, dtype: object = None
+    function: Rule, constants: Mapping[str, object], y_true: object, y_pred: object, dtype: object = None
 ) -> np.ndarray:
     """Return all that a formula gives, each as `values` does, [sums, ...]."""
     name = getattr(function, "__name__", "a function")
@@ -151,11 +159,11 @@ def sums(
 
 
 def _class_numbers(
-    name: str, t: np.ndarray, p: np.ndarray, axis: Any, ignored: int | None
+    name: str, t: np.ndarray, p: np.ndarray, axis: object, ignored: object
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return class numbers with an axis of one number in the place of the classes, which come last, and ``p`` so."""
-    moved = last(name, p, axis)
-    labels = np.squeeze(t, axis) if t.ndim == p.ndim and t.shape[axis] == 1 else t
+    moved, (place,) = last(name, p, axis), axes(name, p, axis)
+    labels = np.squeeze(t, place) if t.ndim == p.ndim and t.shape[place] == 1 else t
     if labels.shape != moved.shape[:-1]:
         raise ValueError(
             f"{name}: y_true and y_pred must have the same shape up to y_pred's last axis, the classes; "
@@ -171,7 +179,7 @@ def _class_numbers(
     return labels[..., None], moved
 
 
-def axes(name: str, array: np.ndarray, axis: Any) -> tuple[int, ...]:
+def axes(name: str, array: np.ndarray, axis: object) -> tuple[int, ...]:
     """Return one or several axes of an array, or with None all, as numbers from 0; ValueError where there is none."""
     given = tuple(range(array.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     good = all(isinstance(a, (int, np.integer)) and -array.ndim <= a < array.ndim for a in given)
@@ -181,14 +189,14 @@ def axes(name: str, array: np.ndarray, axis: Any) -> tuple[int, ...]:
     return found
 
 
-def last(name: str, array: np.ndarray, axis: Any) -> np.ndarray:
+def last(name: str, array: np.ndarray, axis: object) -> np.ndarray:
     """Return the array with one axis, or several as one, behind all others."""
     found = axes(name, array, axis)
     kept = [size for i, size in enumerate(array.shape) if i not in found]
     return np.moveaxis(array, found, range(-len(found), 0)).reshape(*kept, math.prod(array.shape[i] for i in found))
 
 
-def new_array(index: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def new_array(index: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
     """Return a work array that nobody else has."""
     return np.empty(shape, dtype)
 
@@ -216,14 +224,18 @@ def common_shape(name: str, **arrays: np.ndarray) -> tuple[int, ...]:
 class OfTargets:
     """What is computed of targets and predictions: how many targets a sample has, and copies with other arguments."""
 
-    sparse: Any = False  # whether targets are class numbers
     rows = False  # whether targets are one number a row, though not class numbers
+
+    @property
+    def sparse(self) -> bool:
+        """Whether targets are class numbers."""
+        return False
 
     def target_width(self, width: int) -> int:
         """Return how many numbers a sample's targets are, for so many outputs."""
         return 1 if self.sparse or self.rows else width
 
-    def changed(self, **arguments: Any) -> Self:
+    def changed(self, **arguments: object) -> Self:
         """Return it with other arguments, which have been looked at."""
         other = copy.copy(self)
         other.__dict__.update(arguments)
@@ -233,72 +245,69 @@ class OfTargets:
 class Described(OfTargets):
     """Base of losses and of metrics: arguments that are given once, of which some are the constants of a function.
 
-    A class of the package is ``class Huber(Loss, function=huber)``: its arguments are the function's constants beside
-    ``own_arguments``, in Keras's ``order``; by default the constants come where ``constants_last`` says. It is in its
-    base's ``known`` by the function's name and by ``aliases``. A user's class has its formula in a method, ``call``.
+    A class of the package is ``class Huber(Loss, function=huber)``, with a `constructor` that takes the function's
+    constants, too. It is in its base's ``known`` by the function's name and by ``aliases``. A user's class has its
+    formula in a method, ``call``.
     """
 
-    known: ClassVar[dict[str, Any]]
-    own_arguments: ClassVar[Mapping[str, Any]]  # with their defaults
-    keyword_only: ClassVar[tuple[str, ...]] = ()
-    constants_last: ClassVar[bool] = False
-    constant_defaults: ClassVar[Mapping[str, Any]] = {}
+    known: ClassVar[dict[str, type[Described]]]
+    arguments: ClassVar[tuple[str, ...]] = ()  # of the constructor, in its order
+    constant_defaults: ClassVar[Mapping[str, object]] = {}
     default_name: ClassVar[str] = ""
-    function: ClassVar[Any] = None
-    __signature__: ClassVar[inspect.Signature]
+    function: ClassVar[Rule | None] = None
     name: str
 
     def __init_subclass__(
-        cls, function: Any = None, order: tuple[str, ...] = (), aliases: tuple[str, ...] = (), name: str = "",
-        **kwargs: Any,
-    ) -> None:  # fmt: skip
+        cls, function: Rule | None = None, aliases: tuple[str, ...] = (), name: str = "", **kwargs: object
+    ) -> None:
         super().__init_subclass__(**kwargs)
-        if function is not None:
-            cls.function, cls.default_name = staticmethod(function), name or function.__name__
-            cls.constant_defaults = defaults(function, 2)
-            function.kind = {**getattr(function, "kind", {}), cls.__base__: cls}
-            for known in (cls.default_name, *aliases):
-                cls.known[known] = cls
-        elif "own_arguments" not in vars(cls):
+        cls.arguments = tuple(getattr(vars(cls).get("__init__"), "names", cls.arguments))
+        if function is None:
             return
-        parts = (cls.own_arguments, cls.constant_defaults)
-        every = {k: v for part in (parts if cls.constants_last else parts[::-1]) for k, v in part.items()}
-        if "name" in every and function is not None:
-            every["name"] = cls.default_name
-        parameter = inspect.Parameter
-        positional = [k for k in (order or every) if k not in cls.keyword_only]
-        cls.__signature__ = inspect.Signature(
-            [parameter(k, parameter.POSITIONAL_OR_KEYWORD, default=every[k]) for k in positional]
-            + [parameter(k, parameter.KEYWORD_ONLY, default=every[k]) for k in cls.keyword_only]
-        )
+        cls.function, cls.default_name = staticmethod(function), name or function.__name__
+        cls.constant_defaults = defaults(function, 2)
+        vars(function)["kind"] = {**getattr(function, "kind", {}), cls.__base__: cls}
+        for known in (cls.default_name, *aliases):
+            cls.known[known] = cls
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            bound = self.__signature__.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{type(self).__name__}: {error}; it takes {self.__signature__}.") from None
-        given = {k: v for k, v in bound.arguments.items() if k in self.constant_defaults}
+    def _recognized(self, given: dict[str, object], known: list[str]) -> dict[str, object]:
+        return given
+
+    def _take(self, arguments: dict[str, object]) -> None:
+        given = {k: arguments.get(k, default) for k, default in self.constant_defaults.items()}
         checks = getattr(self.function, "checks", {})
-        constants = looked_at(type(self).__name__, self.constant_defaults, given, checks)
-        bound.apply_defaults()
-        self.__dict__.update(self._looked_at({**bound.arguments, **constants}))
+        found = looked_at(type(self).__name__, self.constant_defaults, given, checks)
+        self.__dict__.update(self._looked_at({**arguments, **found}))
 
-    def _looked_at(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _looked_at(self, arguments: dict[str, object]) -> dict[str, object]:
         """Return the arguments, the class's own looked at."""
         return arguments
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in self.__signature__.parameters and name in self.__dict__:
+        if name in self.arguments and name in self.__dict__:
             raise AttributeError(f"{name} of a {type(self).__name__} is given when it is made: make another one.")
         super().__setattr__(name, value)
 
     @property
-    def rule(self) -> Callable[..., Any]:
+    def rule(self) -> Rule:
         """The formula, a function of targets and predictions: the package's, or a user's ``call``."""
         return self.function if self.function is not None else self.call
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Return what it is of the targets and predictions, by gpumlp.ops; for classes of a user's own."""
+    def call(self, y_true: Values, y_pred: Values) -> Values:
+        """Return what it is of targets and predictions; a class of a user's own has its formula here.
+
+        Parameters
+        ----------
+        y_true : symbol or numpy.ndarray, shape (batch, outputs)
+            Targets.
+        y_pred : symbol or numpy.ndarray, shape (batch, outputs)
+            Predictions.
+
+        Returns
+        -------
+        symbol or numpy.ndarray
+            A number for each sample, or for each output, of which the mean is taken; by `gpumlp.ops`.
+        """
         raise TypeError(f"{type(self).__name__} needs a method call(self, y_true, y_pred), of gpumlp.ops.")
 
     @property
@@ -307,7 +316,7 @@ class Described(OfTargets):
         return getattr(self.function, "sparse", False)
 
     @property
-    def constants(self) -> dict[str, Any]:
+    def constants(self) -> dict[str, object]:
         """What the formula takes beside targets and predictions."""
         return {name: getattr(self, name) for name in self.constant_defaults}
 
@@ -325,23 +334,40 @@ class Described(OfTargets):
         """Return it for targets of ``given`` numbers a sample: a user's formula takes one for all outputs, too."""
         return self.changed(rows=True) if self.own and given == 1 != width else self
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments by their Keras names."""
-        found = {k: getattr(self, k) for k in self.__signature__.parameters if k not in ("dtype", "weighted")}
+    def get_config(self) -> dict[str, object]:
+        """Return the constructor's arguments by name, as JSON can hold them.
+
+        Returns
+        -------
+        dict
+            All but the dtype.
+        """
+        found = {k: getattr(self, k) for k in self.arguments if k != "dtype"}
         of_numbers = {k for k, default in self.constant_defaults.items() if isinstance(default, float)}
         return {k: float(value) if k in of_numbers else value for k, value in found.items()}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new one, as `get_config` has described it."""
+    def from_config(cls, config: Mapping[str, object]) -> Self:
+        """Return a new one, as `get_config` has described it.
+
+        Parameters
+        ----------
+        config : Mapping
+            The constructor's arguments by name.
+
+        Returns
+        -------
+        object of the class
+            Equal to the one described.
+        """
         return cls(**config)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return what it is made of, without what is found out from that."""
         return {k: v for k, v in self.__dict__.items() if k != "formula"}
 
-    def _key(self) -> Any:
-        return (type(self), self.function, *(getattr(self, k) for k in self.__signature__.parameters), self.rows)
+    def _key(self) -> tuple[object, ...]:
+        return (type(self), self.function, *(getattr(self, k) for k in self.arguments), self.rows)
 
     def __eq__(self, other: object) -> bool:
         if self.own or type(self) is not type(other):
@@ -352,5 +378,4 @@ class Described(OfTargets):
         return id(self) if self.own else hash(self._key())
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
+        return shown(self, self.constant_defaults)

@@ -184,7 +184,7 @@ def test_a_whole_model_learns_as_with_numpy():
         slots = {name: arena.zeros() for name in optimizer.slots}
         data = Dataset(*(a.astype(dtype) for a in (x, y, weights)))
         order = np.random.default_rng(13).permutation(20)
-        watched = [metrics.SparseCategoricalAccuracy("accuracy", weighted=True)]
+        watched = [metrics.SparseCategoricalAccuracy("accuracy").changed(weighted=True)]
         logs = program.run(data, order, 7, 0, 3, loss, watched, optimizer, slots)  # the last batch is shorter
         out = np.full((20, 3), np.nan, dtype)
         program.predict(data.x, out, 7)

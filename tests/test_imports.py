@@ -35,6 +35,7 @@ FLOORS = [
         "missing",
         "keras_names",
         "literals",
+        "constructors",
     },
 ]
 

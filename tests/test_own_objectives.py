@@ -1,12 +1,14 @@
 """Losses, metrics and regularizers of a user's own, from compile to fit, and functions on arrays."""
 
 import functools
+import inspect
 import pickle
 
 import numpy as np
 import pytest
 
 from gpumlp import layers, losses, metrics, models, ops, regularizers
+from gpumlp.metrics.metric import Sums
 
 RNG = np.random.default_rng(5)
 X, Y = RNG.normal(size=(60, 3)), RNG.uniform(0.05, 0.95, size=(60, 2))
@@ -367,3 +369,24 @@ def test_arguments_are_given_once():
     with pytest.raises(TypeError, match=r"Huber: got an unexpected keyword argument 'gamma'; it takes \(delta=1.0"):
         losses.Huber(gamma=1.0)
     assert pickle.loads(pickle.dumps(loss)) == loss and loss.get_config()["delta"] == 0.5
+
+
+KINDS = sorted({*losses.KNOWN.values(), *Sums.known.values()}, key=lambda kind: (kind.__module__, kind.__name__))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.__module__.split('.')[1]}-{kind.__name__}")
+def test_a_constructor_says_what_its_formula_takes(kind):
+    """What it declares in its own source has the function's names and defaults, and its name in lists."""
+    assert "__init__" in vars(kind)
+    declared = inspect.signature(kind).parameters
+    assert kind.arguments == tuple(declared)
+    own = {name: p.default for name, p in declared.items() if name not in ("name", "reduction", "dtype")}
+    if kind.function is None:  # a loss of arrays alone
+        constants = {n: p.default for n, p in inspect.signature(losses.circle).parameters.items() if n in own}
+    else:
+        constants = {name: kind.constant_defaults[name] for name in own}
+        assert set(kind.constant_defaults) - set(own) <= {"axis"}
+        assert declared["name"].default == kind.default_name
+    assert own == constants
+    assert declared["dtype"].default is None
+    assert eval(repr(kind()), {kind.__name__: kind}) == kind()

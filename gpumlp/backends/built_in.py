@@ -82,10 +82,8 @@ def _of_constant(name: str, default: Any) -> tuple[Any, ...]:
 def _described(kinds: Iterable[Any]) -> Iterator[Any]:
     """Yield objects of classes whose arguments are the constants of a function."""
     for kind in dict.fromkeys(kinds):
-        own = {k: v for k, v in kind.constant_defaults.items() if k in kind.__signature__.parameters}
-        for constants in _values(own, _of_constant):
-            yield kind(**constants)
-            yield kind(**{k: v for k, v in constants.items() if v != own[k]})  # defaults are not looked at
+        own = {k: v for k, v in kind.constant_defaults.items() if k in kind.arguments}
+        yield from (kind(**constants) for constants in _values(own, _of_constant))
 
 
 def _losses() -> Iterator[Loss]:

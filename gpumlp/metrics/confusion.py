@@ -6,24 +6,27 @@ outputs into the spaces between the thresholds. Positive is what is above a thre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 from gpumlp import config, formulas, ops
 from gpumlp.attributes import once
-from gpumlp.metrics.means import EPSILON, whole
-from gpumlp.metrics.metric import Array, Summed, ratio
-from gpumlp.naming import flag, number
-from gpumlp.objectives import common_shape, same_rank
+from gpumlp.literals import FloatLike
+from gpumlp.losses.loss import EPSILON
+from gpumlp.metrics.means import whole
+from gpumlp.metrics.metric import Array, Result, Summed, ratio
+from gpumlp.naming import number
+from gpumlp.objectives import Values, common_shape, same_rank
 
+Thresholds: TypeAlias = float | Sequence[float] | None
 FEW = 16  # thresholds, at most, whose counts are a formula
 NO_TOP = -1e10  # what stands for outputs that are not among the largest: below every threshold
 COUNTS = {"tp": "true_positives", "fp": "false_positives", "tn": "true_negatives", "fn": "false_negatives"}
 
 
-def fractions(name: str, given: Any) -> tuple[float, ...]:
+def fractions(name: str, given: object) -> tuple[float, ...]:
     """Return thresholds, a number or several, looked at."""
     several = given if isinstance(given, (list, tuple, np.ndarray)) else [given]
     try:
@@ -39,9 +42,9 @@ def _evenly(thresholds: Sequence[float]) -> bool:
 
 
 def counts(
-    y_true: Any, y_pred: Any, thresholds: tuple[float, ...], which: tuple[str, ...], even: bool, padded: bool,
+    y_true: Values, y_pred: Values, thresholds: tuple[float, ...], which: tuple[str, ...], even: bool, padded: bool,
     class_id: int | None, from_logits: bool,
-) -> tuple[Any, ...]:  # fmt: skip
+) -> tuple[Values, ...]:  # fmt: skip
     """Return how many outputs of a sample lie which side of the thresholds, by ``which`` and by threshold.
 
     ``even``: these are i / (n - 1); ``padded``: the first is below 0.
@@ -55,7 +58,7 @@ def counts(
         thresholds = tuple(float(i) for i in range(len(thresholds)))
         if padded:
             p = ops.maximum(p, 1.0)
-    found: list[Any] = []
+    found: list[Values] = []
     for name in which:
         sided = t if name in ("tp", "fn") else 1.0 - t
         for threshold in thresholds:
@@ -69,12 +72,12 @@ class Confusion(Summed):
 
     exact = True
     which: ClassVar[tuple[str, ...]] = tuple(COUNTS)
-    thresholds: Any
-    init_thresholds: Any  # as they were given
+    thresholds: list[float]
+    init_thresholds: Thresholds  # as they were given
     top_k: int | None = None
     class_id: int | None = None
     from_logits = multi_label = False
-    label_weights: Any = None
+    label_weights: Array | None = None
     num_labels: int | None = None
     _even: bool
     _padded: bool
@@ -94,7 +97,7 @@ class Confusion(Summed):
         }  # fmt: skip
         return formulas.metric(counts, how, False)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return what it is made of, without what is found out from that."""
         return {k: v for k, v in self.__dict__.items() if k not in ("formula", "overridden")}
 
@@ -104,7 +107,7 @@ class Confusion(Summed):
         many = len(self.thresholds)
         return f"{self.name} counts at {many} thresholds" if many > FEW else super().why
 
-    def sums(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[Array]:
+    def sums(self, y_true: object, y_pred: object, sample_weight: object = None) -> list[Array]:
         """See `Summed.sums`: [thresholds], or [thresholds, labels], for each of `which`."""
         p = config.floats("y_pred", y_pred, "float64")
         t, p = same_rank(config.floats("y_true", y_true, "float64"), p)
@@ -128,7 +131,7 @@ class Confusion(Summed):
         found = self._binned(t, p, w)
         return [found[name] if self.multi_label else found[name][:, 0] for name in self.which]
 
-    def _weights(self, sample_weight: Any, shape: tuple[int, ...]) -> Array:
+    def _weights(self, sample_weight: object, shape: tuple[int, ...]) -> Array:
         """Return a weight for each output."""
         w = np.ones(shape)
         if sample_weight is not None:
@@ -175,17 +178,17 @@ class Confusion(Summed):
         labels = (self.num_labels,) if self.multi_label else ()
         return None if labels == (None,) else [np.zeros((len(self.thresholds), *labels)) for _ in self.which]
 
-    def of(self, *sums: Any) -> Any:
+    def of(self, *sums: Array) -> Result:
         """See `Summed.of`."""
         if len(sums) != len(self.which):  # numbers of a formula, with the weights' sum
             sums = tuple(np.reshape(sums[:-1], (len(self.which), -1)))
         return self.measure(**dict(zip(self.which, sums, strict=True)))
 
-    def measure(self, **found: Array) -> Any:
+    def measure(self, **found: Array) -> Result:
         """Return the metric, of the counts by name."""
         raise NotImplementedError
 
-    def _one_or_all(self, values: Array) -> Any:
+    def _one_or_all(self, values: Array) -> Result:
         return values[0] if len(self.thresholds) == 1 else values
 
 
@@ -198,41 +201,163 @@ def _top(p: Array, k: int) -> Array:
 
 # ---- counts ----------------------------------------------------------------------------------------------------------
 class _Count(Confusion):
-    def __init__(self, thresholds: Any = None, name: str | None = None, dtype: Any = None) -> None:
+    def __init__(self, thresholds: Thresholds = None, name: str | None = None, dtype: FloatLike = None) -> None:
         super().__init__(dtype, name)
         self.init_thresholds = thresholds
         at = fractions("thresholds", 0.5 if thresholds is None else thresholds)
         self._count_at(at, _evenly(at))
 
-    def measure(self, **found: Array) -> Any:
+    def measure(self, **found: Array) -> Result:
         (values,) = found.values()
         return self._one_or_all(values)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments by their Keras names."""
+    def get_config(self) -> dict[str, object]:
+        """Return the constructor's arguments by name, as JSON can hold them.
+
+        Returns
+        -------
+        dict
+            The thresholds as they were given.
+        """
         return super().get_config() | {"thresholds": self.init_thresholds}
 
 
 class TruePositives(_Count):
-    """How many outputs are above the thresholds, and should be, weighted; by default above 0.5."""
+    """How many outputs are above the thresholds, and should be.
+
+    Each counts by its sample's weight, where there are weights.
+
+    Parameters
+    ----------
+    thresholds : float or sequence of float, optional
+        In [0, 1]; outputs above it are positive. Of several the result has a number each. By default 0.5.
+    name : str, optional
+        What it is called in the history; by default the class's name in snake case, and a number.
+    dtype : {"float32", "float64"}, optional
+        Of the results; by default the default type.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is not in [0, 1], a count not whole, or ``dtype`` none of these.
+
+    Examples
+    --------
+    >>> from gpumlp import metrics
+    >>> metric = metrics.TruePositives()
+    >>> metric.update_state([0, 1, 1, 1], [0.25, 0.75, 0.5, 0.875])
+    >>> round(float(metric.result()), 4)
+    2.0
+    >>> metric = metrics.TruePositives(thresholds=[0.2, 0.6])
+    >>> metric.update_state([0, 1, 1, 1], [0.25, 0.75, 0.5, 0.875])
+    >>> metric.result()
+    array([3., 2.])
+    """
 
     which = ("tp",)
 
 
 class TrueNegatives(_Count):
-    """How many outputs are not above the thresholds, nor should be."""
+    """How many outputs are not above the thresholds, nor should be.
+
+    Each counts by its sample's weight, where there are weights.
+
+    Parameters
+    ----------
+    thresholds : float or sequence of float, optional
+        In [0, 1]; outputs above it are positive. Of several the result has a number each. By default 0.5.
+    name : str, optional
+        What it is called in the history; by default the class's name in snake case, and a number.
+    dtype : {"float32", "float64"}, optional
+        Of the results; by default the default type.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is not in [0, 1], a count not whole, or ``dtype`` none of these.
+
+    Examples
+    --------
+    >>> from gpumlp import metrics
+    >>> metric = metrics.TrueNegatives()
+    >>> metric.update_state([0, 1, 1, 1], [0.25, 0.75, 0.5, 0.875])
+    >>> round(float(metric.result()), 4)
+    1.0
+    >>> metric = metrics.TrueNegatives(thresholds=[0.2, 0.6])
+    >>> metric.update_state([0, 1, 1, 1], [0.25, 0.75, 0.5, 0.875])
+    >>> metric.result()
+    array([0., 1.])
+    """
 
     which = ("tn",)
 
 
 class FalsePositives(_Count):
-    """How many outputs are above the thresholds, and should not be."""
+    """How many outputs are above the thresholds, and should not be.
+
+    Each counts by its sample's weight, where there are weights.
+
+    Parameters
+    ----------
+    thresholds : float or sequence of float, optional
+        In [0, 1]; outputs above it are positive. Of several the result has a number each. By default 0.5.
+    name : str, optional
+        What it is called in the history; by default the class's name in snake case, and a number.
+    dtype : {"float32", "float64"}, optional
+        Of the results; by default the default type.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is not in [0, 1], a count not whole, or ``dtype`` none of these.
+
+    Examples
+    --------
+    >>> from gpumlp import metrics
+    >>> metric = metrics.FalsePositives()
+    >>> metric.update_state([0, 1, 1, 1], [0.25, 0.75, 0.5, 0.875])
+    >>> round(float(metric.result()), 4)
+    0.0
+    >>> metric = metrics.FalsePositives(thresholds=[0.2, 0.6])
+    >>> metric.update_state([0, 1, 1, 1], [0.25, 0.75, 0.5, 0.875])
+    >>> metric.result()
+    array([1., 0.])
+    """
 
     which = ("fp",)
 
 
 class FalseNegatives(_Count):
-    """How many outputs are not above the thresholds, and should be."""
+    """How many outputs are not above the thresholds, and should be.
+
+    Each counts by its sample's weight, where there are weights.
+
+    Parameters
+    ----------
+    thresholds : float or sequence of float, optional
+        In [0, 1]; outputs above it are positive. Of several the result has a number each. By default 0.5.
+    name : str, optional
+        What it is called in the history; by default the class's name in snake case, and a number.
+    dtype : {"float32", "float64"}, optional
+        Of the results; by default the default type.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is not in [0, 1], a count not whole, or ``dtype`` none of these.
+
+    Examples
+    --------
+    >>> from gpumlp import metrics
+    >>> metric = metrics.FalseNegatives()
+    >>> metric.update_state([0, 1, 1, 1], [0.25, 0.75, 0.5, 0.875])
+    >>> round(float(metric.result()), 4)
+    1.0
+    >>> metric = metrics.FalseNegatives(thresholds=[0.2, 0.6])
+    >>> metric.update_state([0, 1, 1, 1], [0.25, 0.75, 0.5, 0.875])
+    >>> metric.result()
+    array([0., 1.])
+    """
 
     which = ("fn",)
 
@@ -241,8 +366,8 @@ class _Share(Confusion):
     _direction = "up"
 
     def __init__(
-        self, thresholds: Any = None, top_k: int | None = None, class_id: int | None = None, name: str | None = None,
-        dtype: Any = None,
+        self, thresholds: Thresholds = None, top_k: int | None = None, class_id: int | None = None,
+        name: str | None = None, dtype: FloatLike = None,
     ) -> None:  # fmt: skip
         super().__init__(dtype, name)
         self.init_thresholds = thresholds
@@ -251,19 +376,57 @@ class _Share(Confusion):
         at = (0.5 if top_k is None else NO_TOP,) if thresholds is None else fractions("thresholds", thresholds)
         self._count_at(at, _evenly(at))
 
-    def measure(self, **found: Array) -> Any:
+    def measure(self, **found: Array) -> Result:
         true, false = found.values()
         return self._one_or_all(ratio(true, true + false))
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments by their Keras names."""
+    def get_config(self) -> dict[str, object]:
+        """Return the constructor's arguments by name, as JSON can hold them.
+
+        Returns
+        -------
+        dict
+            The thresholds as they were given.
+        """
         return super().get_config() | {"thresholds": self.init_thresholds}
 
 
 class Precision(_Share):
-    """The share of what is above the thresholds that should be, tp / (tp + fp).
+    """The share of what is above the thresholds that should be.
 
-    With ``top_k`` of the largest outputs of each sample alone, with ``class_id`` of one output.
+    Parameters
+    ----------
+    thresholds : float or sequence of float, optional
+        In [0, 1]; outputs above it are positive. Of several the result has a number each. By default 0.5.
+    top_k : int, optional
+        How many of each sample's largest outputs may be positive; all such by default, whatever their size.
+    class_id : int, optional
+        The one output that counts; all by default.
+    name : str, optional
+        What it is called in the history; by default the class's name in snake case, and a number.
+    dtype : {"float32", "float64"}, optional
+        Of the results; by default the default type.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is not in [0, 1], a count not whole, or ``dtype`` none of these.
+
+    See Also
+    --------
+    Recall : The share of what should be above them that is.
+
+    Notes
+    -----
+    tp / (tp + fp), and 0 where nothing is above.
+
+    Examples
+    --------
+    >>> from gpumlp import metrics
+    >>> metric = metrics.Precision(thresholds=0.2)
+    >>> metric.update_state([0, 1, 1, 1], [0.25, 0.75, 0.5, 0.875])
+    >>> round(float(metric.result()), 4)
+    0.75
     """
 
     _direction = "up"
@@ -271,217 +434,41 @@ class Precision(_Share):
 
 
 class Recall(_Share):
-    """The share of what should be above the thresholds that is, tp / (tp + fn); arguments as of `Precision`."""
-
-    which = ("tp", "fn")
-
-
-# ---- one share where another is large enough -------------------------------------------------------------------------
-def sensitivity(tp: Array, fn: Array, **_: Array) -> Any:
-    """The share of what should be positive that is: recall."""
-    return ratio(tp, tp + fn)
-
-
-def specificity(tn: Array, fp: Array, **_: Array) -> Any:
-    """The share of what should be negative that is."""
-    return ratio(tn, tn + fp)
-
-
-def precision(tp: Array, fp: Array, **_: Array) -> Any:
-    """The share of what is positive that should be."""
-    return ratio(tp, tp + fp)
-
-
-class _Best(Confusion):
-    """The largest of one share, over thresholds at which another one is ``value`` at least; 0 where there are none."""
-
-    _direction = "up"
-    largest: ClassVar[Callable[..., Any]]
-    held: ClassVar[Callable[..., Any]]
-
-    def _begin(
-        self, what: str, value: Any, num_thresholds: int, class_id: int | None, name: str | None, dtype: Any
-    ) -> None:
-        Confusion.__init__(self, dtype, name)
-        try:
-            value = number(what, value, 0.0, 1.0)
-        except ValueError as error:
-            raise ValueError(f"Argument `{what}` must be in the range [0, 1]: {error}") from None
-        n = _many(num_thresholds, 1)
-        setattr(self, what, value)
-        self.value, self.num_thresholds = value, n
-        self.class_id = None if class_id is None else whole("class_id", class_id, 0)
-        self._count_at([0.5] if n == 1 else [i / (n - 1) for i in range(n)], n > 1)
-
-    def measure(self, **found: Array) -> Any:
-        kind = type(self)
-        allowed = kind.held(**found) >= self.value
-        return np.max(np.where(allowed, kind.largest(**found), 0.0), initial=0.0)
-
-
-def _many(num_thresholds: Any, low: int) -> int:
-    try:
-        return whole("num_thresholds", num_thresholds, low)
-    except ValueError as error:
-        raise ValueError(f"Argument `num_thresholds` must be an integer > {low - 1}: {error}") from None
-
-
-class SensitivityAtSpecificity(_Best):
-    """The largest sensitivity at thresholds where the specificity is large enough."""
-
-    largest, held = staticmethod(sensitivity), staticmethod(specificity)
-
-    def __init__(
-        self, specificity: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None,
-        dtype: Any = None,
-    ) -> None:  # fmt: skip
-        self._begin("specificity", specificity, num_thresholds, class_id, name, dtype)
-
-
-class SpecificityAtSensitivity(_Best):
-    """The largest specificity at thresholds where the sensitivity is large enough."""
-
-    largest, held = staticmethod(specificity), staticmethod(sensitivity)
-
-    def __init__(
-        self, sensitivity: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None,
-        dtype: Any = None,
-    ) -> None:  # fmt: skip
-        self._begin("sensitivity", sensitivity, num_thresholds, class_id, name, dtype)
-
-
-class PrecisionAtRecall(_Best):
-    """The largest precision at thresholds where the recall is large enough."""
-
-    largest, held = staticmethod(precision), staticmethod(sensitivity)
-
-    def __init__(
-        self, recall: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None,
-        dtype: Any = None,
-    ) -> None:  # fmt: skip
-        self._begin("recall", recall, num_thresholds, class_id, name, dtype)
-
-
-class RecallAtPrecision(_Best):
-    """The largest recall at thresholds where the precision is large enough."""
-
-    largest, held = staticmethod(sensitivity), staticmethod(precision)
-
-    def __init__(
-        self, precision: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None,
-        dtype: Any = None,
-    ) -> None:  # fmt: skip
-        self._begin("precision", precision, num_thresholds, class_id, name, dtype)
-
-
-# ---- areas -----------------------------------------------------------------------------------------------------------
-CURVES, SUMMATIONS = ("ROC", "PR", "PRGAIN"), ("interpolation", "majoring", "minoring")
-
-
-def _one_of(name: str, value: Any, known: tuple[str, ...], what: str) -> str:
-    found = [k for k in known if isinstance(value, str) and value.lower() == k.lower()]
-    if not found:
-        raise ValueError(f'Invalid {what} value: "{value}". {name} must be one of {", ".join(map(repr, known))}.')
-    return found[0]
-
-
-class AUC(Confusion):
-    """The area under a curve through the points that the thresholds give.
+    """The share of what should be above the thresholds that is.
 
     Parameters
     ----------
-    num_thresholds : int
-        Evenly from 0 to 1, the first and the last just beyond, so that all and no outputs are above them.
-    curve : {"ROC", "PR", "PRGAIN"}
-        Recall over false positives' share; precision over recall (Davis and Goadrich 2006); the gains of both (Flach
-        and Kull 2015).
-    summation_method : {"interpolation", "majoring", "minoring"}
-        What stands between two points: a line (for PR one of counts), the larger, or the smaller.
-    thresholds : list of float, optional
-        In place of ``num_thresholds``; the two beyond are added.
-    multi_label : bool
-        Whether each output has an area of its own, of which the mean is taken, weighted by ``label_weights``.
-    num_labels : int, optional
-        How many outputs, with ``multi_label``.
-    label_weights : list of float, optional
-        One an output.
-    from_logits : bool
-        Whether a sigmoid comes first.
+    thresholds : float or sequence of float, optional
+        In [0, 1]; outputs above it are positive. Of several the result has a number each. By default 0.5.
+    top_k : int, optional
+        How many of each sample's largest outputs may be positive; all such by default, whatever their size.
+    class_id : int, optional
+        The one output that counts; all by default.
+    name : str, optional
+        What it is called in the history; by default the class's name in snake case, and a number.
+    dtype : {"float32", "float64"}, optional
+        Of the results; by default the default type.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is not in [0, 1], a count not whole, or ``dtype`` none of these.
+
+    See Also
+    --------
+    Precision : The share of what is above them that should be.
+
+    Notes
+    -----
+    tp / (tp + fn), and 0 where nothing should be above: sensitivity, the true positive rate.
+
+    Examples
+    --------
+    >>> from gpumlp import metrics
+    >>> metric = metrics.Recall(thresholds=0.5)
+    >>> metric.update_state([0, 1, 1, 1], [0.25, 0.75, 0.5, 0.875])
+    >>> round(float(metric.result()), 4)
+    0.6667
     """
 
-    _direction = "up"
-
-    def __init__(
-        self, num_thresholds: int = 200, curve: str = "ROC", summation_method: str = "interpolation",
-        name: str | None = None, dtype: Any = None, thresholds: Sequence[float] | None = None,
-        multi_label: bool = False, num_labels: int | None = None, label_weights: Any = None, from_logits: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(dtype, name)
-        if num_labels and not multi_label:
-            raise ValueError("`num_labels` is needed only when `multi_label` is True.")
-        if thresholds is None:
-            n, inner = _many(num_thresholds, 2), []
-            inner, even = [i / (n - 1) for i in range(1, n - 1)], True
-        else:
-            inner = sorted(fractions("thresholds", list(thresholds)))
-            n, even = len(inner) + 2, _evenly([0.0, *inner, 1.0])
-        self.num_thresholds, self.init_thresholds = n, None if thresholds is None else inner
-        curve, summation_method = (getattr(v, "value", v) for v in (curve, summation_method))  # Keras's enumerations
-        self.curve = _one_of("curve", curve, CURVES, "AUC curve")
-        self.summation_method = _one_of("summation_method", summation_method, SUMMATIONS, "AUC summation method")
-        self.multi_label, self.from_logits = flag("multi_label", multi_label), flag("from_logits", from_logits)
-        self.num_labels = None if num_labels is None else whole("num_labels", num_labels)
-        if label_weights is not None:
-            self.label_weights = config.floats("label_weights", label_weights, "float64")
-        self._count_at([-EPSILON, *inner, 1.0 + EPSILON], even, padded=True)
-
-    def measure(self, **found: Array) -> Any:
-        if self.curve == "PR" and self.summation_method == "interpolation":
-            parts = _pr_parts(**found)
-        else:
-            x, y = _points(self.curve, **found)
-            heights = {
-                "interpolation": (y[:-1] + y[1:]) / 2.0,
-                "minoring": np.minimum(y[:-1], y[1:]),
-                "majoring": np.maximum(y[:-1], y[1:]),
-            }[self.summation_method]
-            parts = (x[:-1] - x[1:]) * heights
-        area = parts.sum(axis=0)
-        if not self.multi_label:
-            return area
-        if self.label_weights is None:
-            return area.mean()
-        return ratio((area * self.label_weights).sum(), self.label_weights.sum())
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments by their Keras names."""
-        found = super().get_config()
-        del found["thresholds"]
-        weights = None if self.label_weights is None else self.label_weights.tolist()
-        more = {} if self.init_thresholds is None else {"thresholds": self.init_thresholds}
-        return found | {"label_weights": weights} | more
-
-
-def _points(curve: str, tp: Array, fp: Array, tn: Array, fn: Array) -> tuple[Array, Array]:
-    """Return where a curve goes, by threshold."""
-    if curve == "ROC":
-        return ratio(fp, fp + tn), ratio(tp, tp + fn)
-    if curve == "PR":
-        return ratio(tp, tp + fn), ratio(tp, tp + fp)
-    scale = ratio(tp + fn, tn + fp)
-    recall = np.where(tp == 0.0, 0.0, 1.0 - scale * ratio(fn, tp))
-    return np.maximum(recall, 0.0), np.where(tp == 0.0, 1.0, 1.0 - scale * ratio(fp, tp))
-
-
-def _pr_parts(tp: Array, fp: Array, tn: Array, fn: Array) -> Array:
-    """Return the area between thresholds of precision over recall, between which the counts are on lines.
-
-    The integral of (slope P + intercept) / P over P = tp + fp, which is slope (dtp + intercept log(P_a / P_b)).
-    """
-    p = tp + fp
-    rise, run = tp[:-1] - tp[1:], p[:-1] - p[1:]
-    slope = ratio(rise, np.maximum(run, 0.0))
-    intercept = tp[1:] - slope * p[1:]
-    both = (p[:-1] > 0) & (p[1:] > 0)
-    grown = np.where(both, ratio(p[:-1], np.maximum(p[1:], 0.0)), 1.0)
-    return ratio(slope * (rise + intercept * np.log(grown)), np.maximum(tp[1:] + fn[1:], 0.0))
+    which = ("tp", "fn")

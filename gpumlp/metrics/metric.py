@@ -9,65 +9,24 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp import config, formulas, initializers, objectives, variables
 from gpumlp.attributes import Attributes, once
-from gpumlp.naming import automatic, flag
+from gpumlp.constructors import constructor, shown
+from gpumlp.literals import FloatLike, InitializerLike
+from gpumlp.metrics.variable import Array, Variable
+from gpumlp.naming import automatic
 from gpumlp.objectives import Described
 from gpumlp.saving import serialize_keras_object
 
-Array = np.ndarray
-
-
-class Variable(np.lib.mixins.NDArrayOperatorsMixin):
-    """An array that a metric of a user's own adds up in: it goes wherever NumPy's arrays go."""
-
-    def __init__(self, value: Array, name: str | None = None) -> None:
-        self.value, self.name = value, name
-
-    shape = property(lambda self: self.value.shape)
-    dtype = property(lambda self: self.value.dtype.name)
-
-    def assign(self, value: Any) -> Self:
-        """Put other numbers in its place."""
-        self.value = np.broadcast_to(np.asarray(value, self.value.dtype), self.shape).copy()
-        return self
-
-    def assign_add(self, value: Any) -> Self:
-        """Add numbers to it."""
-        return self.assign(self.value + np.asarray(value))
-
-    def assign_sub(self, value: Any) -> Self:
-        """Take numbers from it."""
-        return self.assign(self.value - np.asarray(value))
-
-    def numpy(self) -> Array:
-        """Return a copy of the numbers."""
-        return self.value.copy()
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
-        return np.array(self.value, dtype)
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        plain = [x.value if isinstance(x, Variable) else x for x in inputs]
-        return getattr(ufunc, method)(*plain, **kwargs)
-
-    def __getitem__(self, at: Any) -> Any:
-        return self.value[at]
-
-    def __len__(self) -> int:
-        return len(self.value)
-
-    def __float__(self) -> float:
-        return float(self.value)
-
-    def __repr__(self) -> str:
-        return f"<Variable {self.name}: {self.value}>"
+Result: TypeAlias = float | np.ndarray
+Shape: TypeAlias = int | Sequence[int]
 
 
 class Metric(objectives.OfTargets, Attributes):
@@ -79,9 +38,33 @@ class Metric(objectives.OfTargets, Attributes):
         Of the variables, and of the arithmetic where the metric is called on arrays; in a model that of the model
         counts.
     name : str, optional
-        In the history; the class's in snake case when None.
+        What it is called in the history; by default the class's name in snake case, and a number.
+
+    Raises
+    ------
+    ValueError
+        If ``dtype`` is none of these, or the name no string.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpumlp import metrics
+    >>> class Largest(metrics.Metric):
+    ...     def __init__(self, name="largest"):
+    ...         super().__init__(name=name)
+    ...         self.error = self.add_variable((), "zeros", name="error")
+    ...     def update_state(self, y_true, y_pred, sample_weight=None):
+    ...         self.error.assign(max(float(self.error), np.abs(np.asarray(y_pred) - y_true).max()))
+    ...     def result(self):
+    ...         return float(self.error)
+    >>> metric = Largest()
+    >>> metric([1.0, 2.0], [1.5, 2.0])
+    0.5
+    >>> metric([1.0, 2.0], [1.0, 4.0])
+    2.0
     """
 
+    # `Any`, as these are properties of some classes, and of a user's own whatever these set them to.
     series: int = 0  # how many sums Programs add up, by the formula; 0: it is computed on the host, from outputs
     formula: Any = None  # what kernels are made of
     numbers: Any = MappingProxyType({})  # those that kernels are given
@@ -95,7 +78,7 @@ class Metric(objectives.OfTargets, Attributes):
     name: str
     _variables: list[Variable]
 
-    def __init__(self, dtype: Any = None, name: str | None = None) -> None:
+    def __init__(self, dtype: FloatLike = None, name: str | None = None) -> None:
         self.name = automatic(type(self)) if name is None else _name(name)
         self.__dict__["dtype"] = dtype if dtype is None else self._float_type(dtype)
         self._variables = []
@@ -112,7 +95,7 @@ class Metric(objectives.OfTargets, Attributes):
         return self.__dict__["dtype"]
 
     @staticmethod
-    def _float_type(dtype: Any) -> str:
+    def _float_type(dtype: object) -> str:
         return config.float_type(dtype).name
 
     @property
@@ -121,11 +104,25 @@ class Metric(objectives.OfTargets, Attributes):
         return f"{self.name} ({type(self).__name__}) is computed from each batch's outputs"
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
-        """Take in a batch: targets, predictions, and as ``sample_weight`` weights."""
+        """Take in a batch; a class of a user's own says what it takes.
+
+        Parameters
+        ----------
+        *args : array_like
+            Targets and predictions, in a model.
+        **kwargs : array_like
+            As ``sample_weight`` weights.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs a method update_state(y_true, y_pred, sample_weight).")
 
-    def result(self) -> Any:
-        """Return what it is of all that was taken in: a number, or several."""
+    def result(self) -> object:
+        """Return what it is of all that was taken in; a class of a user's own says what that is.
+
+        Returns
+        -------
+        float, numpy.ndarray or dict
+            A number, or several, or several by their names.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs a method result().")
 
     def reset_state(self) -> None:
@@ -133,16 +130,40 @@ class Metric(objectives.OfTargets, Attributes):
         for variable in self.variables:
             variable.assign(np.zeros(variable.shape))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
         """Take in a batch, and return the result of all."""
         self.update_state(*args, **kwargs)
         return self.result()
 
     def add_variable(
-        self, shape: Any, initializer: Any, dtype: Any = None, aggregation: str = "sum",
+        self, shape: Shape, initializer: InitializerLike, dtype: npt.DTypeLike | None = None, aggregation: str = "sum",
         name: str | None = None,
     ) -> Variable:  # fmt: skip
-        """Return a variable that `reset_state` makes 0."""
+        """Return a variable that `reset_state` makes 0.
+
+        Parameters
+        ----------
+        shape : int or sequence of int
+            Its shape.
+        initializer : str, callable, dict or None
+            What it starts at, as `gpumlp.initializers.get` takes it; None means zeros.
+        dtype : str, optional
+            By default the metric's.
+        aggregation : str, default "sum"
+            Keras's, for several machines; without meaning here.
+        name : str, optional
+            What it is called.
+
+        Returns
+        -------
+        Variable
+            An array that can be assigned, and added to.
+
+        Raises
+        ------
+        RuntimeError
+            If the class's constructor has not called that of `Metric`.
+        """
         if "_variables" not in self.__dict__:
             raise RuntimeError(f"{type(self).__name__}: call super().__init__() first.")
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -152,9 +173,27 @@ class Metric(objectives.OfTargets, Attributes):
         return self._variables[-1]
 
     def add_weight(
-        self, shape: Any = (), initializer: Any = None, dtype: Any = None, name: str | None = None
-    ) -> Variable:
-        """`add_variable`."""
+        self, shape: Shape = (), initializer: InitializerLike = None, dtype: npt.DTypeLike | None = None,
+        name: str | None = None,
+    ) -> Variable:  # fmt: skip
+        """`add_variable`, with defaults.
+
+        Parameters
+        ----------
+        shape : int or sequence of int, default ()
+            Its shape.
+        initializer : str, callable, dict or None
+            What it starts at, as `gpumlp.initializers.get` takes it; None means zeros.
+        dtype : str, optional
+            By default the metric's.
+        name : str, optional
+            What it is called.
+
+        Returns
+        -------
+        Variable
+            An array that can be assigned, and added to.
+        """
         return self.add_variable(shape, initializer, dtype, name=name)
 
     @property
@@ -165,16 +204,33 @@ class Metric(objectives.OfTargets, Attributes):
         known = {id(v) for v in mine}
         return [*mine, *(v for v in held if id(v) not in known)]
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor by name, as JSON can hold them."""
+    def get_config(self) -> dict[str, object]:
+        """Return the constructor's arguments by name, as JSON can hold them.
+
+        Returns
+        -------
+        dict
+            Of what are attributes, too; a class of a user's own adds the others.
+        """
         names = [n for n in inspect.signature(type(self).__init__).parameters if n != "self"]
         found = {n: serialize_keras_object(getattr(self, n)) for n in names if hasattr(self, n)}
         return {"name": self.name} | found | {"dtype": self.dtype}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new metric, as `get_config` has described one."""
-        return cls(**config)
+    def from_config(cls, config: Mapping[str, object]) -> Self:
+        """Return a new metric, as `get_config` has described one.
+
+        Parameters
+        ----------
+        config : Mapping
+            The constructor's arguments by name.
+
+        Returns
+        -------
+        Metric
+            A new one, with nothing taken in.
+        """
+        return cls(**config)  # type: ignore[arg-type]
 
     def fresh(self) -> Self:
         """Return a copy that nobody else adds to, with nothing taken in."""
@@ -186,15 +242,15 @@ class Metric(objectives.OfTargets, Attributes):
         """Return it for targets of ``given`` numbers a sample, of ``width`` outputs."""
         return self
 
-    def of(self, *sums: Any) -> Any:
+    def of(self, *sums: Array) -> Result:
         """Return the result of a formula's sums, the last one the weights', that Programs have added up."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} name={self.name}>"
+        return shown(self, never=() if self._asked else ("dtype",))
 
 
-def _held(value: Any) -> Iterator[Any]:
+def _held(value: object) -> Iterator[Variable | variables.Variable]:
     """Yield the variables of what a metric has as an attribute."""
     if isinstance(value, Metric):
         yield from value.variables
@@ -205,13 +261,13 @@ def _held(value: Any) -> Iterator[Any]:
             yield from _held(part)
 
 
-def _name(name: Any) -> str:
+def _name(name: object) -> str:
     if not isinstance(name, str):
         raise ValueError(f"name must be a string; got {name!r}.")
     return name
 
 
-def ratio(a: Any, b: Any) -> Any:
+def ratio(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
     """a / b, and 0 where b is 0."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)[()]
@@ -223,7 +279,7 @@ class Summed(Metric):
     A class of a user's own that overrides ``update_state`` or ``result`` has these called, on the host.
     """
 
-    def sums(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[Array]:
+    def sums(self, y_true: object, y_pred: object, sample_weight: object = None) -> list[Array]:
         """Return what a batch adds: arrays of double."""
         raise NotImplementedError
 
@@ -247,13 +303,32 @@ class Summed(Metric):
         names = self.names if len(self.names) == len(sums) else (None,) * len(sums)
         self.__dict__["_state"] = [Variable(np.array(a), name) for a, name in zip(sums, names, strict=True)]
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Variable | None:
         if not name.startswith("_") and name in self.names and self.state is not None:
             return next((v for v in self.state if v.name == name), None)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Take in a batch of arrays; see `Metric`."""
+    def update_state(
+        self, y_true: npt.ArrayLike, y_pred: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> None:
+        """Take in a batch.
+
+        Parameters
+        ----------
+        y_true : array_like
+            Targets.
+        y_pred : array_like
+            Predictions.
+        sample_weight : array_like, optional
+            A number for each sample, or for each value.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not go together, or outputs differ in number from those before.
+        TypeError
+            If the values are no numbers.
+        """
         with np.errstate(all="ignore"):
             self.take(self.sums(y_true, y_pred, sample_weight))
 
@@ -271,8 +346,14 @@ class Summed(Metric):
         for variable, more in zip(state, found, strict=True):
             variable.assign_add(more)
 
-    def result(self) -> Any:
-        """See `Metric.result`."""
+    def result(self) -> Result:
+        """Return what the metric is, of all that was taken in.
+
+        Returns
+        -------
+        numpy.floating or numpy.ndarray
+            A number, or several; 0 of nothing.
+        """
         if self.state is None:
             return 0.0
         with np.errstate(all="ignore"):
@@ -296,7 +377,7 @@ class Summed(Metric):
         return 0 if formula is None else len(formula.names)
 
 
-def samplewise(values: Array, sample_weight: Any, mean: bool = True) -> tuple[Array, Any]:
+def samplewise(values: Array, sample_weight: object, mean: bool = True) -> tuple[Array, float]:
     """Return values [series, n, ...] times their weights, added up, and the weights' sum, as Keras's Mean does.
 
     Axes beyond the samples' are averaged, or with ``mean`` False added up. Weights have one number for each place, or
@@ -334,25 +415,22 @@ class Sums(Described, Summed):
         In the history; the class's own when None.
     dtype : {"float32", "float64"}, optional
         Of the arithmetic where the metric is called on arrays; in a model that of the model counts.
-    weighted : bool
-        Whether the sample weights count; ``compile`` says so.
     """
 
-    known: ClassVar[dict[str, Any]] = {}
-    own_arguments: ClassVar = {"name": None, "dtype": None, "weighted": False}
-    keyword_only: ClassVar = ("weighted",)
-    constants_last: ClassVar[bool] = True
+    known: ClassVar[dict[str, type[Described]]] = {}
     weighted: bool
     mean: ClassVar[bool] = True  # whether it averages; else it adds up
     _refused = ""  # why the function is no formula
 
-    def _looked_at(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    @constructor
+    def __init__(self, name: str | None = None, dtype: FloatLike = None) -> None: ...
+
+    def _looked_at(self, arguments: dict[str, object]) -> dict[str, object]:
         if arguments["dtype"] is not None:
             arguments["dtype"] = self._float_type(arguments["dtype"])
         name = arguments["name"]
         named = (self.default_name or automatic(type(self))) if name is None else _name(name)
-        weighted = flag("weighted", arguments["weighted"])
-        return arguments | {"name": named, "weighted": weighted, "_variables": []}
+        return arguments | {"name": named, "weighted": False, "_variables": []}
 
     @once
     def formula(self) -> formulas.Formula | None:
@@ -388,7 +466,7 @@ class Sums(Described, Summed):
             return super().why
         return f"{self.name} is no formula of each sample ({self._refused.split('. ')[0].rstrip('.')})"
 
-    def sums(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> list[Array]:
+    def sums(self, y_true: object, y_pred: object, sample_weight: object = None) -> list[Array]:
         """See `Summed.sums`."""
         name = getattr(self.rule, "__name__", self.name)
         p = config.floats("y_pred", y_pred, self._asked)
@@ -425,15 +503,26 @@ class Sums(Described, Summed):
         """See `Summed.empty`."""
         return [np.zeros(()) for _ in range(1 + max(1, 0 if self.formula is None else len(self.formula.names)))]
 
-    def of(self, *sums: Any) -> Any:
+    def of(self, *sums: Array) -> Result:
         """See `Summed.of`: the last one is the weights' sum."""
         total, count = sums
         return ratio(total, count)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments by their Keras names."""
+    def get_config(self) -> dict[str, object]:
+        """Return the constructor's arguments by name, as JSON can hold them.
+
+        Returns
+        -------
+        dict
+            With the type that it computes in.
+        """
         return super().get_config() | {"dtype": self.dtype}
 
-    def __getstate__(self) -> dict[str, Any]:
+    __repr__ = Metric.__repr__
+
+    def _key(self) -> tuple[object, ...]:
+        return *super()._key(), self.weighted
+
+    def __getstate__(self) -> dict[str, object]:
         """Return what it is made of, without what is found out from that."""
         return {k: v for k, v in self.__dict__.items() if k not in ("formula", "overridden")}

@@ -46,7 +46,7 @@ def asked(plain: Any, weighted: Any, loss: Loss | None) -> Asked:
     found = [(metric, False) for metric in _flat(plain)] + [(metric, True) for metric in _flat(weighted)]
     for metric, by_weight in found:
         if loss is not None or not isinstance(metric, str):
-            metrics.get(metric, loss=loss, target_width=1, output_width=1, weighted=by_weight)
+            metrics.for_model(metric, loss, 1, 1, by_weight)
     return found
 
 

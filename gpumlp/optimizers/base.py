@@ -13,109 +13,36 @@ import re
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from types import ModuleType
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 import numpy as np
 
 from gpumlp import formulas
+from gpumlp.constructors import shown
 from gpumlp.errors import caller_level
 from gpumlp.naming import automatic, number
 from gpumlp.optimizers import schedules, stages
-from gpumlp.optimizers.checks import flags, or_none, whole, within
+from gpumlp.optimizers.checks import Checks, flags, or_none, whole, within
+from gpumlp.optimizers.layout import Layout, State, Updates
 from gpumlp.optimizers.on_arrays import OnArrays
 from gpumlp.optimizers.scalars import Count, Rate
 from gpumlp.optimizers.schedules import LearningRateSchedule
-from gpumlp.optimizers.stages import AVERAGE, GATHERED, Rule, Variable
+from gpumlp.optimizers.stages import AVERAGE, GATHERED, Array, Library, Rule, Variable
 from gpumlp.saving import custom_object_scope, deserialize_keras_object, serialize_keras_object
 
-Array = Any
-LearningRate = float | LearningRateSchedule | Callable[[], float] | Mapping[str, Any]
+LearningRate: TypeAlias = float | LearningRateSchedule | Callable[[], float] | Mapping[str, object]
+Rates: TypeAlias = dict[str, float | Array]  # of one update; of several arrays, or a number for all
+Function = TypeVar("Function", bound=Callable[..., object])
+Made = TypeVar("Made")
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 PASSING = frozenset({"_steps", "_state", "_kept", "_owner", "_made", "_arrays"})  # what the formula does not depend on
 
 
-def of_many(rates: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def of_many(rates: Function) -> Function:
     """Have it that an optimizer's `rates` can also be asked for a range of updates: an array, or a number for all."""
-    rates.of_many = True  # type: ignore[attr-defined]
+    vars(rates)["of_many"] = True
     return rates
-
-
-def constructor(declared: Callable[..., None]) -> Callable[..., None]:
-    """Return the constructor that takes what is declared, then what all optimizers take, then what is keyword-only.
-
-    The values become attributes of these names, which `Attributes.checks` look at.
-    """
-    own = list(inspect.signature(declared).parameters.values())
-    shared = [p for p in COMMON if p.name not in {p.name for p in own}]
-    last = [p for p in own if p.kind is p.KEYWORD_ONLY]
-    signature = inspect.Signature([*own[: len(own) - len(last)], *shared, *last])
-
-    @functools.wraps(declared)
-    def __init__(self: Any, *args: Any, **given: Any) -> None:
-        found = signature.bind(self, *args, **_known(type(self).__name__, given, signature))
-        found.apply_defaults()
-        values = dict(list(found.arguments.items())[1:])
-        Optimizer.__init__(self, **{p.name: values.pop(p.name) for p in COMMON if p.name in values}, **_rate(values))
-        for name, value in values.items():
-            setattr(self, name, value)
-
-    __init__.__signature__ = signature  # type: ignore[attr-defined]
-    return __init__
-
-
-def _known(name: str, given: dict[str, Any], signature: inspect.Signature) -> dict[str, Any]:
-    """Return the arguments that an optimizer takes; as in Keras ``decay`` of older scripts is none, with a warning.
-
-    ValueError for any other.
-    """
-    if given.pop("decay", None):  # 0 is in every file that Keras 2 wrote
-        warnings.warn(
-            f"{name}: argument `decay` is no longer supported and will be ignored. A schedule, such as "
-            "schedules.InverseTimeDecay(rate, 1, decay), lowers the learning rate.",
-            stacklevel=caller_level(),
-        )
-    if unknown := [word for word in given if word not in signature.parameters]:
-        known = ", ".join(list(signature.parameters)[1:])
-        raise ValueError(f"{name}: argument(s) not recognized: {', '.join(unknown)}. It takes {known}.")
-    return given
-
-
-def _rate(values: dict[str, Any]) -> dict[str, Any]:
-    return {"learning_rate": values.pop("learning_rate")}
-
-
-class Updates(Protocol):
-    """What updates weights where they are: part of the contract of backends, see `gpumlp.backends.numpy_backend`."""
-
-    def update(
-        self, optimizer: Any, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any
-    ) -> None: ...
-
-
-class Layout(Protocol):
-    """Where the weights stand that an optimizer has state for: see `gpumlp.engine.arena.Stretches`."""
-
-    @property
-    def backend(self) -> Updates: ...
-
-    offsets: list[int]
-    size: int
-
-    def full(self, value: float) -> Array: ...
-
-    def get(self, flat: Array = None) -> list[np.ndarray]: ...
-
-    def set(self, arrays: Sequence[Any], flat: Array = None) -> None: ...
-
-
-@dataclass
-class _State:
-    """State arrays by name, laid out like the weights, which are those of ``layers``."""
-
-    slots: dict[str, Array]
-    layout: Layout
-    layers: list[weakref.ref[Any]]
 
 
 class Optimizer(OnArrays):
@@ -148,32 +75,58 @@ class Optimizer(OnArrays):
 
     Parameters
     ----------
-    learning_rate : float, schedule, function without arguments, or config dict of one of these
-        A function is called once for each step, in their order, and ahead of them: a stretch of steps is prepared
-        before it runs, of as many as there are between two looks at callbacks and at the display.
+    learning_rate : float, LearningRateSchedule, callable or dict
+        The size of a step: a number from 0 on, a schedule, a function without arguments, or a config dict of one of
+        these. A function is called once for each step, in their order, and ahead of them: a stretch of steps is
+        prepared before it runs, of as many as there are between two looks at callbacks and at the display.
     weight_decay : float, optional
-        Before an update w becomes w - learning_rate * weight_decay * w; see `exclude_from_weight_decay`.
-    clipnorm, clipvalue, global_clipnorm : float, optional
-        One of them: the most that the norm of each array's gradient may be, an element's absolute value, or the norm of
-        all arrays' together.
-    use_ema, ema_momentum, ema_overwrite_frequency
-        Whether there is a moving average of the weights: average = ema_momentum * average + (1 - ema_momentum) * w. It
-        replaces the weights every so many updates, and at the end of ``fit``.
+        Before an update w becomes w - learning_rate weight_decay w; see `exclude_from_weight_decay`.
+    clipnorm : float, optional
+        The most that the norm of each array's gradient may be; one of the three clips may be given.
+    clipvalue : float, optional
+        The most that a gradient's element may be, either way.
+    global_clipnorm : float, optional
+        The most that the norm of all gradients together may be.
+    use_ema : bool, default False
+        Whether there is a moving average of the weights, average = ema_momentum average + (1 - ema_momentum) w, which
+        replaces them at the end of ``fit``.
+    ema_momentum : float, default 0.99
+        How much of the average remains at an update.
+    ema_overwrite_frequency : int, optional
+        After how many updates the average replaces the weights, again and again.
     loss_scale_factor : float, optional
         What the loss is multiplied by, that gradients given to `apply` are divided by. Training has no use for it: it
         computes in float32 or float64, scales nothing, and so divides nothing.
     gradient_accumulation_steps : int, optional
-        Every so many steps there is one update, by the mean of their gradients. Schedules count the steps.
+        Every so many steps, 2 or more, there is one update, by the mean of their gradients. Schedules count the steps.
     name : str, optional
-        By default the class's name, and a number.
+        By default the class's name in snake case, and a number.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or there are two clips.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpumlp import ops, optimizers
+    >>> class Signs(optimizers.Optimizer):
+    ...     def update_rule(self):
+    ...         return lambda w, g, rate: {"w": w - rate * ops.sign(g)}
+    >>> optimizer = Signs(learning_rate=0.5)
+    >>> w = np.array([1.0, -2.0])
+    >>> optimizer.apply([np.array([0.1, -0.1])], [w])
+    >>> w
+    array([ 0.5, -1.5])
     """
 
-    unread: ClassVar = {
+    unread: ClassVar[Mapping[str, str]] = {
         "lr": "Use learning_rate.",
         "decay": "Use a schedule as learning_rate, or weight_decay.",
         "jit_compile": "GPUMLP_KERNELS chooses the kernels.",
     }
-    checks: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
+    checks: ClassVar[Checks] = {
         **{n: or_none(within(n, 0.0)) for n in ("weight_decay", *CLIPS)}, **flags("use_ema"),
         "ema_momentum": within("ema_momentum", 0.0, 1.0),
         "ema_overwrite_frequency": or_none(whole("ema_overwrite_frequency", 1)),
@@ -199,11 +152,11 @@ class Optimizer(OnArrays):
     ) -> None:
         self.name = automatic(type(self)) if name is None else str(name)
         self._steps = 0
-        self._state: _State | None = None
+        self._state: State | None = None
         self._kept: dict[str, list[np.ndarray]] | None = None  # the state of an optimizer that was unpickled
-        self._owner: weakref.ref[Any] | None = None
+        self._owner: weakref.ref[object] | None = None
         self._arrays: list[Variable] = []  # what `apply` has state for
-        self._excluded: tuple[tuple[Any, ...], tuple[str, ...]] = (), ()
+        self._excluded: tuple[tuple[object, ...], tuple[str, ...]] = (), ()
         self.learning_rate = learning_rate
         self.weight_decay, self.loss_scale_factor = weight_decay, loss_scale_factor
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
@@ -211,7 +164,26 @@ class Optimizer(OnArrays):
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.gradient_accumulation_steps = gradient_accumulation_steps
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def _recognized(self, given: dict[str, object], known: list[str]) -> dict[str, object]:
+        """Return the arguments given; as in Keras ``decay`` of older scripts is none, with a warning."""
+        name = type(self).__name__
+        if given.pop("decay", None):  # 0 is in every file that Keras 2 wrote
+            warnings.warn(
+                f"{name}: argument `decay` is no longer supported and will be ignored. A schedule, such as "
+                "schedules.InverseTimeDecay(rate, 1, decay), lowers the learning rate.",
+                stacklevel=caller_level(),
+            )
+        if unknown := [word for word in given if word not in known]:
+            raise ValueError(f"{name}: argument(s) not recognized: {', '.join(unknown)}. It takes {', '.join(known)}.")
+        return given
+
+    def _take(self, arguments: dict[str, object]) -> None:
+        """Be an optimizer with what all take; what is the class's own are attributes, which `checks` look at."""
+        Optimizer.__init__(self, **{name: arguments.pop(name) for name in COMMON})  # type: ignore[arg-type]
+        for name, value in arguments.items():
+            self.__dict__[name] = self.checks[name](value) if name in self.checks else value
+
+    def __setattr__(self, name: str, value: object) -> None:
         if name in CLIPS and value is not None:
             given = {n: self.__dict__.get(n) for n in CLIPS} | {name: value}
             if sum(v is not None for v in given.values()) > 1:
@@ -255,7 +227,7 @@ class Optimizer(OnArrays):
         """Forget all steps."""
         self._steps, self._state, self._kept = 0, None, None
 
-    def belong_to(self, model: Any) -> None:
+    def belong_to(self, model: object) -> None:
         """Be the optimizer of ``model`` from now on: anew, unless it was already."""
         if self._owner is None or self._owner() is not model:
             self.start_anew()
@@ -266,11 +238,11 @@ class Optimizer(OnArrays):
         """The model that was last compiled with it, if that is still there."""
         return None if self._owner is None else self._owner()
 
-    def belongs_to(self, model: Any) -> bool:
+    def belongs_to(self, model: object) -> bool:
         """Whether ``model`` was the last one to be compiled with it."""
         return self._owner is not None and self._owner() is model
 
-    def slots_for(self, layout: Layout, layers: Sequence[Any]) -> dict[str, Array]:
+    def slots_for(self, layout: Layout, layers: Sequence[object]) -> dict[str, Array]:
         """Return the state arrays for the weights of ``layers``, laid out as these are; the caller holds their gate.
 
         State of the same layers that stood elsewhere is brought along; for other layers everything starts anew.
@@ -295,7 +267,7 @@ class Optimizer(OnArrays):
         for name, arrays in kept.items():
             if name in slots and len(arrays) == len(layout.offsets):
                 layout.set(arrays, slots[name])
-        self._state, self._kept = _State(slots, layout, [weakref.ref(layer) for layer in layers]), None
+        self._state, self._kept = State(slots, layout, [weakref.ref(layer) for layer in layers]), None
         return slots
 
     @property
@@ -309,11 +281,11 @@ class Optimizer(OnArrays):
             return self._kept
         return {name: self._state.layout.get(slot) for name, slot in self._state.slots.items()}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return the optimizer with its state, as a model's; by itself it has none that anybody could go on with."""
         return self.__dict__ | {"_state": None, "_owner": None, "_steps": 0, "_kept": None, "_made": {}, "_arrays": []}
 
-    def go_on(self, model: Any, steps: int, kept: dict[str, list[np.ndarray]] | None) -> None:
+    def go_on(self, model: object, steps: int, kept: dict[str, list[np.ndarray]] | None) -> None:
         """Be the optimizer of a model's copy, unless it is somebody's, with the steps and the state that it had."""
         if self._owner is None:
             self._owner, self._steps, self._kept = weakref.ref(model), steps, kept
@@ -325,22 +297,53 @@ class Optimizer(OnArrays):
     # ---- an optimizer's own ------------------------------------------------------------------------------------------
 
     def state(self) -> Mapping[str, float | None]:
-        """Return the names of the state arrays, with the numbers that they start at; None: as the weights."""
+        """Return the names of the state arrays, with the numbers that they start at.
+
+        Returns
+        -------
+        Mapping
+            By name a number; None where the state starts as the weights.
+        """
         return {}
 
     def update_rule(self) -> Rule:
-        """Return the formula of w, g, the state, `rates` and `rule_constants`, by name, that gives what they become."""
+        """Return the formula of an update.
+
+        Returns
+        -------
+        callable
+            Of w, g, the state, `rates` and `rule_constants`, by name; it gives a dict of what w and the state become.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} must have a method update_rule: see gpumlp.optimizers.Optimizer."
         )
 
-    def rule_constants(self) -> dict[str, Any]:
-        """Return what the formula takes that is the same at every update."""
+    def rule_constants(self) -> dict[str, object]:
+        """Return what the formula takes that is the same at every update.
+
+        Returns
+        -------
+        dict
+            By name a number, or what shapes the formula.
+        """
         return {}
 
     @of_many
-    def rates(self, rate: float, update: Any) -> dict[str, Any]:
-        """Return the scalars of update number ``update``, from 1, by name; ``rate``: its learning rate."""
+    def rates(self, rate: float, update: int | range) -> Rates:
+        """Return what the formula takes that differs from update to update.
+
+        Parameters
+        ----------
+        rate : float
+            The learning rate.
+        update : int
+            The update's number, from 1; with the decorator `of_many` a range of them, too.
+
+        Returns
+        -------
+        dict
+            By name a number; of a range an array, or a number for all.
+        """
         return {"rate": rate}
 
     # ---- the learning rate -------------------------------------------------------------------------------------------
@@ -366,7 +369,7 @@ class Optimizer(OnArrays):
                     "This optimizer was created with a `LearningRateSchedule` as its learning rate, which no number "
                     f"can replace; got {value}. Assign another schedule, or make an optimizer with a number."
                 )
-        self._learning_rate: Any = value
+        self._learning_rate: float | LearningRateSchedule | Callable[[], float] = value
 
     def _learning_rate_of(self, step: int) -> float:
         """Return the learning rate of step number ``step``, from 1."""
@@ -386,7 +389,7 @@ class Optimizer(OnArrays):
         """
         return tuple(self._scalars(step, self._learning_rate_of(step)).values())
 
-    def _scalars_of(self, rate: float, update: int | range) -> dict[str, Any]:
+    def _scalars_of(self, rate: float, update: int | range) -> Rates:
         return self.rates(rate, update) | {"decay": 1.0 - (self.weight_decay or 0.0) * rate}
 
     def _scalars(self, step: int, rate: float) -> dict[str, float]:
@@ -398,15 +401,15 @@ class Optimizer(OnArrays):
         if self.use_ema:
             found["take"] = 1.0 - self.ema_momentum if done else 1.0
             found["overwrites"] = float(every is not None and (done + 1) % every == 0)
-        return found
+        return found  # type: ignore[return-value]  # numbers, of one update
 
     def coming(self, steps: int) -> np.ndarray:
         """Return the `scalars` of the next ``steps`` steps, [steps, len(scalar_names)] in double."""
         if steps == 1:
             return np.array((self.scalars(self._steps + 1),), np.float64)
         numbers, rate = range(self._steps + 1, self._steps + 1 + steps), self._learning_rate
-        alike = isinstance(rate, float) and not self.gradient_accumulation_steps and not self.use_ema
-        if not alike or not getattr(self.rates, "of_many", False):
+        alike = not self.gradient_accumulation_steps and not self.use_ema and getattr(self.rates, "of_many", False)
+        if not isinstance(rate, float) or not alike:
             found = [self.scalars(step) for step in numbers]
             return np.array(found, np.float64).reshape(steps, len(self.scalar_names))
         together = np.empty((steps, len(self.scalar_names)))
@@ -415,7 +418,13 @@ class Optimizer(OnArrays):
         return together
 
     def update(
-        self, backend: Updates, params: Array, grads: Array, slots: dict[str, Array], step: int, scalars: Any = None
+        self,
+        backend: Updates,
+        params: Array,
+        grads: Array,
+        slots: dict[str, Array],
+        step: int,
+        scalars: Sequence[float] | None = None,
     ) -> None:
         """Apply step number ``step`` (from 1) to ``params`` and ``slots``, in place. ``grads`` may be overwritten.
 
@@ -423,7 +432,7 @@ class Optimizer(OnArrays):
         """
         backend.update(self, params, grads, slots, step, self.scalars(step) if scalars is None else scalars)
 
-    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+    def _once(self, name: str, make: Callable[[], Made]) -> Made:
         """Return what ``make`` gives, made again where an attribute was set."""
         made = self._made
         if name not in made:
@@ -456,11 +465,11 @@ class Optimizer(OnArrays):
         return self._once("formula", self._whole)
 
     def _whole(self) -> formulas.Formula:
-        gathers, own = self.gradient_accumulation_steps, tuple(self.state())
-        rule = stages.whole(self.update_rule(), own, bool(self.clipvalue), bool(gathers), self.use_ema)
+        gathers = bool(self.gradient_accumulation_steps)
+        rule = stages.whole(self.update_rule(), bool(self.clipvalue), gathers, self.use_ema)
         return formulas.update(rule, self.slots, self.scalar_names, self._constants())
 
-    def _constants(self) -> dict[str, Any]:
+    def _constants(self) -> dict[str, object]:
         gathers = self.gradient_accumulation_steps
         shared = {"clipvalue": self.clipvalue} if self.clipvalue else {}
         return self.rule_constants() | shared | ({"micro_steps": float(gathers)} if gathers else {})
@@ -490,7 +499,7 @@ class Optimizer(OnArrays):
         return f"{type(self).__name__} has sums over weights" if self._whole().rowwise else ""
 
     def exclude_from_weight_decay(
-        self, var_list: Iterable[Any] | None = None, var_names: Iterable[str] | None = None
+        self, var_list: Iterable[object] | None = None, var_names: Iterable[str] | None = None
     ) -> None:
         """Have some weights not decay, from the next step on, and no others.
 
@@ -510,7 +519,7 @@ class Optimizer(OnArrays):
             return False
         return not any(re.search(name, variable.name) for name in names)
 
-    def update_each(self, on: Any, variables: Sequence[Variable], step: int, scalars: Sequence[float]) -> None:
+    def update_each(self, on: Library, variables: Sequence[Variable], step: int, scalars: Sequence[float]) -> None:
         """Apply step number ``step`` to all weights, each with its gradient, which is spent, and its state.
 
         ``on`` has the array library ``xp``, and work arrays, ``scratch``, as a backend has.
@@ -531,13 +540,13 @@ class Optimizer(OnArrays):
 
     decay_names: ClassVar[tuple[str, ...]] = ("decay",)  # the scalars that are 1 for weights that do not decay
 
-    def update_one(self, on: Any, v: Variable, numbers: Mapping[str, float]) -> None:
+    def update_one(self, on: Library, v: Variable, numbers: Mapping[str, float]) -> None:
         """Apply the rule, and the decay before it, to one weight array; ``numbers`` are the step's scalars."""
         arrays = {"w": v.w, "g": v.g, **{name: v.slots[name] for name in self.state()}}
         numbers = {name: value for name, value in numbers.items() if name not in ("updates", "take", "overwrites")}
         stages.run(on, stages.decayed(self.update_rule()), arrays, numbers, self.rule_constants())
 
-    def _clip_gradients(self, grads: Sequence[Array], xp: Any = np) -> Sequence[Array]:
+    def _clip_gradients(self, grads: Sequence[Array], xp: ModuleType = np) -> Sequence[Array]:
         """Clip gradients where they are, and return them."""
         if self.clipvalue:
             for g in grads:
@@ -555,20 +564,40 @@ class Optimizer(OnArrays):
 
     # ---- configs -----------------------------------------------------------------------------------------------------
 
-    def get_config(self) -> dict[str, Any]:
-        """Return what the constructor takes, as JSON can hold it; a class of a user's own adds what is its own."""
+    def get_config(self) -> dict[str, object]:
+        """Return what the constructor takes, as JSON can hold it.
+
+        Returns
+        -------
+        dict
+            By name; a class of a user's own adds what is no attribute.
+        """
         own = inspect.signature(type(self).__init__).parameters.values()
         names = [p.name for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)][1:]
-        found = {p.name: getattr(self, p.name) for p in COMMON} | {
-            n: getattr(self, n) for n in names if hasattr(self, n)
-        }
+        found = {n: getattr(self, n) for n in (*COMMON, *names) if hasattr(self, n)}
         return found | {"learning_rate": serialize_keras_object(self._learning_rate)}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """Return a new optimizer, as `get_config` has described one."""
+    def from_config(cls, config: Mapping[str, object], custom_objects: Mapping[str, object] | None = None) -> Self:
+        """Return a new optimizer, as `get_config` has described one.
+
+        Parameters
+        ----------
+        config : Mapping
+            The constructor's arguments by name.
+        custom_objects : Mapping, optional
+            Classes and functions of a user's own by name.
+
+        Returns
+        -------
+        Optimizer
+            A new one, without state.
+        """
         with custom_object_scope(custom_objects):
-            return cls(**config)
+            return cls(**config)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return shown(self, ("learning_rate",), ("name",))
 
 
-COMMON = list(inspect.signature(Optimizer).parameters.values())[1:]  # what all take behind the learning rate
+COMMON = list(inspect.signature(Optimizer).parameters)  # what all take

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp.attributes import Attributes
-from gpumlp.optimizers.stages import AVERAGE, Array, Variable
+from gpumlp.optimizers.stages import AVERAGE, Array, Assignable, Variable
 from gpumlp.variables import Variable as Shown
+
+Scaled = TypeVar("Scaled", float, np.ndarray)
 
 
 class Host:
     """NumPy, with new work arrays each time."""
 
-    xp: Any = np
+    xp: ModuleType = np
 
-    @staticmethod
-    def scratch(index: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def scratch(self, index: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
         """Return a work array."""
         return np.empty(shape, dtype)
 
@@ -38,10 +41,20 @@ class OnArrays(Attributes):
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def build(self, variables: Iterable[Any]) -> None:
-        """Have state for ``variables`` from now on: of a model's optimizer for that model's trainable weights.
+    def build(self, variables: Iterable[Assignable]) -> None:
+        """Have state for arrays from now on: of a model's optimizer for that model's trainable weights.
 
-        RuntimeError where there is state for other arrays, ValueError where the weights are not the model's.
+        Parameters
+        ----------
+        variables : iterable of numpy.ndarray, or of what has ``assign``
+            Writeable arrays of floats.
+
+        Raises
+        ------
+        RuntimeError
+            Where there is state for other arrays.
+        ValueError
+            Where the weights are not the model's.
         """
         if (owner := self.owner) is not None:
             owner._make_state(list(variables))
@@ -56,13 +69,15 @@ class OnArrays(Attributes):
         """Whether there is state for arrays, or for a model's weights."""
         return self.has_state or bool(self._arrays)
 
-    def _with_state(self, variable: Any) -> Variable:
+    def _with_state(self, variable: Assignable) -> Variable:
         w = _read(variable)
         starts = self._starts()
         slots = {name: w.copy() if start is None else np.full_like(w, start) for name, start in starts.items()}
         return Variable(str(getattr(variable, "path", getattr(variable, "name", ""))), w, w, slots, variable)
 
-    def apply(self, grads: Iterable[Any], trainable_variables: Iterable[Any] | None = None) -> None:
+    def apply(
+        self, grads: Iterable[npt.ArrayLike | None], trainable_variables: Iterable[Assignable] | None = None
+    ) -> None:
         """Update arrays by their gradients, which are left as they are; None for an array is left out.
 
         Parameters
@@ -72,12 +87,21 @@ class OnArrays(Attributes):
         trainable_variables : iterable, optional
             By default those that `build`, or the first call, was given; of a model's optimizer all its trainable
             weights. Gradients of these may be on the model's GPU.
+
+        Raises
+        ------
+        ValueError
+            If there is no gradient, or not one for each variable, or shapes differ, or a variable is unknown.
+        TypeError
+            If a variable is no writeable array of floats.
         """
         grads, owner = list(grads), self.owner
         if not grads:
             return
         if trainable_variables is None:
-            trainable_variables = [v.of for v in self._arrays] if owner is None else owner.trainable_weights
+            trainable_variables = (
+                [v.of for v in self._arrays if v.of is not None] if owner is None else owner.trainable_weights
+            )
         variables = list(trainable_variables)
         if len(variables) != len(grads):
             raise ValueError(f"There must be a gradient for each variable; got {len(grads)} for {len(variables)}.")
@@ -94,7 +118,7 @@ class OnArrays(Attributes):
             self.build(variables)
         self._step([self._ready(v, g) for v, g in given])
 
-    def _ready(self, variable: Any, grad: Any) -> Variable:
+    def _ready(self, variable: Assignable, grad: npt.ArrayLike) -> Variable:
         known = next((v for v in self._arrays if v.of is variable), None)
         if known is None:
             raise ValueError(
@@ -110,14 +134,27 @@ class OnArrays(Attributes):
         step = self._steps + 1
         scalars = self.scalars(step)
         with np.errstate(all="ignore"):
-            self.update_each(Host, variables, step, scalars)
+            self.update_each(Host(), variables, step, scalars)
         self._steps = step
         for v in variables:
+            if v.of is None:
+                continue
             constraint = getattr(v.of, "constraint", None)
             _write(v.of, v.w if constraint is None else constraint(v.w))
 
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> int:
-        """Update arrays, of pairs (gradient, array); see `apply`. Return how many steps there were."""
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[npt.ArrayLike | None, Assignable]]) -> int:
+        """Update arrays by their gradients; see `apply`.
+
+        Parameters
+        ----------
+        grads_and_vars : iterable of tuple
+            Pairs of a gradient and its array.
+
+        Returns
+        -------
+        int
+            How many steps there were.
+        """
         pairs = list(grads_and_vars)
         self.apply([g for g, _ in pairs], [v for _, v in pairs])
         return self._steps
@@ -136,8 +173,19 @@ class OnArrays(Attributes):
         made += [(f"{v.path}_{name}".lstrip("_"), array) for v in self._arrays for name, array in v.slots.items()]
         return [Shown(array, dtype=array.dtype.name, trainable=False, name=name) for name, array in made]
 
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Set `variables`; ValueError, and no change, where their number or shapes differ, or before `build`."""
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Set `variables`.
+
+        Parameters
+        ----------
+        weights : sequence of array_like
+            In the order of `variables`.
+
+        Raises
+        ------
+        ValueError
+            And no change, where their number or shapes differ, or before `build`.
+        """
         if not self._arrays:
             raise ValueError("You are calling set_weights of an optimizer without arrays. Call build(arrays) first.")
         mine, values = self.variables, [np.asarray(w) for w in weights]
@@ -150,12 +198,29 @@ class OnArrays(Attributes):
             slot[...] = w
         self._steps = int(values[0])
 
-    def scale_loss(self, loss: Any) -> Any:
-        """Return the loss whose gradients `apply` takes: multiplied by loss_scale_factor."""
+    def scale_loss(self, loss: Scaled) -> Scaled:
+        """Return the loss whose gradients `apply` takes: multiplied by loss_scale_factor.
+
+        Parameters
+        ----------
+        loss : float or numpy.ndarray
+            The loss.
+
+        Returns
+        -------
+        float or numpy.ndarray
+            Itself, where there is no factor.
+        """
         return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
 
-    def finalize_variable_values(self, var_list: Iterable[Any]) -> None:
-        """Have the averages of arrays that `apply` was given be their values, with use_ema; ``fit`` does so itself."""
+    def finalize_variable_values(self, var_list: Iterable[Assignable]) -> None:
+        """Have the averages of arrays that `apply` was given be their values, with use_ema; ``fit`` does so itself.
+
+        Parameters
+        ----------
+        var_list : iterable of numpy.ndarray, or of what has ``assign``
+            Some or all of those arrays.
+        """
         if self.use_ema and (owner := self.owner) is not None:
             owner._take_averages(list(var_list))
             return
@@ -165,7 +230,7 @@ class OnArrays(Attributes):
                     _write(variable, v.slots[AVERAGE].copy())
 
 
-def _read(variable: Any) -> Array:
+def _read(variable: Assignable) -> Array:
     """Return a copy of an array that can be written, of its type; TypeError for anything else."""
     array = np.array(variable, order="C")
     writeable = variable.flags.writeable if isinstance(variable, np.ndarray) else hasattr(variable, "assign")
@@ -174,7 +239,7 @@ def _read(variable: Any) -> Array:
     return array
 
 
-def _write(variable: Any, value: Array) -> None:
+def _write(variable: Assignable, value: Array) -> None:
     if isinstance(variable, np.ndarray):
         variable[...] = value
     else:

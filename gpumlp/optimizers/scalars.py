@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from gpumlp import config
+
+if TYPE_CHECKING:
+    from gpumlp.optimizers.base import Optimizer
 
 
 class _Number:
@@ -15,7 +18,7 @@ class _Number:
     name: ClassVar[str]
     shape: ClassVar[tuple[int, ...]] = ()
     ndim, trainable = 0, False
-    _optimizer: Any
+    _optimizer: Optimizer
 
     @property
     def path(self) -> str:
@@ -28,13 +31,14 @@ class _Number:
         raise NotImplementedError
 
     @property
-    def value(self) -> Any:
+    def value(self) -> np.number:
         """The number, of that type."""
         return self.numpy()
 
-    def numpy(self) -> Any:
+    def numpy(self) -> np.number:
         """Return the number, of that type."""
-        return np.dtype(self.dtype).type(self)
+        found: np.number = np.dtype(self.dtype).type(self)
+        return found
 
 
 class Rate(_Number, float):
@@ -42,7 +46,7 @@ class Rate(_Number, float):
 
     name = "learning_rate"
 
-    def __new__(cls, value: float, optimizer: Any) -> Self:
+    def __new__(cls, value: float, optimizer: Optimizer) -> Self:
         """Return ``value``, as the rate of ``optimizer``."""
         found = super().__new__(cls, value)
         found._optimizer = optimizer
@@ -53,7 +57,7 @@ class Rate(_Number, float):
         """The default type of floats."""
         return config.floatx()
 
-    def assign(self, value: Any) -> Rate:
+    def assign(self, value: float) -> Rate:
         """Set the optimizer's rate, and return it; see `Optimizer.learning_rate`."""
         self._optimizer.learning_rate = value
         return self._optimizer.learning_rate
@@ -67,7 +71,7 @@ class Count(_Number, int):
 
     name = "iteration"
 
-    def __new__(cls, value: int, optimizer: Any) -> Self:
+    def __new__(cls, value: int, optimizer: Optimizer) -> Self:
         """Return ``value``, as the count of ``optimizer``."""
         found = super().__new__(cls, value)
         found._optimizer = optimizer
@@ -78,7 +82,7 @@ class Count(_Number, int):
         """Of Keras's 32 bits, or of 64 where it takes them."""
         return "int32" if self < 1 << 31 else "int64"
 
-    def assign(self, value: Any) -> Count:
+    def assign(self, value: int) -> Count:
         """Set the optimizer's count, and return it; see `Optimizer.iterations`."""
         self._optimizer.iterations = value
         return self._optimizer.iterations

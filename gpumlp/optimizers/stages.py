@@ -14,15 +14,41 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp import formulas, ops, tape
+from gpumlp.expressions import Node
 
-Array = Any
-Rule = Callable[..., dict[str, Any]]
+Array: TypeAlias = np.ndarray  # or a device's, which is called alike
+Rule: TypeAlias = Callable[..., Mapping[str, Node]]
+
+
+class Assigned(Protocol):
+    """What is read as an array, and can be assigned: a variable of gpumlp's, or of another library's."""
+
+    def __array__(self) -> np.ndarray: ...
+
+    def assign(self, value: np.ndarray, /) -> object: ...
+
+
+Assignable: TypeAlias = np.ndarray | Assigned
+
+
+class Library(Protocol):
+    """An array library, and work arrays: what a backend has, or `on_arrays.Host`."""
+
+    @property
+    def xp(self) -> ModuleType: ...
+
+    def scratch(self, index: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array: ...
+
+
 GATHERED, AVERAGE = "gradient_accumulator", "average"  # the state arrays of gathering and averaging
+OF_STAGES = GATHERED, AVERAGE, "updates", "micro_steps", "take", "overwrites"  # what a rule does not take
 
 
 class Variable(NamedTuple):
@@ -32,7 +58,7 @@ class Variable(NamedTuple):
     w: Array
     g: Array
     slots: dict[str, Array]
-    of: Any = None  # the array that `apply` was given
+    of: Assignable | None = None  # the array that `apply` was given
 
     @property
     def name(self) -> str:
@@ -41,64 +67,57 @@ class Variable(NamedTuple):
 
 
 # ---- formulas --------------------------------------------------------------------------------------------------------
-def gather(g: Any, gradient_accumulator: Any, updates: Any, micro_steps: Any) -> dict[str, Any]:
+def gather(g: Node, gradient_accumulator: Node, updates: Node, micro_steps: Node) -> dict[str, Node]:
     """Add g to what is gathered; g is the mean of it, an update's where ``updates`` is 1; then 0 is gathered."""
     total = gradient_accumulator + g
-    return {"g": total / micro_steps, GATHERED: ops.where(updates, 0.0, total)}
+    return {"g": total / micro_steps, GATHERED: _where(updates, 0.0, total)}
 
 
-def average(w: Any, average: Any, take: Any, overwrites: Any) -> dict[str, Any]:
+def average(w: Node, average: Node, take: Node, overwrites: Node) -> dict[str, Node]:
     """Go towards w by ``take``, which is 1 at first; where ``overwrites`` is 1, w is replaced."""
     average = average + (w - average) * take
-    return {"w": ops.where(overwrites, average, w), AVERAGE: average}
+    return {"w": _where(overwrites, average, w), AVERAGE: average}
 
 
-def clip_value(g: Any, clipvalue: Any) -> Any:
-    """Hold each element of g between -clipvalue and clipvalue."""
-    return ops.clip(g, -clipvalue, clipvalue)
-
-
-def step_along(w: Any, g: Any) -> dict[str, Any]:
+def step_along(w: Node, g: Node) -> dict[str, Node]:
     """Take what a rule of the array library has made of g from w."""
     return {"w": w - g}
+
+
+def _where(condition: Node, a: Node | float, b: Node) -> Node:
+    return cast(Node, ops.where(condition, a, b))
 
 
 @functools.lru_cache(maxsize=512)
 def decayed(rule: Rule, clips: bool = False) -> Rule:
     """Return a rule with the clipping and decay that come before it; the same function each time."""
 
-    def update(w: Any, g: Any, decay: Any, clipvalue: Any = None, **rest: Any) -> dict[str, Any]:
-        return rule(w=decay * w, g=clip_value(g, clipvalue) if clips else g, **rest)
+    def update(w: Node, g: Node, decay: Node, clipvalue: Node | float = 0.0, **rest: Node) -> Mapping[str, Node]:
+        return rule(w=decay * w, g=ops.clip(g, -clipvalue, clipvalue) if clips else g, **rest)
 
     return update
 
 
 @functools.lru_cache(maxsize=512)
-def whole(rule: Rule, slots: tuple[str, ...], clips: bool, gathers: bool, averages: bool) -> Rule:
-    """Return all stages as one formula; the same function each time. ``slots`` are the rule's own."""
+def whole(rule: Rule, clips: bool, gathers: bool, averages: bool) -> Rule:
+    """Return all stages as one formula; the same function each time."""
     inner = decayed(rule, clips)
     if not gathers and not averages:
         return inner
 
-    def update(
-        w: Any, g: Any, gradient_accumulator: Any = None, average: Any = None, updates: Any = None,
-        micro_steps: Any = None, take: Any = None, overwrites: Any = None, **rest: Any,
-    ) -> dict[str, Any]:  # fmt: skip
-        found: dict[str, Any] = {}
+    def update(w: Node, g: Node, **given: Node) -> dict[str, Node]:
+        found: dict[str, Node] = {}
         if gathers:
-            found = gather(g, gradient_accumulator, updates, micro_steps)
+            found = gather(g, given[GATHERED], given["updates"], given["micro_steps"])
             g = found.pop("g")
-        new = inner(w=w, g=g, **rest)
+        new = dict(inner(w=w, g=g, **{name: value for name, value in given.items() if name not in OF_STAGES}))
         if gathers:
-            before = {"w": w, **{name: rest[name] for name in slots}}
-            new = {name: ops.where(updates, value, before[name]) for name, value in new.items()}
+            before = {"w": w, **given}
+            new = {name: _where(given["updates"], value, before[name]) for name, value in new.items()}
         found |= new
-        return found | (_average(found["w"], average, take, overwrites) if averages else {})
+        return found | (average(found["w"], given[AVERAGE], given["take"], given["overwrites"]) if averages else {})
 
     return update
-
-
-_average = average
 
 
 # ---- by the array library --------------------------------------------------------------------------------------------
@@ -107,13 +126,17 @@ def scale_for(norm: float, limit: float) -> float:
     return float(limit / np.maximum(norm, limit))
 
 
-def square_sum(xp: Any, a: Array) -> float:
+def square_sum(xp: ModuleType, a: Array) -> float:
     """Return the sum of squares, in double: the squares of float32 may be too large for it."""
     return float(xp.sum(xp.square(a, dtype=np.float64)))
 
 
 def run(
-    on: Any, function: Rule, arrays: Mapping[str, Array], numbers: Mapping[str, float], constants: Mapping[str, Any]
+    on: Library,
+    function: Rule,
+    arrays: Mapping[str, Array],
+    numbers: Mapping[str, float],
+    constants: Mapping[str, object],
 ) -> None:
     """Compute a formula over arrays of one shape, each of which takes what becomes of it; sums go over all of it.
 

@@ -117,7 +117,9 @@ class Averages:
         first = 0
         for metric, count in zip(self._metrics, self._counts, strict=True):
             last = first + metric.series
-            found = metric.of(*self._totals[first:last], count) if metric.series else metric.result()
+            found = (
+                metric.of(*map(np.asarray, (*self._totals[first:last], count))) if metric.series else metric.result()
+            )
             logs |= {k: plain(v) for k, v in (found if isinstance(found, dict) else {metric.name: found}).items()}
             first = last
         return dict(sorted(logs.items())) if self._metrics else logs

@@ -157,9 +157,7 @@ def objective(
     last = getattr(network.ops[-1], "activation", None) if network.ops else None
     warned = data.check_objective(getattr(last, "name", None), width, loss)
     loss = loss.for_targets(given, width)
-    found = [
-        metrics.get(m, loss=loss, target_width=given, output_width=width, weighted=weighted) for m, weighted in asked
-    ]
+    found = [metrics.for_model(m, loss, given, width, weighted) for m, weighted in asked]
     found = [metric.for_targets(given, width) for metric in found]
     plain = {metric.name for metric in found if not metric.weighted}
     taken = {"loss"}
@@ -173,7 +171,8 @@ def objective(
         taken.add(own)
         found[i] = metric if own == metric.name else metric.changed(name=own)
         _check_targets(metric, given, width, runner.runtime is not None)
-    for of in (loss, *(metric for metric in found if metric.series)):
+    traced: list[Loss | metrics.Metric] = [loss, *(metric for metric in found if metric.series)]
+    for of in traced:
         widths = {"p": width, "t": given}
         of.formula.look_at_columns(f"{type(of).__name__} {of.name!r}", **widths)
     lasts = not warned and all(isinstance(metric, Described) and not metric.own for metric in found)

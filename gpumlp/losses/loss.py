@@ -1,0 +1,179 @@
+"""What losses are: values of samples, by a formula, their weights, and what becomes of a batch of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from gpumlp import config, formulas, literals
+from gpumlp.attributes import once
+from gpumlp.constructors import constructor
+from gpumlp.expressions import Node
+from gpumlp.literals import FloatLike, Reduction
+from gpumlp.objectives import Described, Values, common_shape, same_rank, values
+
+EPSILON = 1e-7  # Keras's fuzz factor: probabilities are clipped to [EPSILON, 1 - EPSILON] before the logarithm
+MEAN: literals.ReductionName = "sum_over_batch_size"
+REDUCTIONS = (*get_args(literals.ReductionName), None)
+
+
+class Loss(Described):
+    """Base of losses, and of a user's own, whose formula is a method ``call`` of `gpumlp.ops`.
+
+    Parameters
+    ----------
+    name : str, optional
+        What it is called in messages and configs; by default the class's name.
+    reduction : str or None, default "sum_over_batch_size"
+        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
+        by the weights' sum), "none" or None. A model trains on their mean.
+    dtype : {"float32", "float64"}, optional
+        Of the arithmetic on arrays: by default float64 stays, and all else is computed in the default type. In a model
+        the model's counts.
+
+    Raises
+    ------
+    ValueError
+        If ``reduction`` or ``dtype`` is none of these, or the name no string.
+
+    Examples
+    --------
+    >>> from gpumlp import losses, ops
+    >>> class Quartic(losses.Loss):
+    ...     def call(self, y_true, y_pred):
+    ...         return ops.mean((y_pred - y_true) ** 4, axis=-1)
+    >>> float(Quartic()([[0.0, 1.0]], [[1.0, 1.0]]))
+    0.5
+    """
+
+    known: ClassVar[dict[str, type[Described]]] = {}
+    reduction: Reduction
+    dtype: FloatLike
+
+    @constructor
+    def __init__(self, name: str | None = None, reduction: Reduction = MEAN, dtype: FloatLike = None) -> None: ...
+
+    def _looked_at(self, arguments: dict[str, object]) -> dict[str, object]:
+        reduction = arguments["reduction"]
+        if not any(reduction is r or (isinstance(reduction, str) and reduction == r) for r in REDUCTIONS):
+            expected = ", ".join(map(repr, REDUCTIONS))
+            raise ValueError(f"Invalid value for argument `reduction`: expected {expected}; got {reduction!r}.")
+        arguments["name"] = type(self).__name__ if arguments["name"] is None else arguments["name"]
+        if not isinstance(arguments["name"], str):
+            raise ValueError(f"name must be a string; got {arguments['name']!r}.")
+        if arguments["dtype"] is not None:
+            config.float_type(arguments["dtype"])
+        return arguments
+
+    def __call__(
+        self, y_true: npt.ArrayLike | Node, y_pred: npt.ArrayLike | Node, sample_weight: npt.ArrayLike | None = None
+    ) -> np.ndarray:
+        """Return the loss of arrays of any shape, each a list or a number too, as Keras's objects do.
+
+        Of a formula's symbols it is the value of each sample. The last axis has a sample's outputs, so there is a value
+        for each place of the others; these are multiplied by ``sample_weight`` and reduced. Where two arrays differ by
+        one axis, a last axis of size 1 comes or goes.
+
+        Parameters
+        ----------
+        y_true : array_like
+            Targets.
+        y_pred : array_like
+            Predictions.
+        sample_weight : array_like, optional
+            What values are multiplied by: a number a sample, or a value.
+
+        Returns
+        -------
+        numpy.floating or numpy.ndarray
+            A number; an array with reduction None.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not go together.
+        TypeError
+            If the values are no numbers.
+        """
+        if isinstance(y_true, Node) or isinstance(y_pred, Node):  # part of a formula of a user's own
+            return self.rule(y_true, y_pred, **self.constants)  # type: ignore[return-value]
+        with np.errstate(all="ignore"):
+            found = self.of_samples(y_true, y_pred)
+            return _reduced(found, sample_weight, self.reduction, self.counts(y_true, found))
+
+    def of_samples(self, y_true: object, y_pred: object) -> np.ndarray:
+        """Return the values of arrays, as yet without weights; a user's own formula has them in any shape."""
+        if not self.own:
+            return values(self.rule, self.constants, y_true, y_pred, self.dtype)
+        p = config.floats("y_pred", y_pred, self.dtype)
+        t, p = same_rank(config.floats("y_true", y_true, p.dtype), p)
+        if t.ndim != p.ndim:
+            raise ValueError(f"{self.name}: the shapes do not go together: y_true {t.shape}, y_pred {p.shape}.")
+        return np.asarray(self.rule(t, p), p.dtype)
+
+    def counts(self, y_true: object, found: np.ndarray) -> np.ndarray | None:
+        """Return which of the values a mean is taken of; None: of all."""
+        return None
+
+    def beyond_models(self) -> str:
+        """Return why no model is trained on it, and what to do; nothing where one is."""
+        if self.reduction not in (MEAN, "mean"):
+            return (
+                f"A model is trained on the mean over the batch; {self.name} has reduction={self.reduction!r}. Leave "
+                f"it at {MEAN!r} in compile; called on arrays, a loss has all of Keras's."
+            )
+        if (axis := getattr(self, "axis", -1)) not in (-1, 1):
+            return (
+                f"A model is trained on a value for each sample, over its outputs; {self.name} has axis={axis!r}, "
+                "which arrays may have. Give axis=-1."
+            )
+        return ""
+
+    @once
+    def formula(self) -> formulas.Formula:
+        """What kernels are made of."""
+        return formulas.loss(self.rule, self.constants, self.sparse or self.rows)
+
+
+class _Function(Loss):
+    """A loss that is a user's function."""
+
+    def __init__(self, function: Callable[..., Values]) -> None:
+        super().__init__(name=getattr(function, "__name__", type(function).__name__))
+        self.__dict__["function"] = function
+
+    @property
+    def own(self) -> bool:
+        return True
+
+
+def _reduced(
+    values: np.ndarray, sample_weight: object, reduction: str | None, counts: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the values times their weights, reduced; a number or an empty vector as it is, as in Keras."""
+    divisor: np.ndarray | None = None
+    if counts is not None:
+        own = counts.astype(values.dtype)
+        if reduction in (MEAN, "mean"):
+            own *= values.dtype.type(counts.size / max(counts.sum(), 1))
+        if sample_weight is not None:
+            given, own = same_rank(config.floats("sample_weight", sample_weight, values.dtype), own)
+            own = own * given
+        sample_weight = own
+    if sample_weight is not None:
+        weights = config.floats("sample_weight", sample_weight, values.dtype)
+        values, weights = same_rank(values, weights)
+        common_shape("sample_weight must have one weight per value", values=values, sample_weight=weights)
+        values = values * weights
+        divisor = weights.sum()
+    if reduction in (None, "none") or values.shape in ((), (0,)):
+        return values[()]
+    total: np.ndarray = values.sum()
+    if reduction == "sum":
+        return total
+    if reduction != "mean_with_sample_weight" or divisor is None:
+        divisor = values.dtype.type(values.size)
+    return total / divisor if divisor else np.zeros_like(total)
