@@ -22,6 +22,7 @@ from gpumlp import (
     literals,
     losses,
     metrics,
+    missing,
     optimizers,
     regularizers,
 )
@@ -31,7 +32,6 @@ TODO = {
     "gpumlp",
     "gpumlp.activations",
     "gpumlp.callbacks",
-    "gpumlp.config",
     "gpumlp.constraints",
     "gpumlp.initializers",
     "gpumlp.layers",
@@ -41,7 +41,6 @@ TODO = {
     "gpumlp.ops",
     "gpumlp.optimizers",
     "gpumlp.optimizers.schedules",
-    "gpumlp.random",
     "gpumlp.regularizers",
     "gpumlp.saving",
     "gpumlp.utils",
@@ -58,7 +57,9 @@ DONE = [name for name in MODULES if name not in TODO]
 OF_ALL = {"GL03", "GL08", "PR01", "PR02", "PR03", "PR04", "RT01"}
 OF_NAMES = OF_ALL | {"EX01"}  # no example
 # Public methods that the package itself calls, and nobody else, by class: a summary is enough.
-INSIDE: dict[str, set[str]] = {}
+INSIDE: dict[str, set[str]] = {
+    "Variable": {"change", "fitting"},
+}
 
 
 def module(path):
@@ -119,12 +120,9 @@ def test_dir_lists_public_names_alone(path):
     found = module(path)
     assert [name for name in dir(found) if name[:2] != "__"] == sorted(found.__all__)
     assert "__name__" in dir(found)
-    own = {
-        name
-        for name, thing in vars(found).items()
-        if getattr(thing, "__module__", None) == path and name[0] != "_" and callable(thing) and name != "listing"
-    }
-    assert own <= set(found.__all__), f"public by their names, and not in __all__: {own - set(found.__all__)}"
+    if path.partition(".")[2] in missing.NAMES:
+        here = {name for name in missing._known(path.partition(".")[2]) if name in vars(found)}
+        assert here <= set(found.__all__), f"Keras has them there: {here - set(found.__all__)}"
 
 
 def test_what_is_not_done_is_known():

@@ -45,7 +45,7 @@ def from_config(kind: type[Sequential], given: Mapping[str, Any]) -> Sequential:
     if not isinstance(given, Mapping) or not isinstance(given.get("layers"), (list, tuple)):
         raise ValueError(f"The config of a model must be a dict with a list of layers at 'layers'; got {given!r:.200}.")
     dtype = config.policy_name(given.get("dtype"))
-    model = kind(name=given.get("name"), **({} if dtype is None else {"dtype": dtype}))
+    model = kind(name=given.get("name")) if dtype is None else kind(name=given.get("name"), dtype=dtype)
     for each in given["layers"]:
         model.add(layers.deserialize(each))
     if model._known_input_shape() is None and given.get("build_input_shape"):

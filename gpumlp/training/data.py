@@ -120,10 +120,28 @@ def gives_batches(value: object) -> bool:
     return any(hasattr(value, way) for way in ("__iter__", "__next__", "on_epoch_end"))
 
 
-def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
+def unpack_x_y_sample_weight(data: object) -> tuple[Any, Any, Any]:
     """Return x, y and sample_weight of a batch, None for what is not there.
 
-    ValueError unless it is x, (x,), (x, y) or (x, y, sample_weight).
+    Parameters
+    ----------
+    data : array or tuple
+        ``x``, ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``.
+
+    Returns
+    -------
+    tuple of 3
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> from gpumlp import utils
+    >>> utils.unpack_x_y_sample_weight(("x", "y"))
+    ('x', 'y', None)
     """
     parts = tuple(data) if isinstance(data, (tuple, list)) else (data,)
     if not 1 <= len(parts) <= 3:
