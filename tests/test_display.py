@@ -147,7 +147,8 @@ def test_results_show_themselves_in_a_line():
         member.compile(loss="mse")
         return member
 
-    assert repr(Ensemble(build, 3)) == "<Ensemble of 3 members, each like <Sequential name=one, built=True>>"
+    each = "<Sequential one: 1 layer, 2 parameters, compiled with RMSprop, mean_squared_error>"
+    assert repr(Ensemble(build, 3)) == f"<Ensemble of 3 members, each like {each}>"
 
 
 def test_the_demo_prints_a_table_and_writes_its_plots(figures, monkeypatch, tmp_path, capsys):

@@ -12,7 +12,7 @@ from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
 from gpumlp.layers import Shape
 from gpumlp.models import calls
-from gpumlp.models.stack import Stack
+from gpumlp.models.kept import Kept
 from gpumlp.training import data, loop, samples
 from gpumlp.training.results import Objective
 
@@ -36,18 +36,11 @@ class Reported(NamedTuple):
         return self.value
 
 
-class Asked(Stack):
+class Asked(Kept):
     """The base of `Sequential` that has the methods for it."""
 
     if TYPE_CHECKING:  # what Sequential has
-        _loss: losses.Loss | None
-        _optimizer: Any
-        _compiled_with: dict[str, Any] | None
-        _metric_names: list[tuple[object, bool]]
-        _results: dict[str, Any]
         predict: Any
-
-        def _need_compiled(self, what: str) -> tuple[losses.Loss, Any]: ...
 
         def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> Objective: ...
 
@@ -59,11 +52,6 @@ class Asked(Stack):
             raise AttributeError(f"{name!r} is of an older Keras: use {OLDER[name]}.")
 
     # ---- what was reported -----------------------------------------------------------------------------------------
-
-    @property
-    def loss(self) -> Any:
-        """The loss as `compile` was given it; None before."""
-        return self._compiled_with and self._compiled_with["loss"]
 
     @property
     def metrics(self) -> list[Reported]:
@@ -193,7 +181,7 @@ class Asked(Stack):
         """Have the averages of trainable weights be these, for `Optimizer.finalize_variable_values`."""
         places = self._places(variables)
         trains = [i in places for i in range(len(self.weights))]
-        together([self._runner], lambda: loop.take_averages(self._runner, self._optimizer, trains), brief=True)
+        together([self._runner], lambda: loop.take_averages(self._runner, self.optimizer, trains), brief=True)
 
     def _places(self, variables: Sequence[Any]) -> list[int]:
         """Return where trainable weights are among all; ValueError where they are none, or one comes twice."""

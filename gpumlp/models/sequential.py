@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
-from gpumlp import devices, losses, optimizers, saving
+from gpumlp import losses, optimizers
 from gpumlp.attributes import refuse_overrides
 from gpumlp.callbacks import CallbackList, History, Record
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
-from gpumlp.engine.runner import together
-from gpumlp.layers import Layer, Shape, Snapshot, whole_number
-from gpumlp.models import arguments, configs, files, state
+from gpumlp.layers import Layer, Shape
+from gpumlp.models import configs, state
 from gpumlp.models.asked import Asked
 from gpumlp.models.fitting import HeldOut, job
 from gpumlp.naming import flag
@@ -63,176 +61,10 @@ class Sequential(Asked):
     ) -> None:  # fmt: skip
         own = ("train_step", "test_step", "predict_step", "call", "__call__", "compute_loss", "make_train_function")
         refuse_overrides(type(self), own, "Callbacks see every step; own steps are not there yet.")
-        self.stop_training = self.stop_evaluating = self.stop_predicting = self.run_eagerly = False
-        self.jit_compile, self.steps_per_execution = True, 1
-        self._objective: Objective | None = None  # what the last fit or evaluation is judged by
-        self._optimizer: optimizers.Optimizer | None = None
-        self._loss: losses.Loss | None = None
-        self._compiled_with: dict[str, Any] | None = None  # its arguments, but the optimizer
-        self._metric_names: list[tuple[object, bool]] = []
-        self._results: dict[str, Any] = {}  # of the last epoch, evaluation or batch
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self._record: Record | None = None
         self._history: weakref.ref[History] | None = None
-        super().__init__(layers, trainable, name, dtype)
-
-    # ---- copies ----------------------------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the model as it is at one moment, also while another thread trains it."""
-        runner, now = self._runner, state.moment(self)
-        snapshot = None  # layers whose weights stand in no arena have them themselves
-        if runner.weights is not None:
-            snapshot = Snapshot({id(layer): arrays for layer, arrays in state.of_layers(self, now.weights)})
-        more = {
-            "_runner": copy.copy(runner),
-            "_history": None,
-            "_objective": None,
-            "_training": now.training and now.training[:2],
-            "_snapshot": snapshot,
-        }
-        return self.__dict__ | more
-
-    def __setstate__(self, given: dict[str, Any]) -> None:
-        training = given.pop("_training")
-        del given["_snapshot"]  # it was there for the layers' sake
-        self.__dict__.update(given)
-        if self._optimizer is not None and training is not None:
-            self._optimizer.go_on(self, *training)
-
-    # ---- configs ---------------------------------------------------------------------------------------------------
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what the model is made of, by Keras's names, as JSON can hold it; weights are not in it."""
-        return configs.described(self)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """Return a new model, as `get_config` has described one, with new weights."""
-        with saving.custom_object_scope(custom_objects):
-            return configs.from_config(cls, config)  # type: ignore[return-value]
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        """Return what the model was compiled with, as JSON can hold it; None for one that was not compiled."""
-        return configs.compiled(self)
-
-    def compile_from_config(self, config: Mapping[str, Any]) -> None:
-        """Compile the model, as `get_compile_config` has described it."""
-        configs.compile_from(self, config)
-
-    def to_json(self, **kwargs: Any) -> str:
-        """Return the model as JSON, without its weights, for `models.model_from_json`; arguments are `json.dumps`'s."""
-        return configs.to_json(self, **kwargs)
-
-    # ---- files -----------------------------------------------------------------------------------------------------
-
-    def save(self, filepath: object, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
-        """Save the model to a file named ".keras", ".gpumlp" or ".h5": see `models.save_model`."""
-        files.save_model(self, filepath, overwrite, zipped, **kwargs)
-
-    def save_weights(
-        self, filepath: object, overwrite: bool = True, max_shard_size: None = None, **kwargs: Any
-    ) -> None:
-        """Save the weights to a file named ".weights.h5" or ".safetensors": see `models.files.save_weights`."""
-        files.save_weights(self, filepath, overwrite, max_shard_size, **kwargs)
-
-    def load_weights(self, filepath: object, skip_mismatch: bool = False, **kwargs: Any) -> None:
-        """Load weights that `save` or `save_weights` has saved, here or in Keras: see `models.files.load_weights`."""
-        files.load_weights(self, filepath, skip_mismatch, **kwargs)
-
-    def export(self, filepath: object, format: str = "tf_saved_model", **kwargs: Any) -> None:
-        """Raise NotImplementedError: there is nothing that other software runs, but what Keras exports."""
-        raise NotImplementedError(
-            f"gpumlp exports no {format!r}. Save the model as 'm.keras', and have Keras export it: "
-            f"keras.models.load_model('m.keras').export({str(filepath)!r}, format={format!r})."
-        )
-
-    # ---- compile ---------------------------------------------------------------------------------------------------
-
-    def compile(
-        self,
-        optimizer: object = "rmsprop",
-        loss: object = None,
-        loss_weights: object = None,
-        metrics: Iterable[object] | None = None,
-        weighted_metrics: Iterable[object] | None = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-        jit_compile: bool | str = "auto",
-        auto_scale_loss: bool = True,
-        *,
-        device: str | None = None,
-    ) -> None:
-        """Set how to train; arguments as in Keras. Which layers are trainable is read when training begins.
-
-        Parameters
-        ----------
-        loss : str, function, Loss, or a list or dict of one, optional
-            Without one the model can predict, and no more.
-        loss_weights : 1.0, or a list or dict of it, optional
-            A model has one output, and its loss the weight 1.
-        metrics, weighted_metrics : list or dict, nested or not, of str, function or Metric, optional
-        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
-            Are kept and change nothing: how steps run, ``model.program`` says.
-        device : {"auto", "cpu", "cuda", "cuda:N"}, optional
-            GPUMLP_DEVICE, then "auto", when None. Weights that exist move there when something is computed.
-
-        An optimizer that this model has already goes on where it is; one of another model starts anew here.
-        """
-        eager, steps = flag("run_eagerly", run_eagerly), whole_number("steps_per_execution", steps_per_execution)
-        jit = not eager if jit_compile == "auto" else flag("jit_compile", jit_compile) and not eager
-        new_optimizer, new_loss = _optimizer(optimizer), arguments.only_loss(loss)
-        arguments.check_loss_weights(loss_weights)
-        names = arguments.asked(metrics, weighted_metrics, new_loss)
-        new_device = devices.resolve(device, self.dtype.name)
-        self._runner.check_device(new_device)
-        self._runner.choose(new_device)
-        self._runner.restart()
-        self._own(new_optimizer)
-        self._results = {}
-        self._optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
-        self.run_eagerly, self.steps_per_execution, self.jit_compile = eager, steps, jit
-        self._compiled_with = {
-            "loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics,
-            "run_eagerly": eager, "steps_per_execution": steps, "jit_compile": jit,
-        }  # fmt: skip
-
-    @property
-    def compiled(self) -> bool:
-        """Whether ``compile`` was called."""
-        return self._optimizer is not None
-
-    @property
-    def optimizer(self) -> Any:
-        """The optimizer that the model was compiled with; None before. Another one starts anew, or goes on if it is
-        this model's already."""
-        return self._optimizer
-
-    @optimizer.setter
-    def optimizer(self, value: object) -> None:
-        found = _optimizer(value)
-        self._own(found)
-        self._optimizer = found
-
-    def _optimizer_variables(self) -> list[Any]:
-        return list(state.parts(self))
-
-    def _own(self, optimizer: optimizers.Optimizer) -> None:
-        """Make the optimizer this model's: not in the middle of a step of another one's."""
-        owner = optimizer.owner
-        if owner is None or owner is self or owner._runner.weights is None:
-            optimizer.belong_to(self)
-        else:
-            together([owner._runner], lambda: optimizer.belong_to(self))
-
-    @property
-    def device(self) -> devices.Device:
-        """The device that the model runs on, and why."""
-        return self._runner.resolved()
-
-    @property
-    def program(self) -> str:
-        """How the steps are run on the device, and why so; known once something has run."""
-        return "nothing has run yet" if self._runner.last is None else self._runner.last.describe()
+        super().__init__(layers, trainable, name, dtype=dtype)
 
     @property
     def history(self) -> History | None:
@@ -252,18 +84,6 @@ class Sequential(Asked):
         if not isinstance(value, History):
             raise TypeError(f"model.history is a History, as fit returns it; got {value!r}.")
         self._record, self._history = value.record, weakref.ref(value)
-
-    def _need_compiled(self, what: str, training: bool = False) -> tuple[losses.Loss, optimizers.Optimizer]:
-        if self._optimizer is None:
-            raise ValueError(f"{what} needs a compiled model: call model.compile(loss='mse', optimizer='adam') first.")
-        if self._loss is None:
-            raise ValueError(f"{what} needs a loss, and compile was given none: model.compile(loss='mse', ...).")
-        if training and not self._optimizer.belongs_to(self):
-            raise ValueError(
-                f"Another model was compiled with this model's optimizer, whose state is now that model's. Compile "
-                f"this one again, with an optimizer of its own, before {what}."
-            )
-        return self._loss, self._optimizer
 
     # ---- fit, evaluate, predict ------------------------------------------------------------------------------------
 
@@ -515,13 +335,6 @@ def result(logs: dict[str, float], objective: Objective, as_dict: bool) -> Any:
     names = [name for name in objective.names if name in logs]
     values = [logs[name] for name in (*names, *(name for name in logs if name not in names))]
     return dict(logs) if as_dict else values[0] if len(values) == 1 else values
-
-
-def _optimizer(value: object) -> optimizers.Optimizer:
-    found = optimizers.get(value)
-    if found is None:
-        raise TypeError(f"A model needs an optimizer to train, such as 'adam'; got {value!r}.")
-    return found
 
 
 def verbosity(value: object) -> int:

@@ -243,9 +243,6 @@ class Stack(Attributes):
         """What comes out."""
         return self.outputs[0]
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
-
     # ---- weights ---------------------------------------------------------------------------------------------------
 
     def count_params(self) -> int:

@@ -17,7 +17,7 @@ from gpumlp import naming
 from gpumlp.attributes import Attributes
 
 MODULES = ("optimizers.schedules",)  # of a package, that Keras has as a module, too
-_names: dict[Any, str] = {}  # of what is registered
+_names: dict[object, str] = {}  # of what is registered
 _readers: dict[str, Callable[[Any], Any]] = {}  # by the name of a module of Keras's
 
 
@@ -27,7 +27,26 @@ _readers: dict[str, Callable[[Any], Any]] = {}  # by the name of a module of Ker
 def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[Any], Any]:
     """Return a decorator that has a class or function be known as "package>name" in config dicts.
 
-    ValueError for a class without `get_config`.
+    Parameters
+    ----------
+    package : str
+        What keeps names of several authors apart.
+    name : str, optional
+        The class's or function's own when None.
+
+    Returns
+    -------
+    callable
+        The decorator, which returns what it is given. It raises ValueError for a class without `get_config`.
+
+    Examples
+    --------
+    >>> from gpumlp import ops, saving
+    >>> @saving.register_keras_serializable("mine")
+    ... def bent(x):
+    ...     return ops.sqrt(ops.square(x) + 1.0) + x
+    >>> saving.get_registered_name(bent)
+    'mine>bent'
     """
 
     def register(thing: Any) -> Any:
@@ -42,7 +61,24 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
 
 @contextmanager
 def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[None]:
-    """Have names mean classes and functions of a user's own, wherever names and config dicts are taken."""
+    """Have names mean classes and functions of a user's own, wherever names and config dicts are taken.
+
+    Parameters
+    ----------
+    custom_objects : dict, optional
+        Classes and functions by name.
+
+    Returns
+    -------
+    context manager
+        The names hold inside of its ``with``.
+
+    Examples
+    --------
+    >>> from gpumlp import layers, ops, saving
+    >>> with saving.custom_object_scope({"bent": lambda x: ops.sqrt(ops.square(x) + 1.0) + x}):
+    ...     layer = layers.Dense(8, activation="bent")
+    """
     before = naming.scope.set({**naming.scope.get(), **(custom_objects or {})})
     try:
         yield
@@ -54,20 +90,65 @@ CustomObjectScope = custom_object_scope
 
 
 def get_custom_objects() -> dict[str, Any]:
-    """Return what is registered, by name: the dict itself."""
+    """Return what is registered, by name.
+
+    Returns
+    -------
+    dict
+        The dict itself: what is put into it is known.
+
+    Examples
+    --------
+    >>> from gpumlp import saving
+    >>> "never>registered" in saving.get_custom_objects()
+    False
+    """
     return naming.registered
 
 
-def get_registered_name(obj: Any) -> str:
-    """Return the name that a class or function is registered by, or else its own."""
-    name: str = _names.get(obj) or obj.__name__
-    return name
+def get_registered_name(obj: Callable[..., object]) -> str:
+    """Return the name that a class or function is registered by, or else its own.
+
+    Parameters
+    ----------
+    obj : class or function
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from gpumlp import layers, saving
+    >>> saving.get_registered_name(layers.Dense)
+    'Dense'
+    """
+    return _names.get(obj) or obj.__name__
 
 
 def get_registered_object(
     name: str, custom_objects: Mapping[str, Any] | None = None, module_objects: Mapping[str, Any] | None = None
 ) -> Any:
-    """Return what is registered by a name, or has it in one of the mappings; None where nothing has."""
+    """Return what is registered by a name, or has it in one of the mappings.
+
+    Parameters
+    ----------
+    name : str
+        As `get_registered_name` returns it.
+    custom_objects, module_objects : dict, optional
+        Where else to look, in this order.
+
+    Returns
+    -------
+    class, function or None
+        None where nothing has the name.
+
+    Examples
+    --------
+    >>> from gpumlp import saving
+    >>> saving.get_registered_object("twice", {"twice": lambda x: 2.0 * x})(4.0)
+    8.0
+    """
     given = (names[name] for names in (custom_objects, module_objects) if names and name in names)
     return next(given, None) if (found := naming.own(name)) is None else found
 
@@ -76,7 +157,28 @@ def get_registered_object(
 
 
 def serialize_keras_object(obj: Any) -> Any:
-    """Return ``obj`` as what JSON can hold: itself, or dicts as above; TypeError where there is no way."""
+    """Return an object as what JSON can hold, with Keras's keys.
+
+    Parameters
+    ----------
+    obj : object
+        What has a ``get_config``, a named function, an array, a number, a string, None, and lists and dicts of these.
+
+    Returns
+    -------
+    dict, list, number, str or None
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+
+    Examples
+    --------
+    >>> from gpumlp import regularizers, saving
+    >>> saving.serialize_keras_object(regularizers.L2(0.5))["class_name"]
+    'L2'
+    """
     if obj is None or isinstance(obj, (str, int, float)):
         return obj
     if isinstance(obj, np.generic) or (isinstance(obj, np.ndarray) and not obj.ndim):
@@ -104,7 +206,7 @@ def serialize_keras_object(obj: Any) -> Any:
     return {"module": obj.__module__, "class_name": "function", "config": name, "registered_name": name}
 
 
-def function_named(name: str) -> dict[str, Any]:
+def function_named(name: str) -> dict[str, object]:
     """Return the config dict of a function that Keras has, too."""
     return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
 
@@ -140,9 +242,30 @@ def read_by(module: str, get: Callable[[Any], Any]) -> Callable[..., Any]:
 
 
 def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """Return what `serialize_keras_object` has made ``config`` of; ``custom_objects`` are a user's own by name.
+    """Return what `serialize_keras_object`, here or in Keras, has made a config of.
 
-    ValueError for what is of no module that is known, and has no name that was registered: no other code is loaded.
+    Parameters
+    ----------
+    config : dict, or whatever it returns
+        Anything that is no such dict is returned as it is.
+    custom_objects : dict, optional
+        Classes and functions of a user's own by name, that are not registered.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    ValueError
+        For what is of no module that is known, and has no name that was registered: no other code is loaded.
+
+    Examples
+    --------
+    >>> from gpumlp import regularizers, saving
+    >>> config = saving.serialize_keras_object(regularizers.L2(0.5))
+    >>> saving.deserialize_keras_object(config) == regularizers.L2(0.5)
+    True
     """
     with custom_object_scope(custom_objects):
         return _read(config)
@@ -184,7 +307,12 @@ class Configured(Attributes):
     """Base of what its config says all of: the values by which its constructor is called, attributes of these names."""
 
     def get_config(self) -> dict[str, Any]:
-        """Return what the constructor takes, as JSON can hold it."""
+        """Return what the constructor takes, as JSON can hold it.
+
+        Returns
+        -------
+        dict
+        """
         code = getattr(type(self).__init__, "__code__", None)
         names = () if code is None else code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
         if missing := [name for name in names if not hasattr(self, name)]:
@@ -196,7 +324,17 @@ class Configured(Attributes):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return a new object, as `get_config` has described one."""
+        """Return a new object, as `get_config` has described one.
+
+        Parameters
+        ----------
+        config : dict
+            As `get_config` returns it.
+
+        Returns
+        -------
+        object of the class
+        """
         return cls(**config)
 
     def __eq__(self, other: object) -> bool:
@@ -212,7 +350,7 @@ class Configured(Attributes):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     if one is other or type(one) is not type(other):
         return one is other
-    return np.array_equal(one, other) if isinstance(one, np.ndarray) else bool(one == other)
+    return np.array_equal(one, other) if isinstance(one, np.ndarray) else bool(one == other)  # type: ignore[arg-type]
