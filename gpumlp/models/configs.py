@@ -182,10 +182,12 @@ def clone_model(
     ----------
     model : Sequential
         It stays as it is.
-    input_tensors, call_function : None
+    input_tensors : None
         Of Keras's functional models, which are not there.
     clone_function : function, optional
         Makes each new layer of the old one; `from_config` does when None.
+    call_function : None
+        Of functional models, too.
     recursive : bool
         Whether it also makes the layers of models among the layers.
     **kwargs : object

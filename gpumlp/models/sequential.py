@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from gpumlp.training import again, data, loop, samples
 from gpumlp.training.results import Objective
 from gpumlp.training.streams import Source, joined
 
+Verbose: TypeAlias = Literal["auto", 0, 1, 2] | int | str
+
 
 class Sequential(Asked):
     """A stack of layers with ``compile``, ``fit``, ``evaluate`` and ``predict``, as in Keras.
@@ -35,10 +37,34 @@ class Sequential(Asked):
     ----------
     layers : list of Layer, optional
         In order; `Input(shape=...)` may come first. Without an input shape the model is built by the first call that
-        has data.
+        has data. A model can be one of the layers.
+    trainable : bool
+        Whether training changes anything.
     name : str, optional
+        Made of the class's when None.
     dtype : {"float32", "float64"}, optional
         Of weights and arithmetic; ``gpumlp.config.floatx()`` when None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no layer, and for layers that do not fit on each other.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> import numpy as np
+    >>> gpumlp.utils.set_random_seed(0)
+    >>> x = np.linspace(0.0, 6.0, 200)[:, None]
+    >>> model = gpumlp.Sequential(
+    ...     [gpumlp.layers.Dense(32, "tanh", input_shape=(1,)), gpumlp.layers.Dense(1)], name="sine"
+    ... )
+    >>> model.compile("adam", "mse")
+    >>> history = model.fit(x, np.sin(x), epochs=300, verbose=0)
+    >>> model
+    <Sequential sine: 2 layers, 97 parameters, compiled with Adam, mean_squared_error>
+    >>> model.evaluate(x, np.sin(x), verbose=0) < 0.1
+    True
     """
 
     unread: ClassVar = {
@@ -116,7 +142,7 @@ class Sequential(Asked):
         return known
 
     def _trainee(
-        self, source: Source, shape: Shape, epochs: int, callbacks: Any = None,
+        self, source: Source, shape: Shape, epochs: int, callbacks: CallbackList | None = None,
         validation: loop.Validation | None = None,
     ) -> loop.Trainee:  # fmt: skip
         """Return the model as the loop trains it."""
@@ -135,10 +161,10 @@ class Sequential(Asked):
         y: object = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        verbose: object = "auto",
-        callbacks: Any = None,
+        verbose: Verbose = "auto",
+        callbacks: object = None,
         validation_split: float = 0.0,
-        validation_data: Any = None,
+        validation_data: object = None,
         shuffle: bool = True,
         class_weight: dict[int, float] | None = None,
         sample_weight: object = None,
@@ -148,21 +174,56 @@ class Sequential(Asked):
         validation_batch_size: int | None = None,
         validation_freq: int | Sequence[int] = 1,
     ) -> History:
-        """Train, and return the History; arguments as in Keras. Nothing is changed before all of them are checked.
+        """Train. Nothing is changed before all arguments are checked.
+
+        Ctrl-C ends training between two steps: the model keeps its weights, ``model.history`` the epochs done.
 
         Parameters
         ----------
-        x : array, or what gives batches
+        x : array [n, *sample], or what gives batches
             A generator, `utils.PyDataset`, data loader or any other iterable gives ``(x, y)`` or ``(x, y,
             sample_weight)``, and takes the place of ``y``, ``sample_weight`` and ``batch_size``, which is not looked
             at. Batches are read while the model trains; none before its epoch, but for the first, to know shapes by.
-            ``validation_data`` may be such, too.
+        y : array [n] or [n, *output], optional
+            Targets; for a sparse loss class numbers.
+        batch_size : int, optional
+            How many samples make a step; 32 when None.
+        epochs : int
+            The number of the last epoch: how often all samples are gone through, where ``initial_epoch`` is 0.
+        verbose : {"auto", 0, 1, 2}
+            Nothing (0), a line that grows (1, "auto") or one line an epoch (2).
+        callbacks : Callback or list of these, optional
+            What looks on, and may stop: see `gpumlp.callbacks`.
+        validation_split : float
+            From 0 to below 1: the last share of x and y that is held out, before shuffling.
+        validation_data : tuple ``(x, y)`` or ``(x, y, sample_weight)``, or what gives such batches, optional
+            What is evaluated at an epoch's end, and never trained on.
+        shuffle : bool
+            Whether samples come in another order in each epoch.
+        class_weight : dict of float by class number, optional
+            What a class's samples count in the loss, times ``sample_weight``.
+        sample_weight : array [n], optional
+            What a sample counts in the loss.
+        initial_epoch : int
+            The first epoch, from 0: training goes on as if there had been so many.
         steps_per_epoch : int, optional
-            Of what gives batches, an epoch has as many as come when None.
+            All batches when None.
+        validation_steps : int, optional
+            All batches of ``validation_data`` when None.
+        validation_batch_size : int, optional
+            ``batch_size`` when None.
         validation_freq : int or list of int
             After every how many epochs there is a validation; or the epochs, from 1.
 
-        Ctrl-C ends training between two steps: the model keeps its weights, ``model.history`` the epochs done.
+        Returns
+        -------
+        History
+            Its ``history`` has lists by name, such as "loss" and "val_loss", one number an epoch.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data that is no numbers, does not fit the model, or has arguments that contradict it.
         """
         hooks = CallbackList(callbacks, add_history=True, add_progbar=verbosity(verbose) != 0)
         held_out = HeldOut(validation_data, validation_split, validation_batch_size, validation_steps, validation_freq)
@@ -193,13 +254,43 @@ class Sequential(Asked):
         x: object = None,
         y: object = None,
         batch_size: int | None = None,
-        verbose: object = "auto",
+        verbose: Verbose = "auto",
         sample_weight: object = None,
         steps: int | None = None,
-        callbacks: Any = None,
+        callbacks: object = None,
         return_dict: bool = False,
     ) -> Any:
-        """Return the loss, or a list of loss and metrics, or a dict of them with ``return_dict``."""
+        """Return the loss and the metrics, the means over all samples, without training.
+
+        Parameters
+        ----------
+        x : array [n, *sample], or what gives batches
+            As in `fit`.
+        y : array, optional
+            Targets.
+        batch_size : int, optional
+            How many samples are computed at once; 32 when None.
+        verbose : {"auto", 0, 1, 2}
+            Nothing (0), a line that grows (1, "auto") or a line at the end (2).
+        sample_weight : array [n], optional
+            What a sample counts in the loss, and in weighted metrics.
+        steps : int, optional
+            How many batches; all when None.
+        callbacks : Callback or list of these, optional
+            What looks on.
+        return_dict : bool
+            Whether what is returned has names.
+
+        Returns
+        -------
+        float, list of float, or dict
+            The loss; with metrics the loss and these, in the order of ``compile``, or by name.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `fit`.
+        """
         loss, _ = self._need_compiled("evaluate")
         if batch_size is None and steps is None and callbacks is None and verbose == 0 and _few(x):
             return self.test_on_batch(x, y, sample_weight, return_dict)
@@ -218,11 +309,35 @@ class Sequential(Asked):
         self,
         x: object,
         batch_size: int | None = None,
-        verbose: object = "auto",
+        verbose: Verbose = "auto",
         steps: int | None = None,
-        callbacks: Any = None,
+        callbacks: object = None,
     ) -> Any:
-        """Return the predictions for ``x``, shape (n, *output_shape): on the GPU if ``x`` is, else a NumPy array."""
+        """Return the predictions for samples.
+
+        Parameters
+        ----------
+        x : array [n, *sample], or what gives batches of such
+            One sample ``s`` is ``s[None]``.
+        batch_size : int, optional
+            How many samples are computed at once; as many as are fast when None.
+        verbose : {"auto", 0, 1, 2}
+            Nothing (0), or a line that shows the progress.
+        steps : int, optional
+            How many batches; all when None.
+        callbacks : Callback or list of these, optional
+            What looks on.
+
+        Returns
+        -------
+        array [n, *output]
+            On the GPU if ``x`` is, else NumPy's.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what is no array of numbers, or of another shape than the model takes.
+        """
         runner = self._runner
         alone = batch_size is None and steps is None and callbacks is None and verbose == 0
         if alone and not self.stop_predicting and (found := again.predict(self, x)) is not None:
@@ -260,7 +375,7 @@ class Sequential(Asked):
         """Return predictions as the model's last layer has them."""
         return out if len(network.output_shape) == 1 else out.reshape((len(out), *network.output_shape))
 
-    def _predict_batches(self, x: object, verbose: object, steps: int | None, callbacks: Any) -> Any:
+    def _predict_batches(self, x: object, verbose: object, steps: int | None, callbacks: object) -> Any:
         source, shape = samples.unlabelled(self._runner, x, self._known_input_shape(), steps)
         return self._predicted(source, shape, self._hooks(callbacks, verbose, source.steps))
 
@@ -271,7 +386,7 @@ class Sequential(Asked):
         parts = loop.predict_batches(runner, source, choice, hooks)
         return joined(parts).reshape(-1, *network.output_shape)
 
-    def _hooks(self, callbacks: Any, verbose: object, steps: int | None) -> CallbackList:
+    def _hooks(self, callbacks: object, verbose: object, steps: int | None) -> CallbackList:
         level = verbosity(verbose)
         return CallbackList(callbacks, add_progbar=level != 0, model=self, epochs=1, steps=steps, verbose=level)
 
@@ -283,7 +398,26 @@ class Sequential(Asked):
         class_weight: dict[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Run one training step on all of ``x`` and return what ``evaluate`` returns, from before the step."""
+        """Run one training step on all samples as one batch.
+
+        Parameters
+        ----------
+        x : array [n, *sample]
+            Inputs.
+        y : array
+            Targets.
+        sample_weight : array [n], optional
+            What a sample counts in the loss.
+        class_weight : dict of float by class number, optional
+            What a class's samples count, times that.
+        return_dict : bool
+            Whether what is returned has names.
+
+        Returns
+        -------
+        float, list of float, or dict
+            What `evaluate` returns, from before the step.
+        """
         loss, optimizer = self._need_compiled("train_on_batch", training=True)
         if sample_weight is None and class_weight is None and (found := again.step(self, x, y, optimizer)) is not None:
             return self._reported(*found, return_dict)
@@ -298,7 +432,23 @@ class Sequential(Asked):
     def test_on_batch(
         self, x: object, y: object = None, sample_weight: object = None, return_dict: bool = False
     ) -> Any:
-        """Return what ``evaluate`` returns, with all of ``x`` as one batch."""
+        """Return what `evaluate` returns, with all samples as one batch.
+
+        Parameters
+        ----------
+        x : array [n, *sample]
+            Inputs.
+        y : array
+            Targets.
+        sample_weight : array [n], optional
+            What a sample counts in the loss, and in weighted metrics.
+        return_dict : bool
+            Whether what is returned has names.
+
+        Returns
+        -------
+        float, list of float, or dict
+        """
         loss, _ = self._need_compiled("evaluate")
         if sample_weight is None and (found := again.step(self, x, y)) is not None:
             return self._reported(*found, return_dict)
@@ -316,7 +466,17 @@ class Sequential(Asked):
         return result(logs, objective, return_dict)
 
     def predict_on_batch(self, x: object) -> Any:
-        """Return the predictions for all of ``x`` as one batch."""
+        """Return the predictions for all samples as one batch, and show nothing.
+
+        Parameters
+        ----------
+        x : array [n, *sample]
+            Inputs.
+
+        Returns
+        -------
+        array [n, *output]
+        """
         return self.predict(x, None if _few(x) else self._rows(x), 0)
 
     def _rows(self, x: object) -> int:
@@ -329,7 +489,7 @@ def _few(x: object) -> bool:
     return type(x) is np.ndarray and 0 < len(x) <= data.DEFAULT_BATCH if getattr(x, "ndim", 0) else False
 
 
-def result(logs: dict[str, float], objective: Objective, as_dict: bool) -> Any:
+def result(logs: dict[str, Any], objective: Objective, as_dict: bool) -> Any:
     if len(logs) == 1 and not as_dict:
         return logs["loss"]
     names = [name for name in objective.names if name in logs]
@@ -338,8 +498,10 @@ def result(logs: dict[str, float], objective: Objective, as_dict: bool) -> Any:
 
 
 def verbosity(value: object) -> int:
+    """Return how much is shown: 0, 1 or 2."""
     if value == "auto":
         return 1
-    if value in (0, 1, 2):
-        return int(value)
+    for level in (0, 1, 2):
+        if value == level:
+            return level
     raise ValueError(f"verbose must be 0, 1, 2 or 'auto'; got {value!r}.")
