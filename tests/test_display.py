@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpumlp import Ensemble, cli, layers, models
+from gpumlp import Ensemble, callbacks, cli, layers, models
 from gpumlp.training import progress
 
 ROOT = Path(cli.__file__).parents[1]
@@ -204,3 +204,10 @@ def test_the_environment_chooses_the_device(monkeypatch):
     monkeypatch.setenv("GPUMLP_DEVICE", "tpu")
     with pytest.raises(ValueError, match="'tpu' \\(from GPUMLP_DEVICE\\)"):
         devices.resolve()
+
+
+def test_callbacks_say_what_they_were_made_with():
+    stop = callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
+    assert repr(stop) == "EarlyStopping(monitor='loss', patience=2, restore_best_weights=True)"
+    assert repr(callbacks.CallbackList([callbacks.TerminateOnNaN()])) == "CallbackList([TerminateOnNaN()])"
+    assert repr(callbacks.Callback()) == "Callback()"

@@ -25,6 +25,14 @@ class SwapEMAWeights(Callback):
     ------
     ValueError
         When it is given a model whose optimizer has no averages (use_ema=True).
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile(gpumlp.optimizers.SGD(use_ema=True), "mse")
+    >>> swap = gpumlp.callbacks.SwapEMAWeights()
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=2, verbose=0, callbacks=swap)
     """
 
     def __init__(self, swap_on_epoch: bool = False) -> None:

@@ -7,13 +7,15 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from gpumlp.callbacks.base import Callback
-from gpumlp.callbacks.checkpoint import frequency
+from gpumlp.callbacks.base import Callback, Logs
+from gpumlp.callbacks.checkpoint import Frequency, frequency
 from gpumlp.errors import caller_level
 from gpumlp.naming import flag
 from gpumlp.saving import disk
+from gpumlp.saving.disk import PathLike
 from gpumlp.saving.state import read_state, write_state
 from gpumlp.training import randoms
 from gpumlp.training.position import InProgress
@@ -43,10 +45,10 @@ class BackupAndRestore(Callback):
         fits one after the other: each has a file of its own, by the number of those that were completed before it.
     save_freq : "epoch" or int
         After how many batches of an epoch, and then at its end as well.
-    delete_checkpoint : bool
-        Whether the file is removed when training has ended; it stays where training ends by an exception.
     double_checkpoint : bool
         Accepted as Keras has it: a file takes the place of the one before at once, so that one is always whole.
+    delete_checkpoint : bool
+        Whether the file is removed when training has ended; it stays where training ends by an exception.
 
     Raises
     ------
@@ -56,11 +58,20 @@ class BackupAndRestore(Callback):
         ``epochs`` may be others.
     OSError
         Where the folder or the file cannot be written; training ends, and the file before is left.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> backup = gpumlp.callbacks.BackupAndRestore("backup")
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=3, verbose=0, callbacks=backup)
     """
 
     def __init__(
-        self, backup_dir: Any, save_freq: Any = "epoch", double_checkpoint: bool = False, delete_checkpoint: bool = True
-    ) -> None:
+        self, backup_dir: PathLike, save_freq: Frequency = "epoch", double_checkpoint: bool = False,
+        delete_checkpoint: bool = True,
+    ) -> None:  # fmt: skip
         if not backup_dir:
             raise ValueError(f"Empty `backup_dir` argument passed; it must be a folder's name; got {backup_dir!r}.")
         self.backup_dir = disk.path_of(backup_dir)
@@ -71,7 +82,7 @@ class BackupAndRestore(Callback):
         self._since = 0
 
     @property
-    def path(self) -> Any:
+    def path(self) -> Path:
         """Where the file is: a script's second fit has another one than its first."""
         number = completed[os.path.realpath(self.backup_dir)]
         stem, _, end = FILE.partition(".")
@@ -129,7 +140,7 @@ class BackupAndRestore(Callback):
         drawn = randoms.packed(randoms.states())
         write_state(self.path, training.describe({"callbacks": states, "random": drawn}))
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         if self.delete_checkpoint:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)

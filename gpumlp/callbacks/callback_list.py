@@ -23,19 +23,26 @@ class CallbackList(Callback):
         Also objects of other classes that have all of a callback's methods, such as Keras's own.
     add_history, add_progbar : bool
         Whether there is to be a `History`, and a progress display, where none is given.
-    model
+    model : Sequential, optional
         Whose they are; `set_model` later where None.
-    **params
+    **params : object
         ``epochs``, ``steps`` and ``verbose``, which each is given where there are any.
 
     Raises
     ------
     TypeError
         For what is no callback.
+
+    Examples
+    --------
+    >>> from gpumlp import callbacks
+    >>> both = callbacks.CallbackList([callbacks.TerminateOnNaN()], add_history=True)
+    >>> len(both.callbacks)
+    2
     """
 
     def __init__(
-        self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
+        self, callbacks: object = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
         **params: Any,
     ) -> None:  # fmt: skip
         self._others = [] if callbacks is None else _flat(callbacks)
@@ -55,8 +62,14 @@ class CallbackList(Callback):
         """All of them, in their order."""
         return [*self._others, *([] if self.history is None else [self.history])]
 
-    def append(self, callback: Any) -> None:
-        """Take one more, which is given the model and the parameters that there are."""
+    def append(self, callback: object) -> None:
+        """Take one more, which is given the model and the parameters that there are.
+
+        Parameters
+        ----------
+        callback : Callback
+            It comes behind the others, and before the history.
+        """
         for one in _flat(callback):
             if self.model is not None:
                 one.set_model(self.model)
@@ -79,6 +92,9 @@ class CallbackList(Callback):
         super().set_params(params)
         for callback in self.callbacks if params else ():
             callback.set_params(params)
+
+    def __repr__(self) -> str:
+        return f"CallbackList({self.callbacks!r})"
 
     # ---- what the loop asks ------------------------------------------------------------------------------------------
 
@@ -157,7 +173,7 @@ for _hook in HOOKS:
     setattr(CallbackList, _hook, _for_all(_hook))
 
 
-def _flat(value: Any) -> list[Any]:
+def _flat(value: object) -> list[Any]:
     if isinstance(value, CallbackList):
         return value.callbacks
     if value is None or isinstance(value, (list, tuple)):
@@ -174,7 +190,7 @@ def _does_nothing(history: History | None, hook: str) -> bool:
     return history is None or (type(history) is History and hook not in vars(History) and hook not in vars(history))
 
 
-def _wants_batches(callback: Any) -> bool:
+def _wants_batches(callback: object) -> bool:
     wants = getattr(callback, "wants_batches", None)
     if wants is None:
         hooks = (getattr(callback, hook) for hook in HOOKS if "batch" in hook)
