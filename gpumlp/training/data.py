@@ -279,8 +279,9 @@ def features(name: str, value: object, shape: Shape | None, dtype: np.dtype) -> 
     if len(array) == 0 or 0 in got:
         raise ValueError(f"{name} is empty: its shape is {array.shape}.")
     if shape is not None and got != shape:
+        one = f" For one sample pass {name}[None]." if array.shape == shape else ""
         raise ValueError(
-            f"{name} has shape {array.shape}, samples of shape {got}; the model takes samples of shape {shape}."
+            f"{name} has shape {array.shape}, samples of shape {got}; the model takes samples of shape {shape}.{one}"
         )
     return _converted(name, array, dtype).reshape(len(array), -1), got
 
