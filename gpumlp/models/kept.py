@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, Self
 
 from gpumlp import saving
-from gpumlp.layers import Snapshot
+from gpumlp.callbacks import History, Record
+from gpumlp.layers import Layer, Snapshot
 from gpumlp.models import configs, files, state
 from gpumlp.models.compiled import Compiled
+from gpumlp.models.stack import Stack
 from gpumlp.saving.disk import PathLike
 
 
 class Kept(Compiled):
-    """The base of `Sequential` that can be copied, described and saved."""
+    """The base of `Sequential` that can be copied, described and saved, with the history of its training."""
+
+    def __init__(
+        self, layers: Iterable[Layer | Stack] | None = None, trainable: bool = True, name: str | None = None, *,
+        dtype: object = None,
+    ) -> None:  # fmt: skip
+        self._record: Record | None = None
+        self._history: weakref.ref[History] | None = None
+        super().__init__(layers, trainable, name, dtype=dtype)
+
+    @property
+    def history(self) -> History | None:
+        """What the last ``fit`` returned; None before."""
+        if self._record is None:
+            return None
+        found = None if self._history is None else self._history()
+        if found is None:  # the one that fit returned is gone, and with it what it had of the model
+            found = History(record=self._record)
+            found.set_model(self)
+            found.params = self._record.params
+            self._history = weakref.ref(found)
+        return found
+
+    @history.setter
+    def history(self, value: History) -> None:
+        if not isinstance(value, History):
+            raise TypeError(f"model.history is a History, as fit returns it; got {value!r}.")
+        self._record, self._history = value.record, weakref.ref(value)
 
     # ---- copies ----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from gpumlp import losses, optimizers
 from gpumlp.attributes import refuse_overrides
-from gpumlp.callbacks import CallbackList, History, Record
+from gpumlp.callbacks import CallbackList, History
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
@@ -88,28 +87,7 @@ class Sequential(Asked):
         own = ("train_step", "test_step", "predict_step", "call", "__call__", "compute_loss", "make_train_function")
         refuse_overrides(type(self), own, "Callbacks see every step; own steps are not there yet.")
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
-        self._record: Record | None = None
-        self._history: weakref.ref[History] | None = None
         super().__init__(layers, trainable, name, dtype=dtype)
-
-    @property
-    def history(self) -> History | None:
-        """What the last ``fit`` returned; None before."""
-        if self._record is None:
-            return None
-        found = None if self._history is None else self._history()
-        if found is None:  # the one that fit returned is gone, and with it what it had of the model
-            found = History(record=self._record)
-            found.set_model(self)
-            found.params = self._record.params
-            self._history = weakref.ref(found)
-        return found
-
-    @history.setter
-    def history(self, value: History) -> None:
-        if not isinstance(value, History):
-            raise TypeError(f"model.history is a History, as fit returns it; got {value!r}.")
-        self._record, self._history = value.record, weakref.ref(value)
 
     # ---- fit, evaluate, predict ------------------------------------------------------------------------------------
 
