@@ -48,7 +48,7 @@ class SwapEMAWeights(Callback):
             )
         super().set_model(model)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         """Return the weights, where averages are in their place."""
         return {"aside": self._aside}
 

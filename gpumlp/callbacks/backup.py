@@ -90,7 +90,7 @@ class BackupAndRestore(Callback):
 
     # ---- what the loop asks for, behind all other callbacks ----------------------------------------------------------
 
-    def resume(self, others: list[Any], training: InProgress) -> bool:
+    def resume(self, others: list[Callback], training: InProgress) -> bool:
         """Go on from the file, and return whether there is one.
 
         ``others`` are the callbacks that have a state, which `Callback.set_state` gives them.
@@ -122,7 +122,7 @@ class BackupAndRestore(Callback):
         randoms.put(drawn)
         return True
 
-    def batch_done(self, others: list[Any], training: InProgress) -> None:
+    def batch_done(self, others: list[Callback], training: InProgress) -> None:
         """Write the file where it is time to, between two batches."""
         if self.save_freq == "epoch":
             return
@@ -130,11 +130,11 @@ class BackupAndRestore(Callback):
         if self._since >= self.save_freq:
             self._save(others, training)
 
-    def epoch_done(self, others: list[Any], training: InProgress) -> None:
+    def epoch_done(self, others: list[Callback], training: InProgress) -> None:
         """Write the file: an epoch is over, and all other callbacks have seen its end."""
         self._save(others, training)
 
-    def _save(self, others: list[Any], training: InProgress) -> None:
+    def _save(self, others: list[Callback], training: InProgress) -> None:
         self._since = 0
         states = [{"kind": type(each).__name__, "state": each.get_state()} for each in others]
         drawn = randoms.packed(randoms.states())
@@ -158,7 +158,7 @@ class BackupAndRestore(Callback):
 AGAIN = "Remove the file to begin anew."
 
 
-def _part(found: Mapping[str, Any], name: str, what: str) -> Mapping[str, Any]:
+def _part(found: Mapping[str, object], name: str, what: str) -> Mapping[str, Any]:
     part = found.get(name)
     if not isinstance(part, dict):
         raise ValueError(f"{what} is no backup of a fit: it has no {name!r}. {AGAIN}")

@@ -97,7 +97,7 @@ class Callback:
                 words.append(f"{parameter.name}={value!r}")
         return f"{type(self).__name__}({', '.join(words)})"
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         """Return what has to be kept for training to go on later.
 
         It is asked for between two batches or epochs, and a copy of what it returns is written down at once.
@@ -109,7 +109,7 @@ class Callback:
         """
         return {}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: Mapping[str, object]) -> None:
         """Take back what `get_state` had returned, after ``on_train_begin`` of all callbacks.
 
         Parameters

@@ -111,7 +111,7 @@ class ModelCheckpoint(MonitorCallback):
         if self.save_freq == "epoch":
             self._save({}, logs or {})
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         return {"best": self.best, "since": self._since}
 
     def set_state(self, state: Mapping[str, Any]) -> None:

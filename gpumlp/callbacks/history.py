@@ -91,7 +91,7 @@ class History(Callback):
         deque(map(list.append, [self.epoch, *lists], [epoch, *values.values()]), 0)
 
 
-def _kept(value: Any) -> Any:
+def _kept(value: object) -> Any:
     """Return what a callback may have put into the logs: numbers as Python's, anything else as it is."""
     if value is None or isinstance(value, str):
         return value

@@ -73,7 +73,7 @@ class CSVLogger(Callback):
             self._write([], "w")
             self._anew = False
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         return {"size": os.path.getsize(self.filename) if os.path.exists(self.filename) else 0, "keys": self.keys}
 
     def set_state(self, state: Mapping[str, Any]) -> None:

@@ -187,12 +187,12 @@ class EarlyStopping(MonitorCallback):
         self.best = None
         self.best_weights: list[np.ndarray] | None = None
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         """Return how long it has waited, and what was best, with its weights."""
         names = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
         return {name: getattr(self, name) for name in names}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: Mapping[str, object]) -> None:
         """Wait on from there."""
         for name, value in state.items():
             setattr(self, name, value)

@@ -144,7 +144,7 @@ class ReduceLROnPlateau(MonitorCallback):
     def _reset(self) -> None:
         self.best, self.wait, self.cooldown_counter = None, 0, 0
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         """Return how long it has waited or cooled down, and what was best."""
         return {"best": self.best, "wait": self.wait, "cooldown_counter": self.cooldown_counter}
 

@@ -95,7 +95,7 @@ class TensorBoard(Callback):
         self._files: dict[str, str] = {}
         self._batches, self._began, self._batch_began = 0, (0, 0.0), 0.0
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         """Return how many batches there were."""
         return {"batches": self._batches}
 

@@ -84,7 +84,7 @@ def compile_from(model: Compiled, given: Mapping[str, Any]) -> None:
     )
 
 
-def _read(given: Any, deserialize: Callable[[Any], Any]) -> Any:
+def _read(given: object, deserialize: Callable[[Any], Any]) -> Any:
     """Return what a config dict describes, in whatever lists and dicts by name; names stay what they are."""
     if isinstance(given, (list, tuple)):
         return [_read(each, deserialize) for each in given]

@@ -167,7 +167,7 @@ def load_model(
         return read_legacy(hdf5.read(disk.read(path), str(path)), compile)
 
 
-def from_state(found: Mapping[str, Any], what: str, compile: bool = True) -> Sequential:
+def from_state(found: Mapping[str, object], what: str, compile: bool = True) -> Sequential:
     """Return a new model, as `state.whole` has described it; ValueError, naming ``what`` has it, where it has none."""
     model = made(found.get("config"), what, state.numbers(found, what))
     if compile:

@@ -92,7 +92,7 @@ class Sequential(Asked):
     # ---- fit, evaluate, predict ------------------------------------------------------------------------------------
 
     def _source(
-        self, given: tuple[object, object, object], class_weight: Any, loss: losses.Loss,
+        self, given: tuple[object, object, object], class_weight: Mapping[int, float] | None, loss: losses.Loss,
         pace: tuple[int | None, int | None, bool], prefix: str = "",
     ) -> tuple[Source, Shape]:  # fmt: skip
         if self._runner.network is None and not self.layers:
@@ -103,7 +103,7 @@ class Sequential(Asked):
         return source, found
 
     def _held(
-        self, given: tuple[object, object, object], class_weight: Any, loss: losses.Loss
+        self, given: tuple[object, object, object], class_weight: Mapping[int, float] | None, loss: losses.Loss
     ) -> tuple[Dataset, Shape]:
         """Return what is to be one batch, and the shape of one sample."""
         if self._runner.network is None and not self.layers:
@@ -215,7 +215,7 @@ class Sequential(Asked):
         assert hooks.history is not None
         return hooks.history
 
-    def _whole(self, position: Mapping[str, Any]) -> dict[str, Any]:
+    def _whole(self, position: Mapping[str, object]) -> dict[str, object]:
         """Return what the model's training goes on from; ``position``: where it is in its data."""
         return state.whole(self, position=position, config=False)
 
@@ -223,7 +223,7 @@ class Sequential(Asked):
         """Return what training goes on with alone, in words: see `configs.made_of`."""
         return configs.made_of(self, objective.loss, objective.metrics)
 
-    def _restore(self, found: Mapping[str, Any], what: str) -> None:
+    def _restore(self, found: Mapping[str, object], what: str) -> None:
         """Have the model be what `_whole` has described; ValueError, and no change, where it does not fit."""
         state.restore(self, found, what)
 

@@ -42,7 +42,7 @@ def save_model(
 
 
 def load_model(
-    filepath: PathLike, custom_objects: Mapping[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
+    filepath: PathLike, custom_objects: Mapping[str, object] | None = None, compile: bool = True, safe_mode: bool = True
 ) -> Model:
     """Return a new model from a file: see `gpumlp.models.load_model`.
 

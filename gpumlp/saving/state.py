@@ -137,7 +137,7 @@ def _digest(tree: str, arrays: Mapping[str, np.ndarray]) -> str:
     return found.hexdigest()
 
 
-def _packed(value: Any, arrays: list[np.ndarray], where: str) -> Any:
+def _packed(value: object, arrays: list[np.ndarray], where: str) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
@@ -158,7 +158,7 @@ def _packed(value: Any, arrays: list[np.ndarray], where: str) -> Any:
     )
 
 
-def _unpacked(value: Any, arrays: Mapping[str, np.ndarray], file: Path) -> Any:
+def _unpacked(value: object, arrays: Mapping[str, np.ndarray], file: Path) -> Any:
     if isinstance(value, list):
         return [_unpacked(each, arrays, file) for each in value]
     if not isinstance(value, dict):
