@@ -266,7 +266,7 @@ class Ensemble:
         else:
             given = [self._copied(callbacks) for _ in range(count)]
         pairs = zip(self._streams, given, strict=True)
-        hooks: list[CallbackList] = [_Hooks(stream, each, add_history=True) for stream, each in pairs]
+        hooks: list[CallbackList] = [_Hooks(stream, each) for stream, each in pairs]
         taken: dict[object, int] = {}
         for k, own in enumerate(hooks):
             for callback in own.callbacks:
@@ -502,9 +502,9 @@ class Ensemble:
 class _Hooks(CallbackList):
     """A member's callbacks: what they draw comes from its random numbers."""
 
-    def __init__(self, stream: random.Stream, callbacks: object, **more: bool) -> None:
+    def __init__(self, stream: random.Stream, callbacks: object) -> None:
         self._stream = stream
-        super().__init__(callbacks, **more)
+        super().__init__(callbacks, add_history=True)
 
     def _call(self, hook: str, at: tuple[int, ...], logs: Logs) -> None:
         with random.drawing_from(self._stream):

@@ -6,7 +6,10 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpumlp.models.sequential import Sequential
 
 Logs = dict[str, Any] | None  # numbers, and what callbacks put there
 Hook = Callable[..., object] | None
@@ -59,16 +62,16 @@ class Callback:
     0
     """
 
-    _model: Any = None
+    _model: Sequential | None = None
     params: dict[str, Any] | None = None
     wants_batches: bool | None = None
 
     @property
-    def model(self) -> Any:
+    def model(self) -> Sequential:
         """The model that trains, is evaluated, or predicts."""
-        return self._model
+        return self._model  # type: ignore[return-value]  # it is set before any hook is called
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: Sequential) -> None:
         """Take the model, as is called before anything else.
 
         Parameters

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpumlp.callbacks.backup import BackupAndRestore
 from gpumlp.callbacks.base import HOOKS, Callback, Logs
 from gpumlp.callbacks.history import History
 from gpumlp.callbacks.progress import ProgbarLogger
 from gpumlp.training.position import InProgress
+
+if TYPE_CHECKING:
+    from gpumlp.models.sequential import Sequential
 
 
 class CallbackList(Callback):
@@ -42,8 +45,8 @@ class CallbackList(Callback):
     """
 
     def __init__(
-        self, callbacks: object = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
-        **params: Any,
+        self, callbacks: object = None, add_history: bool = False, add_progbar: bool = False,
+        model: Sequential | None = None, **params: Any,
     ) -> None:  # fmt: skip
         self._others = [] if callbacks is None else _flat(callbacks)
         given = [c for c in self._others if isinstance(c, History)]
@@ -77,7 +80,7 @@ class CallbackList(Callback):
                 one.set_params(self.params)
             self._others.append(one)
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: Sequential | None) -> None:
         """Give the model to all of them; its ``history`` is the one among them."""
         if model is None:
             return
@@ -112,7 +115,8 @@ class CallbackList(Callback):
         """Have training go on from where a `BackupAndRestore` says that it was; its history, too."""
         for backup in self._backups:
             if backup.resume(self._stateful, training) and self.history is not None:
-                self.history.go_on_from(self.model.history.record)
+                if (before := self.model.history) is not None:
+                    self.history.go_on_from(before.record)
                 self.model.history = self.history
 
     def batch_done(self, training: InProgress) -> None:

@@ -35,7 +35,7 @@ class Kept(Compiled):
         found = None if self._history is None else self._history()
         if found is None:  # the one that fit returned is gone, and with it what it had of the model
             found = History(record=self._record)
-            found.set_model(self)
+            found.set_model(self)  # type: ignore[arg-type]  # whose only base this is
             found.params = self._record.params
             self._history = weakref.ref(found)
         return found
