@@ -15,9 +15,9 @@ from gpumlp.literals import FloatName
 from gpumlp.naming import listing, neutral, unmasked
 
 __all__ = [
-    "backend", "disable_interactive_logging", "disable_traceback_filtering", "enable_interactive_logging", "epsilon",
-    "floatx", "image_data_format", "is_interactive_logging_enabled", "is_traceback_filtering_enabled", "nonfinite",
-    "set_epsilon", "set_floatx", "set_image_data_format", "set_nonfinite",
+    "advice", "backend", "disable_interactive_logging", "disable_traceback_filtering", "enable_interactive_logging",
+    "epsilon", "floatx", "image_data_format", "is_interactive_logging_enabled", "is_traceback_filtering_enabled",
+    "nonfinite", "set_advice", "set_epsilon", "set_floatx", "set_image_data_format", "set_nonfinite",
 ]  # fmt: skip
 __dir__ = listing(__name__)
 
@@ -193,7 +193,7 @@ def advice() -> str:
     return _advice
 
 
-def set_advice(value: str) -> None:
+def set_advice(value: Literal["warn", "ignore"]) -> None:
     """Choose whether a warning tells that a loss is no number, that relus are dead, or that inputs are badly scaled.
 
     Parameters

@@ -122,6 +122,9 @@ def test_dir_lists_public_names_alone(path):
     found = module(path)
     assert [name for name in dir(found) if name[:2] != "__"] == sorted(found.__all__)
     assert "__name__" in dir(found)
+    own = {name for name, thing in vars(found).items() if getattr(thing, "__module__", None) == path}
+    shown = {name for name in own if name[0] != "_" and ">>> " in (vars(found)[name].__doc__ or "")}
+    assert shown <= set(found.__all__), f"they have examples, and are not in __all__: {shown - set(found.__all__)}"
     if path.partition(".")[2] in missing.NAMES:
         here = {name for name in missing._known(path.partition(".")[2]) if name in vars(found)}
         assert here <= set(found.__all__), f"Keras has them there: {here - set(found.__all__)}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gpumlp import losses, optimizers
 from gpumlp.attributes import refuse_overrides
@@ -282,6 +283,18 @@ class Sequential(Asked):
         logs = loop.evaluate(self._runner, source, objective, self._choice(source, objective), hooks)
         self._results = dict(logs)
         return result(logs, objective, return_dict)
+
+    @overload
+    def predict(
+        self, x: ArrayLike, batch_size: int | None = None, verbose: Verbose = "auto", steps: int | None = None,
+        callbacks: object = None,
+    ) -> np.ndarray: ...  # fmt: skip
+
+    @overload  # CuPy's arrays, which come back as such, frames, and what gives batches
+    def predict(
+        self, x: object, batch_size: int | None = None, verbose: Verbose = "auto", steps: int | None = None,
+        callbacks: object = None,
+    ) -> Any: ...  # fmt: skip
 
     def predict(
         self,
