@@ -52,7 +52,18 @@ __version__ = "0.1.0"
 
 
 def version() -> str:
-    """Return gpumlp's version."""
+    """Return gpumlp's version.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> gpumlp.version() == gpumlp.__version__
+    True
+    """
     return __version__
 
 

@@ -8,8 +8,9 @@ poisoned with NaN first, so that an element which is never written shows.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -516,19 +517,47 @@ def other_cases(small: bool) -> Iterator[Case]:
             yield update_case(count, name, offset)
 
 
+LINE = "{:<23} {:<42} {:<12} {:>6}  {:<4}  {}"
+SUMMARY = "{:<23} {:<12} {:>5}  {:>6}  {:<4}  {}"
+
+
 def table(results: Iterable[Result]) -> Iterator[str]:
     """Yield the lines of a table, as the results come; the last line counts."""
-    line = "{:<23} {:<42} {:<12} {:>6}  {:<4}  {}"
-    yield line.format("operation", "shape", "kernels", "error", "", "worst element")
-    passed, failed, skipped, why = 0, 0, 0, ""
+    yield LINE.format("operation", "shape", "kernels", "error", "", "worst element")
+    of_all: list[Result] = []
     for r in results:
-        begin = r.case.operation, r.case.shape, r.implementation
-        if r.skipped:
-            skipped, why = skipped + 1, r.worst
-            yield line.format(*begin, "", "SKIP", "").rstrip()
-            continue
-        passed, failed = passed + r.passed, failed + (not r.passed)
-        yield line.format(*begin, f"{r.error:.3f}", "PASS" if r.passed else "FAIL", r.worst).rstrip()
+        of_all.append(r)
+        yield _line(r)
+    yield from _end(of_all)
+
+
+def _line(r: Result) -> str:
+    error, word, worst = ("", "SKIP", "") if r.skipped else (f"{r.error:.3f}", "PASS" if r.passed else "FAIL", r.worst)
+    return LINE.format(r.case.operation, r.case.shape, r.implementation, error, word, worst).rstrip()
+
+
+def _end(results: Sequence[Result]) -> Iterator[str]:
+    passed, skipped = sum(r.passed for r in results), [r for r in results if r.skipped]
+    failed = len(results) - passed - len(skipped)
     yield f"{passed} passed, {failed} failed (error: the largest, in units of its bound)"
     if skipped:
-        yield f"{skipped} skipped, the last one for this: {why}"
+        yield f"{len(skipped)} skipped, the last one for this: {skipped[-1].worst}"
+
+
+def summary(results: Iterable[Result]) -> Iterator[str]:
+    """Yield a line for each operation of each implementation, and those of `table` for cases that failed."""
+    yield SUMMARY.format("operation", "kernels", "cases", "error", "", "worst case")
+    of_all: list[Result] = []
+    for name, group in itertools.groupby(results, lambda r: r.implementation):
+        found: dict[str, list[Result]] = {}
+        for r in group:
+            found.setdefault(r.case.operation, []).append(r)
+            if not (r.passed or r.skipped):
+                yield _line(r)
+        for operation, each in found.items():
+            computed = [r for r in each if not r.skipped]
+            worst = max(computed, key=lambda r: r.error, default=each[0])
+            said = ("", "SKIP") if not computed else (f"{worst.error:.3f}", "PASS" if worst.passed else "FAIL")
+            yield SUMMARY.format(operation, name, len(each), *said, worst.case.shape).rstrip()
+        of_all += itertools.chain(*found.values())
+    yield from _end(of_all)

@@ -47,6 +47,7 @@ def demo(folder: Path) -> int:
     from gpumlp.plotting import plot_history, plot_prediction, style
 
     folder.mkdir(parents=True, exist_ok=True)
+    say(f"y = sin(x) on [0, 20], three times; the plots go to {folder.resolve()}{os.sep}")
     x = np.arange(0, 20, 0.1)
     test_x = x + 0.05
     histories = {}
@@ -214,10 +215,10 @@ def smoke_compile() -> str:
     return f"{compiler.version()}, compiles a kernel in {seconds:.2f} s (kept {disk_cache.DiskCache().where()})"
 
 
-def check(device: str | None, kernels: Sequence[str], small: bool) -> int:
-    """Hold kernels against NumPy in float64 and print a table; return 1 where one disagrees.
+def check(device: str | None, kernels: Sequence[str], small: bool, every: bool = False) -> int:
+    """Hold kernels against NumPy in float64 and print a line an operation, or, with ``every``, a line a case.
 
-    Formulas that have to be compiled, and cannot be for want of the compiler, are skipped.
+    Return 1 where one disagrees. Formulas that would have to be compiled are skipped where there is no compiler.
     """
     from gpumlp import check as checks
 
@@ -232,7 +233,7 @@ def check(device: str | None, kernels: Sequence[str], small: bool) -> int:
         say("The GPU's kernels are not checked here; the tests run them.")
     failed = False
 
-    def results() -> Iterator[Any]:
+    def results() -> Iterator[checks.Result]:
         nonlocal failed
         for name, backend, tile in families:
             dense_only = tile is not None
@@ -244,7 +245,7 @@ def check(device: str | None, kernels: Sequence[str], small: bool) -> int:
                 failed |= not (result.passed or result.skipped)
                 yield result
 
-    for line in checks.table(results()):
+    for line in (checks.table if every else checks.summary)(results()):
         say(line)
     return 1 if failed else 0
 
@@ -312,23 +313,27 @@ def import_cache(file: Path) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m gpumlp")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("info", help="versions, and what device='auto' picks and why")
     commands.add_parser("compile", help="compile the CPU's kernels now, where none came with gpumlp, not at first use")
     show = commands.add_parser("demo", help="fit y = sin(x) with the article's network and plot it")
     show.add_argument("--output", type=Path, default=Path("demo"), help="folder for the plots (default: demo)")
     compare = commands.add_parser(
-        "check", help="hold every kernel against NumPy: a table; exit status 1 on a difference"
+        "check", help="hold every kernel against NumPy: a line an operation; exit status 1 on a difference"
     )
     compare.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: GPUMLP_DEVICE, then auto)")
     compare.add_argument(
         "--kernels", nargs="+", choices=devices.FAMILIES[1:], default=[], help="default: all that the device has"
     )
+    compare.add_argument("--all", action="store_true", help="a line for each case, not for each operation")
     compare.add_argument("--small", action="store_true", help="small shapes only, as under a slow memory checker")
     cache = commands.add_parser("cache", help="import FILE: take over machine code that was compiled elsewhere")
     cache.add_argument("action", choices=["import"])
     cache.add_argument("file", type=Path, help="an archive from `make gpu-cache`, by somebody whom you trust")
     chosen = parser.parse_args(arguments)
+    if chosen.command is None:
+        parser.print_help()
+        return 0
     try:
         if chosen.command == "cache":
             return import_cache(chosen.file)
@@ -337,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.command == "compile":
             return compile_kernels()
         if chosen.command == "check":
-            return check(chosen.device, chosen.kernels, chosen.small)
+            return check(chosen.device, chosen.kernels, chosen.small, chosen.all)
         return demo(chosen.output)
     except (DeviceUnavailable, ValueError) as error:
         print(error, file=sys.stderr)

@@ -22,13 +22,15 @@ from gpumlp.callbacks import (
     ProgbarLogger,
     TensorBoard,
 )
+from gpumlp.callbacks.base import Logs
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import describe
 from gpumlp.layers import Activation, Input, Shape, whole_number
 from gpumlp.models import Sequential, files, state
 from gpumlp.models.fitting import HeldOut, Job, job
-from gpumlp.models.sequential import result, verbosity
+from gpumlp.models.sequential import Verbose, result, verbosity
 from gpumlp.saving import custom_object_scope, disk, read_state, write_state
+from gpumlp.saving.disk import PathLike
 from gpumlp.saving.text import a_dict
 from gpumlp.training import data, loop, samples
 from gpumlp.training.streams import Held, Source, readers
@@ -62,6 +64,7 @@ class Ensemble:
         The models. They are whole: ``ensemble.members[0].evaluate(x, y)``. One that is trained or built by itself draws
         from the package's random numbers, not from its own.
     seeds : list of int
+        One a member.
     callbacks : list of lists of Callback
         Those of each member in the last ``fit``, its History last; copies of an ensemble, and files, have none.
     samples : list of int arrays of shape (n,), or None
@@ -74,6 +77,21 @@ class Ensemble:
     ValueError
         If a model is not compiled, if two share what must be their own, or are of different shapes, or if there are not
         as many seeds as members.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> import numpy as np
+    >>> def build():
+    ...     model = gpumlp.Sequential([gpumlp.layers.Dense(16, "tanh", input_shape=(1,)), gpumlp.layers.Dense(1)])
+    ...     model.compile("adam", "mse")
+    ...     return model
+    >>> x = np.linspace(-1.0, 1.0, 64)[:, None]
+    >>> ensemble = gpumlp.Ensemble(build, members=4)
+    >>> histories = ensemble.fit(x, x**2, epochs=5, verbose=0)
+    >>> mean, spread = ensemble.predict(x)
+    >>> mean.shape, spread.shape
+    ((64, 1), (64, 1))
     """
 
     def __init__(self, build: Callable[..., Sequential], members: int, seeds: Sequence[int] | None = None) -> None:
@@ -108,7 +126,7 @@ class Ensemble:
     def __repr__(self) -> str:
         return f"<Ensemble of {len(self.members)} members, each like {self.members[0]!r}>"
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return the ensemble without callbacks, which may be what no file can hold."""
         return self.__dict__ | {"callbacks": []}
 
@@ -123,10 +141,10 @@ class Ensemble:
         y: object = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        verbose: object = "auto",
-        callbacks: Any = None,
+        verbose: Verbose = "auto",
+        callbacks: object = None,
         validation_split: float = 0.0,
-        validation_data: Any = None,
+        validation_data: object = None,
         shuffle: bool = True,
         class_weight: dict[int, float] | None = None,
         sample_weight: object = None,
@@ -137,24 +155,56 @@ class Ensemble:
         validation_freq: int | Sequence[int] = 1,
         bootstrap: bool = False,
     ) -> list[History]:
-        """Train all members; return a History of each, which is also its model's ``history``.
+        """Train all members, as `Sequential.fit` trains one.
 
-        Arguments are `Sequential.fit`'s, but for ``callbacks`` and ``bootstrap``. What gives batches is read once for
-        all, so that these come to every member in one order. The progress display shows the mean over the members
-        that train. Ctrl-C, or a callback's exception, ends training after the steps under way: members keep their
-        weights, their histories the epochs done.
+        What gives batches is read once for all, so that these come to every member in one order. The progress display
+        shows the mean over the members that train. Ctrl-C, or a callback's exception, ends training after the steps
+        under way: members keep their weights, their histories the epochs done.
 
         Parameters
         ----------
+        x : array [n, *sample], or what gives batches
+            Inputs.
+        y : array, optional
+            Targets.
+        batch_size : int, optional
+            How many samples make a step; 32 when None.
+        epochs : int
+            The number of the last epoch.
+        verbose : {"auto", 0, 1, 2}
+            Nothing (0), a line that grows (1, "auto") or one line an epoch (2).
         callbacks : Callback, list of these, or callable, optional
             Each member has callbacks of its own: copies (`copy.deepcopy`), or what the function returns, when it is
             given the member's number, 0 to members - 1. They see their member as ``self.model``, and its logs. One that
             sets ``stop_training`` ends the training of its member, behind that epoch; the others go on. `callbacks`
             has them afterwards. In the names of files that they write, ``{member}`` stands for the number.
+        validation_split : float
+            From 0 to below 1: the last share of x and y that is held out.
+        validation_data : tuple ``(x, y)`` or ``(x, y, sample_weight)``, or what gives such batches, optional
+            What each member is evaluated by at an epoch's end.
+        shuffle : bool
+            Whether samples come in another order in each epoch; each member has its own.
+        class_weight : dict of float by class number, optional
+            What a class's samples count in the loss.
+        sample_weight : array [n], optional
+            What a sample counts in the loss.
+        initial_epoch : int
+            The first epoch, from 0.
+        steps_per_epoch, validation_steps : int, optional
+            All batches when None.
+        validation_batch_size : int, optional
+            ``batch_size`` when None.
+        validation_freq : int or list of int
+            After every how many epochs there is a validation; or the epochs, from 1.
         bootstrap : bool
             Each member has samples of its own, as many as there are, drawn with replacement from its random numbers
             before anything else: ``rows = integers(n, size=n)``, then ``fit(x[rows], y[rows])`` (Breiman, "Bagging
             predictors", 1996). `samples` keeps the rows. What is held out is not drawn from.
+
+        Returns
+        -------
+        list of History
+            One of each member, which is also its model's ``history``.
 
         Raises
         ------
@@ -208,7 +258,7 @@ class Ensemble:
             drawn += [] if rows is None else [rows]
         return trainees, drawn or None
 
-    def _hooks_of_each(self, callbacks: Any) -> list[CallbackList]:
+    def _hooks_of_each(self, callbacks: object) -> list[CallbackList]:
         """Return each member's callbacks; TypeError or ValueError where they cannot be its own."""
         count = len(self.members)
         if callable(callbacks) and not hasattr(callbacks, "set_model"):
@@ -216,8 +266,8 @@ class Ensemble:
         else:
             given = [self._copied(callbacks) for _ in range(count)]
         pairs = zip(self._streams, given, strict=True)
-        hooks: list[CallbackList] = [_Hooks(stream, each, add_history=True) for stream, each in pairs]
-        taken: dict[Any, int] = {}
+        hooks: list[CallbackList] = [_Hooks(stream, each) for stream, each in pairs]
+        taken: dict[object, int] = {}
         for k, own in enumerate(hooks):
             for callback in own.callbacks:
                 name = type(callback).__name__
@@ -240,7 +290,7 @@ class Ensemble:
                     setattr(callback, attribute, path)
         return hooks
 
-    def _copied(self, callbacks: Any) -> Any:
+    def _copied(self, callbacks: object) -> object:
         """Return a copy of callbacks, which has the models that they have; TypeError where there can be none."""
         models = [getattr(each, "model", None) for each in CallbackList(callbacks).callbacks]
         kept = [self, *self.members, *(model for model in models if model is not None)]
@@ -257,15 +307,39 @@ class Ensemble:
         x: object = None,
         y: object = None,
         batch_size: int | None = None,
-        verbose: object = "auto",
+        verbose: Verbose = "auto",
         sample_weight: object = None,
         steps: int | None = None,
         return_dict: bool = False,
     ) -> tuple[Any, list[Any]]:
-        """Return what the members' mean prediction is worth, and a list of what each member is worth by itself.
+        """Return what the members' mean prediction is worth, and what each member is worth by itself.
 
-        Each is as `Sequential.evaluate` returns it. The loss and the metrics of the mean are those of what `predict`
-        returns first, as if one model had predicted that: no penalties are in its loss, as no weights are its own.
+        The loss and the metrics of the mean are those of what `predict` returns first, as if one model had predicted
+        that: no penalties are in its loss, as no weights are its own.
+
+        Parameters
+        ----------
+        x : array [n, *sample], or what gives batches
+            Inputs.
+        y : array, optional
+            Targets.
+        batch_size : int, optional
+            How many samples are computed at once; 32 when None.
+        verbose : {"auto", 0, 1, 2}
+            Nothing (0), a line that grows (1, "auto") or a line at the end (2).
+        sample_weight : array [n], optional
+            What a sample counts in the loss, and in weighted metrics.
+        steps : int, optional
+            How many batches; all when None.
+        return_dict : bool
+            Whether what is returned has names.
+
+        Returns
+        -------
+        mean : float, list of float, or dict
+            As `Sequential.evaluate` returns it, of the mean prediction.
+        each : list
+            The same of each member.
         """
         first, level = self.members[0], verbosity(verbose)
         loss, _ = first._need_compiled("evaluate")
@@ -296,8 +370,24 @@ class Ensemble:
         return result(loop.evaluate(judge._runner, source, objective, choice, hooks), objective, return_dict)
 
     def predict(self, x: object, batch_size: int | None = None, steps: int | None = None) -> tuple[Any, Any]:
-        """Return the members' mean and their spread for ``x``, each of the shape of one model's predictions.
+        """Return the members' mean and their spread.
 
+        Parameters
+        ----------
+        x : array [n, *sample], or what gives batches of such
+            Inputs.
+        batch_size : int, optional
+            How many samples are computed at once; as many as are fast when None.
+        steps : int, optional
+            How many batches; all when None.
+
+        Returns
+        -------
+        mean, spread : array [n, *output]
+            On the GPU if ``x`` is, else NumPy's.
+
+        Notes
+        -----
         The spread is the standard deviation over the members, divided by their number: that of the mixture of all of
         them in equal parts (Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep
         ensembles", 2017), and 0 for a single one. It says how far the members disagree, not how noisy the targets are.
@@ -307,9 +397,21 @@ class Ensemble:
         return each.mean(0, dtype=np.float64).astype(each.dtype), each.std(0, dtype=np.float64).astype(each.dtype)
 
     def predict_members(self, x: object, batch_size: int | None = None, steps: int | None = None) -> Any:
-        """Return every member's predictions for ``x``, shape (members, n, *output_shape); where, as `Sequential`.
+        """Return every member's predictions. What gives batches is read once for all.
 
-        What gives batches is read once for all.
+        Parameters
+        ----------
+        x : array [n, *sample], or what gives batches of such
+            Inputs.
+        batch_size : int, optional
+            How many samples are computed at once; as many as are fast when None.
+        steps : int, optional
+            How many batches; all when None.
+
+        Returns
+        -------
+        array [members, n, *output]
+            On the GPU if ``x`` is, else NumPy's.
         """
         if not data.gives_batches(x):
             each = [member.predict(x, batch_size, verbose=0, steps=steps) for member in self.members]
@@ -323,7 +425,7 @@ class Ensemble:
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
-    def save(self, filepath: object, overwrite: bool = True) -> None:
+    def save(self, filepath: PathLike, overwrite: bool = True) -> None:
         """Save all members, and all that their training goes on from, to one file, for `load`.
 
         Parameters
@@ -353,14 +455,19 @@ class Ensemble:
         write_state(path, {"kind": state.ENSEMBLE, "seeds": seeds, "members": found, "samples": self.samples})
 
     @classmethod
-    def load(cls, filepath: object, custom_objects: Mapping[str, Any] | None = None) -> Self:
+    def load(cls, filepath: PathLike, custom_objects: Mapping[str, object] | None = None) -> Self:
         """Return a new ensemble, as `save` has written it: its training goes on to the bits of the one that was saved.
 
         Parameters
         ----------
         filepath : str or path
+            Its name ends in ".gpumlp".
         custom_objects : dict, optional
             Classes and functions of a user's own by name, that are not registered.
+
+        Returns
+        -------
+        Ensemble
 
         Raises
         ------
@@ -374,7 +481,7 @@ class Ensemble:
         if found.get("kind") != state.ENSEMBLE:
             raise ValueError(f"{what} has no ensemble, but {found.get('kind')!r}: models.load_model reads a model.")
         each, drawn = found.get("members"), found.get("samples")
-        seeds: Any = found.get("seeds")
+        seeds: Any = found.get("seeds")  # looked at below
         if not isinstance(each, list) or not each:
             raise ValueError(f"{what} must have members; it has none.")
         for name, value, kind in (("seeds", seeds, int), ("samples", drawn, np.ndarray)):
@@ -395,11 +502,11 @@ class Ensemble:
 class _Hooks(CallbackList):
     """A member's callbacks: what they draw comes from its random numbers."""
 
-    def __init__(self, stream: random.Stream, callbacks: Any, **more: Any) -> None:
+    def __init__(self, stream: random.Stream, callbacks: object) -> None:
         self._stream = stream
-        super().__init__(callbacks, **more)
+        super().__init__(callbacks, add_history=True)
 
-    def _call(self, hook: str, at: tuple[int, ...], logs: Any) -> None:
+    def _call(self, hook: str, at: tuple[int, ...], logs: Logs) -> None:
         with random.drawing_from(self._stream):
             super()._call(hook, at, logs)
 
@@ -421,7 +528,7 @@ def _randomness_of(stream: random.Stream) -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def _takes_a_number(build: Callable[..., Any]) -> bool:
+def _takes_a_number(build: Callable[..., object]) -> bool:
     """Whether ``build`` cannot be called without an argument."""
     kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     return any(p.kind in kinds and p.default is p.empty for p in inspect.signature(build).parameters.values())

@@ -41,7 +41,7 @@ def reset_names() -> None:
     _taken.clear()
 
 
-def unknown_name(kind: str, name: object, known: Mapping[str, Any]) -> ValueError:
+def unknown_name(kind: str, name: object, known: Mapping[str, object]) -> ValueError:
     """Return the error for an unknown name: near matches first, then every name there is."""
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
@@ -58,7 +58,7 @@ def own(name: object) -> Any:
     return next(found, None)
 
 
-def look_up(kind: str, name: str, known: Mapping[str, Any]) -> Any:
+def look_up(kind: str, name: str, known: Mapping[str, object]) -> Any:
     """Return what a user has given the name, or else ``known[name]``.
 
     That is in any case, with or without underscores: "MeanSquaredError" is "mean_squared_error".
@@ -92,7 +92,7 @@ def is_function(identifier: object, base: type) -> TypeGuard[Callable[..., Any]]
     return callable(identifier) and not isinstance(identifier, (type, base))
 
 
-def _described(kind: str, description: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+def _described(kind: str, description: Mapping[str, Any], known: Mapping[str, object]) -> tuple[Any, Mapping[str, Any]]:
     """Return the class, instance or function that a dict names, and the config beside it."""
     name, config = description.get("class_name"), description.get("config") or {}
     if name == "function":
@@ -105,7 +105,7 @@ def _described(kind: str, description: Mapping[str, Any], known: Mapping[str, An
     return (look_up(kind, name, known) if found is None else found), config
 
 
-def resolve(kind: str, identifier: object, known: Mapping[str, Any], base: type, callables: bool = False) -> Any:
+def resolve(kind: str, identifier: object, known: Mapping[str, object], base: type, callables: bool = False) -> Any:
     """Return the instance of ``base`` meant by an instance, a class, a name, or a dict of class_name and config.
 
     With ``callables`` also a user's function, or the instance of another class, that can be called.
@@ -117,8 +117,8 @@ def resolve(kind: str, identifier: object, known: Mapping[str, Any], base: type,
     TypeError
         For anything else.
     """
-    found: Any = identifier
-    config: Mapping[str, Any] = {}
+    found: object = identifier
+    config: Mapping[str, object] = {}
     if words := of_keras(identifier):
         raise TypeError(words)
     if isinstance(identifier, Mapping):
@@ -174,7 +174,7 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def unmasked(name: str, value: Any) -> Any:
+def unmasked(name: str, value: object) -> Any:
     """Return ``value``; ValueError for a masked array that has holes, which NumPy would fill with what is beneath."""
     if has_holes(value):
         raise ValueError(

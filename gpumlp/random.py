@@ -5,15 +5,25 @@ A model that is one of several has a stream of its own, which is the current one
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from gpumlp.config import float_type
-from gpumlp.naming import automatic
+from gpumlp.literals import FloatName
+from gpumlp.naming import automatic, listing
+
+__all__ = [
+    "SeedGenerator", "categorical", "normal", "randint", "seed", "shuffle", "truncated_normal", "uniform",
+]  # fmt: skip
+__dir__ = listing(__name__)
+
+Size: TypeAlias = int | Sequence[int]
+Seed: TypeAlias = "int | SeedGenerator | None"
 
 
 class Stream:
@@ -31,16 +41,16 @@ class Stream:
             self._generator = np.random.default_rng()
         return self._generator
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """Return where it is, as JSON can hold it."""
         return dict(self.generator().bit_generator.state)
 
-    def go_on_from(self, state: Mapping[str, Any]) -> None:
+    def go_on_from(self, state: Mapping[str, object]) -> None:
         """Go on from what `state` has returned; ValueError, and no change, for anything else."""
         self._generator = generator_in(dict(state))
 
 
-def generator_in(state: Any) -> np.random.Generator | None:
+def generator_in(state: Mapping[str, object] | None) -> np.random.Generator | None:
     """Return the generator of a bit generator's state, None for None; ValueError where it is no state."""
     if state is None:
         return None
@@ -72,14 +82,31 @@ def drawing_from(stream: Stream) -> Iterator[None]:
 
 
 def seed(value: int) -> None:
-    """Start the current stream again from ``value``."""
+    """Have gpumlp's random numbers start again: those of initial weights, the order of samples, dropout.
+
+    Python's and NumPy's are left alone; `utils.set_random_seed` seeds all three.
+
+    Parameters
+    ----------
+    value : int
+        From 0 on.
+
+    Examples
+    --------
+    >>> from gpumlp import random
+    >>> random.seed(7)
+    >>> a = random.normal((2, 3))
+    >>> random.seed(7)
+    >>> (a == random.normal((2, 3))).all()
+    np.True_
+    """
     current().seed(value)
 
 
 class Counted:
     """Random numbers that are a function of a key, a layer and a step alone: Philox4x64-10 (Salmon et al. 2011)."""
 
-    _philox: Any = None
+    _philox: np.random.Philox | None = None
 
     def at(self, key: int, layer: int, step: int) -> np.random.Generator:
         """Return what draws them, from the first one on: Philox's key is (key, layer), its counter (., step, 0, 0)."""
@@ -94,7 +121,27 @@ class Counted:
 
 
 class SeedGenerator:
-    """Another seed at each call of `next`, the same ones from the same ``seed``; begun anywhere when that is None."""
+    """Another seed at each call of `next`; what takes a ``seed`` takes a SeedGenerator, too.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Where the seeds begin, the same ones each time; anywhere when None.
+    name : str, optional
+        Made of the class's when None.
+
+    Raises
+    ------
+    ValueError
+        For a seed that is no whole number from 0 on.
+
+    Examples
+    --------
+    >>> from gpumlp import random
+    >>> seeds = random.SeedGenerator(7)
+    >>> seeds.next(), seeds.next()
+    (array([7, 0], dtype=uint64), array([7, 1], dtype=uint64))
+    """
 
     def __init__(self, seed: int | None = None, name: str | None = None) -> None:
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
@@ -104,22 +151,48 @@ class SeedGenerator:
         self._state = np.array([key() if seed is None else seed, 0], np.uint64)
 
     def next(self, ordered: bool = True) -> np.ndarray:
-        """Return the next seed, two whole numbers; no seed comes twice, whether they are to be ``ordered`` or not."""
+        """Return the next seed; none comes twice.
+
+        Parameters
+        ----------
+        ordered : bool
+            As in Keras; they always are.
+
+        Returns
+        -------
+        array of 2 whole numbers
+        """
         found = self._state.copy()
         self._state[1] += 1
         return found
 
-    def get_config(self) -> dict[str, Any]:
-        """Return what the constructor takes."""
+    def get_config(self) -> dict[str, object]:
+        """Return what the constructor takes.
+
+        Returns
+        -------
+        dict
+            ``seed`` and ``name``.
+        """
         return {"seed": self.seed, "name": self.name}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> SeedGenerator:
-        """Return a new one, at its beginning."""
-        return cls(**config)
+    def from_config(cls, config: Mapping[str, object]) -> SeedGenerator:
+        """Return a new one, at its beginning.
+
+        Parameters
+        ----------
+        config : dict
+            As `get_config` returns it.
+
+        Returns
+        -------
+        SeedGenerator
+        """
+        return cls(**config)  # type: ignore[arg-type]
 
 
-def generator(own_seed: Any = None) -> np.random.Generator:
+def generator(own_seed: object = None) -> np.random.Generator:
     """Return a fresh generator for ``own_seed``, or the current stream's for None.
 
     A seed is a whole number, or whatever has a method ``next`` that returns one or several: each generator has another.
@@ -127,7 +200,8 @@ def generator(own_seed: Any = None) -> np.random.Generator:
     if own_seed is None:
         return current().generator()
     words = own_seed.next() if hasattr(own_seed, "next") else own_seed
-    return np.random.default_rng([int(word) for word in np.ravel(words)] if np.ndim(words) else int(words))
+    given = np.asarray(words)
+    return np.random.default_rng([int(word) for word in given.ravel()] if given.ndim else int(given))
 
 
 def key() -> int:
@@ -135,7 +209,7 @@ def key() -> int:
     return int(generator().integers(0, 2**63 - 1))
 
 
-def truncated(source: np.random.Generator, shape: Any) -> np.ndarray:
+def truncated(source: np.random.Generator, shape: Size) -> np.ndarray:
     """Return normal random numbers; those beyond two standard deviations are drawn again."""
     values = source.standard_normal(shape)
     while (far := np.abs(values) > 2.0).any():
@@ -146,34 +220,165 @@ def truncated(source: np.random.Generator, shape: Any) -> np.ndarray:
 # ---- Keras's functions: arrays of numbers drawn by ``seed``, or from the current stream when that is None -----------
 
 
-def normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: object = None, seed: Any = None) -> np.ndarray:
-    """Return numbers of a normal distribution; ``dtype`` None is ``config.floatx()``, here and below."""
+def normal(
+    shape: Size, mean: float = 0.0, stddev: float = 1.0, dtype: FloatName | None = None, seed: Seed = None
+) -> np.ndarray:
+    """Return numbers of a normal distribution.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+    mean, stddev : float
+        Of the distribution.
+    dtype : {"float32", "float64"}, optional
+        ``config.floatx()`` when None.
+    seed : int or SeedGenerator, optional
+        What they are drawn by; gpumlp's random numbers go on when None.
+
+    Returns
+    -------
+    array of ``shape``
+
+    Examples
+    --------
+    >>> from gpumlp import random
+    >>> random.normal((2, 3), mean=5.0, seed=0).shape
+    (2, 3)
+    """
     return generator(seed).normal(mean, stddev, shape).astype(float_type(dtype))
 
 
 def truncated_normal(
-    shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: object = None, seed: Any = None
+    shape: Size, mean: float = 0.0, stddev: float = 1.0, dtype: FloatName | None = None, seed: Seed = None
 ) -> np.ndarray:
-    """Return numbers of a normal distribution, within two ``stddev`` of ``mean``."""
+    """Return numbers of a normal distribution, those further than two ``stddev`` from ``mean`` drawn again.
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+    mean, stddev : float
+        Of the distribution before it is cut off.
+    dtype : {"float32", "float64"}, optional
+        ``config.floatx()`` when None.
+    seed : int or SeedGenerator, optional
+        What they are drawn by; gpumlp's random numbers go on when None.
+
+    Returns
+    -------
+    array of ``shape``
+
+    Examples
+    --------
+    >>> from gpumlp import random
+    >>> float(abs(random.truncated_normal(1000, seed=0)).max()) <= 2.0
+    True
+    """
     return (mean + stddev * truncated(generator(seed), shape)).astype(float_type(dtype))
 
 
-def uniform(shape: Any, minval: float = 0.0, maxval: float = 1.0, dtype: object = None, seed: Any = None) -> np.ndarray:
-    """Return numbers drawn uniformly from ``minval`` to ``maxval``."""
+def uniform(
+    shape: Size, minval: float = 0.0, maxval: float = 1.0, dtype: FloatName | None = None, seed: Seed = None
+) -> np.ndarray:
+    """Return numbers drawn uniformly from [minval, maxval).
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+    minval, maxval : float
+        Between what they lie.
+    dtype : {"float32", "float64"}, optional
+        ``config.floatx()`` when None.
+    seed : int or SeedGenerator, optional
+        What they are drawn by; gpumlp's random numbers go on when None.
+
+    Returns
+    -------
+    array of ``shape``
+
+    Examples
+    --------
+    >>> from gpumlp import random
+    >>> x = random.uniform((100, 2), -1.0, 1.0, seed=0)
+    >>> bool((abs(x) <= 1.0).all())
+    True
+    """
     return generator(seed).uniform(minval, maxval, shape).astype(float_type(dtype))
 
 
-def randint(shape: Any, minval: int, maxval: int, dtype: Any = "int32", seed: Any = None) -> np.ndarray:
-    """Return whole numbers drawn uniformly from [minval, maxval)."""
-    return generator(seed).integers(minval, maxval, shape, dtype)
+def randint(shape: Size, minval: int, maxval: int, dtype: DTypeLike = "int32", seed: Seed = None) -> np.ndarray:
+    """Return whole numbers drawn uniformly from [minval, maxval).
+
+    Parameters
+    ----------
+    shape : int or sequence of int
+    minval, maxval : int
+        The least, and one more than the largest.
+    dtype : dtype
+        Any of NumPy's whole numbers.
+    seed : int or SeedGenerator, optional
+        What they are drawn by; gpumlp's random numbers go on when None.
+
+    Returns
+    -------
+    array of ``shape``
+
+    Examples
+    --------
+    >>> from gpumlp import random
+    >>> sorted(set(random.randint(100, 0, 3, seed=0).tolist()))
+    [0, 1, 2]
+    """
+    return generator(seed).integers(minval, maxval, shape, np.dtype(dtype))
 
 
-def categorical(logits: Any, num_samples: int, dtype: Any = "int32", seed: Any = None) -> np.ndarray:
-    """Return ``num_samples`` class numbers for each row of ``logits`` [rows, classes]: [rows, num_samples]."""
+def categorical(logits: ArrayLike, num_samples: int, dtype: DTypeLike = "int32", seed: Seed = None) -> np.ndarray:
+    """Return class numbers drawn by the logarithms of their odds.
+
+    Parameters
+    ----------
+    logits : array [rows, classes]
+        A class comes as often as the softmax of its row says.
+    num_samples : int
+        How many for each row.
+    dtype : dtype
+        Any of NumPy's whole numbers.
+    seed : int or SeedGenerator, optional
+        What they are drawn by; gpumlp's random numbers go on when None.
+
+    Returns
+    -------
+    array [rows, num_samples]
+
+    Examples
+    --------
+    >>> from gpumlp import random
+    >>> random.categorical([[0.0, 100.0, 0.0]], 4, seed=0)
+    array([[1, 1, 1, 1]], dtype=int32)
+    """
     given = np.asarray(logits, np.float64)[:, None, :]
     return np.argmax(given + generator(seed).gumbel(size=(len(given), num_samples, given.shape[-1])), -1).astype(dtype)
 
 
-def shuffle(x: Any, axis: int = 0, seed: Any = None) -> np.ndarray:
-    """Return ``x`` with the order along ``axis`` drawn anew."""
+def shuffle(x: ArrayLike, axis: int = 0, seed: Seed = None) -> np.ndarray:
+    """Return an array with the order along an axis drawn anew.
+
+    Parameters
+    ----------
+    x : array
+        It stays as it is.
+    axis : int
+        Along which axis: rows change places when 0.
+    seed : int or SeedGenerator, optional
+        What the order is drawn by; gpumlp's random numbers go on when None.
+
+    Returns
+    -------
+    array of the shape of ``x``
+
+    Examples
+    --------
+    >>> from gpumlp import random
+    >>> sorted(random.shuffle([3, 1, 2], seed=0).tolist())
+    [1, 2, 3]
+    """
     return generator(seed).permutation(np.asarray(x), axis)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from gpumlp import config
 from gpumlp.naming import automatic, flag, unmasked
 
-Change = Callable[[np.ndarray], Any]
+Change = Callable[[np.ndarray], object]
 
 
 class Variable(np.lib.mixins.NDArrayOperatorsMixin):
@@ -20,6 +21,7 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     Parameters
     ----------
     initializer : array, or function of shape and dtype
+        Its first values, or what returns them.
     shape : tuple of int, optional
         What a function is called with.
     dtype : str, optional
@@ -27,12 +29,21 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     trainable : bool
         Whether an optimizer is meant to change it.
     name : str, optional
-        Its last name; ``path`` is where it is, such as "dense_1/kernel".
+        Its last name; ``path`` is where it is, such as "dense_1/kernel". Made of the class's when None.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> count = gpumlp.Variable([0.0, 0.0], name="count")
+    >>> count.assign_add([1.0, 2.0])
+    array([1., 2.], dtype=float32)
+    >>> count * 10
+    array([10., 20.], dtype=float32)
     """
 
     def __init__(
         self,
-        initializer: Any,
+        initializer: ArrayLike | Callable[..., ArrayLike],
         shape: tuple[int, ...] | None = None,
         dtype: str | None = None,
         trainable: bool = True,
@@ -47,7 +58,12 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     # ---- where it is: what other kinds of variables have in another way ---------------------------------------------
 
     def numpy(self) -> np.ndarray:
-        """Return a copy of its values, on the host."""
+        """Return a copy of its values, on the host.
+
+        Returns
+        -------
+        array
+        """
         return self._array.copy()
 
     def change(self, to: Change) -> None:
@@ -66,7 +82,7 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
 
     # ---- what all have -----------------------------------------------------------------------------------------------
 
-    def fitting(self, value: Any) -> np.ndarray:
+    def fitting(self, value: object) -> np.ndarray:
         """Return ``value`` as an array of its shape and dtype; TypeError or ValueError where it is not."""
         array = np.asarray(unmasked(f"the value of {self.path!r}", value))
         if array.dtype.kind not in "biuf":
@@ -78,18 +94,56 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
             )
         return np.array(array, self.dtype)
 
-    def assign(self, value: Any) -> np.ndarray:
-        """Set it to ``value``, numbers of its shape, and return them; ValueError, and no change, for another shape."""
+    def assign(self, value: object) -> np.ndarray:
+        """Set it.
+
+        Parameters
+        ----------
+        value : array
+            Numbers of its shape.
+
+        Returns
+        -------
+        array
+            What it is now.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what holds no numbers, and for another shape; then it is what it was.
+        """
         array = self.fitting(value)
         self.change(lambda now: array)
         return array
 
-    def assign_add(self, value: Any) -> np.ndarray:
-        """Add ``value``."""
+    def assign_add(self, value: ArrayLike) -> np.ndarray:
+        """Add to it.
+
+        Parameters
+        ----------
+        value : array
+            Numbers of its shape, or of one that NumPy takes for it.
+
+        Returns
+        -------
+        array
+            What it is now.
+        """
         return self._replace(lambda now: now + np.asarray(value))
 
-    def assign_sub(self, value: Any) -> np.ndarray:
-        """Subtract ``value``."""
+    def assign_sub(self, value: ArrayLike) -> np.ndarray:
+        """Subtract from it.
+
+        Parameters
+        ----------
+        value : array
+            Numbers of its shape, or of one that NumPy takes for it.
+
+        Returns
+        -------
+        array
+            What it is now.
+        """
         return self._replace(lambda now: now - np.asarray(value))
 
     def _replace(self, to: Change) -> np.ndarray:
@@ -117,7 +171,7 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
         """The number of its elements."""
         return int(np.prod(self.shape, dtype=np.int64))
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.numpy(), dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:

@@ -176,3 +176,18 @@ def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
     with pytest.raises(ImportError, match=r"pip install 'gpumlp\[tensorboard\]'"):
         callbacks.TensorBoard()
+
+
+def test_a_checkpoint_says_before_the_first_step_what_is_missing(monkeypatch, tmp_path):
+    model = build()
+    before = model.get_weights()
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    for name, alone in (("m.keras", False), ("m.h5", False), ("m.weights.h5", True)):
+        keep = callbacks.ModelCheckpoint(tmp_path / name, save_weights_only=alone)
+        with pytest.raises(ImportError, match=r"pip install 'gpumlp\[keras\]'"):
+            model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0, callbacks=keep)
+    assert all(map(np.array_equal, before, model.get_weights())) and not list(tmp_path.iterdir())
+    for name, alone in (("m.gpumlp", False), ("m.safetensors", True)):
+        keep = callbacks.ModelCheckpoint(tmp_path / name, save_weights_only=alone)
+        model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0, callbacks=keep)
+        assert (tmp_path / name).exists()

@@ -368,3 +368,12 @@ def test_a_history_may_have_hooks_of_its_own():
         hooks.on_train_begin()
         hooks.on_epoch_begin(3)
     assert seen == [3, "begin"]
+
+
+def test_kernels_are_there_when_a_prediction_begins():
+    seen = []
+    model = build()
+    model.predict(
+        X, verbose=0, callbacks=callbacks.LambdaCallback(on_predict_begin=lambda logs: seen.append(model.program))
+    )
+    assert seen == [model.program] and seen != ["nothing has run yet"]

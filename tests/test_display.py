@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpumlp import Ensemble, cli, layers, models
+from gpumlp import Ensemble, callbacks, cli, layers, models
 from gpumlp.training import progress
 
 ROOT = Path(cli.__file__).parents[1]
@@ -147,7 +147,8 @@ def test_results_show_themselves_in_a_line():
         member.compile(loss="mse")
         return member
 
-    assert repr(Ensemble(build, 3)) == "<Ensemble of 3 members, each like <Sequential name=one, built=True>>"
+    each = "<Sequential one: 1 layer, 2 parameters, compiled with RMSprop, mean_squared_error>"
+    assert repr(Ensemble(build, 3)) == f"<Ensemble of 3 members, each like {each}>"
 
 
 def test_the_demo_prints_a_table_and_writes_its_plots(figures, monkeypatch, tmp_path, capsys):
@@ -158,6 +159,7 @@ def test_the_demo_prints_a_table_and_writes_its_plots(figures, monkeypatch, tmp_
     for name in ("sine_short.png", "sine_article.png", "loss.png"):
         assert (tmp_path / "plots" / name).stat().st_size > 10_000
         assert str(tmp_path / "plots" / name) in out
+    assert f"the plots go to {tmp_path / 'plots'}{os.sep}\n" in out
 
 
 def test_the_demo_says_when_its_folder_cannot_be_written(figures, tmp_path, capsys):
@@ -203,3 +205,46 @@ def test_the_environment_chooses_the_device(monkeypatch):
     monkeypatch.setenv("GPUMLP_DEVICE", "tpu")
     with pytest.raises(ValueError, match="'tpu' \\(from GPUMLP_DEVICE\\)"):
         devices.resolve()
+
+
+def test_callbacks_say_what_they_were_made_with():
+    stop = callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
+    assert repr(stop) == "EarlyStopping(monitor='loss', patience=2, restore_best_weights=True)"
+    assert repr(callbacks.CallbackList([callbacks.TerminateOnNaN()])) == "CallbackList([TerminateOnNaN()])"
+    assert repr(callbacks.Callback()) == "Callback()"
+
+
+def test_without_a_command_there_is_help(capsys):
+    assert cli.main([]) == 0
+    out = capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--help"])
+    assert out == capsys.readouterr().out and "demo" in out
+
+
+def test_check_has_a_line_an_operation(monkeypatch, capsys):
+    assert cli.main(["check", "--device", "cpu", "--kernels", "numpy", "--small"]) == 0
+    _, _, head, *lines, end = capsys.readouterr().out.splitlines()
+    assert len(lines) < 30 and max(map(len, [head, *lines])) < 100 and all("  PASS  " in line for line in lines)
+    cases = sum(int(line[36:42]) for line in lines)
+    assert cli.main(["check", "--device", "cpu", "--kernels", "numpy", "--small", "--all"]) == 0
+    every = capsys.readouterr().out.splitlines()
+    assert len(every) == cases + 4 and every[-1] == end and end.startswith(f"{cases} passed, 0 failed")
+
+
+def test_check_shows_each_case_that_failed(monkeypatch, capsys):
+    from gpumlp import activations, check
+
+    right = check.dense_cases
+
+    def wrong(shape, activation, bias=True):
+        for case in right(shape, activation, bias):
+            exact = {**vars(case), "bound": lambda inputs, truth: dict.fromkeys(truth, 0.0)}
+            yield check.Case(**exact) if case.operation == "dense_forward" else case
+
+    monkeypatch.setattr(check, "dense_sweep", lambda shapes: wrong((3, 17, 5), activations.tanh))
+    monkeypatch.setattr(check, "other_cases", lambda small: ())
+    assert cli.main(["check", "--device", "cpu", "--kernels", "numpy", "--small"]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"dense_forward +3x17x5 tanh +numpy +\S+  FAIL  y\[\d, \d\] = ", out)
+    assert re.search(r"dense_forward +numpy +1 +\S+  FAIL  3x17x5 tanh\n", out) and "1 passed, 1 failed" in out

@@ -136,6 +136,10 @@ def test_names_that_say_no_format(tmp_path):
             model.save_weights(tmp_path / name)
         with pytest.raises(ValueError, match="File format not supported"):
             model.load_weights(tmp_path / name)
+    with pytest.raises(ValueError, match=r"has weights alone: save_weights writes it"):
+        model.save(tmp_path / "m.safetensors")
+    with pytest.raises(ValueError, match=r"has weights alone: build the model, and call its load_weights"):
+        models.load_model(tmp_path / "m.safetensors")
     with pytest.raises(TypeError, match="named by a string or a path"):
         model.save(3)
     with pytest.raises(ValueError, match="not supported"):

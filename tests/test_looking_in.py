@@ -102,7 +102,7 @@ def test_a_layer_is_found_by_its_name_or_place():
 
 def test_reprs_say_what_a_thing_is():
     assert repr(model().layers[0]) == "<Dense first: units=4, activation=relu>"
-    assert repr(Sequential(name="m")) == "<Sequential name=m, built=False>"
+    assert repr(Sequential(name="m")) == "<Sequential m: 0 layers, not built, not compiled>"
 
 
 def test_variables_keep_their_layer_and_nothing_else():

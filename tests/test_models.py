@@ -204,6 +204,7 @@ BAD = [
     (lambda m: m.compile(loss="mse", device="gpu"), "device must be"),
     (lambda m: m.add(layers.Dense(1, name=m.layers[0].name)), "names must differ"),
     (lambda m: m.predict(np.ones((5, 3))), "takes samples of shape"),
+    (lambda m: m.predict(np.ones(4)), "samples of shape (4,). For one sample pass x[None]."),
     (lambda m: m.predict(np.ones((0, 4))), "empty"),
     (lambda m: m.compile(loss="mze"), "Did you mean 'mse'"),
 ]

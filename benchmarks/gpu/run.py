@@ -56,7 +56,7 @@ TESTS = tuple(
 PARTS = (
     Part("first", (str(HERE / "first.py"),), 60, gate=True),
     Part("tests", ("-m", "pytest", *TESTS, "-m", "gpu", "-q", "-p", "no:cacheprovider"), 110, "gpu_tests.txt", True),
-    Part("check", ("-m", "gpumlp", "check", "--device", "cuda"), 40, "gpu_check.txt", True),
+    Part("check", ("-m", "gpumlp", "check", "--device", "cuda", "--all"), 40, "gpu_check.txt", True),
     Part("micro", (str(HERE / "microbench.py"),), 40, "gpu_micro.csv"),
     Part("sanitizer", (str(HERE / "sanitize.py"),), 75, "gpu_sanitizer.txt", True),
     Part("training", (str(HERE / "training.py"),), 140, "gpu_training.csv", True, elastic=True),

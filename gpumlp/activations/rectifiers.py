@@ -17,7 +17,7 @@ def inside(y: Node, high: Constant) -> Node:
     return ops.step(y) * ops.step(high - y)
 
 
-def _limit(name: str, value: float | None) -> float | None:
+def _limit(name: str, value: object) -> float | None:
     return None if value is None else number(name, value, 0.0)
 
 

@@ -11,9 +11,11 @@ from gpumlp.callbacks.monitor import EarlyStopping, MonitorCallback, TerminateOn
 from gpumlp.callbacks.progress import ProgbarLogger
 from gpumlp.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
 from gpumlp.callbacks.tensorboard import TensorBoard
+from gpumlp.naming import listing
 
 __all__ = [
     "BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
     "LearningRateScheduler", "ModelCheckpoint", "MonitorCallback", "ProgbarLogger", "Record", "ReduceLROnPlateau",
     "SwapEMAWeights", "TensorBoard", "TerminateOnNaN",
 ]  # fmt: skip
+__dir__ = listing(__name__)

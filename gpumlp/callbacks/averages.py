@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from gpumlp.callbacks.base import Callback, Logs
 from gpumlp.engine.runner import together
 from gpumlp.naming import flag
 from gpumlp.optimizers.stages import AVERAGE
+
+if TYPE_CHECKING:
+    from gpumlp.models.sequential import Sequential
 
 
 class SwapEMAWeights(Callback):
@@ -25,13 +28,21 @@ class SwapEMAWeights(Callback):
     ------
     ValueError
         When it is given a model whose optimizer has no averages (use_ema=True).
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile(gpumlp.optimizers.SGD(use_ema=True), "mse")
+    >>> swap = gpumlp.callbacks.SwapEMAWeights()
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=2, verbose=0, callbacks=swap)
     """
 
     def __init__(self, swap_on_epoch: bool = False) -> None:
         self.swap_on_epoch = flag("swap_on_epoch", swap_on_epoch)
         self._aside: list[np.ndarray] | None = None  # the weights, while the averages are in their place
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: Sequential) -> None:
         """Take the model."""
         if not getattr(model.optimizer, "use_ema", False):
             raise ValueError(
@@ -40,7 +51,7 @@ class SwapEMAWeights(Callback):
             )
         super().set_model(model)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         """Return the weights, where averages are in their place."""
         return {"aside": self._aside}
 
@@ -78,7 +89,7 @@ class SwapEMAWeights(Callback):
 
         def swap() -> None:
             weights, network = runner.weights, runner.current()
-            if not optimizer.steps:
+            if weights is None or not optimizer.steps:
                 return  # no averages yet
             slots = optimizer.slots_for(weights, runner.owners)
             now = weights.get()
@@ -96,6 +107,7 @@ class SwapEMAWeights(Callback):
 
         def restore() -> None:
             weights, network = runner.weights, runner.current()
+            assert weights is not None  # which were put aside
             pairs = zip(weights.get(), aside, network.trainable, strict=True)
             weights.set([own if trains else now for now, own, trains in pairs])
             self._aside = None

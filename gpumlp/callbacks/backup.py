@@ -7,13 +7,15 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from gpumlp.callbacks.base import Callback
-from gpumlp.callbacks.checkpoint import frequency
+from gpumlp.callbacks.base import Callback, Logs
+from gpumlp.callbacks.checkpoint import Frequency, frequency
 from gpumlp.errors import caller_level
 from gpumlp.naming import flag
 from gpumlp.saving import disk
+from gpumlp.saving.disk import PathLike
 from gpumlp.saving.state import read_state, write_state
 from gpumlp.training import randoms
 from gpumlp.training.position import InProgress
@@ -43,10 +45,10 @@ class BackupAndRestore(Callback):
         fits one after the other: each has a file of its own, by the number of those that were completed before it.
     save_freq : "epoch" or int
         After how many batches of an epoch, and then at its end as well.
-    delete_checkpoint : bool
-        Whether the file is removed when training has ended; it stays where training ends by an exception.
     double_checkpoint : bool
         Accepted as Keras has it: a file takes the place of the one before at once, so that one is always whole.
+    delete_checkpoint : bool
+        Whether the file is removed when training has ended; it stays where training ends by an exception.
 
     Raises
     ------
@@ -56,11 +58,20 @@ class BackupAndRestore(Callback):
         ``epochs`` may be others.
     OSError
         Where the folder or the file cannot be written; training ends, and the file before is left.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> backup = gpumlp.callbacks.BackupAndRestore("backup")
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=3, verbose=0, callbacks=backup)
     """
 
     def __init__(
-        self, backup_dir: Any, save_freq: Any = "epoch", double_checkpoint: bool = False, delete_checkpoint: bool = True
-    ) -> None:
+        self, backup_dir: PathLike, save_freq: Frequency = "epoch", double_checkpoint: bool = False,
+        delete_checkpoint: bool = True,
+    ) -> None:  # fmt: skip
         if not backup_dir:
             raise ValueError(f"Empty `backup_dir` argument passed; it must be a folder's name; got {backup_dir!r}.")
         self.backup_dir = disk.path_of(backup_dir)
@@ -71,7 +82,7 @@ class BackupAndRestore(Callback):
         self._since = 0
 
     @property
-    def path(self) -> Any:
+    def path(self) -> Path:
         """Where the file is: a script's second fit has another one than its first."""
         number = completed[os.path.realpath(self.backup_dir)]
         stem, _, end = FILE.partition(".")
@@ -79,7 +90,7 @@ class BackupAndRestore(Callback):
 
     # ---- what the loop asks for, behind all other callbacks ----------------------------------------------------------
 
-    def resume(self, others: list[Any], training: InProgress) -> bool:
+    def resume(self, others: list[Callback], training: InProgress) -> bool:
         """Go on from the file, and return whether there is one.
 
         ``others`` are the callbacks that have a state, which `Callback.set_state` gives them.
@@ -111,7 +122,7 @@ class BackupAndRestore(Callback):
         randoms.put(drawn)
         return True
 
-    def batch_done(self, others: list[Any], training: InProgress) -> None:
+    def batch_done(self, others: list[Callback], training: InProgress) -> None:
         """Write the file where it is time to, between two batches."""
         if self.save_freq == "epoch":
             return
@@ -119,17 +130,17 @@ class BackupAndRestore(Callback):
         if self._since >= self.save_freq:
             self._save(others, training)
 
-    def epoch_done(self, others: list[Any], training: InProgress) -> None:
+    def epoch_done(self, others: list[Callback], training: InProgress) -> None:
         """Write the file: an epoch is over, and all other callbacks have seen its end."""
         self._save(others, training)
 
-    def _save(self, others: list[Any], training: InProgress) -> None:
+    def _save(self, others: list[Callback], training: InProgress) -> None:
         self._since = 0
         states = [{"kind": type(each).__name__, "state": each.get_state()} for each in others]
         drawn = randoms.packed(randoms.states())
         write_state(self.path, training.describe({"callbacks": states, "random": drawn}))
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         if self.delete_checkpoint:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)
@@ -147,7 +158,7 @@ class BackupAndRestore(Callback):
 AGAIN = "Remove the file to begin anew."
 
 
-def _part(found: Mapping[str, Any], name: str, what: str) -> Mapping[str, Any]:
+def _part(found: Mapping[str, object], name: str, what: str) -> Mapping[str, Any]:
     part = found.get(name)
     if not isinstance(part, dict):
         raise ValueError(f"{what} is no backup of a fit: it has no {name!r}. {AGAIN}")

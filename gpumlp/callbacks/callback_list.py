@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpumlp.callbacks.backup import BackupAndRestore
 from gpumlp.callbacks.base import HOOKS, Callback, Logs
 from gpumlp.callbacks.history import History
 from gpumlp.callbacks.progress import ProgbarLogger
 from gpumlp.training.position import InProgress
+
+if TYPE_CHECKING:
+    from gpumlp.models.sequential import Sequential
 
 
 class CallbackList(Callback):
@@ -23,20 +26,27 @@ class CallbackList(Callback):
         Also objects of other classes that have all of a callback's methods, such as Keras's own.
     add_history, add_progbar : bool
         Whether there is to be a `History`, and a progress display, where none is given.
-    model
+    model : Sequential, optional
         Whose they are; `set_model` later where None.
-    **params
+    **params : object
         ``epochs``, ``steps`` and ``verbose``, which each is given where there are any.
 
     Raises
     ------
     TypeError
         For what is no callback.
+
+    Examples
+    --------
+    >>> from gpumlp import callbacks
+    >>> both = callbacks.CallbackList([callbacks.TerminateOnNaN()], add_history=True)
+    >>> len(both.callbacks)
+    2
     """
 
     def __init__(
-        self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
-        **params: Any,
+        self, callbacks: object = None, add_history: bool = False, add_progbar: bool = False,
+        model: Sequential | None = None, **params: Any,
     ) -> None:  # fmt: skip
         self._others = [] if callbacks is None else _flat(callbacks)
         given = [c for c in self._others if isinstance(c, History)]
@@ -55,8 +65,14 @@ class CallbackList(Callback):
         """All of them, in their order."""
         return [*self._others, *([] if self.history is None else [self.history])]
 
-    def append(self, callback: Any) -> None:
-        """Take one more, which is given the model and the parameters that there are."""
+    def append(self, callback: object) -> None:
+        """Take one more, which is given the model and the parameters that there are.
+
+        Parameters
+        ----------
+        callback : Callback
+            It comes behind the others, and before the history.
+        """
         for one in _flat(callback):
             if self.model is not None:
                 one.set_model(self.model)
@@ -64,7 +80,7 @@ class CallbackList(Callback):
                 one.set_params(self.params)
             self._others.append(one)
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: Sequential | None) -> None:
         """Give the model to all of them; its ``history`` is the one among them."""
         if model is None:
             return
@@ -79,6 +95,9 @@ class CallbackList(Callback):
         super().set_params(params)
         for callback in self.callbacks if params else ():
             callback.set_params(params)
+
+    def __repr__(self) -> str:
+        return f"CallbackList({self.callbacks!r})"
 
     # ---- what the loop asks ------------------------------------------------------------------------------------------
 
@@ -96,7 +115,8 @@ class CallbackList(Callback):
         """Have training go on from where a `BackupAndRestore` says that it was; its history, too."""
         for backup in self._backups:
             if backup.resume(self._stateful, training) and self.history is not None:
-                self.history.go_on_from(self.model.history.record)
+                if (before := self.model.history) is not None:
+                    self.history.go_on_from(before.record)
                 self.model.history = self.history
 
     def batch_done(self, training: InProgress) -> None:
@@ -157,7 +177,7 @@ for _hook in HOOKS:
     setattr(CallbackList, _hook, _for_all(_hook))
 
 
-def _flat(value: Any) -> list[Any]:
+def _flat(value: object) -> list[Any]:
     if isinstance(value, CallbackList):
         return value.callbacks
     if value is None or isinstance(value, (list, tuple)):
@@ -174,7 +194,7 @@ def _does_nothing(history: History | None, hook: str) -> bool:
     return history is None or (type(history) is History and hook not in vars(History) and hook not in vars(history))
 
 
-def _wants_batches(callback: Any) -> bool:
+def _wants_batches(callback: object) -> bool:
     wants = getattr(callback, "wants_batches", None)
     if wants is None:
         hooks = (getattr(callback, hook) for hook in HOOKS if "batch" in hook)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from gpumlp.callbacks.base import Logs
-from gpumlp.callbacks.monitor import MonitorCallback
+from gpumlp.callbacks.monitor import Mode, MonitorCallback
 from gpumlp.layers import whole_number
 from gpumlp.naming import flag
-from gpumlp.saving import disk
+from gpumlp.saving import disk, hdf5
+from gpumlp.saving.disk import PathLike
 from gpumlp.training.progress import say
 
+Frequency: TypeAlias = Literal["epoch"] | int
 WEIGHTS, MODELS = (".weights.h5", ".safetensors"), (".keras", ".gpumlp", ".h5", ".hdf5")
 
 
-def frequency(value: Any) -> Any:
+def frequency(value: object) -> Frequency:
     """Return after how many batches a file is written, or "epoch"; ValueError for anything else."""
     try:
-        return value if value == "epoch" else whole_number("save_freq", value)
+        return "epoch" if value == "epoch" else whole_number("save_freq", value)
     except TypeError:
         raise ValueError(f"save_freq must be 'epoch', or a whole number of batches >= 1; got {value!r}.") from None
 
@@ -33,10 +35,17 @@ class ModelCheckpoint(MonitorCallback):
     filepath : str or path
         Its end says the format, see `Sequential.save` and `save_weights`. Names in braces stand for the epoch, from 1,
         the batch, and what is in the logs: "{epoch:02d}-{val_loss:.2f}.keras". A folder that is not there is made.
-    monitor, mode
-        See `MonitorCallback`; for ``save_best_only``.
-    save_best_only, save_weights_only : bool
-        Where the logs do not have ``monitor`` the model is saved, with a warning.
+    monitor : str
+        For ``save_best_only``: the name of the number in the logs.
+    verbose : int
+        Whether to say when a file is written (1).
+    save_best_only : bool
+        Whether a file is written only when ``monitor`` is the best so far. Where the logs do not have it the model is
+        saved, with a warning.
+    save_weights_only : bool
+        Whether `save_weights` writes the file.
+    mode : {"auto", "min", "max"}
+        Which is better, less or more; see `MonitorCallback`.
     save_freq : "epoch" or int
         After how many batches; then ``monitor`` is what the epoch's batches have given so far.
     initial_value_threshold : float, optional
@@ -46,19 +55,29 @@ class ModelCheckpoint(MonitorCallback):
     ------
     ValueError
         For a name with another ending; in training, for a name in braces that the logs do not have.
+    ImportError
+        When training begins, where the file needs h5py, and it is not installed.
     OSError
         Where a file cannot be written; training ends.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> keep = gpumlp.callbacks.ModelCheckpoint("best.keras", "loss", save_best_only=True)
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=3, verbose=0, callbacks=keep)
     """
 
     def __init__(
         self,
-        filepath: Any,
+        filepath: PathLike,
         monitor: str = "val_loss",
         verbose: int = 0,
         save_best_only: bool = False,
         save_weights_only: bool = False,
-        mode: str = "auto",
-        save_freq: Any = "epoch",
+        mode: Mode = "auto",
+        save_freq: Frequency = "epoch",
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode, initial_value_threshold)
@@ -72,6 +91,10 @@ class ModelCheckpoint(MonitorCallback):
             what = "save_weights_only=True" if save_weights_only else "save_weights_only=False"
             raise ValueError(f"With {what} the filepath must end in {', '.join(endings)}; got {self.filepath!r}.")
         self._epoch = self._since = 0
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        if not self.filepath.endswith((".safetensors", ".gpumlp")):
+            hdf5.library()  # says now, and not behind the first epoch, where it is missing
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._epoch = epoch
@@ -88,7 +111,7 @@ class ModelCheckpoint(MonitorCallback):
         if self.save_freq == "epoch":
             self._save({}, logs or {})
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         return {"best": self.best, "since": self._since}
 
     def set_state(self, state: Mapping[str, Any]) -> None:

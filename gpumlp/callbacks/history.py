@@ -12,7 +12,23 @@ from gpumlp.training.results import plain
 
 @dataclass
 class Record:
-    """What a `History` shows: ``history`` (lists of float by name), ``epoch`` and ``params``."""
+    """What a `History` shows.
+
+    Parameters
+    ----------
+    history : dict
+        Lists of numbers by name, one each epoch.
+    epoch : list of int
+        The numbers of the epochs, from 0.
+    params : dict
+        ``epochs``, ``steps`` of an epoch, and ``verbose``.
+
+    Examples
+    --------
+    >>> from gpumlp import callbacks
+    >>> callbacks.History(record=callbacks.Record({"loss": [0.5, 0.25]}, [0, 1]))
+    <History of 2 epochs: loss>
+    """
 
     history: dict[str, list[float]] = field(default_factory=dict)
     epoch: list[int] = field(default_factory=list)
@@ -20,9 +36,23 @@ class Record:
 
 
 class History(Callback):
-    """What ``fit`` returns: ``history`` (lists of float by name), ``epoch`` and ``params``.
+    """What ``fit`` returns: the results of each epoch.
 
     It has the model, and the model has the `Record` alone: a model that nobody else has is freed at once.
+
+    Parameters
+    ----------
+    record : Record, optional
+        What it shows; a new one when None.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=3, verbose=0)
+    >>> len(history.history["loss"])
+    3
     """
 
     def __init__(self, *, record: Record | None = None) -> None:
@@ -61,7 +91,7 @@ class History(Callback):
         deque(map(list.append, [self.epoch, *lists], [epoch, *values.values()]), 0)
 
 
-def _kept(value: Any) -> Any:
+def _kept(value: object) -> Any:
     """Return what a callback may have put into the logs: numbers as Python's, anything else as it is."""
     if value is None or isinstance(value, str):
         return value

@@ -12,6 +12,7 @@ import numpy as np
 
 from gpumlp.callbacks.base import Callback, Logs
 from gpumlp.naming import flag
+from gpumlp.saving.disk import PathLike
 
 
 class CSVLogger(Callback):
@@ -36,9 +37,20 @@ class CSVLogger(Callback):
         If the separator is not one character.
     OSError
         In training, if the file cannot be written: before the first epoch, or at the end of one, which is done then.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> log = gpumlp.callbacks.CSVLogger("log.csv")
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=2, verbose=0, callbacks=log)
+    >>> Path("log.csv").read_text().splitlines()[0]
+    'epoch,loss,val_loss'
     """
 
-    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+    def __init__(self, filename: PathLike, separator: str = ",", append: bool = False) -> None:
         if not isinstance(separator, str) or len(separator) != 1:
             raise ValueError(f"separator must be one character; got {separator!r}.")
         self.filename, self.sep, self.append = os.fspath(filename), separator, flag("append", append)
@@ -61,7 +73,7 @@ class CSVLogger(Callback):
             self._write([], "w")
             self._anew = False
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         return {"size": os.path.getsize(self.filename) if os.path.exists(self.filename) else 0, "keys": self.keys}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -71,7 +83,7 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
-        rows: list[list[Any]] = []
+        rows: list[list[object]] = []
         if self.keys is None:
             self.keys = sorted(logs)
             if not any(key.startswith("val_") for key in self.keys):
@@ -80,7 +92,7 @@ class CSVLogger(Callback):
             rows = [["epoch", *self.keys]]
         self._write([*rows, [epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)]], "a")
 
-    def _write(self, rows: list[list[Any]], mode: str) -> None:
+    def _write(self, rows: list[list[object]], mode: str) -> None:
         with writing(self, self.filename), open(self.filename, mode, newline="", encoding="utf-8") as file:
             csv.writer(file, delimiter=self.sep).writerows(rows)
 
@@ -99,7 +111,7 @@ def writing(callback: Callback, path: str) -> Iterator[None]:
         ) from error
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     """Return what Keras writes for a value: of several numbers the text of a list, in quotes of its own."""
     if isinstance(value, str) or not isinstance(value, Iterable) or (isinstance(value, np.ndarray) and not value.ndim):
         return value

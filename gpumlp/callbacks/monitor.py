@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from gpumlp import ops
 from gpumlp.callbacks.base import Callback, Logs
@@ -13,6 +15,8 @@ from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
 from gpumlp.naming import flag, number
 from gpumlp.training.progress import say
+
+Mode: TypeAlias = Literal["auto", "min", "max"]
 
 
 class MonitorCallback(Callback):
@@ -35,10 +39,17 @@ class MonitorCallback(Callback):
     TypeError, ValueError
         For a name or number that is none; in training, with mode "auto", for a number of which nobody knows which
         is better: of a function of a user's own, or of what another callback put into the logs.
+
+    Examples
+    --------
+    >>> from gpumlp import callbacks
+    >>> watch = callbacks.MonitorCallback("val_accuracy", mode="max")
+    >>> watch.is_better(0.9, than=0.8)
+    True
     """
 
     def __init__(
-        self, monitor: str = "val_loss", mode: str = "auto", baseline: float | None = None, min_delta: float = 0
+        self, monitor: str = "val_loss", mode: Mode = "auto", baseline: float | None = None, min_delta: float = 0
     ) -> None:
         if mode not in ("auto", "min", "max"):
             warnings.warn(
@@ -53,12 +64,23 @@ class MonitorCallback(Callback):
         self.min_delta = abs(number("min_delta", min_delta))
 
     @property
-    def monitor_op(self) -> Callable[[Any, Any], Any]:
+    def monitor_op(self) -> Callable[..., Any]:
         """What says whether one number is better than another: `gpumlp.ops.greater` or `less`."""
         return ops.greater if self._sign() > 0 else ops.less
 
     def get_monitor_value(self, logs: Logs) -> float | None:
-        """Return the number; None, with a warning, where the logs have none of this name."""
+        """Return the number.
+
+        Parameters
+        ----------
+        logs : dict
+            Of an epoch, or a batch.
+
+        Returns
+        -------
+        float or None
+            None, with a warning, where the logs have none of this name.
+        """
         self._sign()
         value: float | None = (logs or {}).get(self.monitor)
         if value is None:
@@ -70,7 +92,19 @@ class MonitorCallback(Callback):
         return value
 
     def is_better(self, value: float, than: float | None) -> bool:
-        """Whether ``value`` is better by more than ``min_delta``; anything but NaN is better than nothing."""
+        """Whether a number is better by more than ``min_delta``.
+
+        Parameters
+        ----------
+        value : float
+            The number.
+        than : float or None
+            Another one; anything but NaN is better than None.
+
+        Returns
+        -------
+        bool
+        """
         if than is None:
             return value == value
         return self._sign() * value > self._sign() * than + self.min_delta
@@ -92,10 +126,39 @@ class MonitorCallback(Callback):
 
 
 class EarlyStopping(MonitorCallback):
-    """Stop when ``monitor`` has not improved by ``min_delta`` for ``patience`` epochs.
+    """Stop when a number has not improved for some epochs.
 
-    ``mode`` as in `MonitorCallback`. ``restore_best_weights`` puts the best epoch's weights back at the end, also where
-    training ended for another reason.
+    Parameters
+    ----------
+    monitor : str
+        The name of the number in the logs.
+    min_delta : float
+        By how much it has to be better.
+    patience : int
+        For how many epochs it may not be.
+    verbose : int
+        Whether to say so (1).
+    mode : {"auto", "min", "max"}
+        Which is better, less or more; see `MonitorCallback`.
+    baseline : float, optional
+        Epochs count as no improvement until it is better than this.
+    restore_best_weights : bool
+        Whether the best epoch's weights are put back at the end, also where training ended for another reason.
+    start_from_epoch : int
+        The first epoch that counts, from 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `MonitorCallback`.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> stop = gpumlp.callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=20, verbose=0, callbacks=stop)
     """
 
     def __init__(
@@ -104,7 +167,7 @@ class EarlyStopping(MonitorCallback):
         min_delta: float = 0,
         patience: int = 0,
         verbose: int = 0,
-        mode: str = "auto",
+        mode: Mode = "auto",
         baseline: float | None = None,
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
@@ -122,14 +185,14 @@ class EarlyStopping(MonitorCallback):
     def _reset(self) -> None:
         self.wait, self.stopped_epoch, self.best_epoch = 0, 0, 0
         self.best = None
-        self.best_weights: list[Any] | None = None
+        self.best_weights: list[np.ndarray] | None = None
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         """Return how long it has waited, and what was best, with its weights."""
         names = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
         return {name: getattr(self, name) for name in names}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: Mapping[str, object]) -> None:
         """Wait on from there."""
         for name, value in state.items():
             setattr(self, name, value)
@@ -167,6 +230,14 @@ class TerminateOnNaN(Callback):
     ----------
     raise_error : bool
         Whether training ends with a RuntimeError, and so without ``on_train_end`` of all callbacks.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> stop = gpumlp.callbacks.TerminateOnNaN()
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=2, verbose=0, callbacks=stop)
     """
 
     def __init__(self, raise_error: bool = False) -> None:

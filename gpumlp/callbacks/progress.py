@@ -11,6 +11,12 @@ class ProgbarLogger(Callback):
 
     It looks at the logs when the loop comes by, and asks for no batch of its own. The validation inside a fit shows in
     the epoch's own line. ``verbose`` comes with the parameters.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> gpumlp.callbacks.CallbackList(add_progbar=True).callbacks
+    [ProgbarLogger()]
     """
 
     wants_batches = False
@@ -21,6 +27,7 @@ class ProgbarLogger(Callback):
         self._known: int | None = None  # steps of the first epoch, where nobody knew before
 
     def _begin(self, title: str = "") -> None:
+        assert self.params is not None
         asked, steps = self.params.get("verbose", "auto"), self.params["steps"] or self._known
         level = 1 if asked == "auto" else asked
         self._bar, self._done = Progress(steps, level, title) if level else None, 0
@@ -42,6 +49,7 @@ class ProgbarLogger(Callback):
         self._fitting = False
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        assert self.params is not None
         epochs = self.params["epochs"]
         self._begin(f"Epoch {epoch + 1}/{epochs}" if epochs > 1 else "")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpumlp.callbacks.base import Callback, Logs
-from gpumlp.callbacks.monitor import MonitorCallback
+from gpumlp.callbacks.monitor import Mode, MonitorCallback
 from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
 from gpumlp.naming import number
@@ -33,6 +33,16 @@ class LearningRateScheduler(Callback):
         If ``schedule`` is not callable; in training, if the optimizer's rate comes from a schedule of its own.
     ValueError
         In training, if it returns no float, or one that is no rate.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> decay = gpumlp.callbacks.LearningRateScheduler(lambda epoch, rate: 0.1 * 0.5**epoch)
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=3, verbose=0, callbacks=decay)
+    >>> [round(rate, 4) for rate in history.history["learning_rate"]]
+    [0.1, 0.05, 0.025]
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
@@ -72,23 +82,37 @@ class ReduceLROnPlateau(MonitorCallback):
 
     Parameters
     ----------
-    monitor, mode, min_delta
-        As in `MonitorCallback`.
+    monitor : str
+        The name of a number in the logs.
     factor : float
-        Below 1.
+        What the rate is multiplied by, below 1.
     patience : int
-        Epochs.
+        For how many epochs the number may not be better.
     verbose : int
-        Whether to say so.
+        Whether to say so (1).
+    mode : {"auto", "min", "max"}
+        Which is better, less or more; see `MonitorCallback`.
+    min_delta : float
+        By how much it has to be better.
     cooldown : int
         For how many epochs after that it does not count.
     min_lr : float
         The least that it sets.
+    **kwargs : object
+        Taken, as in Keras, with a warning that names them.
 
     Raises
     ------
     TypeError
         In training, if the optimizer's rate comes from a schedule.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> halve = gpumlp.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=2)
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=5, verbose=0, callbacks=halve)
     """
 
     def __init__(
@@ -97,11 +121,11 @@ class ReduceLROnPlateau(MonitorCallback):
         factor: float = 0.1,
         patience: int = 10,
         verbose: int = 0,
-        mode: str = "auto",
+        mode: Mode = "auto",
         min_delta: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
         if (factor := number("factor", factor, 0.0)) >= 1.0:
@@ -120,7 +144,7 @@ class ReduceLROnPlateau(MonitorCallback):
     def _reset(self) -> None:
         self.best, self.wait, self.cooldown_counter = None, 0, 0
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         """Return how long it has waited or cooled down, and what was best."""
         return {"best": self.best, "wait": self.wait, "cooldown_counter": self.cooldown_counter}
 
@@ -129,7 +153,12 @@ class ReduceLROnPlateau(MonitorCallback):
         self.best, self.wait, self.cooldown_counter = state["best"], state["wait"], state["cooldown_counter"]
 
     def in_cooldown(self) -> bool:
-        """Whether epochs do not count now."""
+        """Whether epochs do not count now.
+
+        Returns
+        -------
+        bool
+        """
         return self.cooldown_counter > 0
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:

@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from gpumlp.callbacks.logs import writing
 from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
 from gpumlp.naming import flag
+from gpumlp.saving.disk import PathLike
 
 TRAIN, VALIDATION = "train", "validation"
 _number = itertools.count()  # of a file in this process
@@ -31,15 +32,21 @@ class TensorBoard(Callback):
     Parameters
     ----------
     log_dir : str or path
+        The folder, which is made where it is not there.
     histogram_freq : int
         Every how many epochs there are histograms of the weights (``dense/kernel/histogram``); 0 for none.
+    write_graph : bool
+        Not read: there is no graph of TensorFlow's.
+    write_images : bool
+        Not read, and with a warning, here and below.
     write_steps_per_second : bool
         Whether there are steps a second, too.
     update_freq : "epoch", "batch" or int
         After how many batches there are also the logs so far (``batch_loss``); "batch" is 1.
-    write_graph, write_images, profile_batch, embeddings_freq, embeddings_metadata
-        Not read: gpumlp has no graph of TensorFlow's, no embeddings, and does not profile. A warning says so, but for
-        ``write_graph``, which Keras asks for by default.
+    profile_batch : int
+    embeddings_freq : int
+    embeddings_metadata : object
+        Not read: nothing is profiled, and there are no embeddings.
 
     Raises
     ------
@@ -49,19 +56,27 @@ class TensorBoard(Callback):
         For a frequency that is no whole number.
     OSError
         In training, if the files cannot be written.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
+    >>> model.compile("sgd", "mse")
+    >>> board = gpumlp.callbacks.TensorBoard("logs")
+    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=2, verbose=0, callbacks=board)
     """
 
     def __init__(
         self,
-        log_dir: str | os.PathLike[str] = "logs",
+        log_dir: PathLike = "logs",
         histogram_freq: int = 0,
         write_graph: bool = True,
         write_images: bool = False,
         write_steps_per_second: bool = False,
-        update_freq: str | int = "epoch",
-        profile_batch: Any = 0,
+        update_freq: Literal["epoch", "batch"] | int = "epoch",
+        profile_batch: object = 0,
         embeddings_freq: int = 0,
-        embeddings_metadata: Any = None,
+        embeddings_metadata: object = None,
     ) -> None:
         _package()
         self.log_dir = os.fspath(log_dir)
@@ -80,7 +95,7 @@ class TensorBoard(Callback):
         self._files: dict[str, str] = {}
         self._batches, self._began, self._batch_began = 0, (0, 0.0), 0.0
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> dict[str, object]:
         """Return how many batches there were."""
         return {"batches": self._batches}
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from gpumlp.models.builtins import function_of as _function_of
-from gpumlp.models.configs import clone_model as clone_model
-from gpumlp.models.configs import model_from_json as model_from_json
-from gpumlp.models.files import load_model as load_model
-from gpumlp.models.files import save_model as save_model
-from gpumlp.models.sequential import Sequential as Sequential
+from gpumlp.models.configs import clone_model, model_from_json
+from gpumlp.models.files import load_model, save_model
+from gpumlp.models.sequential import Sequential
+from gpumlp.naming import listing
 from gpumlp.saving import read_by
 
+__all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
+__dir__ = listing(__name__)
 
-def _get(described: Any) -> Sequential:
+
+def _get(described: object) -> Sequential:
     """Return the model that a config dict describes; ValueError for what is no Sequential."""
     if not isinstance(described, Mapping) or described.get("class_name") != "Sequential":
         name = described.get("class_name") if isinstance(described, Mapping) else described

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from gpumlp import losses, metrics
 from gpumlp.losses import Loss
@@ -12,21 +11,20 @@ from gpumlp.losses import Loss
 Asked = list[tuple[object, bool]]  # metrics, and whether each is weighted
 
 
-def only_loss(given: Any) -> Loss | None:
+def only_loss(given: object) -> Loss | None:
     """Return the loss that is meant by a loss, or by a list or dict of one; None for None.
 
     ValueError for lists and dicts of none or several; what else raises, `losses.for_models` says.
     """
-    of_outputs = isinstance(given, (list, tuple)) or (isinstance(given, Mapping) and "class_name" not in given)
-    if not of_outputs:
+    found = list(given.values()) if isinstance(given, Mapping) and "class_name" not in given else given
+    if not isinstance(found, (list, tuple)):
         return None if given is None else losses.for_models(given)
-    found = list(given.values() if isinstance(given, Mapping) else given)
     if len(found) != 1:
         raise ValueError(f"A model has one output, and takes one loss; got {given!r}.")
     return only_loss(found[0])
 
 
-def check_loss_weights(given: Any) -> None:
+def check_loss_weights(given: object) -> None:
     """Raise ValueError unless it is None, or 1, or a list or dict of one 1."""
     found = list(given.values()) if isinstance(given, Mapping) else given
     found = found[0] if isinstance(found, (list, tuple)) and len(found) == 1 else found
@@ -38,7 +36,7 @@ def check_loss_weights(given: Any) -> None:
         )
 
 
-def asked(plain: Any, weighted: Any, loss: Loss | None) -> Asked:
+def asked(plain: object, weighted: object, loss: Loss | None) -> Asked:
     """Return the metrics that are meant by ``metrics`` and ``weighted_metrics``, each one, or lists or dicts of such.
 
     ValueError or TypeError, of `metrics.get`, where one is no metric.
@@ -50,7 +48,7 @@ def asked(plain: Any, weighted: Any, loss: Loss | None) -> Asked:
     return found
 
 
-def _flat(given: Any) -> Iterator[object]:
+def _flat(given: object) -> Iterator[object]:
     if isinstance(given, Mapping) and "class_name" not in given:
         given = [given[name] for name in sorted(given)]  # in the order of the names, as Keras has it
     if isinstance(given, (list, tuple)):

@@ -10,9 +10,9 @@ import numpy as np
 from gpumlp import losses
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
-from gpumlp.layers import Shape
+from gpumlp.layers import Shape, Weight
 from gpumlp.models import calls
-from gpumlp.models.stack import Stack
+from gpumlp.models.kept import Kept
 from gpumlp.training import data, loop, samples
 from gpumlp.training.results import Objective
 
@@ -29,25 +29,18 @@ class Reported(NamedTuple):
     """One of `Sequential.metrics`, as it was computed last: a number, or numbers by their names."""
 
     name: str
-    value: Any
+    value: object
 
-    def result(self) -> Any:
+    def result(self) -> object:
         """Return the value."""
         return self.value
 
 
-class Asked(Stack):
+class Asked(Kept):
     """The base of `Sequential` that has the methods for it."""
 
     if TYPE_CHECKING:  # what Sequential has
-        _loss: losses.Loss | None
-        _optimizer: Any
-        _compiled_with: dict[str, Any] | None
-        _metric_names: list[tuple[object, bool]]
-        _results: dict[str, Any]
         predict: Any
-
-        def _need_compiled(self, what: str) -> tuple[losses.Loss, Any]: ...
 
         def _judge(self, loss: losses.Loss, held: Dataset, shape: Shape) -> Objective: ...
 
@@ -59,11 +52,6 @@ class Asked(Stack):
             raise AttributeError(f"{name!r} is of an older Keras: use {OLDER[name]}.")
 
     # ---- what was reported -----------------------------------------------------------------------------------------
-
-    @property
-    def loss(self) -> Any:
-        """The loss as `compile` was given it; None before."""
-        return self._compiled_with and self._compiled_with["loss"]
 
     @property
     def metrics(self) -> list[Reported]:
@@ -79,8 +67,14 @@ class Asked(Stack):
         """The names of `metrics`."""
         return [part.name for part in self.metrics]
 
-    def get_metrics_result(self) -> dict[str, Any]:
-        """Return the loss and the metrics by name: of the epoch, evaluation or batch that was computed last."""
+    def get_metrics_result(self) -> dict[str, object]:
+        """Return the loss and the metrics of the epoch, evaluation or batch that was computed last.
+
+        Returns
+        -------
+        dict
+            A number, or an array of some, by name.
+        """
         return dict(self._results)
 
     def reset_metrics(self) -> None:
@@ -90,10 +84,21 @@ class Asked(Stack):
     # ---- outputs in training mode, and gradients -------------------------------------------------------------------
 
     def __call__(self, inputs: object, training: bool | None = None, mask: object = None) -> Any:
-        """Return the outputs for ``inputs``, an array or list [n, *sample], as `predict` does.
+        """Return the outputs for samples, as `predict` does. A model without weights is built.
 
-        With ``training`` they are those of a step of training with all of ``inputs`` as its batch: Dropout has another
-        mask each time. A model without weights is built.
+        Parameters
+        ----------
+        inputs : array [n, *sample]
+            Samples.
+        training : bool, optional
+            Whether they are those of a step of training with all of ``inputs`` as its batch: Dropout has another mask
+            each time.
+        mask : None
+            There are no masks.
+
+        Returns
+        -------
+        array [n, *output]
 
         Raises
         ------
@@ -122,6 +127,7 @@ class Asked(Stack):
         Parameters
         ----------
         x : array [n, *sample]
+            Samples.
         y : array, optional
             Targets, as `fit` takes them.
         output_gradients : array [n, *output], optional
@@ -147,10 +153,16 @@ class Asked(Stack):
         --------
         A step of the deterministic policy gradient (Silver et al. 2014): the actor goes where the critic's value rises.
 
-            actions = actor(states)
-            by_actions = critic.gradients(numpy.hstack([states, actions])).inputs[:, states.shape[1]:]
-            found = actor.gradients(states, output_gradients=-by_actions / len(states))
-            actor.optimizer.apply(found.weights, actor.trainable_weights)
+        >>> import gpumlp
+        >>> import numpy as np
+        >>> actor = gpumlp.Sequential([gpumlp.layers.Dense(2, "tanh", input_shape=(3,))])
+        >>> critic = gpumlp.Sequential([gpumlp.layers.Dense(8, "tanh", input_shape=(5,)), gpumlp.layers.Dense(1)])
+        >>> actor.compile("adam")
+        >>> states = np.ones((4, 3))
+        >>> actions = actor(states)
+        >>> by_actions = critic.gradients(np.hstack([states, actions])).inputs[:, states.shape[1] :]
+        >>> found = actor.gradients(states, output_gradients=-by_actions / len(states))
+        >>> actor.optimizer.apply(found.weights, actor.trainable_weights)
         """
         calls.checked_input(x, f"Model {self.name!r}")
         x = samples.adopted(self._runner, x)
@@ -171,12 +183,12 @@ class Asked(Stack):
         found = calls.gradients(self._runner, held, loss, trains, bool(training))
         return found._replace(inputs=found.inputs.reshape(data.to_array("x", x).shape))
 
-    def _apply(self, given: Sequence[tuple[Any, Any]]) -> None:
+    def _apply(self, given: Sequence[tuple[Weight, object]]) -> None:
         """Do a step by pairs of a trainable weight and its gradient, for `Optimizer.apply`; others get no update.
 
         ValueError, and no change, for what is no trainable weight of the model, and for gradients of other shapes.
         """
-        grads: list[Any] = [None] * len(self.weights)
+        grads: list[calls.Array | None] = [None] * len(self.weights)
         for place, (variable, value) in zip(self._places([v for v, _ in given]), given, strict=True):
             name = f"The gradient by {variable.path!r}"
             grads[place] = grad = data.to_array(name, samples.adopted(self._runner, value))
@@ -184,18 +196,18 @@ class Asked(Stack):
                 raise ValueError(f"{name} must have its shape, {variable.shape}; got {grad.shape}.")
         calls.apply(self, grads)
 
-    def _make_state(self, variables: Sequence[Any]) -> None:
+    def _make_state(self, variables: Sequence[object]) -> None:
         """Have the optimizer's state be there, for `Optimizer.build`; ValueError as for a step."""
         self._places(variables)
         together([self._runner], lambda: calls.state_of(self), brief=True)
 
-    def _take_averages(self, variables: Sequence[Any]) -> None:
+    def _take_averages(self, variables: Sequence[object]) -> None:
         """Have the averages of trainable weights be these, for `Optimizer.finalize_variable_values`."""
         places = self._places(variables)
         trains = [i in places for i in range(len(self.weights))]
-        together([self._runner], lambda: loop.take_averages(self._runner, self._optimizer, trains), brief=True)
+        together([self._runner], lambda: loop.take_averages(self._runner, self.optimizer, trains), brief=True)
 
-    def _places(self, variables: Sequence[Any]) -> list[int]:
+    def _places(self, variables: Sequence[object]) -> list[int]:
         """Return where trainable weights are among all; ValueError where they are none, or one comes twice."""
         if not self.built:
             raise ValueError("The model has no weights yet: build it, or call it on data, first.")
@@ -203,7 +215,10 @@ class Asked(Stack):
         known, trained = {id(weight): i for i, weight in enumerate(weights)}, {id(weight) for weight in trainable}
         for variable in variables:
             if id(variable) not in trained:
-                what = getattr(variable, "path", None) or f"a {type(variable).__name__} of shape {np.shape(variable)}"
+                what = (
+                    getattr(variable, "path", None)
+                    or f"a {type(variable).__name__} of shape {np.asarray(variable).shape}"
+                )
                 why = "does not train" if id(variable) in known else "is none of the model's weights"
                 raise ValueError(
                     f"Unknown variable: {what} {why}. The optimizer is that of {self.name!r}, which was compiled with "
@@ -215,7 +230,18 @@ class Asked(Stack):
         return places
 
     def jacobian(self, x: object) -> Any:
-        """Return the slopes of each output by each input of its sample: [n, *output, *sample], a pass back for each."""
+        """Return the slopes of each output by each input of its sample.
+
+        Parameters
+        ----------
+        x : array [n, *sample]
+            Samples.
+
+        Returns
+        -------
+        array [n, *output, *sample]
+            Of a pass back for each output.
+        """
         calls.checked_input(x, f"Model {self.name!r}")
         features, shape = samples.features(self._runner, x, self._known_input_shape())
         outputs = self._built_for(shape).output_shape

@@ -19,7 +19,7 @@ def functions() -> dict[str, Callable[..., Any]]:
     }
 
 
-def function_of(config: Mapping[str, Any]) -> Callable[..., Any]:
+def function_of(config: Mapping[str, object]) -> Callable[..., Any]:
     """Return the function that a config dict of module "builtins" names; ValueError where there is none."""
     name, known = config.get("config"), functions()
     if not isinstance(name, str) or name not in known:

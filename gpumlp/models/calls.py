@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,10 @@ from gpumlp.losses import Loss
 from gpumlp.training import data, samples
 from gpumlp.variables import Symbol
 
-Array = Any
+if TYPE_CHECKING:
+    from gpumlp.models.compiled import Compiled
+
+Array = Any  # NumPy's, or CuPy's, which has no types
 
 
 class Gradients(NamedTuple):
@@ -29,7 +32,7 @@ class Gradients(NamedTuple):
         return f"<Gradients by inputs of shape {self.inputs.shape}, by weights of shapes [{shapes}]>"
 
 
-def checked_input(value: object, name: str) -> Any:
+def checked_input(value: object, name: str) -> object:
     """Return what a model or a layer is called on; TypeError for a layer, a model, or what stands for an output."""
     if isinstance(value, (Attributes, Symbol)):
         raise TypeError(
@@ -109,12 +112,12 @@ def jacobian(runner: Runner, x: Array) -> Array:
         return out.swapaxes(0, 1).copy()
 
 
-def apply(model: Any, grads: list[Array | None]) -> None:
+def apply(model: Compiled, grads: list[Array | None]) -> None:
     """Do a step of training by gradients, one for each of the model's weight arrays; None for one that stays.
 
     They fit. The state of the model's optimizer is the one that ``fit`` goes on with.
     """
-    runner, optimizer = model._runner, model._optimizer
+    runner, optimizer = model._runner, model.optimizer
     trainable = tuple(grad is not None for grad in grads)
     done = False
     while not done:  # a schedule may be a user's: it is asked before the gate
@@ -130,15 +133,16 @@ def apply(model: Any, grads: list[Array | None]) -> None:
         done = together([runner], step, brief=True)
 
 
-def state_of(model: Any) -> dict[str, Array]:
+def state_of(model: Compiled) -> dict[str, Array]:
     """Return the state of the model's optimizer, which is made if it was not there; the caller holds the gate."""
-    if not model._optimizer.belongs_to(model):
+    if not model.optimizer.belongs_to(model):
         raise RuntimeError(
             "Another model was compiled with this model's optimizer, and its state is now that model's. Compile this "
             "one again, with an optimizer of its own."
         )
-    slots: dict[str, Array] = model._optimizer.slots_for(model._runner.weights, model._runner.owners)
-    return slots
+    runner = model._runner
+    assert runner.weights is not None  # whoever computes has placed them
+    return model.optimizer.slots_for(runner.weights, runner.owners)
 
 
 def _like(runner: Runner, x: Array, shape: tuple[int, ...], value: float | None = None) -> Array:
@@ -157,7 +161,7 @@ def call_layer(layer: Layer, inputs: object, training: bool) -> Array:
     """
     given = checked_input(inputs, f"Layer {layer.name!r}")
     if isinstance(given, (int, float)) or getattr(given, "shape", None) == ():
-        return call_layer(layer, np.reshape(given, (1,)), training).reshape(())
+        return call_layer(layer, np.asarray(given).reshape(1), training).reshape(())
     runner = Runner(np.dtype(layer.dtype))
     given = data.to_array(f"the input of layer {layer.name!r}", samples.adopted(runner, given))
     shape = given.shape

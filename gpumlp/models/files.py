@@ -15,9 +15,9 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpumlp.errors import caller_level
 from gpumlp.models import state
@@ -34,28 +34,41 @@ from gpumlp.models.keras_files import (
 from gpumlp.models.reading import compile_as, made
 from gpumlp.naming import neutral
 from gpumlp.saving import archive, custom_object_scope, disk, hdf5
+from gpumlp.saving.disk import PathLike
 from gpumlp.saving.state import pack, read_state, unpack, write_state
 from gpumlp.training.progress import say
 
+if TYPE_CHECKING:
+    from gpumlp.models.kept import Kept
+    from gpumlp.models.sequential import Sequential
+
 LEGACY = (".h5", ".hdf5")
 WHOLE = "'.keras', '.gpumlp' or '.h5'"
+ALONE = "A file named .safetensors has weights alone"
 Objects = Mapping[str, Any] | None
 
 
 # ---- whole models ----------------------------------------------------------------------------------------------------
-def save_model(model: Any, filepath: object, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+def save_model(
+    model: Kept, filepath: PathLike, overwrite: bool = True, zipped: bool | None = None, *,
+    include_optimizer: bool = True, **kwargs: object,
+) -> None:  # fmt: skip
     """Save a model to a file, whose name's end says how: ".keras", ".gpumlp" or ".h5".
 
     Parameters
     ----------
     model : Sequential
+        What is saved: its layers, its weights, and how it was compiled.
     filepath : str or path
+        Where to.
     overwrite : bool
         Whether a file that is there is replaced. Otherwise a person at a terminal is asked; without one it is an error.
     zipped : None or True
         A ``.keras`` file is a zip.
     include_optimizer : bool
-        Whether the state of the optimizer goes with it; True by default.
+        Whether the state of the optimizer goes with it.
+    **kwargs : object
+        Refused by name, with a ValueError.
 
     Raises
     ------
@@ -65,9 +78,15 @@ def save_model(model: Any, filepath: object, overwrite: bool = True, zipped: boo
         Where the file is not to be replaced, or cannot be written: what was there is what it was.
     ImportError
         Without h5py, for the files that are Keras's.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(3,))])
+    >>> gpumlp.models.save_model(model, "line.keras")
     """
     neutral("save", zipped=(zipped, zipped or None))
-    with_optimizer, path = kwargs.pop("include_optimizer", True), disk.path_of(filepath)
+    with_optimizer, path = include_optimizer, disk.path_of(filepath)
     if kwargs.pop("save_format", None) and path.suffix not in (".keras", *LEGACY):
         raise ValueError("The `save_format` argument is deprecated: the name's end says the format, '.keras' or '.h5'.")
     if kwargs:
@@ -77,8 +96,9 @@ def save_model(model: Any, filepath: object, overwrite: bool = True, zipped: boo
         **dict.fromkeys(LEGACY, lambda: hdf5.pack(lambda root: write_legacy(root, model, with_optimizer))),
     }
     if path.suffix not in (*writers, ".gpumlp"):
+        more = f"{ALONE}: save_weights writes it." if path.suffix == ".safetensors" else "Add one."
         raise ValueError(
-            f"Invalid filepath extension for saving: a model's name ends in {WHOLE}; got {str(path)!r}. Add one."
+            f"Invalid filepath extension for saving: a model's name ends in {WHOLE}; got {str(path)!r}. {more}"
         )
     if not model.built:
         warnings.warn(
@@ -93,8 +113,12 @@ def save_model(model: Any, filepath: object, overwrite: bool = True, zipped: boo
         disk.write(path, [writers[path.suffix]()])
 
 
-def load_model(filepath: object, custom_objects: Objects = None, compile: bool = True, safe_mode: bool = True) -> Any:
+def load_model(
+    filepath: PathLike, custom_objects: Objects = None, compile: bool = True, safe_mode: bool = True
+) -> Sequential:
     """Return a new model, as `save_model` or Keras has written it.
+
+    From a ``.gpumlp`` file the package's random numbers go on, too, from where they were.
 
     Parameters
     ----------
@@ -107,7 +131,9 @@ def load_model(filepath: object, custom_objects: Objects = None, compile: bool =
     safe_mode : bool
         Code that stands in files is never executed, whatever this says.
 
-    From a ``.gpumlp`` file the package's random numbers go on, too, from where they were.
+    Returns
+    -------
+    Sequential
 
     Raises
     ------
@@ -115,12 +141,21 @@ def load_model(filepath: object, custom_objects: Objects = None, compile: bool =
         Where the file is damaged, or has what gpumlp has not; the message names it.
     OSError
         Where it cannot be read.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(3,))]).save("line.keras")
+    >>> gpumlp.models.load_model("line.keras").count_params()
+    4
     """
     path = disk.path_of(filepath)
     if path.is_dir() or path.suffix not in (".keras", ".gpumlp", *LEGACY):
+        folders = "Folders, as TensorFlow writes them, are not read: load them with Keras, and save them as .keras."
+        alone = f"{ALONE}: build the model, and call its load_weights."
         raise ValueError(
-            f"File format not supported: a model's name ends in {WHOLE}; got {str(path)!r}. Folders, as TensorFlow "
-            "writes them, are not read: load them with Keras, and save them as .keras."
+            f"File format not supported: a model's name ends in {WHOLE}; got {str(path)!r}. "
+            f"{alone if path.suffix == '.safetensors' else folders}"
         )
     if path.suffix == ".keras" and not path.exists():
         raise ValueError(f"File not found: {path}. A .keras file is expected there.")
@@ -132,7 +167,7 @@ def load_model(filepath: object, custom_objects: Objects = None, compile: bool =
         return read_legacy(hdf5.read(disk.read(path), str(path)), compile)
 
 
-def from_state(found: Mapping[str, Any], what: str, compile: bool = True) -> Any:
+def from_state(found: Mapping[str, object], what: str, compile: bool = True) -> Sequential:
     """Return a new model, as `state.whole` has described it; ValueError, naming ``what`` has it, where it has none."""
     model = made(found.get("config"), what, state.numbers(found, what))
     if compile:
@@ -159,8 +194,9 @@ def may_write(path: Path, overwrite: bool) -> bool:
 
 # ---- weights alone ---------------------------------------------------------------------------------------------------
 def save_weights(
-    model: Any, filepath: object, overwrite: bool = True, max_shard_size: None = None, objects_to_skip: Any = None
-) -> None:
+    model: Kept, filepath: PathLike, overwrite: bool = True, max_shard_size: None = None,
+    objects_to_skip: Iterable[object] | None = None,
+) -> None:  # fmt: skip
     """Save a model's weights: with its optimizer's state as ".weights.h5", or alone as ".safetensors".
 
     ``objects_to_skip``, layers or the optimizer, are left out of a ".weights.h5". ValueError for another ending, or a
@@ -179,7 +215,10 @@ def save_weights(
         disk.write(path, [hdf5.pack(lambda root: write_tree(root, model, True, objects_to_skip or ()))])
 
 
-def load_weights(model: Any, filepath: object, skip_mismatch: bool = False, **kwargs: Any) -> None:
+def load_weights(
+    model: Kept, filepath: PathLike, skip_mismatch: bool = False, by_name: bool | None = None,
+    objects_to_skip: Iterable[object] | None = None, **kwargs: object,
+) -> None:  # fmt: skip
     """Load weights from a file that a model of the same layers has been saved to, whole or its weights alone.
 
     An optimizer that has steps already goes on from the file's state, as in Keras; one that has none keeps its
@@ -203,7 +242,7 @@ def load_weights(model: Any, filepath: object, skip_mismatch: bool = False, **kw
     ValueError
         Where the file is damaged, or does not fit; then no weight is changed.
     """
-    by_name, path, skipped = kwargs.pop("by_name", None), disk.path_of(filepath), kwargs.pop("objects_to_skip", None)
+    path, skipped = disk.path_of(filepath), objects_to_skip
     if kwargs:
         raise ValueError(f"Invalid keyword arguments: {kwargs}")
     if skipped is not None and not path.name.endswith(".weights.h5"):
@@ -234,7 +273,7 @@ def load_weights(model: Any, filepath: object, skip_mismatch: bool = False, **kw
         put_tree(model, tree, skip_mismatch, skipped or ())
 
 
-def _need_built(model: Any, doing: str) -> None:
+def _need_built(model: Kept, doing: str) -> None:
     if not model.built:
         raise ValueError(
             f"You are {doing} a model that has not yet been built. Build it first: call it on data, or use `build()`."

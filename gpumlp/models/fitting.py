@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpumlp.layers import Shape, whole_number
 from gpumlp.losses import Loss
@@ -12,17 +12,20 @@ from gpumlp.training import data, samples
 from gpumlp.training.loop import Validation
 from gpumlp.training.streams import Source
 
-Given = tuple[Any, Any, Any]  # x, y and sample weights
+if TYPE_CHECKING:
+    from gpumlp.models.sequential import Sequential
+
+Given = tuple[object, object, object]  # x, y and sample weights
 
 
 class HeldOut(NamedTuple):
     """Arguments of ``fit`` that say what is held out, by their names there without ``validation_``."""
 
-    data: Any
+    data: object
     split: float
     batch_size: int | None
     steps: int | None
-    freq: Any
+    freq: object
 
 
 class Job(NamedTuple):
@@ -35,8 +38,8 @@ class Job(NamedTuple):
 
 
 def job(
-    model: Any, given: Given, class_weight: Any, pace: tuple[int | None, int | None, bool], epochs: tuple[int, int],
-    held_out: HeldOut,
+    model: Sequential, given: Given, class_weight: Mapping[int, float] | None,
+    pace: tuple[int | None, int | None, bool], epochs: tuple[int, int], held_out: HeldOut,
 ) -> Job:  # fmt: skip
     """Return what ``fit`` was asked for; TypeError or ValueError for what cannot be.
 
@@ -58,7 +61,7 @@ def job(
     return Job(source, shape, range(first, last), validation)
 
 
-def _split(model: Any, given: Given, held_out: HeldOut) -> tuple[Given, Any]:
+def _split(model: Sequential, given: Given, held_out: HeldOut) -> tuple[Given, object]:
     """Return what to train on, and what to validate on: rows of the former, where ``split`` says how many."""
     share = number("validation_split", held_out.split, 0.0, 1.0)
     if share == 1.0:
@@ -78,7 +81,7 @@ def _split(model: Any, given: Given, held_out: HeldOut) -> tuple[Given, Any]:
 
 
 def _validation_source(
-    model: Any, validation_data: Any, loss: Loss, shape: Shape, pace: tuple[int | None, int | None, bool]
+    model: Sequential, validation_data: object, loss: Loss, shape: Shape, pace: tuple[int | None, int | None, bool]
 ) -> Source:
     if data.gives_batches(validation_data):
         validation_data = (validation_data, None)

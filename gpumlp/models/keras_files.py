@@ -6,20 +6,28 @@ import itertools
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpumlp.layers import Layer, Weight
 from gpumlp.models import state
 from gpumlp.models.keras_layout import places
 from gpumlp.models.reading import compile_as, made
 from gpumlp.saving import archive, hdf5, serialize_keras_object
 from gpumlp.saving.text import a_dict, parse
 
+if TYPE_CHECKING:
+    import h5py
+
+    from gpumlp.models.compiled import Compiled
+    from gpumlp.models.sequential import Sequential
+    from gpumlp.models.stack import Stack
+
 KERAS = "3.15.1"  # whose files these are like
 
 
-def write_keras(model: Any, with_optimizer: bool) -> bytes:
+def write_keras(model: Compiled, with_optimizer: bool) -> bytes:
     hdf5.library()  # before anything else
     about = {"keras_version": KERAS, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S")}
     weights = hdf5.pack(lambda root: write_tree(root, model, with_optimizer))
@@ -35,7 +43,7 @@ def weights_of(entries: Mapping[str, bytes], what: str) -> bytes:
     return entries[archive.WEIGHTS]
 
 
-def read_keras(data: bytes, what: str, compiled: bool) -> Any:
+def read_keras(data: bytes, what: str, compiled: bool) -> Sequential:
     entries = archive.unpack(data, what)
     config = parse(entries[archive.CONFIG], f"{archive.CONFIG} in {what}")
     tree = hdf5.read(weights_of(entries, what), f"{archive.WEIGHTS} in {what}")
@@ -47,7 +55,7 @@ def read_keras(data: bytes, what: str, compiled: bool) -> Any:
     return model
 
 
-def write_tree(root: Any, model: Any, with_optimizer: bool, skipped: Iterable[Any] = ()) -> None:
+def write_tree(root: h5py.Group, model: Compiled, with_optimizer: bool, skipped: Iterable[object] = ()) -> None:
     """Write a model's arrays as Keras's model.weights.h5 has them, but for those of what is ``skipped``."""
     moment, left_out = state.moment(model), [id(each) for each in skipped]
     own = {id(layer): arrays for layer, arrays in state.of_layers(model, moment.weights)}
@@ -59,20 +67,20 @@ def write_tree(root: Any, model: Any, with_optimizer: bool, skipped: Iterable[An
         _write_group(root.create_group("optimizer/vars"), model.optimizer.name, found)
 
 
-def _write_group(group: Any, name: str, arrays: Sequence[np.ndarray]) -> None:
+def _write_group(group: h5py.Group, name: str, arrays: Sequence[np.ndarray]) -> None:
     group.attrs["name"] = name
     for i, array in enumerate(arrays):
         group.create_dataset(str(i), data=array)
 
 
 def put_tree(
-    model: Any, tree: hdf5.Tree, skip_mismatch: bool = False, skipped: Iterable[Any] = (), new: bool = False
+    model: Compiled, tree: hdf5.Tree, skip_mismatch: bool = False, skipped: Iterable[object] = (), new: bool = False
 ) -> None:
     """Take weights and the optimizer's state from a file that `write_tree`, or Keras, has written."""
     left_out = [id(each) for each in skipped]
     taken = {path for path, _ in places(model, left_out=left_out)}
 
-    def look(path: str, layer: Any) -> list[np.ndarray] | None:
+    def look(path: str, layer: Layer) -> list[np.ndarray] | None:
         if path not in taken:
             return None
         return [tree.array(f"{path}/vars/{name}") for name in tree.names(f"{path}/vars")]
@@ -84,7 +92,7 @@ def put_tree(
 
 
 # ---- the way of Keras 2, in which a model is one HDF5 file -----------------------------------------------------------
-def write_legacy(root: Any, model: Any, with_optimizer: bool) -> None:
+def write_legacy(root: h5py.Group, model: Compiled, with_optimizer: bool) -> None:
     moment, config = state.moment(model), serialize_keras_object(model)
     root.attrs["keras_version"], root.attrs["backend"] = KERAS, "numpy"
     root.attrs["model_config"] = json.dumps({"class_name": config["class_name"], "config": config["config"]})
@@ -109,7 +117,7 @@ def write_legacy(root: Any, model: Any, with_optimizer: bool) -> None:
         _write_named(root.create_group("optimizer_weights"), named)
 
 
-def _function_names(given: Any) -> Any:
+def _function_names(given: object) -> object:
     """Return a config with names for what are functions."""
     if isinstance(given, (list, tuple)):
         return [_function_names(each) for each in given]
@@ -120,7 +128,7 @@ def _function_names(given: Any) -> Any:
     return {name: _function_names(value) for name, value in given.items()}
 
 
-def _owners(model: Any) -> Iterator[tuple[Any, str]]:
+def _owners(model: Stack) -> Iterator[tuple[Weight, str]]:
     """Yield the weights of a model, each with the name of the model that holds its layer."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
@@ -129,11 +137,11 @@ def _owners(model: Any) -> Iterator[tuple[Any, str]]:
             yield from ((weight, model.name) for weight in layer.weights)
 
 
-def _legacy_order(layer: Any) -> list[Any]:
+def _legacy_order(layer: Layer | Stack) -> list[Weight]:
     return [*layer.trainable_weights, *layer.non_trainable_weights]
 
 
-def _write_named(group: Any, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+def _write_named(group: h5py.Group, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
     named: dict[str, np.ndarray] = {}
     for name, array in arrays:  # models in a model may have layers of one name
         free = (each for i in itertools.count() if (each := f"{name}_{i}" if i else name) not in named)
@@ -143,7 +151,7 @@ def _write_named(group: Any, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
         group.create_dataset(name, data=array)
 
 
-def read_legacy(tree: hdf5.Tree, compiled: bool) -> Any:
+def read_legacy(tree: hdf5.Tree, compiled: bool) -> Sequential:
     what, said = tree.what, tree.groups[""]
     if "model_config" not in said:
         raise ValueError(f"No model config found in {what}: it has weights alone. Use model.load_weights.")
@@ -157,7 +165,7 @@ def read_legacy(tree: hdf5.Tree, compiled: bool) -> Any:
     return model
 
 
-def _modern(config: Any, module: str) -> dict[str, Any]:
+def _modern(config: object, module: str) -> dict[str, object]:
     """Return a layer's config with the name of its module, which older files have not, and a shape as it is now."""
     found = dict(a_dict(config, "The config of a layer"))
     inner = dict(a_dict(found.get("config"), "What is 'config' of a layer"))
@@ -175,7 +183,7 @@ def _modern(config: Any, module: str) -> dict[str, Any]:
 
 
 def put_legacy(
-    model: Any, tree: hdf5.Tree, skip_mismatch: bool = False, by_name: bool = False, new: bool = False
+    model: Compiled, tree: hdf5.Tree, skip_mismatch: bool = False, by_name: bool = False, new: bool = False
 ) -> None:
     top = "model_weights" if "model_weights" in tree.groups and "layer_names" not in tree.groups[""] else ""
     head = f"{top}/" if top else ""
@@ -191,7 +199,7 @@ def put_legacy(
                 f"{len(filled)} saved layers."
             )
         pairs = list(zip(mine, filled, strict=True))
-    paths: dict[Any, str] = {}
+    paths: dict[Weight, str] = {}
     for layer, name in pairs:
         for weight, path in zip(_legacy_order(layer), stored[name], strict=False):
             paths[weight] = f"{head}{name}/{path}"
@@ -201,7 +209,7 @@ def put_legacy(
                 f"{len(layer.weights)} weight(s). Received {len(stored[name])} saved weight(s)."
             )
 
-    def look(path: str, layer: Any) -> list[np.ndarray] | None:
+    def look(path: str, layer: Layer) -> list[np.ndarray] | None:
         found = [paths[weight] for weight in layer.weights if weight in paths]
         return None if by_name and not found else [tree.array(each) for each in found]
 

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gpumlp.layers import Weight
 from gpumlp.naming import snake
 from gpumlp.optimizers.stages import AVERAGE, GATHERED, Variable
+
+if TYPE_CHECKING:
+    from gpumlp.models.stack import Stack
 
 NAMES = {  # Keras's, of state arrays that have others here
     "m": "momentum", "v": "velocity", "z": "momentum", "u": "norm", "top": "velocity_hat", "mean": "average_gradient",
@@ -24,7 +28,7 @@ NAMES = {  # Keras's, of state arrays that have others here
 ALONE = (AVERAGE, GATHERED, "momentum", "mean", "top")  # all weights' one after the other; others by turns for each
 
 
-def places(model: Any, at: str = "", left_out: Sequence[int] = ()) -> Iterator[tuple[str, Any]]:
+def places(model: Stack, at: str = "", left_out: Sequence[int] = ()) -> Iterator[tuple[str, Any]]:
     """Yield the layers of a model, and those of models in it, each with its path, but those of the ids ``left_out``."""
     taken: Counter[str] = Counter()
     for layer in model.layers:
@@ -49,8 +53,8 @@ class Entry(NamedTuple):
 
 
 def entries(
-    optimizer: Any, steps: int, state: Mapping[str, Sequence[np.ndarray]] | None, weights: Sequence[Any],
-    trained: Sequence[Any],
+    optimizer: Any, steps: int, state: Mapping[str, Sequence[np.ndarray]] | None, weights: Sequence[Weight],
+    trained: Sequence[Weight],
 ) -> list[Entry]:  # fmt: skip
     """Return what Keras keeps of an optimizer, in its order.
 

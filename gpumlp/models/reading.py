@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from gpumlp import missing
 from gpumlp.keras_names import NAMES
@@ -11,30 +11,35 @@ from gpumlp.layers import allowing
 from gpumlp.saving import deserialize_keras_object
 from gpumlp.saving.text import a_dict
 
+if TYPE_CHECKING:
+    from gpumlp.models.compiled import Compiled
+    from gpumlp.models.sequential import Sequential
+
+Made = TypeVar("Made")
 SIZES = {
     "num_thresholds": 1 << 20,
     "num_classes": 1 << 12,
 }  # by which metrics make arrays: the most that a file may say
 
 
-def made(config: Any, what: str, numbers: int) -> Any:
+def made(config: object, what: str, numbers: int) -> Sequential:
     """Return the model that a config dict describes, not compiled, with ``numbers`` weights at most.
 
     ValueError, naming ``what`` has it, for a config that describes none.
     """
-    config = {k: v for k, v in a_dict(config, f"The config in {what}").items() if k != "compile_config"}
-    _look_at(config, what)
+    given = {k: v for k, v in a_dict(config, f"The config in {what}").items() if k != "compile_config"}
+    _look_at(given, what)
     with allowing(numbers):
-        model = _understood(lambda: deserialize_keras_object(config), what, config)
-        shape = a_dict(config.get("build_config") or {}, f"The build_config in {what}").get("input_shape")
+        model: Sequential = _understood(lambda: deserialize_keras_object(given), what, given)
+        shape = a_dict(given.get("build_config") or {}, f"The build_config in {what}").get("input_shape")
         if not hasattr(model, "_runner"):
-            raise ValueError(f"{what} has no model, but {config.get('class_name')!r}.")
+            raise ValueError(f"{what} has no model, but {given.get('class_name')!r}.")
         if not model.built and shape is not None and model.layers:
-            _understood(lambda: model.build(tuple(shape)), what, config)
+            _understood(lambda: model.build(tuple(shape)), what, given)
     return model
 
 
-def compile_as(model: Any, config: Any, what: str) -> None:
+def compile_as(model: Compiled, config: object, what: str) -> None:
     """Compile a model as a config says that `made` has made it of; not at all where that says nothing."""
     how = a_dict(config, f"The config in {what}").get("compile_config")
     _look_at(how, what)
@@ -43,7 +48,7 @@ def compile_as(model: Any, config: Any, what: str) -> None:
         _understood(lambda: model.compile_from_config(a_dict(how, f"The compile config in {what}")), what, how, more)
 
 
-def _understood(make: Callable[[], Any], what: str, config: Any, more: str = "") -> Any:
+def _understood(make: Callable[[], Made], what: str, config: object, more: str = "") -> Made:
     """Return what ``make`` makes of a config; ValueError, which names the file, where it cannot, and what to do."""
     try:
         return make()
@@ -60,7 +65,7 @@ def _understood(make: Callable[[], Any], what: str, config: Any, more: str = "")
         raise ValueError(f"{what} has a config that cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _instead(config: Any, said: str, more: str) -> str | None:
+def _instead(config: object, said: str, more: str) -> str | None:
     """Return what to do about the class or function of a config that ``said`` says is unknown; None where it is not."""
     if "Unknown " not in said and "is not known" not in said:
         return None
@@ -79,7 +84,7 @@ def _instead(config: Any, said: str, more: str) -> str | None:
     return None
 
 
-def _named(config: Any) -> Iterator[tuple[str, str]]:
+def _named(config: object) -> Iterator[tuple[str, str]]:
     """Yield the names in a config, of classes and functions, and the modules that they are of."""
     if isinstance(config, str):
         yield config, ""
@@ -95,7 +100,7 @@ def _named(config: Any) -> Iterator[tuple[str, str]]:
                 yield from _named(each)
 
 
-def _look_at(config: Any, what: str) -> None:
+def _look_at(config: object, what: str) -> None:
     if isinstance(config, dict):
         if config.get("class_name") == "__lambda__":
             raise ValueError(

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import functools
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from gpumlp import devices, losses, optimizers, saving
+from gpumlp import losses, optimizers
 from gpumlp.attributes import refuse_overrides
-from gpumlp.callbacks import CallbackList, History, Record
+from gpumlp.callbacks import CallbackList, History
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
-from gpumlp.engine.runner import together
-from gpumlp.layers import Layer, Shape, Snapshot, whole_number
-from gpumlp.models import arguments, configs, files, state
+from gpumlp.layers import Layer, Shape
+from gpumlp.models import configs, state
 from gpumlp.models.asked import Asked
 from gpumlp.models.fitting import HeldOut, job
 from gpumlp.naming import flag
 from gpumlp.training import again, data, loop, samples
 from gpumlp.training.results import Objective
 from gpumlp.training.streams import Source, joined
+
+Verbose: TypeAlias = Literal["auto", 0, 1, 2] | int | str
 
 
 class Sequential(Asked):
@@ -37,10 +37,34 @@ class Sequential(Asked):
     ----------
     layers : list of Layer, optional
         In order; `Input(shape=...)` may come first. Without an input shape the model is built by the first call that
-        has data.
+        has data. A model can be one of the layers.
+    trainable : bool
+        Whether training changes anything.
     name : str, optional
+        Made of the class's when None.
     dtype : {"float32", "float64"}, optional
         Of weights and arithmetic; ``gpumlp.config.floatx()`` when None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no layer, and for layers that do not fit on each other.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> import numpy as np
+    >>> gpumlp.utils.set_random_seed(0)
+    >>> x = np.linspace(0.0, 6.0, 200)[:, None]
+    >>> model = gpumlp.Sequential(
+    ...     [gpumlp.layers.Dense(32, "tanh", input_shape=(1,)), gpumlp.layers.Dense(1)], name="sine"
+    ... )
+    >>> model.compile("adam", "mse")
+    >>> history = model.fit(x, np.sin(x), epochs=300, verbose=0)
+    >>> model
+    <Sequential sine: 2 layers, 97 parameters, compiled with Adam, mean_squared_error>
+    >>> model.evaluate(x, np.sin(x), verbose=0) < 0.1
+    True
     """
 
     unread: ClassVar = {
@@ -63,212 +87,13 @@ class Sequential(Asked):
     ) -> None:  # fmt: skip
         own = ("train_step", "test_step", "predict_step", "call", "__call__", "compute_loss", "make_train_function")
         refuse_overrides(type(self), own, "Callbacks see every step; own steps are not there yet.")
-        self.stop_training = self.stop_evaluating = self.stop_predicting = self.run_eagerly = False
-        self.jit_compile, self.steps_per_execution = True, 1
-        self._objective: Objective | None = None  # what the last fit or evaluation is judged by
-        self._optimizer: optimizers.Optimizer | None = None
-        self._loss: losses.Loss | None = None
-        self._compiled_with: dict[str, Any] | None = None  # its arguments, but the optimizer
-        self._metric_names: list[tuple[object, bool]] = []
-        self._results: dict[str, Any] = {}  # of the last epoch, evaluation or batch
-        self._record: Record | None = None
-        self._history: weakref.ref[History] | None = None
-        super().__init__(layers, trainable, name, dtype)
-
-    # ---- copies ----------------------------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the model as it is at one moment, also while another thread trains it."""
-        runner, now = self._runner, state.moment(self)
-        snapshot = None  # layers whose weights stand in no arena have them themselves
-        if runner.weights is not None:
-            snapshot = Snapshot({id(layer): arrays for layer, arrays in state.of_layers(self, now.weights)})
-        more = {
-            "_runner": copy.copy(runner),
-            "_history": None,
-            "_objective": None,
-            "_training": now.training and now.training[:2],
-            "_snapshot": snapshot,
-        }
-        return self.__dict__ | more
-
-    def __setstate__(self, given: dict[str, Any]) -> None:
-        training = given.pop("_training")
-        del given["_snapshot"]  # it was there for the layers' sake
-        self.__dict__.update(given)
-        if self._optimizer is not None and training is not None:
-            self._optimizer.go_on(self, *training)
-
-    # ---- configs ---------------------------------------------------------------------------------------------------
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what the model is made of, by Keras's names, as JSON can hold it; weights are not in it."""
-        return configs.described(self)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """Return a new model, as `get_config` has described one, with new weights."""
-        with saving.custom_object_scope(custom_objects):
-            return configs.from_config(cls, config)  # type: ignore[return-value]
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        """Return what the model was compiled with, as JSON can hold it; None for one that was not compiled."""
-        return configs.compiled(self)
-
-    def compile_from_config(self, config: Mapping[str, Any]) -> None:
-        """Compile the model, as `get_compile_config` has described it."""
-        configs.compile_from(self, config)
-
-    def to_json(self, **kwargs: Any) -> str:
-        """Return the model as JSON, without its weights, for `models.model_from_json`; arguments are `json.dumps`'s."""
-        return configs.to_json(self, **kwargs)
-
-    # ---- files -----------------------------------------------------------------------------------------------------
-
-    def save(self, filepath: object, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
-        """Save the model to a file named ".keras", ".gpumlp" or ".h5": see `models.save_model`."""
-        files.save_model(self, filepath, overwrite, zipped, **kwargs)
-
-    def save_weights(
-        self, filepath: object, overwrite: bool = True, max_shard_size: None = None, **kwargs: Any
-    ) -> None:
-        """Save the weights to a file named ".weights.h5" or ".safetensors": see `models.files.save_weights`."""
-        files.save_weights(self, filepath, overwrite, max_shard_size, **kwargs)
-
-    def load_weights(self, filepath: object, skip_mismatch: bool = False, **kwargs: Any) -> None:
-        """Load weights that `save` or `save_weights` has saved, here or in Keras: see `models.files.load_weights`."""
-        files.load_weights(self, filepath, skip_mismatch, **kwargs)
-
-    def export(self, filepath: object, format: str = "tf_saved_model", **kwargs: Any) -> None:
-        """Raise NotImplementedError: gpumlp writes ONNX by `gpumlp.interop.to_onnx`, and Keras exports the rest."""
-        raise NotImplementedError(
-            "For ONNX call gpumlp.interop.to_onnx(model, 'm.onnx'). For anything else save the model as 'm.keras', and "
-            f"have Keras export it: keras.models.load_model('m.keras').export({str(filepath)!r}, format={format!r})."
-        )
-
-    # ---- compile ---------------------------------------------------------------------------------------------------
-
-    def compile(
-        self,
-        optimizer: object = "rmsprop",
-        loss: object = None,
-        loss_weights: object = None,
-        metrics: Iterable[object] | None = None,
-        weighted_metrics: Iterable[object] | None = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-        jit_compile: bool | str = "auto",
-        auto_scale_loss: bool = True,
-        *,
-        device: str | None = None,
-    ) -> None:
-        """Set how to train; arguments as in Keras. Which layers are trainable is read when training begins.
-
-        Parameters
-        ----------
-        loss : str, function, Loss, or a list or dict of one, optional
-            Without one the model can predict, and no more.
-        loss_weights : 1.0, or a list or dict of it, optional
-            A model has one output, and its loss the weight 1.
-        metrics, weighted_metrics : list or dict, nested or not, of str, function or Metric, optional
-        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
-            Are kept and change nothing: how steps run, ``model.program`` says.
-        device : {"auto", "cpu", "cuda", "cuda:N"}, optional
-            GPUMLP_DEVICE, then "auto", when None. Weights that exist move there when something is computed.
-
-        An optimizer that this model has already goes on where it is; one of another model starts anew here.
-        """
-        eager, steps = flag("run_eagerly", run_eagerly), whole_number("steps_per_execution", steps_per_execution)
-        jit = not eager if jit_compile == "auto" else flag("jit_compile", jit_compile) and not eager
-        new_optimizer, new_loss = _optimizer(optimizer), arguments.only_loss(loss)
-        arguments.check_loss_weights(loss_weights)
-        names = arguments.asked(metrics, weighted_metrics, new_loss)
-        new_device = devices.resolve(device, self.dtype.name)
-        self._runner.check_device(new_device)
-        self._runner.choose(new_device)
-        self._runner.restart()
-        self._own(new_optimizer)
-        self._results = {}
-        self._optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
-        self.run_eagerly, self.steps_per_execution, self.jit_compile = eager, steps, jit
-        self._compiled_with = {
-            "loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics,
-            "run_eagerly": eager, "steps_per_execution": steps, "jit_compile": jit,
-        }  # fmt: skip
-
-    @property
-    def compiled(self) -> bool:
-        """Whether ``compile`` was called."""
-        return self._optimizer is not None
-
-    @property
-    def optimizer(self) -> Any:
-        """The optimizer that the model was compiled with; None before. Another one starts anew, or goes on if it is
-        this model's already."""
-        return self._optimizer
-
-    @optimizer.setter
-    def optimizer(self, value: object) -> None:
-        found = _optimizer(value)
-        self._own(found)
-        self._optimizer = found
-
-    def _optimizer_variables(self) -> list[Any]:
-        return list(state.parts(self))
-
-    def _own(self, optimizer: optimizers.Optimizer) -> None:
-        """Make the optimizer this model's: not in the middle of a step of another one's."""
-        owner = optimizer.owner
-        if owner is None or owner is self or owner._runner.weights is None:
-            optimizer.belong_to(self)
-        else:
-            together([owner._runner], lambda: optimizer.belong_to(self))
-
-    @property
-    def device(self) -> devices.Device:
-        """The device that the model runs on, and why."""
-        return self._runner.resolved()
-
-    @property
-    def program(self) -> str:
-        """How the steps are run on the device, and why so; known once something has run."""
-        return "nothing has run yet" if self._runner.last is None else self._runner.last.describe()
-
-    @property
-    def history(self) -> History | None:
-        """What the last ``fit`` returned; None before."""
-        if self._record is None:
-            return None
-        found = None if self._history is None else self._history()
-        if found is None:  # the one that fit returned is gone, and with it what it had of the model
-            found = History(record=self._record)
-            found.set_model(self)
-            found.params = self._record.params
-            self._history = weakref.ref(found)
-        return found
-
-    @history.setter
-    def history(self, value: History) -> None:
-        if not isinstance(value, History):
-            raise TypeError(f"model.history is a History, as fit returns it; got {value!r}.")
-        self._record, self._history = value.record, weakref.ref(value)
-
-    def _need_compiled(self, what: str, training: bool = False) -> tuple[losses.Loss, optimizers.Optimizer]:
-        if self._optimizer is None:
-            raise ValueError(f"{what} needs a compiled model: call model.compile(loss='mse', optimizer='adam') first.")
-        if self._loss is None:
-            raise ValueError(f"{what} needs a loss, and compile was given none: model.compile(loss='mse', ...).")
-        if training and not self._optimizer.belongs_to(self):
-            raise ValueError(
-                f"Another model was compiled with this model's optimizer, whose state is now that model's. Compile "
-                f"this one again, with an optimizer of its own, before {what}."
-            )
-        return self._loss, self._optimizer
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
+        super().__init__(layers, trainable, name, dtype=dtype)
 
     # ---- fit, evaluate, predict ------------------------------------------------------------------------------------
 
     def _source(
-        self, given: tuple[object, object, object], class_weight: Any, loss: losses.Loss,
+        self, given: tuple[object, object, object], class_weight: Mapping[int, float] | None, loss: losses.Loss,
         pace: tuple[int | None, int | None, bool], prefix: str = "",
     ) -> tuple[Source, Shape]:  # fmt: skip
         if self._runner.network is None and not self.layers:
@@ -279,7 +104,7 @@ class Sequential(Asked):
         return source, found
 
     def _held(
-        self, given: tuple[object, object, object], class_weight: Any, loss: losses.Loss
+        self, given: tuple[object, object, object], class_weight: Mapping[int, float] | None, loss: losses.Loss
     ) -> tuple[Dataset, Shape]:
         """Return what is to be one batch, and the shape of one sample."""
         if self._runner.network is None and not self.layers:
@@ -296,7 +121,7 @@ class Sequential(Asked):
         return known
 
     def _trainee(
-        self, source: Source, shape: Shape, epochs: int, callbacks: Any = None,
+        self, source: Source, shape: Shape, epochs: int, callbacks: CallbackList | None = None,
         validation: loop.Validation | None = None,
     ) -> loop.Trainee:  # fmt: skip
         """Return the model as the loop trains it."""
@@ -315,10 +140,10 @@ class Sequential(Asked):
         y: object = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        verbose: object = "auto",
-        callbacks: Any = None,
+        verbose: Verbose = "auto",
+        callbacks: object = None,
         validation_split: float = 0.0,
-        validation_data: Any = None,
+        validation_data: object = None,
         shuffle: bool = True,
         class_weight: dict[int, float] | None = None,
         sample_weight: object = None,
@@ -328,21 +153,56 @@ class Sequential(Asked):
         validation_batch_size: int | None = None,
         validation_freq: int | Sequence[int] = 1,
     ) -> History:
-        """Train, and return the History; arguments as in Keras. Nothing is changed before all of them are checked.
+        """Train. Nothing is changed before all arguments are checked.
+
+        Ctrl-C ends training between two steps: the model keeps its weights, ``model.history`` the epochs done.
 
         Parameters
         ----------
-        x : array, or what gives batches
+        x : array [n, *sample], or what gives batches
             A generator, `utils.PyDataset`, data loader or any other iterable gives ``(x, y)`` or ``(x, y,
             sample_weight)``, and takes the place of ``y``, ``sample_weight`` and ``batch_size``, which is not looked
             at. Batches are read while the model trains; none before its epoch, but for the first, to know shapes by.
-            ``validation_data`` may be such, too.
+        y : array [n] or [n, *output], optional
+            Targets; for a sparse loss class numbers.
+        batch_size : int, optional
+            How many samples make a step; 32 when None.
+        epochs : int
+            The number of the last epoch: how often all samples are gone through, where ``initial_epoch`` is 0.
+        verbose : {"auto", 0, 1, 2}
+            Nothing (0), a line that grows (1, "auto") or one line an epoch (2).
+        callbacks : Callback or list of these, optional
+            What looks on, and may stop: see `gpumlp.callbacks`.
+        validation_split : float
+            From 0 to below 1: the last share of x and y that is held out, before shuffling.
+        validation_data : tuple ``(x, y)`` or ``(x, y, sample_weight)``, or what gives such batches, optional
+            What is evaluated at an epoch's end, and never trained on.
+        shuffle : bool
+            Whether samples come in another order in each epoch.
+        class_weight : dict of float by class number, optional
+            What a class's samples count in the loss, times ``sample_weight``.
+        sample_weight : array [n], optional
+            What a sample counts in the loss.
+        initial_epoch : int
+            The first epoch, from 0: training goes on as if there had been so many.
         steps_per_epoch : int, optional
-            Of what gives batches, an epoch has as many as come when None.
+            All batches when None.
+        validation_steps : int, optional
+            All batches of ``validation_data`` when None.
+        validation_batch_size : int, optional
+            ``batch_size`` when None.
         validation_freq : int or list of int
             After every how many epochs there is a validation; or the epochs, from 1.
 
-        Ctrl-C ends training between two steps: the model keeps its weights, ``model.history`` the epochs done.
+        Returns
+        -------
+        History
+            Its ``history`` has lists by name, such as "loss" and "val_loss", one number an epoch.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For data that is no numbers, does not fit the model, or has arguments that contradict it.
         """
         hooks = CallbackList(callbacks, add_history=True, add_progbar=verbosity(verbose) != 0)
         held_out = HeldOut(validation_data, validation_split, validation_batch_size, validation_steps, validation_freq)
@@ -356,7 +216,7 @@ class Sequential(Asked):
         assert hooks.history is not None
         return hooks.history
 
-    def _whole(self, position: Mapping[str, Any]) -> dict[str, Any]:
+    def _whole(self, position: Mapping[str, object]) -> dict[str, object]:
         """Return what the model's training goes on from; ``position``: where it is in its data."""
         return state.whole(self, position=position, config=False)
 
@@ -364,7 +224,7 @@ class Sequential(Asked):
         """Return what training goes on with alone, in words: see `configs.made_of`."""
         return configs.made_of(self, objective.loss, objective.metrics)
 
-    def _restore(self, found: Mapping[str, Any], what: str) -> None:
+    def _restore(self, found: Mapping[str, object], what: str) -> None:
         """Have the model be what `_whole` has described; ValueError, and no change, where it does not fit."""
         state.restore(self, found, what)
 
@@ -373,13 +233,43 @@ class Sequential(Asked):
         x: object = None,
         y: object = None,
         batch_size: int | None = None,
-        verbose: object = "auto",
+        verbose: Verbose = "auto",
         sample_weight: object = None,
         steps: int | None = None,
-        callbacks: Any = None,
+        callbacks: object = None,
         return_dict: bool = False,
     ) -> Any:
-        """Return the loss, or a list of loss and metrics, or a dict of them with ``return_dict``."""
+        """Return the loss and the metrics, the means over all samples, without training.
+
+        Parameters
+        ----------
+        x : array [n, *sample], or what gives batches
+            As in `fit`.
+        y : array, optional
+            Targets.
+        batch_size : int, optional
+            How many samples are computed at once; 32 when None.
+        verbose : {"auto", 0, 1, 2}
+            Nothing (0), a line that grows (1, "auto") or a line at the end (2).
+        sample_weight : array [n], optional
+            What a sample counts in the loss, and in weighted metrics.
+        steps : int, optional
+            How many batches; all when None.
+        callbacks : Callback or list of these, optional
+            What looks on.
+        return_dict : bool
+            Whether what is returned has names.
+
+        Returns
+        -------
+        float, list of float, or dict
+            The loss; with metrics the loss and these, in the order of ``compile``, or by name.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `fit`.
+        """
         loss, _ = self._need_compiled("evaluate")
         if batch_size is None and steps is None and callbacks is None and verbose == 0 and _few(x):
             return self.test_on_batch(x, y, sample_weight, return_dict)
@@ -394,15 +284,51 @@ class Sequential(Asked):
         self._results = dict(logs)
         return result(logs, objective, return_dict)
 
+    @overload
+    def predict(
+        self, x: ArrayLike, batch_size: int | None = None, verbose: Verbose = "auto", steps: int | None = None,
+        callbacks: object = None,
+    ) -> np.ndarray: ...  # fmt: skip
+
+    @overload  # CuPy's arrays, which come back as such, frames, and what gives batches
+    def predict(
+        self, x: object, batch_size: int | None = None, verbose: Verbose = "auto", steps: int | None = None,
+        callbacks: object = None,
+    ) -> Any: ...  # fmt: skip
+
     def predict(
         self,
         x: object,
         batch_size: int | None = None,
-        verbose: object = "auto",
+        verbose: Verbose = "auto",
         steps: int | None = None,
-        callbacks: Any = None,
+        callbacks: object = None,
     ) -> Any:
-        """Return the predictions for ``x``, shape (n, *output_shape): on the GPU if ``x`` is, else a NumPy array."""
+        """Return the predictions for samples.
+
+        Parameters
+        ----------
+        x : array [n, *sample], or what gives batches of such
+            One sample ``s`` is ``s[None]``.
+        batch_size : int, optional
+            How many samples are computed at once; as many as are fast when None.
+        verbose : {"auto", 0, 1, 2}
+            Nothing (0), or a line that shows the progress.
+        steps : int, optional
+            How many batches; all when None.
+        callbacks : Callback or list of these, optional
+            What looks on.
+
+        Returns
+        -------
+        array [n, *output]
+            On the GPU if ``x`` is, else NumPy's.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For what is no array of numbers, or of another shape than the model takes.
+        """
         runner = self._runner
         alone = batch_size is None and steps is None and callbacks is None and verbose == 0
         if alone and not self.stop_predicting and (found := again.predict(self, x)) is not None:
@@ -440,7 +366,7 @@ class Sequential(Asked):
         """Return predictions as the model's last layer has them."""
         return out if len(network.output_shape) == 1 else out.reshape((len(out), *network.output_shape))
 
-    def _predict_batches(self, x: object, verbose: object, steps: int | None, callbacks: Any) -> Any:
+    def _predict_batches(self, x: object, verbose: object, steps: int | None, callbacks: object) -> Any:
         source, shape = samples.unlabelled(self._runner, x, self._known_input_shape(), steps)
         return self._predicted(source, shape, self._hooks(callbacks, verbose, source.steps))
 
@@ -451,7 +377,7 @@ class Sequential(Asked):
         parts = loop.predict_batches(runner, source, choice, hooks)
         return joined(parts).reshape(-1, *network.output_shape)
 
-    def _hooks(self, callbacks: Any, verbose: object, steps: int | None) -> CallbackList:
+    def _hooks(self, callbacks: object, verbose: object, steps: int | None) -> CallbackList:
         level = verbosity(verbose)
         return CallbackList(callbacks, add_progbar=level != 0, model=self, epochs=1, steps=steps, verbose=level)
 
@@ -463,7 +389,26 @@ class Sequential(Asked):
         class_weight: dict[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Run one training step on all of ``x`` and return what ``evaluate`` returns, from before the step."""
+        """Run one training step on all samples as one batch.
+
+        Parameters
+        ----------
+        x : array [n, *sample]
+            Inputs.
+        y : array
+            Targets.
+        sample_weight : array [n], optional
+            What a sample counts in the loss.
+        class_weight : dict of float by class number, optional
+            What a class's samples count, times that.
+        return_dict : bool
+            Whether what is returned has names.
+
+        Returns
+        -------
+        float, list of float, or dict
+            What `evaluate` returns, from before the step.
+        """
         loss, optimizer = self._need_compiled("train_on_batch", training=True)
         if sample_weight is None and class_weight is None and (found := again.step(self, x, y, optimizer)) is not None:
             return self._reported(*found, return_dict)
@@ -478,7 +423,23 @@ class Sequential(Asked):
     def test_on_batch(
         self, x: object, y: object = None, sample_weight: object = None, return_dict: bool = False
     ) -> Any:
-        """Return what ``evaluate`` returns, with all of ``x`` as one batch."""
+        """Return what `evaluate` returns, with all samples as one batch.
+
+        Parameters
+        ----------
+        x : array [n, *sample]
+            Inputs.
+        y : array
+            Targets.
+        sample_weight : array [n], optional
+            What a sample counts in the loss, and in weighted metrics.
+        return_dict : bool
+            Whether what is returned has names.
+
+        Returns
+        -------
+        float, list of float, or dict
+        """
         loss, _ = self._need_compiled("evaluate")
         if sample_weight is None and (found := again.step(self, x, y)) is not None:
             return self._reported(*found, return_dict)
@@ -496,7 +457,17 @@ class Sequential(Asked):
         return result(logs, objective, return_dict)
 
     def predict_on_batch(self, x: object) -> Any:
-        """Return the predictions for all of ``x`` as one batch."""
+        """Return the predictions for all samples as one batch, and show nothing.
+
+        Parameters
+        ----------
+        x : array [n, *sample]
+            Inputs.
+
+        Returns
+        -------
+        array [n, *output]
+        """
         return self.predict(x, None if _few(x) else self._rows(x), 0)
 
     def _rows(self, x: object) -> int:
@@ -509,7 +480,7 @@ def _few(x: object) -> bool:
     return type(x) is np.ndarray and 0 < len(x) <= data.DEFAULT_BATCH if getattr(x, "ndim", 0) else False
 
 
-def result(logs: dict[str, float], objective: Objective, as_dict: bool) -> Any:
+def result(logs: dict[str, Any], objective: Objective, as_dict: bool) -> Any:
     if len(logs) == 1 and not as_dict:
         return logs["loss"]
     names = [name for name in objective.names if name in logs]
@@ -517,16 +488,11 @@ def result(logs: dict[str, float], objective: Objective, as_dict: bool) -> Any:
     return dict(logs) if as_dict else values[0] if len(values) == 1 else values
 
 
-def _optimizer(value: object) -> optimizers.Optimizer:
-    found = optimizers.get(value)
-    if found is None:
-        raise TypeError(f"A model needs an optimizer to train, such as 'adam'; got {value!r}.")
-    return found
-
-
 def verbosity(value: object) -> int:
+    """Return how much is shown: 0, 1 or 2."""
     if value == "auto":
         return 1
-    if value in (0, 1, 2):
-        return int(value)
+    for level in (0, 1, 2):
+        if value == level:
+            return level
     raise ValueError(f"verbose must be 0, 1, 2 or 'auto'; got {value!r}.")

@@ -42,7 +42,7 @@ class Stack(Attributes):
     # ---- the stack -------------------------------------------------------------------------------------------------
 
     @property
-    def layers(self) -> list[Any]:
+    def layers(self) -> list[Any]:  # each a Layer or a model: which, whoever indexes it knows
         """The layers, and the models among them, without the Input."""
         return [layer for layer in self._layers if not isinstance(layer, Input)]
 
@@ -71,7 +71,18 @@ class Stack(Attributes):
             layer.trainable = self._trainable
 
     def add(self, layer: Layer | Stack) -> None:
-        """Put a layer, or a model, on top; ValueError for anything else, and where it does not fit."""
+        """Put a layer, or a model, on top.
+
+        Parameters
+        ----------
+        layer : Layer or Sequential
+            What is put there.
+
+        Raises
+        ------
+        ValueError
+            For anything else, and where it does not fit.
+        """
         self._restack(self._extended(self._layers, layer))
 
     def _extended(self, stack: list[Layer | Stack], layer: Layer | Stack) -> list[Layer | Stack]:
@@ -98,7 +109,17 @@ class Stack(Attributes):
         return stack
 
     def pop(self) -> Layer | Stack:
-        """Take the top layer off, with its weights, and return it."""
+        """Take the top layer off, with its weights.
+
+        Returns
+        -------
+        Layer or Sequential
+
+        Raises
+        ------
+        ValueError
+            Where there is none.
+        """
         if not self.layers:
             raise ValueError("There is no layer to pop.")
         top = self._layers[-1]
@@ -139,9 +160,17 @@ class Stack(Attributes):
         return shape
 
     def build(self, input_shape: object = None) -> None:
-        """Create the weights for samples of ``input_shape`` = (batch or None, *sample); a number is (None, number).
+        """Create the weights.
 
-        ValueError if the model is built for another shape already.
+        Parameters
+        ----------
+        input_shape : int or tuple (batch or None, *sample), optional
+            The shape of what goes in; a number is (None, number). That of the first layer when None.
+
+        Raises
+        ------
+        ValueError
+            If the model is built for another shape already, or no shape is known.
         """
         if input_shape is None:
             shape = self._known_input_shape()
@@ -186,7 +215,24 @@ class Stack(Attributes):
     variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
-        """Return the layer of a name, or at a place in `layers`; ValueError where there is none."""
+        """Return the layer of a name, or at a place in `layers`.
+
+        Parameters
+        ----------
+        name : str, optional
+            The name of the layer; one of the two is given.
+        index : int, optional
+            Its place, from 0.
+
+        Returns
+        -------
+        Layer or Sequential
+
+        Raises
+        ------
+        ValueError
+            Where there is none.
+        """
         if (name is None) == (index is None):
             raise ValueError(f"get_layer takes a name or an index, one of them; got {name!r} and {index!r}.")
         if index is not None:
@@ -216,7 +262,22 @@ class Stack(Attributes):
         return None, *self.result_shape(shape)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Return the shape of what comes out for ``input_shape`` = (batch or None, *sample); ValueError: no fit."""
+        """Return the shape of what comes out.
+
+        Parameters
+        ----------
+        input_shape : tuple (batch or None, *sample)
+            The shape of what goes in.
+
+        Returns
+        -------
+        tuple (batch or None, *output)
+
+        Raises
+        ------
+        ValueError
+            Where it does not fit.
+        """
         shape = feature_shape(without_batch(input_shape))
         known = self._known_input_shape()
         if known is not None and known != shape:
@@ -243,13 +304,20 @@ class Stack(Attributes):
         """What comes out."""
         return self.outputs[0]
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
-
     # ---- weights ---------------------------------------------------------------------------------------------------
 
     def count_params(self) -> int:
-        """Return the number of weights; ValueError before the model is built."""
+        """Return the number of weights.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            Before the model is built.
+        """
         if not self.built:
             raise ValueError(
                 "count_params needs a built model. Give the first layer input_shape=, or call build or fit first."
@@ -257,18 +325,35 @@ class Stack(Attributes):
         return sum(layer.count_params() for layer in self.layers)
 
     @property
-    def losses(self) -> list[Any]:
+    def losses(self) -> list[object]:
         """The penalties of the weights as they are now, one number for each array that has one."""
         return [value for layer in leaves(self._layers) for value in layer.losses] if self._trainable else []
 
     def get_weights(self) -> list[np.ndarray]:
-        """Return copies of all weight arrays: layer by layer, kernel then bias; none before they are there."""
+        """Return copies of all weight arrays.
+
+        Returns
+        -------
+        list of arrays
+            Layer by layer, kernel then bias; none before they are there.
+        """
         if self._runner.weights is None:
             return [array for layer in leaves(self._layers) for array in layer.get_weights()]
         return together([self._runner], lambda: self._runner.place().get(), change=False)
 
-    def set_weights(self, weights: list[Any]) -> None:
-        """Set all weight arrays, in the order of ``get_weights``; ValueError, and no change, where a shape differs."""
+    def set_weights(self, weights: Sequence[object]) -> None:
+        """Set all weight arrays.
+
+        Parameters
+        ----------
+        weights : list of arrays
+            In the order of `get_weights`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where they are no numbers, or a shape differs; then nothing is changed.
+        """
         if not self.built:
             raise ValueError("set_weights needs a built model. Give the first layer input_shape=, or call build first.")
         if isinstance(weights, (list, tuple)):
@@ -296,7 +381,7 @@ class Stack(Attributes):
         self,
         line_length: int | None = None,
         positions: Sequence[float] | None = None,
-        print_fn: Callable[[str], Any] | None = None,
+        print_fn: Callable[[str], object] | None = None,
         expand_nested: bool = False,
         show_trainable: bool = False,
         layer_range: Sequence[str] | None = None,

@@ -6,7 +6,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,15 +14,21 @@ from gpumlp import random
 from gpumlp.callbacks import History, Record
 from gpumlp.engine.runner import together
 from gpumlp.errors import caller_level
+from gpumlp.layers import Layer
 from gpumlp.models.keras_layout import Entry, entries, places
-from gpumlp.models.stack import leaves
+from gpumlp.models.stack import Stack, leaves
 from gpumlp.naming import number
+from gpumlp.optimizers import Optimizer
 from gpumlp.saving import serialize_keras_object
 from gpumlp.saving.text import a_dict
 from gpumlp.variables import Change, Variable
 
+if TYPE_CHECKING:
+    from gpumlp.models.compiled import Compiled
+    from gpumlp.models.kept import Kept
+
 Look = Callable[
-    [str, Any], "list[np.ndarray] | None"
+    [str, Layer], "list[np.ndarray] | None"
 ]  # from a layer's path and itself: its arrays, or None: as they are
 KIND, ENSEMBLE = "gpumlp.model", "gpumlp.ensemble"
 
@@ -43,34 +49,35 @@ class Moment(NamedTuple):
     training: Training | None
 
 
-def moment(model: Any) -> Moment:
+def moment(model: Compiled) -> Moment:
     """Return weights and training as they are between two steps, also while another thread trains the model."""
     runner = model._runner
     look = functools.partial(_now, model)
     return look() if runner.weights is None else together([runner], look, change=False)
 
 
-def _now(model: Any) -> Moment:
+def _now(model: Compiled) -> Moment:
     """Return weights and training; the caller holds the gate, where there is one."""
     runner, optimizer = model._runner, model._optimizer
     weights = model.get_weights() if runner.weights is None else runner.weights.get()
-    mine = optimizer is not None and optimizer.belongs_to(model)
-    return Moment(weights, Training(optimizer.steps, optimizer.saved()) if mine else None)
+    if optimizer is None or not optimizer.belongs_to(model):
+        return Moment(weights, None)
+    return Moment(weights, Training(optimizer.steps, optimizer.saved()))
 
 
-def _go_on(optimizer: Any, training: Training) -> None:
+def _go_on(optimizer: Optimizer, training: Training) -> None:
     optimizer.go_on_from(training.steps, training.slots)
     if training.rate is not None:
         optimizer.learning_rate = training.rate
 
 
-def put(model: Any, arrays: list[np.ndarray], training: Training | None = None) -> None:
+def put(model: Compiled, arrays: list[np.ndarray], training: Training | None = None) -> None:
     """Have a model be at a moment, between two steps; everything has been looked at."""
-    model._put(arrays, lambda: None if training is None else _go_on(model._optimizer, training))
+    model._put(arrays, lambda: None if training is None else _go_on(model.optimizer, training))
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------
-def of_layers(model: Any, arrays: Sequence[np.ndarray]) -> Iterator[tuple[Any, list[np.ndarray]]]:
+def of_layers(model: Stack, arrays: Sequence[np.ndarray]) -> Iterator[tuple[Layer, list[np.ndarray]]]:
     """Yield the layers that have weights, each with its own of all ``arrays``."""
     rest = iter(arrays)
     for layer in leaves(model._layers):
@@ -78,12 +85,12 @@ def of_layers(model: Any, arrays: Sequence[np.ndarray]) -> Iterator[tuple[Any, l
             yield layer, [next(rest) for _ in layer.weight_shapes]
 
 
-def _named(path: str, layer: Any) -> list[str]:
+def _named(path: str, layer: Layer) -> list[str]:
     at = "/".join(path.split("/")[1::2])  # every other word is "layers"
     return [f"{at}/{weight.name}" for weight in layer.weights]
 
 
-def by_name(model: Any, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+def by_name(model: Stack, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Return arrays of the model's weights by their names in files: "dense_1/kernel" is of the second Dense layer."""
     own = {id(layer): mine for layer, mine in of_layers(model, arrays)}
     found: dict[str, np.ndarray] = {}
@@ -93,16 +100,16 @@ def by_name(model: Any, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     return found
 
 
-def from_names(found: Mapping[str, Any]) -> Look:
+def from_names(found: Mapping[str, np.ndarray]) -> Look:
     """Return what finds a layer's arrays by their names in files."""
 
-    def look(path: str, layer: Any) -> list[np.ndarray]:
+    def look(path: str, layer: Layer) -> list[np.ndarray]:
         return [found[name] for name in _named(path, layer) if name in found]
 
     return look
 
 
-def fitting(model: Any, look: Look, what: str, skip_mismatch: bool = False) -> list[np.ndarray]:
+def fitting(model: Compiled, look: Look, what: str, skip_mismatch: bool = False) -> list[np.ndarray]:
     """Return arrays for all weights, as ``look`` finds them.
 
     Where what it finds does not fit: ValueError, that names the layers of ``what`` they are; or with ``skip_mismatch``
@@ -129,7 +136,7 @@ def fitting(model: Any, look: Look, what: str, skip_mismatch: bool = False) -> l
     return found
 
 
-def _fault(layer: Any, arrays: Sequence[Any]) -> str:
+def _fault(layer: Layer, arrays: Sequence[np.ndarray]) -> str:
     shapes = [np.shape(array) for array in arrays]
     if len(shapes) != len(layer.weight_shapes):
         names = [weight.name for weight in layer.weights]
@@ -141,12 +148,14 @@ def _fault(layer: Any, arrays: Sequence[Any]) -> str:
 
 
 # ---- an optimizer's state in Keras's order ---------------------------------------------------------------------------
-def in_order(model: Any, training: Training) -> list[Entry]:
+def in_order(model: Compiled, training: Training) -> list[Entry]:
     """Return what Keras keeps of the model's optimizer."""
     return entries(model._optimizer, training.steps, training.slots, model.weights, model.trainable_weights)
 
 
-def from_order(model: Any, arrays: Sequence[np.ndarray], weights: Sequence[np.ndarray], new: bool) -> Training | None:
+def from_order(
+    model: Compiled, arrays: Sequence[np.ndarray], weights: Sequence[np.ndarray], new: bool
+) -> Training | None:
     """Return the training that arrays in Keras's order mean; ValueError for numbers that no optimizer has.
 
     None where there is no optimizer to take them, and, with a warning, where they are another optimizer's; so they are
@@ -190,9 +199,9 @@ class Part(Variable):
 
     trainable = False
 
-    def __init__(self, model: Any, place: int, entry: Entry) -> None:
+    def __init__(self, model: Compiled, place: int, entry: Entry) -> None:
         self._model, self._place = model, place
-        self.name, self.path = entry.name, f"{model._optimizer.name}/{entry.name}"
+        self.name, self.path = entry.name, f"{model.optimizer.name}/{entry.name}"
 
     def _parts(self, now: Moment | None = None) -> list[Entry]:
         training = (now or moment(self._model)).training
@@ -220,12 +229,12 @@ class Part(Variable):
             arrays = [entry.array for entry in self._parts(now)]
             arrays[place] = np.asarray(to(np.array(arrays[place])), arrays[place].dtype)
             if (training := from_order(model, arrays, now.weights, new=False)) is not None:
-                _go_on(model._optimizer, training)
+                _go_on(model.optimizer, training)
 
         between_steps() if runner.weights is None else together([runner], between_steps, brief=True)
 
 
-def parts(model: Any) -> list[Part]:
+def parts(model: Compiled) -> list[Part]:
     """Return the arrays of a model's optimizer, as Keras has them."""
     now = moment(model).training
     return [] if now is None else [Part(model, i, entry) for i, entry in enumerate(in_order(model, now))]
@@ -233,22 +242,22 @@ def parts(model: Any) -> list[Part]:
 
 # ---- all of it -------------------------------------------------------------------------------------------------------
 def whole(
-    model: Any, with_optimizer: bool = True, position: Mapping[str, Any] | None = None, config: bool = True
-) -> dict[str, Any]:
+    model: Kept, with_optimizer: bool = True, position: Mapping[str, object] | None = None, config: bool = True
+) -> dict[str, object]:
     """Return a model, and all that its training goes on from, as `gpumlp.saving.write_state` takes it.
 
     ``position`` is for whoever goes on: where in its data the training is, in numbers and arrays by name. ``config``:
     whether it says what the model is made of, so that one can be made of it.
     """
     now = moment(model)
-    optimizer: dict[str, Any] | None = None
+    optimizer: dict[str, object] | None = None
     if now.training is not None and with_optimizer:
-        rate, slots = model._optimizer._learning_rate, now.training.slots
+        rate, slots = model.optimizer._learning_rate, now.training.slots
         optimizer = {
             "steps": now.training.steps,
             "learning_rate": rate if isinstance(rate, float) else None,
             "slots": None if slots is None else {name: by_name(model, arrays) for name, arrays in slots.items()},
-            "undecayed": [[each for each in listed if isinstance(each, str)] for listed in model._optimizer._excluded],
+            "undecayed": [[each for each in listed if isinstance(each, str)] for listed in model.optimizer._excluded],
         }
     record = model._record
     return {
@@ -263,7 +272,7 @@ def whole(
     }
 
 
-def weights_in(found: Mapping[str, Any], what: str) -> dict[str, Any]:
+def weights_in(found: Mapping[str, object], what: str) -> dict[str, np.ndarray]:
     """Return a state's weights by their names; ValueError, naming ``what`` it is, where it is no model's."""
     if found.get("kind") == ENSEMBLE:
         raise ValueError(f"{what} has an ensemble: gpumlp.Ensemble.load reads it, whose members are models.")
@@ -272,12 +281,12 @@ def weights_in(found: Mapping[str, Any], what: str) -> dict[str, Any]:
     return a_dict(found.get("weights"), f"What is 'weights' in {what}")
 
 
-def numbers(found: Mapping[str, Any], what: str) -> int:
+def numbers(found: Mapping[str, object], what: str) -> int:
     """Return how many weights a state has; ValueError, naming ``what`` it is, where it is no model's."""
     return sum(math.prod(np.shape(array)) for array in weights_in(found, what).values())
 
 
-def restore(model: Any, found: Mapping[str, Any], what: str) -> None:
+def restore(model: Kept, found: Mapping[str, object], what: str) -> None:
     """Have a model of the same layers be what `whole` has described, and the package's random numbers go on from there.
 
     A model that is not compiled has no use for the optimizer's state. ValueError, and no change, where it does not fit.
@@ -292,14 +301,14 @@ def restore(model: Any, found: Mapping[str, Any], what: str) -> None:
     random.current().go_on_from(a_dict(found.get("random"), f"What is 'random' in {what}"))
     put(model, arrays, training)
     if training is not None and any(training.undecayed):
-        model._optimizer.exclude_from_weight_decay(*training.undecayed)
+        model.optimizer.exclude_from_weight_decay(*training.undecayed)
     for path, layer in drawing.items():
         layer.key = keys[path]
     if record is not None:
         model.history = History(record=record)
 
 
-def _training_in(model: Any, found: Any, what: str) -> Training | None:
+def _training_in(model: Compiled, found: object, what: str) -> Training | None:
     optimizer = model._optimizer
     if found is None or optimizer is None or not optimizer.belongs_to(model):
         return None
@@ -326,7 +335,7 @@ def _training_in(model: Any, found: Any, what: str) -> Training | None:
     return Training(steps, slots, rate, [[str(each) for each in listed] for listed in undecayed])
 
 
-def _record_in(found: Any, what: str) -> Record | None:
+def _record_in(found: object, what: str) -> Record | None:
     if found is None:
         return None
     found = a_dict(found, f"What is 'history' in {what}")

@@ -8,7 +8,9 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
+
+PathLike: TypeAlias = str | os.PathLike[str]
 
 
 def path_of(value: object) -> Path:
@@ -21,7 +23,7 @@ def path_of(value: object) -> Path:
     return Path(text).expanduser()
 
 
-def write(path: Path, chunks: Iterable[Any]) -> None:
+def write(path: Path, chunks: Iterable[bytes]) -> None:
     """Write bytes to a file that takes the place of ``path`` at once, when all of it is on the disk.
 
     Whatever happens before, a kill or a full disk too, leaves what stood there. The link's own file is replaced where

@@ -9,9 +9,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import h5py
 
 FLOOR, EXPANSION = 1 << 24, 100  # bytes that may be declared at will; beyond: how many for each that is there
 SAID = "layer_names", "weight_names", "model_config", "training_config"  # what is read of what is said of a group
@@ -20,7 +24,7 @@ DEPTH, MOST = 64, 100_000  # groups in each other, and entries, at most
 EXTRA = "HDF5 files need h5py: pip install 'gpumlp[keras]'. Files named .gpumlp and .safetensors need nothing more."
 
 
-def library() -> Any:
+def library() -> ModuleType:
     """Return h5py; ImportError, with what to install, where it is not there."""
     try:
         import h5py
@@ -29,7 +33,7 @@ def library() -> Any:
     return h5py
 
 
-def pack(write: Callable[[Any], None]) -> bytes:
+def pack(write: Callable[[h5py.Group], None]) -> bytes:
     """Return the bytes of a file that ``write`` fills, which is given its root."""
     data = io.BytesIO()
     with library().File(data, "w") as root:
@@ -93,13 +97,13 @@ class Tree:
         Bytes of arrays that it may declare.
     """
 
-    def __init__(self, root: Any, what: str, most: int) -> None:
+    def __init__(self, root: h5py.Group, what: str, most: int) -> None:
         self.what, self._left = what, most
-        self.groups: dict[str, dict[str, Any]] = {}
+        self.groups: dict[str, dict[str, np.ndarray | str]] = {}
         self._arrays: dict[str, np.ndarray | str] = {}  # or why one is not there
         self._walk(root, "", 0)
 
-    def _walk(self, group: Any, at: str, depth: int) -> None:
+    def _walk(self, group: h5py.Group, at: str, depth: int) -> None:
         h5py = library()
         self.groups[at] = {name: self._said(group, name) for name in group.attrs if name.rstrip("0123456789") in SAID}
         if depth > DEPTH or len(self._arrays) + len(self.groups) > MOST:
@@ -117,14 +121,14 @@ class Tree:
             else:
                 raise ValueError(f"{self.what} has something that is no group and no array at {path!r}.")
 
-    def _said(self, group: Any, name: str) -> Any:
+    def _said(self, group: h5py.Group, name: str) -> np.ndarray | str:
         if not isinstance(group.attrs.get_id(name).get_type(), library().h5t.TypeStringID):
             empty = group.attrs.get_id(name).shape == (0,)  # as numbers, which is how Keras writes no names
             if not empty:
                 raise ValueError(f"{self.what} has no strings as {name!r}.")
         return group.attrs[name]
 
-    def _taken(self, data: Any, path: str) -> np.ndarray | str:
+    def _taken(self, data: h5py.Dataset, path: str) -> np.ndarray | str:
         if data.external or data.is_virtual:
             raise ValueError(f"{self.what} has an array at {path!r} whose numbers stand in another file.")
         kind = (
@@ -167,12 +171,12 @@ class Tree:
         return [as_text(each) for piece in pieces for each in np.ravel(said[piece])]
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """Return a string that HDF5 may have as bytes; ValueError for bytes that are none."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def say(group: Any, name: str, words: list[str], limit: int = 64512) -> None:
+def say(group: h5py.Group, name: str, words: list[str], limit: int = 64512) -> None:
     """Say a list of strings about a group, in pieces where it is longer than HDF5 allows."""
     array = np.array([word.encode() for word in words]) if words else np.zeros(0)
     pieces = 1

@@ -60,7 +60,7 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
 
 
 @contextmanager
-def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[None]:
+def custom_object_scope(custom_objects: Mapping[str, object] | None) -> Iterator[None]:
     """Have names mean classes and functions of a user's own, wherever names and config dicts are taken.
 
     Parameters
@@ -89,7 +89,7 @@ def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[No
 CustomObjectScope = custom_object_scope
 
 
-def get_custom_objects() -> dict[str, Any]:
+def get_custom_objects() -> dict[str, object]:
     """Return what is registered, by name.
 
     Returns
@@ -127,7 +127,7 @@ def get_registered_name(obj: Callable[..., object]) -> str:
 
 
 def get_registered_object(
-    name: str, custom_objects: Mapping[str, Any] | None = None, module_objects: Mapping[str, Any] | None = None
+    name: str, custom_objects: Mapping[str, object] | None = None, module_objects: Mapping[str, Any] | None = None
 ) -> Any:
     """Return what is registered by a name, or has it in one of the mappings.
 
@@ -232,7 +232,7 @@ def read_by(module: str, get: Callable[[Any], Any]) -> Callable[..., Any]:
     From now on `deserialize_keras_object` has ``get`` make what is of that module.
     """
 
-    def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    def deserialize(config: object, custom_objects: Mapping[str, object] | None = None) -> Any:
         """Return the object that a config describes.
 
         Parameters
@@ -265,7 +265,7 @@ def read_by(module: str, get: Callable[[Any], Any]) -> Callable[..., Any]:
     return deserialize
 
 
-def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+def deserialize_keras_object(config: object, custom_objects: Mapping[str, object] | None = None) -> Any:
     """Return what `serialize_keras_object`, here or in Keras, has made a config of.
 
     Parameters
@@ -295,7 +295,7 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
         return _read(config)
 
 
-def _read(config: Any) -> Any:
+def _read(config: object) -> Any:
     if isinstance(config, (list, tuple)):
         return type(config)(map(_read, config))
     if not isinstance(config, Mapping):
@@ -320,7 +320,7 @@ def _read(config: Any) -> Any:
     )
 
 
-def _compiled(made: Any, config: Mapping[str, Any]) -> Any:
+def _compiled(made: Any, config: Mapping[str, object]) -> Any:
     """Return a model, compiled as its config says; anything else as it is."""
     if config.get("compile_config") and hasattr(made, "compile_from_config"):
         made.compile_from_config(config["compile_config"])
@@ -330,7 +330,7 @@ def _compiled(made: Any, config: Mapping[str, Any]) -> Any:
 class Configured(Attributes):
     """Base of what its config says all of: the values by which its constructor is called, attributes of these names."""
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return what the constructor takes, as JSON can hold it.
 
         Returns
@@ -346,7 +346,7 @@ class Configured(Attributes):
         return {name: serialize_keras_object(getattr(self, name)) for name in names}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(cls, config: Mapping[str, object]) -> Self:
         """Return a new object, as `get_config` has described one.
 
         Parameters

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gpumlp.saving import disk, text
+from gpumlp.saving.disk import PathLike
 
 FORMAT = "gpumlp.state", "1"
 ARRAY, NUMBER, TUPLE = "__array__", "__number__", "__tuple__"  # what stands for what JSON has not
@@ -25,12 +26,13 @@ KINDS = {  # safetensors' names of NumPy's dtypes
 }  # fmt: skip
 
 
-def write_state(path: object, state: Mapping[str, Any]) -> None:
+def write_state(path: PathLike, state: Mapping[str, object]) -> None:
     """Write a state to a file, which takes the place of what stands there at once.
 
     Parameters
     ----------
     path : str or path
+        By custom its name ends in ".gpumlp".
     state : dict
         Its keys are strings; its values None, bools, numbers, strings, NumPy arrays of numbers, and dicts, lists and
         tuples of these.
@@ -41,6 +43,14 @@ def write_state(path: object, state: Mapping[str, Any]) -> None:
         For anything else in it.
     OSError
         Where the disk is full, or the folder cannot be written; then what stood there is what it was.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpumlp import saving
+    >>> saving.write_state("now.gpumlp", {"episode": 12, "returns": np.zeros(3)})
+    >>> saving.read_state("now.gpumlp")
+    {'episode': 12, 'returns': array([0., 0., 0.])}
     """
     arrays: list[np.ndarray] = []
     tree = json.dumps(_packed(state, arrays, "state"), allow_nan=False)
@@ -49,10 +59,31 @@ def write_state(path: object, state: Mapping[str, Any]) -> None:
     disk.write(disk.path_of(path), [pack(named, metadata)])
 
 
-def read_state(path: object) -> dict[str, Any]:
+def read_state(path: PathLike) -> dict[str, Any]:
     """Return what `write_state` has written.
 
-    ValueError where the file is another's, cut off, or changed by as little as a bit; OSError where it cannot be read.
+    Parameters
+    ----------
+    path : str or path
+        Of a file of `write_state`'s.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        Where the file is another's, cut off, or changed by as little as a bit.
+    OSError
+        Where it cannot be read.
+
+    Examples
+    --------
+    >>> from gpumlp import saving
+    >>> saving.write_state("best.gpumlp", {"loss": 0.25})
+    >>> saving.read_state("best.gpumlp")
+    {'loss': 0.25}
     """
     file = disk.path_of(path)
     arrays, metadata = unpack(disk.read(file), str(file))
@@ -106,7 +137,7 @@ def _digest(tree: str, arrays: Mapping[str, np.ndarray]) -> str:
     return found.hexdigest()
 
 
-def _packed(value: Any, arrays: list[np.ndarray], where: str) -> Any:
+def _packed(value: object, arrays: list[np.ndarray], where: str) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
@@ -127,7 +158,7 @@ def _packed(value: Any, arrays: list[np.ndarray], where: str) -> Any:
     )
 
 
-def _unpacked(value: Any, arrays: Mapping[str, np.ndarray], file: Path) -> Any:
+def _unpacked(value: object, arrays: Mapping[str, np.ndarray], file: Path) -> Any:
     if isinstance(value, list):
         return [_unpacked(each, arrays, file) for each in value]
     if not isinstance(value, dict):

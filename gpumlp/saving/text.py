@@ -22,7 +22,7 @@ def parse(text: bytes | str, what: str) -> Any:
         raise ValueError(f"{what} is damaged: no JSON that can be read ({str(error)[:200]}).") from None
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: object) -> None:
     level, depth = [value], 0
     while level:
         depth += 1
@@ -34,7 +34,7 @@ def _check_depth(value: Any) -> None:
         level = inner
 
 
-def a_dict(value: Any, what: str) -> dict[str, Any]:
+def a_dict(value: object, what: str) -> dict[str, Any]:
     """Return ``value``; ValueError, naming ``what`` it is, unless it is a dict."""
     if not isinstance(value, dict):
         raise ValueError(f"{what} must be a dict; the file has {str(value)[:60]!r}.")

@@ -120,10 +120,28 @@ def gives_batches(value: object) -> bool:
     return any(hasattr(value, way) for way in ("__iter__", "__next__", "on_epoch_end"))
 
 
-def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
+def unpack_x_y_sample_weight(data: object) -> tuple[Any, Any, Any]:
     """Return x, y and sample_weight of a batch, None for what is not there.
 
-    ValueError unless it is x, (x,), (x, y) or (x, y, sample_weight).
+    Parameters
+    ----------
+    data : array or tuple
+        ``x``, ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``.
+
+    Returns
+    -------
+    tuple of 3
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> from gpumlp import utils
+    >>> utils.unpack_x_y_sample_weight(("x", "y"))
+    ('x', 'y', None)
     """
     parts = tuple(data) if isinstance(data, (tuple, list)) else (data,)
     if not 1 <= len(parts) <= 3:
@@ -261,8 +279,9 @@ def features(name: str, value: object, shape: Shape | None, dtype: np.dtype) -> 
     if len(array) == 0 or 0 in got:
         raise ValueError(f"{name} is empty: its shape is {array.shape}.")
     if shape is not None and got != shape:
+        one = f" For one sample pass {name}[None]." if array.shape == shape else ""
         raise ValueError(
-            f"{name} has shape {array.shape}, samples of shape {got}; the model takes samples of shape {shape}."
+            f"{name} has shape {array.shape}, samples of shape {got}; the model takes samples of shape {shape}.{one}"
         )
     return _converted(name, array, dtype).reshape(len(array), -1), got
 

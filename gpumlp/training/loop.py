@@ -479,11 +479,15 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
     if (sizes[0], sizes[-1]) != (x.shape[1], out.shape[1]):
         runner.current(())  # other layers since x and out were made
 
-    def steps(rows: slice) -> None:
+    def program() -> Program:
         runner.current(sizes)
-        runner.program_for(piece, choice).predict(x[rows], out[rows], piece)
+        return runner.program_for(piece, choice)
+
+    def steps(rows: slice) -> None:
+        program().predict(x[rows], out[rows], piece)
 
     done = 0
+    together([runner], program)  # made before the display counts seconds
     callbacks.on_predict_begin()
     step = batch if callbacks.per_batch else piece  # of a batch that is larger than a piece, a piece is a stretch
     pace = Pace(runner.in_seconds(CHUNK_SECONDS, step))

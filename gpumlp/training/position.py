@@ -34,7 +34,7 @@ class InProgress:
         found: dict[str, str] = self._trainee.model._made_of(self._trainee.objective)
         return found
 
-    def check_model(self, position: Mapping[str, Any], what: str) -> None:
+    def check_model(self, position: Mapping[str, object], what: str) -> None:
         """Raise ValueError where ``position``, as `describe` was given it, is of a model that is made otherwise."""
         mine, others = self.made_of, position.get("model")
         if others is None or others == mine:
@@ -47,7 +47,7 @@ class InProgress:
             "begin anew."
         )
 
-    def describe(self, position: Mapping[str, Any]) -> dict[str, Any]:
+    def describe(self, position: Mapping[str, object]) -> dict[str, object]:
         """Return the model, and all that its training goes on from, for `gpumlp.saving.write_state`.
 
         ``position`` is put where the fit is, too.
@@ -61,7 +61,7 @@ class InProgress:
         found: dict[str, Any] = trainee.model._whole({**position, "fit": fit, "model": self.made_of})
         return found
 
-    def go_on_from(self, found: Mapping[str, Any], what: str) -> None:
+    def go_on_from(self, found: Mapping[str, object], what: str) -> None:
         """Have the model, and the fit, be what `describe` has described; ValueError where it does not fit.
 
         Then nothing is changed, but what batches have been read.

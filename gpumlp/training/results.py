@@ -125,7 +125,7 @@ class Averages:
         return dict(sorted(logs.items())) if self._metrics else logs
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Return a result as Python's number, or as an array of several."""
     found = np.asarray(value, np.float64)
     return found.item() if found.size == 1 else found

@@ -108,7 +108,7 @@ def source(
             )
     known = shape
 
-    def convert(batch: Any, number: int) -> Dataset:
+    def convert(batch: object, number: int) -> Dataset:
         nonlocal known
         name = f"{prefix}batch {number}: "
         found, known = dataset(runner, known, _parts(batch, name), class_weight, loss, name)
@@ -120,7 +120,7 @@ def source(
     return stream, known
 
 
-def _parts(batch: Any, name: str) -> tuple[Any, Any, Any]:
+def _parts(batch: object, name: str) -> tuple[Any, Any, Any]:
     """Return x, y and weights of what an iterable gave; None for what is not there."""
     try:
         return data.unpack_x_y_sample_weight(batch)
@@ -132,7 +132,7 @@ def unlabelled(runner: Runner, x: object, shape: Shape | None, steps: int | None
     """Return the batches of an iterable to predict for, and a sample's shape; of (x, y) it is x that counts."""
     known = shape
 
-    def convert(batch: Any, number: int) -> Dataset:
+    def convert(batch: object, number: int) -> Dataset:
         nonlocal known
         name = f"batch {number}: "
         found, known = features(runner, _parts(batch, name)[0], known, f"{name}x")

@@ -179,7 +179,7 @@ class Stream(Source):
         self._stateful = all(callable(getattr(given, has, None)) for has in ("get_state", "set_state"))
         self._began: dict[str, Any] | None = None  # what an iterable's order may depend on, when its pass began
         self.steps = self._asked or self._length()
-        self._iterator: Iterator[Any] | None = None
+        self._iterator: Iterator[object] | None = None
         self._total: int | None = None  # batches that this iterator has
         self._read = 0  # of them so far
         self._left: int | None = 0  # batches that the epoch still has; None: nobody knows
@@ -220,7 +220,7 @@ class Stream(Source):
             raise ValueError(f"{self._name} must give at least one batch; it gave none.")
         self.sample, self.batch = found[0], max(map(len, found))
 
-    def _start(self) -> Iterator[Any]:
+    def _start(self) -> Iterator[object]:
         """Return an iterator over all batches; those that are read already are Datasets."""
         if self._numbered:
             self._pass = None if self._total is None else self._order(self._total)
@@ -253,7 +253,7 @@ class Stream(Source):
         definers = [next((c for c in kind.__mro__ if hook in vars(c)), kind) for hook in hooks]
         return kind.__name__ if any(c.__module__.partition(".")[0] not in ("gpumlp", "keras") for c in definers) else ""
 
-    def _numbers(self, first: int) -> Iterator[Any]:
+    def _numbers(self, first: int) -> Iterator[object]:
         """Return a PyDataset's batches from the one on that comes as number ``first``."""
         return (self._source[i] for i in (count(first) if self._pass is None else self._pass[first:]))
 
@@ -502,7 +502,7 @@ class _Counted:
     def __init__(self, given: Any) -> None:
         self._given, self.count = iter(given), 0
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         return self
 
     def __next__(self) -> Any:
