@@ -150,6 +150,7 @@ def test_a_large_class_number_takes_a_row_and_no_square(recwarn):
     assert np.array_equal(to_categorical([[1], [0]], 3), [[0, 1, 0], [1, 0, 0]])
 
 
+@pytest.mark.filterwarnings("ignore::gpumlp.errors.NonFiniteLossWarning")  # on purpose
 @pytest.mark.parametrize("kernels", ["numpy", "numba"])
 def test_what_overflows_is_infinite_in_silence_and_ends_no_step(kernels, monkeypatch):
     monkeypatch.setenv("GPUMLP_KERNELS", kernels)
