@@ -246,8 +246,10 @@ def test_a_handler_finds_whole_steps_and_may_use_the_model(done):
         used(model)
 
     def handler(number, frame):
-        version = model._runner.weights.arena.version
-        seen.append((int(model.optimizer.iterations), version, model.train_on_batch(X, Y)))
+        arena, version = model._runner.weights.arena, -1
+        while version != arena.version:  # another signal may come, and train, between the two
+            version, steps = arena.version, int(model.optimizer.iterations)
+        seen.append((steps, version, model.train_on_batch(X, Y)))
 
     apart = version_apart(model)
     before = signal.signal(signal.SIGALRM, handler)
