@@ -135,7 +135,7 @@ def _flat(given: Iterable[object]) -> Iterator[object]:
 def _of_arrays(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of arrays; doubles that it makes of no doubles become the default type, as Keras's are."""
 
-    def function(*args: Any, **kwargs: Any) -> Any:
+    def function(*args: object, **kwargs: object) -> Any:
         given = list(_flat([*args, *kwargs.values()]))
         if any(isinstance(each, Node) for each in given):
             raise TypeError(f"ops.{name} is of arrays alone: a formula, of which kernels are made, cannot have it.")

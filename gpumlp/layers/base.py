@@ -67,7 +67,7 @@ class _Signature:
         if thing is not None:
             raise AttributeError("__signature__")  # a layer's own is that of its __call__
         found = inspect.signature(kind.__init__)  # type: ignore[misc]
-        return found.replace(parameters=list(found.parameters.values())[1:])
+        return found.replace(parameters=list(found.parameters.values())[1:], return_annotation=found.empty)
 
 
 class Changes:
