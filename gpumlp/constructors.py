@@ -61,6 +61,7 @@ def shown(thing: object, always: Iterable[str] = (), never: Iterable[str] = ()) 
     words = []
     for p in list(inspect.signature(type(thing).__init__).parameters.values())[1:]:
         value = getattr(thing, f"init_{p.name}", getattr(thing, p.name, p.default))
-        if p.name not in never and (p.name in always or repr(value) != repr(p.default)):
+        same = value == p.default if isinstance(value, (int, float)) else repr(value) == repr(p.default)
+        if p.name not in never and (p.name in always or not same):
             words.append(f"{p.name}={value.__name__ if inspect.isfunction(value) else repr(value)}")
     return f"{type(thing).__name__}({', '.join(words)})"

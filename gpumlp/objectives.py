@@ -20,9 +20,10 @@ from gpumlp import config, formulas, tape
 from gpumlp.constructors import shown
 from gpumlp.expressions import Node
 from gpumlp.naming import flag, neutral, number
+from gpumlp.ops.kinds import Found
 
 Check = Callable[[str, object], object]
-Values: TypeAlias = Node | np.ndarray  # what a formula computes with: symbols, or arrays
+Values: TypeAlias = Found  # what a formula computes with, and gives: symbols, or arrays
 Rule: TypeAlias = Callable[..., Values]
 Function = TypeVar("Function", bound=Rule)
 Axes: TypeAlias = int | Sequence[int] | None  # one axis, several, or None for all

@@ -1,12 +1,13 @@
 """Optimizers by their textbook forms, the stages around them, and optimizers of a user's own."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
 import pytest
 
-from gpumlp import layers, models, ops, optimizers, saving, utils
+from gpumlp import layers, losses, metrics, models, ops, optimizers, saving, utils
 from gpumlp.optimizers import schedules
 
 RNG = np.random.default_rng(3)
@@ -466,3 +467,28 @@ def test_arguments_of_older_scripts():
     assert made.get_config() == optimizers.SGD(0.01, 0.9, True, name=made.name).get_config()
     with pytest.raises(ValueError, match=r"Adam: argument\(s\) not recognized: lr. It takes learning_rate, "):
         optimizers.Adam(lr=0.1)
+
+
+@pytest.mark.parametrize("kind", optimizers.KNOWN.values(), ids=lambda kind: kind.__name__)
+def test_a_constructor_declares_what_all_optimizers_take(kind):
+    """In its own source, by the base's defaults; what has another default stands before, among its own."""
+    assert "__init__" in vars(kind)
+    shared = dict(inspect.signature(optimizers.Optimizer).parameters)
+    declared = dict(inspect.signature(kind).parameters)
+    assert set(shared) <= set(declared)
+    changed = {name for name, p in shared.items() if p.default != declared[name].default}
+    assert changed <= {"learning_rate", "weight_decay"}
+    assert all(hasattr(kind(), name) for name in declared)
+    configs = [of.get_config() | {"name": ""} for of in (kind(0.5), eval(repr(kind(0.5)), {kind.__name__: kind}))]
+    assert configs[0] == configs[1]
+
+
+def test_what_optimizers_and_schedules_look_like():
+    schedule = optimizers.schedules.CosineDecay(0.01, 100)
+    assert repr(optimizers.Adam()) == "Adam(learning_rate=0.001)"
+    assert repr(optimizers.SGD(0.1, momentum=0.9, name="mine")) == "SGD(learning_rate=0.1, momentum=0.9)"
+    assert repr(schedule) == "CosineDecay(initial_learning_rate=0.01, decay_steps=100.0)"
+    assert repr(losses.Huber(2.0)) == "Huber(delta=2.0)"
+    assert repr(metrics.get("mae")) == "MeanAbsoluteError()"
+    assert repr(metrics.MeanMetricWrapper(losses.huber, "h")) == "MeanMetricWrapper(fn=huber, name='h')"
+    assert repr(metrics.AUC(curve="PR", name="area")) == "AUC(curve='PR', name='area')"

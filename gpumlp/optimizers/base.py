@@ -48,23 +48,8 @@ def of_many(rates: Function) -> Function:
 class Optimizer(OnArrays):
     """Base of optimizers, and of a user's own, whose rule is a formula of `gpumlp.ops`.
 
-        def signed(w, g, m, rate, keep):
-            m = m + (g - m) * keep
-            return {"w": w - rate * ops.sign(m), "m": m}
-
-        class Signed(optimizers.Optimizer):
-            def __init__(self, learning_rate=0.001, beta=0.9, **kwargs):
-                super().__init__(learning_rate, **kwargs)
-                self.beta = beta
-
-            def state(self):            # state arrays, and what they start at
-                return {"m": 0.0}
-
-            def update_rule(self):      # w, g, the state, the rates and constants by name: what w and the state become
-                return signed
-
-            def rule_constants(self):
-                return {"keep": 1.0 - self.beta}
+    ``state`` names the state arrays, ``update_rule`` gives the formula of w, g, the state, `rates` and
+    `rule_constants`, by name, which returns what w and the state become.
 
     A rule may have ops.sum and the like, which go over all elements of a weight array. ``rates`` is for scalars that
     differ from update to update.
@@ -111,10 +96,20 @@ class Optimizer(OnArrays):
     --------
     >>> import numpy as np
     >>> from gpumlp import ops, optimizers
-    >>> class Signs(optimizers.Optimizer):
+    >>> def signed(w, g, m, rate, keep):
+    ...     m = m + (g - m) * keep
+    ...     return {"w": w - rate * ops.sign(m), "m": m}
+    >>> class Signed(optimizers.Optimizer):
+    ...     def __init__(self, learning_rate=0.001, beta=0.9, **kwargs):
+    ...         super().__init__(learning_rate, **kwargs)
+    ...         self.beta = beta
+    ...     def state(self):
+    ...         return {"m": 0.0}
     ...     def update_rule(self):
-    ...         return lambda w, g, rate: {"w": w - rate * ops.sign(g)}
-    >>> optimizer = Signs(learning_rate=0.5)
+    ...         return signed
+    ...     def rule_constants(self):
+    ...         return {"keep": 1.0 - self.beta}
+    >>> optimizer = Signed(learning_rate=0.5)
     >>> w = np.array([1.0, -2.0])
     >>> optimizer.apply([np.array([0.1, -0.1])], [w])
     >>> w

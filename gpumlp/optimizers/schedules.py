@@ -488,7 +488,7 @@ def deserialize(
     --------
     >>> from gpumlp.optimizers import schedules
     >>> schedules.deserialize(schedules.serialize(schedules.CosineDecay(0.01, 100)))
-    CosineDecay(initial_learning_rate=0.01, decay_steps=100.0, warmup_steps=0.0)
+    CosineDecay(initial_learning_rate=0.01, decay_steps=100.0)
     """
     found: LearningRateSchedule = _read(config, custom_objects)
     return found
