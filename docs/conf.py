@@ -54,7 +54,7 @@ MODULES = ["gpumlp"] + [
     f"gpumlp.{name}"
     for name in (
         "models layers activations losses metrics optimizers optimizers.schedules callbacks initializers regularizers "
-        "constraints ops plotting random saving utils config"
+        "constraints ops plotting random saving interop utils config"
     ).split()
 ]
 
