@@ -75,7 +75,7 @@ def measure(name: str, requirements: Sequence[str]) -> Size:
         sites = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.splitlines()
         files = [file for site in sites for file in Path(site).rglob("*") if file.is_file() and not file.is_symlink()]
         listed = subprocess.run([*to, "list", "--format", "json"], capture_output=True, text=True, check=True).stdout
-        versions = {line["name"].lower(): line["version"] for line in json.loads(listed)}
+        versions = {line["name"].lower().replace("_", "-"): line["version"] for line in json.loads(listed)}
         asked = [match[0] for match in map(re.compile(r"[\w-]+").match, requirements) if match]
         return Size(
             name, round(sum(file.stat().st_size for file in files) / 1e6, 1), len(versions),
@@ -141,7 +141,7 @@ def main() -> None:
         if name in (chosen.only or everything):
             found[name] = measure(name, requirements)
             print(f"{name:<28} {found[name].megabytes:>8.1f} MB  {found[name].versions}", flush=True)
-        write(path, [found[name] for name in everything if name in found])
+            write(path, [found[name] for name in everything if name in found])  # whoever stops it keeps the others
 
 
 if __name__ == "__main__":
