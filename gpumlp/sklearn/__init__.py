@@ -9,7 +9,7 @@ try:
     from gpumlp.sklearn.estimators import MLPClassifier, MLPRegressor
 except ImportError as error:
     raise ImportError(
-        f"gpumlp.sklearn needs scikit-learn 1.6 or newer ({error}): pip install 'gpumlp[sklearn]'."
+        f"gpumlp.sklearn needs scikit-learn 1.7 or newer ({error}): pip install 'gpumlp[sklearn]'."
     ) from error
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
