@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import gpumlp
 from gpumlp import sklearn as ours
 from gpumlp import utils
+from gpumlp.errors import NonFiniteLossWarning
 
 ROUNDING = "float32: sums of a sample's weight, and of the sample so many times, differ by their rounding"
 UNEQUAL = {
@@ -324,7 +325,7 @@ def test_parameters_are_looked_at(settings, error, words):
 
 
 def test_what_cannot_be_trained_on_is_told():
-    with pytest.raises(ValueError, match=r"non-finite.*float32"):
+    with pytest.raises(ValueError, match=r"non-finite.*float32"), pytest.warns(NonFiniteLossWarning):
         ours.MLPRegressor(**SETTINGS).fit(X, NUMBERS[:, 0] * 1e30)
     with pytest.raises(ValueError, match="validation set is too small"):
         ours.MLPRegressor(**SETTINGS, early_stopping=True).fit(X[:8], NUMBERS[:8])

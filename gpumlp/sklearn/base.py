@@ -190,10 +190,10 @@ class BaseMLP(BaseEstimator):
     def _compile(self, model: Sequential, objective: Objective) -> None:
         """Have the model begin with a new optimizer."""
         rate, scale = self.learning_rate_init, objective.scale
-        if self.solver == "sgd":
-            optimizer: SGD | Adam = SGD(rate * scale, self.momentum, self.nesterovs_momentum)
-        else:
-            optimizer = Adam(rate, self.beta_1, self.beta_2, self.epsilon / scale)
+        optimizer: SGD | Adam = Adam(rate, self.beta_1, self.beta_2, self.epsilon / scale)
+        if self.solver != "adam":
+            by_steps = SGD(rate * scale, self.momentum, self.nesterovs_momentum)
+            optimizer = by_steps if self.solver == "sgd" else SGD(lbfgs.RATE)
         model.compile(optimizer, objective.loss, weighted_metrics=objective.metrics, device=self.device)
 
     def _prepare(self, objective: Objective, weight: float, anew: bool) -> None:

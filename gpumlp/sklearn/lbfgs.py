@@ -1,13 +1,20 @@
-"""The solver "lbfgs": SciPy's L-BFGS-B over all weights of a model as one vector, by gpumlp's gradients."""
+"""The solver "lbfgs": SciPy's L-BFGS-B over all weights of a model as one vector, by gpumlp's gradients.
+
+Loss and gradient come from one step of training, which the compiled kernels do in one call: by SGD at RATE weights
+become w - RATE g, so that g is their difference, divided by RATE. That is a power of two, and so large that g is what
+is rounded, and not w.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from gpumlp.models import Sequential
+
+RATE = 1024.0
 
 
 def fit(
@@ -18,7 +25,7 @@ def fit(
     scale: float,
     options: Mapping[str, float],
 ) -> OptimizeResult:
-    """Minimise ``scale`` times the loss that ``model`` is compiled with, and have it keep the best weights.
+    """Minimise ``scale`` times the loss of ``model``, compiled with ``SGD(RATE)``; then it has the best weights.
 
     Parameters
     ----------
@@ -45,15 +52,15 @@ def fit(
 
     def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         take(flat)
-        loss = model.test_on_batch(x, y, weights, return_dict=True)["loss"]
-        found = model.gradients(x, y, sample_weight=weights).weights
-        return scale * loss, scale * _flat(found)
+        before = _flat(model.get_weights())  # as rounded to the model's dtype
+        loss = model.train_on_batch(x, y, weights, return_dict=True)["loss"]
+        return scale * loss, (scale / RATE) * (before - _flat(model.get_weights()))
 
-    objective: Callable[[np.ndarray], tuple[float, np.ndarray]] = loss_and_gradient
-    found = minimize(objective, _flat(arrays), jac=True, method="L-BFGS-B", options=dict(options))
+    found = minimize(loss_and_gradient, _flat(arrays), jac=True, method="L-BFGS-B", options=dict(options))
     take(found.x)
     return found
 
 
 def _flat(arrays: list[np.ndarray]) -> np.ndarray:
+    """Return all elements as one vector, in double."""
     return np.concatenate([array.ravel() for array in arrays]).astype(np.float64)
