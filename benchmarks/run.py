@@ -23,6 +23,7 @@ from typing import Any
 import holding
 import jobs
 import rows
+import sklearn_jobs
 from suites import SUITES
 from turns import Worker, same_loss
 
@@ -209,6 +210,13 @@ def whole_jobs(chosen: argparse.Namespace) -> Iterator[list[rows.Row]]:
             yield jobs.measure(workload, length, chosen.repeats, known("jobs", chosen.output), chosen.launcher)
 
 
+def estimators(chosen: argparse.Namespace) -> Iterator[list[rows.Row]]:
+    """Measure gpumlp.sklearn's estimators beside scikit-learn's."""
+    for name, fit in sklearn_jobs.FITS.items():
+        if not chosen.workload or name in chosen.workload:
+            yield sklearn_jobs.measure(fit, chosen.repeats)
+
+
 def show(r: rows.Row) -> None:
     """Print a row."""
     print(
@@ -238,6 +246,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "calls": suite("calls", "us per call", 1e6),
     "predict": suite("predict", "us per call", 1e6),
     "ensemble": suite("ensemble", "us per step of one model", 1e6),
+    "sklearn": estimators,
     "products": products,
 }
 SETS = ("avx512", "avx2")

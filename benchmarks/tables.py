@@ -102,6 +102,28 @@ def job_table(found: list[rows.Row]) -> str:
     return "\n".join(lines)
 
 
+def fit_table(found: list[rows.Row]) -> str:
+    """Return a Markdown table of whole fits, a line each: seconds and scores of gpumlp's and of the fastest peer's.
+
+    The part is gpumlp's time of theirs, within rounds: below 1 gpumlp is faster.
+    """
+    lines = ["| fit | gpumlp, s | the fastest peer, s | which was | part | gpumlp's score | the peer's |"]
+    lines.append("|---|---:|---:|---|---:|---:|---:|")
+    ours = reference(found)
+    for workload in dict.fromkeys(r.workload for r in found):
+        group = [r for r in found if r.workload == workload]
+        best = rows.peers([r for r in group if r.unit == "s"])[0]
+        cells = [
+            spread(r.median, r.low, r.high) for name in (ours, best.contender) for r in group if r.contender == name
+        ]
+        seconds, score, of_best, other = cells
+        part, unit = 1 / best.ratio, group[-1].unit
+        lines.append(
+            f"| {workload} | {seconds} | {of_best} | {best.contender} | {part:.2f} | {score} {unit} | {other} |"
+        )
+    return "\n".join(lines)
+
+
 def jobs_of_one_length(found: list[rows.Row]) -> str:
     """Return a Markdown table of the jobs of LENGTH by the best instruction set, a line each: everybody's seconds."""
     best = found[0].instructions
@@ -162,10 +184,13 @@ def source(name: str, found: list[rows.Row]) -> str:
 
     ratio = f'ratio: to "{reference(found)}" in the same round, above 1 where that one is better. '
     return (
-        f"Median [lowest, highest] of {rounds} rounds; {'' if name == 'cpu_jobs' else ratio}"
+        f"Median [lowest, highest] of {rounds} rounds; {'' if name in OF_THEIR_OWN else ratio}"
         f"Rows: `benchmarks/results/{name}.csv`; commit {all_of(lambda r: r.commit)}; {all_of(lambda r: r.machine)}; "
         f"instructions: {all_of(lambda r: r.instructions)}; {all_of(lambda r: r.time[:10])}; {', '.join(versions)}."
     )
+
+
+OF_THEIR_OWN = {"cpu_jobs": job_table, "cpu_sklearn": fit_table}
 
 
 def made(name: str) -> str:
@@ -185,7 +210,7 @@ def made(name: str) -> str:
         return "" if name in HEADS else NOT_YET
     if name == "cpu_jobs_3s":
         return f"{jobs_of_one_length(found)}\n"
-    kind = job_table if name == "cpu_jobs" else rate_table if isinstance(found[0], rows.RateRow) else table
+    kind = OF_THEIR_OWN.get(name, rate_table if isinstance(found[0], rows.RateRow) else table)
     head = f"{HEADS[name]}\n\n" if name in HEADS else ""
     return f"{head}{kind(found)}\n\n{source(name, found)}\n"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import sys
 import types
 from collections.abc import Callable
@@ -50,7 +51,7 @@ INSTEAD: tuple[tuple[str, str], ...] = (
      "layers.*Layer layers.TorchModuleWrapper layers.Pipeline experimental.* layers.[Aa]dd layers.[Aa]verage "
      "layers.[Cc]oncatenate layers.[Dd]ot layers.[Mm]*imum layers.[Mm]ultiply layers.[Ss]ubtract", GRAPH),
     ("layers.*Normalization", "BatchNormalization, LayerNormalization and Normalization are there."),
-    ("wrappers.*", "scikit-learn's MLPRegressor and MLPClassifier are estimators; so is a class of your own with a "
+    ("wrappers.*", "gpumlp.sklearn.MLPRegressor and MLPClassifier are estimators; so is a class of your own with a "
      "Sequential in it, and the methods fit and predict."),
     ("utils.model_to_dot", "utils.plot_model draws the model, with matplotlib."),
     ("utils.multi_gpu_model distribution.* device", "compile(device=...) says where a model runs."),
@@ -68,6 +69,7 @@ INSTEAD: tuple[tuple[str, str], ...] = (
     ("random.*", "Use numpy.random; utils.set_random_seed seeds it, too."),
     ("export.*", "model.get_weights() has the arrays, and a Dense layer is activation(x @ kernel + bias)."),
 )  # fmt: skip
+LATER = ("sklearn",)  # gpumlp's own modules that are imported when they are first asked for
 LIKE = {"models.Model": "models.Sequential"}  # isinstance(model, Model) holds for what takes its place
 
 
@@ -139,6 +141,8 @@ def _look_up(module: str, name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(f"module {_full(module)!r} has no attribute {name!r}")
     inner = f"{module}.{name}".lstrip(".")
+    if inner in LATER:
+        return importlib.import_module(_full(inner))
     if inner in NAMES:
         return sys.modules[_full(inner)]
     known = _known(module)

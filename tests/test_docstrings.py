@@ -32,6 +32,7 @@ MODULES = [
     *(f"gpumlp.{name}" for name in gpumlp.__all__ if isinstance(getattr(gpumlp, name), types.ModuleType)),
     "gpumlp.interop",
     "gpumlp.optimizers.schedules",
+    "gpumlp.sklearn",
 ]
 # double blank lines; no docstring; parameters undocumented, unknown, in another order, without a type; no Returns
 OF_ALL = {"GL03", "GL08", "PR01", "PR02", "PR03", "PR04", "RT01"}

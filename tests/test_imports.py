@@ -11,6 +11,7 @@ ROOT = Path(gpumlp.__file__).parent
 # from the top down; a part may import its own and lower floors
 FLOORS = [
     {"__init__", "__main__", "cli"},
+    {"sklearn"},
     {"ensemble", "interop"},
     {"models", "summary", "callbacks", "check", "utils", "plotting"},
     {"training"},

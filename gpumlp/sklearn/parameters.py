@@ -1,0 +1,57 @@
+"""The parameters of an estimator, looked at when training begins, as scikit-learn wants it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gpumlp.layers import whole_number
+from gpumlp.naming import flag, number, unknown_name
+
+ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}  # each with Keras's name
+WORDS: dict[str, dict[str, Any]] = {
+    "activation": ACTIVATIONS,
+    "solver": dict.fromkeys(("lbfgs", "sgd", "adam")),
+    "learning_rate": dict.fromkeys(("constant", "invscaling", "adaptive")),
+    "loss": dict.fromkeys(("squared_error", "poisson")),
+}
+NUMBERS = {  # the least, the most, and whether it has to be above the least
+    "alpha": (0.0, math.inf, False), "learning_rate_init": (0.0, math.inf, True), "power_t": (0.0, math.inf, False),
+    "tol": (0.0, math.inf, False), "momentum": (0.0, 1.0, False), "validation_fraction": (0.0, 1.0, False),
+    "beta_1": (0.0, 1.0, False), "beta_2": (0.0, 1.0, False), "epsilon": (0.0, math.inf, True),
+}  # fmt: skip
+BELOW_ONE = ("validation_fraction", "beta_1", "beta_2")
+COUNTS = ("max_iter", "max_fun", "n_models")
+FLAGS = ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping")
+
+
+def layer_sizes(value: object) -> list[int]:
+    """Return the units of each hidden layer; TypeError or ValueError where that is no number, and no list of them."""
+    sizes = list(value) if np.iterable(value) and not isinstance(value, str) else [value]
+    return [whole_number("each of hidden_layer_sizes", size) for size in sizes]
+
+
+def check(estimator: Any, incremental: bool) -> None:
+    """Raise TypeError or ValueError for a parameter that is none; ``incremental``: for ``partial_fit``."""
+    given = estimator.get_params(deep=False)
+    for name, known in WORDS.items():
+        if name in given and not (isinstance(given[name], str) and given[name] in known):
+            raise unknown_name(name, given[name], known)
+    for name, (low, high, above) in NUMBERS.items():
+        number(name, given[name], low, high, above)
+    for name in BELOW_ONE:
+        if given[name] == 1.0:
+            raise ValueError(f"{name} must be below 1; got {given[name]!r}.")
+    for name in COUNTS:
+        whole_number(name, given[name])
+    for name in FLAGS:
+        flag(name, given[name])
+    if given["batch_size"] != "auto":
+        whole_number("batch_size", given["batch_size"])
+    if given["n_iter_no_change"] != math.inf:
+        whole_number("n_iter_no_change", given["n_iter_no_change"])
+    layer_sizes(given["hidden_layer_sizes"])
+    if incremental and given["early_stopping"]:
+        raise ValueError("partial_fit does not support early_stopping=True: it is one epoch.")
