@@ -32,17 +32,16 @@ SEEDS = 2**31 - 1  # how many there are
 
 
 class Samples(NamedTuple):
-    """What is trained or judged on: x[n, features], what the network is to give, [n, outputs], labels, weights[n]."""
+    """What is trained or judged on: x[n, features], what the network is to give, [n, outputs], weights[n]."""
 
     x: np.ndarray
     targets: np.ndarray
-    y: Any
     weights: np.ndarray | None
 
     def rows(self, chosen: np.ndarray) -> Samples:
         """Return some of the samples."""
         weights = None if self.weights is None else self.weights[chosen]
-        return Samples(self.x[chosen], self.targets[chosen], self.y[chosen], weights)
+        return Samples(self.x[chosen], self.targets[chosen], weights)
 
     @property
     def mean_weight(self) -> float:
@@ -100,12 +99,8 @@ class BaseMLP(BaseEstimator):
         """Return what is minimised."""
         raise NotImplementedError
 
-    def _answers(self, found: np.ndarray) -> np.ndarray:
-        """Return what ``predict`` returns, for predictions or probabilities [n, outputs]."""
-        raise NotImplementedError
-
-    def _worth(self, y: Any, answers: np.ndarray, weights: np.ndarray | None) -> float:
-        """Return the score of answers, on which early stopping is decided."""
+    def _worth(self, given: Samples, found: np.ndarray) -> float:
+        """Return the score of predictions or probabilities [n, outputs], on which early stopping is decided."""
         raise NotImplementedError
 
     # ---- fit ---------------------------------------------------------------------------------------------------------
@@ -137,7 +132,7 @@ class BaseMLP(BaseEstimator):
             dtype=np.float32, order="C", reset=not going_on,
         )  # fmt: skip
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float32)
-        given = Samples(_dense(X), self._targets(y, going_on, classes), y, weights)
+        given = Samples(_dense(X), self._targets(y, going_on, classes), weights)
         random = check_random_state(self.random_state)
         if not going_on:
             self._begin(given, random)
@@ -238,8 +233,7 @@ class BaseMLP(BaseEstimator):
         def score(model: Sequential) -> float:
             assert held_out is not None
             found = predictions(model.predict(held_out.x, verbose=0), self.out_activation_)
-            finite = bool(np.isfinite(found).all())
-            return self._worth(held_out.y, self._answers(found), held_out.weights) if finite else math.nan
+            return self._worth(held_out, found) if np.isfinite(found).all() else math.nan
 
         scoring = None if held_out is None else score
         watches = [Watch(c, self, objective.reported, objective.scale, len(given.x), scoring) for c in self._courses]

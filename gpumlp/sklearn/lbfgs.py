@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
+from threadpoolctl import threadpool_limits
 
 from gpumlp.models import Sequential
 
@@ -56,7 +57,8 @@ def fit(
         loss = model.train_on_batch(x, y, weights, return_dict=True)["loss"]
         return scale * loss, (scale / RATE) * (before - _flat(model.get_weights()))
 
-    found = minimize(loss_and_gradient, _flat(arrays), jac=True, method="L-BFGS-B", options=dict(options))
+    with threadpool_limits(1, "blas"):  # SciPy's vectors are short, and threads that wait for more take processors
+        found = minimize(loss_and_gradient, _flat(arrays), jac=True, method="L-BFGS-B", options=dict(options))
     take(found.x)
     return found
 
