@@ -74,7 +74,7 @@ def _fits() -> dict[str, Fit]:
     ]
     early = {"hidden_layer_sizes": (64, 64), "early_stopping": True}
     fits.append(classifier("digits, 64-64, early stopping", settings=early))
-    by_lbfgs = {"hidden_layer_sizes": (32,), "solver": "lbfgs", "alpha": 1.0, "max_iter": 500}
+    by_lbfgs = {"hidden_layer_sizes": (32,), "solver": "lbfgs", "alpha": 30.0, "max_iter": 500}
     fits.append(regressor("diabetes, 32, lbfgs", data=_diabetes, settings=by_lbfgs))
     return {fit.name: fit for fit in fits}
 
