@@ -36,6 +36,11 @@ def layer_sizes(value: object) -> list[int]:
 def check(estimator: Any, incremental: bool) -> None:
     """Raise TypeError or ValueError for a parameter that is none; ``incremental``: for ``partial_fit``."""
     given = estimator.get_params(deep=False)
+    if "loss" in given and np.iterable(given["loss"]) and not isinstance(given["loss"], str):
+        raise TypeError(
+            f"The first argument of MLPRegressor is loss, as in scikit-learn; got {given['loss']!r}. Name the layers: "
+            f"MLPRegressor(hidden_layer_sizes={given['loss']!r})."
+        )
     for name, known in WORDS.items():
         if name in given and not (isinstance(given[name], str) and given[name] in known):
             raise unknown_name(name, given[name], known)
