@@ -119,8 +119,16 @@ def lead(app, path: Path, page: str, content: list[str]) -> None:
     content[0] = LINK.sub(to, content[0])
 
 
+def plain(app, what: str, name: str, value: object, options, lines: list[str]) -> None:
+    """Have the asterisk of a shape, as in (samples, *features), and of ``**more`` be no emphasis."""
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")) and "`" not in line:
+            lines[i] = re.sub(r"(?<![\w*])(\*{1,2})(?=\w)", lambda stars: "\\*" * len(stars[1]), line)
+
+
 def setup(app) -> None:
     """Draw what is drawn, and have included files read as above."""
     app.connect("builder-inited", lambda app: timeline.write(HERE / "generated" / "timeline.svg"))
     app.connect("include-read", lead)
     app.connect("autodoc-skip-member", in_family)
+    app.connect("autodoc-process-docstring", plain, priority=400)  # before numpydoc
