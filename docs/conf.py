@@ -49,14 +49,9 @@ html_css_files = ["pages.css"]
 html_theme_options = {"navigation_with_keys": True}
 html_show_sourcelink = html_copy_source = False
 
-# The public modules, in the order of the reference.
-MODULES = ["gpumlp"] + [
-    f"gpumlp.{name}"
-    for name in (
-        "models layers activations losses metrics optimizers optimizers.schedules callbacks initializers regularizers "
-        "constraints ops plotting random saving interop utils config"
-    ).split()
-]
+# The public modules: those that the reference lists.
+INDEX = (HERE / "reference" / "index.md").read_text(encoding="utf-8")
+MODULES = re.findall(r"^   (gpumlp[\w.]*)$", INDEX, re.MULTILINE)
 
 
 def public(modules: list[str]) -> dict[str, dict[str, list[str]]]:

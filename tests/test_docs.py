@@ -4,6 +4,7 @@ A page with ``{code-cell}`` is a notebook as text: Sphinx runs it while it build
 same cells, warnings as errors.
 """
 
+import inspect
 import re
 import sys
 import warnings
@@ -13,6 +14,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+
+import gpumlp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 import links
@@ -74,6 +77,7 @@ EXPECTED = {
     "guides/trouble.md": lambda names, out: (
         "Normalization" in out and 100 * names["better"] < np.var(names["y"]) and names["loss"] < 0.1
     ),
+    "guides/sklearn.md": lambda names, out: names["search"].best_score_ > 0.9,
     "kernel.md": lambda names, out: "13 exchanges" in out and "off by at most" in out,
 }
 
@@ -96,6 +100,14 @@ def test_a_page_that_is_included_from_elsewhere_is_there():
     for page in PAGES:
         for file in re.findall(r"\{(?:literal)?include\} (\S+)", page.read_text(encoding="utf-8")):
             assert (page.parent / file).is_file(), f"{named(page)}: {file}"
+
+
+def test_the_reference_has_every_public_module():
+    listed = re.findall(
+        r"^   (gpumlp[\w.]*)$", (DOCS / "reference" / "index.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    modules = {f"gpumlp.{name}" for name in gpumlp.__all__ if inspect.ismodule(getattr(gpumlp, name))}
+    assert {"gpumlp", "gpumlp.optimizers.schedules", "gpumlp.sklearn", *modules} == set(listed)
 
 
 # ---- the drawing
