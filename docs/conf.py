@@ -80,7 +80,9 @@ FAMILIES = "Layer Loss Metric Optimizer Callback Initializer Constraint Regulari
 
 
 def in_family(app, what: str, name: str, value: object, skip: bool, options) -> bool | None:
-    """Leave out a method that the base's entry has said to be there."""
+    """Leave out a method that the base's entry has said to be there, and what another package's class brings."""
+    if what == "class" and not getattr(value, "__module__", "gpumlp").startswith("gpumlp"):
+        return True
     owner = getattr(value, "__qualname__", "").rpartition(".")[0]
     kind = getattr(sys.modules.get(getattr(value, "__module__", "")), owner, None)
     bases = kind.__mro__[1:] if what == "class" and inspect.isclass(kind) else ()

@@ -107,7 +107,7 @@ def test_the_reference_has_every_public_module():
         r"^   (gpumlp[\w.]*)$", (DOCS / "reference" / "index.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     modules = {f"gpumlp.{name}" for name in gpumlp.__all__ if inspect.ismodule(getattr(gpumlp, name))}
-    assert {"gpumlp", "gpumlp.optimizers.schedules", "gpumlp.sklearn", *modules} == set(listed)
+    assert {"gpumlp", "gpumlp.optimizers.schedules", "gpumlp.interop", "gpumlp.sklearn", *modules} == set(listed)
 
 
 # ---- the drawing
