@@ -81,10 +81,10 @@ FAMILIES = "Layer Loss Metric Optimizer Callback Initializer Constraint Regulari
 
 def in_family(app, what: str, name: str, value: object, skip: bool, options) -> bool | None:
     """Leave out a method that the base's entry has said to be there, and what another package's class brings."""
-    if what == "class" and not getattr(value, "__module__", "gpumlp").startswith("gpumlp"):
+    if what == "class" and not (getattr(value, "__module__", None) or "gpumlp").startswith("gpumlp"):
         return True
     owner = getattr(value, "__qualname__", "").rpartition(".")[0]
-    kind = getattr(sys.modules.get(getattr(value, "__module__", "")), owner, None)
+    kind = getattr(sys.modules.get(getattr(value, "__module__", None) or ""), owner, None)
     bases = kind.__mro__[1:] if what == "class" and inspect.isclass(kind) else ()
     return True if any(base.__name__ in FAMILIES and hasattr(base, name) for base in bases) else None
 
