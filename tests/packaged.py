@@ -145,6 +145,17 @@ def onnx() -> None:
     onnx.checker.check_model(str(FOLDER / "m.onnx"), full_check=True)
 
 
+def sklearn() -> None:
+    """An estimator within a pipeline."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from gpumlp.sklearn import MLPRegressor
+
+    pipeline = make_pipeline(StandardScaler(), MLPRegressor(max_iter=5000, random_state=0)).fit(X, Y[:, 0])
+    assert pipeline.score(X, Y[:, 0]) > 0.5
+
+
 def jit() -> None:
     """A formula of a user's own is compiled, and so are the kernels where none came."""
     assert fitted(lambda x: x + ops.square(ops.sin(x))).program.startswith("compiled")
@@ -175,7 +186,8 @@ def cuda() -> None:
 
 
 EXTRAS = {
-    "keras": keras, "plot": plot, "tensorboard": tensorboard, "onnx": onnx, "jit": jit, "cuda12": cuda, "cuda13": cuda,
+    "keras": keras, "plot": plot, "tensorboard": tensorboard, "onnx": onnx, "sklearn": sklearn, "jit": jit,
+    "cuda12": cuda, "cuda13": cuda,
 }  # fmt: skip
 
 
