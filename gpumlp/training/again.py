@@ -59,7 +59,7 @@ class Plan:
                 np.zeros((1, len(optimizer.scalar_names))),
             )
             self.made, self.state = optimizer._made, optimizer._state
-        held = Dataset(*(np.zeros((len(a), a.size // len(a)), runner.dtype) for a in (x, y)))  # type: ignore[arg-type]
+        held = Dataset(*(np.zeros((len(a), a.size // len(a)), runner.dtype) for a in (x, y)))
         self.held = held.arrays
         task = Task(held, None, len(x), 0, 1, objective.loss, objective.metrics, optimizer, slots, scalars)
         self.run = self.program.begun(task)

@@ -109,8 +109,8 @@ class Look:
     def __init__(self, runner: Runner, data: Dataset, weights: Sequence[np.ndarray], rows: int = ROWS) -> None:
         self.network, every = runner.current(), slice(None, None, -(-len(data) // rows))
         with on_device(runner):
-            x, y, w = (_on_host(runner, a, every) for a in (data.x, data.y, data.weights))
-        self.data, held = Dataset(x, y, w), alone(self.network.weights, runner.dtype)
+            self.data = data.each(lambda array: _on_host(runner, array, every))
+        held = alone(self.network.weights, runner.dtype)
         held.set(weights)
         self.program = LoopProgram(self.network.asked(False, True), held, held.backend, len(self.data))
 

@@ -266,9 +266,7 @@ class Stream(Source):
 
     def _own(self, batch: Any, number: int) -> Dataset:
         """Return a batch in memory of its own: a generator may fill the same arrays again."""
-        found = self._convert(batch, number)
-        x, y, weights = (None if a is None else a.copy() for a in (found.x, found.y, found.weights))
-        return Dataset(x, y, weights)
+        return self._convert(batch, number).each(lambda array: array.copy())
 
     # ---- an epoch --------------------------------------------------------------------------------------------------
 
@@ -517,14 +515,11 @@ def _alike(one: Dataset, other: Dataset) -> bool:
 
 
 def _rows(data: Dataset, part: slice) -> Dataset:
-    x, y, weights = (None if a is None else a[part] for a in (data.x, data.y, data.weights))
-    return Dataset(x, y, weights)
+    return data.each(lambda array: array[part])
 
 
 def _joined(parts: list[Dataset]) -> Dataset:
-    columns = zip(*((part.x, part.y, part.weights) for part in parts), strict=True)
-    x, y, weights = (None if c[0] is None else joined(c) for c in columns)
-    return Dataset(x, y, weights)
+    return Dataset(*map(joined, zip(*(part.arrays for part in parts), strict=True)))
 
 
 def joined(arrays: Sequence[Any]) -> Any:
