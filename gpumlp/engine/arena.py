@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from gpumlp.backends.contract import Backend
 from gpumlp.backends.numpy_backend import ALIGNMENT, NumpyBackend
@@ -169,7 +168,7 @@ class Home:
         """Set the weights of ``layer``, whose home this is or was."""
         apart(lambda: inside([layer], lambda weights: weights.set(arrays)))
 
-    def change(self, layer: Layer, place: int, to: Callable[[Array], npt.ArrayLike]) -> None:
+    def change(self, layer: Layer, place: int, to: Callable[[Array], object]) -> None:
         """Have one weight array of ``layer`` be what ``to`` returns of it."""
 
         def put(weights: Stretches) -> None:
