@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import cupy
 import cupyx
 import numpy as np
 import numpy.typing as npt
 from cuda.bindings import driver
-from cuda.core import Device, Kernel, ObjectCode
+from cuda.core import Device, ObjectCode
 
 from gpumlp.backends.compiler import compiled, side_by_side, target
 from gpumlp.backends.disk_cache import DiskCache
@@ -30,6 +30,9 @@ from gpumlp.backends.runtime import Argument, Defines, Kind, Recording, Result, 
 from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
 
 ON_CUDA = (2, 13)  # DLPack's numbers for CUDA and CUDA-managed memory
+if TYPE_CHECKING:
+    from cuda.core import Kernel
+
 Array: TypeAlias = cupy.ndarray
 Key = tuple[str | int, ...]  # of a kernel: its file, its name and what it is compiled with; of code, without the name
 UNASKED = 48 << 10  # bytes of dynamic shared memory that every kernel may have; for more, the kernel must be told first
