@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpumlp import activations, config
+from gpumlp.backends.runtime import Array
 from gpumlp.engine.arena import alone
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.operations import ActivationOp, DenseOp
@@ -97,9 +98,7 @@ def _weights(runner: Runner) -> list[np.ndarray]:
     return together([runner], lambda: runner.place().get(), change=False, brief=True)
 
 
-def _on_host(runner: Runner, array: Any, rows: slice) -> Any:
-    if array is None:
-        return None
+def _on_host(runner: Runner, array: Array, rows: slice[None, None, int]) -> Array:
     return runner.backend.to_host(array[rows]) if on_gpu(array) else np.array(array[rows])
 
 
