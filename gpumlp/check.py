@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp import activations, losses, metrics, optimizers
 from gpumlp.backends.contract import Backend
 from gpumlp.backends.numpy_backend import NumpyBackend
+from gpumlp.backends.runtime import Array, DType
 from gpumlp.errors import DeviceMemoryError, KernelError, Uncompiled
 from gpumlp.regularizers import L1L2
 
@@ -30,7 +32,16 @@ SHAPES = (*SHAPES, (0, 5, 7), (1, 1, 1), (20, 256, 256))
 LARGE_SHAPES = ((1024, 1024, 1024), (2000, 3, 9), (8192, 64, 64), (128, 784, 512), (20, 4096, 1000))
 SMALL_SHAPES = ((1, 1, 1), (3, 17, 5), (20, 33, 17), (33, 20, 64), (0, 5, 7))
 
-Arrays = dict[str, Any]
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+Floats = npt.NDArray[np.float32]
+Arrays = dict[str, Array]  # by name; what there is not is not there
+Outputs = Mapping[str, Array | float]
+
+
+class Poisoned(Protocol):
+    """What makes arrays on a backend, full of NaN."""
+
+    def __call__(self, *shape: int) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -44,8 +55,8 @@ class Case:
     operation: str
     shape: str
     inputs: Callable[[np.random.Generator], Arrays]
-    run: Callable[[Any, Arrays, Callable[..., Any]], Arrays]
-    bound: Callable[[Arrays, Arrays], Arrays]
+    run: Callable[[Backend, Arrays, Poisoned], Outputs]
+    bound: Callable[[Arrays, Arrays], Outputs]
 
 
 @dataclass(frozen=True)
@@ -68,16 +79,14 @@ class Result:
         return math.isnan(self.error)
 
 
-def outputs(case: Case, backend: Backend, inputs: Arrays, dtype: Any = np.float32) -> Arrays:
+def outputs(case: Case, backend: Backend, inputs: Arrays, dtype: DType = SINGLE) -> Arrays:
     """Run ``case`` on ``backend`` in ``dtype``; return the outputs as NumPy arrays."""
 
-    def put(value: Any) -> Any:
-        if not isinstance(value, np.ndarray):
-            return value
+    def put(value: Array) -> Array:
         array = value.astype(dtype) if value.dtype.kind == "f" else value.copy()
         return backend.to_device(array)
 
-    def poisoned(*shape: int) -> Any:
+    def poisoned(*shape: int) -> Array:
         return backend.to_device(np.full(shape, np.nan, dtype))
 
     given = {name: put(value) for name, value in inputs.items()}
@@ -101,9 +110,9 @@ def hold(case: Case, backend: Backend, implementation: str, seed: int = 0, own_r
 
 def _held(case: Case, backend: Backend, implementation: str, seed: int, own_reference: bool) -> Result:
     inputs = case.inputs(np.random.default_rng([seed, *case.shape.encode(), *case.operation.encode()]))
-    wide = {k: v.astype(np.float64) if getattr(v, "dtype", None) == np.float32 else v for k, v in inputs.items()}
+    wide = {k: v.astype(np.float64) if v.dtype == np.float32 else v for k, v in inputs.items()}
     with np.errstate(all="ignore"):
-        truth = outputs(case, NumpyBackend(), inputs, np.float64)
+        truth = outputs(case, NumpyBackend(), inputs, DOUBLE)
         plain = None if own_reference else outputs(case, NumpyBackend(), inputs)
         got = outputs(case, backend, inputs)
         bounds = case.bound(wide, truth)
@@ -120,7 +129,7 @@ def _held(case: Case, backend: Backend, implementation: str, seed: int, own_refe
     return Result(case, implementation, error, worst)
 
 
-def _shares(got: np.ndarray, truth: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+def _shares(got: Array, truth: Array, allowed: Array) -> Array:
     """Return each element's error in units of its bound; infinite where NaN or Inf are not as in the truth."""
     error = np.abs(got - truth)
     same = (got == truth) | (np.isnan(got) & np.isnan(truth))
@@ -129,7 +138,7 @@ def _shares(got: np.ndarray, truth: np.ndarray, allowed: np.ndarray) -> np.ndarr
     return np.where(same | (both & ~np.isnan(share)), share, np.inf)
 
 
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+def normal(rng: np.random.Generator, *shape: int) -> Floats:
     """Return zero-mean float32 values."""
     return rng.standard_normal(shape).astype(np.float32)
 
@@ -137,7 +146,7 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 # ---- dense layers ----------------------------------------------------------------------------------------------------
 
 
-def steepness(activation: activations.Activation, y: np.ndarray) -> Any:
+def steepness(activation: activations.Activation, y: Array) -> Array | float:
     """Return what no slope near the values y is above: selu's 1.76 is the largest of those that have one."""
     return np.maximum(1.8, np.abs(y)) if activation.name == "exponential" else 1.8
 
@@ -148,14 +157,15 @@ def dense_cases(shape: tuple[int, int, int], activation: activations.Activation,
     name = "x".join(map(str, shape)) + f" {activation.name}" + ("" if bias else ", no bias")
 
     def forward_inputs(rng: np.random.Generator) -> Arrays:
-        return {"x": normal(rng, b, i), "w": normal(rng, i, o), "b": normal(rng, o) if bias else None}
+        found: Arrays = {"x": normal(rng, b, i), "w": normal(rng, i, o)}
+        return found | {"b": normal(rng, o)} if bias else found
 
-    def forward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def forward(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         y, z = poisoned(b, o), poisoned(b, o) if activation.retains_input else None
-        backend.dense_forward(a["x"], a["w"], a["b"], activation, y, z)
+        backend.dense_forward(a["x"], a["w"], a.get("b"), activation, y, z)
         return {"y": y} if z is None else {"y": y, "z": z}
 
-    def forward_bound(a: Arrays, truth: Arrays) -> Arrays:
+    def forward_bound(a: Arrays, truth: Arrays) -> Outputs:
         products = np.abs(a["x"]) @ np.abs(a["w"]) + (np.abs(a["b"]) if bias else 0.0)
         z = 2 * (i + 2) * U * products
         if activation.name == "softmax":
@@ -166,18 +176,16 @@ def dense_cases(shape: tuple[int, int, int], activation: activations.Activation,
 
     def backward_inputs(rng: np.random.Generator) -> Arrays:
         z = normal(rng, b, o)
-        return {
-            "dy": normal(rng, b, o), "x": normal(rng, b, i), "w": normal(rng, i, o), "y": activation(z),
-            "z": z if activation.retains_input else None,
-        }  # fmt: skip
+        found = {"dy": normal(rng, b, o), "x": normal(rng, b, i), "w": normal(rng, i, o), "y": activation(z)}
+        return found | {"z": z} if activation.retains_input else found
 
-    def backward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def backward(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         dx, dw, db = poisoned(b, i), poisoned(i, o), poisoned(o) if bias else None
-        backend.dense_backward(a["dy"], a["x"], a["w"], a["y"], a["z"], activation, dx, dw, db)
+        backend.dense_backward(a["dy"], a["x"], a["w"], a["y"], a.get("z"), activation, dx, dw, db)
         found = {"dx": dx, "dw": dw, "db": db}
         return {k: v for k, v in found.items() if v is not None}
 
-    def backward_bound(a: Arrays, truth: Arrays) -> Arrays:
+    def backward_bound(a: Arrays, truth: Arrays) -> Outputs:
         dz = 1.2 * steepness(activation, a["y"]) * np.abs(a["dy"])
         if activation.name == "softmax":
             dz = (np.abs(a["dy"]) + np.abs(a["dy"] * a["y"]).sum(axis=1, keepdims=True)) * a["y"] * (o + 1)
@@ -203,21 +211,21 @@ def activation_cases(shape: tuple[int, int], activation: activations.Activation)
             z.reshape(-1)[1:3] = np.nan, 0.0
         return {"z": z, "y": activation(z), "dy": normal(rng, b, f)}
 
-    def forward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def forward(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         y = poisoned(b, f)
         backend.activation_forward(activation, a["z"], y)
         return {"y": y}
 
-    def backward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def backward(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         backend.activation_backward(activation, a["dy"], a["y"], a["z"])
         return {"dy": a["dy"]}
 
-    def forward_bound(a: Arrays, truth: Arrays) -> Arrays:
+    def forward_bound(a: Arrays, truth: Arrays) -> Outputs:
         if activation.name == "softmax":
             return {"y": (2 * (f + 16) + 8 * np.abs(a["z"])) * U * truth["y"]}
         return {"y": 16 * U * (np.abs(truth["y"]) + np.minimum(np.abs(a["z"]), 1.0))}
 
-    def backward_bound(a: Arrays, truth: Arrays) -> Arrays:
+    def backward_bound(a: Arrays, truth: Arrays) -> Outputs:
         if activation.name == "softmax":
             sums = np.abs(a["dy"] * a["y"]).sum(axis=1, keepdims=True)
             return {"dy": 2 * (f + 8) * U * (np.abs(a["dy"]) + sums) * a["y"]}
@@ -240,17 +248,17 @@ def plain_cases(shape: tuple[int, int]) -> Iterator[Case]:
     def inputs(rng: np.random.Generator) -> Arrays:
         return {"x": normal(rng, max(b, 1) + 7, f), "rows": rng.integers(0, max(b, 1) + 7, b)}
 
-    def take(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def take(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         out = poisoned(b, f)
-        backend.take(a["x"], a["rows"], out)
+        backend.take(a["x"], a["rows"].astype(np.int64, copy=False), out)
         return {"out": out}
 
-    def affine(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def affine(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         y = poisoned(b, f)
         backend.affine(a["x"][:b], 0.3, -1.7, y)
         return {"y": y}
 
-    def dropout(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def dropout(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         y = poisoned(b, f)
         # the mask is float32 in every arithmetic, so that it is the same numbers
         mask = backend.to_device(np.full((b, f), np.nan, np.float32))
@@ -260,7 +268,7 @@ def plain_cases(shape: tuple[int, int]) -> Iterator[Case]:
         backend.multiply(back, mask)
         return {"mask": mask, "y": y, "back": back}
 
-    def near(a: Arrays, truth: Arrays) -> Arrays:
+    def near(a: Arrays, truth: Arrays) -> Outputs:
         return {k: 4 * U * (np.abs(v) + 2.0) for k, v in truth.items() if k != "mask"}
 
     yield Case("take", name, inputs, take, lambda a, t: {})
@@ -277,29 +285,32 @@ def batch_norm_cases(shape: tuple[int, int], weights: bool = True) -> Iterator[C
         x = 2 * normal(rng, b, f) + normal(rng, f)
         wide = x.astype(np.float64)
         inverse = 1 / np.sqrt(wide.var(axis=0) + epsilon)
-        return {
-            "x": x, "dy": normal(rng, b, f), "gamma": normal(rng, f) if weights else None,
-            "beta": normal(rng, f) if weights else None, "mean": normal(rng, f), "variance": normal(rng, f) ** 2,
-            "kept": np.stack([wide.mean(axis=0), inverse]).astype(np.float32),
-        }  # fmt: skip
+        found = {"x": x, "dy": normal(rng, b, f)}
+        if weights:
+            found |= {"gamma": normal(rng, f), "beta": normal(rng, f)}
+        kept = np.stack([wide.mean(axis=0), inverse]).astype(np.float32)
+        return {**found, "mean": normal(rng, f), "variance": normal(rng, f) ** 2, "kept": kept}
 
-    def forward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def forward(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         y, kept, averages = poisoned(b, f), poisoned(2, f), (a["mean"], a["variance"])
-        backend.batch_norm(a["x"], a["gamma"], a["beta"], averages, momentum, epsilon, kept, y)
+        backend.batch_norm(a["x"], a.get("gamma"), a.get("beta"), averages, momentum, epsilon, kept, y)
         return {"y": y, "kept": kept, "mean": a["mean"], "variance": a["variance"]}
 
-    def backward(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
-        dx, gradients = poisoned(b, f), [poisoned(f) if weights else None for _ in range(2)]
-        backend.batch_norm_backward(a["dy"], a["x"], a["gamma"], a["kept"], dx, *gradients)
-        return {"dx": dx} | (dict(zip(("dgamma", "dbeta"), gradients, strict=True)) if weights else {})
+    def backward(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
+        found = {"dx": poisoned(b, f)}
+        if weights:
+            found |= {"dgamma": poisoned(f), "dbeta": poisoned(f)}
+        dgamma, dbeta = found.get("dgamma"), found.get("dbeta")
+        backend.batch_norm_backward(a["dy"], a["x"], a.get("gamma"), a["kept"], found["dx"], dgamma, dbeta)
+        return found
 
-    def fixed(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def fixed(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         y, dx = poisoned(b, f), poisoned(b, f)
-        backend.fixed_norm(a["x"], a["gamma"], a["beta"], (a["mean"], a["variance"]), epsilon, y)
-        backend.fixed_norm_backward(a["dy"], a["gamma"], a["variance"], epsilon, dx)
+        backend.fixed_norm(a["x"], a.get("gamma"), a.get("beta"), (a["mean"], a["variance"]), epsilon, y)
+        backend.fixed_norm_backward(a["dy"], a.get("gamma"), a["variance"], epsilon, dx)
         return {"y": y, "dx": dx}
 
-    def forward_bound(a: Arrays, truth: Arrays) -> Arrays:
+    def forward_bound(a: Arrays, truth: Arrays) -> Outputs:
         gamma, beta = (np.abs(a[name]) if weights else float(name == "gamma") for name in ("gamma", "beta"))
         mean, inverse = truth["kept"]
         off = np.abs(a["x"] - mean)
@@ -310,14 +321,14 @@ def batch_norm_cases(shape: tuple[int, int], weights: bool = True) -> Iterator[C
             "variance": some * (off**2).mean(axis=0) + 8 * U * a["variance"],
         }  # fmt: skip
 
-    def backward_bound(a: Arrays, truth: Arrays) -> Arrays:
+    def backward_bound(a: Arrays, truth: Arrays) -> Outputs:
         (mean, inverse), gamma, dy = a["kept"], np.abs(a["gamma"]) if weights else 1.0, np.abs(a["dy"])
         normal = np.abs(a["x"] - mean) * inverse + 4 * np.abs(mean) * inverse * U
         sums = dy.mean(axis=0) + normal * (dy * normal).mean(axis=0)
         dgamma = some * (dy * (normal + np.abs(mean) * inverse * U)).sum(axis=0)
         return {"dx": 2 * some * inverse * gamma * (dy + sums), "dgamma": dgamma, "dbeta": some * dy.sum(axis=0)}
 
-    def fixed_bound(a: Arrays, truth: Arrays) -> Arrays:
+    def fixed_bound(a: Arrays, truth: Arrays) -> Outputs:
         gamma, beta = (np.abs(a[name]) if weights else float(name == "gamma") for name in ("gamma", "beta"))
         size = (np.abs(a["x"]) + np.abs(a["mean"])) / np.sqrt(a["variance"] + epsilon)
         return {"y": 16 * U * (gamma * size + beta), "dx": 16 * U * np.abs(truth["dx"])}
@@ -358,7 +369,7 @@ METRICS: tuple[metrics.Metric, ...] = (
 )  # fmt: skip
 
 
-def _targets(rng: np.random.Generator, b: int, o: int, sparse: bool, kind: str) -> np.ndarray:
+def _targets(rng: np.random.Generator, b: int, o: int, sparse: bool, kind: str) -> Floats:
     if sparse:
         return rng.integers(0, o, (b, 1)).astype(np.float32)
     if kind == "real":
@@ -376,18 +387,18 @@ def loss_case(shape: tuple[int, int], loss: losses.Loss, kind: str, weighted: bo
             p = (1 / (1 + np.exp(-p.astype(np.float64)))).astype(np.float32)
         if nan:
             p[b // 2, o // 2] = np.nan
-        weights = np.abs(normal(rng, b)) if weighted else None
+        weights = {"weights": np.abs(normal(rng, b))} if weighted else {}
         t = _targets(rng, b, o, loss.sparse, kind)
         if weighted and kind != "real" and not loss.sparse:
             t = np.abs(normal(rng, b, o))  # targets that do not sum to one
-        return {"p": p, "t": t, "weights": weights}
+        return {"p": p, "t": t, **weights}
 
-    def run(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def run(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         dp = poisoned(b, o)
-        value = backend.loss(loss, a["t"], a["p"], a["weights"], dp)
+        value = backend.loss(loss, a["t"], a["p"], a.get("weights"), dp)
         return {"loss": float(value), "dp": dp}
 
-    def bound(a: Arrays, truth: Arrays) -> Arrays:
+    def bound(a: Arrays, truth: Arrays) -> Outputs:
         weight = a["weights"][:, None] if weighted else 1.0
         dp = np.fmax.reduce(np.abs(truth["dp"]), axis=1, keepdims=True, initial=0.0) + weight / b  # past NaN
         return {"loss": 2 * (b + o + 16) * U * (abs(truth["loss"]) + 1), "dp": 2 * (o + 16) * U * dp}
@@ -408,14 +419,14 @@ def metric_case(shape: tuple[int, int], metric: metrics.Metric, weighted: bool) 
         if not real and o > 2:
             p[::3] = np.round(p[::3])  # ties: the first place of the largest wins
             p[1::5, 1:] = np.nan
-        weights = np.abs(normal(rng, b)) if weighted else None
-        return {"p": p, "t": _targets(rng, b, o, metric.sparse, "real" if real else "class"), "weights": weights}
+        weights = {"weights": np.abs(normal(rng, b))} if weighted else {}
+        return {"p": p, "t": _targets(rng, b, o, metric.sparse, "real" if real else "class"), **weights}
 
-    def run(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
-        sums, count = backend.metric(metric, a["t"], a["p"], a["weights"])
+    def run(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
+        sums, count = backend.metric(metric, a["t"], a["p"], a.get("weights"))
         return {**{f"sum {i}": each for i, each in enumerate(sums)}, "count": count}
 
-    def bound(a: Arrays, truth: Arrays) -> Arrays:
+    def bound(a: Arrays, truth: Arrays) -> Outputs:
         return {k: 2 * (b + o + 8) * U * (abs(v) + 1) for k, v in truth.items()}
 
     return Case("metric", f"{b}x{o} {metric.name}{', weighted' if weighted else ''}", inputs, run, bound)
@@ -429,10 +440,10 @@ def penalty_case(count: int, regularizer: L1L2) -> Case:
         w[::7] = 0.0
         return {"w": w, "dw": normal(rng, count)}
 
-    def run(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def run(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         return {"penalty": float(backend.penalty(regularizer, a["w"], a["dw"])), "dw": a["dw"]}
 
-    def bound(a: Arrays, truth: Arrays) -> Arrays:
+    def bound(a: Arrays, truth: Arrays) -> Outputs:
         return {
             "penalty": 2 * (count + 8) * U * abs(truth["penalty"]),
             "dw": 8 * U * (np.abs(a["dw"]) + np.abs(a["w"])),
@@ -461,14 +472,14 @@ def update_case(count: int, name: str, offset: int = 0) -> Case:
         slots = {slot: np.zeros(count + offset, np.float32) for slot in optimizer.slots}
         return {"w": normal(rng, count + offset), **{f"g{t}": normal(rng, count + offset) for t in (1, 2, 3)}, **slots}
 
-    def run(backend: Backend, a: Arrays, poisoned: Callable[..., Any]) -> Arrays:
+    def run(backend: Backend, a: Arrays, poisoned: Poisoned) -> Outputs:
         part = slice(offset, None)
         slots = {slot: a[slot][part] for slot in optimizer.slots}
         for t in (1, 2, 3):
             optimizer.update(backend, a["w"][part], a[f"g{t}"][part], slots, t)
         return {"w": a["w"], **{slot: a[slot] for slot in optimizer.slots}}
 
-    def bound(a: Arrays, truth: Arrays) -> Arrays:
+    def bound(a: Arrays, truth: Arrays) -> Outputs:
         scale = sum(np.abs(a[f"g{t}"]) for t in (1, 2, 3))
         return {k: 32 * U * (np.abs(v) + (0.1 if k == "w" else scale + scale**2)) for k, v in truth.items()}
 

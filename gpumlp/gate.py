@@ -40,7 +40,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from types import FrameType
+from typing import TypeVar
 
 Result = TypeVar("Result")
 
@@ -70,7 +71,7 @@ class Gate:
         with _registry:
             _gates.add(self)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[Gate], tuple[()]]:
         return Gate, ()  # a copy of what is behind it has a gate of its own
 
     def is_mine(self) -> bool:
@@ -119,7 +120,7 @@ class _Here(threading.local):
 
     def __init__(self) -> None:
         self.held: set[Gate] = set()  # and some that it was inside of, when a handler raised
-        self.forks: list[list[Any]] = []  # the locks that each takes, one within the other
+        self.forks: list[list[threading.RLock | None]] = []  # the locks that each takes, one within the other
 
     def is_inside(self) -> bool:
         """Whether it holds any gate: also where it forks."""
@@ -188,19 +189,18 @@ layout = (
 class _Job:
     """What the main thread waits for. ``claim`` is taken once: by the worker, or by a caller who gives up before."""
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], None]) -> None:
         self.work, self.context = work, contextvars.copy_context()  # NumPy's error state, the random stream
         self.claim, self.done = threading.Lock(), threading.Lock()
         self.done.acquire()
         self.finished = False
-        self.result: Any = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
         """Do the work, unless the caller has given it up."""
         if self.claim.acquire(blocking=False):
             try:
-                self.result = self.context.run(self.work)
+                self.context.run(self.work)
             except BaseException as error:
                 self.error = error
             self.finished = True
@@ -229,7 +229,7 @@ class _Worker:
         self.started = False
         self.open: set[_Job] = set()
 
-    def do(self, work: Callable[[], Any], meanwhile: Callable[[Callable[[], bool]], None] | None) -> Any:
+    def do(self, work: Callable[[], Result], meanwhile: Callable[[Callable[[], bool]], None] | None) -> Result:
         if not self.started:
             try:
                 threading.Thread(target=_serve, args=(self.jobs,), daemon=True, name="gpumlp-worker").start()
@@ -241,7 +241,8 @@ class _Worker:
                 f"{DEEPEST} calls of models wait within each other: a signal comes again before its handler has used "
                 "the model. Let the handler set a flag, or come less often."
             )
-        job = _Job(work)
+        found: list[Result] = []
+        job = _Job(lambda: found.append(work()))
         self.open.add(job)
         try:
             try:
@@ -254,10 +255,11 @@ class _Worker:
                 raise
             if job.error is not None:
                 raise job.error
-            return job.result
+            return found[0]
         finally:
             self.open.discard(job)
-            job.error = job.result = None  # the error's frames have the job: a circle
+            job.error = None  # its frames have the job: a circle
+            found.clear()
 
     def forked(self) -> None:
         """End the waiting for what nobody will do any more: the child of a fork has no worker."""
@@ -318,7 +320,7 @@ def whole(work: Callable[[], Result]) -> Result:
     came: dict[int, None] = {}
     over = False
 
-    def later(number: int, frame: Any) -> None:
+    def later(number: int, frame: FrameType | None) -> None:
         if not over:
             came[number] = None
         else:  # what another handler raised has ended putting them back
@@ -339,7 +341,7 @@ def whole(work: Callable[[], Result]) -> Result:
             list(map(_call_handler_of, came))  # all at once: one that raises leaves the others to be called
 
 
-def _put_back(handlers: list[tuple[int, Any]]) -> None:
+def _put_back(handlers: list[tuple[int, Callable[[int, FrameType | None], object]]]) -> None:
     """Have all handlers be what they were, also where one that is back already comes, and raises."""
     try:
         while handlers:
@@ -353,13 +355,13 @@ def _put_back(handlers: list[tuple[int, Any]]) -> None:
 # ---- forks -----------------------------------------------------------------------------------------------------------
 
 
-_RLock: Any = type(_registry)
+_RLock = type(_registry)
 
 
 def _before_fork() -> None:
     """Hold every gate. One may be made meanwhile, by a thread inside another: so the registry is closed at the end."""
     seen: set[Gate] = set()
-    held: list[Any] = [None]
+    held: list[threading.RLock | None] = [None]
     _here.forks.append(held)
     while True:
         with _registry:
@@ -370,9 +372,10 @@ def _before_fork() -> None:
         seen.update(new)
 
 
-def _take(held: list[Any], *locks: Any) -> None:
+def _take(held: list[threading.RLock | None], *locks: threading.RLock) -> None:
     """Acquire, and note what is acquired, in one step for each lock."""
-    held.extend(filter(_RLock.acquire, locks))
+    taking: filter[threading.RLock] = filter(_RLock.acquire, locks)  # as it is asked
+    held.extend(taking)
 
 
 def _after_in_parent() -> None:

@@ -465,7 +465,10 @@ def test_threads_that_share_members_do_not_wait_for_each_other_for_ever(kernels)
     def run(order):
         for _ in range(100):
             sources = [Held(Dataset(x, y), Batches(57, 20, None, False)) for _ in order]
-            trainees = [members[i]._trainee(source, (3,), 1) for i, source in zip(order, sources, strict=True)]
+            trainees = [
+                members[i]._trainee(source, (3,), 1, members[i]._hooks(None, 0, None))
+                for i, source in zip(order, sources, strict=True)
+            ]
             for each in (*trainees, *sources):
                 each.begin_epoch()
             loop.train(trainees, [source.take(3) for source in sources], loop.Pace(3))

@@ -21,10 +21,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import numpy as np
 
+from gpumlp.backends.runtime import Array
 from gpumlp.backends.team import processors
 
 # A block has at least BLOCK products of numbers, 0.15 ms in float32, beside which waking a thread counts little. BLAS
@@ -33,7 +33,7 @@ from gpumlp.backends.team import processors
 BLOCK, WIDTH = 1 << 23, 256
 FEW, LARGE, MANY = 4, 1 << 28, 16
 
-Product = tuple[np.ndarray, np.ndarray, np.ndarray]  # a, b and where a @ b goes
+Product = tuple[Array, Array, Array]  # a, b and where a @ b goes
 
 
 @functools.cache
@@ -128,7 +128,7 @@ class Helpers:
 
     def forget(self) -> None:
         """Take it that no thread has been started: a fork has none of its parent's."""
-        self._calls: SimpleQueue[tuple[_Job, Any]] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[_Job, threading.RLock]] = SimpleQueue()
         self._starting = threading.RLock()
         self._started, self._wanted = 0, -1
 
@@ -172,7 +172,7 @@ class Helpers:
         return self._started
 
     @staticmethod
-    def _help(calls: SimpleQueue[tuple[_Job, Any]]) -> None:
+    def _help(calls: SimpleQueue[tuple[_Job, threading.RLock]]) -> None:
         while True:
             job, place = calls.get()
             if place.acquire(blocking=False):
@@ -220,14 +220,14 @@ def dot(*products: Product) -> None:
             np.dot(a, b, out=out)
 
 
-def _blocks(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> Iterator[Product]:
+def _blocks(a: Array, b: Array, out: Array) -> Iterator[Product]:
     down, across = grid(a.shape[0], a.shape[1], b.shape[1])
     for i in _parts(len(out), down):
         for j in _parts(out.shape[1], across):
             yield a[i], b[:, j], out[i, j]
 
 
-def _parts(size: int, number: int) -> list[slice]:
+def _parts(size: int, number: int) -> list[slice[int, int, None]]:
     return [slice(size * i // number, size * (i + 1) // number) for i in range(number)]
 
 

@@ -8,7 +8,7 @@ asked for.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from gpumlp import activations, losses, metrics, optimizers, regularizers
@@ -18,15 +18,16 @@ from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 
+Choices = Callable[[str, object], tuple[object, ...]]  # the values of a constant, by its name and default
 NUMBER = 0.3  # as good as any other that is not 0 or 1
 SHAPES = ((1, 1), (2, 2), (2, 1))  # outputs, and targets of a sample: kernels are the same for all others
-# Constants that are no flag and no plain number, and what they may be beside their default.
-OTHERS: Mapping[str, tuple[Any, ...]] = {"max_value": (6.0, 1.0), "gamma": (1.0, 3.0), "k": (1, 2, 3, 10)}
+# objects that are no flag and no plain number, and what they may be beside their default.
+OTHERS: Mapping[str, tuple[object, ...]] = {"max_value": (6.0, 1.0), "gamma": (1.0, 3.0), "k": (1, 2, 3, 10)}
 # What all optimizers have; a clip at 1 is a formula of its own.
-SHARED: Mapping[str, tuple[Any, ...]] = {
+SHARED: Mapping[str, tuple[object, ...]] = {
     "clipvalue": (None, NUMBER, 1.0), "use_ema": (False, True), "gradient_accumulation_steps": (None, 2)
 }  # fmt: skip
-OWN: Mapping[str, tuple[Any, ...]] = {
+OWN: Mapping[str, tuple[object, ...]] = {
     **dict.fromkeys(("beta_1", "beta_2", "momentum", "rho"), (0.0, NUMBER)), "epsilon": (0.0, 1.0),
     **dict.fromkeys(("nesterov", "amsgrad", "centered"), (False, True)),
     **{f"{name}_strength": (NUMBER, 1.0) for name in ("l1_regularization", "l2_shrinkage_regularization")},
@@ -66,14 +67,14 @@ def _codes() -> Iterator[Code]:
             yield update_code(optimizer)
 
 
-def _values(defaults: Mapping[str, Any], choices: Any) -> Iterator[dict[str, Any]]:
+def _values(defaults: Mapping[str, object], choices: Choices) -> Iterator[dict[str, object]]:
     """Yield all combinations of the values of constants."""
     several = [dict.fromkeys((default, *choices(name, default))) for name, default in defaults.items()]
     for combination in itertools.product(*several):
         yield dict(zip(defaults, combination, strict=True))
 
 
-def _of_constant(name: str, default: Any) -> tuple[Any, ...]:
+def _of_constant(name: str, default: object) -> tuple[object, ...]:
     if name in OTHERS:
         return OTHERS[name]
     return (False, True) if isinstance(default, bool) else (NUMBER,) if isinstance(default, float) else ()
@@ -97,13 +98,12 @@ def _metrics() -> Iterator[Metric]:
     yield from (metric for metric in (*of_losses, *others, *described) if metric.series)
 
 
-def _plain(kind: Any) -> Metric | None:
+def _plain(kind: Callable[[], Metric] | None) -> Metric | None:
     """Return a metric as its class makes it by itself; None of a class that needs arguments."""
     try:
-        found: Metric | None = None if kind is None else kind()
+        return None if kind is None else kind()
     except TypeError:
         return None
-    return found
 
 
 def _optimizers() -> Iterator[Optimizer]:
@@ -120,5 +120,5 @@ def _optimizers() -> Iterator[Optimizer]:
                 continue
 
 
-def _shared() -> list[dict[str, Any]]:
+def _shared() -> list[dict[str, object]]:
     return list(_values(dict.fromkeys(SHARED), lambda name, default: SHARED[name]))

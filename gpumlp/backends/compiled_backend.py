@@ -6,7 +6,8 @@ of which some phases are run, so what is held is what trains. float32 only.
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Unpack
 
 import numpy as np
 
@@ -15,12 +16,11 @@ from gpumlp.backends import native
 from gpumlp.backends.fields import OperationFields
 from gpumlp.backends.job import Job, OperationRecord, activation_fields, layout, penalty_fields, series_of
 from gpumlp.backends.numpy_backend import NumpyBackend, kept_scale
+from gpumlp.backends.runtime import Array
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import SGD, Optimizer
-from gpumlp.regularizers import L1L2
-
-Array = np.ndarray
+from gpumlp.regularizers import Regularizer
 
 
 class CompiledBackend(NumpyBackend):
@@ -65,7 +65,9 @@ class CompiledBackend(NumpyBackend):
 
     # ---- operations ------------------------------------------------------------------------------------------------
 
-    def dense_forward(self, x: Any, w: Any, b: Any, activation: Activation, y: Any, z: Any = None) -> None:
+    def dense_forward(
+        self, x: Array, w: Array, b: Array | None, activation: Activation, y: Array, z: Array | None = None
+    ) -> None:
         """See `NumpyBackend.dense_forward`."""
         job, record = self._job(x, y, **activation_fields(activation, self._instructions, fused=True))
         record.set(KIND=layout().DENSE, KERNEL=w, BIAS=b, Z=z, ZEROS=layout().SOME_ZEROS)
@@ -73,8 +75,9 @@ class CompiledBackend(NumpyBackend):
         self._run(job, "FORWARD")
 
     def dense_backward(
-        self, dy: Any, x: Any, w: Any, y: Any, z: Any, activation: Activation, dx: Any, dw: Any, db: Any
-    ) -> None:
+        self, dy: Array, x: Array, w: Array, y: Array, z: Array | None, activation: Activation, dx: Array | None,
+        dw: Array, db: Array | None,
+    ) -> None:  # fmt: skip
         """See `NumpyBackend.dense_backward`.
 
         The kernels use gradients up as they come. So weights beside the real ones are trained: see `_collect`.
@@ -102,38 +105,39 @@ class CompiledBackend(NumpyBackend):
         job.set_optimizer(SGD(1.0, momentum=0.5), room[0], {"momentum": room[1]})
         job.set(SCALARS=np.array([-1.0, 1.0], np.float32), UPDATE_NUMBERS=np.zeros(1, np.float32))
 
-    def activation_forward(self, activation: Activation, z: Any, y: Any) -> None:
+    def activation_forward(self, activation: Activation, z: Array, y: Array) -> None:
         """See `NumpyBackend.activation_forward`."""
         self._run(self._job(z, y, **activation_fields(activation, self._instructions))[0], "FORWARD")
 
-    def activation_backward(self, activation: Activation, dy: Any, y: Any, z: Any) -> None:
+    def activation_backward(self, activation: Activation, dy: Array, y: Array, z: Array | None) -> None:
         """See `NumpyBackend.activation_backward`."""
         job, record = self._job(y if z is None else z, y, **activation_fields(activation, self._instructions))
         record.set(IN=y if z is None else z, DELTA=dy)
         self._run(job, "BACK")
 
-    def affine(self, x: Any, scale: float, offset: float, y: Any) -> None:
+    def affine(self, x: Array, scale: float, offset: float, y: Array) -> None:
         """See `NumpyBackend.affine`."""
         job, record = self._job(x, y, FACTOR=float(scale), OFFSET=float(offset))
         record.set(KIND=layout().AFFINE)
         self._run(job, "FORWARD")
 
-    def dropout(self, x: Any, mask: Any, y: Any, rate: float, key: int, layer: int, step: int) -> None:
+    def dropout(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
         """See `NumpyBackend.dropout`."""
         job, record = self._job(x, y, RATE=float(rate), SCALE=kept_scale(rate), KEY=key, LAYER=layer, MASK=mask)
         record.set(KIND=layout().DROPOUT)
         job.set(STEP=step)
         self._run(job, "FORWARD")
 
-    def multiply(self, y: Any, mask: Any) -> None:
+    def multiply(self, y: Array, mask: Array) -> None:
         """See `NumpyBackend.multiply`."""
         job, record = self._job(y, y, RATE=0.5, MASK=mask)
         record.set(KIND=layout().DROPOUT, DELTA=y)
         self._run(job, "BACK")
 
     def batch_norm(
-        self, x: Any, gamma: Any, beta: Any, averages: Any, momentum: float, epsilon: float, kept: Any, y: Any
-    ) -> None:
+        self, x: Array, gamma: Array | None, beta: Array | None, averages: tuple[Array, Array], momentum: float,
+        epsilon: float, kept: Array, y: Array,
+    ) -> None:  # fmt: skip
         """See `BatchNorm.batch_norm`; kernels have x[B, C]."""
         if x.ndim != 2:
             super().batch_norm(x, gamma, beta, averages, momentum, epsilon, kept, y)
@@ -142,8 +146,9 @@ class CompiledBackend(NumpyBackend):
         self._normalize(job, record, gamma, beta, averages, 1)
 
     def fixed_norm(
-        self, x: Any, gamma: Any, beta: Any, averages: Any, epsilon: float, y: Any, least: float = 0.0
-    ) -> None:
+        self, x: Array, gamma: Array | None, beta: Array | None, averages: tuple[Array, Array], epsilon: float,
+        y: Array, least: float = 0.0,
+    ) -> None:  # fmt: skip
         """See `BatchNorm.fixed_norm`."""
         if x.ndim != 2 or least:
             super().fixed_norm(x, gamma, beta, averages, epsilon, y, least)
@@ -151,7 +156,10 @@ class CompiledBackend(NumpyBackend):
         job, record = self._job(x, y, EPSILON=float(epsilon))
         self._normalize(job, record, gamma, beta, averages, 0)
 
-    def _normalize(self, job: Job, record: OperationRecord, gamma: Any, beta: Any, averages: Any, step: int) -> None:
+    def _normalize(
+        self, job: Job, record: OperationRecord, gamma: Array | None, beta: Array | None, averages: tuple[Array, Array],
+        step: int,
+    ) -> None:  # fmt: skip
         sums = np.zeros((2, record.get("OUTPUTS")), np.float32)
         record.set(
             KIND=layout().BATCH_NORM, KERNEL=gamma, BIAS=beta, MEAN=averages[0], VARIANCE=averages[1], SUMS=sums
@@ -159,7 +167,10 @@ class CompiledBackend(NumpyBackend):
         job.set(STEP=step)
         self._run(job, "FORWARD")
 
-    def batch_norm_backward(self, dy: Any, x: Any, gamma: Any, kept: Any, dx: Any, dgamma: Any, dbeta: Any) -> None:
+    def batch_norm_backward(
+        self, dy: Array, x: Array, gamma: Array | None, kept: Array, dx: Array | None, dgamma: Array | None,
+        dbeta: Array | None,
+    ) -> None:  # fmt: skip
         """See `BatchNorm.batch_norm_backward`."""
         if x.ndim != 2:
             super().batch_norm_backward(dy, x, gamma, kept, dx, dgamma, dbeta)
@@ -173,7 +184,7 @@ class CompiledBackend(NumpyBackend):
                 gradient[...] = found
 
     def fixed_norm_backward(
-        self, dy: Any, gamma: Any, variance: Any, epsilon: float, dx: Any, least: float = 0.0
+        self, dy: Array, gamma: Array | None, variance: Array, epsilon: float, dx: Array, least: float = 0.0
     ) -> None:
         """See `BatchNorm.fixed_norm_backward`."""
         if dy.ndim != 2 or least:
@@ -186,7 +197,7 @@ class CompiledBackend(NumpyBackend):
     # ---- objectives ------------------------------------------------------------------------------------------------
 
     def _judged(
-        self, target: Array, pred: Array, weights: Any, metrics: list[Metric], loss: Any, dpred: Array
+        self, target: Array, pred: Array, weights: Array | None, metrics: list[Metric], loss: Loss, dpred: Array
     ) -> Array:
         """Return the results of a batch: loss, totals, divisors."""
         job, record = self._job(pred, pred, len(metrics))
@@ -202,11 +213,11 @@ class CompiledBackend(NumpyBackend):
         self._run(job, "OBJECTIVE")
         return results
 
-    def loss(self, loss: Loss, target: Any, pred: Any, weights: Any, dpred: Any) -> float:
+    def loss(self, loss: Loss, target: Array, pred: Array, weights: Array | None, dpred: Array) -> float:
         """See `NumpyBackend.loss`."""
         return float(self._judged(target, pred, weights, [], loss, dpred)[0])
 
-    def metric(self, metric: Metric, target: Any, pred: Any, weights: Any) -> tuple[list[float], float]:
+    def metric(self, metric: Metric, target: Array, pred: Array, weights: Array | None) -> tuple[list[float], float]:
         """See `NumpyBackend.metric`."""
         from gpumlp.losses import MeanSquaredError, SparseCategoricalCrossentropy
 
@@ -214,7 +225,7 @@ class CompiledBackend(NumpyBackend):
         results = self._judged(target, pred, weights, [metric], loss, np.empty_like(pred))
         return results[1:-1].tolist(), float(results[-1])
 
-    def penalty(self, regularizer: L1L2, w: Any, dw: Any) -> float:
+    def penalty(self, regularizer: Regularizer, w: Array, dw: Array | None) -> float:
         """See `NumpyBackend.penalty`: dw counts as the gradient of a bias, for a batch of one sample."""
         flat = w.reshape(-1)
         places, room = np.zeros(2), np.zeros((2, flat.size), np.float32)
@@ -230,7 +241,7 @@ class CompiledBackend(NumpyBackend):
 
     # ---- updates ---------------------------------------------------------------------------------------------------
 
-    def _bias(self, params: Array, grads: Any) -> tuple[Job, OperationRecord]:
+    def _bias(self, params: Array, grads: Array | None) -> tuple[Job, OperationRecord]:
         """Return a job that updates ``params`` as a bias, of which ``grads`` is the gradient by the only sample."""
         delta = np.zeros(params.size, np.float32) if grads is None else grads.reshape(-1).copy()
         job, record = self._job(np.zeros((1, 1), np.float32), delta.reshape(1, -1))
@@ -240,7 +251,10 @@ class CompiledBackend(NumpyBackend):
         )  # fmt: skip
         return job, record
 
-    def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
+    def update(
+        self, optimizer: Optimizer, params: Array, grads: Array, slots: Mapping[str, Array], step: int,
+        scalars: Sequence[float] | Array,
+    ) -> None:  # fmt: skip
         """See `NumpyBackend.update`."""
         job, _ = self._bias(params, grads)
         job.set_optimizer(optimizer, params, slots)

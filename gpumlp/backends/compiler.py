@@ -13,7 +13,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gpumlp import kernel_sources
 from gpumlp.backends.disk_cache import DiskCache, symbols
@@ -26,7 +26,7 @@ OLDEST_NVRTC = (12, 3)  # which knows the accesses of 128 bits that the whole-fi
 OLDEST = 75  # compute capability times ten: Turing. Older ones lack what the kernels' tiles are made for, and testers
 # No fast math: division, square root and denormals as IEEE 754 has them, which is what the CPU computes; and no
 # multiply-adds but those that the kernels write, so that what runs on a host gives the bits of a GPU.
-OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False}
+OPTIONS: dict[str, str | bool] = {"std": "c++17", "fma": False}
 
 
 def text_of(file: str, defines: Defines) -> str:

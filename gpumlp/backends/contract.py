@@ -1,23 +1,32 @@
 """What a Program asks of a backend, for the type checker; what each operation computes is said by `numpy_backend`.
 
-An array is the backend's own: NumPy's on the CPU, the runtime's on a GPU. So arrays are Any here.
+An array is the backend's own: NumPy's on the CPU, the runtime's on a GPU, which the type checker takes for NumPy's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Protocol
 
-import numpy as np
+import numpy.typing as npt
 
 from gpumlp.activations import Activation
-from gpumlp.backends.runtime import Runtime
+from gpumlp.backends.runtime import Array, Kind, Rows, Runtime, Scalar
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
-from gpumlp.optimizers import Updates
+from gpumlp.optimizers import Optimizer, Updates
+from gpumlp.regularizers import Regularizer
 from gpumlp.tape import Scratch
 
-Array = Any
+
+class Samples(Protocol):
+    """What a recorded run reads: arrays as in `gpumlp.engine.feed.Dataset`."""
+
+    x: Array
+    y: Array | None
+    weights: Array | None
 
 
 class Backend(Updates, Protocol):
@@ -27,7 +36,7 @@ class Backend(Updates, Protocol):
     def name(self) -> str: ...
 
     @property
-    def xp(self) -> Any:
+    def xp(self) -> ModuleType:
         """The array library, for what has no kernel of its own."""
 
     @property
@@ -41,21 +50,21 @@ class Backend(Updates, Protocol):
     def recorder(self) -> Recorder | None:
         """The backend itself where its launches can be recorded and replayed as a graph, else None."""
 
-    def running(self) -> AbstractContextManager[Any]: ...
+    def running(self) -> AbstractContextManager[object]: ...
 
     # ---- arrays
 
-    def zeros(self, shape: Any, dtype: Any) -> Array: ...
+    def zeros(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]: ...
 
-    def empty(self, shape: Any, dtype: Any) -> Array: ...
+    def empty(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]: ...
 
-    def to_device(self, values: Any) -> Array: ...
+    def to_device(self, values: Array) -> Array: ...
 
-    def to_host(self, array: Array) -> np.ndarray: ...
+    def to_host(self, array: Array) -> Array: ...
 
-    def assign(self, array: Array, values: Any) -> None: ...
+    def assign(self, array: Array, values: npt.ArrayLike) -> None: ...
 
-    def take(self, source: Array, rows: Array, out: Array) -> None: ...
+    def take(self, source: Array, rows: Rows, out: Array) -> None: ...
 
     # ---- operations
 
@@ -107,7 +116,12 @@ class Backend(Updates, Protocol):
         self, metric: Metric, target: Array, pred: Array, weights: Array | None
     ) -> tuple[list[float], float]: ...
 
-    def penalty(self, regularizer: Any, w: Array, dw: Array | None) -> float: ...
+    def penalty(self, regularizer: Regularizer, w: Array, dw: Array | None) -> float: ...
+
+    def update(
+        self, optimizer: Optimizer, params: Array, grads: Array, slots: Mapping[str, Array], step: int,
+        scalars: Sequence[float] | Array,
+    ) -> None: ...  # fmt: skip
 
 
 class Recorder(Backend, Protocol):
@@ -128,11 +142,11 @@ class Recorder(Backend, Protocol):
         self, values: Array, counts: Array | None, metric: Metric, t: Array, p: Array, weights: Array | None
     ) -> None: ...
 
-    def penalty_into(self, values: Array, regularizer: Any, w: Array, dw: Array | None) -> None: ...
+    def penalty_into(self, values: Array, regularizer: Regularizer, w: Array, dw: Array | None) -> None: ...
 
     def run_struct(
-        self, data: Any, order: Array | None, scalars: Array, results: Array, numbers: tuple[int, ...]
-    ) -> np.ndarray: ...
+        self, data: Samples, order: Array | None, scalars: Array, results: Array, numbers: tuple[int, ...]
+    ) -> Array: ...
 
     def gather(
         self, x: Array, y: Array, w: Array | None, live: Array, scalars: Array, counters: Array, run: Array, slot: int,

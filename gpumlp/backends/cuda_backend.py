@@ -8,33 +8,33 @@ recorded step uses, leave it on the device. float32 only.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from gpumlp import candidates, formulas
 from gpumlp.activations import Activation, linear
 from gpumlp.backends import cuda_formulas
+from gpumlp.backends.contract import Samples
 from gpumlp.backends.cuda_formulas import Made
 from gpumlp.backends.device_backend import PENALTY_PARTS, DeviceBackend, is_cheap, lanes_for
 from gpumlp.backends.numpy_backend import kept_scale
-from gpumlp.backends.runtime import Defines, Runtime, words
+from gpumlp.backends.runtime import Argument, Array, Defines, Rows, Runtime, words
 from gpumlp.backends.writer import is_sum, reads_columns
+from gpumlp.expressions import Node
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
-from gpumlp.regularizers import L1L2
+from gpumlp.regularizers import Regularizer
 
-Array = Any
 THREADS = 256  # of the elementwise kernels; the row kernels take 128, as their groups of lanes leave less to do
 ROW_THREADS = 128
 WARP = 32
 
 
-def _affine(z: Any, scale: Any, offset: Any) -> Any:
+def _affine(z: Node, scale: Node, offset: Node) -> Node:
     return scale * z + offset
 
 
@@ -110,13 +110,13 @@ class CudaBackend(DeviceBackend):
 
     # ---- launching -------------------------------------------------------------------------------------------------
 
-    def _launch(self, file: str, function: str, defines: Defines, blocks: int, *arguments: Any) -> None:
+    def _launch(self, file: str, function: str, defines: Defines, blocks: int, *arguments: Argument) -> None:
         if blocks > 0:
             self.runtime.launch(file, function, {**defines, **self._everywhere}, (blocks, 1), arguments)
 
     def _elementwise(
-        self, file: str, function: str, count: int, *arguments: Any, made: Made | None = None, vector: bool = False,
-        most: int = 16,
+        self, file: str, function: str, count: int, *arguments: Argument, made: Made | None = None,
+        vector: bool = False, most: int = 16,
     ) -> None:  # fmt: skip
         """Launch over ``count`` elements, on at most so many blocks for each multiprocessor.
 
@@ -130,7 +130,7 @@ class CudaBackend(DeviceBackend):
         else:
             self._launch(file, function, {**defines, **made.header}, blocks, *arguments, made.numbers)
 
-    def _rowwise(self, file: str, function: str, rows: int, columns: int, *arguments: Any, made: Made) -> None:
+    def _rowwise(self, file: str, function: str, rows: int, columns: int, *arguments: Argument, made: Made) -> None:
         blocks = -(-rows * lanes_for(columns) // ROW_THREADS)
         defines = {"THREADS": ROW_THREADS, **made.header}
         self._launch(file, function, defines, blocks, *arguments, columns, lanes_for(columns), made.numbers)
@@ -256,7 +256,7 @@ class CudaBackend(DeviceBackend):
 
     # batch normalization of x[B, C]; what has more axes is the array library's
 
-    def _by_columns(self, function: str, columns: int, *arguments: Any) -> None:
+    def _by_columns(self, function: str, columns: int, *arguments: Argument) -> None:
         self._launch("batch_norm.cu", function, {"THREADS": THREADS, "VECTOR": 0}, -(-columns // WARP), *arguments)
 
     def batch_norm(
@@ -314,7 +314,7 @@ class CudaBackend(DeviceBackend):
         arguments = (dx, dy, gamma, variance, self._live, *dy.shape, float(epsilon), float(least))
         self._elementwise("batch_norm.cu", "fixed_slope", dy.size, *arguments)
 
-    def take(self, source: Array, rows: Array, out: Array) -> None:
+    def take(self, source: Array, rows: Rows, out: Array) -> None:
         """See `NumpyBackend.take`."""
         width = out.size // len(rows) if len(rows) else 0
         self._elementwise("take.cu", "take", out.size, out, source, rows, len(rows), width)
@@ -332,14 +332,17 @@ class CudaBackend(DeviceBackend):
         arguments = (values, counts, t, p, weights, self._live, len(p), values.shape[1])
         self._rowwise("metric.cu", "metric", *p.shape, *arguments, made=cuda_formulas.metric(metric))
 
-    def penalty_into(self, values: Array, regularizer: L1L2, w: Array, dw: Array | None) -> None:
+    def penalty_into(self, values: Array, regularizer: Regularizer, w: Array, dw: Array | None) -> None:
         """See `DeviceBackend.penalty_into`."""
         threads, most = (THREADS, PENALTY_PARTS) if is_sum(regularizer.formula, "value") else (WARP, 1)
         made, blocks = cuda_formulas.penalty(regularizer), min(most, -(-w.size // threads))
         defines = {"THREADS": threads, **made.header}
         self._launch("penalty.cu", "penalty", defines, blocks, values, dw, w, w.size, made.numbers)
 
-    def update(self, optimizer: Optimizer, params: Array, grads: Array, slots: Any, step: int, scalars: Any) -> None:
+    def update(
+        self, optimizer: Optimizer, params: Array, grads: Array, slots: Mapping[str, Array], step: int,
+        scalars: Sequence[float] | Array,
+    ) -> None:  # fmt: skip
         """See `NumpyBackend.update`. A GPU handles denormal numbers at full speed: nothing is flushed."""
         state = tuple(slots[name] for name in optimizer.formula.names[1:])
         self._elementwise(
@@ -352,8 +355,8 @@ class CudaBackend(DeviceBackend):
     # ---- recorded steps: step.cu ---------------------------------------------------------------------------------
 
     def run_struct(
-        self, data: Any, order: Array | None, scalars: Array, results: Array, numbers: tuple[int, ...]
-    ) -> np.ndarray:
+        self, data: Samples, order: Array | None, scalars: Array, results: Array, numbers: tuple[int, ...]
+    ) -> Array:
         """Return a Run as int64 words; ``numbers`` are its integers in order."""
         members = data.x, data.y, data.weights, order, scalars, results, *numbers
         return np.array(words(self.runtime, members), np.int64)

@@ -11,24 +11,30 @@ import ctypes
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias
 
 import cupy
 import cupyx
 import numpy as np
+import numpy.typing as npt
 from cuda.bindings import driver
 from cuda.core import Device, ObjectCode
 
 from gpumlp.backends.compiler import compiled, side_by_side, target
 from gpumlp.backends.disk_cache import DiskCache
-from gpumlp.backends.runtime import Defines, Recording, words
+from gpumlp.backends.runtime import Argument, Defines, Kind, Recording, Result, Scalar, words
 from gpumlp.errors import DeviceMemoryError, DeviceUnavailable, KernelError
 
-Array = Any
 ON_CUDA = (2, 13)  # DLPack's numbers for CUDA and CUDA-managed memory
+if TYPE_CHECKING:
+    from cuda.core import Kernel
+
+Array: TypeAlias = cupy.ndarray
+Key = tuple[str | int, ...]  # of a kernel: its file, its name and what it is compiled with; of code, without the name
 UNASKED = 48 << 10  # bytes of dynamic shared memory that every kernel may have; for more, the kernel must be told first
 
 
@@ -41,23 +47,23 @@ def _struct(length: int) -> type[ctypes.Structure]:
 class _Thread(threading.local):
     """What is going on in one thread: another one may launch while this one records."""
 
-    wanted: dict[Any, tuple[str, str, Defines]] | None = None  # what would be launched, while it only prepares
-    recorded: list[Any] | None = None  # the arguments of what is captured
+    wanted: dict[Key, tuple[str, str, Defines]] | None = None  # what would be launched, while it only prepares
+    recorded: list[tuple[Argument, ...]] | None = None  # the arguments of what is captured
 
 
 class CudaRuntime:
     """One GPU."""
 
     name = "CUDA"
-    xp: Any = cupy
+    xp: ModuleType = cupy
     pointer_words = 1
 
     def __init__(self, index: int = 0) -> None:
         self.index = index
         self._cache = DiskCache()
-        self._codes: dict[Any, bytes] = {}
-        self._kernels: dict[Any, Any] = {}
-        self._allowed: dict[Any, int] = {}  # dynamic shared memory per kernel, where it is more than UNASKED
+        self._codes: dict[Key, bytes] = {}
+        self._kernels: dict[Key, Kernel] = {}
+        self._allowed: dict[Key, int] = {}  # dynamic shared memory per kernel, where it is more than UNASKED
         self._thread = _Thread()
         self.last = "nothing"
         # One operation after the other, each waited for: then an error names the operation that made it.
@@ -88,11 +94,11 @@ class CudaRuntime:
 
     # ---- memory ----------------------------------------------------------------------------------------------------
 
-    def empty(self, shape: Any, dtype: Any) -> Array:
+    def empty(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]:
         with self.current():
             return cupy.empty(shape, dtype)
 
-    def zeros(self, shape: Any, dtype: Any) -> Array:
+    def zeros(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]:
         array = self.empty(shape, dtype)
         with self.current():
             array.fill(0)
@@ -107,10 +113,10 @@ class CudaRuntime:
             free, total = cupy.cuda.Device(self.index).mem_info
             return int(free) + int(cupy.get_default_memory_pool().free_bytes()), int(total)
 
-    def owns(self, value: Any) -> bool:
+    def owns(self, value: object) -> bool:
         return isinstance(value, cupy.ndarray) and value.device.id == self.index
 
-    def adopt(self, value: Any) -> Array | None:
+    def adopt(self, value: object) -> Array | None:
         array = None
         with self.current():
             if isinstance(value, cupy.ndarray):
@@ -126,43 +132,43 @@ class CudaRuntime:
             )
         return array
 
-    def upload(self, array: Array, values: Any) -> None:
+    def upload(self, array: Array, values: npt.ArrayLike) -> None:
         with self.current():
             array.set(np.ascontiguousarray(values, array.dtype).reshape(array.shape))
 
-    def download(self, array: Array) -> np.ndarray:
+    def download(self, array: Array) -> Array:
         with self.current():
             return array.get()
 
-    def pinned(self, shape: Any, dtype: Any) -> np.ndarray:
+    def pinned(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]:
         with self.current():
             return cupyx.empty_pinned(shape, dtype)
 
-    def upload_beside(self, array: Array, pinned: np.ndarray, after: Any) -> Any:
+    def upload_beside(self, array: Array, pinned: Array, after: cupy.cuda.Event | None) -> cupy.cuda.Event:
         with self.current():
             if after is not None:
                 self._copies.wait_event(after)
             array.set(pinned, stream=self._copies)
             return self._copies.record(cupy.cuda.Event(disable_timing=True))
 
-    def carried(self, work: Any) -> Any:
+    def carried(self, work: Callable[[], Result]) -> Callable[[], Result]:
         stream = cupy.cuda.get_current_stream()
 
-        def there() -> Any:
+        def there() -> Result:
             with self.current(), stream:
                 return work()
 
         return there
 
-    def mark(self) -> Any:
+    def mark(self) -> cupy.cuda.Event:
         with self.current():
             return cupy.cuda.get_current_stream().record(cupy.cuda.Event(disable_timing=True))
 
-    def wait_for(self, mark: Any) -> None:
+    def wait_for(self, mark: cupy.cuda.Event) -> None:
         with self.current():
             cupy.cuda.get_current_stream().wait_event(mark)
 
-    def reached(self, mark: Any) -> None:
+    def reached(self, mark: cupy.cuda.Event) -> None:
         with self.current():
             mark.synchronize()
 
@@ -176,7 +182,7 @@ class CudaRuntime:
     # ---- kernels ---------------------------------------------------------------------------------------------------
 
     def launch(
-        self, file: str, function: str, defines: Defines, grid: tuple[int, int], arguments: tuple[Any, ...],
+        self, file: str, function: str, defines: Defines, grid: tuple[int, int], arguments: tuple[Argument, ...],
         shared: int = 0, cooperative: bool = False,
     ) -> None:  # fmt: skip
         if self._thread.wanted is not None:
@@ -219,7 +225,7 @@ class CudaRuntime:
         config.attrs, config.numAttrs = attributes, len(attributes)
         return config
 
-    def _parameter(self, argument: Any) -> tuple[Any, Any]:
+    def _parameter(self, argument: Argument) -> tuple[int | float | ctypes.Structure, type | None]:
         """Return an argument as the driver's binding takes it: a value and its type, which a struct has itself."""
         if isinstance(argument, int):
             return argument, ctypes.c_longlong
@@ -230,7 +236,7 @@ class CudaRuntime:
             return _struct(len(members))(tuple(members)), None
         return self.pointer(argument)[0], ctypes.c_void_p
 
-    def _allow(self, kernel: Any, key: Any, shared: int) -> None:
+    def _allow(self, kernel: Kernel, key: Key, shared: int) -> None:
         """Let a kernel have so much dynamic shared memory. cuda.core shows the limit, but cannot set it."""
         if shared <= self._allowed.get(key, UNASKED):
             return
@@ -240,7 +246,7 @@ class CudaRuntime:
             raise RuntimeError(f"{shared} bytes of shared memory refused: {status.name} (at most {self.shared_bytes})")
         self._allowed[key] = shared
 
-    def _kernel(self, file: str, function: str, defines: Defines) -> Any:
+    def _kernel(self, file: str, function: str, defines: Defines) -> Kernel:
         key = (file, function, *defines.values())
         kernel = self._kernels.get(key)
         if kernel is None:
@@ -263,9 +269,9 @@ class CudaRuntime:
             self._codes[(file, *defines.values())] = code
         return codes
 
-    def _prepare(self, work: Any) -> None:
+    def _prepare(self, work: Callable[[], None]) -> None:
         """Call ``work`` without launching anything; then compile and load all that it would launch."""
-        wanted: dict[Any, tuple[str, str, Defines]] = {}
+        wanted: dict[Key, tuple[str, str, Defines]] = {}
         self._thread.wanted = wanted
         try:
             work()
@@ -277,9 +283,11 @@ class CudaRuntime:
         for one in wanted.values():
             self._kernel(*one)
 
-    def record(self, work: Any) -> Recording:
+    def record(self, work: Callable[[], None]) -> Recording:
         """Record what ``work`` launches. It is called twice: first to compile, load and allocate, then to capture."""
-        recorded: list[Any] = []  # the arrays whose addresses the graph holds: they must live as long as it does
+        recorded: list[
+            tuple[Argument, ...]
+        ] = []  # the arrays whose addresses the graph holds: they must live as long as it does
         self._prepare(work)
         with cupy.cuda.Device(self.index):
             stream = cupy.cuda.Stream(non_blocking=True)

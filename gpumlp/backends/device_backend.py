@@ -7,23 +7,23 @@ A kernel family gives the operations of the contract in the form that leaves eve
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp.backends.contract import Recorder
 from gpumlp.backends.numpy_backend import Scratch
-from gpumlp.backends.runtime import Runtime
+from gpumlp.backends.runtime import Array, Kind, Runtime, Scalar
 from gpumlp.backends.statistics import BatchNorm
 from gpumlp.expressions import order
 from gpumlp.formulas import ActivationFormula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
-from gpumlp.regularizers import L1L2
+from gpumlp.regularizers import Regularizer
 
-Array = Any
 PENALTY_PARTS = 1024  # at most so many parts of a penalty, which fill a large GPU; `reduce` or the host adds them
 
 # What costs next to nothing beside reading a number.
@@ -59,21 +59,21 @@ class DeviceBackend(BatchNorm):
         """See `Backend.recorder`."""
         return None
 
-    def running(self) -> AbstractContextManager[Any]:
+    def running(self) -> AbstractContextManager[object]:
         """See `NumpyBackend.running`."""
         return self.runtime.current()
 
     # ---- arrays ----------------------------------------------------------------------------------------------------
 
-    def zeros(self, shape: Any, dtype: Any) -> Array:
+    def zeros(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]:
         """Return a device array of zeros."""
         return self.runtime.zeros(shape, dtype)
 
-    def empty(self, shape: Any, dtype: Any) -> Array:
+    def empty(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]:
         """Return a device array."""
         return self.runtime.empty(shape, dtype)
 
-    def to_device(self, values: Any) -> Array:
+    def to_device(self, values: Array) -> Array:
         """Return a device array of the values; the same one if it is on the device already."""
         if self.runtime.owns(values):
             return values
@@ -81,11 +81,11 @@ class DeviceBackend(BatchNorm):
         self.runtime.upload(array, values)
         return array
 
-    def to_host(self, array: Array) -> np.ndarray:
+    def to_host(self, array: Array) -> Array:
         """Return the values as a NumPy array of its own, when all work before it is done."""
         return self.runtime.download(array)
 
-    def assign(self, array: Array, values: Any) -> None:
+    def assign(self, array: Array, values: npt.ArrayLike) -> None:
         """Copy the host's values into a device array."""
         self.runtime.upload(array, values)
 
@@ -96,9 +96,9 @@ class DeviceBackend(BatchNorm):
         with self.runtime.current():
             return self.xp.ascontiguousarray(a)
 
-    def on_device(self, scalars: Any) -> Array:
+    def on_device(self, scalars: Sequence[float] | Array) -> Array:
         """Return an update's scalars as a device array of float32; they may be one already."""
-        if isinstance(scalars, tuple):
+        if isinstance(scalars, Sequence):
             there = self.scratch(4, (max(len(scalars), 1),), np.float32)
             self.runtime.upload(there[: len(scalars)], np.array(scalars, np.float32))
             return there
@@ -106,7 +106,10 @@ class DeviceBackend(BatchNorm):
 
     # ---- what a family gives, results on the device ------------------------------------------------------------------
 
-    def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
+    def update(
+        self, optimizer: Optimizer, params: Array, grads: Array, slots: Mapping[str, Array], step: int,
+        scalars: Sequence[float] | Array,
+    ) -> None:  # fmt: skip
         """Apply an optimizer's step number ``step`` to a stretch of the arena and its state: `Optimizer.update`."""
         raise NotImplementedError
 
@@ -120,7 +123,7 @@ class DeviceBackend(BatchNorm):
         """Write each sample's sums into ``values[sums, B]``; with ``counts[B]``, weighted, and the weights there."""
         raise NotImplementedError
 
-    def penalty_into(self, values: Array, regularizer: L1L2, w: Array, dw: Array | None) -> None:
+    def penalty_into(self, values: Array, regularizer: Regularizer, w: Array, dw: Array | None) -> None:
         """Write the penalty of ``w`` in at most PENALTY_PARTS parts into ``values``; add its gradient to ``dw``."""
         raise NotImplementedError
 
@@ -144,7 +147,7 @@ class DeviceBackend(BatchNorm):
         sums = self.to_host(values).sum(axis=1, dtype=np.float64).tolist()
         return sums, float(len(pred)) if counts is None else self._sum(counts)
 
-    def penalty(self, regularizer: L1L2, w: Array, dw: Array | None) -> float:
+    def penalty(self, regularizer: Regularizer, w: Array, dw: Array | None) -> float:
         """See `NumpyBackend.penalty`."""
         values = self.zeros((PENALTY_PARTS,), w.dtype)
         self.penalty_into(values, regularizer, w, dw)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import struct
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict, get_args, get_type_hints
+from typing import Annotated, TypedDict, get_args, get_type_hints, overload
 
 import numpy as np
+
+from gpumlp.backends.runtime import Array, DType
 
 _BYTE = ctypes.c_char
 
@@ -42,7 +44,7 @@ class Real:
 class Address:
     """Where an array of one type starts; 0 for None. ``written``: kernels do not only read it."""
 
-    dtype: np.dtype
+    dtype: DType
     written: bool = True
 
     def word(self, name: str, value: object, size: int = 0) -> int:
@@ -74,11 +76,11 @@ FLOATS, WORDS = Address(np.dtype(np.float32)), Address(np.dtype(np.int64))
 
 Int = Annotated[int, Whole()]
 Float = Annotated[float, Real()]
-Floats = Annotated[np.ndarray | None, FLOATS]
-ReadFloats = Annotated[np.ndarray | None, Address(np.dtype(np.float32), written=False)]
-Words = Annotated[np.ndarray | None, WORDS]
-ReadWords = Annotated[np.ndarray | None, Address(np.dtype(np.int64), written=False)]
-Doubles = Annotated[np.ndarray | None, Address(np.dtype(np.float64))]
+Floats = Annotated[Array | None, FLOATS]
+ReadFloats = Annotated[Array | None, Address(np.dtype(np.float32), written=False)]
+Words = Annotated[Array | None, WORDS]
+ReadWords = Annotated[Array | None, Address(np.dtype(np.int64), written=False)]
+Doubles = Annotated[Array | None, Address(np.dtype(np.float64))]
 
 
 class JobFields(TypedDict, total=False):
@@ -229,12 +231,16 @@ def _array(name: str) -> Address:
     return found
 
 
-def address(name: str, array: Any, size: int = 0) -> int:
+def address(name: str, array: object, size: int = 0) -> int:
     """Return where the array of a field starts: see `Address.word`."""
     return 0 if array is None else _array(name).word(name, array, size)
 
 
-def readable(name: str, array: Any) -> Any:
+@overload
+def readable(name: str, array: Array) -> Array: ...
+@overload
+def readable(name: str, array: Array | None) -> Array | None: ...
+def readable(name: str, array: Array | None) -> Array | None:
     """Return ``array`` as kernels can read it: itself where it is contiguous, aligned and of the field's type."""
     if array is None:
         return None

@@ -7,7 +7,8 @@ import functools
 import importlib.util
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Unpack
+from types import ModuleType
+from typing import ClassVar, Unpack
 
 import numpy as np
 
@@ -17,20 +18,22 @@ from gpumlp.backends import fields, native
 from gpumlp.backends.cpu_formulas import Code
 from gpumlp.backends.fields import ActivationFields, Address, JobFields, Kind, MetricFields, OperationFields, kind_of
 from gpumlp.backends.instruction_set import InstructionSet
+from gpumlp.backends.llvm import PROTOTYPE, Function
 from gpumlp.backends.numpy_backend import aligned_zeros
+from gpumlp.backends.runtime import Array, DType
 from gpumlp.config import in_float32
 from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
-from gpumlp.regularizers import L1L2
+from gpumlp.regularizers import Regularizer
 
 LINE = 64  # bytes
 CALLS = {addresses: struct.Struct(f"={6 + addresses}q") for addresses in (3, 7)}  # without what judges, and with it
 
 
 @functools.cache
-def layout() -> Any:
+def layout() -> ModuleType:
     """Return kernels/cpu/layout.py: names for the words of the table."""
     path = kernel_sources.folder() / "cpu" / "layout.py"
     spec = importlib.util.spec_from_file_location("gpumlp_cpu_layout", path)
@@ -59,7 +62,7 @@ class Record:
 
     kinds: ClassVar[dict[str, Kind]]
 
-    def __init__(self, words: np.ndarray, kept: dict[int, Any], start: int) -> None:
+    def __init__(self, words: Array, kept: dict[int, object], start: int) -> None:
         self._words, self._kept, self._start, self._names = words, kept, start, layout()
 
     def _put(self, values: Mapping[str, object]) -> None:
@@ -138,9 +141,9 @@ class Job(Record):
     def set_work(self, threads: int, batch: int, widest: int) -> None:
         """Give the threads their work memory."""
         names = layout()
-        dtypes = (np.int64, np.float32, np.float32, np.float32)
+        dtypes: list[DType] = [np.dtype(np.int64), *[np.dtype(np.float32)] * 3]
         lists, gradients, panels, copies = (
-            aligned_zeros((threads, _in_lines(size, np.dtype(dtype).itemsize)), dtype)
+            aligned_zeros((threads, _in_lines(size, dtype.itemsize)), dtype)
             for size, dtype in zip(names.work_sizes(batch, widest), dtypes, strict=True)
         )
         self.set(
@@ -170,7 +173,7 @@ class Job(Record):
             )  # fmt: skip
             first += sums
 
-    def set_optimizer(self, optimizer: Optimizer, params: np.ndarray, slots: dict[str, np.ndarray]) -> None:
+    def set_optimizer(self, optimizer: Optimizer, params: Array, slots: Mapping[str, Array]) -> None:
         """Set the optimizer and where its state is: ``slots`` have the layout of ``params``."""
         code, first = update_code(optimizer), fields.FLOATS.word("the weights", params)
         places = [fields.FLOATS.word(name, slots[name], params.size) for name in optimizer.slots]
@@ -188,7 +191,7 @@ def series_of(metrics: Sequence[Metric]) -> int:
     return 1 + sum(len(metric.formula.roots) + 1 for metric in metrics)
 
 
-def numbers_for(formula: Formula, numbers: Mapping[str, float]) -> np.ndarray:
+def numbers_for(formula: Formula, numbers: Mapping[str, float]) -> Array:
     """Return the numbers that a formula's function is given, in their order."""
     return in_float32([numbers[name] for name in formula.numbers])
 
@@ -198,8 +201,9 @@ def _in_lines(count: int, itemsize: int) -> int:
     return -(-count * itemsize // LINE) * LINE // itemsize
 
 
-def job_list(run: Any, jobs: Sequence[int]) -> np.ndarray:
+def job_list(run: Function, jobs: Sequence[int]) -> Array:
     """Return the list that ``run_many`` takes: jobs by address, and the compiled function that runs one."""
+    assert isinstance(run, PROTOTYPE)
     names = layout()
     words = np.zeros(names.JOBS_AT + len(jobs), np.int64)
     words[names.JOBS], words[names.RUN] = len(jobs), ctypes.cast(run, ctypes.c_void_p).value
@@ -223,7 +227,7 @@ def update_code(optimizer: Optimizer) -> Code:
     return Code("update", optimizer.formula, tuple(optimizer.slots), optimizer.scalar_names)
 
 
-def penalty_code(regularizer: L1L2) -> Code:
+def penalty_code(regularizer: Regularizer) -> Code:
     """Return a penalty's function."""
     return Code("penalty", regularizer.formula)
 
@@ -256,7 +260,7 @@ def activation_fields(activation: Activation, instructions: InstructionSet, fuse
     }  # fmt: skip
 
 
-def penalty_fields(regularizer: L1L2 | None, instructions: InstructionSet) -> tuple[int, np.ndarray | None]:
+def penalty_fields(regularizer: Regularizer | None, instructions: InstructionSet) -> tuple[int, Array | None]:
     """Return where a penalty's function stands, and its numbers; (0, None) without a penalty."""
     if regularizer is None:
         return 0, None

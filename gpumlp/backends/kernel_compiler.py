@@ -23,12 +23,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
-from typing import Any
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING
 
 from gpumlp.backends import llvm
 from gpumlp.backends.disk_cache import opened, sealed, symbols
 from gpumlp.backends.instruction_set import SETS, InstructionSet
 from gpumlp.errors import DeviceUnavailable
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from llvmlite.binding import ModuleRef, TargetMachine
 
 PACKAGE = "gpumlp_cpu_kernels"  # kernels/cpu, while it is imported
 # A kernel that can raise calls this, which nothing defines: so it is refused.
@@ -104,8 +110,8 @@ def _program(folder: Path, instructions: InstructionSet) -> str:
     )
 
 
-def _started(call: list[str], settings: dict[str, str]) -> Any:
-    """Return a process (Popen) that has been started; what comes from it as its result takes the place of its stderr.
+def _started(call: list[str], settings: dict[str, str]) -> Popen[bytes]:
+    """Return a process that has been started; what comes from it as its result takes the place of its stderr.
 
     The result travels through a pipe of its own, which the process has as its standard input, where nobody prints. A
     fork in between would also hold the pipe's other end, and only with the fork's end would all have been read.
@@ -152,7 +158,7 @@ def compile_package(folder: Path, instructions: InstructionSet) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Numba's, about itself and about how it compiles
         try:
-            numba: Any = importlib.import_module("numba")
+            numba = importlib.import_module("numba")
         except Exception as error:  # not installed, or not for this NumPy: each in its own way
             raise DeviceUnavailable(
                 f"The compiled CPU kernels need Numba, which cannot be imported ({type(error).__name__}: {error}). "
@@ -161,7 +167,7 @@ def compile_package(folder: Path, instructions: InstructionSet) -> bytes:
         try:
             with package(folder, instructions) as files:
                 entries = {k: f for file in files.values() for k, f in getattr(file, "ENTRIES", {}).items()}
-                text: Any = importlib.import_module("gpumlp.backends.kernel_text")
+                text = importlib.import_module("gpumlp.backends.kernel_text")
                 names, texts = text.written(
                     entries, (thing for file in files.values() for thing in vars(file).values())
                 )
@@ -176,19 +182,21 @@ def compile_package(folder: Path, instructions: InstructionSet) -> bytes:
 
 
 @contextlib.contextmanager
-def package(folder: Path, instructions: InstructionSet) -> Iterator[Mapping[str, Any]]:
+def package(folder: Path, instructions: InstructionSet) -> Iterator[Mapping[str, ModuleType]]:
     """Import the kernels' files, as one package, and give them by name; afterwards they are forgotten.
 
     They are read as they are now, as the cache's key was: bytecode on disk is trusted by its date, and may be stale.
     """
 
     class FromSource(SourceFileLoader):
-        def get_code(self, fullname: str) -> Any:
+        def get_code(self, fullname: str) -> CodeType:
             return self.source_to_code(self.get_data(self.path), self.path)
 
     class Finder:
         @staticmethod
-        def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        def find_spec(
+            name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        ) -> ModuleSpec | None:
             if name == PACKAGE:
                 return ModuleSpec(name, None, is_package=True)
             file = folder / (name.removeprefix(PACKAGE + ".") + ".py")
@@ -243,7 +251,7 @@ def _object_file(names: Mapping[str, str], texts: Sequence[str], instructions: I
     return code
 
 
-def optimise(module: Any, machine: Any) -> None:
+def optimise(module: ModuleRef, machine: TargetMachine) -> None:
     """Have LLVM's optimiser go over a module."""
     options = llvm.binding().create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = True  # as Numba has them
@@ -252,7 +260,7 @@ def optimise(module: Any, machine: Any) -> None:
     passes.getModulePassManager().run(module, passes)
 
 
-def _raised(module: Any) -> str:
+def _raised(module: ModuleRef) -> str:
     """Return the exceptions in a module, in words. Numba keeps each pickled: type, arguments, place or None."""
     found = []
     for value in module.global_variables:

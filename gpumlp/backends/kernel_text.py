@@ -8,23 +8,30 @@ Numba; `kernel_compiler` imports it where Numba is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numba import int32, int64
 from numba.core.codegen import CPUCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.dispatcher import Dispatcher
-from numba.core.types import unliteral
+from numba.core.types import Type, unliteral
+
+if TYPE_CHECKING:
+    from llvmlite.binding import ModuleRef
+    from numba.core.codegen import CPUCodegen
+    from numba.core.compiler_machinery import PassManager
 
 LEFT_OUT = {
     "WithLifting", "InlineClosureLikes", "MakeFunctionToJitFunction", "InlineInlinables", "InlineOverloads",
     "LiteralUnroll", "FindLiterallyCalls", "LiteralPropagationSubPipelinePass", "DeadBranchPrune", "NopythonRewrites",
 }  # fmt: skip
+# How a dispatcher's calls are typed: from the types of arguments to a template and what goes with it.
+Typing = Callable[[tuple[Type, ...], dict[str, Type]], tuple[object, ...]]
 
 
-def written(entries: Mapping[str, Any], functions: Iterable[Any]) -> tuple[dict[str, str], list[str]]:
+def written(entries: Mapping[str, Any], functions: Iterable[object]) -> tuple[dict[str, str], list[str]]:
     """Return the entries' names in LLVM, and the code of all that is needed, a text a function.
 
     ``functions``: the package's, among other things; one that is not among them is compiled in Numba's own way,
@@ -45,31 +52,33 @@ def written(entries: Mapping[str, Any], functions: Iterable[Any]) -> tuple[dict[
     return names, list(chain.from_iterable(libraries.values()))
 
 
-def _any_number(template: Any) -> Any:
+def _any_number(template: Typing) -> Typing:
     """Return a dispatcher's method by which it is typed, for numbers of all values."""
     return lambda arguments, keywords: template(tuple(map(unliteral, arguments)), keywords)
 
 
-def _collect(library: Any, found: dict[int, list[str]]) -> None:
+def _collect(library: CPUCodeLibrary, found: dict[int, list[str]]) -> None:
     """Put the code of a library, and of all that it calls, into ``found``."""
     if id(library) not in found:
-        own = isinstance(library, _Text)  # otherwise all that it calls is in it
-        found[id(library)] = library.texts if own else [library.get_llvm_str()]
-        for called in library._linking_libraries if own else ():
+        if not isinstance(library, _Text):  # all that it calls is in it
+            found[id(library)] = [library.get_llvm_str()]
+            return
+        found[id(library)] = library.texts
+        for called in library._linking_libraries:
             _collect(called, found)
 
 
 class _Text(CPUCodeLibrary):
     """A function's code, and what it calls: to Numba a library, which stands nowhere in memory."""
 
-    def __init__(self, codegen: Any, name: str) -> None:
+    def __init__(self, codegen: CPUCodegen, name: str) -> None:
         super().__init__(codegen, name)
         self.texts: list[str] = []
 
-    def add_ir_module(self, ir_module: Any) -> None:
+    def add_ir_module(self, ir_module: ModuleRef) -> None:
         self.texts.append(str(ir_module))
 
-    def add_linking_library(self, library: Any) -> None:
+    def add_linking_library(self, library: CPUCodeLibrary) -> None:
         self._linking_libraries.append(library)
 
     def finalize(self) -> None:
@@ -79,17 +88,17 @@ class _Text(CPUCodeLibrary):
         return 0
 
     @property
-    def codegen(self) -> Any:
+    def codegen(self) -> _Text:
         return self
 
-    def set_env(self, name: str, environment: Any) -> None:
+    def set_env(self, name: str, environment: object) -> None:
         """Leave the name undefined: it stands for what Python needs."""
 
 
 class _Pipeline(CompilerBase):
     """Numba's passes up to LLVM's code."""
 
-    def define_pipelines(self) -> list[Any]:
+    def define_pipelines(self) -> list[PassManager]:
         state = self.state
         state.library = _Text(state.targetctx.codegen(), state.func_id.func_qualname)
         passes = DefaultPassBuilder.define_nopython_pipeline(state)

@@ -14,12 +14,16 @@ import threading
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from gpumlp.backends.disk_cache import symbols
 from gpumlp.backends.instruction_set import InstructionSet
 from gpumlp.errors import DeviceUnavailable
 from gpumlp.gate import apart
+
+if TYPE_CHECKING:
+    from llvmlite.binding import ExecutionEngine, TargetMachine
 
 Function = Callable[[int, int], int]
 PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
@@ -39,7 +43,7 @@ target datalayout = "{layout}"
 # A fork waits for who has this: LLVM's binding and LLVM itself have locks, which would stay locked in the child. It is
 # never held while another process compiles.
 no_fork = threading.RLock()
-_engines: list[Any] = []  # they own the machine code, which may be running as long as the process
+_engines: list[ExecutionEngine] = []  # they own the machine code, which may be running as long as the process
 
 
 # A fork has no other thread of its parent's. These are C's functions: no handler raises on the way into them.
@@ -56,22 +60,22 @@ def spec_of(package: str) -> ModuleSpec | None:
     return PathFinder.find_spec(package) or find_spec(package)
 
 
-def _imported() -> tuple[Any, Exception | None]:
+def _imported() -> ModuleType | Exception:
     try:
-        return importlib.import_module("llvmlite.binding"), None
+        return importlib.import_module("llvmlite.binding")
     except Exception as error:  # not installed, or its library cannot be loaded: each in its own way
-        return None, error
+        return error
 
 
-def binding() -> Any:
+def binding() -> ModuleType:
     """Return LLVM's binding, ready for this machine."""
     with no_fork:
-        llvm, error = apart(_imported)  # what a signal's handler raises meanwhile is no trouble of the import's
-        if error is not None:
+        llvm = apart(_imported)  # what a signal's handler raises meanwhile is no trouble of the import's
+        if isinstance(llvm, Exception):
             raise DeviceUnavailable(
-                f"The compiled CPU kernels need llvmlite, which cannot be imported ({type(error).__name__}: {error}). "
+                f"The compiled CPU kernels need llvmlite, which cannot be imported ({type(llvm).__name__}: {llvm}). "
                 + INSTALL
-            ) from error
+            ) from llvm
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
     return llvm
@@ -100,7 +104,7 @@ def triple(instructions: InstructionSet) -> str:
     return found + "-elf" * (os.name == "nt")  # the engine loads no COFF
 
 
-def target_machine(instructions: InstructionSet) -> Any:
+def target_machine(instructions: InstructionSet) -> TargetMachine:
     """Return a compiler for processors that have these instructions.
 
     Code finds its constants at a short distance. Numba's own engine assumes nothing of where they are, and loads their
@@ -117,12 +121,12 @@ def target_machine(instructions: InstructionSet) -> Any:
     )
 
 
-def head(machine: Any) -> str:
+def head(machine: TargetMachine) -> str:
     """Return what begins the text of a module for a `target_machine`."""
     return MODULE.format(triple=machine.triple, layout=machine.target_data)
 
 
-def assembled(text: str, machine: Any) -> bytes:
+def assembled(text: str, machine: TargetMachine) -> bytes:
     """Return the object file of functions in LLVM's language that are written out: no optimiser goes over them."""
     with no_fork:
         module = binding().parse_assembly(head(machine) + text)

@@ -15,9 +15,9 @@ import hashlib
 import linecache
 import math
 import types
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -25,23 +25,27 @@ from gpumlp import activations, kernel_sources
 from gpumlp.activations import Activation
 from gpumlp.backends.device_backend import PENALTY_PARTS, DeviceBackend, lanes_for
 from gpumlp.backends.numpy_backend import kept_scale
-from gpumlp.backends.runtime import Runtime
+from gpumlp.backends.runtime import Argument, Array, Rows, Runtime
 from gpumlp.backends.writer import NUMBA, element_function, is_sum, reads_columns, row_function
 from gpumlp.errors import INSTALL, DeviceUnavailable, KernelError
 from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
-from gpumlp.regularizers import L1L2
+from gpumlp.regularizers import Regularizer
 
-Array = Any
-Kernel = Any
+if TYPE_CHECKING:
+    from numba.cuda.cudadrv.driver import Stream
+    from numba.cuda.dispatcher import CUDADispatcher as Function
+    from numba.cuda.dispatcher import CUDADispatcher as Kernel
+
 Numbers = tuple[np.float32, ...]
+Given: TypeAlias = Argument | np.float32 | np.uint64 | tuple[np.float32 | np.uint64, ...]  # to a launch
 C_FUNCTIONS = ("cos", "exp", "expm1", "log", "log1p", "pow", "sin", "sqrt", "tanh")
 
 
 @functools.cache
-def load_kernels() -> Any:
+def load_kernels() -> types.ModuleType:
     """Return kernels/numba_cuda.py as a module; DeviceUnavailable where numba-cuda cannot be imported."""
     try:
         from numba import cuda
@@ -58,27 +62,26 @@ def load_kernels() -> Any:
     return module
 
 
-def made_of(text: str, path: str) -> Any:
+def made_of(text: str, path: str) -> types.ModuleType:
     """Return the kernels of a source text as a module."""
-    module: Any = types.ModuleType("gpumlp_numba_cuda")
+    module = types.ModuleType("gpumlp_numba_cuda")
     module.__file__ = path
     exec(compile(text, path, "exec"), module.__dict__)
     if module.cuda.config.ENABLE_CUDASIM:  # Python's functions raise where a GPU's give infinity or NaN, and are double
         for name in C_FUNCTIONS:
             setattr(module, name, getattr(np, {"pow": "power"}.get(name, name)))
-        module.erf = lambda v: np.float32(math.erf(v))
+        module.__dict__["erf"] = lambda v: np.float32(math.erf(v))
     return module
 
 
-def _function(kernels: Any, text: str) -> Callable[..., Any]:
+def _function(kernels: types.ModuleType, text: str) -> Function:
     """Return the function called ``f`` of a text, with the names of ``kernels``; its lines can be shown."""
     path = f"<formula {hashlib.sha256(text.encode()).hexdigest()[:12]}>"
     linecache.cache[path] = len(text), None, text.splitlines(keepends=True), path
     space = {n: value for n, value in vars(kernels).items() if n != "cuda"}  # the simulator looks for it, slowly
     space["device"] = device = kernels.cuda.jit(device=True)
     exec(compile(text, path, "exec"), space)
-    found: Callable[..., Any] = device(space["f"])
-    return found
+    return device(space["f"])
 
 
 # Texts, by formula: descriptions give the same one each time.
@@ -122,7 +125,7 @@ class NumbaBackend(DeviceBackend):
         self.kernels = load_kernels()
         self._made: dict[tuple[str, str], Kernel] = {}
         self._none = runtime.zeros(1, np.float32)  # stands where there is no array
-        self._streams: dict[int, Any] = {}
+        self._streams: dict[int, Stream] = {}
 
     # ---- kernels of formulas ---------------------------------------------------------------------------------------
 
@@ -144,7 +147,7 @@ class NumbaBackend(DeviceBackend):
 
     # ---- launching -------------------------------------------------------------------------------------------------
 
-    def _launch(self, kernel: Any, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any) -> None:
+    def _launch(self, kernel: Kernel, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Given) -> None:
         """Launch on the runtime's stream; an int goes as int64, a float as float32. Nothing to do: no launch."""
         if 0 in grid:
             return
@@ -157,11 +160,11 @@ class NumbaBackend(DeviceBackend):
         if self.runtime.step_by_step:
             self.runtime.synchronize()
 
-    def _current(self) -> Any:
+    def _current(self) -> AbstractContextManager[object]:
         """Return a context in which Numba, which keeps a device of its own, has the runtime's."""
         return nullcontext() if self.kernels.cuda.config.ENABLE_CUDASIM else self.kernels.cuda.gpus[self.runtime.index]
 
-    def _argument(self, a: Any) -> Any:
+    def _argument(self, a: Given) -> object:
         if isinstance(a, np.generic):
             return a
         if isinstance(a, tuple):
@@ -175,7 +178,7 @@ class NumbaBackend(DeviceBackend):
             return cuda.devicearray.FakeCUDAArray(a)
         return cuda.as_cuda_array(a, sync=False)  # all work is on one stream; by default Numba would wait for it here
 
-    def _stream(self) -> Any:
+    def _stream(self) -> Stream | int:
         pointer = self.runtime.stream_pointer
         if pointer == 0 or self.kernels.cuda.config.ENABLE_CUDASIM:
             return 0  # the default stream, for Numba as for CUDA
@@ -183,16 +186,16 @@ class NumbaBackend(DeviceBackend):
             self._streams[pointer] = self.kernels.cuda.external_stream(pointer)
         return self._streams[pointer]
 
-    def _elementwise(self, kernel: Any, threads: int, *arguments: Any) -> None:
+    def _elementwise(self, kernel: Kernel, threads: int, *arguments: Given) -> None:
         block = self.kernels.THREADS
         self._launch(kernel, (-(-threads // block),), (block,), *arguments)
 
-    def _rowwise(self, kernel: Any, rows: int, columns: int, *arguments: Any) -> None:
+    def _rowwise(self, kernel: Kernel, rows: int, columns: int, *arguments: Given) -> None:
         lanes = lanes_for(columns)
         groups = self.kernels.ROW_THREADS // lanes
         self._launch(kernel, (-(-rows // groups),), (lanes, groups), *arguments)
 
-    def _tiles(self, kernel: Any, rows: int, columns: int, *arguments: Any) -> None:
+    def _tiles(self, kernel: Kernel, rows: int, columns: int, *arguments: Given) -> None:
         tile = self.kernels.TILE
         self._launch(kernel, (-(-rows // tile), -(-columns // tile)), (tile, tile), *arguments)
 
@@ -205,7 +208,7 @@ class NumbaBackend(DeviceBackend):
 
     # ---- the contract ----------------------------------------------------------------------------------------------
 
-    def take(self, source: Array, rows: Array, out: Array) -> None:
+    def take(self, source: Array, rows: Rows, out: Array) -> None:
         """See `NumpyBackend.take`."""
         width = out.size // len(rows) if len(rows) else 0
         arrays = (self._flat(out), self._flat(self.whole(source)), self.whole(rows))
@@ -299,11 +302,17 @@ class NumbaBackend(DeviceBackend):
         for name, place in zip(formula.names, places, strict=True):
             one = formula.only(name)
             kernel = self._kernel("metric", _row_text(one, ("t", "p")))
-            arrays = (place, self._flat(counts), t, p, self._none if counts is None else self.whole(weights))
+            arrays = (
+                place,
+                self._flat(counts),
+                t,
+                p,
+                self._none if counts is None or weights is None else self.whole(weights),
+            )
             numbers = _values(one, metric.numbers)
             self._rowwise(kernel, *p.shape, *arrays, *p.shape, counts is not None, numbers)
 
-    def penalty_into(self, values: Array, regularizer: L1L2, w: Array, dw: Array | None) -> None:
+    def penalty_into(self, values: Array, regularizer: Regularizer, w: Array, dw: Array | None) -> None:
         """See `DeviceBackend.penalty_into`."""
         formula, threads = regularizer.formula, self.kernels.THREADS
         blocks = min(PENALTY_PARTS, -(-w.size // threads)) if is_sum(formula, "value") else min(1, w.size)
@@ -316,7 +325,10 @@ class NumbaBackend(DeviceBackend):
         numbers = _values(formula, regularizer.numbers)
         self._launch(self._kernel("penalty", text), (blocks,), (threads,), values, *rows, w.size, numbers)
 
-    def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
+    def update(
+        self, optimizer: Optimizer, params: Array, grads: Array, slots: Mapping[str, Array], step: int,
+        scalars: Sequence[float] | Array,
+    ) -> None:  # fmt: skip
         """See `DeviceBackend.update`. A GPU handles denormal numbers at full speed: nothing is flushed."""
         formula = optimizer.formula
         state = tuple(slots[name] for name in optimizer.slots)

@@ -8,20 +8,24 @@ arrays come from `Scratch`, so that after the first step nothing is allocated. `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from types import ModuleType
+from typing import Literal, Protocol, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp import random, tape
 from gpumlp.activations import Activation
 from gpumlp.backends import blas
+from gpumlp.backends.runtime import Array, DType, Kind, Rows, Scalar
 from gpumlp.backends.statistics import BatchNorm
 from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
+from gpumlp.regularizers import Regularizer
 
 # 64 Ki floats of each array: the loop over stretches keeps one stretch of the parameters, the gradient and the state
 # in cache through the ten passes of an update, where whole-arena passes would read memory each time (measured: 0.36 ms
@@ -37,10 +41,19 @@ FLUSH_BELOW = 1e-30
 
 VALUES, FACTORS, SLOPES = -1, -2, -3  # work arrays beside those of formulas
 BOUND = 512  # formulas with the arrays for a shape that are kept, at most
+PROBLEMS: tuple[Literal["divide", "over", "under", "invalid"], ...] = ("divide", "over", "under", "invalid")
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
+Over = tuple[tuple[str, str], ...]  # which root is written over which leaf
 
-def aligned_zeros(shape: Any, dtype: Any) -> np.ndarray:
+
+class Calls(Protocol):
+    """A formula's calls, of its arrays and numbers by name; what it does not know it leaves."""
+
+    def __call__(self, **values: float | Array | None) -> None: ...
+
+
+def aligned_zeros(shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]:
     """Return zeros whose first byte stands at a multiple of ALIGNMENT."""
     size, kind = math.prod(shape) if isinstance(shape, tuple) else int(shape), np.dtype(dtype)
     raw = np.zeros(size * kind.itemsize + ALIGNMENT, np.uint8)
@@ -56,12 +69,12 @@ def kept_scale(rate: float) -> float:
 class Scratch:
     """Work arrays by number, shape and type; one flat buffer per number and type, grown when a shape needs more."""
 
-    def __init__(self, zeros: Callable[[int, Any], Any] = np.zeros) -> None:
+    def __init__(self, zeros: Callable[[int, DType], Array] = np.zeros) -> None:
         self._zeros = zeros
-        self._buffers: dict[tuple[int, Any], np.ndarray] = {}
-        self._views: dict[tuple[int, tuple[int, ...], Any], np.ndarray] = {}
+        self._buffers: dict[tuple[int, DType], Array] = {}
+        self._views: dict[tuple[int, tuple[int, ...], DType], Array] = {}
 
-    def __call__(self, index: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def __call__(self, index: int, shape: tuple[int, ...], dtype: DType) -> Array:
         """Return work array ``index`` with ``shape``; its content is whatever was left there."""
         view = self._views.get((index, shape, dtype))
         if view is None:
@@ -79,12 +92,15 @@ class _Running(blas.one_thread):
 
     def __enter__(self) -> None:
         super().__enter__()
-        quiet: Any = {kind: "ignore" for kind, does in np.geterr().items() if does == "warn"}
-        self.quiet = np.errstate(**quiet)
+        handling = np.geterr()
+        for problem in PROBLEMS:
+            if handling[problem] == "warn":
+                handling[problem] = "ignore"
+        self.quiet = np.errstate(**handling)
         self.quiet.__enter__()
 
-    def __exit__(self, *problem: Any) -> None:
-        self.quiet.__exit__(*problem)
+    def __exit__(self, *problem: object) -> None:
+        self.quiet.__exit__(None, None, None)
         super().__exit__()
 
 
@@ -92,13 +108,13 @@ class NumpyBackend(BatchNorm):
     """Plain NumPy on the host."""
 
     name = "numpy"
-    xp: Any = np
+    xp: ModuleType = np
     runtime: None = None  # of a GPU
     recorder: None = None  # nothing is launched: there is nothing to record
 
     def __init__(self) -> None:
         self.scratch = Scratch()
-        self._bound: dict[Any, Callable[..., None]] = {}
+        self._bound: dict[tuple[Formula, tuple[int, ...], DType, tuple[str, ...]], Calls] = {}
         self._random = random.Counted()
 
     def running(self) -> AbstractContextManager[None]:
@@ -108,33 +124,33 @@ class NumpyBackend(BatchNorm):
         """
         return _Running()
 
-    def zeros(self, shape: Any, dtype: Any) -> Any:
+    def zeros(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]:
         """Return an array of zeros, aligned to 64 bytes."""
         return aligned_zeros(shape, dtype)
 
-    def empty(self, shape: Any, dtype: Any) -> Any:
+    def empty(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]:
         """Return an array."""
         return np.empty(shape, dtype)
 
-    def to_device(self, values: Any) -> Any:
+    def to_device(self, values: Array) -> Array:
         """Return the values where this backend computes: here."""
         return values
 
-    def to_host(self, array: Any) -> np.ndarray:
+    def to_host(self, array: Array) -> Array:
         """Return the values as a NumPy array of its own."""
         return array.copy()
 
-    def assign(self, array: Any, values: Any) -> None:
+    def assign(self, array: Array, values: npt.ArrayLike) -> None:
         """Copy the values into an array of this backend."""
         array[...] = values
 
-    def take(self, source: Any, rows: Any, out: Any) -> None:
+    def take(self, source: Array, rows: Rows, out: Array) -> None:
         """Write out[r] = source[rows[r]]: the samples of a batch. ``rows`` [B] int64, all within ``source``."""
         # mode="clip": with the default, NumPy copies through a buffer; the indices are in range by construction
         np.take(source, rows, axis=0, out=out, mode="clip")
 
     def dense_forward(
-        self, x: Any, w: Any, b: Any | None, activation: Activation, y: Any, z: Any | None = None
+        self, x: Array, w: Array, b: Array | None, activation: Activation, y: Array, z: Array | None = None
     ) -> None:
         """Write y[B, O] = activation(x[B, I] @ w[I, O] + b[O]), and the pre-activation into ``z`` if given."""
         pre = y if z is None else z
@@ -144,7 +160,16 @@ class NumpyBackend(BatchNorm):
         self.activation_forward(activation, pre, y)
 
     def dense_backward(
-        self, dy: Any, x: Any, w: Any, y: Any, z: Any | None, activation: Activation, dx: Any, dw: Any, db: Any
+        self,
+        dy: Array,
+        x: Array,
+        w: Array,
+        y: Array,
+        z: Array | None,
+        activation: Activation,
+        dx: Array | None,
+        dw: Array,
+        db: Array | None,
     ) -> None:
         """Write dw[I, O], db[O] (None without bias) and dx[B, I] (None for the first layer).
 
@@ -158,10 +183,10 @@ class NumpyBackend(BatchNorm):
         if db is not None:
             np.add.reduce(dy, axis=0, out=db)
 
-    def loss(self, loss: Loss, target: Any, pred: Any, weights: Any | None, dpred: Any) -> float:
+    def loss(self, loss: Loss, target: Array, pred: Array, weights: Array | None, dpred: Array) -> float:
         """Return the batch's loss and write its gradient by ``pred`` into ``dpred``."""
         rows = len(pred)
-        factor: Any = 1.0 / rows
+        factor: float | Array = 1.0 / rows
         if weights is not None:
             factor = self.scratch(FACTORS, (rows, 1), pred.dtype)
             self.xp.multiply(weights[:, None], 1.0 / rows, factor)
@@ -171,7 +196,7 @@ class NumpyBackend(BatchNorm):
             self.xp.multiply(values, weights[:, None], values)
         return float(values.sum()) / rows
 
-    def metric(self, metric: Metric, target: Any, pred: Any, weights: Any | None) -> tuple[list[float], float]:
+    def metric(self, metric: Metric, target: Array, pred: Array, weights: Array | None) -> tuple[list[float], float]:
         """Return the metric's sums over the batch and what to divide them by."""
         formula = metric.formula
         values = self.scratch(VALUES, (len(formula.names), len(pred), 1), pred.dtype)
@@ -182,7 +207,7 @@ class NumpyBackend(BatchNorm):
         self.xp.multiply(values, weights[:, None], values)
         return [float(each.sum()) for each in values], float(weights.sum())
 
-    def penalty(self, regularizer: Any, w: Any, dw: Any | None) -> float:
+    def penalty(self, regularizer: Regularizer, w: Array, dw: Array | None) -> float:
         """Return the penalty of ``w`` and add its gradient to ``dw`` unless that is None."""
         formula, row = regularizer.formula, w.reshape(1, -1)
         value = self.scratch(VALUES, (1, 1), w.dtype)
@@ -194,7 +219,7 @@ class NumpyBackend(BatchNorm):
             self.xp.add(dw, more.reshape(dw.shape), dw)
         return float(value[0, 0])
 
-    def activation_forward(self, activation: Activation, z: Any, y: Any) -> None:
+    def activation_forward(self, activation: Activation, z: Array, y: Array) -> None:
         """Write y = f(z) over rows; y may be z unless ``activation.retains_input``."""
         formula = activation.formula.forward
         calls = self._bound.get((formula, z.shape, z.dtype, ()))
@@ -202,7 +227,7 @@ class NumpyBackend(BatchNorm):
             calls = self._calls(formula, z, () if activation.retains_input else (("y", "z"),))
         calls(z=z, y=y, **activation.numbers)
 
-    def activation_backward(self, activation: Activation, dy: Any, y: Any, z: Any | None) -> None:
+    def activation_backward(self, activation: Activation, dy: Array, y: Array, z: Array | None) -> None:
         """Overwrite dy with dy f'(z), over rows; y is the retained output, z the pre-activation."""
         formula = activation.formula.back
         calls = self._bound.get((formula, dy.shape, dy.dtype, ()))
@@ -210,40 +235,46 @@ class NumpyBackend(BatchNorm):
             calls = self._calls(formula, dy, (("dz", "dy"),))
         calls(dy=dy, y=y, z=z, dz=dy, **activation.numbers)
 
-    def _calls(self, formula: Formula, like: Any, *arguments: Any) -> Callable[..., None]:
+    def _calls(
+        self, formula: Formula, like: Array, over: Over = (), spent: tuple[str, ...] = (), ones: tuple[str, ...] = ()
+    ) -> Calls:
         """Return what computes a formula over arrays ``like`` this one, of the arrays and numbers by name.
 
-        ``arguments`` are those of `tape.tape`; which root may be written over which leaf is the formula's.
+        ``over``, ``spent`` and ``ones`` are those of `tape.tape`; which root may be written over which leaf is the
+        formula's.
         """
-        key = formula, like.shape, like.dtype, arguments[2:]
+        key = formula, like.shape, like.dtype, ones
         found = self._bound.get(key)
         if found is None:
             if len(self._bound) >= BOUND:
                 self._bound.clear()
-            calls = tape.tape(self.xp, formula, *arguments).bind(like.shape, like.dtype, self.scratch)
+            calls = tape.tape(self.xp, formula, over, spent, ones).bind(like.shape, like.dtype, self.scratch)
             found = self._bound[key] = calls
         return found
 
-    def affine(self, x: Any, scale: float, offset: float, y: Any) -> None:
+    def affine(self, x: Array, scale: float, offset: float, y: Array) -> None:
         """Write y = scale x + offset; y may be x."""
         np.multiply(x, scale, out=y)
         np.add(y, offset, out=y)
 
-    def dropout(self, x: Any, mask: Any, y: Any, rate: float, key: int, layer: int, step: int) -> None:
+    def dropout(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
         """Write y = x mask, and into ``mask`` 0 with probability ``rate``, 0 to 1, and 1 / (1 - rate) otherwise.
 
         The mask is a function of the other numbers alone: `random.Counted`, taken as 24-bit uniforms.
         """
-        self._random.at(key, layer, step).random(out=mask, dtype=np.float32)
+        self._random.at(key, layer, step).random(out=cast(npt.NDArray[np.float32], mask), dtype=np.float32)
         np.greater_equal(mask, np.float32(rate), out=mask)
         np.multiply(mask, kept_scale(rate), out=mask)
         np.multiply(x, mask, out=y)
 
-    def multiply(self, y: Any, mask: Any) -> None:
+    def multiply(self, y: Array, mask: Array) -> None:
         """Write y = y mask: dropout's way back."""
         np.multiply(y, mask, out=y)
 
-    def update(self, optimizer: Optimizer, params: Any, grads: Any, slots: Any, step: int, scalars: Any) -> None:
+    def update(
+        self, optimizer: Optimizer, params: Array, grads: Array, slots: Mapping[str, Array], step: int,
+        scalars: Sequence[float] | Array,
+    ) -> None:  # fmt: skip
         """Apply an optimizer's step number ``step`` to a stretch of the arena and its state; ``grads`` is spent.
 
         ``scalars`` are the numbers of the step, from `Optimizer.scalars`.
@@ -268,7 +299,7 @@ class NumpyBackend(BatchNorm):
                 for name in optimizer.flushed:
                     self._flush(own[name])
 
-    def _flush(self, a: Any) -> None:
+    def _flush(self, a: Array) -> None:
         """Make zero what is below FLUSH_BELOW."""
         work = self.scratch(0, a.shape, a.dtype)
         np.absolute(a, out=work)

@@ -8,13 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp.config import in_float32
 
-Array = Any
+# NumPy's, or a GPU library's, which is called alike and has no types of its own: CuPy's arrays pass for these.
+Array = npt.NDArray[np.float32 | np.float64 | np.int32 | np.int64 | np.uint32]
+Rows = npt.NDArray[np.int64]  # which samples, in which order
+DType = np.dtype[np.float32 | np.float64 | np.int32 | np.int64 | np.uint32]
+Member = int | Array | None  # of a struct that a kernel is given
+Argument = float | Member | tuple[Member, ...]  # of a kernel: see `Runtime.launch`
+Result = TypeVar("Result")
+Scalar = TypeVar("Scalar", bound="np.generic[object]")
+Kind = type[Scalar] | np.dtype[Scalar]
 # What a kernel file is compiled with: macros by name, and headers that are made for it (FORMULAS) by theirs.
 Defines = Mapping[str, int | str]
 FORMULAS = "formulas.cuh"
@@ -26,12 +36,12 @@ def parted(defines: Defines) -> tuple[dict[str, int | str], dict[str, str]]:
     return {name: value for name, value in defines.items() if name not in headers}, headers
 
 
-def words(runtime: Runtime, members: Iterable[Any]) -> list[int]:
+def words(runtime: Runtime, members: Iterable[Member]) -> list[int]:
     """Return a struct of integers (long long) and pointers as its 8-byte words: nothing lies between its members."""
     return [word for m in members for word in ((m,) if isinstance(m, int) else runtime.pointer(m))]
 
 
-def float_words(values: Any) -> np.ndarray:
+def float_words(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Return numbers as float32 in 8-byte words, the last of which may have room for one more."""
     flat = in_float32(values).reshape(-1)
     return np.append(flat, np.zeros(flat.size % 2, np.float32)).view(np.int64)
@@ -43,7 +53,7 @@ class Recording:
 
     replay: Callable[[], None]
     nodes: int
-    arrays: list[Any] = field(default_factory=list, repr=False)
+    arrays: list[tuple[Argument, ...]] = field(default_factory=list, repr=False)
 
 
 class Chip(Protocol):
@@ -70,7 +80,7 @@ class Runtime(Chip, Protocol):
     def name(self) -> str: ...
 
     @property
-    def xp(self) -> Any:
+    def xp(self) -> ModuleType:
         """The array library whose arrays these are."""
 
     @property
@@ -91,19 +101,19 @@ class Runtime(Chip, Protocol):
 
     # ---- memory
 
-    def empty(self, shape: Any, dtype: Any) -> Array:
+    def empty(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]:
         """Return a device array, 16-byte aligned; DeviceMemoryError when full."""
 
-    def zeros(self, shape: Any, dtype: Any) -> Array:
+    def zeros(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]:
         """Return such an array of zeros."""
 
     def free_bytes(self) -> int:
         """Return how much could still be allocated, about."""
 
-    def owns(self, value: Any) -> bool:
+    def owns(self, value: object) -> bool:
         """Whether the value is an array of this device already."""
 
-    def adopt(self, value: Any) -> Array | None:
+    def adopt(self, value: object) -> Array | None:
         """Return a device array that shares the value's memory, None where that is no array on this device.
 
         It may be one of CuPy, or have DLPack or ``__cuda_array_interface__``.
@@ -114,34 +124,34 @@ class Runtime(Chip, Protocol):
 
     # ---- copies
 
-    def upload(self, array: Array, values: Any) -> None:
+    def upload(self, array: Array, values: npt.ArrayLike) -> None:
         """Copy from the host, in stream order."""
 
-    def download(self, array: Array) -> np.ndarray:
+    def download(self, array: Array) -> Array:
         """Copy to the host, in stream order: it waits for everything before it."""
 
-    def pinned(self, shape: Any, dtype: Any) -> np.ndarray:
+    def pinned(self, shape: int | tuple[int, ...], dtype: Kind[Scalar]) -> npt.NDArray[Scalar]:
         """Return a page-locked NumPy array."""
 
-    def upload_beside(self, array: Array, pinned: np.ndarray, after: Any) -> Any:
+    def upload_beside(self, array: Array, pinned: Array, after: object) -> object:
         """Start a copy beside the kernels, once mark ``after`` (or None) is reached, and return the mark of its end.
 
         Until then ``pinned`` must stay as it is, and nothing may read ``array`` before ``wait_for(mark)``.
         """
 
-    def mark(self) -> Any:
+    def mark(self) -> object:
         """Return a mark behind all that was launched so far."""
 
-    def wait_for(self, mark: Any) -> None:
+    def wait_for(self, mark: object) -> None:
         """Have what is launched from now on come after the mark."""
 
-    def reached(self, mark: Any) -> None:
+    def reached(self, mark: object) -> None:
         """Have the host wait for the mark."""
 
     # ---- launches
 
     def launch(
-        self, file: str, function: str, defines: Defines, grid: tuple[int, int], arguments: tuple[Any, ...],
+        self, file: str, function: str, defines: Defines, grid: tuple[int, int], arguments: tuple[Argument, ...],
         shared: int = 0, cooperative: bool = False,
     ) -> None:  # fmt: skip
         """Launch a kernel of kernels/``file`` compiled with ``defines``, of which THREADS is the block's size.
@@ -157,13 +167,13 @@ class Runtime(Chip, Protocol):
     def synchronize(self) -> None:
         """Wait for everything; KernelError where something went wrong on the device."""
 
-    def carried(self, work: Callable[[], Any]) -> Callable[[], Any]:
+    def carried(self, work: Callable[[], Result]) -> Callable[[], Result]:
         """Return a function that calls ``work`` on another thread as it would be called on this one.
 
         For a library that has a current device and a current stream.
         """
 
-    def current(self) -> AbstractContextManager[Any]:
+    def current(self) -> AbstractContextManager[object]:
         """Return a context under which the device is the array library's current one.
 
         What goes wrong there is a DeviceMemoryError or a KernelError.

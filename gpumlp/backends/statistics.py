@@ -6,17 +6,28 @@ LeVeque 1983): so they are as exact for numbers that are far from 0.
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
+from typing import Protocol, overload
 
+from gpumlp.backends.runtime import Array
 from gpumlp.tape import Scratch
 
-Array = Any
 Axes = tuple[int, ...]
 Pair = tuple[Array | None, Array | None]  # of gamma and beta, or of mean and inverse
 WORK, MORE = -4, -5  # work arrays: those of `numpy_backend` end before
 
 
-def centre(on: Any, x: Array, y: Array, over: Axes, mean: Array) -> Array:
+class Library(Protocol):
+    """What a backend has for this: its array library, and work arrays."""
+
+    @property
+    def xp(self) -> ModuleType: ...
+
+    @property
+    def scratch(self) -> Scratch: ...
+
+
+def centre(on: Library, x: Array, y: Array, over: Axes, mean: Array) -> Array:
     """Write y = x - mean, and the mean over the axes ``over``; return the biased variance. All stretch over x."""
     xp, work = on.xp, on.scratch(WORK, x.shape, x.dtype)
     xp.mean(x, axis=over, keepdims=True, out=mean)
@@ -28,7 +39,7 @@ def centre(on: Any, x: Array, y: Array, over: Axes, mean: Array) -> Array:
     return xp.mean(work, axis=over, keepdims=True)
 
 
-def scale(xp: Any, y: Array, *factors: Array | None, more: Array | None = None) -> None:
+def scale(xp: ModuleType, y: Array, *factors: Array | None, more: Array | None = None) -> None:
     """Multiply y by the factors, and add ``more``; what is None is left out."""
     for factor in factors:
         if factor is not None:
@@ -37,7 +48,7 @@ def scale(xp: Any, y: Array, *factors: Array | None, more: Array | None = None) 
         xp.add(y, more, out=y)
 
 
-def weight_gradients(on: Any, dy: Array, x: Array, statistics: Pair, gradients: Pair) -> Array:
+def weight_gradients(on: Library, dy: Array, x: Array, statistics: Pair, gradients: Pair) -> Array:
     """Write the gradients by gamma and beta, where y = gamma (x - mean) inverse + beta; return (x - mean) inverse.
 
     What is None is not there; the gradients have the axes beside those of the weights, of size 1, left out.
@@ -55,7 +66,7 @@ def weight_gradients(on: Any, dy: Array, x: Array, statistics: Pair, gradients: 
 
 
 def slope(
-    on: Any, dy: Array, x: Array, over: Axes, statistics: Pair, gamma: Array | None, gradients: Pair
+    on: Library, dy: Array, x: Array, over: Axes, statistics: Pair, gamma: Array | None, gradients: Pair
 ) -> None:  # fmt: skip
     """Overwrite dy with dx, where the statistics are those of x over some axes, and write `weight_gradients`."""
     normal = weight_gradients(on, dy, x, statistics, gradients)
@@ -74,7 +85,7 @@ class BatchNorm:
     gamma, beta [C] may be None; ``averages``: the moving mean and variance [C]; kept[2, C] goes from forward to back.
     """
 
-    xp: Any
+    xp: ModuleType
     scratch: Scratch
 
     def batch_norm(
@@ -120,6 +131,10 @@ class BatchNorm:
         scale(self.xp, dx, _columns(gamma, dy))
 
 
-def _columns(a: Any, x: Array) -> Any:
+@overload
+def _columns(a: Array, x: Array) -> Array: ...
+@overload
+def _columns(a: Array | None, x: Array) -> Array | None: ...
+def _columns(a: Array | None, x: Array) -> Array | None:
     """Return an array of columns so that it stretches over x; None for None."""
     return None if a is None else a.reshape(1, -1, *[1] * (x.ndim - 2))

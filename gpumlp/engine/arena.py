@@ -20,17 +20,20 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from gpumlp.backends.contract import Backend
 from gpumlp.backends.numpy_backend import ALIGNMENT, NumpyBackend
+from gpumlp.backends.runtime import Array, DType
 from gpumlp.devices import Device
 from gpumlp.gate import Gate, apart, hold
 from gpumlp.layers import Layer, Shape, WeightSpec
 
-Array = Any
+if TYPE_CHECKING:
+    from gpumlp.engine.runner import Runner
+
 Result = TypeVar("Result")
 
 
@@ -79,7 +82,7 @@ class Stretches:
             for start, shape in zip(self.offsets, self.shapes, strict=True)
         ]
 
-    def get(self, flat: Array = None) -> list[np.ndarray]:
+    def get(self, flat: Array | None = None) -> list[Array]:
         """Return copies of the weight arrays, or of those in another array of the layout: if possible in one transfer.
 
         The caller holds the gate, as for everything that reads or writes weights.
@@ -89,7 +92,7 @@ class Stretches:
             return [self.backend.to_host(view) for view in self.views(flat)]
         return self.views(self.backend.to_host(flat))
 
-    def set(self, arrays: Sequence[Array], flat: Array = None) -> None:
+    def set(self, arrays: Sequence[Array], flat: Array | None = None) -> None:
         """Set all weight arrays, or those in another array of the layout; of the same shapes."""
         self.version += 1
         flat = self.params if flat is None else flat
@@ -102,9 +105,9 @@ class Stretches:
             view[...] = array
         self.backend.assign(flat, host)
 
-    def spans(self, trainable: Sequence[bool]) -> list[slice]:
+    def spans(self, trainable: Sequence[bool]) -> list[slice[int, int, None]]:
         """Return the stretches of the flat array that hold trainable weights: the whole of it where all are."""
-        spans: list[slice] = []
+        spans: list[slice[int, int, None]] = []
         for start, end, wanted in sorted(zip(self.offsets, self._ends, trainable, strict=True)):
             if wanted and spans and spans[-1].stop == start:
                 spans[-1] = slice(spans[-1].start, end)
@@ -116,7 +119,7 @@ class Stretches:
 class Arena:
     """A flat buffer with room for arrays of ``shapes``, one after the other, and the gate to it."""
 
-    def __init__(self, shapes: Iterable[Shape], dtype: Any, backend: Backend | None = None) -> None:
+    def __init__(self, shapes: Iterable[Shape], dtype: DType, backend: Backend | None = None) -> None:
         self.shapes, self.dtype = list(shapes), np.dtype(dtype)
         self.backend: Backend = backend or NumpyBackend()
         step = ALIGNMENT // self.dtype.itemsize
@@ -129,14 +132,14 @@ class Arena:
         self.gate, self.version, self.moved = Gate(), 0, False
         self.device: Device | None = None  # chosen by the models that compute with it
         self.tenants: weakref.WeakSet[Layer] = weakref.WeakSet()
-        self.users: weakref.WeakSet[Any] = weakref.WeakSet()  # the Runners that compute with it
+        self.users: weakref.WeakSet[Runner] = weakref.WeakSet()  # the Runners that compute with it
 
     def whole(self) -> Stretches:
         """Return all of it."""
         return Stretches(self, range(len(self.shapes)))
 
 
-def alone(specs: Iterable[WeightSpec], dtype: Any, backend: Backend | None = None) -> Stretches:
+def alone(specs: Iterable[WeightSpec], dtype: DType, backend: Backend | None = None) -> Stretches:
     """Return arrays as ``specs`` say in an arena of their own, zeros, that no layer owns."""
     return Arena([spec.shape for spec in specs], dtype, backend).whole()
 
@@ -153,11 +156,11 @@ class Home:
         return [self.arena.shapes[i] for i in self.places]
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> DType:
         """The dtype of the arrays."""
         return self.arena.dtype
 
-    def read(self, layer: Layer) -> list[np.ndarray]:
+    def read(self, layer: Layer) -> list[Array]:
         """Return copies of the weights of ``layer``, whose home this is or was."""
         return inside([layer], Stretches.get)
 
@@ -165,7 +168,7 @@ class Home:
         """Set the weights of ``layer``, whose home this is or was."""
         apart(lambda: inside([layer], lambda weights: weights.set(arrays)))
 
-    def change(self, layer: Layer, place: int, to: Callable[[np.ndarray], Any]) -> None:
+    def change(self, layer: Layer, place: int, to: Callable[[Array], object]) -> None:
         """Have one weight array of ``layer`` be what ``to`` returns of it."""
 
         def put(weights: Stretches) -> None:
@@ -202,7 +205,7 @@ def inside(layers: Sequence[Layer], work: Callable[[Stretches], Result]) -> Resu
             return found[0]
 
 
-def check_dtype(layers: Iterable[Layer], dtype: np.dtype) -> None:
+def check_dtype(layers: Iterable[Layer], dtype: DType) -> None:
     """Raise ValueError for layers that have weights of another dtype."""
     for layer in layers:
         held = layer.held if isinstance(layer.held, list) else []
@@ -214,7 +217,7 @@ def check_dtype(layers: Iterable[Layer], dtype: np.dtype) -> None:
             )
 
 
-def lay_out(layers: list[Layer], dtype: np.dtype, backend: Backend) -> Stretches:
+def lay_out(layers: list[Layer], dtype: DType, backend: Backend) -> Stretches:
     """Have the weights of ``layers`` stand in one arena of ``backend``, and return where; the caller holds `layout`.
 
     Where they do already, nothing is done. Otherwise a new arena takes in theirs and all others of the arenas that they
@@ -230,7 +233,7 @@ def lay_out(layers: list[Layer], dtype: np.dtype, backend: Backend) -> Stretches
     return _together(homes_of(layers))
 
 
-def _move(layers: list[Layer], old: set[Arena], dtype: np.dtype, backend: Backend) -> None:
+def _move(layers: list[Layer], old: set[Arena], dtype: DType, backend: Backend) -> None:
     """Make one arena of ``old`` and of the layers whose weights are arrays of their own; ``layers`` stand first."""
     others = [layer for arena in old for layer in arena.tenants if layer not in layers]
     everybody = [*layers, *others]
@@ -251,5 +254,5 @@ def _move(layers: list[Layer], old: set[Arena], dtype: np.dtype, backend: Backen
     hold([arena.gate for arena in old], fill)
 
 
-def _arrays(layer: Layer) -> list[np.ndarray]:
+def _arrays(layer: Layer) -> list[Array]:
     return layer.held if isinstance(layer.held, list) else _together(homes_of([layer])).get()

@@ -35,6 +35,7 @@ from gpumlp.backends.job import (
 )  # fmt: skip
 from gpumlp.backends.native import Kernels
 from gpumlp.backends.numpy_backend import aligned_zeros, kept_scale
+from gpumlp.backends.runtime import Array, Rows
 from gpumlp.backends.team import Team, let_others
 from gpumlp.config import in_float32
 from gpumlp.engine.arena import Stretches
@@ -43,12 +44,12 @@ from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
 from gpumlp.engine.normalization import BatchNormOp, FeatureBatchNormOp, FeatureNormalizationOp, NormalizationOp
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp, Operation
-from gpumlp.engine.program import Batch, StepLogs, Task, rates_of
+from gpumlp.engine.program import Batch, Doubles, StepLogs, Task, rates_of
+from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric, of_host
 from gpumlp.optimizers import Optimizer
 
-Array = np.ndarray
 # A thread must have this many operations to do in a step, and this many samples in its tiles, to be worth its waiting.
 OPERATIONS_EACH = 400_000
 FEW = 16  # samples that are predicted through memory of the Program's own
@@ -170,7 +171,7 @@ class CompiledProgram:
         # What the table says: a loss, metrics and how wide targets are; an optimizer's rule, and its state.
         self._objective: tuple[Loss, list[Metric], int] | None = None
         self._why_host = ""  # what it does not say: which of the last metrics the host computes, and why
-        self._updated: tuple[Any, ...] = ()
+        self._updated: tuple[tuple[Formula, dict[str, float]], dict[str, Array]] | None = None
         self._told: Task | None = None  # what the whole table is of, if that is done `again`
 
     def describe(self) -> str:
@@ -286,8 +287,8 @@ class CompiledProgram:
     # ---- running ---------------------------------------------------------------------------------------------------
 
     def run(
-        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
-        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: Array | None = None,
+        self, data: Dataset, order: Rows | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: Doubles | None = None,
     ) -> StepLogs:  # fmt: skip
         """See `Program.run`."""
         task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
@@ -373,7 +374,7 @@ class CompiledProgram:
         metrics = _summed(metrics)
         count, series, outputs = len(metrics), series_of(metrics), self.network.sizes[-1]
         if count != len(self._job.metrics) or series != self._series:
-            self._job, self._checked, self._updated = self._made(count, series), -1, ()
+            self._job, self._checked, self._updated = self._made(count, series), -1, None
         self._job.set_objective(loss, metrics, outputs, width)
         self._job.set(BATCH_Y=aligned_zeros((self._rows, width), np.float32), Y_WIDTH=width)
         self._objective = objective
@@ -381,7 +382,7 @@ class CompiledProgram:
     def _set_optimizer(self, optimizer: Optimizer, slots: dict[str, Array]) -> None:
         """Have the table say how weights are updated, unless it does so already."""
         rule, params = (optimizer.formula, optimizer.numbers), self.arena.params
-        if not self._updated or self._updated[0] != rule or self._updated[1] is not slots:
+        if self._updated is None or self._updated[0] != rule or self._updated[1] is not slots:
             self._job.set_optimizer(optimizer, params, slots)
             self._updated = rule, slots
 
@@ -453,6 +454,7 @@ class _Run:
         self.phases = program._set_task(task)
         self._x, self._y, self._order = readable("X", data.x), readable("Y", data.y), readable("ORDER", task.order)
         self._weights = readable("SAMPLE_WEIGHTS", data.weights)
+        assert self._y is not None
         steps, rates, samples = task.last - task.first, rates_of(task), len(self._x)
         self.results = np.zeros((steps, program._series))
         self._scalars = np.ones((steps, 0), np.float32) if rates is None else in_float32(rates)
@@ -492,7 +494,7 @@ class _Run:
             self._program.arena.arena.version += 1
             self._program._checked = self._program.arena.arena.version  # the kernels have looked on
 
-    def logs(self, results: Array) -> StepLogs:
+    def logs(self, results: Doubles) -> StepLogs:
         """Return what the steps gave, all of them done, of their ``results``."""
         task = self.task
         samples = np.empty(len(results))

@@ -7,13 +7,15 @@ whether it trains for a moment or for hours, and whatever this process or this m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpumlp.backends.contract import Backend
+from gpumlp.backends.runtime import DType
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram, Program
 from gpumlp.errors import DeviceUnavailable, note_once, warn_once
+from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric, of_host
 from gpumlp.optimizers import Optimizer
@@ -55,10 +57,10 @@ class Judged(NamedTuple):
     optimizer: Optimizer | None = None
 
     @property
-    def rule(self) -> Any:
+    def rule(self) -> str | tuple[Formula, dict[str, float]] | None:
         """The optimizer's formula, and its numbers; in words why there is none."""
         of = self.optimizer
-        return of and of._once("rule", lambda: of.apart or (of.formula, of.numbers))
+        return None if of is None else of._once("rule", lambda: of.apart or (of.formula, of.numbers))
 
 
 def fitting(choice: Choice, optimizer: Optimizer, backend: Backend) -> Choice:
@@ -76,7 +78,7 @@ def fit_for(choice: Choice, network: Network, backend: Backend, judged: Judged |
     if judged is None or (backend.recorder is None and (choice.functions is None or network.rows == 1)):
         return choice
     why = of_host(judged.metrics) if backend.recorder is not None else ""
-    parts: list[Any] = [judged.loss, *judged.metrics] if network.rows > 1 else []
+    parts: list[Loss | Metric] = [judged.loss, *judged.metrics] if network.rows > 1 else []
     if whole := [of.name for of in parts if not getattr(getattr(of, "function", None), "elementwise", False)]:
         why = f"{', '.join(whole)} of each of a sample's {network.rows} rows of outputs"
     return Choice(why=why, general=True, lacks=True) if why else choice
@@ -110,7 +112,7 @@ def _without(error: DeviceUnavailable, kernels: str) -> Choice:
     return Choice(why=str(error).rstrip("."))
 
 
-def choose(network: Network, dtype: Any, backend: Backend, kernels: str) -> Choice:
+def choose(network: Network, dtype: DType, backend: Backend, kernels: str) -> Choice:
     """Return the Choice: what ``kernels`` says, and for "auto" compiled kernels wherever they can be had.
 
     Kernels that did not come with the package, and are not there yet, are compiled here, which takes seconds: nobody
@@ -136,7 +138,7 @@ def choose(network: Network, dtype: Any, backend: Backend, kernels: str) -> Choi
         return _without(error, kernels)
 
 
-def _why_not(network: Network, dtype: Any, kernels: str) -> str:
+def _why_not(network: Network, dtype: DType, kernels: str) -> str:
     """Return why compiled kernels are not for this, in words; nothing where they are."""
     if kernels == "numpy":
         return "GPUMLP_KERNELS=numpy"

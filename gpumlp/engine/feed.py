@@ -7,16 +7,15 @@ still work on the batches before: two stages, used in turn.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from gpumlp.backends.contract import Backend
+from gpumlp.backends.runtime import Array, Rows
 from gpumlp.errors import DeviceMemoryError
 
-Array = Any
 STAGE_BYTES = 64 << 20  # of a streamed stage: long enough that its copy's start-up costs nothing beside it
 RESIDENT_SHARE = 0.75  # of the free memory that a resident data set may take
 
@@ -28,8 +27,8 @@ class Dataset:
     x: Array
     y: Array | None = None
     weights: Array | None = None
-    resident: Dataset | None = field(default=None, repr=False)  # the same on the device, once it is there
-    streamed: bool = False  # whether the device had no room for it: decided once
+    resident: Dataset | None = field(default=None, repr=False, kw_only=True)  # the same on the device, once it is there
+    streamed: bool = field(default=False, kw_only=True)  # whether the device had no room for it: decided once
 
     def __len__(self) -> int:
         return len(self.x)
@@ -39,13 +38,19 @@ class Dataset:
         """The arrays that there are."""
         return [a for a in (self.x, self.y, self.weights) if a is not None]
 
+    def each(self, to: Callable[[Array], Array]) -> Dataset:
+        """Return a Dataset of what ``to`` makes of each array."""
+        x = to(self.x)
+        y, weights = (None if a is None else to(a) for a in (self.y, self.weights))
+        return Dataset(x, y, weights)
+
 
 @dataclass
 class Part:
     """``steps`` batches where the backend computes: batches ``first`` on of ``data`` in ``order`` (None: as is)."""
 
     data: Dataset
-    order: Array | None
+    order: Rows | None
     first: int
     steps: int
 
@@ -54,10 +59,10 @@ class Part:
 class _Stage:
     """One of the two places through which a stream goes, with the marks of its last copy and its last use."""
 
-    pinned: list[np.ndarray]
+    pinned: list[Array]
     device: list[Array]
-    copied: list[Any] = field(default_factory=list)
-    used: Any = None
+    copied: list[object] = field(default_factory=list)
+    used: object = None
 
 
 class Feed:
@@ -65,11 +70,11 @@ class Feed:
 
     def __init__(self, backend: Backend) -> None:
         self._backend, self._runtime = backend, backend.runtime
-        self._order: tuple[Array, Array] | None = None
+        self._order: tuple[Rows, Rows] | None = None
         self._stages: list[_Stage] = []
 
     def parts(
-        self, data: Dataset, order: Array | None, batch: int, first: int, last: int
+        self, data: Dataset, order: Rows | None, batch: int, first: int, last: int
     ) -> Generator[Part, None, None]:
         """Yield batches ``first`` to ``last`` - 1 in parts; work on one part must be launched before the next."""
         if self._runtime is None:
@@ -106,15 +111,13 @@ class Feed:
         needed = sum(a.nbytes for a in missing) + 8 * len(data)  # and its order
         data.streamed = bool(missing) and needed > RESIDENT_SHARE * self._runtime.free_bytes()  # type: ignore[union-attr]
         if not data.streamed:
-            put = self._backend.to_device
             try:
-                x, y, weights = (None if a is None else put(a) for a in (data.x, data.y, data.weights))
-                data.resident = Dataset(x, y, weights)
+                data.resident = data.each(self._backend.to_device)
             except DeviceMemoryError:  # free memory may be in pieces
                 data.streamed = True
         return not data.streamed
 
-    def _on_device(self, order: Array | None) -> Array | None:
+    def _on_device(self, order: Rows | None) -> Rows | None:
         if order is None:
             return None
         host, device = self._order or (None, None)
@@ -125,7 +128,7 @@ class Feed:
         self._order = (order, device)
         return device
 
-    def _stream(self, data: Dataset, order: Array | None, batch: int, first: int, last: int) -> Iterator[Part]:
+    def _stream(self, data: Dataset, order: Rows | None, batch: int, first: int, last: int) -> Iterator[Part]:
         runtime = self._runtime
         assert runtime is not None
         arrays: list[Array] = [self._backend.to_host(a) if runtime.owns(a) else a for a in data.arrays]

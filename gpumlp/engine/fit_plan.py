@@ -195,7 +195,7 @@ def _constants(problem: Problem) -> dict[str, int | str]:
     }  # fmt: skip
 
 
-def _properties(problem: Problem) -> dict[str, list[Any]]:
+def _properties(problem: Problem) -> dict[str, list[int]]:
     """Return the layers' properties, and the metrics', by the kernel's names for them."""
     stages, offsets, trainable = problem.stages, problem.arena.offsets, problem.network.trainable
     penalties = problem.network.penalties
@@ -222,7 +222,7 @@ def _properties(problem: Problem) -> dict[str, list[Any]]:
     }
 
 
-def _places(cut: Cut, layout: Layout) -> dict[str, list[Any]]:
+def _places(cut: Cut, layout: Layout) -> dict[str, list[int]]:
     """Return where a layer's arrays stand in shared memory, and its packets among a step's."""
     forward, backward, packets = [0] * len(layout.own), [0] * len(layout.own), 0
     for i, (stage, (out, back)) in enumerate(zip(cut.problem.stages, cut.exchanged, strict=True)):
@@ -236,7 +236,7 @@ def _places(cut: Cut, layout: Layout) -> dict[str, list[Any]]:
     }  # fmt: skip
 
 
-def _runs(lists: dict[str, list[Any]], last: int) -> list[list[int]]:
+def _runs(lists: dict[str, list[int]], last: int) -> list[list[int]]:
     """Return the layers, cut into runs of layers that are alike, and that lie on layers that are alike.
 
     The lowest two and the last are runs of their own: what they hand on differs.

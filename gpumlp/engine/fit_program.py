@@ -11,20 +11,22 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from gpumlp.backends.contract import Recorder
-from gpumlp.backends.runtime import float_words, words
+from gpumlp.backends.runtime import Array, Rows, float_words, words
 from gpumlp.engine import cost, fit_plan
-from gpumlp.engine.feed import Part
+from gpumlp.engine.feed import Dataset, Part
 from gpumlp.engine.fit_plan import Plan
 from gpumlp.engine.graph_program import CAPACITY, PLANS, GraphProgram
-from gpumlp.engine.program import StepLogs, Task, one_after_the_other, rates_of
+from gpumlp.engine.program import Doubles, StepLogs, Task, one_after_the_other, rates_of
 from gpumlp.errors import KernelError, warn_once
+from gpumlp.losses import Loss
+from gpumlp.metrics import Metric
+from gpumlp.optimizers import Optimizer
 
-Array = Any
 CHOICES = ("auto", "graph", "tags", "barrier")  # GPUMLP_FIT: who decides, or which way of training and of exchanging
 GIVEN_UP = "given up: "  # begins the reason where the kernel could have been used, and failed
 LOG_BYTES = 64 << 20  # for rates and logs of a launch: with penalties, each column of each model has one at every step
@@ -55,8 +57,7 @@ class _Launcher:
         return -(-steps * self.plan.scalars // 2)
 
     def run(
-        self, programs: Sequence[FitProgram], tasks: Sequence[Task], parts: Sequence[Part], rates: np.ndarray,
-        first: int,
+        self, programs: Sequence[FitProgram], tasks: Sequence[Task], parts: Sequence[Part], rates: Doubles, first: int,
     ) -> tuple[Array, Array]:  # fmt: skip
         """Run the steps of ``rates[models, steps, scalars]``.
 
@@ -119,7 +120,7 @@ class FitProgram:
         self.graphs, self.network, self.arena = graphs, graphs.network, graphs.arena
         self.backend, self.batch = graphs.backend, graphs.batch
         self._feed = graphs.feed  # one for both: a stream's places are not there twice
-        self._choices: dict[Any, _Choice] = {}
+        self._choices: dict[tuple[int, tuple[object, ...]], _Choice] = {}
         self._last: _Choice | None = None
         self._mode = os.environ.get("GPUMLP_FIT") or "auto"
         if self._mode not in CHOICES:
@@ -136,9 +137,13 @@ class FitProgram:
             return f"{self.graphs.describe()}; not the whole-fit kernel: {self._last.why}"
         return self._last.why
 
-    def run(self, *task: Any) -> StepLogs:
+    def run(
+        self, data: Dataset, order: Rows | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: Doubles | None = None,
+    ) -> StepLogs:  # fmt: skip
         """See `Program.run`."""
-        return self.run_together([self], [Task(*task)])[0]
+        task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
+        return self.run_together([self], [task])[0]
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
         """See `Program.predict`."""
@@ -180,7 +185,7 @@ class FitProgram:
             + why.partition("\n")[0],
         )
 
-    def _key(self, task: Task) -> Any:
+    def _key(self, task: Task) -> tuple[object, ...]:
         """Return all that a launch is compiled for."""
         assert task.data.y is not None and task.optimizer is not None
         config = task.optimizer.formula.text, *task.optimizer.numbers.items()
@@ -279,7 +284,7 @@ def _launch_all(
                     raise KernelError("blocks of the whole-fit kernel waited for others in vain")
 
 
-def _read(plan: Plan, task: Task, part: Part, first: int, logged: np.ndarray, logs: StepLogs, done: int) -> None:
+def _read(plan: Plan, task: Task, part: Part, first: int, logged: Array, logs: StepLogs, done: int) -> None:
     """Put what a launch logged of one model, from batch ``first`` of the part on, into its logs."""
     k = np.arange(first, first + len(logged))
     rows = np.minimum((k + 1) * task.batch, len(part.data)) - k * task.batch

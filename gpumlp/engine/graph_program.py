@@ -10,25 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from gpumlp.backends.contract import Recorder
 from gpumlp.backends.device_backend import PENALTY_PARTS
-from gpumlp.backends.runtime import Recording, float_words
+from gpumlp.backends.runtime import Array, Recording, Rows, float_words
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import Network
 from gpumlp.engine.normalization import FeatureBatchNormOp, FeatureNormalizationOp
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp
-from gpumlp.engine.program import LoopProgram, StepLogs, Task, rates_of
+from gpumlp.engine.program import Doubles, LoopProgram, StepLogs, Task, rates_of
 from gpumlp.errors import KernelError
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 
-Array = Any
 KERNELS = {  # that launch kernels, which can be recorded, and nothing else
     DenseOp, ActivationOp, DropoutOp, AffineOp, FeatureBatchNormOp, FeatureNormalizationOp,
 }  # fmt: skip
@@ -74,7 +72,7 @@ class GraphProgram(LoopProgram):
 
     def __init__(self, network: Network, arena: Stretches, backend: Recorder, batch: int) -> None:
         super().__init__(network, arena, backend, batch)
-        self._plans: dict[Any, _Plan] = {}
+        self._plans: dict[tuple[object, ...], _Plan] = {}
         self._failure: str | None = None
         self._said: dict[str, float] = {}  # launches a step, by what is run
         self._live = backend.zeros(1, np.int32)
@@ -91,8 +89,8 @@ class GraphProgram(LoopProgram):
         return f"CUDA graphs of up to {LONGEST} steps{said}"
 
     def run(
-        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
-        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: np.ndarray | None = None,
+        self, data: Dataset, order: Rows | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: Doubles | None = None,
     ) -> StepLogs:  # fmt: skip
         """See `Program.run`."""
         scalars = rates_of(Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars))
@@ -181,13 +179,11 @@ class GraphProgram(LoopProgram):
             gradient = self._grad_views[i] if training else None
             backend.penalty_into(values[at + k], regularizer, self.arena.weights[i], gradient)
         if plan.optimizer is not None and plan.slots is not None:
-            self._update(plan.optimizer, plan.slots, 0, control.now)
+            self._update_spans(plan.optimizer, plan.slots, 0, control.now)
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
-    def _replay(
-        self, plan: _Plan, optimizer: Optimizer | None, parts: Iterator[Part], scalars: np.ndarray | None
-    ) -> None:
+    def _replay(self, plan: _Plan, optimizer: Optimizer | None, parts: Iterator[Part], scalars: Doubles | None) -> None:
         """Run at most CAPACITY steps on the samples of ``parts``, of which ``scalars`` has the optimizer's numbers."""
         done, control = 0, plan.control
         rates = float_words([] if scalars is None else scalars)
@@ -205,7 +201,7 @@ class GraphProgram(LoopProgram):
             optimizer.count(done)
             self.arena.version += 1
 
-    def _read(self, plan: _Plan, logs: StepLogs, where: slice, rows: np.ndarray) -> None:
+    def _read(self, plan: _Plan, logs: StepLogs, where: slice[int, int, None], rows: Rows) -> None:
         """Fetch the sums of a run's steps, of ``rows`` samples each, into ``logs``."""
         series = iter(self.backend.to_host(plan.results[: len(rows)]).T)
         logs.samples[where] = rows

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from gpumlp import constraints
+import numpy.typing as npt
+
+from gpumlp import constraints, regularizers
 from gpumlp.attributes import once, refuse_overrides
+from gpumlp.backends.runtime import Array
 from gpumlp.engine.operations import Operation, operations_of
 from gpumlp.layers import Layer, Shape, WeightSpec
 
@@ -64,13 +66,13 @@ class Network:
         return sum(math.prod(spec.shape) for spec in self.weights)
 
     @once
-    def constrained(self) -> list[tuple[int, Callable[[Any], Any]]]:
+    def constrained(self) -> list[tuple[int, Callable[[Array], npt.ArrayLike]]]:
         """The weights that a constraint holds after each step, by their places: those that train."""
         trained = zip(self.weights, self.trainable, strict=True)
         return [(i, spec.constraint) for i, (spec, trains) in enumerate(trained) if trains and spec.constraint]
 
     @once
-    def penalties(self) -> list[Any]:
+    def penalties(self) -> list[regularizers.Regularizer | None]:
         """The penalty of each weight array that is added to the loss: of those that train."""
         trained = zip(self.weights, self.trainable, strict=True)
         return [spec.regularizer if trains else None for spec, trains in trained]

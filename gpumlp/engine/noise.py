@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from types import ModuleType
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp import layers, random
 from gpumlp.activations import SELU_ALPHA, SELU_SCALE, linear
 from gpumlp.backends.contract import Backend
 from gpumlp.backends.numpy_backend import kept_scale
-from gpumlp.engine.operation import Array, Operation, Site
+from gpumlp.backends.runtime import Array, DType
+from gpumlp.engine.operation import Operation, Site
 from gpumlp.layers import Shape
+
+Noisy = layers.GaussianNoise | layers.GaussianDropout | layers.Dropout | layers.AlphaDropout
+Drawn = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -27,29 +33,29 @@ class NoiseOp(Operation):
     strength: float  # a standard deviation, or a share of what is dropped; at 0 nothing is done
     key: int
     sample: Shape
-    noise: tuple[int | None, ...]
+    noise: tuple[int | None, *Shape]
 
     @classmethod
-    def of(cls, layer: Any, shape: Shape, first: int) -> Any:
+    def of(cls, layer: Noisy, shape: Shape, first: int) -> Self:
         """See `LAYERS`."""
         strength = layer.stddev if isinstance(layer, layers.GaussianNoise) else layer.rate
         noise = layer.noise_shape or (None, *shape)
         each = (of if n is None else n for n, of in zip(noise[1:], shape, strict=True))
         return cls(strength, layer.key, shape, (noise[0], *each))
 
-    def draw(self, numbers: np.random.Generator, shape: Shape) -> np.ndarray:
+    def draw(self, numbers: np.random.Generator, shape: Shape) -> Drawn:
         """Return what `apply` and `slope` are given, float32 of ``shape``."""
         raise NotImplementedError
 
-    def apply(self, xp: Any, x: Array, drawn: Array, y: Array) -> None:
+    def apply(self, xp: ModuleType, x: Array, drawn: Array, y: Array) -> None:
         """Write y[B, *sample]; what was drawn goes with it."""
         xp.multiply(x, drawn, out=y)
 
-    def slope(self, xp: Any, dy: Array, drawn: Array) -> None:
+    def slope(self, xp: ModuleType, dy: Array, drawn: Array) -> None:
         """Overwrite dy[B, *sample] with the gradient by x."""
         xp.multiply(dy, drawn, out=dy)
 
-    def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
+    def keep(self, backend: Backend, batch: int, size: int, dtype: DType) -> Array | None:
         return backend.empty((batch if self.noise[0] is None else self.noise[0], *self.noise[1:]), dtype)
 
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
@@ -66,7 +72,7 @@ class NoiseOp(Operation):
         backend.assign(drawn, self.draw(numbers, drawn.shape))
         self.apply(backend.xp, self._samples(x), drawn, self._samples(y))
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         if self.strength:
             self.slope(site.backend.xp, self._samples(dy), self._drawn(site, x))
         return dy
@@ -75,7 +81,7 @@ class NoiseOp(Operation):
         return a.reshape(-1, *self.sample)
 
     def _drawn(self, site: Site, x: Array) -> Array:
-        return site.kept_of(x) if self.noise[0] is None else site.kept
+        return site.memory[: len(x)] if self.noise[0] is None else site.memory
 
     def asked(self, training: bool, loss: bool) -> NoiseOp:
         return self if training else replace(self, strength=0.0)
@@ -87,19 +93,19 @@ class NoiseOp(Operation):
 class GaussianNoiseOp(NoiseOp):
     """In training: y = x + strength N(0, 1)."""
 
-    def draw(self, numbers: np.random.Generator, shape: Shape) -> np.ndarray:
+    def draw(self, numbers: np.random.Generator, shape: Shape) -> Drawn:
         return np.float32(self.strength) * numbers.standard_normal(shape, np.float32)
 
-    def apply(self, xp: Any, x: Array, drawn: Array, y: Array) -> None:
+    def apply(self, xp: ModuleType, x: Array, drawn: Array, y: Array) -> None:
         xp.add(x, drawn, out=y)
 
-    def slope(self, xp: Any, dy: Array, drawn: Array) -> None: ...
+    def slope(self, xp: ModuleType, dy: Array, drawn: Array) -> None: ...
 
 
 class GaussianDropoutOp(NoiseOp):
     """In training: y = x N(1, strength / (1 - strength))."""
 
-    def draw(self, numbers: np.random.Generator, shape: Shape) -> np.ndarray:
+    def draw(self, numbers: np.random.Generator, shape: Shape) -> Drawn:
         deviation = math.sqrt(self.strength / (1.0 - self.strength))
         return np.float32(1.0) + np.float32(deviation) * numbers.standard_normal(shape, np.float32)
 
@@ -107,10 +113,10 @@ class GaussianDropoutOp(NoiseOp):
 class SharedDropoutOp(NoiseOp):
     """`DropoutOp` of a shape of its own."""
 
-    def draw(self, numbers: np.random.Generator, shape: Shape) -> np.ndarray:
+    def draw(self, numbers: np.random.Generator, shape: Shape) -> Drawn:
         return self._kept(numbers, shape, kept_scale(self.strength))
 
-    def _kept(self, numbers: np.random.Generator, shape: Shape, scale: float) -> np.ndarray:
+    def _kept(self, numbers: np.random.Generator, shape: Shape, scale: float) -> Drawn:
         kept = numbers.random(shape, np.float32) >= np.float32(self.strength)
         return kept * np.float32(scale)
 
@@ -127,10 +133,10 @@ class AlphaDropoutOp(SharedDropoutOp):
     def _a(self) -> float:
         return ((1.0 - self.strength) * (1.0 + self.strength * self.LIMIT**2)) ** -0.5
 
-    def draw(self, numbers: np.random.Generator, shape: Shape) -> np.ndarray:
+    def draw(self, numbers: np.random.Generator, shape: Shape) -> Drawn:
         return self._kept(numbers, shape, self._a)
 
-    def apply(self, xp: Any, x: Array, drawn: Array, y: Array) -> None:
+    def apply(self, xp: ModuleType, x: Array, drawn: Array, y: Array) -> None:
         xp.subtract(x, self.LIMIT, out=y)
         xp.multiply(y, drawn, out=y)
         xp.add(y, self._a * self.LIMIT * (1.0 - self.strength), out=y)

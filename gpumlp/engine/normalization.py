@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp import layers
 from gpumlp.backends import statistics
 from gpumlp.backends.contract import Backend
+from gpumlp.backends.runtime import Array, DType
 from gpumlp.engine.operation import Operation, Site
 from gpumlp.layers import Shape
 
-Array = Any
 LEAST_LENGTH, LEAST_DEVIATION = 1e-12, 1e-7  # Keras's own, of UnitNormalization and of Normalization
 
 
@@ -76,7 +76,7 @@ class BatchNormOp(_Grouped):
         kind = FeatureBatchNormOp if seen == (-1, math.prod(shape)) else cls
         return kind(seen, gamma, beta, layer.epsilon, after, after + 1, layer.momentum)
 
-    def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
+    def keep(self, backend: Backend, batch: int, size: int, dtype: DType) -> Array | None:
         return backend.empty((2, self.shape[1]), dtype)
 
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
@@ -86,20 +86,21 @@ class BatchNormOp(_Grouped):
         if step is None or site.frozen:
             site.backend.fixed_norm(x, gamma, beta, averages, self.epsilon, y)
         else:
-            site.backend.batch_norm(x, gamma, beta, averages, self.momentum, self.epsilon, site.kept, y)
+            site.backend.batch_norm(x, gamma, beta, averages, self.momentum, self.epsilon, site.memory, y)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
-        x, slope, below = (None if a is None else a.reshape(self.shape) for a in (x, dy, dx))
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
+        x, slope = x.reshape(self.shape), dy.reshape(self.shape)
+        below = None if dx is None else dx.reshape(self.shape)
         backend, gamma, variance = site.backend, _at(site.weights, self.gamma), site.weights[self.variance]
         gradients = _at(site.grads, self.gamma), _at(site.grads, self.beta)
         if not (site.frozen or self.resting):
-            backend.batch_norm_backward(slope, x, gamma, site.kept, below, *gradients)
+            backend.batch_norm_backward(slope, x, gamma, site.memory, below, *gradients)
             return dx
         if self.resting:
             inverse = 1.0 / backend.xp.sqrt(self._column(variance) + self.epsilon)
             kept = self._column(site.weights[self.mean]), inverse
             statistics.weight_gradients(backend, slope, x, kept, gradients)
-        if dx is not None:
+        if below is not None:
             backend.fixed_norm_backward(slope, gamma, variance, self.epsilon, below)
         return dx
 
@@ -122,13 +123,13 @@ class LayerNormOp(_Grouped):
         gamma, beta, _ = _places(layer, first)
         return cls(grouped(shape, layer.along(shape)), gamma, beta, layer.epsilon)
 
-    def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
+    def keep(self, backend: Backend, batch: int, size: int, dtype: DType) -> Array | None:
         return backend.empty((2, batch * size // math.prod(self.shape[1::2])), dtype)
 
     def _kept(self, site: Site, x: Array) -> tuple[Array, Array]:
         """Return the means and inverse deviations of as many samples as ``x`` has, shaped to stretch."""
         sizes = [1 if axis % 2 else size for axis, size in enumerate(x.shape)]
-        mean, inverse = (row[: math.prod(sizes)].reshape(sizes) for row in site.kept)
+        mean, inverse = (row[: math.prod(sizes)].reshape(sizes) for row in site.memory)
         return mean, inverse
 
     def _weights(self, site: Site) -> tuple[Array | None, Array | None]:
@@ -142,7 +143,7 @@ class LayerNormOp(_Grouped):
         xp.divide(1.0, xp.sqrt(variance + self.epsilon), out=inverse)
         statistics.scale(xp, y, inverse, gamma, more=beta)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         x, slope = x.reshape(self.shape), dy.reshape(self.shape)
         gradients = _at(site.grads, self.gamma), _at(site.grads, self.beta)
         statistics.slope(site.backend, slope, x, self.along, self._kept(site, x), self._weights(site)[0], gradients)
@@ -153,7 +154,9 @@ def _at(arrays: Sequence[Array], place: int | None) -> Array | None:
     return None if place is None else arrays[place]
 
 
-def _places(layer: layers.BatchNormalization | layers.LayerNormalization, first: int) -> tuple[Any, Any, int]:
+def _places(
+    layer: layers.BatchNormalization | layers.LayerNormalization, first: int
+) -> tuple[int | None, int | None, int]:
     """Return where gamma and beta stand, None without, and the place after them."""
     return (
         first if layer.scale else None,
@@ -183,7 +186,7 @@ class UnitNormOp(_Grouped):
         xp, (x, y) = site.backend.xp, (a.reshape(self.shape) for a in (x, y))
         xp.divide(x, xp.maximum(self._lengths(site, x), LEAST_LENGTH), out=y)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         xp, (x, y, slope) = site.backend.xp, (a.reshape(self.shape) for a in (x, y, dy))
         lengths, work = self._lengths(site, x), self._work(site, x)
         xp.multiply(slope, y, out=work)
@@ -216,14 +219,14 @@ class NormalizationOp(_Grouped):
         kind = FeatureNormalizationOp if seen == (-1, features) and not layer.invert else cls
         return kind(seen, first, first + 1, each, layer.invert)  # type: ignore[arg-type]
 
-    def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
+    def keep(self, backend: Backend, batch: int, size: int, dtype: DType) -> Array | None:
         return None if self.given is None else backend.to_device(np.array(self.given, dtype))
 
     def _found(self, site: Site) -> tuple[Array, Array]:
         """Return mean and variance."""
         if self.given is None:
             return site.weights[self.mean], site.weights[self.variance]
-        return site.kept[0], site.kept[1]
+        return site.memory[0], site.memory[1]
 
     def _statistics(self, site: Site) -> tuple[Array, Array]:
         """Return mean and deviation, shaped to be stretched."""
@@ -231,7 +234,7 @@ class NormalizationOp(_Grouped):
         mean, variance = (self._column(a) for a in self._found(site))
         return mean, xp.maximum(xp.sqrt(variance), LEAST_DEVIATION)
 
-    def columns(self, weights: Sequence[np.ndarray], features: int) -> np.ndarray:
+    def columns(self, weights: Sequence[Array], features: int) -> npt.NDArray[np.float64]:
         """Return a, b and c for each feature of a sample, [3, features] in double: y = (x - a) * b + c."""
         found = (weights[self.mean], weights[self.variance]) if self.given is None else self.given
         sizes = [1, *self.shape[1:]]
@@ -250,7 +253,7 @@ class NormalizationOp(_Grouped):
             xp.subtract(x, mean, out=y)
             xp.divide(y, deviation, out=y)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         xp, slope = site.backend.xp, dy.reshape(self.shape)
         (xp.multiply if self.invert else xp.divide)(slope, self._statistics(site)[1], out=slope)
         return dy
@@ -262,6 +265,6 @@ class FeatureNormalizationOp(NormalizationOp):
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
         site.backend.fixed_norm(x, None, None, self._found(site), 0.0, y, LEAST_DEVIATION)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         site.backend.fixed_norm_backward(dy, None, self._found(site)[1], 0.0, dy, LEAST_DEVIATION)
         return dy

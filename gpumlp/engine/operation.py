@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from gpumlp.backends.contract import Backend
-
-Array = Any
+from gpumlp.backends.runtime import Array, DType
 
 
 @dataclass(frozen=True)
@@ -19,10 +17,16 @@ class Site:
     number: int  # of the operation in its network
     weights: Sequence[Array]  # the network's, by their places
     grads: Sequence[Array]  # as many
-    kept: Array  # what `Operation.keep` has made
+    kept: Array | None  # what `Operation.keep` has made
     frozen: bool = False  # whether the layer's ``trainable`` was False when it began to compute
 
-    def kept_of(self, x: Array) -> Array:
+    @property
+    def memory(self) -> Array:
+        """What is kept, of an operation that always keeps something."""
+        assert self.kept is not None
+        return self.kept
+
+    def kept_of(self, x: Array) -> Array | None:
         """Return what is kept of as many samples as ``x`` has; None where nothing is."""
         return None if self.kept is None else self.kept[: len(x)]
 
@@ -35,7 +39,7 @@ class Operation:
         """How many products of numbers a sample takes on its way forward: the elements of a kernel."""
         return 0
 
-    def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
+    def keep(self, backend: Backend, batch: int, size: int, dtype: DType) -> Array | None:
         """Return memory for what goes from forward to backward, beside x and y[batch, size]; None for nothing."""
         return None
 
@@ -43,7 +47,7 @@ class Operation:
         """Write ``y`` from ``x``, a row a sample; ``step`` is the training step's number, None outside training."""
         raise NotImplementedError
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         """Return the gradient by ``x``: ``dy``, overwritten, or ``dx``, written; and write those by the weights.
 
         ``dx`` has the shape of ``x``; in training it is None for the first operation, of which nobody asks for it.

@@ -17,15 +17,15 @@ import numpy as np
 from gpumlp import layers, regularizers
 from gpumlp.activations import KNOWN, Activation, linear
 from gpumlp.backends.contract import Backend
+from gpumlp.backends.runtime import Array, DType
 from gpumlp.engine.noise import AlphaDropoutOp, GaussianDropoutOp, GaussianNoiseOp, SharedDropoutOp
 from gpumlp.engine.normalization import BatchNormOp, LayerNormOp, NormalizationOp, UnitNormOp
-from gpumlp.engine.operation import Array as Array
 from gpumlp.engine.operation import Operation as Operation
 from gpumlp.engine.operation import Site as Site
 from gpumlp.layers import Layer, Shape
 
 
-def _look_at(layer: Any, shape: Shape) -> None:
+def _look_at(layer: layers.Dense | layers.Activation, shape: Shape) -> None:
     """Raise ValueError where a layer's activation reads what a row has not, or another axis than samples' last one."""
     activation: Activation = layer.activation
     who = f"The activation {activation.name} of layer {layer.name!r}"
@@ -63,14 +63,14 @@ class DenseOp(Operation):
     def products(self) -> int:
         return self.inputs * self.outputs
 
-    def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
+    def keep(self, backend: Backend, batch: int, size: int, dtype: DType) -> Array | None:
         return backend.empty((batch, size), dtype) if self.activation.retains_input else None
 
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
         bias = None if self.bias is None else site.weights[self.bias]
         site.backend.dense_forward(x, site.weights[self.kernel], bias, self.activation, y, site.kept_of(x))
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         dw, db = site.grads[self.kernel], None if self.bias is None else site.grads[self.bias]
         weight = site.weights[self.kernel]
         site.backend.dense_backward(dy, x, weight, y, site.kept_of(x), self.activation, dx, dw, db)
@@ -90,7 +90,7 @@ class DenseOverRowsOp(DenseOp):
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
         super().forward(self._rows(site), x.reshape(-1, self.inputs), y.reshape(-1, self.outputs), step)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         dy, y = (a.reshape(-1, self.outputs) for a in (dy, y))
         below = None if dx is None else dx.reshape(-1, self.inputs)
         super().backward(self._rows(site), dy, x.reshape(-1, self.inputs), y, below)
@@ -127,7 +127,7 @@ class ActivationOp(Operation):
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
         site.backend.activation_forward(self.activation, self._rows(x), self._rows(y))
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         site.backend.activation_backward(self.activation, self._rows(dy), self._rows(y), self._rows(x))
         return dy
 
@@ -148,18 +148,18 @@ class DropoutOp(Operation):
         shared = any(layer.noise_shape or ())
         return SharedDropoutOp.of(layer, shape, first) if shared else cls(layer.rate, layer.key)
 
-    def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
+    def keep(self, backend: Backend, batch: int, size: int, dtype: DType) -> Array | None:
         return backend.empty((batch, size), np.float32)
 
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
         if step is None or self.rate == 0:
             site.backend.activation_forward(linear, x, y)
         else:
-            site.backend.dropout(x, site.kept_of(x), y, self.rate, self.key, site.number, step)
+            site.backend.dropout(x, site.memory[: len(x)], y, self.rate, self.key, site.number, step)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         if self.rate:
-            site.backend.multiply(dy, site.kept_of(x))
+            site.backend.multiply(dy, site.memory[: len(x)])
         return dy
 
     def asked(self, training: bool, loss: bool) -> DropoutOp:
@@ -194,7 +194,7 @@ class ActivityOp(Operation):
         assert self.regularizer is not None
         return regularizers.apply(self.regularizer, site.backend, y, None) / len(y)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         if dx is None or self.regularizer is None:
             return dy
         dx[...] = 0.0
@@ -229,7 +229,7 @@ class PReLUOp(Operation):
         xp.maximum(x, 0.0, out=y)
         xp.add(y, below, out=y)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         xp, alpha, below, dy = site.backend.xp, site.weights[self.alpha], self._below(site, x), self._samples(dy)
         shared = tuple(i for i, n in enumerate(alpha.shape, 1) if n == 1)
         xp.multiply(below, dy, out=below)
@@ -275,7 +275,7 @@ class PermuteOp(Operation):
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
         self._move(x, self.sample, self.axes, y)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         if dx is not None:
             self._move(dy, tuple(self.sample[i] for i in self.axes), self.back, dx)
         return dx
@@ -300,7 +300,7 @@ class RepeatOp(Operation):
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
         y.reshape(len(x), self.times, -1)[...] = x[:, None]
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         if dx is not None:
             dx[...] = dy.reshape(len(x), self.times, -1).sum(axis=1)
         return dx
@@ -313,16 +313,16 @@ class ScaleOp(Operation):
     scale: tuple[float, ...]
     offset: tuple[float, ...]
 
-    def keep(self, backend: Backend, batch: int, size: int, dtype: Any) -> Array:
+    def keep(self, backend: Backend, batch: int, size: int, dtype: DType) -> Array | None:
         return backend.to_device(np.array([self.scale, self.offset], dtype))
 
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
-        xp, (scale, offset) = site.backend.xp, site.kept
+        xp, (scale, offset) = site.backend.xp, site.memory
         xp.multiply(x, scale, out=y)
         xp.add(y, offset, out=y)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
-        site.backend.xp.multiply(dy, site.kept[0], out=dy)
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
+        site.backend.xp.multiply(dy, site.memory[0], out=dy)
         return dy
 
 
@@ -344,7 +344,7 @@ class AffineOp(Operation):
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
         site.backend.affine(x, self.scale, self.offset, y)
 
-    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array:
+    def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         site.backend.affine(dy, self.scale, 0.0, dy)
         return dy
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp import constraints, regularizers
 from gpumlp.activations import linear
 from gpumlp.backends.contract import Backend
+from gpumlp.backends.runtime import Array, Rows
 from gpumlp.engine.arena import Stretches
 from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import Network
@@ -20,16 +22,16 @@ from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
 from gpumlp.optimizers.stages import Variable
 
-Array = Any
+Doubles = npt.NDArray[np.float64]
 PREDICT_BYTES = 256 << 20  # of samples, or of what comes out, that a prediction has on a device at a time
 
 
 class Batch(NamedTuple):
     """What a step's metrics are computed of on the host: arrays of their own, [n, targets], [n, outputs], [n]."""
 
-    targets: np.ndarray
-    outputs: np.ndarray
-    weights: np.ndarray | None
+    targets: Array
+    outputs: Array
+    weights: Array | None
 
 
 @dataclass
@@ -40,10 +42,10 @@ class StepLogs:
     metric is computed on the host ``batches`` has targets, outputs and weights of each step.
     """
 
-    samples: np.ndarray
-    losses: np.ndarray
-    totals: np.ndarray
-    counts: np.ndarray
+    samples: Doubles
+    losses: Doubles
+    totals: Doubles
+    counts: Doubles
     batches: list[Batch] = field(default_factory=list)
 
     @classmethod
@@ -63,7 +65,7 @@ class Task(NamedTuple):
     """The arguments of a Program's ``run``, in its order: what to run which steps on."""
 
     data: Dataset
-    order: Array | None
+    order: Rows | None
     batch: int
     first: int
     last: int
@@ -71,10 +73,10 @@ class Task(NamedTuple):
     metrics: list[Metric]
     optimizer: Optimizer | None = None
     slots: dict[str, Array] | None = None
-    scalars: np.ndarray | None = None  # [last - first, n], float64: what `Optimizer.scalars` gives for each step
+    scalars: Doubles | None = None  # [last - first, n], float64: what `Optimizer.scalars` gives for each step
 
 
-def rates_of(task: Task) -> np.ndarray | None:
+def rates_of(task: Task) -> Doubles | None:
     """Return the scalars of each step of a task, [steps, n] in double; None where nothing is trained."""
     if task.optimizer is None or task.scalars is not None:
         return task.scalars
@@ -95,8 +97,8 @@ class Program(Protocol):
         """Return how steps are run, and why so."""
 
     def run(
-        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
-        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: np.ndarray | None = None,
+        self, data: Dataset, order: Rows | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: Doubles | None = None,
     ) -> StepLogs:  # fmt: skip
         """Run batches ``first`` to ``last`` - 1 of ``data`` in ``order`` (None: as it stands).
 
@@ -146,8 +148,8 @@ class LoopProgram:
         return f"one operation after the other, by the {self.backend.name} kernels" + (self.why and f": {self.why}")
 
     def run(
-        self, data: Dataset, order: Array | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
-        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: np.ndarray | None = None,
+        self, data: Dataset, order: Rows | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
+        optimizer: Optimizer | None = None, slots: dict[str, Array] | None = None, scalars: Doubles | None = None,
     ) -> StepLogs:  # fmt: skip
         """See `Program.run`."""
         task = Task(data, order, batch, first, last, loss, metrics, optimizer, slots, scalars)
@@ -187,7 +189,9 @@ class LoopProgram:
                 k += 1
         return logs
 
-    def _by_rows(self, y: Array, pred: Array, w: Array | None, delta: Array) -> tuple[Any, ...]:
+    def _by_rows(
+        self, y: Array, pred: Array, w: Array | None, delta: Array
+    ) -> tuple[Array, Array, Array | None, Array]:
         """Return targets, outputs, weights and the gradient's place with a row for each that a loss judges."""
         rows = self.network.rows
         if rows == 1:
@@ -208,7 +212,7 @@ class LoopProgram:
             logs.batches.append(Batch(host(y), host(pred), None if w is None else host(w)))
 
     def apply(
-        self, grads: Sequence[Array | None], optimizer: Optimizer, slots: dict[str, Array], scalars: np.ndarray
+        self, grads: Sequence[Array | None], optimizer: Optimizer, slots: dict[str, Array], scalars: Doubles
     ) -> None:
         """Do one training step by gradients from elsewhere: one for each weight array, None where nothing trains.
 
@@ -232,10 +236,16 @@ class LoopProgram:
         for j, constraint in self.network.constrained:  # a user's may raise: the step counts already
             constraints.apply(constraint, self.backend, self.arena.weights[j])
 
-    def _update(self, optimizer: Optimizer, slots: dict[str, Array], step: int, scalars: Any = None) -> None:
+    def _update(self, optimizer: Optimizer, slots: dict[str, Array], step: int, scalars: tuple[float, ...]) -> None:
         if optimizer.apart:
             optimizer.update_each(self.backend, self._variables(slots), step, scalars)
-            return
+        else:
+            self._update_spans(optimizer, slots, step, scalars)
+
+    def _update_spans(
+        self, optimizer: Optimizer, slots: dict[str, Array], step: int, scalars: tuple[float, ...] | Array
+    ) -> None:
+        """Update by the optimizer's formula; the device may have the ``scalars`` already."""
         for span in self._spans:
             state = {name: slot[span] for name, slot in slots.items()}
             optimizer.update(self.backend, self.arena.params[span], self.grads[span], state, step, scalars)
@@ -314,7 +324,9 @@ class LoopProgram:
             self.backend.activation_forward(linear, y, delta)
         else:
             self.backend.loss(loss, *self._by_rows(y, pred, w, delta))
-        return self._backward(x, delta, by_inputs=True)
+        found = self._backward(x, delta, by_inputs=True)
+        assert found is not None
+        return found
 
     def _gather(self, part: Part, start: int, stop: int) -> tuple[Array, Array, Array | None]:
         data, n = part.data, stop - start
@@ -348,7 +360,7 @@ class LoopProgram:
             x = y
         return x
 
-    def _backward(self, x: Array, dy: Array, by_inputs: bool = False) -> Array:
+    def _backward(self, x: Array, dy: Array, by_inputs: bool = False) -> Array | None:
         """Fill the gradients, from ``dy`` in `_delta`'s buffer down to ``x``; two buffers take turns on the way.
 
         Returns the gradient ``by_inputs`` where it is asked for.
@@ -358,7 +370,9 @@ class LoopProgram:
             below = self._out[i - 1][:n] if i else x
             dx = self._deltas[spare][: below.size].reshape(below.shape) if i or by_inputs else None
             found = ops[i].backward(self._sites[i], dy, below, self._out[i][:n], dx)
+            if found is None:  # of the first one, of which nobody asks for it
+                return None
+            dy = found
             if found is dx:
                 spare = 1 - spare
-            dy = found
         return dy

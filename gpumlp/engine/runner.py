@@ -8,11 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import numpy as np
-
 from gpumlp import devices
 from gpumlp.backends.contract import Backend
-from gpumlp.backends.runtime import Runtime
+from gpumlp.backends.runtime import Array, DType, Runtime
 from gpumlp.devices import Device
 from gpumlp.engine import dispatch
 from gpumlp.engine.arena import Arena, Stretches, check_dtype, homes_of, lay_out
@@ -30,7 +28,7 @@ HOST_BYTES, DEVICE_BYTES = 32 << 20, 256 << 20  # of activations, at most, that 
 class Runner:
     """Computes for one model. Everything that does goes through `together`, which holds the gate."""
 
-    def __init__(self, dtype: np.dtype) -> None:
+    def __init__(self, dtype: DType) -> None:
         self.dtype = dtype
         self.stack: list[Layer] = []
         self.network: Network | None = None
@@ -39,10 +37,10 @@ class Runner:
         self.last: Program | None = None  # the Program that ran last
         # By whether it is compiled, and the general one; those of `answering` by that and what it was asked; and what
         # `gpumlp.training.again` plans with them.
-        self._programs: dict[tuple[Any, ...], Any] = {}
+        self._programs: dict[tuple[object, ...], Any] = {}
         self.calls = 0  # in training mode: each has masks of its own
         self._choices: dict[str, Choice] = {}
-        self._ready: tuple[Network | None, Any] = None, None  # for which work all formulas are known to be compiled
+        self._ready: tuple[Network | None, object] = None, None  # for which work all formulas are known to be compiled
         self._read = -1  # Changes.count when the layers were read
         self._flags: tuple[int, bool | None] = -1, None  # the same, and `reread`'s argument, when what trains was
         self.fits: set[object] = set()  # that go on: what trains stays
@@ -51,7 +49,7 @@ class Runner:
             set[type[Warning]](),
         )  # by gpumlp.training.health: at how many steps, and of what
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return what is no address, thread, or machine code: a copy makes its own."""
         return self.__dict__ | {
             "weights": None,
@@ -106,7 +104,7 @@ class Runner:
     def _take(self, stack: list[Layer], shape: Shape | None, trainable: bool) -> None:
         network = None if shape is None else self.read(stack, shape, trainable)
         check_dtype(stack, self.dtype)
-        made: list[tuple[Layer, Shape, list[np.ndarray]]] = []
+        made: list[tuple[Layer, Shape, list[Array]]] = []
         if network is not None:
             at = network.input_shape
             for layer in stack:

@@ -121,7 +121,7 @@ class Sequential(Asked):
         return known
 
     def _trainee(
-        self, source: Source, shape: Shape, epochs: int, callbacks: CallbackList | None = None,
+        self, source: Source, shape: Shape, epochs: int, callbacks: CallbackList,
         validation: loop.Validation | None = None,
     ) -> loop.Trainee:  # fmt: skip
         """Return the model as the loop trains it."""

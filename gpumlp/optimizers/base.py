@@ -419,7 +419,7 @@ class Optimizer(OnArrays):
         grads: Array,
         slots: dict[str, Array],
         step: int,
-        scalars: Sequence[float] | None = None,
+        scalars: Sequence[float] | Array | None = None,
     ) -> None:
         """Apply step number ``step`` (from 1) to ``params`` and ``slots``, in place. ``grads`` may be overwritten.
 

@@ -25,7 +25,7 @@ class Updates(Protocol):
         grads: Array,
         slots: dict[str, Array],
         step: int,
-        scalars: Sequence[float] | None,
+        scalars: Sequence[float] | Array,
     ) -> None: ...
 
 

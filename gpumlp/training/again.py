@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpumlp.backends.runtime import Array
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.program import StepLogs, Task
@@ -31,12 +32,13 @@ from gpumlp.losses import Loss
 from gpumlp.optimizers import Optimizer
 from gpumlp.training import data
 from gpumlp.training.results import Averages, Objective
+from gpumlp.training.trained import Compiled, Logs
 
 if TYPE_CHECKING:
+    from gpumlp.engine.compiled_program import CompiledProgram
     from gpumlp.training.loop import Trainee
     from gpumlp.training.streams import Stretch
 
-Array = np.ndarray
 TRAINING = "again", True  # the plan to train by, there
 COMPILED = True, False  # the compiled Program, among those of a Runner
 MOST = 1 << 12  # numbers of a batch that are copied: of more, the kernels take longer than all the rest
@@ -48,8 +50,12 @@ class Plan:
     Made inside the gate, behind such a step.
     """
 
+    loss: Loss
+
     def __init__(self, runner: Runner, objective: Objective, x: Array, y: Array, optimizer: Optimizer | None) -> None:
-        self.program = _compiled(runner)
+        program = _compiled(runner)
+        assert program is not None
+        self.program = program
         self.objective, (_, self.loss, self.names, *_) = objective, objective.of
         self.shapes, self.dtype, self.samples = (x.shape, y.shape), runner.dtype, len(x)
         self.optimizer, slots, scalars = optimizer, None, None
@@ -59,19 +65,19 @@ class Plan:
                 np.zeros((1, len(optimizer.scalar_names))),
             )
             self.made, self.state = optimizer._made, optimizer._state
-        held = Dataset(*(np.zeros((len(a), a.size // len(a)), runner.dtype) for a in (x, y)))  # type: ignore[arg-type]
+        held = Dataset(*(np.zeros((len(a), a.size // len(a)), runner.dtype) for a in (x, y)))
         self.held = held.arrays
         task = Task(held, None, len(x), 0, 1, objective.loss, objective.metrics, optimizer, slots, scalars)
         self.run = self.program.begun(task)
         self.logs = self.run.logs(self.run.results)  # of the step that was done last
         self.x, self.y = (a.reshape(shape) for a, shape in zip(held.arrays, self.shapes, strict=True))
 
-    def holds(self, model: Any, x: Array, y: Array) -> bool:
+    def holds(self, model: Compiled, x: Array, y: Array) -> bool:
         """Whether it is what the model is to do with ``x`` and ``y``; the layers have been read."""
         return (
             (x.shape, y.shape) == self.shapes
             and x.dtype == self.dtype == y.dtype
-            and self.loss is model._loss
+            and model._loss is self.loss
             and self.names is model._metric_names
             and not data.looks_at_targets(self.loss)
             and (self.optimizer is None or (self.optimizer is model._optimizer and self._trains(model)))
@@ -92,7 +98,7 @@ class Plan:
         rows_of_x, rows_of_y = (a if a.ndim == 2 else a.reshape(len(a), -1) for a in (x, y))
         return Dataset(rows_of_x, rows_of_y), x.shape[1:] or (1,)
 
-    def _trains(self, model: Any) -> bool:
+    def _trains(self, model: Compiled) -> bool:
         optimizer = self.optimizer
         assert optimizer is not None
         return optimizer._made is self.made and optimizer._state is self.state and optimizer.belongs_to(model)
@@ -114,7 +120,7 @@ class Plan:
 
         return step
 
-    def do(self, model: Any, x: Array, y: Array) -> dict[str, Any] | None:
+    def do(self, model: Compiled, x: Array, y: Array) -> Logs | None:
         """Do the step, and return its logs; None, and nothing is changed, where another thread has changed anything."""
         optimizer, program, runner = self.optimizer, self.program, model._runner
         before, scalars = 0, tuple[float, ...]()
@@ -139,27 +145,26 @@ class Plan:
         return {"loss": found[0] * self.samples / self.samples}
 
 
-def _compiled(runner: Runner) -> Any:
+def _compiled(runner: Runner) -> CompiledProgram | None:
     """Return the compiled Program; None where there is none by now."""
-    return runner._programs.get(COMPILED)
+    found: CompiledProgram | None = runner._programs.get(COMPILED)
+    return found
 
 
-def _is_there(runner: Runner, program: Any) -> bool:
+def _is_there(runner: Runner, program: CompiledProgram) -> bool:
     """Whether it is the compiled Program, and its weights stand where they stood; the caller holds their gate."""
     return _compiled(runner) is program and not program.arena.arena.moved
 
 
-def _gates(program: Any) -> tuple[Gate]:
+def _gates(program: CompiledProgram) -> tuple[Gate]:
     return (program.arena.arena.gate,)
 
 
-def _kind(optimizer: Optimizer | None) -> tuple[Any, ...]:
+def _kind(optimizer: Optimizer | None) -> tuple[object, ...]:
     return "again", optimizer is not None
 
 
-def step(
-    model: Any, x: object, y: object, optimizer: Optimizer | None = None
-) -> tuple[dict[str, Any], Objective] | None:
+def step(model: Compiled, x: object, y: object, optimizer: Optimizer | None = None) -> tuple[Logs, Objective] | None:
     """Do a step with a batch like the last one: of training, or in inference mode; None where that is not planned.
 
     Returns its logs, and what they are of.
@@ -178,7 +183,7 @@ def step(
 
 
 def plan(
-    model: Any, x: object, y: object, objective: Objective, choice: Choice, optimizer: Optimizer | None = None
+    model: Compiled, x: object, y: object, objective: Objective, choice: Choice, optimizer: Optimizer | None = None
 ) -> None:
     """Plan such a step, if the last one, which was done, is the second with arrays like ``x`` and ``y``."""
     if type(x) is not np.ndarray or type(y) is not np.ndarray:
@@ -208,7 +213,8 @@ def _may_plan(
         and objective.of is not None
         and objective.of[0] is runner.network
         and x.size + y.size <= MOST
-        and _compiled(runner).is_brief(len(x))
+        and (program := _compiled(runner)) is not None
+        and program.is_brief(len(x))
         and all(metric.series for metric in objective.metrics)
     )
 
@@ -269,7 +275,7 @@ def dataset(runner: Runner, x: object, y: object, loss: Loss) -> tuple[Dataset, 
     return plan.dataset(x, y) if type(x) is type(y) is np.ndarray else None
 
 
-def predict(model: Any, x: object) -> Array | None:
+def predict(model: Compiled, x: object) -> Array | None:
     """Return the predictions for some rows, x[n, F], by the Program that is there; None where there is more to it."""
     if type(x) is not np.ndarray:
         return None

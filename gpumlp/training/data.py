@@ -14,11 +14,14 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp import config, random
+from gpumlp.backends.runtime import Array, DType, Rows
 from gpumlp.errors import caller_level
 from gpumlp.layers import Shape, whole_number
 from gpumlp.losses import (
@@ -65,12 +68,12 @@ def on_gpu(value: object) -> bool:
         return False
 
 
-def library(array: Any) -> Any:
+def library(array: object) -> ModuleType:
     """Return the library that computes with ``array``: NumPy, or CuPy for an array on a GPU."""
     return np if isinstance(array, np.ndarray) else sys.modules[type(array).__module__.partition(".")[0]]
 
 
-def to_array(name: str, value: object) -> np.ndarray:
+def to_array(name: str, value: object) -> Array:
     """Return ``value`` as a numeric array with at least one axis; TypeError or ValueError naming ``name``.
 
     Arrays of any library, lists and data frames of numbers are taken; None in a list, and what pandas and polars hold
@@ -171,7 +174,7 @@ def _holds_its_values(value: object) -> bool:
         return False
 
 
-def _from_array(name: str, value: Any) -> np.ndarray:
+def _from_array(name: str, value: Any) -> Array:
     """Return anything but a data frame as NumPy's array; objects that are all numbers become float64."""
     dtype = getattr(value, "dtype", None)
     if getattr(dtype, "kind", None) == "O" and not isinstance(dtype, np.dtype):  # pandas' own: NumPy would see values
@@ -187,7 +190,7 @@ def _from_array(name: str, value: Any) -> np.ndarray:
     return _from_objects(name, array) if array.dtype.kind == "O" else array
 
 
-def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
+def _from_objects(name: str, array: Array) -> Array:
     """Return an array of Python objects as float64, None and pandas.NA as NaN; TypeError naming the first other."""
     kinds = set(map(type, array.flat))
     missing = {k for k in kinds if k is type(None) or k.__name__ == "NAType"}
@@ -206,7 +209,7 @@ def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
     return np.array(flat, np.float64).reshape(array.shape)
 
 
-def _from_frame(name: str, frame: Any) -> np.ndarray:
+def _from_frame(name: str, frame: Any) -> Array:
     """Return a data frame of pandas or polars, column by column; TypeError naming the columns that are no numbers."""
     kinds = list(frame.dtypes)
     if kinds and isinstance(kinds[0], np.dtype) and kinds[0].kind in "biuf" and all(k == kinds[0] for k in kinds):
@@ -226,7 +229,7 @@ def _from_frame(name: str, frame: Any) -> np.ndarray:
     return np.column_stack(arrays) if arrays else np.empty((len(frame), 0))
 
 
-def _first_row(array: Any, wrong: Callable[[Any], Any]) -> int | None:
+def _first_row(array: Array, wrong: Callable[[Array], npt.NDArray[np.bool_]]) -> int | None:
     """Return the first row with an element of which ``wrong`` holds, or None; in pieces, never over the whole."""
     if array.size <= PIECE and not wrong(array).any():
         return None
@@ -238,7 +241,7 @@ def _first_row(array: Any, wrong: Callable[[Any], Any]) -> int | None:
     return None
 
 
-def all_finite(array: np.ndarray) -> bool:
+def all_finite(array: Array) -> bool:
     """Whether there is no NaN and no Inf in an array."""
     return b"\0" not in np.isfinite(array).tobytes()  # half the time of all(), for few
 
@@ -248,7 +251,7 @@ def looks_at_targets(loss: Loss) -> bool:
     return loss.sparse or isinstance(loss, BINARY)
 
 
-def _converted(name: str, array: Any, dtype: np.dtype) -> Any:
+def _converted(name: str, array: Array, dtype: DType) -> Array:
     """Return ``array`` as a Program takes it, of ``dtype``; where NaN or Inf come out, as `gpumlp.config` says."""
     xp, out, flags = library(array), array, array.flags
     if array.dtype != dtype or not flags.c_contiguous or not getattr(flags, "aligned", True):  # CuPy's always are
@@ -269,7 +272,7 @@ def _converted(name: str, array: Any, dtype: np.dtype) -> Any:
     return out
 
 
-def features(name: str, value: object, shape: Shape | None, dtype: np.dtype) -> tuple[np.ndarray, Shape]:
+def features(name: str, value: object, shape: Shape | None, dtype: DType) -> tuple[Array, Shape]:
     """Return x as [n, F] of ``dtype`` and the shape of one sample; ``shape`` None takes what comes.
 
     A 1-D array is n samples of one feature each.
@@ -286,7 +289,7 @@ def features(name: str, value: object, shape: Shape | None, dtype: np.dtype) -> 
     return _converted(name, array, dtype).reshape(len(array), -1), got
 
 
-def targets(name: str, value: object, width: int, loss: Loss, dtype: np.dtype, rows: int = 1) -> np.ndarray:
+def targets(name: str, value: object, width: int, loss: Loss, dtype: DType, rows: int = 1) -> Array:
     """Return y as [n, rows * width] of ``dtype``, or [n, rows] class numbers for a sparse loss; never broadcast.
 
     ValueError where the shape or a class number does not fit; a warning where a binary cross-entropy is asked of what
@@ -367,7 +370,7 @@ def check_objective(activation: str | None, width: int, loss: Loss) -> bool:
     return problem is not None
 
 
-def sample_weights(value: object, class_weight: dict[int, float] | None, y: np.ndarray, loss: Loss) -> Any:
+def sample_weights(value: object, class_weight: Mapping[int, float] | None, y: Array, loss: Loss) -> Array | None:
     """Return weights[n] of y's dtype, or None; ``class_weight`` maps class numbers to weights, 1 where absent."""
     if value is not None and class_weight is not None:
         raise ValueError("class_weight and sample_weight cannot be given together; multiply them into sample_weight.")
@@ -394,7 +397,7 @@ def sample_weights(value: object, class_weight: dict[int, float] | None, y: np.n
     return _converted("sample_weight", array, y.dtype).reshape(-1)
 
 
-def same_length(**arrays: np.ndarray | None) -> None:
+def same_length(**arrays: Array | None) -> None:
     """Raise ValueError unless all arrays have as many rows."""
     lengths = {name: len(a) for name, a in arrays.items() if a is not None}
     if len(set(lengths.values())) > 1:
@@ -402,7 +405,7 @@ def same_length(**arrays: np.ndarray | None) -> None:
         raise ValueError(f"Data cardinality is ambiguous: all arrays must have as many rows; got {sizes}.")
 
 
-def split(value: object, share: float) -> tuple[Any, Any]:
+def split(value: object, share: float) -> tuple[Array | None, Array | None]:
     """Return the first rows and the last ``share`` of them, as Keras cuts: at floor(n * (1 - share))."""
     if value is None:
         return None, None
@@ -413,10 +416,11 @@ def split(value: object, share: float) -> tuple[Any, Any]:
     return array[:cut], array[cut:]
 
 
-def _is_order(order: Any, n: int) -> bool:
+def _is_order(order: object, n: int) -> bool:
     """Whether ``order`` has n numbers of rows: kernels go by them without a look."""
-    there = isinstance(order, np.ndarray) and order.shape == (n,) and order.dtype.kind in "iu"
-    return bool(there and 0 <= order.min() and order.max() < n)
+    if not isinstance(order, np.ndarray) or order.shape != (n,) or order.dtype.kind not in "iu":
+        return False
+    return bool(0 <= order.min() and order.max() < n)
 
 
 class Batches:
@@ -431,7 +435,7 @@ class Batches:
     """
 
     def __init__(
-        self, n: int, batch_size: int | None, steps: int | None, shuffle: bool, rows: np.ndarray | None = None
+        self, n: int, batch_size: int | None, steps: int | None, shuffle: bool, rows: Rows | None = None
     ) -> None:
         if steps is not None:
             steps = whole_number("steps", steps)
@@ -443,17 +447,17 @@ class Batches:
         self.steps = steps or self.total
         self._rows, self._stream = rows, random.current()
         self._shuffles: np.random.Generator | None = None
-        self._order = rows
+        self.order = rows
         self._seen = 0
 
     def start_anew(self) -> None:
         """Have the next epoch begin with the first batch."""
         self._seen = 0
 
-    def position(self) -> dict[str, Any]:
+    def position(self) -> dict[str, object]:
         """Return where the batches are, for `going_on_from`."""
         shuffles = None if self._shuffles is None else dict(self._shuffles.bit_generator.state)
-        return {"order": self._order, "seen": self._seen, "shuffles": shuffles, "n": self.n, "size": self.batch_size}
+        return {"order": self.order, "seen": self._seen, "shuffles": shuffles, "n": self.n, "size": self.batch_size}
 
     def going_on_from(self, position: Mapping[str, Any], what: str) -> Callable[[], None]:
         """Return what has the batches be where `position` was; ValueError, naming ``what``, where it is of others."""
@@ -470,18 +474,18 @@ class Batches:
         shuffles = random.generator_in(position.get("shuffles"))
 
         def put() -> None:
-            self._order = self._rows if order is None else np.ascontiguousarray(order, np.int64)
+            self.order = self._rows if order is None else np.ascontiguousarray(order, np.int64)
             self._seen, self._shuffles = seen, shuffles
 
         return put
 
-    def epoch(self) -> tuple[np.ndarray | None, int, int]:
+    def epoch(self) -> tuple[Rows | None, int, int]:
         """Return the sample order (None: as it stands) and the first and last + 1 batch of the next epoch."""
         if self._seen == 0 and self.shuffle:
             if self._shuffles is None:
                 self._shuffles = np.random.default_rng(self._stream.generator().integers(2**63))
             order = self._shuffles.permutation(self.n)
-            self._order = order if self._rows is None else self._rows[order]
+            self.order = order if self._rows is None else self._rows[order]
         first, last = self._seen, min(self._seen + self.steps, self.total)
         if self._asked and last - first < self.steps:
             warnings.warn(
@@ -490,4 +494,4 @@ class Batches:
                 stacklevel=caller_level(),
             )
         self._seen = 0 if last == self.total or not self._asked else last
-        return self._order, first, last
+        return self.order, first, last

@@ -14,14 +14,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpumlp import activations, config
+from gpumlp.backends.runtime import Array
 from gpumlp.engine.arena import alone
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.operations import ActivationOp, DenseOp
+from gpumlp.engine.operations import ActivationOp, DenseOp, Operation
 from gpumlp.engine.program import LoopProgram, StepLogs
 from gpumlp.engine.runner import Runner, together
 from gpumlp.errors import DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning, TrainingWarning, caller_level
@@ -49,7 +50,7 @@ class Watch:
 
     step: int | None = None  # in its epoch, from 0
     losses: Sequence[float] = ()  # the last ones before it, and its own
-    before: list[np.ndarray] | None = None
+    before: list[Array] | None = None
 
     def begin(self, trainee: Trainee, epochs: range) -> None:
         """Keep a copy of the weights, unless the fit is short or the model large."""
@@ -93,28 +94,26 @@ def _tell(trainees: Sequence[Trainee], kind: type[TrainingWarning], message: str
 
 
 # ---- what is seen ----------------------------------------------------------------------------------------------------
-def _weights(runner: Runner) -> list[np.ndarray]:
+def _weights(runner: Runner) -> list[Array]:
     return together([runner], lambda: runner.place().get(), change=False, brief=True)
 
 
-def _on_host(runner: Runner, array: Any, rows: slice) -> Any:
-    if array is None:
-        return None
+def _on_host(runner: Runner, array: Array, rows: slice[None, None, int]) -> Array:
     return runner.backend.to_host(array[rows]) if on_gpu(array) else np.array(array[rows])
 
 
 class Look:
     """Some samples on their way through a model with these weights, on the host, in inference mode."""
 
-    def __init__(self, runner: Runner, data: Dataset, weights: Sequence[np.ndarray], rows: int = ROWS) -> None:
+    def __init__(self, runner: Runner, data: Dataset, weights: Sequence[Array], rows: int = ROWS) -> None:
         self.network, every = runner.current(), slice(None, None, -(-len(data) // rows))
         with on_device(runner):
-            x, y, w = (_on_host(runner, a, every) for a in (data.x, data.y, data.weights))
-        self.data, held = Dataset(x, y, w), alone(self.network.weights, runner.dtype)
+            self.data = data.each(lambda array: _on_host(runner, array, every))
+        held = alone(self.network.weights, runner.dtype)
         held.set(weights)
         self.program = LoopProgram(self.network.asked(False, True), held, held.backend, len(self.data))
 
-    def outputs(self) -> Iterator[tuple[Any, str, np.ndarray, np.ndarray]]:
+    def outputs(self) -> Iterator[tuple[Operation, str, Array, Array]]:
         """Yield each operation, its layer's name, what goes into it and what comes out."""
         x = self.data.x
         for op, name, y in zip(self.network.ops, self.network.names, self.program.look(x), strict=True):
@@ -161,7 +160,7 @@ def _of_relus(share: float, name: str, units: int, samples: int) -> str:
     )
 
 
-def _of_inputs(x: np.ndarray) -> str:
+def _of_inputs(x: Array) -> str:
     """Return what is to tell of the inputs of the first Dense, x[n, F]; nothing where they are of a common scale."""
     scales = np.sqrt(np.mean(np.square(x, dtype=np.float64), axis=0))
     scales = np.where(np.isfinite(scales), scales, 0.0)

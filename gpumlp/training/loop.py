@@ -7,14 +7,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from gpumlp.backends.runtime import Array
 from gpumlp.engine import dispatch
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.program import Program, StepLogs, Task, one_after_the_other
+from gpumlp.engine.program import Doubles, Program, StepLogs, Task, one_after_the_other
 from gpumlp.engine.runner import Runner, together
 from gpumlp.gate import apart, settling, unsettled
 from gpumlp.losses import Loss
@@ -25,6 +25,7 @@ from gpumlp.training.data import on_gpu
 from gpumlp.training.position import InProgress
 from gpumlp.training.results import Averages, Objective, mean
 from gpumlp.training.streams import Source, Stretch
+from gpumlp.training.trained import Compiled, Hooks, Logs, Shown, Trained
 
 BRIEF = 0.002  # seconds of NumPy, by the estimate, up to which waking another thread is not worth it
 WORTH = 0.0003  # seconds of steps from which on it is worth it, where this thread reads batches meanwhile
@@ -78,13 +79,13 @@ class Trainee:
     ``callbacks`` has the hooks of `gpumlp.callbacks.CallbackList`, ``per_batch`` and ``stopped``.
     """
 
-    model: Any
+    model: Trained
     runner: Runner
     source: Source
     objective: Objective
     optimizer: Optimizer
     choice: Choice
-    callbacks: Any
+    callbacks: Hooks
     validation: Validation | None = None
 
     def __post_init__(self) -> None:
@@ -112,7 +113,7 @@ class Trainee:
     def begin_epoch(self) -> None:
         """Begin to count, and to add up."""
         self.averages, self.done = Averages(self.objective), 0
-        self.logs: dict[str, Any] | None = None  # of the epoch, once all is done that they say
+        self.logs: Logs | None = None  # of the epoch, once all is done that they say
 
     def end_epoch(self, epoch: int) -> None:
         """Validate, and tell the callbacks; there is no further epoch where one of them has stopped training."""
@@ -137,7 +138,7 @@ class Trainee:
             together([self.runner], self._take_averages, brief=True)
         self.callbacks.on_train_end(self.place.logs)
 
-    def _results(self) -> dict[str, Any]:
+    def _results(self) -> Logs:
         logs = self.averages.result()
         self.model._results = dict(logs)
         return logs
@@ -145,7 +146,7 @@ class Trainee:
     def _validates(self, epoch: int) -> bool:
         return self.validation is not None and self.validation.due(epoch)
 
-    def _with_validation(self, epoch: int, logs: dict[str, Any]) -> dict[str, Any]:
+    def _with_validation(self, epoch: int, logs: Logs) -> Logs:
         if self.validation is None or not self._validates(epoch):
             return logs
         self.model.stop_evaluating = False
@@ -168,7 +169,7 @@ class Trainee:
 
     # ---- steps -------------------------------------------------------------------------------------------------------
 
-    def task(self, stretch: Stretch, scalars: np.ndarray) -> Task:
+    def task(self, stretch: Stretch, scalars: Doubles) -> Task:
         """Return the training steps on the batches of ``stretch``; the caller holds the gate."""
         assert self.runner.weights is not None
         slots = self.optimizer.slots_for(self.runner.weights, self.runner.owners)
@@ -178,7 +179,9 @@ class Trainee:
         take_averages(self.runner, self.optimizer, self.runner.current(self._sizes).trainable)
 
 
-def training_program(model: Any, sizes: tuple[int, ...], optimizer: Optimizer, choice: Choice, batch: int) -> Program:
+def training_program(
+    model: Compiled, sizes: tuple[int, ...], optimizer: Optimizer, choice: Choice, batch: int
+) -> Program:
     """Return the Program that trains ``model`` on batches of so many samples; the caller holds the gate.
 
     RuntimeError where the layers, whose ``sizes`` these were, or the optimizer are others by now.
@@ -233,7 +236,7 @@ def train(
         counts = [t.optimizer.steps for t in trainees]
         scalars = [t.optimizer.coming(steps) for t in trainees]
 
-        def run(counts: list[int] = counts, scalars: list[np.ndarray] = scalars) -> bool:
+        def run(counts: list[int] = counts, scalars: list[Doubles] = scalars) -> bool:
             plan = again.for_stretch(trainees[0], stretches[0]) if len(trainees) == 1 else None
             all_steps = plan.rows(stretches[0], scalars[0]) if plan else _steps(trainees, stretches, scalars)
             if [t.optimizer.steps for t in trainees] != counts:
@@ -252,7 +255,7 @@ def train(
 
 
 def _steps(
-    trainees: Sequence[Trainee], stretches: Sequence[Stretch], scalars: Sequence[np.ndarray]
+    trainees: Sequence[Trainee], stretches: Sequence[Stretch], scalars: Sequence[Doubles]
 ) -> Callable[[], list[StepLogs]]:
     """Return what runs a stretch of each; the caller holds the gate."""
     programs, tasks = [], []
@@ -264,15 +267,16 @@ def _steps(
     return functools.partial(kind.run_together if alike else one_after_the_other, programs, tasks)
 
 
-def step(model: Any, held: Dataset, objective: Objective, optimizer: Optimizer, choice: Choice) -> dict[str, Any]:
+def step(model: Compiled, held: Dataset, objective: Objective, optimizer: Optimizer, choice: Choice) -> Logs:
     """Do a step of training with all of ``held`` as its batch, and return what the model was before it."""
     runner, size = model._runner, len(held)
     sizes, logs = sizes_for(runner, held, objective.loss), None
     while logs is None:
         before, scalars = optimizer.steps, optimizer.coming(1)  # see `train`
 
-        def run(before: int = before, scalars: np.ndarray = scalars) -> StepLogs | None:
+        def run(before: int = before, scalars: Doubles = scalars) -> StepLogs | None:
             program = training_program(model, sizes, optimizer, choice, size)
+            assert runner.weights is not None
             slots = optimizer.slots_for(runner.weights, runner.owners)
             if optimizer.steps != before:
                 return None
@@ -282,7 +286,7 @@ def step(model: Any, held: Dataset, objective: Objective, optimizer: Optimizer, 
     return Averages.of(objective, logs)
 
 
-def judge(runner: Runner, held: Dataset, objective: Objective, choice: Choice) -> dict[str, Any]:
+def judge(runner: Runner, held: Dataset, objective: Objective, choice: Choice) -> Logs:
     """Return the loss and the metrics of all of ``held`` as one batch, in inference mode."""
     sizes, size = sizes_for(runner, held, objective.loss), len(held)
 
@@ -293,7 +297,7 @@ def judge(runner: Runner, held: Dataset, objective: Objective, choice: Choice) -
     return Averages.of(objective, together((runner,), run, brief=True))
 
 
-def fit(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any] = ()) -> None:
+def fit(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Shown] = ()) -> None:
     """Train over ``epochs``: one model, or several, in steps of equally many batches.
 
     Each has its callbacks, and ends when one of these has stopped it: within an epoch it takes no more steps, and
@@ -313,7 +317,7 @@ def fit(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any] = ()) -
             vars(trainee).pop("place", None)  # they have each other: a model that is dropped is freed at once
 
 
-def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Any], pace: Pace) -> None:
+def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Shown], pace: Pace) -> None:
     for trainee in trainees:
         trainee.begin(epochs)
     for display in shown:
@@ -363,7 +367,7 @@ def _sources(trainees: Sequence[Trainee]) -> list[Source]:
     return list(dict.fromkeys(t.source for t in trainees))
 
 
-def _train_epoch(trainees: Sequence[Trainee], sources: list[Source], pace: Pace, shown: Sequence[Any]) -> None:
+def _train_epoch(trainees: Sequence[Trainee], sources: list[Source], pace: Pace, shown: Sequence[Shown]) -> None:
     """Train on all batches that the sources give; where a batch's code uses a model, on those before it first."""
     active = trainees
 
@@ -412,7 +416,9 @@ def _train_epoch(trainees: Sequence[Trainee], sources: list[Source], pace: Pace,
         settling(outer)  # where a handler's exception kept a source from it
 
 
-def evaluate(runner: Runner, source: Source, objective: Objective, choice: Choice, callbacks: Any) -> dict[str, float]:
+def evaluate(
+    runner: Runner, source: Source, objective: Objective, choice: Choice, callbacks: Hooks
+) -> dict[str, float]:
     """Return the loss and the metrics over the batches of ``source`` from the first one on, in inference mode.
 
     What takes no longer than a stretch is of one moment, also while another thread trains.
@@ -451,7 +457,7 @@ def evaluate(runner: Runner, source: Source, objective: Objective, choice: Choic
     return logs
 
 
-def predict_at_once(runner: Runner, x: Any, out: Any, piece: int, choice: Choice) -> None:
+def predict_at_once(runner: Runner, x: Array, out: Array, piece: int, choice: Choice) -> None:
     """Write the predictions for x[n, F] into out[n, O], at most ``piece`` samples: the shortest way for the smallest.
 
     See `predict`.
@@ -467,7 +473,7 @@ def predict_at_once(runner: Runner, x: Any, out: Any, piece: int, choice: Choice
     together((runner,), run, runner.runtime is not None)
 
 
-def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callbacks: Any) -> int:
+def predict(runner: Runner, x: Array, out: Array, batch: int, choice: Choice, callbacks: Hooks) -> int:
     """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; return how many there are.
 
     That is all, unless a callback set ``model.stop_predicting``.
@@ -483,7 +489,7 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
         runner.current(sizes)
         return runner.program_for(piece, choice)
 
-    def steps(rows: slice) -> None:
+    def steps(rows: slice[int, int, None]) -> None:
         program().predict(x[rows], out[rows], piece)
 
     done = 0
@@ -507,14 +513,14 @@ def predict(runner: Runner, x: Any, out: Any, batch: int, choice: Choice, callba
     return done
 
 
-def predict_batches(runner: Runner, source: Source, choice: Choice, callbacks: Any) -> list[Any]:
+def predict_batches(runner: Runner, source: Source, choice: Choice, callbacks: Hooks) -> list[Array]:
     """Return the predictions for the batches of ``source``, some batches in each array, where their samples are."""
     sizes, found, done = runner.current().sizes, [], 0
     callbacks.on_predict_begin()
     source.begin_epoch(anew=True)
     pace = Pace(runner.in_seconds(CHUNK_SECONDS, max(source.batch, 1)))
 
-    def run(stretch: Stretch) -> Any:
+    def run(stretch: Stretch) -> Array:
         runner.current(sizes)
         x, piece = stretch.data.x, runner.predicting(stretch.batch)
         out = (runner.backend.empty if on_gpu(x) else np.empty)((len(x), sizes[-1]), x.dtype)

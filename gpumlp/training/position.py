@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gpumlp.attributes import once
 from gpumlp.saving.text import a_dict
+from gpumlp.training.trained import Logs
 
 if TYPE_CHECKING:
     from gpumlp.training.loop import Trainee
@@ -20,7 +21,7 @@ class InProgress:
     """
 
     def __init__(self, trainee: Trainee, epochs: range) -> None:
-        self._trainee, self.epochs, self.inside, self.logs = trainee, epochs, False, dict[str, Any]()
+        self._trainee, self.epochs, self.inside, self.logs = trainee, epochs, False, Logs()
         self._sources = [trainee.source, *([trainee.validation.source] if trainee.validation else [])]
 
     @property
@@ -31,8 +32,7 @@ class InProgress:
     @once
     def made_of(self) -> dict[str, str]:
         """What the model was made of when it was first asked for: a callback may change that while it trains."""
-        found: dict[str, str] = self._trainee.model._made_of(self._trainee.objective)
-        return found
+        return self._trainee.model._made_of(self._trainee.objective)
 
     def check_model(self, position: Mapping[str, object], what: str) -> None:
         """Raise ValueError where ``position``, as `describe` was given it, is of a model that is made otherwise."""
@@ -58,8 +58,7 @@ class InProgress:
             "logs": self.logs, "sources": [source.position() for source in self._sources], "done": trainee.done,
             "averages": trainee.averages.state() if inside else None,
         }  # fmt: skip
-        found: dict[str, Any] = trainee.model._whole({**position, "fit": fit, "model": self.made_of})
-        return found
+        return trainee.model._whole({**position, "fit": fit, "model": self.made_of})
 
     def go_on_from(self, found: Mapping[str, object], what: str) -> None:
         """Have the model, and the fit, be what `describe` has described; ValueError where it does not fit.

@@ -6,6 +6,7 @@ import random as python_random
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def unpacked(found: Any, what: str) -> dict[str, Any]:
     return given
 
 
-def _torch() -> Any:
+def _torch() -> ModuleType | None:
     """Return torch where somebody has imported all of it."""
     found = sys.modules.get("torch")
     return found if hasattr(found, "get_rng_state") and hasattr(found, "from_numpy") else None

@@ -77,7 +77,7 @@ class Averages:
                         targets, outputs, *(() if weights is None or not metric.weighted else (weights,))
                     )
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """Return the sums, for `go_on_from`; ValueError where the host computes metrics, which have their own."""
         if own := [metric.name for metric in self._metrics if not metric.series]:
             raise ValueError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from gpumlp import metrics
+from gpumlp.backends.runtime import Array
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network, describe
 from gpumlp.engine.runner import Runner
@@ -22,7 +23,7 @@ from gpumlp.training.streams import Held, Source, Stream
 NOWHERE = nullcontext()
 
 
-def on_device(runner: Runner) -> Any:
+def on_device(runner: Runner) -> AbstractContextManager[object]:
     """Return a context in which libraries that have a current device have the model's."""
     return NOWHERE if runner.runtime is None else runner.runtime.current()
 
@@ -40,12 +41,12 @@ def adopted(runner: Runner, value: object) -> Any:
     return value if found is None else found
 
 
-def on_host(runner: Runner, value: object) -> Any:
+def on_host(runner: Runner, value: object) -> object:
     """Return an array that is on the model's GPU as NumPy's; other values as they are."""
     return runner.backend.to_host(adopted(runner, value)) if data.on_gpu(value) else value
 
 
-def only(runner: Runner, x: object) -> Any:
+def only(runner: Runner, x: object) -> object:
     """Return what a list of one, or a dict with the input's name, has for the only input; other values as they are."""
     if type(x) is np.ndarray:
         return x
@@ -53,7 +54,7 @@ def only(runner: Runner, x: object) -> Any:
     return data.one_of_one(x, first.name if isinstance(first, Input) else "")
 
 
-def features(runner: Runner, x: object, shape: Shape | None, name: str = "x") -> tuple[Any, Shape]:
+def features(runner: Runner, x: object, shape: Shape | None, name: str = "x") -> tuple[Array, Shape]:
     """Return x as [n, F] where the model computes, and the shape of one sample."""
     with on_device(runner):
         return data.features(name, adopted(runner, only(runner, x)), shape, runner.dtype)
@@ -61,7 +62,7 @@ def features(runner: Runner, x: object, shape: Shape | None, name: str = "x") ->
 
 def dataset(
     runner: Runner, shape: Shape | None, given: tuple[object, object, object],
-    class_weight: Any, loss: Loss, prefix: str = "",
+    class_weight: Mapping[int, float] | None, loss: Loss, prefix: str = "",
 ) -> tuple[Dataset, Shape]:  # fmt: skip
     """Return ``given`` = (x, y, sample weights) as a Dataset for the runner's layers, and the shape of one sample.
 
@@ -89,7 +90,7 @@ def dataset(
 
 def source(
     runner: Runner, shape: Shape | None, given: tuple[object, object, object],
-    class_weight: Any, loss: Loss, pace: tuple[int | None, int | None, bool], prefix: str = "",
+    class_weight: Mapping[int, float] | None, loss: Loss, pace: tuple[int | None, int | None, bool], prefix: str = "",
 ) -> tuple[Source, Shape | None]:  # fmt: skip
     """Return the batches of ``given`` as `dataset` takes it, or of the iterable that is its x, and a sample's shape.
 
@@ -120,7 +121,7 @@ def source(
     return stream, known
 
 
-def _parts(batch: object, name: str) -> tuple[Any, Any, Any]:
+def _parts(batch: object, name: str) -> tuple[object, object, object]:
     """Return x, y and weights of what an iterable gave; None for what is not there."""
     try:
         return data.unpack_x_y_sample_weight(batch)

@@ -15,7 +15,7 @@ import copy
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpumlp import gate, random
+from gpumlp.backends.runtime import Array, Rows
 from gpumlp.engine.feed import Dataset
 from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
@@ -34,7 +35,7 @@ AHEAD_BYTES = 64 << 20  # of batches that are read and not yet used
 READ_SECONDS = 0.0005  # for which more batches are collected although nothing is computed meanwhile
 PEEKED = 2  # batches that Keras takes from a generator to know their shapes, and gives again at each new start
 
-Convert = Callable[[Any, int], Dataset]  # from what was given, and its number from 1 on
+Convert = Callable[[object, int], Dataset]  # from what was given, and its number from 1 on
 CatchUp = Callable[[], None] | None
 
 
@@ -42,7 +43,7 @@ class Stretch(NamedTuple):
     """Batches ``first`` to ``last`` - 1 of ``data`` in ``order``, of ``batch`` samples each: as a `Task` begins."""
 
     data: Dataset
-    order: Any
+    order: Rows | None
     batch: int
     first: int
     last: int
@@ -94,7 +95,7 @@ class Source:
     def end_epoch(self) -> None:
         """End the epoch."""
 
-    def position(self) -> dict[str, Any]:
+    def position(self) -> dict[str, object]:
         """Return where the batches are, for `going_on_from`: between two epochs, or where nothing is read ahead."""
         raise NotImplementedError
 
@@ -129,7 +130,7 @@ class Held(Source):
         self._next = stop
         return Stretch(self.sample, self._order, self.batch, first, stop)
 
-    def position(self) -> dict[str, Any]:
+    def position(self) -> dict[str, object]:
         within = {"next": self._next, "last": self._last, "given": self.given}
         return self._batches.position() | within
 
@@ -141,7 +142,7 @@ class Held(Source):
 
         def put() -> None:
             begin()
-            self._order, self._next, self._last, self.given = self._batches.position()["order"], start, last, given
+            self._order, self._next, self._last, self.given = self._batches.order, start, last, given
 
         return put
 
@@ -240,7 +241,7 @@ class Stream(Source):
         if not self._once:
             self._began = {"random": randoms.states(), "state": self._state()}
 
-    def _state(self) -> Any:
+    def _state(self) -> object:
         """Return the state that the data say they have."""
         return copy.deepcopy(self._source.get_state()) if self._stateful else None
 
@@ -257,18 +258,16 @@ class Stream(Source):
         """Return a PyDataset's batches from the one on that comes as number ``first``."""
         return (self._source[i] for i in (count(first) if self._pass is None else self._pass[first:]))
 
-    def _order(self, length: int) -> Any:
+    def _order(self, length: int) -> list[int] | range:
         if not self._shuffle:
             return range(length)
         if self._shuffles is None:
             self._shuffles = np.random.default_rng(self._random.generator().integers(2**63))
         return self._shuffles.permutation(length).tolist()
 
-    def _own(self, batch: Any, number: int) -> Dataset:
+    def _own(self, batch: object, number: int) -> Dataset:
         """Return a batch in memory of its own: a generator may fill the same arrays again."""
-        found = self._convert(batch, number)
-        x, y, weights = (None if a is None else a.copy() for a in (found.x, found.y, found.weights))
-        return Dataset(x, y, weights)
+        return self._convert(batch, number).each(lambda array: array.copy())
 
     # ---- an epoch --------------------------------------------------------------------------------------------------
 
@@ -298,7 +297,7 @@ class Stream(Source):
         if self._numbered:
             self._source.on_epoch_end()
 
-    def position(self) -> dict[str, Any]:
+    def position(self) -> dict[str, object]:
         began = self._began if self._iterator is not None and not self._numbered else None
         return {
             "state": self._state(),
@@ -499,13 +498,13 @@ def readers(source: Source, count: int) -> list[Reader]:
 class _Counted:
     """An iterator over what another one gives, that counts."""
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, given: Iterable[object]) -> None:
         self._given, self.count = iter(given), 0
 
     def __iter__(self) -> Iterator[object]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> object:
         found = next(self._given)
         self.count += 1
         return found
@@ -516,20 +515,18 @@ def _alike(one: Dataset, other: Dataset) -> bool:
     return (one.weights is None) == (other.weights is None) and type(one.x) is type(other.x)
 
 
-def _rows(data: Dataset, part: slice) -> Dataset:
-    x, y, weights = (None if a is None else a[part] for a in (data.x, data.y, data.weights))
-    return Dataset(x, y, weights)
+def _rows(data: Dataset, part: slice[int, int, None]) -> Dataset:
+    return data.each(lambda array: array[part])
 
 
 def _joined(parts: list[Dataset]) -> Dataset:
-    columns = zip(*((part.x, part.y, part.weights) for part in parts), strict=True)
-    x, y, weights = (None if c[0] is None else joined(c) for c in columns)
-    return Dataset(x, y, weights)
+    return Dataset(*map(joined, zip(*(part.arrays for part in parts), strict=True)))
 
 
-def joined(arrays: Sequence[Any]) -> Any:
+def joined(arrays: Sequence[Array]) -> Array:
     """Return one array of all rows, where the first one is; a single array as it is."""
     if len(arrays) == 1:
         return arrays[0]
     xp, rows = library(arrays[0]), sum(map(len, arrays))
-    return xp.concatenate(arrays, out=xp.empty_like(arrays[0], shape=(rows, *arrays[0].shape[1:])))
+    found: Array = xp.concatenate(arrays, out=xp.empty_like(arrays[0], shape=(rows, *arrays[0].shape[1:])))
+    return found
