@@ -20,8 +20,8 @@ import gpumlp
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-os.environ.setdefault("GPUMLP_DEVICE", "cpu")  # what pages show is computed on the CPU
 os.environ["MATPLOTLIBRC"] = str(HERE / "matplotlibrc")  # for the processes that run their code
+os.environ["IPYTHONDIR"] = str(HERE / "ipython")  # warnings on pages without a path
 
 project, author, copyright = "gpumlp", "the authors of gpumlp", "the authors of gpumlp"
 version = release = gpumlp.__version__

@@ -44,6 +44,20 @@ def named(page):
     return page.relative_to(DOCS).as_posix()
 
 
+def test_the_code_of_the_readme_runs_and_fits(monkeypatch, tmp_path):
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    gpumlp.utils.set_random_seed(0)
+    names = {"__name__": "__main__"}
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    for language, block in FENCE.findall(text):
+        if language == "python":
+            exec(compile(block, "README", "exec"), names)
+    x = names["x"]
+    assert np.mean((names["prediction"][:, 0] - np.sin(x + 0.05)) ** 2) < 0.01
+    assert np.mean((names["mean"] - np.sin(x)) ** 2) < 0.02 and names["spread"].shape == (200,)
+
+
 @pytest.mark.parametrize("page", NOTEBOOKS, ids=named)
 def test_the_code_on_a_page_runs(page, tmp_path, monkeypatch, capsys):
     matplotlib = pytest.importorskip("matplotlib")
