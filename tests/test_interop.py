@@ -155,6 +155,16 @@ def test_onnx_looks_like_what_it_is(tmp_path):
     close(run_onnx(interop.to_onnx(wide), data((6,))), wide.predict(data((6,)), verbose=0).astype(np.float32))
 
 
+def test_onnx_of_layers_that_share_a_name():
+    def half(*stack):
+        return Sequential([layers.Dense(6, "tanh", name="hidden"), *stack])
+
+    model = built((6,), half(), half(layers.LayerNormalization(name="hidden_1")), half())
+    made = held(model, (6,))
+    names = [array.name for array in made.graph.initializer if array.name.endswith("kernel")]
+    assert names == ["hidden/kernel", "hidden_1/kernel", "hidden_2/kernel"]
+
+
 def test_onnx_refuses():
     model = built((6,), layers.Dense(1))
     with pytest.raises(ValueError, match="opset must be 18 to"):
@@ -208,6 +218,9 @@ def test_a_state_dict_comes_back():
         ({"0.bias": None}, "it lacks 0.bias, and has beside these nothing"),
         ({"7.bias": np.zeros(4)}, "lacks nothing, and has beside these 7.bias"),
         ({"1.weight": np.full(4, 2.0)}, "1.weight must be 1 throughout: .* made without it"),
+        ({"0.bias": np.array([0, 1, np.nan, 2])}, "0.bias must have numbers that are finite in float32; got nan"),
+        ({"1.bias": np.array([0, 1e300, 2, 3])}, r"1.bias must have numbers that are finite in float32; got 1e\+300"),
+        ({"1.running_var": np.array([1, 0, -0.5, 2])}, "1.running_var must be variances, .* below 0; got -0.5"),
     ],
 )
 def test_a_state_dict_that_does_not_fit_changes_nothing(change, message):
@@ -220,6 +233,8 @@ def test_a_state_dict_that_does_not_fit_changes_nothing(change, message):
         np.testing.assert_array_equal(found, expected)
     with pytest.raises(TypeError, match="from_torch takes a state dict"):
         interop.from_torch(model, [1.0])
+    with pytest.raises(TypeError, match=r"a torch.nn.Module that has one; got .*Layer"):
+        interop.from_torch(model, type("Layer", (), {"state_dict": lambda self: {}}))  # a class, not a module of it
 
 
 @pytest.mark.parametrize(
@@ -229,7 +244,7 @@ def test_a_state_dict_that_does_not_fit_changes_nothing(change, message):
         layers.Lambda(ops.square, name="it"), layers.BatchNormalization(2, name="it"),
         layers.LayerNormalization(1, name="it"), layers.PReLU(name="it"), layers.Softmax((1, 2), name="it"),
         layers.Dropout(0.1, noise_shape=(None, 1, 6), name="it"), layers.Flatten("channels_first", name="it"),
-        layers.ReLU(1.0, 0.1, name="it"), layers.Permute((2, 1), name="it"),
+        layers.ReLU(1.0, 0.1, name="it"), layers.ReLU(max_value=0.0, name="it"), layers.Permute((2, 1), name="it"),
     ],
 )  # fmt: skip
 def test_torch_refuses_by_name(layer):
@@ -326,6 +341,32 @@ def test_to_scikit_learn():
     np.testing.assert_array_equal(estimator.predict(x), model.predict(x, verbose=0).argmax(1))
     alone = built((5,), layers.Dense(1, use_bias=False))  # no hidden layer
     close(interop.to_sklearn(alone).predict(x), alone.predict(x, verbose=0)[:, 0])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("last", [1, 3])
+def test_to_scikit_learn_trains_on_as_if_nothing_had_been(last):
+    x, state = data((5,), 60), np.random.get_state()[1].tolist()
+    estimator = interop.to_sklearn(built((5,), layers.Dense(8, "tanh"), layers.Dense(last)))
+    assert np.random.get_state()[1].tolist() == state and estimator.get_params()["random_state"] is None
+    assert estimator.best_loss_ == np.inf
+    y = 10.0 * x[:, :last].squeeze()
+    estimator.set_params(warm_start=True, max_iter=40, random_state=0).fit(x, y)
+    assert estimator.n_iter_ == 40 and estimator.best_loss_ == min(estimator.loss_curve_)
+
+
+def relu(z):
+    return z * z
+
+
+def sigmoid(z):
+    return 2.0 * z
+
+
+@pytest.mark.parametrize("stack", [[layers.Dense(3, relu), layers.Dense(1)], [layers.Dense(1, sigmoid)]])
+def test_to_scikit_learn_refuses_functions_that_are_called_as_its_own(stack):
+    with pytest.raises(ValueError, match="cannot be brought to scikit-learn"):
+        interop.to_sklearn(built((5,), *stack))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import numpy as np
+import pandas
 import pytest
 from scipy import sparse
 from sklearn import neural_network as theirs
@@ -184,6 +185,17 @@ def test_lbfgs_says_where_it_does_not_converge_and_takes_its_limits():
         converged.partial_fit  # noqa: B018
 
 
+def test_lbfgs_says_where_float32_ends_it():
+    x = np.linspace(-1, 1, 300)[:, None]
+    settings = dict(hidden_layer_sizes=(20,), activation="tanh", solver="lbfgs", random_state=0, max_iter=2000)
+    with pytest.warns(ConvergenceWarning, match=r"as far as float32 can tell, .* above tol=0.0001\. Scale the data"):
+        far = ours.MLPRegressor(**settings).fit(x, np.sin(8 * x[:, 0]) + 1e3)
+    assert far.n_iter_ < 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ours.MLPRegressor(**settings).fit(x, np.sin(8 * x[:, 0])).score(x, np.sin(8 * x[:, 0])) > 0.999
+
+
 # ---- going on --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("kind", "y"), [("MLPClassifier", WORDS), ("MLPRegressor", NUMBERS)])
 def test_partial_fit_and_warm_start_go_on_as_scikit_learns_do(kind, y):
@@ -217,6 +229,26 @@ def test_partial_fit_knows_its_classes():
         model.partial_fit(X, WORDS, classes=["low", "high"])
     with pytest.raises(ValueError, match="other"):
         model.partial_fit(X[:2], ["other", "low"])
+
+
+@pytest.mark.parametrize("module", [theirs, ours])
+def test_partial_fit_knows_its_classes_though_the_first_y_was_wrong(module):
+    model = module.MLPClassifier(**{**SETTINGS, "batch_size": "auto"})
+    with pytest.raises(ValueError, match="classes"):
+        model.partial_fit(X, CLASSES, classes=[0, 1])
+    model.partial_fit(X[:9], np.zeros(9, int))
+    assert list(model.classes_) == [0, 1] and model.predict_proba(X).shape == (300, 2)
+
+
+@pytest.mark.parametrize("module", [theirs, ours])
+def test_warm_start_wants_the_same_classes(module):
+    model = module.MLPClassifier(**SETTINGS, warm_start=True).fit(X, CLASSES)
+    before = model.coefs_[0].copy()
+    for y in (np.minimum(CLASSES, 1), CLASSES + 1):  # fewer, and others
+        with pytest.raises(ValueError, match="warm_start can only be used where `y` has the same classes"):
+            model.fit(X, y)
+    np.testing.assert_array_equal(model.coefs_[0], before)
+    assert list(model.classes_) == [0, 1, 2]
 
 
 def test_a_fit_starts_anew():
@@ -289,6 +321,10 @@ def test_dtypes_and_sparse_data():
     assert (single.dtype, double.dtype) == (np.float32, np.float64)
     np.testing.assert_allclose(single, double, rtol=1e-5)
     np.testing.assert_allclose(model.predict_log_proba(X), np.log(double), rtol=1e-12)
+    for dtype in (np.float32, np.float64):
+        frame = pandas.DataFrame(X.astype(dtype))
+        assert model.predict_proba(frame.to_numpy()).dtype == model.predict_proba(frame).dtype == dtype
+        assert model.predict_proba(X.astype(dtype).tolist()).dtype == np.float64
     from_sparse = ours.MLPClassifier(**SETTINGS).fit(sparse.csr_matrix(X), WORDS)
     np.testing.assert_array_equal(from_sparse.predict_proba(sparse.csc_matrix(X)), double)
 
@@ -333,8 +369,17 @@ def test_what_cannot_be_trained_on_is_told():
         ours.MLPRegressor(**SETTINGS, early_stopping=True).partial_fit(X, NUMBERS)
     with pytest.raises(ValueError, match=r"sum above 0|non-zero"):
         ours.MLPRegressor(**SETTINGS).fit(X, NUMBERS, sample_weight=np.zeros(300))
+    with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
+        ours.MLPRegressor(**SETTINGS).fit(X, NUMBERS, sample_weight=-WEIGHTS)
     with pytest.warns(UserWarning, match="clipped"):
         ours.MLPRegressor(**{**SETTINGS, "batch_size": 301}).fit(X, NUMBERS)
+
+
+def test_poisson_wants_counts():
+    model = ours.MLPRegressor(**SETTINGS, loss="poisson")
+    with pytest.raises(ValueError, match=r"y must be >= 0; its least is -1\.0"):
+        model.fit(X, COUNTS - 1.0)
+    assert not hasattr(model, "coefs_")
 
 
 def test_maximum_iterations_are_told_by_the_line_that_called():

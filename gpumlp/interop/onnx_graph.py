@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,17 @@ class Graph:
         self.dtype = dtype
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
-        self._onnx, self._known, self.scope = onnx, dict[tuple[Any, ...], str](), ""
+        self._onnx, self._known, self._scope, self._scopes = onnx, dict[tuple[Any, ...], str](), "", set[str]()
+
+    def enter(self, name: str) -> None:
+        """Begin a layer, whose names start with its own: with a number behind where another layer has that name."""
+        names = chain([name], (f"{name}_{number}" for number in count(1)))
+        self._scope = next(each for each in names if each not in self._scopes)
+        self._scopes.add(self._scope)
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Put a node behind the others, and return the name of what it gives."""
-        out = f"{self.scope}/{operator}_{len(self.nodes)}"
+        out = f"{self._scope}/{operator}_{len(self.nodes)}"
         self.nodes.append(self._onnx.helper.make_node(operator, list(inputs), [out], name=out, **attributes))
         return out
 
@@ -47,7 +54,7 @@ class Graph:
     def _constant(self, array: np.ndarray, name: str) -> str:
         key = array.dtype.str, array.shape, array.tobytes(), name
         if key not in self._known:
-            made = self._known[key] = f"{self.scope}/{name}" if name else f"constant_{len(self._known)}"
+            made = self._known[key] = f"{self._scope}/{name}" if name else f"constant_{len(self._known)}"
             self.constants[made] = self._onnx.numpy_helper.from_array(np.ascontiguousarray(array), made)
         return self._known[key]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gpumlp import activations, layers
+from gpumlp import layers
 from gpumlp.activations import Activation
 from gpumlp.engine.normalization import LEAST_DEVIATION, LEAST_LENGTH
 from gpumlp.interop.onnx_graph import Graph, write_formula
-from gpumlp.interop.placed import Placed, imported, layers_of
+from gpumlp.interop.placed import Placed, imported, is_packaged, layers_of
 from gpumlp.layers import Layer, Shape, whole_number
 from gpumlp.models import Sequential
 from gpumlp.saving import disk
@@ -87,9 +87,8 @@ def to_onnx(model: Sequential, path: str | PathLike[str] | None = None, *, opset
     found = layers_of(model, "to_onnx")
     graph, last = Graph(onnx, np.dtype(np.float32)), "input"
     for each in found:
-        graph.scope = each.layer.name
+        graph.enter(each.layer.name)
         last = _writer(each)(graph, each, last, opset)
-    graph.scope = "model"
     graph.nodes.append(onnx.helper.make_node("Identity", [last], ["output"], name="output"))
     made = _model(onnx, graph, model, opset)
     if path is not None:
@@ -124,8 +123,7 @@ def _dense(graph: Graph, each: Placed, x: str, opset: int) -> str:
 
 def _activated(graph: Graph, activation: Activation, z: str, width: int, opset: int) -> str:
     operator, since, attributes = OPERATORS.get(activation.name, ("", 0, lambda **_: None))
-    own = activations.KNOWN.get(activation.name)
-    if own is not None and own.function is activation.function and opset >= since:
+    if is_packaged(activation) and opset >= since:
         if (given := attributes(**activation.get_config())) is not None:
             return graph.add(operator, z, **given)
     return write_formula(graph, activation.formula.forward, activation.numbers, z, width)

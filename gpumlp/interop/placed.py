@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpumlp import activations
+from gpumlp.activations import Activation
 from gpumlp.layers import Shape
 from gpumlp.models import Sequential
 
@@ -49,6 +51,12 @@ def layers_of(model: object, asked_by: str) -> list[Placed]:
         found.append(Placed(layer, shape, named))
         shape = layer.result_shape(shape)
     return found
+
+
+def is_packaged(activation: Activation) -> bool:
+    """Whether the function is the package's own, with any constants, and not a user's of the same name."""
+    own = activations.KNOWN.get(activation.name)
+    return own is not None and own.function is activation.function
 
 
 def imported(name: str, asked_by: str, extra: str) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gpumlp import layers
-from gpumlp.interop.placed import Placed, imported, layers_of
+from gpumlp.activations import Activation
+from gpumlp.interop.placed import Placed, imported, is_packaged, layers_of
 from gpumlp.models import Sequential
 
 INSTALL = "pip install scikit-learn"
@@ -145,9 +147,9 @@ def _dense_of(found: list[Placed]) -> list[tuple[np.ndarray, np.ndarray, str, Pl
         if isinstance(layer, layers.Dense) and len(each.shape) == 1:
             kernel = each.weights["kernel"]
             bias = each.weights.get("bias", np.zeros(layer.units, kernel.dtype))
-            dense.append((kernel, bias, repr(layer.activation), each))
+            dense.append((kernel, bias, _name(layer.activation), each))
         elif isinstance(layer, (layers.Activation, layers.Softmax)) and dense and dense[-1][2] == "linear":
-            dense[-1] = (*dense[-1][:2], repr(layer.activation), each)
+            dense[-1] = (*dense[-1][:2], _name(layer.activation), each)
         elif not isinstance(layer, ABSENT):
             raise each.refusal(
                 "scikit-learn", "its networks are Dense layers over samples of one axis, each with an activation",
@@ -156,6 +158,11 @@ def _dense_of(found: list[Placed]) -> list[tuple[np.ndarray, np.ndarray, str, Pl
     if not dense:
         raise ValueError("A model without Dense layers cannot be brought to scikit-learn.")
     return dense
+
+
+def _name(activation: Activation) -> str:
+    """Return an activation's name, with its constants; "" for a function of a user's own, whatever that is called."""
+    return repr(activation) if is_packaged(activation) else ""
 
 
 def _labels(last: str, outputs: int, classes: Sequence[Any] | None) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +180,10 @@ def _labels(last: str, outputs: int, classes: Sequence[Any] | None) -> tuple[np.
 def _begin(estimator: Any, kernels: list[np.ndarray], targets: np.ndarray, classes: np.ndarray | None = None) -> None:
     """Have scikit-learn set up all that a fitted estimator has, by a step on zeros; then nothing was trained."""
     inputs = np.zeros((len(targets), len(kernels[0])), kernels[0].dtype)
+    estimator.set_params(random_state=0)  # the weights that it draws are not kept: NumPy's own generator is left alone
     estimator.partial_fit(inputs, targets, **({} if classes is None else {"classes": classes}))
-    estimator.n_iter_ = estimator.t_ = 0
+    estimator.set_params(random_state=None)
+    estimator.n_iter_ = estimator.t_ = estimator._no_improvement_count = 0
+    estimator.loss_ = estimator.best_loss_ = math.inf
     estimator.loss_curve_ = []
     vars(estimator).pop("_optimizer", None)  # it would go on with the moments of that step

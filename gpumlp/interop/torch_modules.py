@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpumlp import activations, layers
-from gpumlp.interop.placed import Placed, imported, layers_of
+from gpumlp.interop.placed import Placed, imported, is_packaged, layers_of
 from gpumlp.layers import Layer
 from gpumlp.models import Sequential
 
@@ -39,6 +39,8 @@ def _relu(negative_slope: float, max_value: float | None, threshold: float) -> t
         (False, True, False): ("Hardtanh", {"min_val": 0.0, "max_val": max_value}),
         (False, False, True): ("Threshold", {"threshold": threshold, "value": 0.0}),
     }
+    if max_value == 0.0:
+        return None  # torch.nn.Hardtanh wants a max_val above its min_val
     return found.get((bool(negative_slope), max_value is not None, bool(threshold)))
 
 
@@ -65,11 +67,8 @@ def _activation(each: Placed) -> list[Module]:
     activation = each.layer.activation
     if activation == activations.linear:
         return []
-    own = activations.KNOWN.get(activation.name)
-    known = own is not None and own.function is activation.function
-    found = (
-        ACTIVATIONS[activation.name](**activation.get_config()) if known and activation.name in ACTIVATIONS else None
-    )
+    known = ACTIVATIONS.get(activation.name) if is_packaged(activation) else None
+    found = None if known is None else known(**activation.get_config())
     if found is None:
         raise each.refusal("PyTorch", f"torch.nn has no module for {activation!r}", "interop.to_onnx writes all.")
     return [Module(*found, {})]
@@ -234,8 +233,8 @@ def from_torch(model: Sequential, state: Mapping[str, Any]) -> None:
     TypeError
         For what is no `Sequential`, or no state dict.
     ValueError
-        For names and shapes that are not the model's, and for a scale or an offset that the model's layer lacks; then
-        nothing has changed.
+        For names and shapes that are not the model's, for a scale or an offset that the model's layer lacks, and for
+        numbers that are not finite in the model's dtype, or a variance below 0; then nothing has changed.
 
     Examples
     --------
@@ -246,7 +245,8 @@ def from_torch(model: Sequential, state: Mapping[str, Any]) -> None:
     >>> model.predict(np.array([[1.0, 1.0]]), verbose=0)
     array([[1.5]], dtype=float32)
     """
-    state = state.state_dict() if hasattr(state, "state_dict") else state
+    if hasattr(state, "state_dict") and not isinstance(state, type):
+        state = state.state_dict()
     if not isinstance(state, Mapping):
         raise TypeError(f"from_torch takes a state dict, or a torch.nn.Module that has one; got {state!r:.80}.")
     modules = _modules(model, "from_torch")
@@ -278,6 +278,12 @@ def _taken(name: str, value: Any, each: Placed, entry: Entry) -> np.ndarray:
                 f"{each.layer.name!r} was made without it (scale=False or center=False)."
             )
         return array
+    with np.errstate(over="ignore"):
+        wrong = array[~np.isfinite(array.astype(each.layer.dtype))]
+    if wrong.size:
+        raise ValueError(f"{name} must have numbers that are finite in {each.layer.dtype}; got {wrong[0]}.")
+    if entry.weight == "moving_variance" and array.min() < 0.0:
+        raise ValueError(f"{name} must be variances, of which none is below 0; got {array.min()}.")
     return array.T if entry.weight == "kernel" else array.reshape(each.weights[entry.weight].shape)
 
 

@@ -91,7 +91,7 @@ class BaseMLP(BaseEstimator):
 
     # ---- what differs between the two --------------------------------------------------------------------------------
 
-    def _targets(self, y: Any, going_on: bool, classes: Any) -> np.ndarray:
+    def _targets(self, y: Any, going_on: bool, incremental: bool) -> np.ndarray:
         """Return what the network is to give for y, [n, outputs]; ValueError where it cannot be."""
         raise NotImplementedError
 
@@ -115,7 +115,8 @@ class BaseMLP(BaseEstimator):
         y : array of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, or numbers, which become float32.
         sample_weight : array of shape (n_samples,), optional
-            Relative to their mean: a batch's loss is the sum of what its samples weigh, divided by how many they are.
+            Each 0 or more, relative to their mean: a batch's loss is the sum of what its samples weigh, divided by how
+            many they are.
 
         Returns
         -------
@@ -124,15 +125,17 @@ class BaseMLP(BaseEstimator):
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool, classes: Any = None) -> Self:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Self:
         check(self, incremental)
         going_on = (incremental or self.warm_start) and hasattr(self, "ensemble_")
         X, y = validate_data(
             self, X, y, accept_sparse=("csr", "csc"), multi_output=True, y_numeric=not is_classifier(self),
             dtype=np.float32, order="C", reset=not going_on,
         )  # fmt: skip
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float32)
-        given = Samples(_dense(X), self._targets(y, going_on, classes), weights)
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, X, dtype=np.float32, ensure_non_negative=True)
+        given = Samples(_dense(X), self._targets(y, going_on, incremental), weights)
         random = check_random_state(self.random_state)
         if not going_on:
             self._begin(given, random)
@@ -265,10 +268,11 @@ class BaseMLP(BaseEstimator):
         found = [lbfgs.fit(model, *samples, objective.scale, options) for model in self.ensemble_.members]
         logs = self.ensemble_.members[0].test_on_batch(*samples, return_dict=True)
         self.n_iter_, self.t_, self.loss_ = found[0].nit, 0, objective.reported(logs)
-        if words := next((one.message for one in found if not one.success), None):
+        if failed := next((one for one in found if not one.success), None):
+            more = f"Increase max_iter ({self.max_iter}) or max_fun ({self.max_fun}), or scale"
             warnings.warn(
-                f"lbfgs failed to converge: {words}. Increase max_iter ({self.max_iter}) or max_fun ({self.max_fun}), "
-                "or scale the data, as sklearn.preprocessing.StandardScaler does.",
+                f"lbfgs failed to converge: {failed.message}. {more if failed.status == lbfgs.LIMIT else 'Scale'} the "
+                "data, numbers in y too, as sklearn.preprocessing.StandardScaler does.",
                 ConvergenceWarning,
                 stacklevel=caller_level(),
             )
@@ -288,7 +292,8 @@ class BaseMLP(BaseEstimator):
     def _predictions(self, X: Any) -> np.ndarray:
         """Return each model's numbers, or probabilities, [models, n, outputs], in double unless X is in single."""
         check_is_fitted(self)
-        dtype = np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64
+        given = X.dtype if hasattr(X, "dtype") else np.asarray(X).dtype  # frames have one of each column
+        dtype = np.float32 if given == np.float32 else np.float64
         X = validate_data(self, X, accept_sparse=("csr", "csc"), dtype=np.float32, order="C", reset=False)
         return predictions(self.ensemble_.predict_members(_dense(X)).astype(dtype), self.out_activation_)
 

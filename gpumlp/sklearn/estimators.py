@@ -104,7 +104,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Notes
     -----
     Training is in float32, on the kernels that `gpumlp` trains all models by: X becomes float32. Predictions are
-    computed in float32, and returned in double precision unless X is float32.
+    computed in float32, and returned in double precision unless X is float32. "lbfgs" ends where float32 tells losses
+    no longer apart, and warns if the gradient is still above ``tol`` then: scaled X takes it further.
 
     From the same ``random_state``, with ``shuffle=False``, losses are scikit-learn's to the rounding of float32 where a
     batch has all samples. Otherwise two things differ: orders of samples are drawn from other numbers, and the last
@@ -127,18 +128,26 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags.classifier_tags.multi_label = True
         return tags
 
-    def _targets(self, y: Any, going_on: bool, classes: Any) -> np.ndarray:
+    def _targets(self, y: Any, going_on: bool, incremental: bool) -> np.ndarray:
         check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        several = type_of_target(y).startswith("multilabel")
-        if not going_on:
-            self._labels = LabelBinarizer().fit(y if classes is None or several else classes)
-            self.classes_ = self._labels.classes_
+        if not (going_on or incremental):
+            self._know(y)
         there, known = set(unique_labels(y).tolist()), set(self.classes_.tolist())
+        if going_on and not incremental and there != known:
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit: it had "
+                f"{sorted(known)}, `y` has {sorted(there)}. partial_fit also takes some of them."
+            )
         if not there <= known:
             raise ValueError(f"y has classes that are not in classes_, {self.classes_}: {sorted(there - known)}.")
         return np.ascontiguousarray(self._labels.transform(y), np.float32)
+
+    def _know(self, labels: Any) -> None:
+        """Have the classes be those that there are in ``labels``."""
+        self._labels = LabelBinarizer().fit(labels)
+        self.classes_ = self._labels.classes_
 
     def _objective(self, given: Samples) -> Objective:
         return log_loss(given.targets.shape[1], self._labels.y_type_ == "multiclass")
@@ -174,7 +183,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if not first and classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
             raise ValueError(f"`classes={classes}` is not the same as on last call to partial_fit: {self.classes_}.")
-        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
+        if first:
+            self._know(y if type_of_target(y).startswith("multilabel") else classes)
+        return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class of each sample, or all labels that are more probable than not.
@@ -305,7 +316,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     Notes
     -----
     Training is in float32, on the kernels that `gpumlp` trains all models by: X and y becomes float32. Predictions are
-    computed in float32, and returned in double precision unless X is float32.
+    computed in float32, and returned in double precision unless X is float32. "lbfgs" ends where float32 tells losses
+    no longer apart, and warns if the gradient is still above ``tol`` then: scaled X and y take it further.
 
     From the same ``random_state``, with ``shuffle=False``, losses are scikit-learn's to the rounding of float32 where a
     batch has all samples. Otherwise two things differ: orders of samples are drawn from other numbers, and the last
@@ -348,8 +360,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         tags.target_tags.multi_output = True
         return tags
 
-    def _targets(self, y: Any, going_on: bool, classes: Any) -> np.ndarray:
+    def _targets(self, y: Any, going_on: bool, incremental: bool) -> np.ndarray:
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+        if self.loss == "poisson" and y.min() < 0.0:
+            raise ValueError(
+                f"loss='poisson' is of counts: y must be >= 0; its least is {y.min()}. For other numbers leave loss at "
+                "'squared_error'."
+            )
         return np.ascontiguousarray(y.reshape(len(y), -1), np.float32)
 
     def _objective(self, given: Samples) -> Objective:

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from gpumlp.models import Sequential
 
 RATE = 1024.0
+LIMIT = 1  # SciPy's status where maxiter or maxfun was reached
 
 
 def fit(
@@ -37,12 +38,13 @@ def fit(
     scale : float
         See `gpumlp.sklearn.objective`.
     options : dict
-        L-BFGS-B's.
+        L-BFGS-B's, of which ``gtol`` is one.
 
     Returns
     -------
     OptimizeResult
-        SciPy's.
+        SciPy's, but that it is no success where the loss falls no more and the gradient is still above ``gtol``: then
+        it is float32 that tells losses no longer apart, as of targets far from 0.
     """
     arrays = model.get_weights()
     cuts = np.cumsum([array.size for array in arrays])[:-1]
@@ -60,6 +62,12 @@ def fit(
     with threadpool_limits(1, "blas"):  # SciPy's vectors are short, and threads that wait for more take processors
         found = minimize(loss_and_gradient, _flat(arrays), jac=True, method="L-BFGS-B", options=dict(options))
     take(found.x)
+    if found.success and (steepest := np.abs(found.jac).max()) > options["gtol"]:
+        found.success = False
+        found.message = (
+            f"the loss falls no more, as far as float32 can tell, with a gradient of {steepest:.2g}, above "
+            f"tol={options['gtol']:g}"
+        )
     return found
 
 
