@@ -306,8 +306,10 @@ def test_several_models():
     np.testing.assert_allclose(mean, each.mean(0), rtol=1e-12)
     np.testing.assert_allclose(std, each.std(0), rtol=1e-9)
     assert std.min() > 0.0
-    one, none = ours.MLPRegressor(**settings).fit(X, NUMBERS[:, 0]).predict(X, return_std=True)
-    assert one.shape == none.shape == (300,) and not none.any()
+    one = ours.MLPRegressor(**settings).fit(X, NUMBERS[:, 0])
+    assert one.predict(X).shape == (300,)
+    with pytest.raises(ValueError, match="n_models"):
+        one.predict(X, return_std=True)
     classifier = ours.MLPClassifier(**settings, n_models=3).fit(X, WORDS)
     np.testing.assert_allclose(classifier.predict_proba(X).sum(1), 1.0, rtol=1e-12)
     assert (classifier.classes_[classifier.predict_proba(X).argmax(1)] == classifier.predict(X)).all()

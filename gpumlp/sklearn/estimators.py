@@ -405,8 +405,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Returns
         -------
         array of shape (n_samples,) or (n_samples, n_outputs), or a pair of these
-            The deviation says how far the models disagree, not how noisy y is; of a single one it is 0.
+            The deviation says how far the models disagree, not how noisy y is, and is no bound far from the data.
+
+        Raises
+        ------
+        ValueError
+            For the deviation of a single model.
         """
         each = self._predictions(X)
+        if return_std and len(each) == 1:
+            raise ValueError(
+                "return_std=True is the deviation of several models: fit with n_models=5, or as many as you like."
+            )
         each = each[..., 0] if self.n_outputs_ == 1 else each
         return (each.mean(0), each.std(0)) if return_std else each.mean(0)
