@@ -125,6 +125,41 @@ def test_whatever_computes(family):
     assert model.device.name.startswith("cuda") == (family == "cuda")
 
 
+def hours(n=24 * 256):
+    """Return one-hot hours of n / 24 days."""
+    return np.eye(24)[np.arange(n) % 24]
+
+
+FAR_BELOW = {"bias_initializer": lambda *_: -np.full(3, 99.0)}
+
+
+@pytest.mark.parametrize(
+    ("stack", "x"),
+    [
+        # samples at a stride of 24 would show one hour's unit
+        ([layers.Dense(24, "relu", kernel_initializer="identity"), layers.Dense(3)], hours()),
+        ([layers.Dense(4), layers.Dense(3, layers.ReLU(), **FAR_BELOW)], normal()),
+        ([layers.Dense(3, **FAR_BELOW), layers.ReLU(), layers.Reshape((3,))], normal()),
+        ([layers.Dense(4, "relu", kernel_initializer="ones"), layers.Dense(3)], np.r_[-np.ones(1999), 1.0][:, None]),
+    ],
+    ids=["periodic", "outputs, of rare events", "outputs of a layer", "one sample in many"],
+)  # fmt: skip
+def test_relus_that_are_not_dead(stack, x):
+    model = Sequential([layers.Input(x.shape[1:]), *stack])
+    model.compile(optimizers.SGD(1e-9), "mse")
+    assert told(model, x, np.zeros((len(x), 3))) == []
+
+
+def test_what_is_behind_averages_that_lag():
+    """In training it gets numbers of mean 0 and deviation 1, and in inference mode still x as it is."""
+    norm = layers.BatchNormalization(momentum=0.9999, center=False, scale=False)
+    model = Sequential([layers.Input((1,)), norm, layers.Dense(4, "relu", kernel_initializer="ones"), layers.Dense(1)])
+    model.compile(optimizers.SGD(1e-9), "mse")
+    x = normal() - 1e4
+    assert told(model, x, Y) == []
+    assert not Sequential(model.layers[:2]).predict(x, verbose=0).any()
+
+
 # ---- inputs ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("scales", "says"),
@@ -149,6 +184,23 @@ def test_what_counts_is_what_the_first_dense_gets():
     assert [kind for kind, _ in told(small("tanh", features=2, first=[layers.Rescaling(10.0)]), x, Y)] == [
         InputScaleWarning
     ]
+
+
+def test_samples_of_weight_0_do_not_count():
+    x, weights = normal(2), np.ones(200)
+    x[::2] *= 1e6
+    weights[::2] = 0.0
+    model = small("tanh", features=2)
+    assert told(model, x, Y, sample_weight=weights) == []
+    assert told(small("tanh", features=2), x, Y, sample_weight=0.0 * weights) == []
+    assert [kind for kind, _ in told(small("tanh", features=2), x, Y, sample_weight=1 - weights)] == [InputScaleWarning]
+
+
+@pytest.mark.parametrize("value", [1e-4, 1e7])
+def test_a_column_that_is_nearly_all_0_has_no_scale(value):
+    x = np.c_[normal(), np.zeros(200)]
+    x[16, 1] = value
+    assert told(small("tanh", features=2), x, Y) == []
 
 
 def test_of_several_things_the_cause_is_told():
@@ -223,6 +275,52 @@ def test_data_that_are_no_numbers_are_told_of_once(monkeypatch):
     assert kind is NonFiniteLossWarning and "x has NaN or Inf" in text
 
 
+def batches(at=150, which="x", value=np.nan, steps=200):
+    """Yield batches of x, y and weights, one of which has a value that is no number."""
+    for step in range(steps):
+        batch = {"x": 0.1 * normal()[:32], "y": Y[:32].copy(), "sample_weight": np.ones(32)}
+        if step == at:
+            batch[which][5] = value
+        yield tuple(batch.values())
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("which", ["x", "y", "sample_weight"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_batch_that_has_no_numbers_is_the_one_cause(which, value, activation, both):
+    """Also where its own loss is a number still, as tanh(inf) is, and where each batch is a stretch of its own."""
+    one_by_one = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    for hooks in ([], [one_by_one]):
+        with np.errstate(all="ignore"):
+            ((kind, text),) = told(
+                small(activation), batches(151, which, value), None, epochs=1, steps_per_epoch=200, callbacks=hooks
+            )
+        assert kind is UserWarning and f"{which} has NaN or Inf, first in row 5" in text
+
+
+def test_weights_that_are_no_numbers_are_told_of_once(monkeypatch):
+    weights = np.ones(200)
+    weights[3] = np.nan
+    ((kind, text),) = told(small(), sample_weight=weights)
+    assert kind is UserWarning and "sample_weight has NaN or Inf, first in row 3" in text
+    monkeypatch.setattr(config, "_nonfinite", "ignore")
+    ((kind, text),) = told(small(), sample_weight=weights)
+    assert kind is NonFiniteLossWarning and "as sample_weight has NaN or Inf" in text
+    ((kind, text),) = told(small(), batches(which="sample_weight"), None, epochs=1, steps_per_epoch=200)
+    assert kind is NonFiniteLossWarning and "as sample_weight has NaN or Inf" in text
+
+
+def test_of_batches_the_one_that_broke_is_looked_at(monkeypatch):
+    with np.errstate(all="ignore"):
+        ((_, text),) = told(small("tanh"), batches(150, "y", 1e30), None, epochs=1, steps_per_epoch=200)
+    assert "at step 151" in text and "outputs are finite, and the loss of them is not" in text
+    assert "others could not be looked at" not in text  # they were, as they came
+    monkeypatch.setattr(config, "_nonfinite", "ignore")
+    with np.errstate(all="ignore"):
+        ((_, text),) = told(small("tanh"), batches(150, "y", 1e30), None, epochs=1, steps_per_epoch=200)
+    assert "others could not be looked at: gpumlp.config.set_nonfinite('warn')" in text
+
+
 # ---- once, and never in the way --------------------------------------------------------------------------------------
 def test_it_is_told_once():
     model = lost(layers.Dense(4, "relu"))
@@ -272,7 +370,7 @@ def test_short_fits_are_not_looked_at(monkeypatch):
 
 def test_nor_again_before_ten_times_as_many_steps(monkeypatch):
     looks, model = [], small("tanh")
-    monkeypatch.setattr(health, "_of_trained", lambda trainee, rows: looks.append(trainee.optimizer.steps))
+    monkeypatch.setattr(health, "_of_trained", lambda trainee: looks.append(trainee.optimizer.steps))
     for _ in range(30):
         told(model, epochs=10)
     assert looks == [100, 1000]

@@ -160,11 +160,11 @@ class Trainee:
         network = self.runner.network
         return network is not None and network.sizes == self._sizes
 
-    def took(self, logs: StepLogs) -> None:
-        """Take in the logs of some steps."""
+    def took(self, stretch: Stretch, logs: StepLogs) -> None:
+        """Take in the logs of the steps on a stretch."""
         self.averages.add(logs)
-        if self.watch.step is None and not math.isfinite(self.averages.loss):
-            self.watch.broke(logs, self.done)
+        if self.watch.step is None:
+            self.watch.took(stretch, logs, self.done, math.isfinite(self.averages.loss))
         self.done += len(logs.losses)
 
     # ---- steps -------------------------------------------------------------------------------------------------------
@@ -244,8 +244,8 @@ def train(
             began = time.perf_counter()
             found = all_steps()
             pace.took(steps, began)
-            for trainee, logs in zip(trainees, found, strict=True):
-                trainee.took(logs)
+            for trainee, stretch, logs in zip(trainees, stretches, found, strict=True):
+                trainee.took(stretch, logs)
             if plan is None and len(trainees) == 1:
                 again.plan_stretch(trainees[0], stretches[0])
             return True
