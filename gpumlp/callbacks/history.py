@@ -22,6 +22,8 @@ class Record:
         The numbers of the epochs, from 0.
     params : dict
         ``epochs``, ``steps`` of an epoch, and ``verbose``.
+    validated : list of int
+        The numbers of those epochs whose results have some of a validation: names that begin with "val_".
 
     Examples
     --------
@@ -33,6 +35,7 @@ class Record:
     history: dict[str, list[float]] = field(default_factory=dict)
     epoch: list[int] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
+    validated: list[int] = field(default_factory=list)
 
 
 class History(Callback):
@@ -68,6 +71,11 @@ class History(Callback):
         """The numbers of the epochs, from 0."""
         return self.record.epoch
 
+    @property
+    def validated(self) -> list[int]:
+        """The numbers of the epochs that a validation came behind, from 0: see ``validation_freq``."""
+        return self.record.validated
+
     def __repr__(self) -> str:
         return f"<History of {len(self.epoch)} epochs: {', '.join(self.history) or 'nothing yet'}>"
 
@@ -77,18 +85,22 @@ class History(Callback):
     def go_on_from(self, record: Record) -> None:
         """Have what another one has."""
         self.record.history = dict(record.history)
-        self.record.epoch = list(record.epoch)
+        self.record.epoch, self.record.validated = list(record.epoch), list(record.validated)
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        self.record.epoch = []  # of one that is given to a second fit, Keras keeps the values
+        self.record.epoch, self.record.validated = (
+            [],
+            [],
+        )  # of one that is given to a second fit, Keras keeps the values
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if self.epoch and self.epoch[-1] == epoch:
             return  # it is there: an exception came just behind
         values = {name: _kept(value) for name, value in (logs or {}).items()}
         lists: list[list[Any]] = [self.history.setdefault(name, []) for name in values]
+        noted = [self.epoch, *([self.validated] if any(name.startswith("val_") for name in values) else [])]
         # in C, where no handler comes between: Ctrl-C leaves an epoch in the history, or not
-        deque(map(list.append, [self.epoch, *lists], [epoch, *values.values()]), 0)
+        deque(map(list.append, [*noted, *lists], [*[epoch] * len(noted), *values.values()]), 0)
 
 
 def _kept(value: object) -> Any:

@@ -267,7 +267,7 @@ def whole(
         "optimizer": optimizer,
         "keys": {path: layer.key for path, layer in places(model) if hasattr(layer, "key")},
         "random": random.current().state(),
-        "history": record and {"history": record.history, "epoch": record.epoch, "params": record.params},
+        "history": record and dict(vars(record)),
         "position": dict(position or {}),
     }
 
@@ -340,6 +340,9 @@ def _record_in(found: object, what: str) -> Record | None:
         return None
     found = a_dict(found, f"What is 'history' in {what}")
     history, epoch, params = (found.get(name) for name in ("history", "epoch", "params"))
+    validated = found.get("validated", [])  # which an older file has not
     if not isinstance(history, dict) or not isinstance(epoch, list) or not isinstance(params, dict):
         raise ValueError(f"{what} must have lists of values by name as its history, the epochs, and params.")
-    return Record(history, epoch, params)
+    if not isinstance(validated, list):
+        raise ValueError(f"{what} must have a list of the epochs that were validated; it has {validated!r}.")
+    return Record(history, epoch, params, validated)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,23 +18,26 @@ FEW, MANY = 15, 250  # of fewer epochs each has a dot; of more the line is a thi
 
 @dataclass
 class Run:
-    """The values of one training's epochs, by name, and these epochs' numbers, from 1."""
+    """The values of one training's epochs, by name, and these epochs' numbers, from 1; and those with a validation."""
 
     label: str
     curves: Mapping[str, Sequence[object]]
     epochs: Sequence[int]
     colour: str
     width: float = style.LINE
+    validated: Sequence[int] = ()
 
     def points(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return epochs and values of a curve; what is no number is NaN.
 
-        Of a validation that is not done each epoch a history has fewer values, and not their epochs: it is drawn as
-        done every so many epochs.
+        Of a validation that is not done each epoch there are fewer values. A `History` knows of which epochs; else
+        they are drawn as of every so many epochs.
         """
         values = np.array([_number(value) for value in self.curves.get(name, ())])
         epochs = np.asarray(self.epochs or range(1, len(values) + 1))
-        if 0 < len(values) < len(epochs):
+        if len(values) == len(self.validated):
+            epochs = np.asarray(self.validated)
+        elif 0 < len(values) < len(epochs):
             every = len(epochs) // len(values)
             epochs = epochs[every - 1 :: every]
         return epochs[: len(values)], values[: len(epochs)]
@@ -52,8 +55,10 @@ def plot_history(
     ----------
     history : History, or dict of lists of numbers by name
         What ``fit`` returns. Several trainings are a dict of these by their names, drawn in a colour each, or a list,
-        as an `Ensemble`'s ``fit`` returns it, drawn as thin lines of one colour.
-    metrics : str or list of str, optional
+        as an `Ensemble`'s ``fit`` returns it, drawn as thin lines of one colour. A `History` knows after which epochs
+        a validation was done; of a dict whose validation has fewer values than epochs this is guessed: after every
+        so many, from the first epoch on.
+    metrics : str or iterable of str, optional
         The quantities to draw, such as "accuracy", each with what a validation has of it; all when None.
     title : str, default ""
         Over all panels.
@@ -93,6 +98,8 @@ def plot_history(
 
 
 def _number(value: object) -> float:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
     return float(value) if isinstance(value, (int, float, np.number)) else np.nan
 
 
@@ -127,9 +134,11 @@ def _run(label: str, history: object, colour: str, width: float = style.LINE) ->
             f"plot_history takes what fit returns, or its dict, such as {{'loss': [0.2, 0.1]}}, or several of these in "
             f"a dict or list; got {history!r:.80}.{hint}"
         )
-    epochs = [number + 1 for number in getattr(history, "epoch", ())]
+    epochs, validated = ([number + 1 for number in getattr(history, name, ())] for name in ("epoch", "validated"))
     longest = max(map(len, curves.values()), default=0)
-    return Run(label, curves, epochs if len(epochs) == longest else range(1, longest + 1), colour, width)
+    if len(epochs) != longest:
+        epochs, validated = [*range(1, longest + 1)], []
+    return Run(label, curves, epochs, colour, width, validated)
 
 
 def _quantities(runs: Sequence[Run], metrics: object) -> list[str]:
@@ -140,9 +149,11 @@ def _quantities(runs: Sequence[Run], metrics: object) -> list[str]:
         if not there:
             raise ValueError("The history has no numbers: plot it when an epoch is done.")
         return sorted(there, key=lambda name: name != "loss")
-    wanted = [metrics] if isinstance(metrics, str) else metrics
-    if not isinstance(wanted, (list, tuple)) or not wanted or not all(isinstance(name, str) for name in wanted):
+    wanted = [metrics] if isinstance(metrics, str) else [*metrics] if isinstance(metrics, Iterable) else []
+    if not wanted or not all(isinstance(name, str) for name in wanted):
         raise TypeError(f"metrics is a name, or a list of names, of {there}; got {metrics!r:.80}.")
+    if isinstance(metrics, Set):  # which has another order in each process
+        wanted.sort()
     wanted = list(dict.fromkeys(name.removeprefix("val_") for name in wanted))
     if unknown := [name for name in wanted if name not in there]:
         raise ValueError(f"The history has no {unknown[0]!r}, but {', '.join(there)}.")
