@@ -1,6 +1,7 @@
 """Plots: what is drawn is what was given; they look the same everywhere, and leave everything else as it was."""
 
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -229,11 +230,58 @@ def test_a_validation_of_some_epochs_is_where_it_was_done():
     assert xy(axes.lines[1]) == [[2, 4, 6], history.history["val_loss"]]
 
 
+@pytest.mark.parametrize(
+    ("first", "frequency", "epochs"),
+    [(5, 2, [6, 8, 10]), (0, 4, [4, 8]), (0, [1, 2, 10], [1, 2, 10]), (0, 11, []), (0, 1, [*range(1, 11)])],
+)
+def test_a_history_knows_which_epochs_were_validated(first, frequency, epochs):
+    kwargs = {"initial_epoch": first, "validation_freq": frequency, "validation_data": (X, X), "verbose": 0}
+    history = regressor().fit(X, X, epochs=10, **kwargs)
+    assert history.validated == [epoch - 1 for epoch in epochs]
+    for kept in (history, pickle.loads(pickle.dumps(history))):
+        (axes,) = plotting.plot_history(kept, "loss")
+        assert xy(axes.lines[0])[0] == [*range(first + 1, 11)]
+        assert [xy(line) for line in axes.lines[1:]] == [[epochs, history.history["val_loss"]] for _ in epochs[:1]]
+
+
+def test_a_history_that_goes_on_knows_them_too(tmp_path):
+    def stop(epoch, logs):
+        if epoch == 5:
+            raise KeyboardInterrupt
+
+    def fit(*more):
+        hooks = [gpumlp.callbacks.BackupAndRestore(tmp_path / "backup"), *more]
+        model = regressor()
+        return model.fit(X, X, epochs=10, validation_data=(X, X), validation_freq=4, verbose=0, callbacks=hooks), model
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(gpumlp.callbacks.LambdaCallback(on_epoch_begin=stop))
+    history, model = fit()
+    assert history.epoch == [*range(10)] and history.validated == [3, 7]
+    model.save(tmp_path / "model.gpumlp")
+    again = models.load_model(tmp_path / "model.gpumlp").history
+    assert again.validated == [3, 7]
+    assert xy(plotting.plot_history(again, "mae")[0].lines[1])[0] == [4, 8]
+
+
 def test_columns_of_a_frame_are_curves_too():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"loss": [3.0, 2.0], "val_loss": [4.0, 3.0], "when": ["a", "b"]})  # as from a CSVLogger
     (axes,) = plotting.plot_history(dict(frame))
     assert [xy(line) for line in axes.lines] == [[[1, 2], [3.0, 2.0]], [[1, 2], [4.0, 3.0]]]
+
+
+def test_names_of_metrics_come_as_any_iterable_and_numbers_as_arrays_without_axes():
+    curves = {"loss": [np.array(3.0), np.array(2.0)], "mae": [1, 2], "val_mae": [2, 3], "auc": [0.1, 0.2]}
+    for names in (
+        {"mae", "loss"},
+        (name for name in ["loss", "mae"]),
+        {"loss": 0, "mae": 0},
+        np.array(["loss", "mae"]),
+    ):
+        loss, mae = plotting.plot_history(curves, names)
+        assert (loss.get_ylabel(), mae.get_ylabel()) == ("loss", "mae")
+        assert xy(loss.lines[0]) == [[1, 2], [3.0, 2.0]]
 
 
 def test_several_trainings_have_a_colour_each():
@@ -291,6 +339,23 @@ def test_parity_says_what_scikit_learn_says():
     assert plotting.plot_parity([1.0, 1.0], [1.0, 2.0]).texts[0].get_text() == "RMSE 0.707"
 
 
+def test_lists_and_integers_are_taken_in_double():
+    stamps, found = [1_700_000_000, 1_700_000_100, 1_700_000_200], [1_700_000_030, 1_700_000_130, 1_700_000_230]
+    for kind in (list, np.array):
+        assert plotting.plot_parity(kind(stamps), kind(found)).texts[0].get_text().startswith("RMSE 30, R2 0.865")
+        histogram = plotting.plot_residuals(kind(stamps), kind(found))[1]
+        assert histogram.get_title("left") == "mean -30, deviation 0"
+        assert xy(plotting.plot_prediction(kind(stamps), kind(stamps), kind(found)).lines[1]) == [stamps, found]
+    drawn = plotting.plot_ensemble(Members(), X, data=([16777217], [2**53 - 1]))
+    assert xy(drawn.lines[-1]) == [[16777217], [2**53 - 1]]
+
+
+def test_numbers_whose_squares_are_none():
+    assert plotting.plot_parity([1e200, 2e200], [1e200, 1e200]).texts[0].get_text() == "RMSE 7.07e+199, R2 -1.000"
+    assert plotting.plot_residuals([1e-200, 2e-200], [0, 0])[1].get_title("left") == "mean 1.5e-200, deviation 5e-201"
+    assert plotting.plot_parity([0.1] * 3, [0.2, 0.1, 0.1]).texts[0].get_text() == "RMSE 0.0577"  # the mean is rounded
+
+
 def test_residuals_are_what_is_left_of_the_truth():
     truth, found = np.array([1.0, 2.0, 4.0, 8.0]), np.array([1.5, 2.0, 3.0, 9.0])
     points, histogram = plotting.plot_residuals(truth, found)
@@ -327,6 +392,22 @@ def test_what_cannot_be_a_prediction_is_said(figures):
         (lambda: plotting.plot_prediction(["a"], [1.0], [1.0]), TypeError, "numbers"),
         (lambda: plotting.plot_ensemble(regressor(), X), TypeError, "plot_prediction"),
         (lambda: plotting.plot_ensemble(Members(), X, data=(X, X[1:])), ValueError, r"data\[0\] 3, data\[1\] 2"),
+        (lambda: plotting.plot_ensemble(Members(), X, data=(X,)), ValueError, "a pair of x and y.*got 1 of them"),
+        (lambda: plotting.plot_ensemble(Members(), X, data=np.c_[X, X]), TypeError, r"got ndarray.*\(a\[:, 0\]"),
+        (
+            lambda: plotting.plot_ensemble(Members(), X, output=1),
+            ValueError,
+            "one of the ensemble's 1, from 0 on; got 1",
+        ),
+        (lambda: plotting.plot_ensemble(Members(), X, output=0.5), TypeError, "output must be a whole number"),
+        (lambda: plotting.plot_ensemble(Members(), X, output=-1), ValueError, "output must be a whole number"),
+        (
+            lambda: plotting.plot_ensemble(Members(), X, deviations="a"),
+            ValueError,
+            "deviations must be a finite number",
+        ),
+        (lambda: plotting.plot_ensemble(Members(), X, deviations=np.nan), ValueError, "deviations must be a finite"),
+        (lambda: plotting.plot_ensemble(Members(), X, deviations=-1), ValueError, "deviations must be a finite"),
     ):
         with pytest.raises(error, match=words):
             call()
@@ -397,6 +478,11 @@ def test_numbers_that_would_be_too_small_are_left_out():
         (([0, np.nan], [0, 1]), ValueError, "y_true has NaN"),
         (([], []), ValueError, "must be classes"),
         ((np.arange(500), np.arange(500)), ValueError, "too many"),
+        (([10**12], [0]), ValueError, "1,000,000,000,001 classes are too many.*astype"),
+        ((np.uint64([2**63, 1]), [0, 1]), ValueError, "y_true must be class numbers from 0 on; got 1 to 9223372036854"),
+        (([1e30], [0]), ValueError, "y_true must be class numbers"),
+        (([0, 1], [0, 1], 5), TypeError, "labels is a list of the classes' names; got 5"),
+        (([0, 1], [0, 1], []), TypeError, "labels is a list"),
     ],
 )
 def test_what_are_no_classes_is_said(figures, given, error, words):

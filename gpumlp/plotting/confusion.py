@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,7 +132,11 @@ def _classes(name: str, given: npt.ArrayLike) -> np.ndarray:
                     f"{array.max():g}. Of logits: y_pred > 0."
                 )
             array = array > 0.5
-    return array.astype(np.int64) if array.dtype.kind in "biuf" else array.astype(str)
+    if array.dtype.kind not in "biuf":
+        return array.astype(str)
+    if array.max() >= 2.0**63 or array.min() < -(2.0**63):
+        raise ValueError(f"{name} must be class numbers from 0 on; got {array.min()} to {array.max()}.")
+    return array.astype(np.int64)
 
 
 def _need_finite(name: str, array: np.ndarray) -> None:
@@ -147,19 +151,26 @@ def _counts(true: np.ndarray, predicted: np.ndarray, labels: Sequence[object] | 
     if true.dtype.kind != predicted.dtype.kind:
         kinds = ["numbers" if array.dtype.kind == "i" else "names" for array in (true, predicted)]
         raise TypeError(f"y_true and y_pred must both be numbers, or both names; got {kinds[0]} and {kinds[1]}.")
+    if labels is not None and (not isinstance(labels, Iterable) or not (labels := [*labels])):
+        raise TypeError(f"labels is a list of the classes' names; got {labels!r:.80}.")
     found = np.unique(np.concatenate([true, predicted]))
     if true.dtype.kind == "i":
-        names = [str(k) for k in range(max(int(found[-1]) + 1, 2))] if labels is None else [str(k) for k in labels]
-        if found[0] < 0 or found[-1] >= len(names):
-            raise ValueError(f"Classes must be numbers from 0 to {len(names) - 1}; got {found[0]} to {found[-1]}.")
+        labels = range(max(int(found[-1]) + 1, 2)) if labels is None else labels
+        if found[0] < 0 or found[-1] >= len(labels):
+            raise ValueError(f"Classes must be numbers from 0 to {len(labels) - 1}; got {found[0]} to {found[-1]}.")
     else:
-        names = [str(k) for k in (found if labels is None else labels)]
+        labels = found.tolist() if labels is None else labels
+    if len(labels) > MOST:
+        raise ValueError(
+            f"{len(labels):,} classes are too many to see; draw at most {MOST}. Where the numbers are names, as years "
+            "are, pass them as these: y.astype(str)."
+        )
+    names = [str(k) for k in labels]
+    if true.dtype.kind != "i":
         if unknown := sorted({*map(str, found)} - {*names}):
             raise ValueError(f"labels must have every class; {', '.join(unknown[:5])} are not among them.")
         places = {name: k for k, name in enumerate(names)}
         true, predicted = (np.array([places[str(k)] for k in array]) for array in (true, predicted))
-    if len(names) > MOST:
-        raise ValueError(f"{len(names):,} classes are too many to see; draw at most {MOST}.")
     counts = np.zeros((len(names), len(names)), np.int64)
     np.add.at(counts, (true, predicted), 1)
     return counts, names

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpumlp import config
+from gpumlp.layers import whole_number
+from gpumlp.naming import number
 from gpumlp.plotting import style
 
 if TYPE_CHECKING:
@@ -111,9 +113,8 @@ def plot_parity(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, *, title: str = ""
     'RMSE 0.1, R2 0.985'
     """
     truth, predicted = _columns(y_true=y_true, y_pred=y_pred)
-    missed = np.sum(np.square(truth - predicted))
-    there = np.sum(np.square(truth - truth.mean()))
-    words = f"RMSE {np.sqrt(missed / len(truth)):.3g}" + (f", R2 {1 - missed / there:.3f}" if there else "")
+    missed, there = _size(truth - predicted), _size(truth - truth.mean())
+    words = f"RMSE {missed:.3g}" + (f", R2 {1 - (missed / there) ** 2:.3f}" if np.ptp(truth) else "")
     ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
     with style.panels(axes, 1, title, style.SQUARE) as (drawn,):
         drawn.plot(ends, ends, color=style.EDGE, linewidth=1.2, zorder=1, label="prediction = truth")
@@ -167,7 +168,7 @@ def plot_residuals(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, *, title: str =
         histogram.hist(residuals, bins=style.bins(residuals), color=style.COLOURS[0])
         histogram.axvline(0.0, color=style.EDGE, linewidth=1.2)
         histogram.set(xlabel="true - predicted", ylabel="samples")
-        words = f"mean {residuals.mean():.3g}, deviation {residuals.std():.3g}"
+        words = f"mean {residuals.mean():.3g}, deviation {_size(residuals - residuals.mean()):.3g}"
         histogram.set_title(words, fontsize=style.SMALL, fontweight="normal")
     return drawn
 
@@ -218,7 +219,7 @@ def plot_ensemble(
     Raises
     ------
     TypeError, ValueError
-        For what is no ensemble, and for what are no numbers, one a sample.
+        For what is no ensemble, for what are no numbers, one a sample, and for an output that is not there.
 
     Examples
     --------
@@ -239,11 +240,15 @@ def plot_ensemble(
     if not hasattr(ensemble, "predict_members"):
         raise TypeError(f"plot_ensemble draws a gpumlp.Ensemble; got {ensemble!r:.80}. Of a model: plot_prediction.")
     inputs, *truth = _columns(x=x) if y_true is None else _columns(x=x, y_true=y_true)
-    known = [] if data is None else _columns(**{"data[0]": data[0], "data[1]": data[1]})
+    deviations, output = number("deviations", deviations, 0.0), whole_number("output", output, 0)
+    known = [] if data is None else _pair(data)
     order = np.argsort(inputs, kind="stable")
     inputs = inputs[order]
     each = np.asarray(ensemble.predict_members(inputs), np.float64)
-    each = each.reshape(len(each), len(inputs), -1)[..., output]
+    each = each.reshape(len(each), len(inputs), -1)
+    if output >= each.shape[2]:
+        raise ValueError(f"output must be one of the ensemble's {each.shape[2]}, from 0 on; got {output}.")
+    each = each[..., output]
     mean, spread = each.mean(0), each.std(0)
     with style.panels(axes, 1, title) as (drawn,):
         low, high = mean - deviations * spread, mean + deviations * spread
@@ -264,11 +269,28 @@ def plot_ensemble(
     return drawn
 
 
+def _pair(data: object) -> list[np.ndarray]:
+    """Return the x and y that an ensemble was trained on; TypeError or ValueError for what is no pair of these."""
+    if not isinstance(data, (tuple, list)):
+        raise TypeError(
+            f"data is a pair of x and y, (x, y); got {type(data).__name__}. Of columns: (a[:, 0], a[:, 1])."
+        )
+    if len(data) != 2:
+        raise ValueError(f"data is a pair of x and y, (x, y); got {len(data)} of them.")
+    return _columns(**{"data[0]": data[0], "data[1]": data[1]})
+
+
+def _size(values: np.ndarray) -> float:
+    """Return the root of the mean square, also of numbers whose squares would be too large, or too small."""
+    most = np.abs(values).max()
+    return float(most * np.sqrt(np.mean(np.square(values / most)))) if most else 0.0
+
+
 def _columns(**given: npt.ArrayLike) -> list[np.ndarray]:
     """Return arrays of one number a sample, as many of each, in double; TypeError or ValueError for others."""
     found: dict[str, np.ndarray] = {}
     for name, value in given.items():
-        array = config.floats(name, value).astype(np.float64)
+        array = config.floats(name, value, "float64")
         if array.ndim == 2 and array.shape[1] > 1:
             raise ValueError(
                 f"{name} must have one number a sample; got the shape {array.shape}. Draw one column: {name}[:, 0]."
