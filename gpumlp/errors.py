@@ -43,7 +43,7 @@ class NonFiniteLossWarning(TrainingWarning):
 
 
 class DeadUnitsWarning(TrainingWarning):
-    """Most relus of a layer are 0 whatever comes."""
+    """Most relus of a layer were 0 for all of the samples that were looked at."""
 
 
 class InputScaleWarning(TrainingWarning):
