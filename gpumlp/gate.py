@@ -163,9 +163,11 @@ def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
     """Return ``work()``, done inside all of ``gates``.
 
     RuntimeError where this thread is inside one of them already: a signal's handler that uses a model in the middle of
-    what the model does.
+    what the model does. And where it forks, or makes a gate: who is inside one of these may wait for it.
     """
     settle()
+    if _registry._is_owned() or any(_here.forks):  # type: ignore[attr-defined]
+        raise RuntimeError(BUSY)
     for gate in gates:
         if gate.is_mine():
             raise RuntimeError(BUSY)

@@ -354,6 +354,36 @@ def test_gates_taken_in_any_order_do_not_lock_each_other_out():
     assert len(total) == 900
 
 
+def test_who_makes_a_gate_does_not_wait_for_whom_it_holds_up():
+    """In a signal's handler: a thread inside a gate that makes one waits for this thread, which would wait for it."""
+    one, entered = gate.Gate(), threading.Event()
+
+    def makes_one():
+        entered.set()
+        gate.Gate()
+
+    thread = threading.Thread(target=gate.hold, args=((one,), makes_one), daemon=True)
+    with gate._registry:
+        thread.start()
+        assert entered.wait(60)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            gate.hold((one,), lambda: 0)
+    thread.join(60)
+    assert gate.hold((one,), lambda: 5) == 5
+
+
+def test_who_forks_is_refused_until_that_is_over():
+    one = gate.Gate()
+    gate._before_fork()
+    try:
+        with pytest.raises(RuntimeError, match="in the middle"):
+            gate.hold((one,), lambda: 0)
+    finally:
+        gate._after_in_parent()
+        gate._forget_fork()
+    assert gate.hold((one,), lambda: 5) == 5
+
+
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that signal on this system")
 @pytest.mark.parametrize("family", ["numpy", "numba"], indirect=True)
 @pytest.mark.parametrize("over", ["predict", "get_weights"])
