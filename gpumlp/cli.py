@@ -133,7 +133,8 @@ def cpu_rows() -> dict[str, str]:
 
     asked = ""
     try:
-        asked, missing = devices.family(), native.problem()
+        asked = devices.family()
+        missing = native.problem()
         rule = "auto: NumPy, as there are no compiled kernels" if missing else "auto: compiled; NumPy for float64"
         said = "compiled, from GPUMLP_KERNELS" if asked == "numba" else rule
     except (DeviceUnavailable, ValueError) as error:  # a variable that cannot be met
