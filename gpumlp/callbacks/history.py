@@ -23,7 +23,7 @@ class Record:
     params : dict
         ``epochs``, ``steps`` of an epoch, and ``verbose``.
     validated : list of int
-        The numbers of those epochs whose results have some of a validation: names that begin with "val_".
+        The numbers of those epochs whose results have some of a validation: names that begin with ``val_``.
 
     Examples
     --------
