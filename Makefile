@@ -150,9 +150,10 @@ gpu-cache: $(VENV)/.test .nvrtc/.ready
 	$(BIN)/python benchmarks/gpu/gpu_cache.py --output $(GPU_CACHE) --nvrtc $(NVRTC) --arch $(ARCH)
 
 # Everything worth doing on a machine with a GPU, in under ten minutes. A Python named by the caller (make gpu
-# PYTHON=python3) is used as it is, with what is installed there; otherwise .venv-gpu is set up.
+# PYTHON=python3) is used as it is, with what is installed there; otherwise .venv-gpu is set up. PARTS="first tests"
+# names some of its parts.
 OUT ?= benchmarks/results
-GPU_RUN := benchmarks/gpu/run.py --output $(OUT) $(if $(filter-out file,$(origin GPU_CACHE))$(wildcard $(GPU_CACHE)),--cache $(GPU_CACHE))
+GPU_RUN := benchmarks/gpu/run.py --output $(OUT) $(PARTS:%=--only %) $(if $(filter-out file,$(origin GPU_CACHE))$(wildcard $(GPU_CACHE)),--cache $(GPU_CACHE))
 # TrainKernel also wants nvcc, which it takes from the machine; without it, its rows say so.
 GPU_PEERS ?= torch jax[cuda13] keras trainkernel
 
@@ -166,8 +167,8 @@ ifeq ($(origin PYTHON),file)
 # where there is no GPU there is nothing to install for: every part is skipped
 GPU_BIN := $(if $(wildcard /dev/nvidiactl /dev/dxg),.venv-gpu/.ready,$(VENV)/.test)
 gpu: $(GPU_BIN)
-	PYTHONPATH=. $(dir $(GPU_BIN))bin/python $(GPU_RUN)
+	PYTHONPATH=.:$(PYTHONPATH) $(dir $(GPU_BIN))bin/python $(GPU_RUN)
 else
 gpu:
-	PYTHONPATH=. $(PYTHON) $(GPU_RUN)
+	PYTHONPATH=.:$(PYTHONPATH) $(PYTHON) $(GPU_RUN)
 endif

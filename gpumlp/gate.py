@@ -28,6 +28,7 @@ A fork waits until no stretch runs, so that the child has weights of whole steps
 from __future__ import annotations
 
 import _thread
+import contextlib
 import contextvars
 import functools
 import importlib
@@ -53,6 +54,7 @@ BUSY = (
     "Let the handler set a flag, and use the model where the program looks at the flag, such as in a callback; or use "
     "it in another thread."
 )
+NESTED = 100  # gates within each other, a call in a call: Python allows a thousand, of which callers have some
 DEEPEST = 20  # handlers within handlers that wait for the worker
 
 _numbers = itertools.count()
@@ -80,25 +82,41 @@ class Gate:
 
     def within(self, work: Callable[[], Result]) -> Result:
         """Return ``work()``, done inside; RuntimeError where the wait would be for ever, at the interpreter's end."""
-        me = threading.get_ident()
-        if self.last == me and self.waiting:
-            self._let_others_in(me)
-        if sys.is_finalizing() and not self._is_free():
-            raise RuntimeError("The interpreter is ending, and another thread was computing with this model.")
-        self.waiting.add(me)
-        held = _here.held
-        held.add(self)
+        self._come()
         try:
             with self.lock:
-                self.waiting.discard(me)
-                self.last = me
+                self._arrived()
                 return work()
         except BaseException:
             if self.is_mine():  # only from Python 3.14 on: a handler may raise when the lock has just been taken
                 self.lock.release()
             raise
         finally:
-            held.discard(self)
+            _here.held.discard(self)
+
+    def __enter__(self) -> None:
+        """Go in, where no handler can come: between two steps of this one would leave the gate locked."""
+        self._come()
+        self.lock.acquire()
+        self._arrived()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+        _here.held.discard(self)
+
+    def _come(self) -> None:
+        me = threading.get_ident()
+        if self.last == me and self.waiting:
+            self._let_others_in(me)
+        if sys.is_finalizing() and not self._is_free():
+            raise RuntimeError("The interpreter is ending, and another thread was computing with this model.")
+        self.waiting.add(me)
+        _here.held.add(self)
+
+    def _arrived(self) -> None:
+        me = threading.get_ident()
+        self.waiting.discard(me)
+        self.last = me
 
     def _let_others_in(self, me: int) -> None:
         """Wait until another thread has been inside, as a lock by itself does not see to."""
@@ -171,7 +189,13 @@ def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
     for gate in gates:
         if gate.is_mine():
             raise RuntimeError(BUSY)
-    for gate in sorted(gates, key=_number, reverse=True):  # all in one order: nobody waits in a circle
+    ordered = sorted(gates, key=_number)  # all in one order: nobody waits in a circle
+    if len(ordered) > NESTED:  # a large ensemble's: it comes by `whole` or `apart`, where no handler does
+        with contextlib.ExitStack() as stack:
+            for gate in ordered:
+                stack.enter_context(gate)
+            return work()
+    for gate in reversed(ordered):
         work = functools.partial(gate.within, work)
     return work()
 

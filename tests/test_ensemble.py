@@ -480,3 +480,18 @@ def test_threads_that_share_members_do_not_wait_for_each_other_for_ever(kernels)
         worker.join(600)
     assert not any(worker.is_alive() for worker in workers)
     assert [member.optimizer.iterations for member in members] == [900] * 3
+
+
+def test_more_members_than_python_nests_calls():
+    """Each member's gate is held for a step: as many calls within each other as members would be too deep."""
+
+    def build():
+        model = models.Sequential([layers.Dense(1, input_shape=(1,))])
+        model.compile("sgd", "mse", device="cpu")
+        return model
+
+    members = gpumlp.Ensemble(build, 1100)
+    x = np.linspace(0, 1, 4, dtype=np.float32)[:, None]
+    histories = members.fit(x, x, epochs=1, verbose=0)
+    assert len(histories) == 1100
+    assert all(h.history["loss"][0] > 0 for h in histories)
