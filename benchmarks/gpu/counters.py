@@ -16,6 +16,7 @@ import report
 JOB = Path(__file__).with_name("counted.py")
 LIMIT = 80.0  # seconds
 KERNELS = "regex:^(fit|dense_forward|dense_backward|update)$"
+COUNT = 5  # launches: of each kernel one, and of two fits
 SECTIONS = (
     "SpeedOfLight", "ComputeWorkloadAnalysis", "MemoryWorkloadAnalysis", "LaunchStats", "Occupancy", "SchedulerStats",
     "WarpStateStats", "InstructionStats",
@@ -29,7 +30,7 @@ def main() -> int:
     if path is None:
         print("skipped: Nsight Compute (ncu) is not on this machine (it comes with the CUDA toolkit)", flush=True)
         return 0
-    command = [path, "--kernel-name", KERNELS, "--clock-control", "none"]
+    command = [path, "--kernel-name", KERNELS, "--launch-count", str(COUNT), "--clock-control", "none"]
     for section in SECTIONS:
         command += ["--section", section]
     status, output = limited.run([*command, sys.executable, str(JOB)], LIMIT, folder=environment.ROOT)

@@ -7,7 +7,7 @@ needs a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,18 +116,23 @@ def problem_of(
 
 def best_plan(problem: Problem, chip: Chip, tags: bool, models: int = 1) -> Plan | str:
     """Return the plan that trains ``models`` models at once in the least time, or why there is none."""
-    machine = cost.machine(chip)
-    best, least = None, 0.0
+
+    def seconds(plan: Plan) -> float:
+        return plan.predicted * -(-models // (chip.multiprocessors // plan.group))
+
+    best = min(plans(problem, chip, tags, models), key=seconds, default=None)
+    return best or "its weights, their optimizer's state and the activations of a batch do not fit on the chip"
+
+
+def plans(problem: Problem, chip: Chip, tags: bool, models: int = 1) -> Iterator[Plan]:
+    """Yield every plan that fits; each predicts its step with as many of the models at once as have room."""
     for group in _groups(problem, chip.multiprocessors):
-        at_once = chip.multiprocessors // group
+        at_once = min(models, chip.multiprocessors // group)
         for most, threads in _threads(problem, group):
             cut = Cut(problem, group, threads, most)
-            plan = _plan(cut, tags, chip.shared_bytes, machine, min(models, at_once))
+            plan = _plan(cut, tags, chip.shared_bytes, cost.machine(chip), at_once)
             if plan is not None:
-                seconds = plan.predicted * -(-models // at_once)
-                if best is None or seconds < least:
-                    best, least = plan, seconds
-    return best or "its weights, their optimizer's state and the activations of a batch do not fit on the chip"
+                yield plan
 
 
 def _groups(problem: Problem, multiprocessors: int) -> list[int]:
