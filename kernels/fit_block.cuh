@@ -72,15 +72,33 @@ struct Block {
     }
     // Fetch the batch of a step into its half.
     DEVICE void fetch(int of_step) const {
-        constexpr int F = WIDTH[0], LINE = F + TARGETS + 1;
+        constexpr int F = WIDTH[0], LINE = F + TARGETS + 1, AT_ONCE = at_most(4, divide_up(BATCH * LINE, THREADS));
         Shared<float> x = inputs<0>(0, of_step), y = targets(of_step), w = sample_weights(of_step);
         long long start = (m[0].first + of_step) * BATCH;
-        for (int e = thread_index(); e < live(of_step) * LINE; e += THREADS) {
-            int r = e / LINE, c = e % LINE;
-            long long from = m[0].order ? m[0].order[start + r] : start + r;
-            if (c < F) x[r * Layer<0>::IN + c] = rescaled(m[0].x[from * F + c]);
-            else if (c < F + TARGETS) y[r * TARGETS + c - F] = m[0].y[from * TARGETS + c - F];
-            else w[r] = m[0].weights ? m[0].weights[from] : 1.0f;
+        int count = live(of_step) * LINE;
+        for (int first = thread_index(); first < count; first += AT_ONCE * THREADS) {
+            long long from[AT_ONCE];  // rows, then values: the loads of several are under way together
+            float values[AT_ONCE];
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; ++j) {
+                int r = at_most(first + j * THREADS, count - 1) / LINE;
+                from[j] = m[0].order ? m[0].order[start + r] : start + r;
+            }
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; ++j) {
+                int c = at_most(first + j * THREADS, count - 1) % LINE;
+                Global<const float> data = c < F ? m[0].x : c < F + TARGETS ? m[0].y : m[0].weights;
+                long long at = c < F ? from[j] * F + c : c < F + TARGETS ? from[j] * TARGETS + c - F : from[j];
+                values[j] = data ? data[at] : 1.0f;
+            }
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; ++j) {
+                int e = first + j * THREADS, r = e / LINE, c = e % LINE;
+                if (e >= count) break;
+                if (c < F) x[r * Layer<0>::IN + c] = rescaled(values[j]);
+                else if (c < F + TARGETS) y[r * TARGETS + c - F] = values[j];
+                else w[r] = values[j];
+            }
         }
     }
 
@@ -189,7 +207,7 @@ struct Block {
             penalties<L>(l);
             barrier();
         }
-        update_one<L, COUNT[R]>(l, states);
+        update<L, COUNT[R]>(l, states);
         if constexpr (HANDS_ON) return collect<Y::INPUTS, Y::IN>(exchange, AT_BACKWARD[l - 1], delta<L - 1>(l - 1), false);
         barrier();
         return true;
@@ -227,59 +245,90 @@ struct Block {
     }
 
     // ---- update ------------------------------------------------------------------------------------------------------
-    // A layer's own code: its units' state is in registers.
-    template <int L, int MORE> DEVICE void update_one(int l, States<0> &states) const {
-        if (l == L) {
-            update<L>(static_cast<States<L> &>(states));
-        } else if constexpr (MORE > 1) {
-            update_one<L + 1, MORE - 1>(l, states);
-        }
-    }
     // A unit's gradients are sums over the live samples b of s[b, c + j] x[b, k], its weights w[j ``apart``].
     struct Unit {
-        bool exists, bias;
-        int s, lds, x, ldx, w, apart, count;  // places in shared memory; how many of its chunk there are
+        bool bias;
+        int s, lds, x, ldx, w, apart, count;  // places in shared memory; how many of its chunk there are to train
     };
-    template <int L> DEVICE Unit unit(int i) const {
+    template <int L> DEVICE Unit unit(int l, int i) const {
         using Y = Layer<L>;
         int u = unhoisted(thread_index()) + i * THREADS;
         if (u < Y::COLUMN_UNITS) {
             int k = u % Y::LINES, c = u / Y::LINES * Y::CHUNK;
             bool bias = HAS_BIAS[L] && k == Y::INPUTS, trains = TRAIN[L] & (bias ? 2 : 1);
-            int x = AT_INPUTS[L] + (L == 0 && AHEAD ? (step & 1) * BATCH * Y::IN : 0);
-            return {trains, bias, AT_OWN_DELTA[L] + c, Y::SLICE, x + (bias ? 0 : k), Y::IN,
-                    AT_COLUMNS[L] + c * Y::COLUMN + (bias ? Y::IN : k), Y::COLUMN, own<L>() - c};
+            int x = AT_INPUTS[l] + (L == 0 && AHEAD ? (step & 1) * BATCH * Y::IN : 0);
+            return {bias, AT_OWN_DELTA[l] + c, Y::SLICE, x + (bias ? 0 : k), Y::IN,
+                    AT_COLUMNS[l] + c * Y::COLUMN + (bias ? Y::IN : k), Y::COLUMN,
+                    trains ? at_most(Y::CHUNK, own<L>() - c) : 0};
         }
         u -= Y::COLUMN_UNITS;
-        constexpr int BELOW = L > 0 ? L - 1 : 0, EVERY = Y::CHUNK_BELOW ? Y::CHUNK_BELOW : 1;
-        int o = u % Y::OUTPUTS, r = u / Y::OUTPUTS * EVERY;
-        return {u < Y::ROW_UNITS, false, AT_OWN[BELOW] + r, Y::SLICE_BELOW, AT_DELTA[L] + o, Y::OUT,
-                AT_ROWS[L] + r * Y::OUT + o, Y::OUT, own_below<L>() - r};
+        if (u >= Y::ROW_UNITS) return {};
+        constexpr int EVERY = Y::CHUNK_BELOW ? Y::CHUNK_BELOW : 1;
+        int below = L > 0 ? l - 1 : 0, o = u % Y::OUTPUTS, r = u / Y::OUTPUTS * EVERY;
+        return {false, AT_OWN[below] + r, Y::SLICE_BELOW, AT_DELTA[l] + o, Y::OUT,
+                AT_ROWS[l] + r * Y::OUT + o, Y::OUT, at_most(EVERY, own_below<L>() - r)};
     }
-    template <int L> DEVICE void update(States<L> &states) const {
+    // The sums of the first N units. Those of a unit that does not exist are made of what stands anywhere, and not used.
+    template <int N, int EACH, int WIDE>
+    DEVICE void add_up(const Unit (&units)[EACH], float (&sums)[EACH][WIDE]) const {
+#pragma unroll(rows_at_once(N))
+        for (int b = 0; b < rows; ++b)
+#pragma unroll
+            for (int i = 0; i < N; ++i) {
+                const Unit &u = units[i];
+                float v[WIDE], x = memory[u.x + b * u.ldx], factor = u.bias ? 1.0f : x;
+                load_some<WIDE>(memory, u.s + b * u.lds, v);
+#pragma unroll
+                for (int j = 0; j < WIDE; ++j) sums[i][j] = multiply_add(v[j], factor, sums[i][j]);
+            }
+    }
+    // Layer l of a run of MORE layers from L on. They share this code, but for the registers that their state stands in.
+    template <int L, int MORE> DEVICE void update(int l, States<0> &states) const {
         using Y = Layer<L>;
+        if constexpr (Y::EACH > 0) {
+            constexpr int EACH = Y::EACH, FEWER = EACH > 1 ? EACH - 1 : 1;
+            Unit units[EACH];
+            float sums[EACH][Y::WIDE] = {};
+            State state[EACH][Y::WIDE];
+            int some = 0;
 #pragma unroll
-        for (int i = 0; i < Y::EACH; ++i) {
-            Unit u = unit<L>(i);
-            if (!u.exists) continue;
-            float sums[Y::WIDE] = {};
-#pragma unroll 4
-            for (int b = 0; b < rows; ++b) {
-                float v[Y::WIDE], factor = u.bias ? 1.0f : memory[u.x + b * u.ldx];
-                load_some<Y::WIDE>(memory, u.s + b * u.lds, v);
+            for (int i = 0; i < EACH; ++i) some |= (units[i] = unit<L>(l, i)).count;
+            if (some == 0) return;
+            if (EACH == 1 || units[EACH - 1].count) add_up<EACH>(units, sums);
+            else add_up<FEWER>(units, sums);
+            hand<false, L, MORE>(l, states, state);
 #pragma unroll
-                for (int j = 0; j < Y::WIDE; ++j) sums[j] = multiply_add(v[j], factor, sums[j]);
-            }
+            for (int i = 0; i < EACH; ++i)
 #pragma unroll
-            for (int j = 0; j < Y::WIDE; ++j) {
-                if (j >= u.count) continue;
-                float w = memory[u.w + j * u.apart], g = sums[j];
-                if (Y::PENALISED)
-                    g += u.bias ? penalty_gradient<BIAS_PENALTY[L]>(w, numbers)
-                                : penalty_gradient<KERNEL_PENALTY[L]>(w, numbers);
-                update_of(w, g, states.of[i][j], rates, numbers);
-                memory[u.w + j * u.apart] = w;
-            }
+                for (int j = 0; j < Y::WIDE; ++j) {
+                    const Unit &u = units[i];
+                    if (j >= u.count) continue;
+                    float w = memory[u.w + j * u.apart], g = sums[i][j];
+                    if (Y::PENALISED)
+                        g += u.bias ? penalty_gradient<BIAS_PENALTY[L]>(w, numbers)
+                                    : penalty_gradient<KERNEL_PENALTY[L]>(w, numbers);
+                    update_of(w, g, state[i][j], rates, numbers);
+                    memory[u.w + j * u.apart] = w;
+                }
+            hand<true, L, MORE>(l, states, state);
+        }
+    }
+    // Hand out the state of layer l, which is one of MORE from L on; or take it back.
+    template <bool BACK, int L, int MORE, int EACH, int WIDE>
+    DEVICE void hand(int l, States<0> &states, State (&state)[EACH][WIDE]) const {
+        if (l == L || MORE == 1) {
+            State(&kept)[EACH][WIDE] = static_cast<States<L> &>(states).of;
+#pragma unroll
+            for (int i = 0; i < EACH; ++i)
+#pragma unroll
+                for (int j = 0; j < WIDE; ++j)
+#pragma unroll
+                    for (int s = 0; s < SLOTS; ++s) {
+                        if (BACK) kept[i][j][s] = state[i][j][s];
+                        else state[i][j][s] = kept[i][j][s];
+                    }
+        } else if constexpr (MORE > 1) {
+            hand<BACK, L + 1, MORE - 1>(l, states, state);
         }
     }
 
@@ -289,7 +338,7 @@ struct Block {
         using Y = Layer<L>;
 #pragma unroll
         for (int i = 0; i < Y::EACH; ++i) {
-            Unit u = unit<L>(i);
+            Unit u = unit<L>(L, i);
             int n = unhoisted(thread_index()) + i * THREADS;  // else what is loaded by stays for what is saved by
             bool column = n < Y::COLUMN_UNITS;
             n -= column ? 0 : Y::COLUMN_UNITS;
@@ -297,7 +346,7 @@ struct Block {
             int c = column ? n / Y::LINES * Y::CHUNK + first<L>() : n % Y::OUTPUTS;
 #pragma unroll
             for (int j = 0; j < Y::WIDE; ++j) {
-                if (!u.exists || j >= u.count) continue;
+                if (j >= u.count) continue;
                 int at = u.bias ? AT_BIAS[L] + c + j
                                 : AT_KERNEL[L] + (column ? k * Y::OUTPUTS + c + j : (k + j) * Y::OUTPUTS + c);
                 f(at, u.w + j * u.apart, states.of[i][j], column);

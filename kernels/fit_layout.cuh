@@ -43,6 +43,14 @@ DEVICE constexpr int lanes_for(int count) {
 // out more evenly, so that less state has its place in registers.
 DEVICE constexpr int chunk_for(int count) { return count >= 3 && MOST_AT_ONCE == 4 ? 4 : at_most(count, 2); }
 
+// How many rows of N sums are read before they are added, so that their loads are under way together: of those numbers
+// that the batch is a multiple of, the largest.
+DEVICE constexpr int rows_at_once(int n) {
+    int most = at_most(BATCH, divide_up(10, n)), rows = most;
+    while (BATCH % rows) --rows;
+    return 2 * rows < most ? most : rows;
+}
+
 constexpr int LAST = LAYERS - 1;
 constexpr bool ALONE = GROUP == 1;  // one block has the whole network: nothing is exchanged
 constexpr int TRIPLES = divide_up(BATCH, 3);  // a packet is three samples of a column

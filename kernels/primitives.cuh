@@ -82,6 +82,35 @@ template <class T> DEVICE T *part(T *p, long long offset, long long) { return p 
 // a b + c, rounded once. Where it is not written there is none: the compiler is told to make none of its own, so that
 // what a kernel computes of additions, products, quotients and roots are the same bits on every device.
 DEVICE float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
+// sqrtf(x), and below a / b, to the same bits. Those of CUDA leave the straight way, by a call, for zeros and tiny numbers:
+// and of these an optimizer's state has many, as units die. Newton's steps are CUDA's own, on numbers that are scaled
+// by powers of two to where nothing is lost.
+DEVICE float root(float x) {
+    bool tiny = x < 0x1p-64f;
+    float scaled = tiny ? x * 0x1p64f : x, y;
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(scaled));
+    float s = scaled * y;
+    s = fmaf(fmaf(-s, s, scaled), 0.5f * y, s);
+    return x == 0.0f || x == INFINITY ? x : tiny ? s * 0x1p-32f : s;
+}
+DEVICE float quotient(float a, float b) {
+    float size = fabsf(a);
+    if (!(size <= 0x1p60f && b >= 0x1p-60f && b <= 0x1p40f)) return a / b;
+    bool tiny = size < 0x1p-40f;
+    float scaled = tiny ? a * 0x1p80f : a, y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(b));
+    y = fmaf(fmaf(-b, y, 1.0f), y, y);
+    float q = scaled * y;
+    q = fmaf(fmaf(-b, q, scaled), y, q);
+    if (tiny) {  // On its way back it may be rounded again. What is not exact must not look as if it were in the middle: where
+        // one bit goes it is made even, towards where the rest lies, and where more go, odd.
+        float rest = fmaf(-b, q, scaled);
+        uint32 bits = __float_as_uint(q), even = fabsf(q) >= 0x1p-47f;
+        if (fabsf(q) < 0x1p-46f && rest != 0.0f && (bits & 1) == even) bits += (rest < 0.0f) == (q < 0.0f) ? 1 : -1;
+        q = a == 0.0f ? a : __uint_as_float(bits) * 0x1p-80f;
+    }
+    return q;
+}
 // A number of which the compiler is to assume nothing: what depends on it is computed where it is used, rather than once
 // before all loops, to be kept in registers that are needed inside.
 DEVICE int unhoisted(int v) {

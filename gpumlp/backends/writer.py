@@ -93,8 +93,8 @@ _OWN = {
 
 CPP = Language(
     calls={
-        **_OWN, **_calls(_OF_C, suffix="f"), **_calls(("pow",), 2, "f"), "abs": "fabsf({})",
-        "fma": "multiply_add({}, {}, {})",
+        **_OWN, **_calls(_OF_C, suffix="f"), **_calls(("pow",), 2, "f"), "abs": "fabsf({})", "sqrt": "root({})",
+        "div": "quotient({}, {})", "fma": "multiply_add({}, {}, {})",
     },
     fused=True, overwrites=True,
     literal=_cpp_literal,
@@ -363,7 +363,7 @@ class _Body:
             return language.choice.format(condition, *(self.read(a)[0] for a in n.args[1:])), ATOM
         if n.op == "neg":
             return f"-{self._part(n.args[0], ATOM)}", SIGN
-        if n.op in INFIX:
+        if n.op in INFIX and (n.op not in language.calls or is_constant(n.args[1])):  # a compiler divides by constants
             symbol, tight = INFIX[n.op]
             return f"{self._part(n.args[0], tight)} {symbol} {self._part(n.args[1], tight + 1)}", tight
         return language.calls[n.op].format(*(self.read(a)[0] for a in n.args)), ATOM

@@ -246,7 +246,7 @@ def _runs(lists: dict[str, list[int]], last: int) -> list[list[int]]:
 
     The lowest two and the last are runs of their own: what they hand on differs.
     """
-    names = ["KINDS", "BIASES", "KERNEL_PENALTIES", "BIAS_PENALTIES"]
+    names = ["KINDS", "BIASES", "TRAINS", "KERNEL_PENALTIES", "BIAS_PENALTIES"]
     widths = lists["WIDTHS"]
     shapes = [(widths[i], widths[i + 1], *(lists[name][i] for name in names)) for i in range(last + 1)]
     runs: list[list[int]] = []

@@ -126,6 +126,8 @@ template <class T> T shuffle_xor(T value, int mask) {
 }
 
 inline float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+inline float root(float x) { return sqrtf(x); }
+inline float quotient(float a, float b) { return a / b; }
 inline int unhoisted(int v) { return v; }
 inline uint64 multiply_high(uint64 a, uint64 b) { return uint64((unsigned __int128)a * b >> 64); }
 

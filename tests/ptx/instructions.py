@@ -68,6 +68,7 @@ EXPRESSIONS = {
     rf"lg2\.approx\.{FLOAT}": "near_log2({a})",
     rf"lg2\.approx\.ftz\.{FLOAT}": "near_log2(flushed({a}))",
     rf"rcp\.approx\.ftz\.{FLOAT}": "flushed(1.0f / flushed({a}))",
+    rf"rsqrt\.approx\.ftz\.{FLOAT}": "flushed((float)(1.0 / std::sqrt((double)flushed({a}))))",
     rf"tanh\.approx\.{FLOAT}": "near_tanh({a})",
     # from one type to another
     r"cvt\.(?P<to>[us](?:8|16|32|64))\.(?P<t>[us](?:8|16|32|64))": "{to}({a})",
