@@ -1,4 +1,4 @@
-"""What goes wrong on a device, as errors of their own; each is also of the built-in kind that people catch."""
+"""What goes wrong, as errors of their own; each is also of the built-in kind that people catch."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ class DeviceMemoryError(MemoryError):
 
 class KernelError(RuntimeError):
     """A kernel did on the device what it must not; the message has the operation's name and the device's words."""
+
+
+class UnknownArgument(TypeError, ValueError):
+    """An argument that there is not, with the nearest that there is: as Python says it, and as Keras does of layers."""
 
 
 class TrainingWarning(UserWarning):

@@ -8,12 +8,14 @@ import numbers
 import re
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeGuard
 
 import numpy as np
 
+NEAR = 0.86  # how alike two names are where one may also be a name of its own
+DIGITS = "0123456789"
 _taken: Counter[str] = Counter()
 # Classes and functions of a user's own by name: see `gpumlp.saving`, which fills both.
 registered: dict[str, Any] = {}
@@ -50,6 +52,22 @@ def unknown_name(kind: str, name: object, known: Mapping[str, object]) -> ValueE
 
 def _squashed(name: str) -> str:
     return name.replace("_", "").lower()
+
+
+def nearest(name: str, known: Iterable[str], near: float = NEAR) -> str | None:
+    """Return which of ``known`` a name is likely to mean; None for a name of its own, such as weights_2.
+
+    ``near``, of 1: how alike two names are that one is taken for the other misspelt.
+    """
+    for other in sorted(known):
+        if _squashed(other) == _squashed(name):
+            return other
+        if other[-1] in DIGITS and _squashed(other).rstrip(DIGITS) == _squashed(name).rstrip(DIGITS):
+            return other  # beta_3
+    if name[-1] in DIGITS:
+        return None
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=near)
+    return found[0] if found else None
 
 
 def own(name: object) -> Any:
