@@ -54,6 +54,10 @@ class InputScaleWarning(TrainingWarning):
     """Inputs are of sizes far from 1, or far from each other."""
 
 
+class NotAdaptedWarning(InputScaleWarning):
+    """A Normalization leaves its inputs as they are: it has seen no data."""
+
+
 def caller_level() -> int:
     """Return the ``stacklevel`` by which a warning given in the calling function points to who called the package."""
     level, frame = 1, sys._getframe(1)
