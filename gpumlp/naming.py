@@ -158,12 +158,14 @@ def resolve(kind: str, identifier: object, known: Mapping[str, object], base: ty
     )
 
 
-def number(name: str, value: object, low: float = -math.inf, high: float = math.inf, above: bool = False) -> float:
-    """Return ``value`` as a float; ValueError unless it is finite and in [low, high], with ``above`` in (low, high].
+def number(
+    name: str, value: object, low: float = -math.inf, high: float = math.inf, above: bool = False, below: bool = False
+) -> float:
+    """Return ``value`` as a float; ValueError unless it is finite and in [low, high].
 
-    A bool or a string is no number.
+    With ``above`` it must not be ``low``, with ``below`` not ``high``. A bool or a string is no number.
     """
-    if type(value) is float and low <= value <= high and not above and abs(value) < math.inf:
+    if type(value) is float and low < value < high:
         return value
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
@@ -171,10 +173,11 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
         given = math.nan if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
     except OverflowError:
         given = math.inf
-    if not math.isfinite(given) or not low <= given <= high or (above and given == low):
-        bounds = f" {'>' if above else '>='} {low:g}" if low > -math.inf else ""
-        bounds += f" and <= {high:g}" if high < math.inf else ""
-        raise ValueError(f"{name} must be a finite number{bounds}; got {value!r}.")
+    inside = low <= given <= high and not (above and given == low) and not (below and given == high)
+    if not math.isfinite(given) or not inside:
+        bounds = [f" {'>' if above else '>='} {low:g}"] if low > -math.inf else []
+        bounds += [f" {'<' if below else '<='} {high:g}"] if high < math.inf else []
+        raise ValueError(f"{name} must be a finite number{' and'.join(bounds)}; got {value!r}.")
     return given
 
 
