@@ -362,6 +362,14 @@ def test_parameters_are_looked_at(settings, error, words):
     assert not hasattr(model, "coefs_")
 
 
+@pytest.mark.parametrize("kind", [ours.MLPRegressor, ours.MLPClassifier])
+def test_a_parameter_that_there_is_not_is_named_with_the_nearest(kind):
+    with pytest.raises(
+        TypeError, match=rf"{kind.__name__}\(\) has no argument 'hidden_layers'. Did you mean 'hidden_layer_s"
+    ):
+        kind(hidden_layers=(3,))
+
+
 def test_what_cannot_be_trained_on_is_told():
     with pytest.raises(ValueError, match=r"non-finite.*float32"), pytest.warns(NonFiniteLossWarning):
         ours.MLPRegressor(**SETTINGS).fit(X, NUMBERS[:, 0] * 1e30)
