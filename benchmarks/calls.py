@@ -61,7 +61,7 @@ def _of_model(workload: Workload, model: Any, predict: Call) -> Turn:
 
 def gpumlp_compiled(workload: Workload) -> Turn:
     """gpumlp's methods with its compiled kernels; ``predict``, ``predict_on_batch`` and ``model(x)`` are one."""
-    model = on_the_cpu(workload, "numba")
+    model = on_the_cpu(workload, "compiled")
     return _of_model(workload, model, lambda x: model.predict(x, verbose=0))
 
 

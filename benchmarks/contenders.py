@@ -69,7 +69,7 @@ def on_the_cpu(workload: Workload, kernels: str, member: int = 0) -> Any:
 
 def gpumlp_compiled(workload: Workload) -> Turn:
     """gpumlp's fit with its compiled kernels."""
-    return _fitted(workload, on_the_cpu(workload, "numba"))
+    return _fitted(workload, on_the_cpu(workload, "compiled"))
 
 
 def gpumlp_numpy(workload: Workload) -> Turn:

@@ -33,7 +33,7 @@ def gpumlp_together(workload: Workload) -> Turn:
     """gpumlp's Ensemble, with its compiled kernels."""
     import gpumlp
 
-    ensemble = gpumlp.Ensemble(lambda k: on_the_cpu(workload, "numba", k), workload.members)
+    ensemble = gpumlp.Ensemble(lambda k: on_the_cpu(workload, "compiled", k), workload.members)
     x, y = workload.data()
 
     def turn() -> float:
@@ -45,7 +45,7 @@ def gpumlp_together(workload: Workload) -> Turn:
 
 def gpumlp_in_turn(workload: Workload) -> Turn:
     """gpumlp's models one after the other, with its compiled kernels and all threads in each."""
-    models = [on_the_cpu(workload, "numba", k) for k in range(workload.members)]
+    models = [on_the_cpu(workload, "compiled", k) for k in range(workload.members)]
     x, y = workload.data()
 
     def fitted(model: Any) -> float:

@@ -50,7 +50,7 @@ def calls(
 
 def gpumlp_compiled(workload: Workload) -> Turn:
     """gpumlp's ``predict`` with its compiled kernels; ``model(x)`` is the same function."""
-    model = on_the_cpu(workload, "numba")
+    model = on_the_cpu(workload, "compiled")
     return calls(workload, lambda x: model.predict(x, verbose=0))
 
 

@@ -254,7 +254,7 @@ def operations_of(program: Any, workload: Workload, threads: int, raw: dict[str,
 
 def profiles(workload: Workload, repeats: int, counts: Sequence[int]) -> list[list[Operation]]:
     """Return the operations of a compiled step with each number of threads, after a pass over the workload."""
-    model = on_the_cpu(workload, "numba")
+    model = on_the_cpu(workload, "compiled")
     model.fit(*workload.data(), batch_size=workload.batch, shuffle=False, verbose=0)  # which fills the table in, too
     raw = rounds(model._runner.last, workload, repeats, counts)
     return [operations_of(model._runner.last, workload, threads, raw[threads]) for threads in counts]

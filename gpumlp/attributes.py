@@ -7,16 +7,15 @@ value that a constructor would refuse is refused later, too: it is looked at whe
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-NEAR = 0.86  # of 1: how alike two names are that one is taken for the other misspelt
-DIGITS = "0123456789"
+from gpumlp.naming import nearest
+from gpumlp.signatures import Named
 
 
-class Attributes:
+class Attributes(Named):
     """Base of what a person sets attributes on.
 
     ``unread`` has the names that Keras knows and gpumlp does not read, each with what to use instead; ``checks`` the
@@ -72,23 +71,6 @@ if TYPE_CHECKING:
     from functools import cached_property as once
 else:
     once = _Once
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return which of ``known`` a name is likely to mean; None for a name of its own, such as weights_2."""
-
-    def plain(text: str) -> str:
-        return text.replace("_", "").lower()
-
-    for other in sorted(known):
-        if plain(other) == plain(name):
-            return other
-        if other[-1] in DIGITS and plain(other).rstrip(DIGITS) == plain(name).rstrip(DIGITS):
-            return other  # beta_3
-    if name[-1] in DIGITS:
-        return None
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=NEAR)
-    return found[0] if found else None
 
 
 def refuse_overrides(kind: type, methods: Iterable[str], instead: str = "") -> None:

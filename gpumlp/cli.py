@@ -136,7 +136,7 @@ def cpu_rows() -> dict[str, str]:
         asked = devices.family()
         missing = native.problem()
         rule = "auto: NumPy, as there are no compiled kernels" if missing else "auto: compiled; NumPy for float64"
-        said = "compiled, from GPUMLP_KERNELS" if asked == "numba" else rule
+        said = "compiled, from GPUMLP_KERNELS" if devices.on_cpu(asked) == "compiled" else rule
     except (DeviceUnavailable, ValueError) as error:  # a variable that cannot be met
         missing, said = f"none: {error}", "none: a float32 model ends with the next line's error; NumPy for float64"
     if asked == "numpy":
@@ -224,10 +224,13 @@ def check(device: str | None, kernels: Sequence[str], small: bool, every: bool =
     from gpumlp import check as checks
 
     chosen = devices.resolve(device)
-    if "cuda" in kernels and chosen.name == "cpu":
-        raise DeviceUnavailable(f"The cuda kernels need a GPU; the device is cpu ({chosen.reason}).")
-    if "numpy" in kernels and chosen.name != "cpu":
-        raise DeviceUnavailable(f"NumPy computes on the CPU; the device is {chosen.name} ({chosen.reason}).")
+    there = devices.OF_GPU
+    if chosen.name == "cpu":
+        there, kernels = devices.OF_CPU, [devices.on_cpu(name) for name in kernels]
+    if others := [name for name in kernels if name not in there]:
+        raise DeviceUnavailable(
+            f"There are no {others[0]} kernels of the device {chosen.name} ({chosen.reason}): --device chooses another."
+        )
     say(f"device {chosen.name} ({chosen.reason}); held against NumPy in float64")
     families = list(implementations(chosen, kernels))
     if chosen.name == "cpu":
@@ -258,7 +261,7 @@ def implementations(device: devices.Device, kernels: Sequence[str]) -> Iterator[
         return
     from gpumlp.backends.cuda_backend import TILES
 
-    for family in kernels or ("cuda", "numba"):
+    for family in kernels or devices.OF_GPU:
         try:
             backend = devices.Device(device.name, device.reason, family).backend()
         except DeviceUnavailable as error:
@@ -277,7 +280,7 @@ def cpu_implementations(kernels: Sequence[str]) -> Iterator[tuple[str, Any, str 
 
     if "numpy" in kernels or not kernels:
         yield "numpy", devices.Device("cpu", "").backend(), None
-    if "numba" in kernels or not kernels:
+    if "compiled" in kernels or not kernels:
         problem = native.problem()
         try:
             if problem:
@@ -324,7 +327,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     compare.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: GPUMLP_DEVICE, then auto)")
     compare.add_argument(
-        "--kernels", nargs="+", choices=devices.FAMILIES[1:], default=[], help="default: all that the device has"
+        "--kernels",
+        nargs="+",
+        choices=devices.FAMILIES[1:],
+        default=[],
+        help="compiled and numpy of a CPU, cuda and numba of a GPU (default: all that the device has)",
     )
     compare.add_argument("--all", action="store_true", help="a line for each case, not for each operation")
     compare.add_argument("--small", action="store_true", help="small shapes only, as under a slow memory checker")

@@ -200,7 +200,8 @@ def set_advice(value: Literal["warn", "ignore"]) -> None:
     ----------
     value : {"warn", "ignore"}
         With "ignore" nothing of the kind is looked for. To silence one of them, filter its category of
-        `gpumlp.errors`: `NonFiniteLossWarning`, `DeadUnitsWarning`, `InputScaleWarning`; all are a `TrainingWarning`.
+        `gpumlp.errors`: `NonFiniteLossWarning`, `DeadUnitsWarning`, `InputScaleWarning` and,
+        of it, `NotAdaptedWarning`; all are a `TrainingWarning`.
 
     Raises
     ------

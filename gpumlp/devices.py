@@ -1,8 +1,7 @@
 """Devices: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``; then the environment's GPUMLP_DEVICE; then auto.
 
 Whether a GPU can be used is asked in order of cost: is there a driver at all (a few microseconds on a machine without),
-then the packages, then the driver's age and the GPU itself. Kernel families are chosen by GPUMLP_KERNELS: "cuda" is for
-GPUs, "numpy" for the CPU, "numba" for either.
+then the packages, then the driver's age and the GPU itself. Kernel families are chosen by GPUMLP_KERNELS.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ from gpumlp.backends.runtime import Runtime
 from gpumlp.errors import INSTALL, DeviceUnavailable, warn_once
 
 # What GPUMLP_KERNELS may say. auto is the package's CUDA C++ on a GPU; on the CPU it is compiled kernels where they can
-# be had, which "numba" insists on, and else NumPy.
-FAMILIES = ("auto", "cuda", "numba", "numpy")
+# be had, and else NumPy.
+OF_CPU, OF_GPU = ("compiled", "numpy"), ("cuda", "numba")
+FAMILIES = ("auto", *OF_CPU, *OF_GPU)
 _DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so")
 
 
@@ -161,17 +161,22 @@ def family() -> str:
     return name
 
 
+def on_cpu(kernels: str) -> str:
+    """Return what a family is called on the CPU, where "numba", which compiles them, is older for "compiled"."""
+    return "compiled" if kernels == "numba" else kernels
+
+
 def _on_cpu(reason: str, kernels: str, dtype: str) -> Device:
     """Return the CPU with the kernels asked for; DeviceUnavailable where those that are compiled cannot be had."""
-    if kernels != "numba":
+    if (kernels := on_cpu(kernels)) != "compiled":
         return Device("cpu", reason, "numpy" if kernels == "numpy" else "auto")
     if dtype != "float32":
-        raise ValueError(f"GPUMLP_KERNELS=numba: the compiled kernels compute in float32; the model is {dtype}.")
+        raise ValueError(f"GPUMLP_KERNELS asks for compiled kernels, which compute in float32; the model is {dtype}.")
     from gpumlp.backends import native
 
     if problem := native.problem():
-        raise DeviceUnavailable(f"GPUMLP_KERNELS=numba: {problem}")
-    return Device("cpu", reason, "numba")
+        raise DeviceUnavailable(f"GPUMLP_KERNELS asks for compiled kernels: {problem}")
+    return Device("cpu", reason, "compiled")
 
 
 def resolve(device: str | None = None, dtype: str = "float32") -> Device:
@@ -194,8 +199,8 @@ def resolve(device: str | None = None, dtype: str = "float32") -> Device:
     if device == "cpu":
         return _on_cpu(source, kernels, dtype)
     if device == "auto":
-        if kernels == "numpy":
-            return _on_cpu("auto: GPUMLP_KERNELS=numpy", kernels, dtype)
+        if kernels in OF_CPU:
+            return _on_cpu(f"auto: GPUMLP_KERNELS={kernels}", kernels, dtype)
         problem = gpu_problem()
         if problem is None and dtype != "float32":
             problem = f"the GPU's kernels compute in float32, the model in {dtype}."
@@ -209,9 +214,9 @@ def resolve(device: str | None = None, dtype: str = "float32") -> Device:
             f"device {device!r} ({source}) computes in float32; the model is {dtype}. "
             "Make it with dtype='float32', or use device='cpu'."
         )
-    if kernels == "numpy":
+    if kernels in OF_CPU:
         raise ValueError(
-            f"device {device!r} ({source}) and GPUMLP_KERNELS=numpy: NumPy computes on the CPU. Unset one."
+            f"device {device!r} ({source}) and GPUMLP_KERNELS={kernels}: these kernels are the CPU's. Unset one."
         )
     index = int(device.partition(":")[2] or 0)
     if problem := gpu_problem(index):

@@ -32,13 +32,14 @@ from gpumlp.models.sequential import Verbose, result, verbosity
 from gpumlp.saving import custom_object_scope, disk, read_state, write_state
 from gpumlp.saving.disk import PathLike
 from gpumlp.saving.text import a_dict
+from gpumlp.signatures import Named, named
 from gpumlp.training import data, loop, samples
 from gpumlp.training.streams import Held, Source, readers
 
 FILES = {ModelCheckpoint: "filepath", CSVLogger: "filename", TensorBoard: "log_dir"}  # where callbacks write
 
 
-class Ensemble:
+class Ensemble(Named):
     """Models of one shape that are trained together, each to the bits that it would have alone.
 
     A member has a stream of random numbers of its own, begun by its seed, from which come its weights, its shuffles
@@ -135,6 +136,7 @@ class Ensemble:
         """How the steps are run on the device, and why so; known once something has run."""
         return f"{len(self.members)} members, each {self.members[0].program}"
 
+    @named
     def fit(
         self,
         x: object = None,
@@ -302,6 +304,7 @@ class Ensemble:
                 "number and returns new ones: callbacks=lambda k: [...]."
             ) from error
 
+    @named
     def evaluate(
         self,
         x: object = None,
@@ -369,6 +372,7 @@ class Ensemble:
         choice, hooks = judge._choice(source, objective), judge._hooks(None, level, source.steps)
         return result(loop.evaluate(judge._runner, source, objective, choice, hooks), objective, return_dict)
 
+    @named
     def predict(self, x: object, batch_size: int | None = None, steps: int | None = None) -> tuple[Any, Any]:
         """Return the members' mean and their spread.
 
@@ -396,6 +400,7 @@ class Ensemble:
         # in double: where all members agree the spread is exactly 0
         return each.mean(0, dtype=np.float64).astype(each.dtype), each.std(0, dtype=np.float64).astype(each.dtype)
 
+    @named
     def predict_members(self, x: object, batch_size: int | None = None, steps: int | None = None) -> Any:
         """Return every member's predictions. What gives batches is read once for all.
 
@@ -425,6 +430,7 @@ class Ensemble:
 
     # ---- files -----------------------------------------------------------------------------------------------------
 
+    @named
     def save(self, filepath: PathLike, overwrite: bool = True) -> None:
         """Save all members, and all that their training goes on from, to one file, for `load`.
 

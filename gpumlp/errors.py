@@ -1,4 +1,4 @@
-"""What goes wrong on a device, as errors of their own; each is also of the built-in kind that people catch."""
+"""What goes wrong, as errors of their own; each is also of the built-in kind that people catch."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ class KernelError(RuntimeError):
     """A kernel did on the device what it must not; the message has the operation's name and the device's words."""
 
 
+class UnknownArgument(TypeError, ValueError):
+    """An argument that there is not, with the nearest that there is: as Python says it, and as Keras does of layers."""
+
+
 class TrainingWarning(UserWarning):
     """Training goes wrong: base of what a person is told of it. `gpumlp.config.set_advice` silences all of it."""
 
@@ -48,6 +52,10 @@ class DeadUnitsWarning(TrainingWarning):
 
 class InputScaleWarning(TrainingWarning):
     """Inputs are of sizes far from 1, or far from each other."""
+
+
+class NotAdaptedWarning(InputScaleWarning):
+    """A Normalization leaves its inputs as they are: it has seen no data."""
 
 
 def caller_level() -> int:

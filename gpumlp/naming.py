@@ -8,12 +8,14 @@ import numbers
 import re
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeGuard
 
 import numpy as np
 
+NEAR = 0.86  # how alike two names are where one may also be a name of its own
+DIGITS = "0123456789"
 _taken: Counter[str] = Counter()
 # Classes and functions of a user's own by name: see `gpumlp.saving`, which fills both.
 registered: dict[str, Any] = {}
@@ -50,6 +52,22 @@ def unknown_name(kind: str, name: object, known: Mapping[str, object]) -> ValueE
 
 def _squashed(name: str) -> str:
     return name.replace("_", "").lower()
+
+
+def nearest(name: str, known: Iterable[str], near: float = NEAR) -> str | None:
+    """Return which of ``known`` a name is likely to mean; None for a name of its own, such as weights_2.
+
+    ``near``, of 1: how alike two names are that one is taken for the other misspelt.
+    """
+    for other in sorted(known):
+        if _squashed(other) == _squashed(name):
+            return other
+        if other[-1] in DIGITS and _squashed(other).rstrip(DIGITS) == _squashed(name).rstrip(DIGITS):
+            return other  # beta_3
+    if name[-1] in DIGITS:
+        return None
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=near)
+    return found[0] if found else None
 
 
 def own(name: object) -> Any:
@@ -140,12 +158,14 @@ def resolve(kind: str, identifier: object, known: Mapping[str, object], base: ty
     )
 
 
-def number(name: str, value: object, low: float = -math.inf, high: float = math.inf, above: bool = False) -> float:
-    """Return ``value`` as a float; ValueError unless it is finite and in [low, high], with ``above`` in (low, high].
+def number(
+    name: str, value: object, low: float = -math.inf, high: float = math.inf, above: bool = False, below: bool = False
+) -> float:
+    """Return ``value`` as a float; ValueError unless it is finite and in [low, high].
 
-    A bool or a string is no number.
+    With ``above`` it must not be ``low``, with ``below`` not ``high``. A bool or a string is no number.
     """
-    if type(value) is float and low <= value <= high and not above and abs(value) < math.inf:
+    if type(value) is float and low < value < high:
         return value
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
@@ -153,10 +173,11 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
         given = math.nan if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
     except OverflowError:
         given = math.inf
-    if not math.isfinite(given) or not low <= given <= high or (above and given == low):
-        bounds = f" {'>' if above else '>='} {low:g}" if low > -math.inf else ""
-        bounds += f" and <= {high:g}" if high < math.inf else ""
-        raise ValueError(f"{name} must be a finite number{bounds}; got {value!r}.")
+    inside = low <= given <= high and not (above and given == low) and not (below and given == high)
+    if not math.isfinite(given) or not inside:
+        bounds = [f" {'>' if above else '>='} {low:g}"] if low > -math.inf else []
+        bounds += [f" {'<' if below else '<='} {high:g}"] if high < math.inf else []
+        raise ValueError(f"{name} must be a finite number{' and'.join(bounds)}; got {value!r}.")
     return given
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gpumlp import config, formulas, tape
-from gpumlp.constructors import shown
 from gpumlp.expressions import Node
 from gpumlp.naming import flag, neutral, number
 from gpumlp.ops.kinds import Found
+from gpumlp.signatures import Named, shown
 
 Check = Callable[[str, object], object]
 Values: TypeAlias = Found  # what a formula computes with, and gives: symbols, or arrays
@@ -222,7 +222,7 @@ def common_shape(name: str, **arrays: np.ndarray) -> tuple[int, ...]:
 
 
 # ---- classes ---------------------------------------------------------------------------------------------------------
-class OfTargets:
+class OfTargets(Named):
     """What is computed of targets and predictions: how many targets a sample has, and copies with other arguments."""
 
     rows = False  # whether targets are one number a row, though not class numbers
@@ -271,7 +271,7 @@ class Described(OfTargets):
         for known in (cls.default_name, *aliases):
             cls.known[known] = cls
 
-    def _recognized(self, given: dict[str, object], known: list[str]) -> dict[str, object]:
+    def _recognized(self, given: dict[str, object]) -> dict[str, object]:
         return given
 
     def _take(self, arguments: dict[str, object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, TypeAlias, overload
 
 import numpy as np
@@ -107,7 +107,7 @@ def _l1_l2(w: ops.Found, l1: float | Node, l2: float | Node) -> Penalty:
     return functools.reduce(ops.add, found) if found else 0.0
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, init=False)
 class L1L2(Regularizer):
     """The penalty l1 * sum abs(w) + l2 * sum w^2.
 
@@ -130,13 +130,12 @@ class L1L2(Regularizer):
     np.float32(5.5)
     """
 
-    l1: float = 0.0
-    l2: float = 0.0
+    l1: float
+    l2: float
 
-    def __post_init__(self) -> None:
-        for name in ("l1", "l2"):
-            value = getattr(self, name)
-            settle(self, **{name: number(name, getattr(type(self), name) if value is None else value, 0.0)})
+    def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
+        given = {"l1": l1, "l2": l2}
+        settle(self, **{name: number(name, 0.0 if value is None else value, 0.0) for name, value in given.items()})
 
     def __call__(self, x: ops.Given) -> Penalty:
         return _l1_l2(x if isinstance(x, Node) else config.floats("x", x), self.l1, self.l2)
@@ -151,7 +150,6 @@ class L1L2(Regularizer):
         return {} if own else {"l1": self.l1, "l2": self.l2}
 
 
-@dataclass(frozen=True, repr=False)
 class L1(L1L2):
     """The penalty l1 * sum abs(w), which makes weights 0 (lasso, Tibshirani 1996).
 
@@ -172,11 +170,10 @@ class L1(L1L2):
     np.float32(3.0)
     """
 
-    l1: float = 0.01
-    l2: float = field(default=0.0, init=False)
+    def __init__(self, l1: float = 0.01) -> None:
+        super().__init__(l1=0.01 if l1 is None else l1)
 
 
-@dataclass(frozen=True, repr=False)
 class L2(L1L2):
     """The penalty l2 * sum w^2, which makes weights small (ridge, Hoerl & Kennard 1970).
 
@@ -197,11 +194,11 @@ class L2(L1L2):
     np.float32(5.0)
     """
 
-    l1: float = field(default=0.0, init=False)
-    l2: float = 0.01
+    def __init__(self, l2: float = 0.01) -> None:
+        super().__init__(l2=0.01 if l2 is None else l2)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, init=False)
 class OrthogonalRegularizer(Regularizer):
     """The penalty factor * mean abs(cos), over all pairs of a kernel's rows, or of its columns.
 
@@ -231,15 +228,15 @@ class OrthogonalRegularizer(Regularizer):
     """
 
     by_formula: ClassVar = False
-    factor: float = 0.01
-    mode: Literal["rows", "columns"] = "rows"
+    factor: float
+    mode: Literal["rows", "columns"]
 
-    def __post_init__(self) -> None:
-        settle(self, factor=number("factor", self.factor, 0.0))
-        if self.mode not in ("rows", "columns"):
+    def __init__(self, factor: float = 0.01, mode: Literal["rows", "columns"] = "rows") -> None:
+        if mode not in ("rows", "columns"):
             raise ValueError(
-                f'Invalid value for argument `mode`. Expected one of {{"rows", "columns"}}. Received: mode={self.mode}'
+                f'Invalid value for argument `mode`. Expected one of {{"rows", "columns"}}. Received: mode={mode}'
             )
+        settle(self, factor=number("factor", factor, 0.0), mode=mode)
 
     def __call__(self, inputs: ops.Given) -> Penalty:
         if isinstance(inputs, Node):

@@ -81,7 +81,7 @@ def test_the_rate_is_in_the_history_and_in_words(capsys):
     history = model.fit(X, Y, epochs=2, verbose=0, callbacks=[reduce])
     assert history.history["learning_rate"] == [0.01, 0.01] and model.optimizer.learning_rate == pytest.approx(0.001)
     assert "Epoch 2: ReduceLROnPlateau reducing learning rate to 0.001" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"factor >= 1\.0"):
+    with pytest.raises(ValueError, match=r"factor must be a finite number >= 0 and < 1; got 1"):
         callbacks.ReduceLROnPlateau(factor=1.0)
     with pytest.warns(UserWarning, match="does not read epsilon"):
         callbacks.ReduceLROnPlateau(epsilon=1.0)

@@ -42,8 +42,8 @@ def test_other_kernels_than_asked_for_are_not_timed(monkeypatch):
     model = SimpleNamespace(device=SimpleNamespace(kernels="numpy"))
     monkeypatch.setattr(contenders, "keras_model", lambda workload, package, member: model)
     assert contenders.on_the_cpu(None, "numpy") is model and os.environ["GPUMLP_KERNELS"] == "numpy"
-    with pytest.raises(RuntimeError, match="asked for its numba kernels, and would run with numpy"):
-        contenders.on_the_cpu(None, "numba")
+    with pytest.raises(RuntimeError, match="asked for its compiled kernels, and would run with numpy"):
+        contenders.on_the_cpu(None, "compiled")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_step_is_timed_part_by_part_and_trains_nothing(monkeypatch):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr(profile_step, "MOMENT", 1e-5)
     workload = Workload("tiny", (3, 130, 129, 2), batch=8, steps=3, classes=True)
-    profiled, trained = on_the_cpu(workload, "numba"), on_the_cpu(workload, "numba")
+    profiled, trained = on_the_cpu(workload, "compiled"), on_the_cpu(workload, "compiled")
     trained.fit(*workload.data(), batch_size=8, shuffle=False, verbose=0)
     monkeypatch.setattr(profile_step, "on_the_cpu", lambda workload, kernels: profiled)
     for operations in profile_step.profiles(workload, 1, sorted({1, processors()})):

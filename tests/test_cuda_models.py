@@ -578,7 +578,7 @@ def test_auto_takes_the_gpu_and_says_why(as_gpu, monkeypatch):
     with pytest.raises(ValueError, match="float32"):
         build("cuda", dtype="float64")
     monkeypatch.setenv("GPUMLP_KERNELS", "nonsense")
-    with pytest.raises(ValueError, match="GPUMLP_KERNELS must be one of auto, cuda, numba"):
+    with pytest.raises(ValueError, match="GPUMLP_KERNELS must be one of auto, compiled, numpy, cuda, numba"):
         devices.resolve("auto")
 
 

@@ -439,7 +439,31 @@ def test_info_and_check_bear_a_wrong_environment(monkeypatch, capsys):
     assert cli.main(["info"]) == 0
     assert "device        none: device 'cuda' (from GPUMLP_DEVICE) cannot be used" in capsys.readouterr().out
     assert cli.main(["check", "--device", "cpu", "--kernels", "cuda"]) == 2
-    assert "need a GPU" in capsys.readouterr().err
+    assert "no cuda kernels of the device cpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["compiled", "numba"])  # the latter is older
+def test_compiled_kernels_have_one_name_on_the_cpu(word, monkeypatch, capsys):
+    monkeypatch.setattr(check, "dense_sweep", lambda shapes: check.dense_cases((3, 5, 2), activations.relu))
+    monkeypatch.setattr(check, "other_cases", lambda small: ())
+    assert cli.main(["check", "--device", "cpu", "--kernels", word]) == 0
+    assert {line.split()[1] for line in capsys.readouterr().out.splitlines() if "PASS" in line} == {"compiled"}
+    monkeypatch.setenv("GPUMLP_KERNELS", word)
+    assert devices.resolve("cpu").kernels == "compiled"
+    assert cli.cpu_rows()["cpu kernels"] == "compiled, from GPUMLP_KERNELS"
+    with pytest.raises(ValueError, match="compiled kernels, which compute in float32; the model is float64"):
+        devices.resolve("cpu", "float64")
+
+
+@pytest.mark.parametrize("word", ["compiled", "numpy"])
+def test_kernels_of_the_cpu_are_none_of_a_gpu(word, as_gpu, monkeypatch, capsys):
+    as_gpu(HostRuntime())
+    assert cli.main(["check", "--device", "cuda", "--kernels", word]) == 2
+    assert f"no {word} kernels of the device cuda:0" in capsys.readouterr().err
+    monkeypatch.setenv("GPUMLP_KERNELS", word)
+    assert devices.resolve("auto").name == "cpu" and devices.resolve("auto").reason == f"auto: GPUMLP_KERNELS={word}"
+    with pytest.raises(ValueError, match=f"GPUMLP_KERNELS={word}: these kernels are the CPU's"):
+        devices.resolve("cuda")
 
 
 def test_check_goes_on_after_a_fault(as_gpu, capsys):

@@ -355,7 +355,7 @@ def test_the_display_shows_the_mean_of_those_that_train(capsys):
         ({"callbacks": [7]}, TypeError, "Callback objects; got 7"),
         ({"validation_data": data(9)[0]}, ValueError, "validation_data must be"),
         ({"validation_data": (X[:, :2], Y)}, ValueError, "samples of shape"),
-        ({"validation_split": 1.0}, ValueError, "nothing would be left"),
+        ({"validation_split": 1.0}, ValueError, "number >= 0 and < 1; got 1"),
         ({"validation_freq": 0}, ValueError, "validation_freq"),
         ({"initial_epoch": -1}, ValueError, "initial_epoch"),
         ({"class_weight": {0: 1.0}, "sample_weight": np.ones(40)}, ValueError, "class_weight"),

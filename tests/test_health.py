@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gpumlp import Ensemble, Sequential, callbacks, config, layers, ops, optimizers
-from gpumlp.errors import DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning, TrainingWarning
+from gpumlp.errors import DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning, NotAdaptedWarning, TrainingWarning
 from gpumlp.training import health
 from gpumlp.utils import set_random_seed
 
@@ -184,6 +184,45 @@ def test_what_counts_is_what_the_first_dense_gets():
     assert [kind for kind, _ in told(small("tanh", features=2, first=[layers.Rescaling(10.0)]), x, Y)] == [
         InputScaleWarning
     ]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_a_normalization_that_has_seen_no_data(scale, both):
+    """Before the first step, and once; then nobody need be told what comes of it."""
+    x, seen = normal(2) * scale, []
+    inner = Sequential([layers.Normalization(name="idle")])
+    model = small("tanh", features=2, first=[inner])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(NotAdaptedWarning, match=r"'idle' has mean 0 and variance 1.*adapt\(x\).*set_advice"):
+            model.fit(x, Y, verbose=0, callbacks=[callbacks.LambdaCallback(on_train_batch_end=seen.append)])
+    assert model.optimizer.iterations == 0 and not seen
+    assert told(model, x, Y) == []
+    model = small("tanh", features=2, first=[layers.Normalization()])
+    assert [kind for kind, _ in told(model, x, Y)] == [NotAdaptedWarning]
+    assert told(model, x, Y, epochs=200) == []
+
+
+def test_a_normalization_that_has_numbers():
+    x = normal(2)
+    norm = layers.Normalization()
+    norm.build((None, 2))
+    norm.set_weights([[0.0, 0.1], [1.0, 1.0], 0])
+    assert told(small("tanh", features=2, first=[norm]), x, Y) == []
+    norm = layers.Normalization(mean=0.0, variance=1.0)
+    assert told(small("tanh", features=2, first=[norm]), x, Y) == []
+    config.set_advice("ignore")
+    try:
+        assert told(small("tanh", features=2, first=[layers.Normalization()]), x, Y) == []
+    finally:
+        config.set_advice("warn")
+
+
+def test_an_ensemble_is_told_once_of_a_normalization():
+    ensemble = Ensemble(lambda: small("tanh", features=2, first=[layers.Normalization()]), 2)
+    with pytest.warns(NotAdaptedWarning) as found:
+        ensemble.fit(normal(2), Y, verbose=0)
+    assert len(found) == 1
 
 
 def test_samples_of_weight_0_do_not_count():

@@ -36,7 +36,7 @@ FLOORS = [
         "missing",
         "keras_names",
         "literals",
-        "constructors",
+        "signatures",
     },
 ]
 

@@ -1,6 +1,7 @@
 """Losses and activations called on arrays, and the names, classes and dicts that `get` takes. Numbers: Keras 3.15."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -354,8 +355,15 @@ def test_labels_become_one_hot_rows_or_words():
 
 def test_numbers_and_flags_are_looked_at():
     assert naming.number("n", np.int64(3)) == 3.0
-    with pytest.raises(ValueError, match=r"n must be a finite number > 0 and <= 1; got 0"):
-        naming.number("n", 0, 0.0, 1.0, above=True)
+    inf = math.inf
+    assert naming.number("n", 0.0, 0.0, 1.0) == 0.0 and naming.number("n", 1.0, 0.0, 1.0, above=True) == 1.0
+    for value, bounds, words in (
+        (0, (0.0, 1.0, True), " > 0 and <= 1"), (1.0, (0.0, 1.0, False, True), " >= 0 and < 1"),
+        (1.5, (0.0, 1.0, False, True), " >= 0 and < 1"), (0.5, (-inf, 0.0), " <= 0"), (-1.0, (0.0, inf, True), " > 0"),
+        (math.nan, (0.0,), " >= 0"), (inf, (), ""), (-inf, (-inf, 0.0), " <= 0"), (True, (), ""), ("1", (), ""),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=re.escape(f"n must be a finite number{words}; got {value!r}.")):
+            naming.number("n", value, *bounds)
     assert naming.flag("f", np.True_) is True
 
 

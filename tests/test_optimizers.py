@@ -329,7 +329,7 @@ def test_configs_make_the_same_optimizer_again(kind):
 
 def test_arguments_by_position_are_keras_s():
     assert optimizers.SGD(0.1, 0.9, True, 0.01, None, 0.5).clipvalue == 0.5
-    with pytest.raises(ValueError, match=r"not recognized: momentun.*momentum"):
+    with pytest.raises(ValueError, match=r"no argument 'momentun'\. Did you mean 'momentum'"):
         optimizers.SGD(momentun=0.9)
 
 
@@ -465,7 +465,7 @@ def test_arguments_of_older_scripts():
     with pytest.warns(UserWarning, match="`decay` is no longer supported"):
         made = optimizers.SGD(learning_rate=0.01, decay=1e-6, momentum=0.9, nesterov=True)
     assert made.get_config() == optimizers.SGD(0.01, 0.9, True, name=made.name).get_config()
-    with pytest.raises(ValueError, match=r"Adam: argument\(s\) not recognized: lr. It takes learning_rate, "):
+    with pytest.raises(ValueError, match=r"Adam\(\) has no argument 'lr'. It takes learning_rate, "):
         optimizers.Adam(lr=0.1)
 
 

@@ -159,19 +159,6 @@ def test_what_overflows_is_infinite_in_silence_and_ends_no_step(kernels, monkeyp
     assert model.optimizer.iterations == 12 and not np.isfinite(model.get_weights()[0]).all()
 
 
-@pytest.mark.parametrize(
-    ("make", "hint"),
-    [
-        (lambda: layers.Dense(3, activaton="relu"), r"to Dense: {'activaton': 'relu'}. Did you mean 'activation'\?"),
-        (lambda: layers.Dropout(0.5, trainble=False), r"to Dropout: {'trainble': False}. Did you mean 'trainable'\?"),
-        (lambda: layers.Flatten(foo=1), r"to Flatten: {'foo': 1}.$"),
-    ],
-)
-def test_keywords_that_no_layer_takes_are_named_with_what_is_near(make, hint):
-    with pytest.raises(ValueError, match="Unrecognized keyword arguments passed " + hint):
-        make()
-
-
 def of_keras(name, module="keras.src.somewhere", base=object):
     return type(name, (base,), {"__module__": module, "__call__": lambda self, *arguments: None})
 

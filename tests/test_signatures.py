@@ -3,13 +3,28 @@
 import copy
 import inspect
 import pickle
+import pydoc
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from gpumlp import activations, constraints, initializers, layers, regularizers
+from gpumlp import (
+    Ensemble,
+    activations,
+    callbacks,
+    constraints,
+    errors,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    regularizers,
+)
 
 KINDS = sorted({getattr(layers, n) for n in layers.__all__} & set(layers.KINDS), key=lambda kind: kind.__name__)
 SHARED = {"name": None, "dtype": None, "trainable": True, "input_shape": None, "input_dim": None}
@@ -41,7 +56,7 @@ MAKE = {  # of those that need arguments
 def test_what_all_layers_take_is_taken_and_what_none_takes_is_refused(kind):
     given = MAKE.get(kind.__name__, ())
     with pytest.raises(
-        ValueError, match=rf"passed to {kind.__name__}: {{'input_shap': 4}}\. Did you mean 'input_shape'\?"
+        ValueError, match=rf"{kind.__name__}\(\) has no argument 'input_shap'\. Did you mean 'input_shape'\?"
     ):
         kind(*given, input_shap=4)
     if kind is layers.InputLayer:
@@ -68,8 +83,72 @@ def test_a_class_of_a_user_s_hands_names_on_and_misspelt_ones_are_still_refused(
             super().__init__(64, **kwargs)
 
     assert Wide(activation="relu", name="wide").units == 64
-    with pytest.raises(ValueError, match=r"passed to Wide: {'activaton': 'relu'}. Did you mean 'activation'\?"):
+    with pytest.raises(ValueError, match=r"Wide\(\) has no argument 'activaton'. Did you mean 'activation'\?"):
         Wide(activaton="relu")
+
+    class Scaled(layers.Dense):
+        def __init__(self, units, **more):
+            self.scale = more.pop("scale")
+            super().__init__(units, **more)
+
+    assert Scaled(2, scale=3.0).scale == 3.0
+
+
+MODEL = models.Sequential([layers.Dense(1, input_shape=(2,), name="only")])
+
+
+@pytest.mark.parametrize(
+    ("called", "wrong", "meant"),
+    [
+        (MODEL.compile, "optimiser", "optimizer"), (MODEL.fit, "epoch", "epochs"), (MODEL.fit, "nb_epoch", "epochs"),
+        (MODEL.fit, "batchsize", "batch_size"), (MODEL.evaluate, "sample_weights", "sample_weight"),
+        (MODEL.predict, "verbos", "verbose"), (MODEL.train_on_batch, "returndict", "return_dict"),
+        (MODEL.test_on_batch, "weight", "sample_weight"), (MODEL.gradients, "traning", "training"),
+        (MODEL.get_layer, "nam", "name"), (MODEL.summary, "line_len", "line_length"),
+        (MODEL.save_weights, "overwite", "overwrite"), (MODEL.load_weights, "skip_mismatched", "skip_mismatch"),
+        (models.load_model, "compiled", "compile"), (models.Sequential, "layer", "layers"),
+        (Ensemble, "member", "members"), (Ensemble.fit, "boostrap", "bootstrap"),
+        (layers.Dropout, "trainble", "trainable"), (losses.Huber, "delt", "delta"), (metrics.AUC, "curv", "curve"),
+        (metrics.Mean, "nam", "name"), (optimizers.Adam, "learn_rate", "learning_rate"),
+        (optimizers.schedules.CosineDecay, "alph", "alpha"), (initializers.HeNormal, "sed", "seed"),
+        (regularizers.L2, "l", "l2"), (regularizers.OrthogonalRegularizer, "mod", "mode"),
+        (constraints.MaxNorm, "max_val", "max_value"), (callbacks.EarlyStopping, "patence", "patience"),
+    ],
+)  # fmt: skip
+def test_an_argument_that_there_is_not_is_named_with_the_nearest(called, wrong, meant):
+    name = re.escape(called.__name__)
+    with pytest.raises(
+        errors.UnknownArgument, match=rf"^{name}\(\) has no argument '{wrong}'\. Did you mean '{meant}'\?$"
+    ):
+        called(**{wrong: None})
+    with pytest.raises(TypeError, match=rf"^{name}\(\) has no argument 'foo_x'\. It takes \w+"):
+        called(foo_x=None)
+    with pytest.raises(ValueError, match=rf"^{name}\(\) has no arguments '{wrong}', 'foo_x'\. Did you mean '{meant}'"):
+        called(**{wrong: None}, foo_x=None)
+
+
+def test_other_errors_are_what_they_were():
+    """Python's own words for what is missing, and every TypeError from within."""
+    with pytest.raises(TypeError, match=r"predict\(\) missing 1 required positional argument: 'x'"):
+        MODEL.predict(verbose=0)
+    with pytest.raises(TypeError, match=r"predict\(\) got multiple values for argument 'x'"):
+        MODEL.predict([[1.0, 2.0]], x=[])
+
+    class Wrong(callbacks.Callback):
+        def on_predict_begin(self, logs=None):
+            dict(foo=1).pop(key="foo")
+
+    with pytest.raises(TypeError, match="takes no keyword arguments") as caught:
+        MODEL.predict([[1.0, 2.0]], callbacks=[Wrong()], verbose=0)
+    assert not isinstance(caught.value, errors.UnknownArgument)
+
+
+@pytest.mark.parametrize("method", ["compile", "fit", "evaluate", "predict", "train_on_batch", "test_on_batch"])
+def test_a_method_s_signature_is_explicit(method):
+    found = inspect.signature(getattr(models.Sequential, method)).parameters
+    assert not [p for p in found.values() if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    assert len(found) > 4 and getattr(models.Sequential, method).__doc__
+    assert f"{method}(self, {list(found)[1]}" in pydoc.plain(pydoc.render_doc(models.Sequential))
 
 
 @pytest.mark.parametrize(

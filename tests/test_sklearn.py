@@ -348,7 +348,7 @@ def test_labels_come_back_as_they_were():
         (dict(hidden_layer_sizes=(3, 0)), ValueError, "hidden_layer_sizes"),
         (dict(hidden_layer_sizes="100"), TypeError, "hidden_layer_sizes"),
         (dict(batch_size=0), ValueError, "batch_size"),
-        (dict(beta_1=1.0), ValueError, "beta_1 must be below 1"), (dict(max_iter=0), ValueError, "max_iter"),
+        (dict(beta_1=1.0), ValueError, "beta_1 must .* >= 0 and < 1"), (dict(max_iter=0), ValueError, "max_iter"),
         (dict(shuffle="yes"), ValueError, "shuffle"), (dict(n_iter_no_change=0.5), TypeError, "n_iter_no_change"),
         (dict(n_models=0), ValueError, "n_models"), (dict(loss="absolute"), ValueError, "loss"),
         (dict(device="tpu"), ValueError, "tpu"), (dict(loss=(64, 64)), TypeError, "hidden_layer_sizes="),
@@ -360,6 +360,14 @@ def test_parameters_are_looked_at(settings, error, words):
     with pytest.raises(error, match=words):
         model.fit(X, NUMBERS)
     assert not hasattr(model, "coefs_")
+
+
+@pytest.mark.parametrize("kind", [ours.MLPRegressor, ours.MLPClassifier])
+def test_a_parameter_that_there_is_not_is_named_with_the_nearest(kind):
+    with pytest.raises(
+        TypeError, match=rf"{kind.__name__}\(\) has no argument 'hidden_layers'. Did you mean 'hidden_layer_s"
+    ):
+        kind(hidden_layers=(3,))
 
 
 def test_what_cannot_be_trained_on_is_told():

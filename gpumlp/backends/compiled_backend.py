@@ -26,7 +26,7 @@ from gpumlp.regularizers import Regularizer
 class CompiledBackend(NumpyBackend):
     """The package's own kernels for the CPU, on NumPy's arrays. What has no kernel of its own is NumPy's."""
 
-    name = "numba"
+    name = "compiled"
 
     def __init__(self) -> None:
         super().__init__()

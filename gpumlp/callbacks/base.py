@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gpumlp.signatures import Named
+
 if TYPE_CHECKING:
     from gpumlp.models.sequential import Sequential
 
@@ -21,7 +23,7 @@ def _default(hook: Callable[..., None]) -> Callable[..., None]:
     return hook
 
 
-class Callback:
+class Callback(Named):
     """Base class: every hook does nothing. ``self.model`` and ``self.params`` are set before training.
 
     Hooks may use the model: evaluate it, set its weights, its optimizer's learning rate, ``stop_training``. ``logs`` is

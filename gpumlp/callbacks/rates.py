@@ -128,12 +128,10 @@ class ReduceLROnPlateau(MonitorCallback):
         **kwargs: object,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
-        if (factor := number("factor", factor, 0.0)) >= 1.0:
-            raise ValueError(f"ReduceLROnPlateau does not support a factor >= 1.0; got {factor}.")
         if kwargs:  # Keras takes them in silence
             names = ", ".join(kwargs)
             warnings.warn(f"ReduceLROnPlateau does not read {names}.", stacklevel=caller_level())
-        self.factor, self.min_lr = factor, number("min_lr", min_lr, 0.0)
+        self.factor, self.min_lr = number("factor", factor, 0.0, 1.0, below=True), number("min_lr", min_lr, 0.0)
         self.patience, self.verbose = whole_number("patience", patience, 0), verbose
         self.cooldown = whole_number("cooldown", cooldown, 0)
         self._reset()

@@ -67,7 +67,7 @@ class Normalization(Layer):
         Along which each position has a mean and a variance of its own; None: there is one of each.
     mean, variance : array_like, optional
         Both or none, of a shape that NumPy would stretch to that along ``axis``. Without them they are weights, 0 and 1
-        until `adapt`.
+        until `adapt`; ``fit`` warns, once, where they still are.
     invert : bool, default False
         Whether to compute x * sqrt(variance) + mean.
     name : str, optional

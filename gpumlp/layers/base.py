@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gpumlp import activations, config, regularizers
-from gpumlp.attributes import Attributes, nearest
+from gpumlp.attributes import Attributes
 from gpumlp.gate import apart, hold, layout
 from gpumlp.layers.checks import DType, Shape, ShapeLike, feature_shape, sample_shape
 from gpumlp.layers.weights import Home, Snapshot, Weight, WeightSpec, allow, checked_weights
@@ -26,6 +26,7 @@ from gpumlp.literals import RegularizerLike
 from gpumlp.naming import automatic, flag
 from gpumlp.naming import reset_names as reset_names
 from gpumlp.saving import serialize_keras_object
+from gpumlp.signatures import taken_by
 from gpumlp.variables import Change, Symbol
 
 NEUTRAL = {  # what gpumlp has not
@@ -35,39 +36,6 @@ NEUTRAL = {  # what gpumlp has not
 
 def _is_neutral(name: str, value: object) -> bool:
     return name in NEUTRAL and value == NEUTRAL[name]
-
-
-_names: dict[type, tuple[str, ...]] = {}  # which take as long to read as a layer to make
-
-
-def constructor_names(kind: type) -> tuple[str, ...]:
-    """Return the names of what a class's own constructor takes; "**" stands for any."""
-    if kind not in _names:
-        own = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
-        found = ("**" if p.kind is p.VAR_KEYWORD else p.name for p in own if p.kind is not p.VAR_POSITIONAL)
-        _names[kind] = tuple(found)
-    return _names[kind]
-
-
-def _look_at_names(kind: type[Layer], given: Mapping[str, object]) -> None:
-    """Raise ValueError for keyword arguments that no constructor of a layer's class takes, with what may be meant."""
-    known = set(constructor_names(kind))
-    if "**" in known:  # a user's class, which hands them on
-        known.update(*(constructor_names(cls) for cls in kind.__mro__ if issubclass(cls, Layer)))
-    if unknown := {name: value for name, value in given.items() if name not in known}:
-        meant = [near for name in unknown if (near := nearest(name, known - {"**"})) is not None]
-        hint = f" Did you mean {' and '.join(map(repr, meant))}?" if meant else ""
-        raise ValueError(f"Unrecognized keyword arguments passed to {kind.__name__}: {unknown}.{hint}")
-
-
-class _Signature:
-    """A class's signature is its constructor's, whatever `Layer.__new__` takes."""
-
-    def __get__(self, thing: object, kind: type) -> inspect.Signature:
-        if thing is not None:
-            raise AttributeError("__signature__")  # a layer's own is that of its __call__
-        found = inspect.signature(kind.__init__)  # type: ignore[misc]
-        return found.replace(parameters=list(found.parameters.values())[1:], return_annotation=found.empty)
 
 
 class Changes:
@@ -133,13 +101,6 @@ class Layer(Attributes):
     # what the constructor takes, and a config has elsewhere or not at all
     unwritten: ClassVar = frozenset({"name", "trainable", "dtype", "activity_regularizer", "input_shape", "input_dim"})
 
-    __signature__: ClassVar = _Signature()
-
-    def __new__(cls, *args: object, **given: object) -> Self:
-        if given:
-            _look_at_names(cls, given)
-        return super().__new__(cls)
-
     def __init__(
         self, *, name: str | None = None, dtype: DType = None, trainable: bool = True,
         activity_regularizer: RegularizerLike = None, input_shape: ShapeLike = None, input_dim: int | None = None,
@@ -188,9 +149,9 @@ class Layer(Attributes):
 
     def _told(self) -> dict[str, object]:
         """Return what the constructor was given, but for what is as by default, and what all layers take."""
-        found = {}
+        found, of_all = {}, taken_by(Layer)
         for name, parameter in inspect.signature(type(self)).parameters.items():
-            if name in constructor_names(Layer) or parameter.kind is parameter.VAR_KEYWORD:
+            if name in of_all or parameter.kind is parameter.VAR_KEYWORD:
                 continue
             value: object = getattr(self, name, None)
             usual, check = parameter.default, self.checks.get(name)
@@ -317,7 +278,7 @@ class Layer(Attributes):
         """
         found = {"name": self.name, "trainable": self.trainable, "dtype": config.policy(self.dtype)}
         more = [] if self.activity_regularizer is None else ["activity_regularizer"]
-        own = (name for name in constructor_names(type(self)) if name not in self.unwritten and name != "**")
+        own = (name for name in taken_by(type(self)) if name not in self.unwritten and name != "**")
         for name in (*own, *more):
             found[name] = self.described(name)
         return found
@@ -343,7 +304,7 @@ class Layer(Attributes):
         Layer
             With weights of its own, not yet made.
         """
-        known = constructor_names(cls)
+        known = taken_by(cls)
         return cls(**{name: value for name, value in config.items() if name in known or not _is_neutral(name, value)})
 
     def get_build_config(self) -> dict[str, object] | None:

@@ -13,20 +13,6 @@ from gpumlp.literals import RegularizerLike
 from gpumlp.naming import number
 
 
-def _share(name: str, value: object, most: bool = True) -> float:
-    """Return a number from 0 to 1; ValueError for any other, and for 1 unless that is possible: ``most``."""
-    try:
-        share = number(name, value, 0.0, 1.0)
-    except ValueError:
-        raise ValueError(
-            f"Invalid value received for argument `{name}`. Expected a float value between 0 and 1. Received: "
-            f"{name}={value!r}"
-        ) from None
-    if share == 1.0 and not most:
-        raise ValueError(f"{name} must lie in [0, 1); got 1: noise would be infinite.")
-    return share
-
-
 def _noise_shape(value: Iterable[int | None] | None) -> tuple[int | None, ...] | None:
     if value is None:
         return None
@@ -123,7 +109,7 @@ class Dropout(OfNoise):
 
     rate: float
     checks: ClassVar = {
-        **OfNoise.checks, "rate": functools.partial(_share, "rate"), "noise_shape": _noise_shape,
+        **OfNoise.checks, "rate": functools.partial(number, "rate", low=0.0, high=1.0), "noise_shape": _noise_shape,
     }  # fmt: skip
     unread: ClassVar = {**OfNoise.unread, "p": "Use rate."}
 
@@ -184,7 +170,8 @@ class AlphaDropout(OfNoise):
 
     rate: float
     checks: ClassVar = {
-        **OfNoise.checks, "rate": functools.partial(_share, "rate", most=False), "noise_shape": _noise_shape,
+        **OfNoise.checks, "rate": functools.partial(number, "rate", low=0.0, high=1.0, below=True),
+        "noise_shape": _noise_shape,
     }  # fmt: skip
 
     def __init__(
@@ -238,7 +225,7 @@ class GaussianNoise(OfNoise):
     """
 
     stddev: float
-    checks: ClassVar = {**OfNoise.checks, "stddev": functools.partial(_share, "stddev")}
+    checks: ClassVar = {**OfNoise.checks, "stddev": functools.partial(number, "stddev", low=0.0, high=1.0)}
 
     def __init__(
         self, stddev: float, seed: int | None = None, *, name: str | None = None,
@@ -290,7 +277,7 @@ class GaussianDropout(OfNoise):
     """
 
     rate: float
-    checks: ClassVar = {**OfNoise.checks, "rate": functools.partial(_share, "rate", most=False)}
+    checks: ClassVar = {**OfNoise.checks, "rate": functools.partial(number, "rate", low=0.0, high=1.0, below=True)}
 
     def __init__(
         self, rate: float, seed: int | None = None, *, name: str | None = None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from gpumlp import ops
-from gpumlp.constructors import constructor
 from gpumlp.expressions import UNIFORM, Node
 from gpumlp.literals import FloatLike, Reduction
 from gpumlp.losses.loss import EPSILON, MEAN, Loss
 from gpumlp.losses.probabilistic import SMOOTHING, exponent, smoothed
 from gpumlp.objectives import Values, an_axis, objective, within
+from gpumlp.signatures import constructor
 
 
 def _width(p: Values) -> Node:

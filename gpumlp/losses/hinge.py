@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gpumlp import ops
-from gpumlp.constructors import constructor
 from gpumlp.literals import FloatLike, Reduction
 from gpumlp.losses.loss import MEAN, Loss
 from gpumlp.objectives import Values, objective
+from gpumlp.signatures import constructor
 
 
 def _margin(y_true: Values, y_pred: Values) -> Values:

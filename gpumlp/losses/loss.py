@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from gpumlp import config, formulas, literals
 from gpumlp.attributes import once
-from gpumlp.constructors import constructor
 from gpumlp.expressions import Node
 from gpumlp.literals import FloatLike, Reduction
 from gpumlp.objectives import Described, Values, common_shape, same_rank, values
+from gpumlp.signatures import constructor
 
 EPSILON = 1e-7  # Keras's fuzz factor: probabilities are clipped to [EPSILON, 1 - EPSILON] before the logarithm
 MEAN: literals.ReductionName = "sum_over_batch_size"

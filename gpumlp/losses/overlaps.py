@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpumlp import config, ops
-from gpumlp.constructors import constructor
 from gpumlp.literals import FloatLike, Reduction
 from gpumlp.losses.loss import EPSILON, MEAN, Loss
 from gpumlp.naming import flag, number
 from gpumlp.objectives import Axes, Values, objective, some_axes, within
+from gpumlp.signatures import constructor
 
 
 @objective(axis=some_axes)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from gpumlp import ops
-from gpumlp.constructors import constructor
 from gpumlp.expressions import Node
 from gpumlp.literals import FloatLike, Reduction
 from gpumlp.losses.loss import EPSILON, MEAN, Loss
 from gpumlp.naming import number
 from gpumlp.objectives import Values, an_axis, objective, within
+from gpumlp.signatures import constructor
 
 
 @objective()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from gpumlp import ops
-from gpumlp.constructors import constructor
 from gpumlp.literals import FloatLike, Reduction
 from gpumlp.losses.loss import EPSILON, MEAN, Loss
 from gpumlp.objectives import Values, an_axis, objective, within
+from gpumlp.signatures import constructor
 
 
 @objective(elementwise=True)

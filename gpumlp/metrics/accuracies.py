@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from gpumlp import ops
-from gpumlp.constructors import constructor
 from gpumlp.expressions import ELEMENT, Node
 from gpumlp.literals import FloatLike
 from gpumlp.metrics.means import whole
 from gpumlp.metrics.metric import Sums
 from gpumlp.objectives import Values, objective
+from gpumlp.signatures import constructor
 
 
 @objective(elementwise=True, places=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from gpumlp import losses, ops
-from gpumlp.constructors import constructor
 from gpumlp.literals import FloatLike
 from gpumlp.losses.loss import EPSILON
 from gpumlp.metrics.metric import Array, Result, Sums
 from gpumlp.objectives import Values, an_axis, objective
+from gpumlp.signatures import constructor
 
 
 @objective(elementwise=True)

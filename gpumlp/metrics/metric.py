@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from gpumlp import config, formulas, initializers, objectives, variables
 from gpumlp.attributes import Attributes, once
-from gpumlp.constructors import constructor, shown
 from gpumlp.literals import FloatLike, InitializerLike
 from gpumlp.metrics.variable import Array, Variable
 from gpumlp.naming import automatic
 from gpumlp.objectives import Described
 from gpumlp.saving import serialize_keras_object
+from gpumlp.signatures import constructor, shown
 
 Result: TypeAlias = float | np.ndarray
 Shape: TypeAlias = int | Sequence[int]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gpumlp import losses
-from gpumlp.constructors import constructor
 from gpumlp.literals import FloatLike
 from gpumlp.metrics.metric import Sums
+from gpumlp.signatures import constructor
 
 
 class MeanSquaredError(Sums, function=losses.mean_squared_error, aliases=("mse",)):

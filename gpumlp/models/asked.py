@@ -13,6 +13,7 @@ from gpumlp.engine.runner import together
 from gpumlp.layers import Shape, Weight
 from gpumlp.models import calls
 from gpumlp.models.kept import Kept
+from gpumlp.signatures import named
 from gpumlp.training import data, loop, samples
 from gpumlp.training.results import Objective
 
@@ -114,6 +115,7 @@ class Asked(Kept):
         network = self._built_for(shape)
         return calls.respond(self._runner, features, True).reshape((len(features), *network.output_shape))
 
+    @named
     def gradients(
         self, x: object, y: object = None, output_gradients: object = None, sample_weight: object = None,
         training: bool = False,

@@ -13,6 +13,7 @@ from gpumlp.models import arguments, configs, state
 from gpumlp.models.stack import Stack
 from gpumlp.naming import flag
 from gpumlp.optimizers import Optimizer
+from gpumlp.signatures import named
 from gpumlp.training.results import Objective
 
 OptimizerLike: TypeAlias = OptimizerName | str | Optimizer | type[Optimizer] | Mapping[str, object]
@@ -47,6 +48,7 @@ class Compiled(Stack):
         self._results: dict[str, object] = {}  # of the last epoch, evaluation or batch
         super().__init__(layers, trainable, name, dtype)
 
+    @named
     def compile(
         self,
         optimizer: OptimizerLike = "rmsprop",

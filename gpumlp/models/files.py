@@ -36,6 +36,7 @@ from gpumlp.naming import neutral
 from gpumlp.saving import archive, custom_object_scope, disk, hdf5
 from gpumlp.saving.disk import PathLike
 from gpumlp.saving.state import pack, read_state, unpack, write_state
+from gpumlp.signatures import named
 from gpumlp.training.progress import say
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def save_model(
         disk.write(path, [writers[path.suffix]()])
 
 
+@named
 def load_model(
     filepath: PathLike, custom_objects: Objects = None, compile: bool = True, safe_mode: bool = True
 ) -> Sequential:
@@ -217,7 +219,7 @@ def save_weights(
 
 def load_weights(
     model: Kept, filepath: PathLike, skip_mismatch: bool = False, by_name: bool | None = None,
-    objects_to_skip: Iterable[object] | None = None, **kwargs: object,
+    objects_to_skip: Iterable[object] | None = None,
 ) -> None:  # fmt: skip
     """Load weights from a file that a model of the same layers has been saved to, whole or its weights alone.
 
@@ -243,8 +245,6 @@ def load_weights(
         Where the file is damaged, or does not fit; then no weight is changed.
     """
     path, skipped = disk.path_of(filepath), objects_to_skip
-    if kwargs:
-        raise ValueError(f"Invalid keyword arguments: {kwargs}")
     if skipped is not None and not path.name.endswith(".weights.h5"):
         raise ValueError(f"`objects_to_skip` only supports loading '.weights.h5' files. Received: {path}")
     legacy = path.suffix in LEGACY and not path.name.endswith(".weights.h5")

@@ -63,9 +63,7 @@ def job(
 
 def _split(model: Sequential, given: Given, held_out: HeldOut) -> tuple[Given, object]:
     """Return what to train on, and what to validate on: rows of the former, where ``split`` says how many."""
-    share = number("validation_split", held_out.split, 0.0, 1.0)
-    if share == 1.0:
-        raise ValueError("validation_split must lie in [0, 1); got 1: nothing would be left to train on.")
+    share = number("validation_split", held_out.split, 0.0, 1.0, below=True)
     if not share or held_out.data is not None:
         return given, held_out.data
     if data.gives_batches(given[0]):

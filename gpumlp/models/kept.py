@@ -14,6 +14,7 @@ from gpumlp.models import configs, files, state
 from gpumlp.models.compiled import Compiled
 from gpumlp.models.stack import Stack
 from gpumlp.saving.disk import PathLike
+from gpumlp.signatures import named
 
 
 class Kept(Compiled):
@@ -151,6 +152,7 @@ class Kept(Compiled):
         """
         files.save_model(self, filepath, overwrite, zipped, include_optimizer=include_optimizer, **kwargs)
 
+    @named
     def save_weights(
         self, filepath: PathLike, overwrite: bool = True, max_shard_size: None = None, *,
         objects_to_skip: Iterable[object] | None = None,
@@ -177,9 +179,10 @@ class Kept(Compiled):
         """
         files.save_weights(self, filepath, overwrite, max_shard_size, objects_to_skip)
 
+    @named
     def load_weights(
         self, filepath: PathLike, skip_mismatch: bool = False, *, by_name: bool | None = None,
-        objects_to_skip: Iterable[object] | None = None, **kwargs: object,
+        objects_to_skip: Iterable[object] | None = None,
     ) -> None:  # fmt: skip
         """Load weights that `save` or `save_weights` has saved, here or in Keras, from a model of the same layers.
 
@@ -196,8 +199,6 @@ class Kept(Compiled):
             In an ".h5" file: whether layers are found by their names, and those without are left as they are.
         objects_to_skip : list of layers, optional
             Of a ".weights.h5" file: what is left as it is; the optimizer can be among them.
-        **kwargs : object
-            Refused by name, with a ValueError.
 
         Raises
         ------
@@ -206,7 +207,7 @@ class Kept(Compiled):
         OSError
             Where it cannot be read.
         """
-        files.load_weights(self, filepath, skip_mismatch, by_name, objects_to_skip, **kwargs)
+        files.load_weights(self, filepath, skip_mismatch, by_name, objects_to_skip)
 
     def export(self, filepath: PathLike, format: str = "tf_saved_model", **kwargs: object) -> NoReturn:
         """Raise NotImplementedError: gpumlp writes ONNX by `gpumlp.interop.to_onnx`, and Keras exports the rest.

@@ -20,6 +20,7 @@ from gpumlp.models import configs, state
 from gpumlp.models.asked import Asked
 from gpumlp.models.fitting import HeldOut, job
 from gpumlp.naming import flag
+from gpumlp.signatures import named
 from gpumlp.training import again, data, loop, samples
 from gpumlp.training.results import Objective
 from gpumlp.training.streams import Source, joined
@@ -134,6 +135,7 @@ class Sequential(Asked):
         assert source.sample is not None
         return self._runner.ask(objective.judged(source.sample, optimizer))
 
+    @named
     def fit(
         self,
         x: object = None,
@@ -228,6 +230,7 @@ class Sequential(Asked):
         """Have the model be what `_whole` has described; ValueError, and no change, where it does not fit."""
         state.restore(self, found, what)
 
+    @named
     def evaluate(
         self,
         x: object = None,
@@ -296,6 +299,7 @@ class Sequential(Asked):
         callbacks: object = None,
     ) -> Any: ...  # fmt: skip
 
+    @named
     def predict(
         self,
         x: object,
@@ -381,6 +385,7 @@ class Sequential(Asked):
         level = verbosity(verbose)
         return CallbackList(callbacks, add_progbar=level != 0, model=self, epochs=1, steps=steps, verbose=level)
 
+    @named
     def train_on_batch(
         self,
         x: object,
@@ -420,6 +425,7 @@ class Sequential(Asked):
             again.plan(self, x, y, objective, choice, optimizer)
         return self._reported(logs, objective, return_dict)
 
+    @named
     def test_on_batch(
         self, x: object, y: object = None, sample_weight: object = None, return_dict: bool = False
     ) -> Any:
@@ -456,6 +462,7 @@ class Sequential(Asked):
         self._results = logs
         return result(logs, objective, return_dict)
 
+    @named
     def predict_on_batch(self, x: object) -> Any:
         """Return the predictions for all samples as one batch, and show nothing.
 

@@ -13,6 +13,7 @@ from gpumlp.engine.network import Network, describe
 from gpumlp.engine.runner import Runner, together
 from gpumlp.layers import Input, Layer, Shape, Weight, WeightSpec, checked_weights, feature_shape, without_batch
 from gpumlp.naming import automatic, of_keras
+from gpumlp.signatures import named
 from gpumlp.training import data, samples
 from gpumlp.training.progress import say
 from gpumlp.variables import Symbol
@@ -214,6 +215,7 @@ class Stack(Attributes):
 
     variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
 
+    @named
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """Return the layer of a name, or at a place in `layers`.
 
@@ -377,6 +379,7 @@ class Stack(Attributes):
                 layer.set_weights([next(rest) for _ in layer.weight_shapes])
         also()
 
+    @named
     def summary(
         self,
         line_length: int | None = None,

@@ -19,7 +19,6 @@ from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 import numpy as np
 
 from gpumlp import formulas
-from gpumlp.constructors import shown
 from gpumlp.errors import caller_level
 from gpumlp.naming import automatic, number
 from gpumlp.optimizers import schedules, stages
@@ -30,6 +29,7 @@ from gpumlp.optimizers.scalars import Count, Rate
 from gpumlp.optimizers.schedules import LearningRateSchedule
 from gpumlp.optimizers.stages import AVERAGE, GATHERED, Array, Library, Rule, Variable
 from gpumlp.saving import custom_object_scope, deserialize_keras_object, serialize_keras_object
+from gpumlp.signatures import shown
 
 LearningRate: TypeAlias = float | LearningRateSchedule | Callable[[], float] | Mapping[str, object]
 Rates: TypeAlias = dict[str, float | Array]  # of one update; of several arrays, or a number for all
@@ -159,17 +159,14 @@ class Optimizer(OnArrays):
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.gradient_accumulation_steps = gradient_accumulation_steps
 
-    def _recognized(self, given: dict[str, object], known: list[str]) -> dict[str, object]:
+    def _recognized(self, given: dict[str, object]) -> dict[str, object]:
         """Return the arguments given; as in Keras ``decay`` of older scripts is none, with a warning."""
-        name = type(self).__name__
         if given.pop("decay", None):  # 0 is in every file that Keras 2 wrote
             warnings.warn(
-                f"{name}: argument `decay` is no longer supported and will be ignored. A schedule, such as "
-                "schedules.InverseTimeDecay(rate, 1, decay), lowers the learning rate.",
+                f"{type(self).__name__}: argument `decay` is no longer supported and will be ignored. A schedule, such "
+                "as schedules.InverseTimeDecay(rate, 1, decay), lowers the learning rate.",
                 stacklevel=caller_level(),
             )
-        if unknown := [word for word in given if word not in known]:
-            raise ValueError(f"{name}: argument(s) not recognized: {', '.join(unknown)}. It takes {', '.join(known)}.")
         return given
 
     def _take(self, arguments: dict[str, object]) -> None:

@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from gpumlp.constructors import constructor
 from gpumlp.naming import number
 from gpumlp.optimizers import stages
 from gpumlp.optimizers.base import LearningRate, Optimizer, Rates
@@ -19,6 +18,7 @@ from gpumlp.optimizers.checks import whole as whole_number
 from gpumlp.optimizers.moments import correction
 from gpumlp.optimizers.rules import adam
 from gpumlp.optimizers.stages import Array, Library, Variable
+from gpumlp.signatures import constructor
 
 
 def _root_mean_square(xp: ModuleType, a: Array) -> float:

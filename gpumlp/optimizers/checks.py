@@ -17,14 +17,7 @@ Checks: TypeAlias = Mapping[str, Check]  # by the name of an attribute
 
 def within(name: str, low: float, high: float = math.inf, below: bool = False) -> Callable[[object], float]:
     """Return a function that returns a number in [low, high], or with ``below`` in [low, high), as a float."""
-
-    def check(value: object) -> float:
-        found = number(name, value, low, high)
-        if below and found == high:
-            raise ValueError(f"{name} must be below {high:g}; got {value!r}.")
-        return found
-
-    return check
+    return functools.partial(number, name, low=low, high=high, below=below)
 
 
 def fractions(*names: str) -> dict[str, Check]:

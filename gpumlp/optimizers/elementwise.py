@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
-from gpumlp.constructors import constructor
 from gpumlp.optimizers.base import LearningRate, Optimizer, Rates
 from gpumlp.optimizers.checks import Checks, flags, fractions, numbers, within
 from gpumlp.optimizers.moments import POSITIVE
 from gpumlp.optimizers.rules import adadelta, adagrad, ftrl, ftrl_by_root, lion, rmsprop, sgd, sgd_momentum
 from gpumlp.optimizers.stages import Rule
+from gpumlp.signatures import constructor
 
 
 class SGD(Optimizer):

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from gpumlp.constructors import constructor
 from gpumlp.naming import number
 from gpumlp.optimizers.base import LearningRate, Optimizer, Rates, of_many
 from gpumlp.optimizers.checks import Checks, flags, fractions, numbers, within
 from gpumlp.optimizers.rules import adam, adamax, lamb, nadam, schedule_free_adam
 from gpumlp.optimizers.stages import Array, Rule
+from gpumlp.signatures import constructor
 
 POSITIVE = {"beta_1": functools.partial(number, "beta_1", low=0.0, high=1.0, above=True)}
 

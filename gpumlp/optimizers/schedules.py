@@ -10,10 +10,10 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gpumlp.constructors import shown
 from gpumlp.naming import flag, listing, number, resolve
 from gpumlp.optimizers.checks import Check, Checks
 from gpumlp.saving import Configured, read_by, serialize_keras_object
+from gpumlp.signatures import shown
 
 __all__ = [
     "CosineDecay",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gpumlp.saving.disk import PathLike
+from gpumlp.signatures import named
 
 if TYPE_CHECKING:
     Model = Any  # a Sequential, which stands above
@@ -41,6 +42,7 @@ def save_model(
     model.save(filepath, overwrite, zipped, include_optimizer=include_optimizer, **kwargs)
 
 
+@named
 def load_model(
     filepath: PathLike, custom_objects: Mapping[str, object] | None = None, compile: bool = True, safe_mode: bool = True
 ) -> Model:
@@ -72,6 +74,7 @@ def load_model(
     return models.load_model(filepath, custom_objects, compile, safe_mode)
 
 
+@named
 def save_weights(
     model: Model, filepath: PathLike, overwrite: bool = True, max_shard_size: None = None, *,
     objects_to_skip: Iterable[object] | None = None,
@@ -100,9 +103,10 @@ def save_weights(
     model.save_weights(filepath, overwrite, max_shard_size, objects_to_skip=objects_to_skip)
 
 
+@named
 def load_weights(
     model: Model, filepath: PathLike, skip_mismatch: bool = False, *, by_name: bool | None = None,
-    objects_to_skip: Iterable[object] | None = None, **kwargs: object,
+    objects_to_skip: Iterable[object] | None = None,
 ) -> None:  # fmt: skip
     """Load a model's weights from a file: see `Sequential.load_weights`.
 
@@ -118,8 +122,6 @@ def load_weights(
         In an ".h5" file: whether layers are found by their names, and those without are left as they are.
     objects_to_skip : list of layers, optional
         Of a ".weights.h5" file: what is left as it is; the optimizer can be among them.
-    **kwargs : object
-        Refused by name, with a ValueError.
 
     Examples
     --------
@@ -128,4 +130,4 @@ def load_weights(
     >>> model.save_weights("line.safetensors")
     >>> gpumlp.saving.load_weights(model, "line.safetensors")
     """
-    model.load_weights(filepath, skip_mismatch, by_name=by_name, objects_to_skip=objects_to_skip, **kwargs)
+    model.load_weights(filepath, skip_mismatch, by_name=by_name, objects_to_skip=objects_to_skip)

@@ -15,6 +15,7 @@ import numpy as np
 
 from gpumlp import naming
 from gpumlp.attributes import Attributes
+from gpumlp.signatures import shown, taken_by
 
 MODULES = ("optimizers.schedules",)  # of a package, that Keras has as a module, too
 _names: dict[object, str] = {}  # of what is registered
@@ -337,7 +338,7 @@ class Configured(Attributes):
         -------
         dict
         """
-        names = _taken_by(type(self))
+        names = self._taken()
         if missing := [name for name in names if not hasattr(self, name)]:
             raise NotImplementedError(
                 f"{type(self).__name__} needs a get_config of its own: its constructor takes {missing[0]!r}, which is "
@@ -371,14 +372,12 @@ class Configured(Attributes):
 
     def __repr__(self) -> str:
         """Return how it is made, but for what is None and was not given."""
-        given = ((name, getattr(self, name, None)) for name in _taken_by(type(self)))
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given if value is not None)})"
+        return shown(self, always=self._taken())
 
-
-def _taken_by(kind: type) -> tuple[str, ...]:
-    """Return the names of what a class's constructor takes."""
-    code = getattr(kind.__init__, "__code__", None)  # type: ignore[misc]
-    return () if code is None else code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    @classmethod
+    def _taken(cls) -> list[str]:
+        """Return the names of what the constructor takes."""
+        return [name for name in taken_by(cls) if name != "**"]
 
 
 def _same(one: object, other: object) -> bool:

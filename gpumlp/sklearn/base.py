@@ -23,6 +23,7 @@ from gpumlp.layers import Dense, Input
 from gpumlp.models import Sequential
 from gpumlp.optimizers import SGD, Adam
 from gpumlp.regularizers import L2
+from gpumlp.signatures import Named
 from gpumlp.sklearn import lbfgs
 from gpumlp.sklearn.course import Course, Watch
 from gpumlp.sklearn.objective import Objective, predictions
@@ -56,7 +57,7 @@ class Samples(NamedTuple):
         return None if self.weights is None else self.weights / np.float32(self.mean_weight)
 
 
-class BaseMLP(BaseEstimator):
+class BaseMLP(Named, BaseEstimator):
     """Base of the estimators; `MLPClassifier` says what the parameters are."""
 
     ensemble_: Ensemble

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -17,12 +18,14 @@ WORDS: dict[str, dict[str, Any]] = {
     "learning_rate": dict.fromkeys(("constant", "invscaling", "adaptive")),
     "loss": dict.fromkeys(("squared_error", "poisson")),
 }
-NUMBERS = {  # the least, the most, and whether it has to be above the least
-    "alpha": (0.0, math.inf, False), "learning_rate_init": (0.0, math.inf, True), "power_t": (0.0, math.inf, False),
-    "tol": (0.0, math.inf, False), "momentum": (0.0, 1.0, False), "validation_fraction": (0.0, 1.0, False),
-    "beta_1": (0.0, 1.0, False), "beta_2": (0.0, 1.0, False), "epsilon": (0.0, math.inf, True),
+FROM_0 = functools.partial(number, low=0.0)
+ABOVE_0 = functools.partial(number, low=0.0, above=True)
+BELOW_1 = functools.partial(number, low=0.0, high=1.0, below=True)
+NUMBERS = {
+    "alpha": FROM_0, "learning_rate_init": ABOVE_0, "power_t": FROM_0, "tol": FROM_0,
+    "momentum": functools.partial(number, low=0.0, high=1.0), "validation_fraction": BELOW_1, "beta_1": BELOW_1,
+    "beta_2": BELOW_1, "epsilon": ABOVE_0,
 }  # fmt: skip
-BELOW_ONE = ("validation_fraction", "beta_1", "beta_2")
 COUNTS = ("max_iter", "max_fun", "n_models")
 FLAGS = ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping")
 
@@ -44,11 +47,8 @@ def check(estimator: Any, incremental: bool) -> None:
     for name, known in WORDS.items():
         if name in given and not (isinstance(given[name], str) and given[name] in known):
             raise unknown_name(name, given[name], known)
-    for name, (low, high, above) in NUMBERS.items():
-        number(name, given[name], low, high, above)
-    for name in BELOW_ONE:
-        if given[name] == 1.0:
-            raise ValueError(f"{name} must be below 1; got {given[name]!r}.")
+    for name, looked_at in NUMBERS.items():
+        looked_at(name, given[name])
     for name in COUNTS:
         whole_number(name, given[name])
     for name in FLAGS:

@@ -1,10 +1,12 @@
 """What a person is told when training goes wrong: a loss that is no number, relus that are dead, inputs out of scale.
 
-It is looked for after the fact: at the end of an epoch whose loss is no number, and at the end of a fit, where a model
-has been trained for a while, and then again when it has been trained ten times as long. While all is well a few dozen
-samples show it, so that it costs nothing; what they seem to show is told of only if thousands more, or all, agree. One
-thing is told in a fit, the first cause of the others, and each once of a model. Nothing is changed: a copy of the
-weights is looked at, by NumPy, and samples are drawn by random numbers that nobody else draws from.
+That nobody has adapted a Normalization, which then changes nothing, is known before the first step, and told then.
+
+All else is looked for after the fact: at the end of an epoch whose loss is no number, and at the end of a fit, where a
+model has been trained for a while, and then again when it has been trained ten times as long. While all is well a few
+dozen samples show it, so that it costs nothing; what they seem to show is told of only if thousands more, or all,
+agree. One thing is told in a fit, the first cause of the others, and each once of a model. Nothing is changed: a copy
+of the weights is looked at, by NumPy, and samples are drawn by random numbers that nobody else draws from.
 
 The step that makes a loss no number makes all weights such: where it began is looked for with the weights from before
 the fit.
@@ -29,7 +31,15 @@ from gpumlp.engine.normalization import BatchNormOp
 from gpumlp.engine.operations import ActivationOp, DenseOp, Operation
 from gpumlp.engine.program import LoopProgram, StepLogs
 from gpumlp.engine.runner import Runner, together
-from gpumlp.errors import DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning, TrainingWarning, caller_level
+from gpumlp.errors import (
+    DeadUnitsWarning,
+    InputScaleWarning,
+    NonFiniteLossWarning,
+    NotAdaptedWarning,
+    TrainingWarning,
+    caller_level,
+)
+from gpumlp.layers import Normalization
 from gpumlp.losses import Loss
 from gpumlp.training.data import library, on_gpu
 from gpumlp.training.samples import on_device
@@ -78,6 +88,15 @@ class Watch:
         self.step, self.losses = done + at, logs.losses[max(0, at - RECENT) : at + 1].tolist()
 
 
+def before_fit(trainees: Sequence[Trainee]) -> None:
+    """Look whether a model that begins to learn, of several the first, has a Normalization that has seen no data."""
+    trainee = trainees[0]
+    if config.advice() == "warn" and not trainee.optimizer.steps and NotAdaptedWarning not in trainee.runner.advised:
+        idle = [layer.name for layer in trainee.runner.stack if isinstance(layer, Normalization) and _is_idle(layer)]
+        if idle:
+            _tell(trainees, NotAdaptedWarning, _of_idle(idle[0]))
+
+
 def after_epoch(trainees: Sequence[Trainee], epoch: int) -> None:
     """Tell of the first of some models whose loss was no number in this epoch."""
     for trainee in trainees:
@@ -101,7 +120,7 @@ def after_fit(trainees: Sequence[Trainee]) -> None:
 
 def _tell(trainees: Sequence[Trainee], kind: type[TrainingWarning], message: str) -> None:
     for trainee in trainees:
-        trainee.runner.advised.add(kind)
+        trainee.runner.advised |= {kind, *kind.__bases__}  # a special case says what its base would say later
     if message:
         warnings.warn(f"{message} {SILENCE}", kind, stacklevel=caller_level())
 
@@ -252,6 +271,21 @@ def _of_inputs(scales: Array) -> str:
     return (
         f"The inputs of the first Dense layer are badly scaled: {what} (root mean square). Networks learn best from "
         f"columns of mean 0 and deviation 1: {SCALE}, or use a StandardScaler."
+    )
+
+
+def _is_idle(layer: Normalization) -> bool:
+    """Whether its mean and variance are 0 and 1, as of a new one."""
+    if layer.given is not None:
+        return False
+    mean, variance, _ = layer.get_weights()
+    return not mean.any() and bool((variance == 1.0).all())
+
+
+def _of_idle(name: str) -> str:
+    return (
+        f"Layer {name!r} has mean 0 and variance 1, as a new Normalization has: it leaves its inputs as they are. Call "
+        "its adapt(x) before fit, or give it mean= and variance=."
     )
 
 

@@ -320,6 +320,7 @@ def fit(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Shown] = ())
 def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Shown], pace: Pace) -> None:
     for trainee in trainees:
         trainee.begin(epochs)
+    health.before_fit(trainees)
     for display in shown:
         display.on_train_begin()
     training = _going_on(trainees)

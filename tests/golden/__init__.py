@@ -2,8 +2,8 @@
 
     for case in golden.cases("losses"): ...
 
-No Keras is needed to read it. A kind is the name of a file: activations, losses, metrics, optimizers, initializers,
-regularizers, constraints, api.
+No Keras is needed to read it. A kind is the name of a file: activations, losses, metrics, optimizers, normalization,
+initializers, regularizers, constraints, api.
 """
 
 from __future__ import annotations

@@ -1,0 +1,119 @@
+"""What is called says in its own source what it takes, where help() and editors read it; what it has not is named.
+
+    class Huber(Loss, function=huber):
+        @constructor
+        def __init__(self, delta: float = 1.0, reduction: Reduction = MEAN, name: str = "huber") -> None: ...
+
+A `constructor` gives its arguments by name, with the defaults of what is not given, to the class's ``_take``, which
+looks at them. What is `named` has words of its own for an argument that there is not: all constructors, by their base
+`Named`, and the methods that people call.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from gpumlp.errors import UnknownArgument
+from gpumlp.naming import nearest
+
+Declared = TypeVar("Declared", bound=Callable[..., None])
+Called = TypeVar("Called", bound=Callable[..., Any])
+NEAR = 0.6  # how alike an argument is to the one that is meant: nobody has arguments of his own
+
+
+def taken_by(function: Callable[..., object]) -> tuple[str, ...]:
+    """Return the names of what a function, a method or a class's constructor takes, without self; "**" for any."""
+    found = inspect.signature(function).parameters.values()
+    names = ("**" if p.kind is p.VAR_KEYWORD else p.name for p in found if p.kind is not p.VAR_POSITIONAL)
+    return tuple(name for name in names if name != "self")
+
+
+def named(function: Called) -> Called:
+    """Return the function, which raises UnknownArgument for an argument by name that it has not.
+
+    It is called as it is, and what was given is looked at where that has failed: it costs 0.1 microseconds.
+    """
+
+    @functools.wraps(function)
+    def call(*args: object, **given: object) -> object:
+        try:
+            return function(*args, **given)
+        except TypeError:
+            _look_at_names(function, args, given)
+            raise
+
+    return call  # type: ignore[return-value]
+
+
+def _look_at_names(function: Callable[..., object], args: tuple[object, ...], given: Mapping[str, object]) -> None:
+    """Raise UnknownArgument where a function was given, by name, what it does not take."""
+    names = taken_by(function)
+    unknown = [] if "**" in names else [name for name in given if name not in names]
+    if not unknown:
+        return
+    called = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
+    meant = [near for name in unknown if (near := nearest(name, names, NEAR)) is not None]
+    hint = f"Did you mean {' and '.join(map(repr, meant))}?" if meant else f"It takes {', '.join(names)}."
+    what = f"argument{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}"
+    raise UnknownArgument(f"{called}() has no {what}. {hint}") from None
+
+
+class Named:
+    """Base of classes whose constructors are `named`."""
+
+    def __init_subclass__(cls, **arguments: object) -> None:
+        super().__init_subclass__(**arguments)
+        if "__init__" in vars(cls):
+            cls.__init__ = named(cls.__init__)  # type: ignore[method-assign]
+
+
+class Takes(Protocol):
+    """What has a `constructor`."""
+
+    def _recognized(self, given: dict[str, object]) -> dict[str, object]:
+        """Return the arguments given by name, without older words."""
+
+    def _take(self, arguments: dict[str, object]) -> None:
+        """Look at all arguments, and keep them."""
+
+
+def constructor(declared: Declared) -> Declared:
+    """Return the constructor that takes what ``declared`` does; its arguments are in its attribute ``names``."""
+    signature = inspect.signature(declared)
+    names = taken_by(declared)
+
+    @functools.wraps(declared)
+    def __init__(self: Takes, *args: object, **given: object) -> None:
+        try:
+            bound = signature.bind(self, *args, **self._recognized(given))
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}: {error}; it takes {_plain(signature)}.") from None
+        bound.apply_defaults()
+        self._take({name: bound.arguments[name] for name in names})
+
+    __init__.names = names  # type: ignore[attr-defined]
+    return __init__  # type: ignore[return-value]
+
+
+def _plain(signature: inspect.Signature) -> inspect.Signature:
+    """Return a method's signature without self and types."""
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return inspect.Signature(parameters[1:])
+
+
+def shown(thing: object, always: Iterable[str] = (), never: Iterable[str] = ()) -> str:
+    """Return how an object is made, in one line: ``Huber(delta=2.0)``; arguments that have their default are left out.
+
+    ``always`` are shown in any case, but for None, ``never`` in none. What was given stands in an attribute of the
+    argument's name, or, where that is computed, in one that has "init_" before it.
+    """
+    words = []
+    for p in list(inspect.signature(type(thing).__init__).parameters.values())[1:]:
+        value = getattr(thing, f"init_{p.name}", getattr(thing, p.name, p.default))
+        same = value == p.default if isinstance(value, (int, float)) else repr(value) == repr(p.default)
+        if p.name not in never and not (same and (value is None or p.name not in always)):
+            words.append(f"{p.name}={value.__name__ if inspect.isfunction(value) else repr(value)}")
+    return f"{type(thing).__name__}({', '.join(words)})"
