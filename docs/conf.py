@@ -8,6 +8,7 @@ are written by benchmarks/tables.py, and CONTRIBUTING.md and kernels/README.md a
 
 import importlib
 import inspect
+import logging
 import os
 import re
 import sys
@@ -21,7 +22,8 @@ import gpumlp
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 os.environ["MATPLOTLIBRC"] = str(HERE / "matplotlibrc")  # for the processes that run their code
-os.environ["IPYTHONDIR"] = str(HERE / "ipython")  # warnings on pages without a path
+os.environ["IPYTHONDIR"] = str(HERE / "ipython")  # warnings on pages without a path, and kernels that are quiet
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # nbclient says of every page that it runs it
 
 project, author, copyright = "gpumlp", "the authors of gpumlp", "the authors of gpumlp"
 version = release = gpumlp.__version__
