@@ -45,7 +45,9 @@ def plot_weights(model: Sequential, *, title: str = "", axes: object = None) -> 
     --------
     >>> from gpumlp import layers, models
     >>> from gpumlp.plotting import plot_weights
-    >>> model = models.Sequential([layers.Input((4,)), layers.Dense(32, "relu"), layers.Dense(1)])
+    >>> model = models.Sequential(
+    ...     [layers.Input((4,)), layers.Dense(32, "relu"), layers.Dense(1)]
+    ... )
     >>> first, last = plot_weights(model)
     >>> first.get_legend_handles_labels()[1]
     ['kernel (4, 32)', 'bias (32,)']
@@ -97,7 +99,9 @@ def plot_activations(model: Sequential, x: npt.ArrayLike, *, title: str = "", ax
     >>> import numpy as np
     >>> from gpumlp import layers, models
     >>> from gpumlp.plotting import plot_activations
-    >>> model = models.Sequential([layers.Input((2,)), layers.Dense(3, "relu", name="hidden")])
+    >>> model = models.Sequential(
+    ...     [layers.Input((2,)), layers.Dense(3, "relu", name="hidden")]
+    ... )
     >>> model.set_weights([np.zeros((2, 3)), np.array([1.0, 2.0, -1.0])])
     >>> (axes,) = plot_activations(model, np.ones((10, 2)))
     >>> axes.get_title("left")

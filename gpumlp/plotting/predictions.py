@@ -227,7 +227,9 @@ def plot_ensemble(
     >>> import gpumlp
     >>> from gpumlp import layers, models, plotting
     >>> def build():
-    ...     model = models.Sequential([layers.Input((1,)), layers.Dense(8, "relu"), layers.Dense(1)])
+    ...     model = models.Sequential(
+    ...         [layers.Input((1,)), layers.Dense(8, "relu"), layers.Dense(1)]
+    ...     )
     ...     model.compile(loss="mse", optimizer="adam")
     ...     return model
     >>> x = np.linspace(0, 1, 20)
