@@ -18,7 +18,7 @@ import pytest
 import gpumlp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
-import links
+import pages
 import timeline
 
 sys.path.pop(0)
@@ -167,7 +167,7 @@ def test_the_drawing_is_whole(tmp_path):
         assert 0 <= x and x + wide <= width and 0 <= y and y + high <= height and wide > 0
 
 
-# ---- links
+# ---- the pages that are built
 
 
 def page(folder, name, text):
@@ -179,8 +179,22 @@ def test_links_that_lead_nowhere_are_found(tmp_path):
     page(tmp_path, "a.html", '<h1 id="top-of-a">a</h1><a href="b/">b</a><a href="b/index.html#part">c</a>')
     page(tmp_path, "b/index.html", '<p id="part"><a href="../a.html#top-of-a">a</a><a href="#">top</a>')
     page(tmp_path, "c.html", '<a href="https://example.org/x">away</a><a href="mailto:a@example.org">post</a>')
-    assert links.broken(tmp_path) == []
+    assert pages.broken(tmp_path) == []
     page(
         tmp_path, "d.html", '<a href="e.html">e</a><a href="a.html#no">a</a><img src="p.png"><a href="../x.html">x</a>'
     )
-    assert links.broken(tmp_path) == [f"d.html: {to}" for to in ("e.html", "a.html#no", "p.png", "../x.html")]
+    assert pages.broken(tmp_path) == [f"d.html: {to}" for to in ("e.html", "a.html#no", "p.png", "../x.html")]
+
+
+def test_lines_longer_than_their_box_are_found(tmp_path):
+    line = "x" * pages.COLUMNS
+    page(tmp_path, "a.html", f"<p>{line}y</p><div><pre><span>{line}</span>\n</pre></div><p>{line}y</p>")
+    page(tmp_path, "b.html", f'<div class="docutils cell_output"><div><pre>{line}y</pre></div></div>')
+    page(tmp_path, "c.html", f'<div class="source highlight-cuda"><pre>{line}y</pre></div>')
+    assert pages.wide(tmp_path) == []
+    page(
+        tmp_path,
+        "d.html",
+        f'<div class="source"><pre></pre></div><div class="cell"><pre>\n<b>{line}</b>y\n</pre></div>',
+    )
+    assert pages.wide(tmp_path) == [f"d.html: {line}y"]

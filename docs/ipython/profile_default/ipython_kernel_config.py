@@ -1,4 +1,4 @@
-"""Keeps what a kernel says of itself out of the build's output: that it speaks to the build, on this machine, in the open."""
+"""Keeps out of the build's output what a kernel says of itself: that it speaks to the build without encryption."""
 
 c = get_config()  # noqa: F821
 c.Application.log_level = "ERROR"
