@@ -27,7 +27,7 @@ def plot_weights(model: Sequential, *, title: str = "", axes: object = None) -> 
     model : Sequential
         A model that is built.
     title : str, default ""
-        Over all panels.
+        Over all panels; when empty, what they are of.
     axes : array of matplotlib.axes.Axes, optional
         Where to draw, one a layer; those of a new figure when None.
 
@@ -55,7 +55,8 @@ def plot_weights(model: Sequential, *, title: str = "", axes: object = None) -> 
     shown = [layer for layer in _layers("plot_weights", model) if layer.weights]
     if not shown:
         raise ValueError(f"Model {model.name!r} has no weights to draw.")
-    with style.panels(axes, len(shown), title, style.TILE) as drawn:
+    about = f"The {sum(layer.count_params() for layer in shown):,} weights of {model.name!r}"
+    with style.panels(axes, len(shown), title, style.TILE, about=about) as drawn:
         for panel, layer in zip(drawn, shown, strict=True):
             arrays = [np.asarray(weight.value) for weight in layer.weights]
             for k, (weight, array) in enumerate(zip(layer.weights, arrays, strict=True)):
@@ -80,7 +81,7 @@ def plot_activations(model: Sequential, x: npt.ArrayLike, *, title: str = "", ax
     x : array of shape (n, \\*sample)
         The samples; some hundred are enough.
     title : str, default ""
-        Over all panels.
+        Over all panels; when empty, what they are of.
     axes : array of matplotlib.axes.Axes, optional
         Where to draw, one a layer; those of a new figure when None.
 
@@ -92,7 +93,8 @@ def plot_activations(model: Sequential, x: npt.ArrayLike, *, title: str = "", ax
     Raises
     ------
     TypeError, ValueError
-        For what is no model, or is not built, for other samples than it takes, and for another number of axes.
+        For what is no model, or is not built, for other samples than it takes, where no layer does anything to them,
+        and for another number of axes.
 
     Examples
     --------
@@ -108,7 +110,10 @@ def plot_activations(model: Sequential, x: npt.ArrayLike, *, title: str = "", ax
     'hidden: 33% zeros, 1 of 3 units always 0'
     """
     shown = [(layer, outputs) for layer, outputs in _outputs(model, x)]
-    with style.panels(axes, len(shown), title, style.TILE) as drawn:
+    if not shown:
+        raise ValueError(f"Model {model.name!r} hands on what it is given: it has no outputs of layers to draw.")
+    about = f"What the layers of {model.name!r} give for {len(shown[0][1]):,} samples"
+    with style.panels(axes, len(shown), title, style.TILE, about=about) as drawn:
         for panel, (layer, outputs) in zip(drawn, shown, strict=True):
             _histogram(panel, outputs[outputs != 0], "", style.COLOURS[0], True)
             _label(panel, layer, _zeros(outputs) + _not_finite([outputs]), "output")
