@@ -14,6 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+import look
 import shown
 import timeline
 
@@ -21,7 +22,8 @@ import gpumlp
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-os.environ["MATPLOTLIBRC"] = str(HERE / "matplotlibrc")  # for the processes that run their code
+GENERATED = HERE / "generated"
+os.environ["MATPLOTLIBRC"] = str(GENERATED / "matplotlibrc")  # for the processes that run their code
 os.environ["IPYTHONDIR"] = str(HERE / "ipython")  # warnings on pages without a path, and kernels that are quiet
 logging.getLogger("traitlets").setLevel(logging.WARNING)  # nbclient says of every page that it runs it
 
@@ -94,9 +96,15 @@ def named(app, name: str, kind: type, options, bases: list[type]) -> None:
     bases[:] = shown.bases(kind)
 
 
+def generate(app) -> None:
+    """Write the files that pages need."""
+    timeline.write(GENERATED / "timeline.svg")
+    look.write(GENERATED / "matplotlibrc")
+
+
 def setup(app) -> None:
     """Draw what is drawn, and have included files read as above."""
-    app.connect("builder-inited", lambda app: timeline.write(HERE / "generated" / "timeline.svg"))
+    app.connect("builder-inited", generate)
     app.connect("include-read", lead)
     app.connect("autodoc-process-bases", named)
     app.connect("autodoc-process-docstring", plain, priority=400)  # before numpydoc

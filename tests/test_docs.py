@@ -18,6 +18,7 @@ import pytest
 import gpumlp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
+import look
 import pages
 import timeline
 
@@ -122,6 +123,20 @@ def test_the_reference_has_every_public_module():
     )
     modules = {f"gpumlp.{name}" for name in gpumlp.__all__ if inspect.ismodule(getattr(gpumlp, name))}
     assert {"gpumlp", "gpumlp.optimizers.schedules", "gpumlp.interop", "gpumlp.sklearn", *modules} == set(listed)
+
+
+def test_what_pages_draw_looks_like_the_packages_plots(tmp_path):
+    matplotlib = pytest.importorskip("matplotlib")
+    from gpumlp.plotting import style
+
+    look.write(tmp_path / "matplotlibrc")
+    settings = matplotlib.rc_params_from_file(tmp_path / "matplotlibrc")
+    with matplotlib.rc_context(style.STYLE):
+        assert {name: settings[name] for name in style.STYLE} == {
+            name: matplotlib.rcParams[name] for name in style.STYLE
+        }
+    assert settings["axes.prop_cycle"].by_key()["color"] == list(style.COLOURS)
+    assert settings["ytick.labelcolor"] == style.SOFT and settings["xtick.major.size"] == style.TICKS["length"]
 
 
 # ---- the drawing

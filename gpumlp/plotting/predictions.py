@@ -168,6 +168,7 @@ def plot_residuals(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, *, title: str =
         histogram.hist(residuals, bins=style.bins(residuals), color=style.COLOURS[0])
         histogram.axvline(0.0, color=style.EDGE, linewidth=1.2)
         histogram.set(xlabel="true - predicted", ylabel="samples")
+        histogram.locator_params(axis="x", nbins=6)
         words = f"mean {residuals.mean():.3g}, deviation {_size(residuals - residuals.mean()):.3g}"
         histogram.set_title(words, fontsize=style.SMALL, fontweight="normal")
     return drawn
