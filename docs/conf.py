@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import look
 import shown
-import timeline
+from drawings import arena, exchange, timeline
 
 import gpumlp
 
@@ -98,8 +98,11 @@ def named(app, name: str, kind: type, options, bases: list[type]) -> None:
 
 def generate(app) -> None:
     """Write the files that pages need."""
-    timeline.write(GENERATED / "timeline.svg")
     look.write(GENERATED / "matplotlibrc")
+    for drawing in (arena, exchange, timeline):
+        name = drawing.__name__.rpartition(".")[2]
+        html = f'<div class="drawing">\n{drawing.drawn()}</div>\n'
+        (GENERATED / f"{name}.html").write_text(html, encoding="utf-8")
 
 
 def setup(app) -> None:

@@ -20,7 +20,7 @@ import gpumlp
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 import look
 import pages
-import timeline
+from drawings import arena, exchange, timeline
 
 sys.path.pop(0)
 DOCS = Path(__file__).parents[1] / "docs"
@@ -139,7 +139,7 @@ def test_what_pages_draw_looks_like_the_packages_plots(tmp_path):
     assert settings["ytick.labelcolor"] == style.SOFT and settings["xtick.major.size"] == style.TICKS["length"]
 
 
-# ---- the drawing
+# ---- the drawings
 
 
 def test_nobody_goes_on_before_all_have_published():
@@ -171,15 +171,35 @@ def test_the_drawing_has_the_exchanges_of_the_plan():
     assert len(collected) == plan.exchanges
 
 
-def test_the_drawing_is_whole(tmp_path):
-    timeline.write(tmp_path / "folder" / "timeline.svg")
-    root = ElementTree.parse(tmp_path / "folder" / "timeline.svg").getroot()
+def test_the_exchange_as_drawn_writes_over_what_all_have_read():
+    bars, exchanges = timeline.played(exchange.PLAY, exchange.PACE)
+    assert min(exchanges["8"].sent) > max(exchanges["6"].got)
+    assert exchange.tags_at(exchange.moment(bars), exchanges) == {0: [6, 6, 6], 1: [7, 5, 7]}
+
+
+def test_the_arena_as_drawn_is_full_and_one_model_has_a_gap():
+    made, stacks = arena.built()
+    found = arena.pieces(stacks)
+    assert len(found) == 8 and found[0].begin == 0 and found[-1].next == made.ends[-1]
+    assert all(a.next == b.begin and a.next % 16 == 0 for a, b in pairwise(found))
+    gaps = {}
+    for name, stack in stacks.items():
+        own = [piece for piece in found if piece.layer in {layer.name for layer in stack}]
+        gaps[name] = sum(a.next < b.begin for a, b in pairwise(own))
+    assert gaps == {"model A": 1, "model B": 0}
+
+
+@pytest.mark.parametrize("drawing", [arena, exchange, timeline])
+def test_a_drawing_is_whole(drawing):
+    root = ElementTree.fromstring(drawing.drawn())
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     boxes = [e for e in root.iter() if e.tag.endswith("rect")]
-    assert len(boxes) > 30
+    assert len(boxes) > 20
     for box in boxes:
         x, y, wide, high = (float(box.attrib[name]) for name in ("x", "y", "width", "height"))
-        assert 0 <= x and x + wide <= width and 0 <= y and y + high <= height and wide > 0
+        assert 0 <= x and x + wide <= width and 0 <= y and y + high <= height and wide > 0 and high > 0
+    for words in (e for e in root.iter() if e.tag.endswith("text")):
+        assert 0 < float(words.attrib["x"]) < width and 0 < float(words.attrib["y"]) < height
 
 
 # ---- the pages that are built
