@@ -22,6 +22,7 @@ import gpumlp
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 import look
 import pages
+import shown
 from drawings import arena, exchange, timeline
 
 sys.path.pop(0)
@@ -151,6 +152,25 @@ def test_the_reference_has_every_public_module():
     )
     modules = {f"gpumlp.{name}" for name in gpumlp.__all__ if inspect.ismodule(getattr(gpumlp, name))}
     assert {"gpumlp", "gpumlp.optimizers.schedules", "gpumlp.interop", "gpumlp.sklearn", *modules} == set(listed)
+
+
+def test_the_reference_has_words_for_every_name_and_bases_that_can_be_named():
+    tables = shown.tables()
+    assert all(row.words for table in tables.values() for row in table.rows)
+    words = {row.name: row.words for row in tables["gpumlp.layers"].rows}
+    assert words["Input"] == "The same as `InputLayer`." and words["ELU"].startswith("x for x > 0")
+    assert {row.name: row.target for row in tables["gpumlp"].rows}["Sequential"] == "gpumlp.models.Sequential"
+    assert shown.bases(gpumlp.layers.GaussianNoise) == [gpumlp.layers.Layer]
+    assert shown.bases(gpumlp.initializers.HeNormal) == [gpumlp.initializers.VarianceScaling]
+    assert shown.bases(gpumlp.layers.Layer) == []
+    assert not any(base.__name__[0] == "_" for kind in shown.homes() for base in shown.bases(kind))
+
+
+def test_a_method_is_shown_where_it_is_a_person_s_and_no_base_has_it():
+    assert shown.members(gpumlp.optimizers.Adam) == []
+    assert shown.members(gpumlp.callbacks.ReduceLROnPlateau) == ["in_cooldown"]
+    methods = shown.members(gpumlp.optimizers.Optimizer)
+    assert "apply" in methods and "update_each" not in methods
 
 
 def test_what_pages_draw_looks_like_the_packages_plots(tmp_path):
