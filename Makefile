@@ -48,7 +48,7 @@ lint: $(VENV)/.test
 	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python benchmarks/pictures.py --check
 
-# The documentation, into build/docs: every warning and every broken link is an error.
+# The documentation, into build/docs: every warning, every broken link and every line longer than its box is an error.
 .venv-docs/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/$(SCRIPTS)/python -m pip install --quiet --editable '.[docs]'
@@ -56,7 +56,7 @@ lint: $(VENV)/.test
 
 docs: .venv-docs/.ready
 	.venv-docs/$(SCRIPTS)/sphinx-build --fail-on-warning --keep-going --quiet --jobs auto docs build/docs
-	.venv-docs/$(SCRIPTS)/python docs/links.py build/docs
+	.venv-docs/$(SCRIPTS)/python docs/pages.py build/docs
 
 .venv-parity/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv-parity

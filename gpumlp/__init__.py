@@ -1,4 +1,4 @@
-"""gpumlp: multi-layer perceptrons behind the Sequential API. This file is the index of the public API."""
+"""gpumlp: multi-layer perceptrons behind the Sequential API."""  # this file: the index of what is public
 
 from gpumlp import (
     activations,

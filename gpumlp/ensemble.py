@@ -84,7 +84,9 @@ class Ensemble(Named):
     >>> import gpumlp
     >>> import numpy as np
     >>> def build():
-    ...     model = gpumlp.Sequential([gpumlp.layers.Dense(16, "tanh", input_shape=(1,)), gpumlp.layers.Dense(1)])
+    ...     model = gpumlp.Sequential(
+    ...         [gpumlp.layers.Dense(16, "tanh", input_shape=(1,)), gpumlp.layers.Dense(1)]
+    ...     )
     ...     model.compile("adam", "mse")
     ...     return model
     >>> x = np.linspace(-1.0, 1.0, 64)[:, None]

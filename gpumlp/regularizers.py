@@ -223,7 +223,8 @@ class OrthogonalRegularizer(Regularizer):
     Examples
     --------
     >>> from gpumlp import regularizers
-    >>> regularizers.OrthogonalRegularizer(1.0)([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]).round(4)
+    >>> penalty = regularizers.OrthogonalRegularizer(1.0)
+    >>> penalty([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]).round(4)
     np.float32(0.3333)
     """
 

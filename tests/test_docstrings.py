@@ -7,6 +7,7 @@ what they use, NumPy included, and say what they draw random numbers by.
 
 import doctest
 import inspect
+import sys
 import types
 from pathlib import Path
 from typing import get_args
@@ -27,6 +28,10 @@ from gpumlp import (
     regularizers,
 )
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
+from shown import INSIDE  # what only the package itself calls: a summary is enough
+
+sys.path.pop(0)
 MODULES = [
     "gpumlp",
     *(f"gpumlp.{name}" for name in gpumlp.__all__ if isinstance(getattr(gpumlp, name), types.ModuleType)),
@@ -37,36 +42,6 @@ MODULES = [
 # double blank lines; no docstring; parameters undocumented, unknown, in another order, without a type; no Returns
 OF_ALL = {"GL03", "GL08", "PR01", "PR02", "PR03", "PR04", "RT01"}
 OF_NAMES = OF_ALL | {"EX01"}  # no example
-# Public methods that the package itself calls, and nobody else, by class: a summary is enough.
-INSIDE: dict[str, set[str]] = {
-    "Initializer": {"values", "variance"},
-    "Layer": {
-        "along", "answer", "axes", "change", "check_weights", "constants", "described", "finalize_state", "initial",
-        "result_shape", "specs", "take",
-    },
-    "Regularizer": {"by_library", "constants", "formula", "numbers", "rule"},
-    "_OfNorms": {"wanted"},
-    "OfTargets": {"changed", "target_width"},
-    "Described": {"constants", "for_targets", "function", "numbers", "own", "rule", "sparse"},
-    "Loss": {"beyond_models", "counts", "of_samples"},
-    "Metric": {"for_targets", "fresh", "of", "why"},
-    "Summed": {"empty", "sums", "take"},
-    "Optimizer": {
-        "apart", "belong_to", "belongs_to", "coming", "count", "decays", "formula", "go_on", "go_on_from",
-        "has_state", "numbers", "owner", "saved", "scalar_names", "scalars", "slots", "slots_for", "start_anew",
-        "update", "update_each", "update_one",
-    },
-    "Nadam": {"product"},
-    "Muon": {"is_adams"},
-    "_Known": {"at"},
-    "_Stepped": {"periods"},
-    "Confusion": {"held", "largest", "measure"},
-    "BackupAndRestore": {"batch_done", "epoch_done", "resume"},
-    "CallbackList": {"batch_done", "epoch_done", "record", "resume"},
-    "History": {"go_on_from"},
-    "Stack": {"result_shape", "specs"},
-    "Variable": {"change", "fitting"},
-}  # fmt: skip
 
 
 def module(path):

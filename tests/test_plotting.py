@@ -85,6 +85,21 @@ def test_axes_are_returned_and_can_be_given(figures, name):
     assert len(figures.get_fignums()) == 2
 
 
+def test_figures_of_several_panels_say_what_of(figures):
+    model = regressor()
+    said = {
+        "plot_weights": f"The {model.count_params():,} weights of {model.name!r}",
+        "plot_activations": f"What the layers of {model.name!r} give for {len(X):,} samples",
+        "plot_residuals": f"The residuals of {len(X):,} samples",
+    }
+    given = {"plot_weights": (model,), "plot_activations": (model, X), "plot_residuals": (X, np.sin(X))}
+    for name, arguments in given.items():
+        assert getattr(plotting, name)(*arguments)[0].figure.get_suptitle() == said[name]
+        own, axes = figures.subplots(1, 2)
+        getattr(plotting, name)(*arguments, axes=axes)
+        assert own.get_suptitle() == ""
+
+
 @each
 def test_the_users_settings_are_left_alone_and_do_not_change_a_plot(figures, name):
     def look(axes):
@@ -522,6 +537,13 @@ def test_weights_that_are_no_numbers_are_counted():
     model.layers[0].kernel.assign(kernel)
     (axes, _) = plotting.plot_weights(model)
     assert axes.get_title("left").endswith(": 3 NaN or Inf")
+
+
+def test_a_model_that_hands_on_what_it_is_given_has_no_outputs_to_draw(figures):
+    model = models.Sequential([layers.Input((2,)), layers.Dropout(0.1)])
+    with pytest.raises(ValueError, match="hands on what it is given"):
+        plotting.plot_activations(model, np.ones((3, 2)))
+    assert figures.get_fignums() == []
 
 
 def test_outputs_of_layers_and_units_that_are_dead():

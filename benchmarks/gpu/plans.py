@@ -1,4 +1,4 @@
-"""Every good plan of the whole-fit kernel, timed: whether the one that gpumlp takes is the fastest, and what misleads it.
+"""Every good plan of the whole-fit kernel, timed: whether the one that gpumlp takes is the fastest.
 
 ``--compile ARCHIVE`` compiles them where there is no GPU, for `python -m gpumlp cache import`. On a GPU each plan of a
 network trains the same steps, from the same weights; all must end with the same bits. A row has the device's time of a

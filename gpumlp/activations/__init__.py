@@ -1,4 +1,4 @@
-"""Activations, each a function of the pre-activations x, with Keras's arguments; `base` says what they are."""
+"""Activations: each a function of the pre-activations x, with Keras's arguments."""
 
 from __future__ import annotations
 

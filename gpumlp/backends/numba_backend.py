@@ -53,13 +53,13 @@ def load_kernels() -> types.ModuleType:
 
         if cuda.implementation != "NVIDIA":  # numba-cuda puts itself in the place of the one in Numba
             raise ImportError("numba.cuda is Numba's own, which is deprecated")
-        if not cuda.config.ENABLE_CUDASIM:
-            _import_arrays()
         module = made_of(kernel_sources.source("numba_cuda.py"), str(kernel_sources.folder() / "numba_cuda.py"))
     except ImportError as error:
         raise DeviceUnavailable(
             f"The Numba kernels need numba-cuda, which cannot be imported: {error}. {INSTALL}"
         ) from error
+    if not module.cuda.config.ENABLE_CUDASIM:
+        _import_arrays()
     # A small layer fills a few multiprocessors only, and Numba would warn at each launch; nothing can be done about it.
     module.cuda.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
     return module
@@ -69,12 +69,12 @@ def _import_arrays() -> None:
     """Import what numba-cuda knows of arrays: up to 0.30 it takes a name from NumPy that NumPy 2.5 has no more."""
     missing = not hasattr(np, "row_stack")
     if missing:
-        np.row_stack = np.vstack  # type: ignore[attr-defined]  # of which it was another name
+        np.row_stack = np.vstack  # of which it was another name
     try:
         importlib.import_module("numba.cuda.np.arrayobj")
     finally:
         if missing:
-            del np.row_stack  # type: ignore[attr-defined]
+            del np.row_stack
 
 
 def made_of(text: str, path: str) -> types.ModuleType:

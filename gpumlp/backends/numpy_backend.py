@@ -150,9 +150,18 @@ class NumpyBackend(BatchNorm):
         np.take(source, rows, axis=0, out=out, mode="clip")
 
     def dense_forward(
-        self, x: Array, w: Array, b: Array | None, activation: Activation, y: Array, z: Array | None = None
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None,
+        activation: Activation,
+        y: Array,
+        z: Array | None = None,
     ) -> None:
-        """Write y[B, O] = activation(x[B, I] @ w[I, O] + b[O]), and the pre-activation into ``z`` if given."""
+        """Write y[B, O] = activation(x[B, I] @ w[I, O] + b[O]).
+
+        ``z`` takes the pre-activation, if given.
+        """
         pre = y if z is None else z
         blas.dot((x, w, pre))
         if b is not None:

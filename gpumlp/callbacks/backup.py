@@ -65,7 +65,9 @@ class BackupAndRestore(Callback):
     >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
     >>> model.compile("sgd", "mse")
     >>> backup = gpumlp.callbacks.BackupAndRestore("backup")
-    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=3, verbose=0, callbacks=backup)
+    >>> history = model.fit(
+    ...     [[1.0], [2.0]], [2.0, 4.0], epochs=3, verbose=0, callbacks=backup
+    ... )
     """
 
     def __init__(

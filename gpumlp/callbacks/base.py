@@ -59,7 +59,9 @@ class Callback(Named):
     >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
     >>> model.compile("sgd", "mse")
     >>> count = CountWorse()
-    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=3, verbose=0, callbacks=count)
+    >>> history = model.fit(
+    ...     [[1.0], [2.0]], [2.0, 4.0], epochs=3, verbose=0, callbacks=count
+    ... )
     >>> count.worse
     0
     """
@@ -333,7 +335,9 @@ class LambdaCallback(Callback):
     >>> import gpumlp
     >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
     >>> model.compile("sgd", "mse")
-    >>> say = gpumlp.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: print("epoch", epoch))
+    >>> say = gpumlp.callbacks.LambdaCallback(
+    ...     on_epoch_end=lambda epoch, logs: print("epoch", epoch)
+    ... )
     >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=2, verbose=0, callbacks=say)
     epoch 0
     epoch 1

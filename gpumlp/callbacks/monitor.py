@@ -158,7 +158,9 @@ class EarlyStopping(MonitorCallback):
     >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
     >>> model.compile("sgd", "mse")
     >>> stop = gpumlp.callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
-    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=20, verbose=0, callbacks=stop)
+    >>> history = model.fit(
+    ...     [[1.0], [2.0]], [2.0, 4.0], epochs=20, verbose=0, callbacks=stop
+    ... )
     """
 
     def __init__(

@@ -40,7 +40,9 @@ class LearningRateScheduler(Callback):
     >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
     >>> model.compile("sgd", "mse")
     >>> decay = gpumlp.callbacks.LearningRateScheduler(lambda epoch, rate: 0.1 * 0.5**epoch)
-    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=3, verbose=0, callbacks=decay)
+    >>> history = model.fit(
+    ...     [[1.0], [2.0]], [2.0, 4.0], epochs=3, verbose=0, callbacks=decay
+    ... )
     >>> [round(rate, 4) for rate in history.history["learning_rate"]]
     [0.1, 0.05, 0.025]
     """
@@ -112,7 +114,9 @@ class ReduceLROnPlateau(MonitorCallback):
     >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
     >>> model.compile("sgd", "mse")
     >>> halve = gpumlp.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=2)
-    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=5, verbose=0, callbacks=halve)
+    >>> history = model.fit(
+    ...     [[1.0], [2.0]], [2.0, 4.0], epochs=5, verbose=0, callbacks=halve
+    ... )
     """
 
     def __init__(

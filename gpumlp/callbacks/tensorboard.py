@@ -63,7 +63,9 @@ class TensorBoard(Callback):
     >>> model = gpumlp.Sequential([gpumlp.layers.Dense(1, input_shape=(1,))])
     >>> model.compile("sgd", "mse")
     >>> board = gpumlp.callbacks.TensorBoard("logs")
-    >>> history = model.fit([[1.0], [2.0]], [2.0, 4.0], epochs=2, verbose=0, callbacks=board)
+    >>> history = model.fit(
+    ...     [[1.0], [2.0]], [2.0, 4.0], epochs=2, verbose=0, callbacks=board
+    ... )
     """
 
     def __init__(

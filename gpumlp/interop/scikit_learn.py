@@ -51,9 +51,10 @@ def from_sklearn(estimator: Any, dtype: str | None = None) -> Sequential:
     >>> from sklearn.neural_network import MLPRegressor
     >>> from gpumlp import interop
     >>> x = np.linspace(0, 1, 20)[:, None]
-    >>> estimator = MLPRegressor(hidden_layer_sizes=[8], solver="lbfgs", random_state=0).fit(x, x[:, 0] ** 2)
-    >>> model = interop.from_sklearn(estimator)
-    >>> bool(np.allclose(model.predict(x, verbose=0)[:, 0], estimator.predict(x), atol=1e-5))
+    >>> estimator = MLPRegressor(hidden_layer_sizes=[8], solver="lbfgs", random_state=0)
+    >>> model = interop.from_sklearn(estimator.fit(x, x[:, 0] ** 2))
+    >>> prediction = model.predict(x, verbose=0)[:, 0]
+    >>> bool(np.allclose(prediction, estimator.predict(x), atol=1e-5))
     True
     """
     network = imported("sklearn.neural_network", "from_sklearn", INSTALL)
@@ -103,7 +104,9 @@ def to_sklearn(model: Sequential, classes: Sequence[Any] | None = None) -> Any:
     --------
     >>> import numpy as np
     >>> from gpumlp import Sequential, interop, layers
-    >>> model = Sequential([layers.Input((2,)), layers.Dense(8, "relu"), layers.Dense(3, "softmax")])
+    >>> model = Sequential(
+    ...     [layers.Input((2,)), layers.Dense(8, "relu"), layers.Dense(3, "softmax")]
+    ... )
     >>> estimator = interop.to_sklearn(model, classes=["ant", "bee", "fly"])
     >>> estimator.predict_proba(np.zeros((1, 2))).round(3)
     array([[0.333, 0.333, 0.333]])

@@ -241,7 +241,9 @@ def from_torch(model: Sequential, state: Mapping[str, Any]) -> None:
     >>> import numpy as np
     >>> from gpumlp import Sequential, interop, layers
     >>> model = Sequential([layers.Input((2,)), layers.Dense(1)])
-    >>> interop.from_torch(model, {"0.weight": np.array([[2.0, -1.0]]), "0.bias": np.array([0.5])})
+    >>> interop.from_torch(
+    ...     model, {"0.weight": np.array([[2.0, -1.0]]), "0.bias": np.array([0.5])}
+    ... )
     >>> model.predict(np.array([[1.0, 1.0]]), verbose=0)
     array([[1.5]], dtype=float32)
     """

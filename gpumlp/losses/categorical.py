@@ -70,7 +70,9 @@ def categorical_crossentropy(
     >>> from gpumlp import losses
     >>> losses.categorical_crossentropy([[0.0, 1.0, 0.0]], [[0.25, 0.5, 0.25]]).round(4)
     array([0.6931], dtype=float32)
-    >>> losses.categorical_crossentropy([[0.0, 1.0, 0.0]], [[0.25, 0.5, 0.25]], label_smoothing=0.1).round(4)
+    >>> losses.categorical_crossentropy(
+    ...     [[0.0, 1.0, 0.0]], [[0.25, 0.5, 0.25]], label_smoothing=0.1
+    ... ).round(4)
     array([0.7394], dtype=float32)
     """
     t = smoothed(y_true, label_smoothing, _width(y_pred))
@@ -171,9 +173,13 @@ def categorical_focal_crossentropy(
     Examples
     --------
     >>> from gpumlp import losses
-    >>> losses.categorical_focal_crossentropy([[0.0, 1.0, 0.0]], [[0.25, 0.5, 0.25]]).round(4)
+    >>> losses.categorical_focal_crossentropy([[0.0, 1.0, 0.0]], [[0.25, 0.5, 0.25]]).round(
+    ...     4
+    ... )
     array([0.0433], dtype=float32)
-    >>> losses.categorical_focal_crossentropy([[0.0, 1.0, 0.0]], [[0.25, 0.5, 0.25]], gamma=1.0).round(4)
+    >>> losses.categorical_focal_crossentropy(
+    ...     [[0.0, 1.0, 0.0]], [[0.25, 0.5, 0.25]], gamma=1.0
+    ... ).round(4)
     array([0.0866], dtype=float32)
     """
     t = smoothed(y_true, label_smoothing, _width(y_pred))
@@ -279,7 +285,9 @@ def sparse_categorical_crossentropy(
     Examples
     --------
     >>> from gpumlp import losses
-    >>> losses.sparse_categorical_crossentropy([1, 0], [[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]]).round(4)
+    >>> losses.sparse_categorical_crossentropy(
+    ...     [1, 0], [[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]]
+    ... ).round(4)
     array([0.6931, 0.6931], dtype=float32)
     """
     if ignore_class is None:
@@ -385,9 +393,13 @@ def categorical_generalized_cross_entropy(y_true: Values, y_pred: Values, q: flo
     Examples
     --------
     >>> from gpumlp import losses
-    >>> losses.categorical_generalized_cross_entropy([1, 0], [[0.25, 0.5, 0.25], [0.25, 0.25, 0.5]]).round(4)
+    >>> losses.categorical_generalized_cross_entropy(
+    ...     [1, 0], [[0.25, 0.5, 0.25], [0.25, 0.25, 0.5]]
+    ... ).round(4)
     array([0.5858, 1.    ], dtype=float32)
-    >>> losses.categorical_generalized_cross_entropy([1, 0], [[0.25, 0.5, 0.25], [0.25, 0.25, 0.5]], q=1.0).round(4)
+    >>> losses.categorical_generalized_cross_entropy(
+    ...     [1, 0], [[0.25, 0.5, 0.25], [0.25, 0.25, 0.5]], q=1.0
+    ... ).round(4)
     array([0.5 , 0.75], dtype=float32)
     """
     return (1.0 - ops.power(ops.sum(y_pred * ops.one_hot(y_true), -1), q)) / q

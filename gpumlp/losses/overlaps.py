@@ -140,7 +140,9 @@ def tversky(y_true: Values, y_pred: Values, alpha: float = 0.5, beta: float = 0.
     >>> from gpumlp import losses
     >>> losses.tversky([[0.0, 1.0], [1.0, 1.0]], [[0.0, 1.0], [0.5, 1.0]]).round(4)
     np.float32(0.0909)
-    >>> losses.tversky([[0.0, 1.0], [1.0, 1.0]], [[0.0, 1.0], [0.5, 1.0]], alpha=0.3, beta=0.7).round(4)
+    >>> losses.tversky(
+    ...     [[0.0, 1.0], [1.0, 1.0]], [[0.0, 1.0], [0.5, 1.0]], alpha=0.3, beta=0.7
+    ... ).round(4)
     np.float32(0.0566)
     """
     shared = ops.sum(y_true * y_pred, -1)

@@ -230,9 +230,13 @@ def binary_crossentropy(
     Examples
     --------
     >>> from gpumlp import losses
-    >>> losses.binary_crossentropy([[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]]).round(4)
+    >>> losses.binary_crossentropy(
+    ...     [[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]]
+    ... ).round(4)
     array([0.4904, 0.4904], dtype=float32)
-    >>> losses.binary_crossentropy([[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]], from_logits=True).round(4)
+    >>> losses.binary_crossentropy(
+    ...     [[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]], from_logits=True
+    ... ).round(4)
     array([0.65  , 0.4305], dtype=float32)
     """
     t = smoothed(y_true, label_smoothing, 2.0)
@@ -339,9 +343,13 @@ def binary_focal_crossentropy(
     Examples
     --------
     >>> from gpumlp import losses
-    >>> losses.binary_focal_crossentropy([[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]]).round(4)
+    >>> losses.binary_focal_crossentropy(
+    ...     [[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]]
+    ... ).round(4)
     array([0.0956, 0.0956], dtype=float32)
-    >>> losses.binary_focal_crossentropy([[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]], gamma=1.0).round(4)
+    >>> losses.binary_focal_crossentropy(
+    ...     [[0.0, 1.0], [1.0, 1.0]], [[0.25, 0.5], [0.5, 0.75]], gamma=1.0
+    ... ).round(4)
     array([0.2092, 0.2092], dtype=float32)
     """
     t = smoothed(y_true, label_smoothing, 2.0)

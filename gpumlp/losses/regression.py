@@ -286,7 +286,9 @@ def mean_absolute_percentage_error(y_true: Values, y_pred: Values) -> Values:
     Examples
     --------
     >>> from gpumlp import losses
-    >>> losses.mean_absolute_percentage_error([[2.0, 4.0], [1.0, 5.0]], [[1.0, 4.0], [1.0, 4.0]])
+    >>> losses.mean_absolute_percentage_error(
+    ...     [[2.0, 4.0], [1.0, 5.0]], [[1.0, 4.0], [1.0, 4.0]]
+    ... )
     array([25., 10.], dtype=float32)
     """
     return 100.0 * ops.mean(ops.absolute((y_true - y_pred) / ops.maximum(ops.absolute(y_true), EPSILON)), -1)
@@ -364,7 +366,9 @@ def mean_squared_logarithmic_error(y_true: Values, y_pred: Values) -> Values:
     Examples
     --------
     >>> from gpumlp import losses
-    >>> losses.mean_squared_logarithmic_error([[0.0, 10.0], [100.0, 1.0]], [[0.0, 20.0], [90.0, 1.0]]).round(4)
+    >>> losses.mean_squared_logarithmic_error(
+    ...     [[0.0, 10.0], [100.0, 1.0]], [[0.0, 20.0], [90.0, 1.0]]
+    ... ).round(4)
     array([0.2091, 0.0054], dtype=float32)
     """
     p, t = (ops.log1p(ops.maximum(ops.finite(v), EPSILON)) for v in (y_pred, y_true))

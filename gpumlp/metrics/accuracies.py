@@ -159,7 +159,9 @@ def categorical_accuracy(y_true: Values, y_pred: Values) -> Values:
     Examples
     --------
     >>> from gpumlp import metrics
-    >>> metrics.categorical_accuracy([[0, 1, 0], [1, 0, 0]], [[0.25, 0.5, 0.25], [0.25, 0.5, 0.25]])
+    >>> metrics.categorical_accuracy(
+    ...     [[0, 1, 0], [1, 0, 0]], [[0.25, 0.5, 0.25], [0.25, 0.5, 0.25]]
+    ... )
     array([1., 0.], dtype=float32)
     """
     return ops.equal(ops.argmax(y_pred, -1), ops.argmax(y_true, -1))
@@ -317,9 +319,13 @@ def top_k_categorical_accuracy(y_true: Values, y_pred: Values, k: int = 5) -> Va
     Examples
     --------
     >>> from gpumlp import metrics
-    >>> metrics.top_k_categorical_accuracy([[0, 1, 0], [1, 0, 0]], [[0.25, 0.25, 0.5], [0.125, 0.375, 0.5]])
+    >>> metrics.top_k_categorical_accuracy(
+    ...     [[0, 1, 0], [1, 0, 0]], [[0.25, 0.25, 0.5], [0.125, 0.375, 0.5]]
+    ... )
     array([1., 1.], dtype=float32)
-    >>> metrics.top_k_categorical_accuracy([[0, 1, 0], [1, 0, 0]], [[0.25, 0.25, 0.5], [0.125, 0.375, 0.5]], k=2)
+    >>> metrics.top_k_categorical_accuracy(
+    ...     [[0, 1, 0], [1, 0, 0]], [[0.25, 0.25, 0.5], [0.125, 0.375, 0.5]], k=2
+    ... )
     array([1., 0.], dtype=float32)
     """
     return _in_top(ops.argmax(y_true, -1, keepdims=True), y_pred, k)
@@ -350,7 +356,9 @@ class TopKCategoricalAccuracy(Sums, function=top_k_categorical_accuracy):
     --------
     >>> from gpumlp import metrics
     >>> metric = metrics.TopKCategoricalAccuracy(k=2)
-    >>> metric.update_state([[0, 1, 0], [1, 0, 0]], [[0.25, 0.25, 0.5], [0.125, 0.375, 0.5]])
+    >>> metric.update_state(
+    ...     [[0, 1, 0], [1, 0, 0]], [[0.25, 0.25, 0.5], [0.125, 0.375, 0.5]]
+    ... )
     >>> round(float(metric.result()), 4)
     0.5
     """
@@ -404,9 +412,13 @@ def sparse_top_k_categorical_accuracy(
     Examples
     --------
     >>> from gpumlp import metrics
-    >>> metrics.sparse_top_k_categorical_accuracy([1, 0], [[0.25, 0.25, 0.5], [0.125, 0.375, 0.5]])
+    >>> metrics.sparse_top_k_categorical_accuracy(
+    ...     [1, 0], [[0.25, 0.25, 0.5], [0.125, 0.375, 0.5]]
+    ... )
     array([1., 1.], dtype=float32)
-    >>> metrics.sparse_top_k_categorical_accuracy([1, 0], [[0.25, 0.25, 0.5], [0.125, 0.375, 0.5]], k=2)
+    >>> metrics.sparse_top_k_categorical_accuracy(
+    ...     [1, 0], [[0.25, 0.25, 0.5], [0.125, 0.375, 0.5]], k=2
+    ... )
     array([1., 0.], dtype=float32)
     """
     if not from_sorted_ids:

@@ -41,7 +41,9 @@ class RootMeanSquaredError(Sums, function=root_mean_squared_error):
     --------
     >>> from gpumlp import metrics
     >>> metric = metrics.RootMeanSquaredError()
-    >>> metric.update_state([[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]])
+    >>> metric.update_state(
+    ...     [[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]]
+    ... )
     >>> round(float(metric.result()), 4)
     0.7071
     """
@@ -87,7 +89,9 @@ class CosineSimilarity(Sums, function=cosine_similarity):
     --------
     >>> from gpumlp import metrics
     >>> metric = metrics.CosineSimilarity()
-    >>> metric.update_state([[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]])
+    >>> metric.update_state(
+    ...     [[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]]
+    ... )
     >>> round(float(metric.result()), 4)
     0.9429
     """
@@ -143,7 +147,9 @@ def pearson_correlation(y_true: Values, y_pred: Values, axis: int = -1) -> Value
     Examples
     --------
     >>> from gpumlp import metrics
-    >>> metrics.pearson_correlation([[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]]).round(4)
+    >>> metrics.pearson_correlation(
+    ...     [[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]]
+    ... ).round(4)
     array([0.982, 0.866], dtype=float32)
     """
 
@@ -180,7 +186,9 @@ class PearsonCorrelation(Sums, function=pearson_correlation):
     --------
     >>> from gpumlp import metrics
     >>> metric = metrics.PearsonCorrelation()
-    >>> metric.update_state([[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]])
+    >>> metric.update_state(
+    ...     [[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]]
+    ... )
     >>> round(float(metric.result()), 4)
     0.924
     """
@@ -228,7 +236,9 @@ def concordance_correlation(y_true: Values, y_pred: Values, axis: int = -1) -> V
     Examples
     --------
     >>> from gpumlp import metrics
-    >>> metrics.concordance_correlation([[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]])
+    >>> metrics.concordance_correlation(
+    ...     [[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]]
+    ... )
     array([0.85714275, 0.5       ], dtype=float32)
     """
     # The sum over p - m is 0, so that it is the covariance whatever is taken from t; rounding is Keras's. Numbers above
@@ -266,7 +276,9 @@ class ConcordanceCorrelation(Sums, function=concordance_correlation):
     --------
     >>> from gpumlp import metrics
     >>> metric = metrics.ConcordanceCorrelation()
-    >>> metric.update_state([[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]])
+    >>> metric.update_state(
+    ...     [[1.0, 2.0, 4.0], [0.0, 1.0, 0.0]], [[1.0, 2.0, 3.0], [0.0, 2.0, 1.0]]
+    ... )
     >>> round(float(metric.result()), 4)
     0.6786
     """

@@ -53,8 +53,12 @@ class Metric(objectives.OfTargets, Attributes):
     ...     def __init__(self, name="largest"):
     ...         super().__init__(name=name)
     ...         self.error = self.add_variable((), "zeros", name="error")
+    ...
     ...     def update_state(self, y_true, y_pred, sample_weight=None):
-    ...         self.error.assign(max(float(self.error), np.abs(np.asarray(y_pred) - y_true).max()))
+    ...         self.error.assign(
+    ...             max(float(self.error), np.abs(np.asarray(y_pred) - y_true).max())
+    ...         )
+    ...
     ...     def result(self):
     ...         return float(self.error)
     >>> metric = Largest()

@@ -66,7 +66,10 @@ class FBetaScore(Summed):
     --------
     >>> from gpumlp import metrics
     >>> metric = metrics.FBetaScore(beta=2.0)
-    >>> metric.update_state([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [[0.75, 0.25], [0.5, 0.625], [0.25, 0.875]])
+    >>> metric.update_state(
+    ...     [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]],
+    ...     [[0.75, 0.25], [0.5, 0.625], [0.25, 0.875]],
+    ... )
     >>> metric.result().round(4)
     array([0.5556, 0.8333])
     """
@@ -149,7 +152,10 @@ class F1Score(FBetaScore):
     --------
     >>> from gpumlp import metrics
     >>> metric = metrics.F1Score(average="macro")
-    >>> metric.update_state([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [[0.75, 0.25], [0.5, 0.625], [0.25, 0.875]])
+    >>> metric.update_state(
+    ...     [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]],
+    ...     [[0.75, 0.25], [0.5, 0.625], [0.25, 0.875]],
+    ... )
     >>> round(float(metric.result()), 4)
     0.6667
     """
@@ -484,7 +490,10 @@ class OneHotIoU(IoU):
     --------
     >>> from gpumlp import metrics
     >>> metric = metrics.OneHotIoU(num_classes=3, target_class_ids=[0, 1])
-    >>> metric.update_state([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[0.5, 0.2, 0.3], [0.2, 0.5, 0.3], [0.2, 0.5, 0.3]])
+    >>> metric.update_state(
+    ...     [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    ...     [[0.5, 0.2, 0.3], [0.2, 0.5, 0.3], [0.2, 0.5, 0.3]],
+    ... )
     >>> round(float(metric.result()), 4)
     0.75
     """
@@ -527,7 +536,10 @@ class OneHotMeanIoU(MeanIoU):
     --------
     >>> from gpumlp import metrics
     >>> metric = metrics.OneHotMeanIoU(num_classes=3)
-    >>> metric.update_state([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[0.5, 0.2, 0.3], [0.2, 0.5, 0.3], [0.2, 0.5, 0.3]])
+    >>> metric.update_state(
+    ...     [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    ...     [[0.5, 0.2, 0.3], [0.2, 0.5, 0.3], [0.2, 0.5, 0.3]],
+    ... )
     >>> round(float(metric.result()), 4)
     0.5
     """

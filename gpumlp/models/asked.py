@@ -158,12 +158,15 @@ class Asked(Kept):
         >>> import gpumlp
         >>> import numpy as np
         >>> actor = gpumlp.Sequential([gpumlp.layers.Dense(2, "tanh", input_shape=(3,))])
-        >>> critic = gpumlp.Sequential([gpumlp.layers.Dense(8, "tanh", input_shape=(5,)), gpumlp.layers.Dense(1)])
+        >>> critic = gpumlp.Sequential(
+        ...     [gpumlp.layers.Dense(8, "tanh", input_shape=(5,)), gpumlp.layers.Dense(1)]
+        ... )
         >>> actor.compile("adam")
         >>> states = np.ones((4, 3))
         >>> actions = actor(states)
-        >>> by_actions = critic.gradients(np.hstack([states, actions])).inputs[:, states.shape[1] :]
-        >>> found = actor.gradients(states, output_gradients=-by_actions / len(states))
+        >>> by_inputs = critic.gradients(np.hstack([states, actions])).inputs
+        >>> by_outputs = -by_inputs[:, 3:] / len(states)
+        >>> found = actor.gradients(states, output_gradients=by_outputs)
         >>> actor.optimizer.apply(found.weights, actor.trainable_weights)
         """
         calls.checked_input(x, f"Model {self.name!r}")

@@ -58,7 +58,8 @@ class Sequential(Asked):
     >>> gpumlp.utils.set_random_seed(0)
     >>> x = np.linspace(0.0, 6.0, 200)[:, None]
     >>> model = gpumlp.Sequential(
-    ...     [gpumlp.layers.Dense(32, "tanh", input_shape=(1,)), gpumlp.layers.Dense(1)], name="sine"
+    ...     [gpumlp.layers.Dense(32, "tanh", input_shape=(1,)), gpumlp.layers.Dense(1)],
+    ...     name="sine",
     ... )
     >>> model.compile("adam", "mse")
     >>> history = model.fit(x, np.sin(x), epochs=300, verbose=0)

@@ -62,8 +62,7 @@ class Optimizer(OnArrays):
     ----------
     learning_rate : float, LearningRateSchedule, callable or dict
         The size of a step: a number from 0 on, a schedule, a function without arguments, or a config dict of one of
-        these. A function is called once for each step, in their order, and ahead of them: a stretch of steps is
-        prepared before it runs, of as many as there are between two looks at callbacks and at the display.
+        these. A function is called once for each step, in their order, those of a whole stretch before it runs.
     weight_decay : float, optional
         Before an update w becomes w - learning_rate weight_decay w; see `exclude_from_weight_decay`.
     clipnorm : float, optional
@@ -103,15 +102,17 @@ class Optimizer(OnArrays):
     ...     def __init__(self, learning_rate=0.001, beta=0.9, **kwargs):
     ...         super().__init__(learning_rate, **kwargs)
     ...         self.beta = beta
+    ...
     ...     def state(self):
     ...         return {"m": 0.0}
+    ...
     ...     def update_rule(self):
     ...         return signed
+    ...
     ...     def rule_constants(self):
     ...         return {"keep": 1.0 - self.beta}
-    >>> optimizer = Signed(learning_rate=0.5)
     >>> w = np.array([1.0, -2.0])
-    >>> optimizer.apply([np.array([0.1, -0.1])], [w])
+    >>> Signed(learning_rate=0.5).apply([np.array([0.1, -0.1])], [w])
     >>> w
     array([ 0.5, -1.5])
     """

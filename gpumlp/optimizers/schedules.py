@@ -41,6 +41,7 @@ class LearningRateSchedule(Configured):
     >>> class Warmup(optimizers.schedules.LearningRateSchedule):
     ...     def __init__(self, top, steps):
     ...         self.top, self.steps = top, steps
+    ...
     ...     def __call__(self, step):
     ...         return self.top * min((step + 1) / self.steps, 1.0)
     >>> optimizer = optimizers.SGD(Warmup(0.1, steps=4))
@@ -277,7 +278,9 @@ class PolynomialDecay(_Decay):
     Examples
     --------
     >>> from gpumlp.optimizers import schedules
-    >>> schedule = schedules.PolynomialDecay(0.1, decay_steps=100, end_learning_rate=0.0, power=2.0)
+    >>> schedule = schedules.PolynomialDecay(
+    ...     0.1, decay_steps=100, end_learning_rate=0.0, power=2.0
+    ... )
     >>> [round(float(schedule(step)), 5) for step in (0, 50, 100)]
     [0.1, 0.025, 0.0]
     """
@@ -337,7 +340,9 @@ class CosineDecay(_Decay):
     Examples
     --------
     >>> from gpumlp.optimizers import schedules
-    >>> schedule = schedules.CosineDecay(0.0, decay_steps=100, warmup_target=0.1, warmup_steps=10)
+    >>> schedule = schedules.CosineDecay(
+    ...     0.0, decay_steps=100, warmup_target=0.1, warmup_steps=10
+    ... )
     >>> [round(float(schedule(step)), 5) for step in (0, 5, 10, 60, 110)]
     [0.0, 0.05, 0.1, 0.05, 0.0]
     """

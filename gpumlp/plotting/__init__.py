@@ -1,4 +1,4 @@
-"""Plots, drawn by matplotlib, which is imported when one is drawn. This file is the index of what there is.
+"""Plots, drawn by matplotlib, which is imported when one is drawn.
 
 Each function draws in ``axes=``, or in a new figure, and returns the axes: one, or an array of these where it has
 several panels. What is changed on them afterwards is matplotlib's: ``axes.set_title``, ``axes.figure.savefig``. Nothing

@@ -60,7 +60,9 @@ def plot_confusion_matrix(
     Examples
     --------
     >>> from gpumlp.plotting import plot_confusion_matrix
-    >>> axes = plot_confusion_matrix([0, 0, 1, 1], [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]], ["cat", "dog"])
+    >>> axes = plot_confusion_matrix(
+    ...     [0, 0, 1, 1], [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]], ["cat", "dog"]
+    ... )
     >>> axes.get_title("left")
     '75.0% of 4 right'
     """

@@ -78,7 +78,11 @@ def plot_history(
     Examples
     --------
     >>> from gpumlp.plotting import plot_history
-    >>> curves = {"loss": [0.9, 0.3, 0.05], "val_loss": [0.8, 0.4, 0.2], "mae": [0.7, 0.4, 0.3]}
+    >>> curves = {
+    ...     "loss": [0.9, 0.3, 0.05],
+    ...     "val_loss": [0.8, 0.4, 0.2],
+    ...     "mae": [0.7, 0.4, 0.3],
+    ... }
     >>> loss, mae = plot_history(curves)
     >>> loss.get_yscale(), [line.get_label() for line in loss.lines]
     ('log', ['training', 'validation'])

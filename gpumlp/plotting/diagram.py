@@ -92,7 +92,9 @@ def plot_model(
     --------
     >>> from gpumlp import layers, models
     >>> from gpumlp.utils import plot_model
-    >>> model = models.Sequential([layers.Input((4,)), layers.Dense(8, "relu"), layers.Dense(1)])
+    >>> model = models.Sequential(
+    ...     [layers.Input((4,)), layers.Dense(8, "relu"), layers.Dense(1)]
+    ... )
     >>> plot_model(model, "model.svg", show_shapes=True)
     """
     if not model.built:

@@ -27,7 +27,7 @@ def plot_weights(model: Sequential, *, title: str = "", axes: object = None) -> 
     model : Sequential
         A model that is built.
     title : str, default ""
-        Over all panels.
+        Over all panels; when empty, what they are of.
     axes : array of matplotlib.axes.Axes, optional
         Where to draw, one a layer; those of a new figure when None.
 
@@ -45,7 +45,9 @@ def plot_weights(model: Sequential, *, title: str = "", axes: object = None) -> 
     --------
     >>> from gpumlp import layers, models
     >>> from gpumlp.plotting import plot_weights
-    >>> model = models.Sequential([layers.Input((4,)), layers.Dense(32, "relu"), layers.Dense(1)])
+    >>> model = models.Sequential(
+    ...     [layers.Input((4,)), layers.Dense(32, "relu"), layers.Dense(1)]
+    ... )
     >>> first, last = plot_weights(model)
     >>> first.get_legend_handles_labels()[1]
     ['kernel (4, 32)', 'bias (32,)']
@@ -53,7 +55,8 @@ def plot_weights(model: Sequential, *, title: str = "", axes: object = None) -> 
     shown = [layer for layer in _layers("plot_weights", model) if layer.weights]
     if not shown:
         raise ValueError(f"Model {model.name!r} has no weights to draw.")
-    with style.panels(axes, len(shown), title, style.TILE) as drawn:
+    about = f"The {sum(layer.count_params() for layer in shown):,} weights of {model.name!r}"
+    with style.panels(axes, len(shown), title, style.TILE, about=about) as drawn:
         for panel, layer in zip(drawn, shown, strict=True):
             arrays = [np.asarray(weight.value) for weight in layer.weights]
             for k, (weight, array) in enumerate(zip(layer.weights, arrays, strict=True)):
@@ -78,7 +81,7 @@ def plot_activations(model: Sequential, x: npt.ArrayLike, *, title: str = "", ax
     x : array of shape (n, \\*sample)
         The samples; some hundred are enough.
     title : str, default ""
-        Over all panels.
+        Over all panels; when empty, what they are of.
     axes : array of matplotlib.axes.Axes, optional
         Where to draw, one a layer; those of a new figure when None.
 
@@ -90,21 +93,27 @@ def plot_activations(model: Sequential, x: npt.ArrayLike, *, title: str = "", ax
     Raises
     ------
     TypeError, ValueError
-        For what is no model, or is not built, for other samples than it takes, and for another number of axes.
+        For what is no model, or is not built, for other samples than it takes, where no layer does anything to them,
+        and for another number of axes.
 
     Examples
     --------
     >>> import numpy as np
     >>> from gpumlp import layers, models
     >>> from gpumlp.plotting import plot_activations
-    >>> model = models.Sequential([layers.Input((2,)), layers.Dense(3, "relu", name="hidden")])
+    >>> model = models.Sequential(
+    ...     [layers.Input((2,)), layers.Dense(3, "relu", name="hidden")]
+    ... )
     >>> model.set_weights([np.zeros((2, 3)), np.array([1.0, 2.0, -1.0])])
     >>> (axes,) = plot_activations(model, np.ones((10, 2)))
     >>> axes.get_title("left")
     'hidden: 33% zeros, 1 of 3 units always 0'
     """
     shown = [(layer, outputs) for layer, outputs in _outputs(model, x)]
-    with style.panels(axes, len(shown), title, style.TILE) as drawn:
+    if not shown:
+        raise ValueError(f"Model {model.name!r} hands on what it is given: it has no outputs of layers to draw.")
+    about = f"What the layers of {model.name!r} give for {len(shown[0][1]):,} samples"
+    with style.panels(axes, len(shown), title, style.TILE, about=about) as drawn:
         for panel, (layer, outputs) in zip(drawn, shown, strict=True):
             _histogram(panel, outputs[outputs != 0], "", style.COLOURS[0], True)
             _label(panel, layer, _zeros(outputs) + _not_finite([outputs]), "output")

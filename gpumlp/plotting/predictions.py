@@ -137,7 +137,7 @@ def plot_residuals(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, *, title: str =
     y_pred : array of shape (n,) or (n, 1)
         The predictions. A residual is ``y_true - y_pred``.
     title : str, default ""
-        Over both panels.
+        Over both panels; when empty, how many residuals there are.
     axes : array of 2 matplotlib.axes.Axes, optional
         Where to draw; those of a new figure when None.
 
@@ -160,7 +160,7 @@ def plot_residuals(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, *, title: str =
     """
     truth, predicted = _columns(y_true=y_true, y_pred=y_pred)
     residuals = truth - predicted
-    with style.panels(axes, 2, title, style.PANEL) as drawn:
+    with style.panels(axes, 2, title, style.PANEL, about=f"The residuals of {len(residuals):,} samples") as drawn:
         points, histogram = drawn
         points.axhline(0.0, color=style.EDGE, linewidth=1.2, zorder=1)
         _scatter(points, predicted, residuals)
@@ -168,6 +168,7 @@ def plot_residuals(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, *, title: str =
         histogram.hist(residuals, bins=style.bins(residuals), color=style.COLOURS[0])
         histogram.axvline(0.0, color=style.EDGE, linewidth=1.2)
         histogram.set(xlabel="true - predicted", ylabel="samples")
+        histogram.locator_params(axis="x", nbins=6)
         words = f"mean {residuals.mean():.3g}, deviation {_size(residuals - residuals.mean()):.3g}"
         histogram.set_title(words, fontsize=style.SMALL, fontweight="normal")
     return drawn
@@ -227,7 +228,9 @@ def plot_ensemble(
     >>> import gpumlp
     >>> from gpumlp import layers, models, plotting
     >>> def build():
-    ...     model = models.Sequential([layers.Input((1,)), layers.Dense(8, "relu"), layers.Dense(1)])
+    ...     model = models.Sequential(
+    ...         [layers.Input((1,)), layers.Dense(8, "relu"), layers.Dense(1)]
+    ...     )
     ...     model.compile(loss="mse", optimizer="adam")
     ...     return model
     >>> x = np.linspace(0, 1, 20)

@@ -49,7 +49,7 @@ def in_style() -> AbstractContextManager[None]:
 
 @contextmanager
 def panels(
-    given: object, count: int, title: object = "", size: tuple[float, float] = WIDE, columns: int = 3
+    given: object, count: int, title: object = "", size: tuple[float, float] = WIDE, columns: int = 3, about: str = ""
 ) -> Iterator[np.ndarray]:
     """Have ``count`` axes to draw in: those that are given, or those of a new figure, in this style.
 
@@ -65,6 +65,8 @@ def panels(
         Of one panel of a new figure, in inches.
     columns : int
         The most panels beside each other.
+    about : str
+        Over several panels of a new figure where the title is empty.
 
     Raises
     ------
@@ -100,7 +102,7 @@ def panels(
             for axes in found:
                 axes.tick_params(which="both", **TICKS)  # ticks that come later, with a zoom, look like these
             yield found
-            _entitle(found, title)
+            _entitle(found, title or (about if count > 1 else ""))
     except BaseException:
         pyplot.close(figure)
         raise

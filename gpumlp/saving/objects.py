@@ -77,7 +77,9 @@ def custom_object_scope(custom_objects: Mapping[str, object] | None) -> Iterator
     Examples
     --------
     >>> from gpumlp import layers, ops, saving
-    >>> with saving.custom_object_scope({"bent": lambda x: ops.sqrt(ops.square(x) + 1.0) + x}):
+    >>> def bent(x):
+    ...     return ops.sqrt(ops.square(x) + 1.0) + x
+    >>> with saving.custom_object_scope({"bent": bent}):
     ...     layer = layers.Dense(8, activation="bent")
     """
     before = naming.scope.set({**naming.scope.get(), **(custom_objects or {})})

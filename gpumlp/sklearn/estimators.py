@@ -118,8 +118,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> from gpumlp.sklearn import MLPClassifier
     >>> X, y = load_digits(return_X_y=True)
     >>> X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
-    >>> model = MLPClassifier((64,), max_iter=50, tol=0.01, random_state=0).fit(X_train, y_train)
-    >>> model.score(X_test, y_test) > 0.95
+    >>> model = MLPClassifier((64,), max_iter=50, tol=0.01, random_state=0)
+    >>> model.fit(X_train, y_train).score(X_test, y_test) > 0.95
     True
     """
 
@@ -329,7 +329,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> from gpumlp.sklearn import MLPRegressor
     >>> X = np.linspace(0, 6, 200).reshape(-1, 1)
     >>> model = MLPRegressor(
-    ...     hidden_layer_sizes=(32,), activation="tanh", solver="lbfgs", max_iter=1000, random_state=0, n_models=3
+    ...     hidden_layer_sizes=(32,),
+    ...     activation="tanh",
+    ...     solver="lbfgs",
+    ...     max_iter=1000,
+    ...     random_state=0,
+    ...     n_models=3,
     ... )
     >>> mean, std = model.fit(X, np.sin(X[:, 0])).predict([[1.0], [2.0]], return_std=True)
     >>> bool(np.abs(mean - np.sin([1.0, 2.0])).max() < 0.02)

@@ -7,9 +7,11 @@ takes is made up, a little different for each block; nothing here was measured.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
+from drawings.svg import document, led, rect, text
+
+TITLE = "One step of the whole-fit kernel on three blocks: what each computes, and when it waits for whom"
 BLOCKS = 3
 TRIP = 26  # from a packet's publication until whoever polls for it has it
 PACE = (1.0, 1.16, 0.92)  # of each block's work
@@ -84,15 +86,6 @@ def played(step: tuple[Work, ...] = STEP, pace: tuple[float, ...] = PACE) -> tup
     return bars, exchanges
 
 
-STYLE = """
-  text { font: 11px system-ui, sans-serif; fill: var(--color-foreground-primary, #222); }
-  text.in { fill: #111; text-anchor: middle; }
-  .forward { fill: #8ecae6; } .loss { fill: #ffd166; } .backward { fill: #f4a6b7; } .update { fill: #b7d99b; }
-  .fetch { fill: #cfc7ee; }
-  .wait { fill: none; stroke: var(--color-foreground-muted, #888); stroke-dasharray: 3 3; }
-  .packet { stroke: var(--color-foreground-secondary, #666); stroke-width: 1; opacity: 0.75; fill: none; }
-  .dot { fill: var(--color-foreground-secondary, #666); }
-"""
 LEGEND = (
     ("forward", "own outputs"), ("loss", "last layer and loss, in every block"), ("backward", "own gradients"),
     ("update", "own weights: dw and Adam"), ("fetch", "next batch"), ("wait", "waits for packets"),
@@ -104,56 +97,38 @@ def x_of(time: float) -> float:
     return LEFT + SCALE * time
 
 
-def lines_of(exchanges: dict[str, Packets]) -> list[str]:
-    """Return a line from who published last to each of the others that waited for it."""
+def lanes(bars: list[list[Bar]], exchanges: dict[str, Packets], top: float) -> list[str]:
+    """Return the blocks' bars, and lines from who published last to each of the others that waited for it."""
     found = []
+    for block, row in enumerate(bars):
+        y = top + LANE * block
+        found.append(text(8, y + 19, f"block {block}"))
+        for bar in row:
+            x, wide = x_of(bar.begin), SCALE * (bar.end - bar.begin)
+            found.append(rect(bar.kind, x, y, wide - 1, BAR))
+            if bar.kind != "wait":
+                found.append(text(x + wide / 2, y + 19, bar.label, "in"))
     for packets in exchanges.values():
         last = packets.sent.index(max(packets.sent))
         for block, got in enumerate(packets.got):
             if block != last:
                 down = block > last
-                y1, y2 = (TOP + LANE * last + (BAR if down else 0), TOP + LANE * block + (0 if down else BAR))
-                found.append(
-                    f'<path class="packet" d="M{x_of(packets.sent[last]):.1f} {y1} L{x_of(got):.1f} {y2}"/>'
-                    f'<circle class="dot" cx="{x_of(got):.1f}" cy="{y2}" r="2"/>'
-                )
+                ends = top + LANE * last + (BAR if down else 0), top + LANE * block + (0 if down else BAR)
+                found.append(led(x_of(packets.sent[last]), ends[0], x_of(got), ends[1]))
     return found
 
 
 def drawn() -> str:
-    """Return the drawing as SVG; its colours follow the page's."""
+    """Return the drawing."""
     bars, exchanges = played()
     end = max(bar.end for row in bars for bar in row)
     width, height = x_of(end) + 12, TOP + LANE * BLOCKS + 30
     parts = []
     for i, (kind, words) in enumerate(LEGEND):
         x, y = LEFT + COLUMN * (i % 3), 8 + 24 * (i // 3)
-        parts.append(f'<rect class="{kind}" x="{x}" y="{y}" width="14" height="14" rx="2"/>')
-        parts.append(f'<text x="{x + 20}" y="{y + 11}">{words}</text>')
-    for block, row in enumerate(bars):
-        y = TOP + LANE * block
-        parts.append(f'<text x="8" y="{y + 19}">block {block}</text>')
-        for bar in row:
-            x, wide = x_of(bar.begin), SCALE * (bar.end - bar.begin)
-            parts.append(f'<rect class="{bar.kind}" x="{x:.1f}" y="{y}" width="{wide - 1:.1f}" height="{BAR}" rx="2"/>')
-            if bar.kind != "wait":
-                parts.append(f'<text class="in" x="{x + wide / 2:.1f}" y="{y + 19}">{bar.label}</text>')
-    parts += lines_of(exchanges)
+        parts += [rect(kind, x, y, 14, 14), text(x + 20, y + 11, words)]
+    parts += lanes(bars, exchanges, TOP)
     loss = min(bar.begin for row in bars for bar in row if bar.kind == "loss")
     for words, time in (("forward", 0.0), ("loss, backward, update", loss), ("next step", bars[0][-1].begin)):
-        parts.append(f'<text x="{x_of(time):.1f}" y="{height - 14:.0f}">{words}</text>')
-    title = "One step of the whole-fit kernel on three blocks: what each computes, and when it waits for whom"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-        f'aria-label="{title}">\n<title>{title}</title>\n<style>{STYLE}</style>\n' + "\n".join(parts) + "\n</svg>\n"
-    )
-
-
-def write(path: Path) -> None:
-    """Write the drawing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(drawn(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write(Path(__file__).parent / "generated" / "timeline.svg")
+        parts.append(text(x_of(time), height - 14, words))
+    return document(width, height, TITLE, parts)
