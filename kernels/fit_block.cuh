@@ -247,44 +247,69 @@ struct Block {
     // ---- update ------------------------------------------------------------------------------------------------------
     // A unit's gradients are sums over the live samples b of s[b, c + j] x[b, k], its weights w[j ``apart``].
     struct Unit {
-        bool bias;
-        int s, lds, x, ldx, w, apart, count;  // places in shared memory; how many of its chunk there are to train
+        int s, lds, x, ldx, w, apart, count;  // places in shared memory; how many of its chunk there are
     };
     template <int L> DEVICE Unit unit(int l, int i) const {
         using Y = Layer<L>;
-        int u = unhoisted(thread_index()) + i * THREADS;
+        int of_thread = unhoisted(thread_index()) + i * THREADS, u = at_most(of_thread, Y::UNITS - 1);
+        bool exists = of_thread == u;  // else it is as another one, and none of its chunk is there
         if (u < Y::COLUMN_UNITS) {
-            int k = u % Y::LINES, c = u / Y::LINES * Y::CHUNK;
-            bool bias = HAS_BIAS[L] && k == Y::INPUTS, trains = TRAIN[L] & (bias ? 2 : 1);
-            int x = AT_INPUTS[l] + (L == 0 && AHEAD ? (step & 1) * BATCH * Y::IN : 0);
-            return {bias, AT_OWN_DELTA[l] + c, Y::SLICE, x + (bias ? 0 : k), Y::IN,
-                    AT_COLUMNS[l] + c * Y::COLUMN + (bias ? Y::IN : k), Y::COLUMN,
-                    trains ? at_most(Y::CHUNK, own<L>() - c) : 0};
+            int k = u % Y::INPUTS, c = u / Y::INPUTS * Y::CHUNK;
+            int x = AT_INPUTS[l] + (L == 0 && AHEAD ? (step & 1) * BATCH * Y::IN : 0) + k;
+            return {AT_OWN_DELTA[l] + c, Y::SLICE, x, Y::IN, AT_COLUMNS[l] + c * Y::COLUMN + k, Y::COLUMN,
+                    exists ? at_most(Y::CHUNK, own<L>() - c) : 0};
         }
         u -= Y::COLUMN_UNITS;
-        if (u >= Y::ROW_UNITS) return {};
         constexpr int EVERY = Y::CHUNK_BELOW ? Y::CHUNK_BELOW : 1;
         int below = L > 0 ? l - 1 : 0, o = u % Y::OUTPUTS, r = u / Y::OUTPUTS * EVERY;
-        return {false, AT_OWN[below] + r, Y::SLICE_BELOW, AT_DELTA[l] + o, Y::OUT,
-                AT_ROWS[l] + r * Y::OUT + o, Y::OUT, at_most(EVERY, own_below<L>() - r)};
+        return {AT_OWN[below] + r, Y::SLICE_BELOW, AT_DELTA[l] + o, Y::OUT, AT_ROWS[l] + r * Y::OUT + o, Y::OUT,
+                exists ? at_most(EVERY, own_below<L>() - r) : 0};
     }
-    // The sums of the first N units. Those of a unit that does not exist are made of what stands anywhere, and not used.
+    // The sums of the first N units. Those of a unit that does not exist are made of another's numbers, and not used.
     template <int N, int EACH, int WIDE>
     DEVICE void add_up(const Unit (&units)[EACH], float (&sums)[EACH][WIDE]) const {
-#pragma unroll(rows_at_once(N))
-        for (int b = 0; b < rows; ++b)
+        auto add = [&](int b) {
 #pragma unroll
             for (int i = 0; i < N; ++i) {
                 const Unit &u = units[i];
-                float v[WIDE], x = memory[u.x + b * u.ldx], factor = u.bias ? 1.0f : x;
+                float v[WIDE], x = memory[u.x + b * u.ldx];
                 load_some<WIDE>(memory, u.s + b * u.lds, v);
 #pragma unroll
-                for (int j = 0; j < WIDE; ++j) sums[i][j] = multiply_add(v[j], factor, sums[i][j]);
+                for (int j = 0; j < WIDE; ++j) sums[i][j] = multiply_add(v[j], x, sums[i][j]);
             }
+        };
+        if (rows == BATCH) {
+#pragma unroll(rows_at_once(N))
+            for (int b = 0; b < BATCH; ++b) add(b);
+        } else {
+#pragma unroll 1
+            for (int b = 0; b < rows; ++b) add(b);
+        }
+    }
+    // The biases of a block's columns, by the last threads, which have the fewest units.
+    template <int L> DEVICE void update_biases(int l) const {
+        using Y = Layer<L>;
+        if (!HAS_BIAS[L] || !(TRAIN[L] & 2)) return;
+        for (int c = THREADS - 1 - unhoisted(thread_index()); c < own<L>(); c += THREADS) {
+            Shared<float> at = columns<L>(l) + c * Y::COLUMN + Y::IN, s = own_delta<L>(l) + c;
+            float g = 0.0f;
+#pragma unroll 4
+            for (int b = 0; b < rows; ++b) g += s[b * Y::SLICE];
+            if (Y::PENALISED) g += penalty_gradient<BIAS_PENALTY[L]>(at[0], numbers);
+            State state;
+            float w = at[0];
+#pragma unroll
+            for (int i = 0; i < SLOTS; ++i) state[i] = at[1 + i];
+            update_of(w, g, state, rates, numbers);
+            at[0] = w;
+#pragma unroll
+            for (int i = 0; i < SLOTS; ++i) at[1 + i] = state[i];
+        }
     }
     // Layer l of a run of MORE layers from L on. They share this code, but for the registers that their state stands in.
     template <int L, int MORE> DEVICE void update(int l, States<0> &states) const {
         using Y = Layer<L>;
+        update_biases<L>(l);
         if constexpr (Y::EACH > 0) {
             constexpr int EACH = Y::EACH, FEWER = EACH > 1 ? EACH - 1 : 1;
             Unit units[EACH];
@@ -304,9 +329,7 @@ struct Block {
                     const Unit &u = units[i];
                     if (j >= u.count) continue;
                     float w = memory[u.w + j * u.apart], g = sums[i][j];
-                    if (Y::PENALISED)
-                        g += u.bias ? penalty_gradient<BIAS_PENALTY[L]>(w, numbers)
-                                    : penalty_gradient<KERNEL_PENALTY[L]>(w, numbers);
+                    if (Y::PENALISED) g += penalty_gradient<KERNEL_PENALTY[L]>(w, numbers);
                     update_of(w, g, state[i][j], rates, numbers);
                     memory[u.w + j * u.apart] = w;
                 }
@@ -342,13 +365,12 @@ struct Block {
             int n = unhoisted(thread_index()) + i * THREADS;  // else what is loaded by stays for what is saved by
             bool column = n < Y::COLUMN_UNITS;
             n -= column ? 0 : Y::COLUMN_UNITS;
-            int k = column ? n % Y::LINES : n / Y::OUTPUTS * Y::CHUNK_BELOW + rank * Y::ROWS;
-            int c = column ? n / Y::LINES * Y::CHUNK + first<L>() : n % Y::OUTPUTS;
+            int k = column ? n % Y::INPUTS : n / Y::OUTPUTS * Y::CHUNK_BELOW + rank * Y::ROWS;
+            int c = column ? n / Y::INPUTS * Y::CHUNK + first<L>() : n % Y::OUTPUTS;
 #pragma unroll
             for (int j = 0; j < Y::WIDE; ++j) {
                 if (j >= u.count) continue;
-                int at = u.bias ? AT_BIAS[L] + c + j
-                                : AT_KERNEL[L] + (column ? k * Y::OUTPUTS + c + j : (k + j) * Y::OUTPUTS + c);
+                int at = AT_KERNEL[L] + (column ? k * Y::OUTPUTS + c + j : (k + j) * Y::OUTPUTS + c);
                 f(at, u.w + j * u.apart, states.of[i][j], column);
             }
         }
@@ -357,8 +379,13 @@ struct Block {
         using Y = Layer<L>;
         for (int e = thread_index(); e < Y::COLUMNS * Y::COLUMN; e += THREADS) {
             int c = e / Y::COLUMN, k = e % Y::COLUMN, at = first<L>() + c;
-            bool bias = k == Y::IN && HAS_BIAS[L], there = c < own<L>() && (k < Y::INPUTS || bias);
-            columns<L>(L)[e] = there ? m[0].params[bias ? AT_BIAS[L] + at : AT_KERNEL[L] + k * Y::OUTPUTS + at] : 0.0f;
+            bool kernel = k < Y::INPUTS, bias = HAS_BIAS[L] && k >= Y::IN && k <= Y::IN + SLOTS, there = c < own<L>();
+            Global<const float> from = m[0].params;
+#pragma unroll
+            for (int s = 0; s < SLOTS; ++s)
+                if (k == Y::IN + 1 + s) from = m[0].slots.at[s];
+            at += bias ? AT_BIAS[L] : AT_KERNEL[L] + k * Y::OUTPUTS;
+            columns<L>(L)[e] = there && (kernel || bias) ? from[at] : 0.0f;
         }
         for (int e = thread_index(); e < Y::ROWS * Y::OUT; e += THREADS) {
             int r = e / Y::OUT, o = e % Y::OUT;
@@ -379,6 +406,13 @@ struct Block {
 #pragma unroll
             for (int s = 0; s < SLOTS; ++s) m[0].slots.at[s][at] = state[s];
         });
+        bool biases = HAS_BIAS[L] && (TRAIN[L] & 2) && !(Layer<L>::WHOLE && rank != 0);
+        for (int c = thread_index(); biases && c < own<L>(); c += THREADS) {
+            Shared<float> at = columns<L>(L) + c * Layer<L>::COLUMN + Layer<L>::IN;
+            m[0].params[AT_BIAS[L] + first<L>() + c] = at[0];
+#pragma unroll
+            for (int s = 0; s < SLOTS; ++s) m[0].slots.at[s][AT_BIAS[L] + first<L>() + c] = at[1 + s];
+        }
         if constexpr (L < LAST) save<L + 1>(states);
     }
 

@@ -67,17 +67,17 @@ template <int L> struct Layer {
     static constexpr int COLUMNS = WHOLE ? OUTPUTS : divide_up(OUTPUTS, GROUP);
     static constexpr int ROWS = L == 0 ? 0 : divide_up(INPUTS, GROUP);
     static constexpr int SLICE = round_up(COLUMNS, 4), SLICE_BELOW = round_up(ROWS, 4);
-    static constexpr int COLUMN = IN + 4;  // a column's weights, then its bias
+    // A column's weights, then its bias and the optimizer's state of that.
+    static constexpr int COLUMN = IN + round_up(1 + SLOTS, 4);
     static constexpr bool EXCHANGED = !WHOLE && !ALONE;
     static constexpr bool KEEPS_Z = OF_Z[L];
     static constexpr bool PENALISED = KERNEL_PENALTY[L] >= 0 || BIAS_PENALTY[L] >= 0;
 
-    // The update's work is cut into units: a line of the columns (one input, or the bias) in some neighbouring columns,
-    // or a column of the rows in some neighbouring rows. A thread has its units for the whole launch, and their
-    // optimizer state in registers.
-    static constexpr int LINES = INPUTS + HAS_BIAS[L];
+    // The update's work is cut into units: a line of the columns (one input) in some neighbouring columns, or a column of
+    // the rows in some neighbouring rows. A thread has its units for the whole launch, and their optimizer state in
+    // registers. Biases are no units: a line more, for one thread in many, would be a round more for all.
     static constexpr int CHUNK = chunk_for(COLUMNS), CHUNK_BELOW = chunk_for(ROWS);
-    static constexpr int COLUMN_UNITS = TRAIN[L] ? LINES * divide_up(COLUMNS, CHUNK) : 0;
+    static constexpr int COLUMN_UNITS = (TRAIN[L] & 1) ? INPUTS * divide_up(COLUMNS, CHUNK) : 0;
     static constexpr int ROW_UNITS = L > 0 && (TRAIN[L] & 1) ? OUTPUTS * divide_up(ROWS, CHUNK_BELOW) : 0;
     static constexpr int UNITS = COLUMN_UNITS + ROW_UNITS, EACH = divide_up(UNITS, THREADS);
     static constexpr int WIDE = CHUNK > CHUNK_BELOW ? CHUNK : CHUNK_BELOW;

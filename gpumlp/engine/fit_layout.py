@@ -114,9 +114,8 @@ class Cut:
     def units(self, i: int) -> int:
         """Return into how many units the update of layer i is cut."""
         stage, columns, rows = self.problem.stages[i], self.columns(i), self.rows(i)
-        lines = stage.inputs + (stage.bias is not None)
         below = stage.outputs * -(-rows // self.chunk(rows)) if rows else 0
-        return lines * -(-columns // self.chunk(columns)) + below
+        return stage.inputs * -(-columns // self.chunk(columns)) + below
 
     @once
     def state_registers(self) -> int:
@@ -167,7 +166,8 @@ class Layout:
         whole = problem.is_whole(cut.group)
         self.targets, self.weights = self._take(2 * batch * problem.targets), self._take(2 * batch)
         self.logs, self.predictions = self._take(problem.series * batch), self._take(batch * outs[last])
-        self.columns = [self._take(cut.columns(i) * (ins[i] + 4)) for i in range(last + 1)]
+        bias = whole_quads(1 + len(problem.optimizer.slots))  # and its state
+        self.columns = [self._take(cut.columns(i) * (ins[i] + bias)) for i in range(last + 1)]
         self.rows = [self._take(cut.rows(i) * outs[i]) for i in range(last + 1)]
         self.z = [self._take(batch * slices[i]) if s.needs_input else 0 for i, s in enumerate(stages)]
         self.inputs = [self._take((1 + ahead) * batch * ins[0])] + [0] * last
