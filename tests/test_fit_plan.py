@@ -220,7 +220,7 @@ def test_layers_that_are_alike_and_lie_on_alike_ones_share_their_code():
     ]  # fmt: skip
     assert runs([*alike(4), *alike(3, kernel_regularizer="l2"), two])[3:] == [(4, 1), (5, 2), (7, 1)]
     assert runs([*alike(4), *alike(3, use_bias=False), two])[3:] == [(4, 1), (5, 2), (7, 1)]
-    assert runs([*alike(3), *alike(3, trainable=False), two]) == [(0, 1), (1, 1), (2, 4), (6, 1)]  # by layer anyway
+    assert runs([*alike(4), *alike(3, trainable=False), two])[3:] == [(4, 1), (5, 2), (7, 1)]
 
 
 @settings(max_examples=40, deadline=None)

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from gpumlp.backends.runtime import Chip
 from gpumlp.engine.fit_layout import WARP, Cut, Layout, Problem
 
-OBJECTIVE = 900.0  # cycles for the loss, and for a step's beginning
-FLOPS, BYTES = 20e12, 2e12  # a second, of kernels as small as these networks', in a graph
-TRIPS = 1e-6  # of such a kernel, however little it does: to memory, through shared memory, and back
+# Measured on an H100, by clocks read within a step (benchmarks/gpu/NOTES.md), in cycles: the loss and a step's beginning;
+# what a layer takes beside its sums, both ways; a part of an exchange, that of reading what has long been there.
+OBJECTIVE, LAYER, READING = 1000.0, 550.0, 0.8
+FLOPS, BYTES = 10e12, 2e12  # a second, of kernels as small as these networks', in a graph
+TRIPS = 2e-6  # of such a kernel, however little it does: to memory, through shared memory, and back
 
 
 @dataclass(frozen=True)
@@ -64,25 +66,29 @@ def step_seconds(cut: Cut, layout: Layout, tags: bool, machine: Machine, models:
     problem, rows = cut.problem, cut.problem.batch
     wait = machine.tags if tags else machine.barrier
     read = min(machine.link, machine.cache / (models * cut.group))  # by each block, when all collect
-    cycles, seconds = OBJECTIVE, 0.0
+    cycles, seconds = OBJECTIVE + LAYER * len(problem.stages), 0.0
 
     def packets(width: int) -> float:  # up to eight of them are under way for each thread at a time
         count = cut.triples * width
         return 16 * count / read + (-(-count // (8 * cut.threads)) - 1) * machine.tags
 
-    if not layout.ahead:  # two reads, one after the other: which sample, and the sample
-        seconds += 1.4e-6 + 4 * rows * problem.stages[0].inputs / read
+    def hidden(work: float) -> float:  # behind an exchange: what it takes from when it is sent until it is read
+        return max(work / machine.clock + READING * machine.tags, wait)
+
+    line = problem.stages[0].inputs + problem.targets + 1
+    fetch = 500.0 + 300.0 * -(-rows * line // cut.threads)
+    if not layout.ahead:
+        cycles += fetch
     for i, (stage, (out, _)) in enumerate(zip(problem.stages, cut.exchanged, strict=True)):
         cycles += _products(cut, cut.columns(i), stage.inputs)
         if out:
-            seconds += wait + packets(stage.outputs)
-        update = _update(cut, cut.columns(i), stage.inputs + 1) + _update(cut, cut.rows(i), stage.outputs)
+            seconds += hidden(fetch if i == 0 and layout.ahead else 0.0) + packets(stage.outputs)
         if i:
             cycles += _products(cut, cut.rows(i), stage.outputs)
         if i and cut.exchanged[i - 1][1]:  # the update hides behind the exchange of the gradient below
-            seconds += max(update / machine.clock, wait) + packets(stage.inputs)
+            seconds += hidden(_update(cut, i)) + packets(stage.inputs)
         else:
-            cycles += update
+            cycles += _update(cut, i)
         if layout.reloads[i]:  # half of it behind an exchange
             seconds += 0.5 * packets(stage.inputs)
     return cycles / machine.clock + seconds
@@ -99,16 +105,12 @@ def _products(cut: Cut, columns: int, inputs: int) -> float:
     reads = warps * each * (3 + tile) * 4  # of 128 bytes from shared memory, one a cycle
     adding = 12 * (tile - 1) + 6 * max(steps - math.log2(tile), 0)  # over the lanes: `add_lanes`
     alone = each * (15 + 13 * tile) + adding + 60  # instructions of a warp, one a cycle at best
-    return max(reads, warps * alone / 4, rounds * alone) + rounds * (40 * each + 30 * steps + 100)
+    return 130 + 1.2 * (max(reads, warps * alone / 4, rounds * alone) + rounds * (40 * each + 30 * steps + 100))
 
 
-def _update(cut: Cut, columns: int, lines: int) -> float:
-    """Return the cycles of the gradients of ``lines`` in each of ``columns`` columns, and of their update."""
-    if columns == 0:
-        return 0.0
-    chunk, rows = cut.chunk(columns), cut.problem.batch
-    warps = -(-lines // WARP) * -(-columns // chunk)
-    reads = 2 * warps * rows
-    issued = warps * (rows * (2 + chunk) + 45 * chunk) / 4
-    rounds = -(-warps * WARP // cut.threads)
-    return max(reads, issued) + rounds * (8 * rows + 60 + 40 * chunk)
+def _update(cut: Cut, i: int) -> float:
+    """Return the cycles of the gradients of a layer's weights, and of their update."""
+    units, chunk, rows = cut.units(i), max(cut.chunk(cut.columns(i)), cut.chunk(cut.rows(i))), cut.problem.batch
+    issued = -(-units // WARP) * (110 + (2.5 + chunk) * rows + 85 * chunk) / 4
+    alone = 250 + 12.5 * rows + 250 * chunk * -(-units // cut.threads)  # of one thread, which waits for each result
+    return max(alone, issued + alone / 2)
