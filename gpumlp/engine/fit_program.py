@@ -30,7 +30,7 @@ from gpumlp.optimizers import Optimizer
 CHOICES = ("auto", "graph", "tags", "barrier")  # GPUMLP_FIT: who decides, or which way of training and of exchanging
 GIVEN_UP = "given up: "  # begins the reason where the kernel could have been used, and failed
 LOG_BYTES = 64 << 20  # for rates and logs of a launch: with penalties, each column of each model has one at every step
-MEMBER_POINTERS, MEMBER_NUMBERS = 10, 4  # of the struct Member in fit.cu, beside the optimizer's state
+MEMBER_POINTERS, MEMBER_NUMBERS = 10, 5  # of the struct Member in fit.cu, beside the optimizer's state
 
 
 class _Launcher:
@@ -77,7 +77,8 @@ class _Launcher:
                 None if penalties is None else penalties[k * steps * plan.columns :][: steps * plan.columns],
                 program.arena.params, *(slots or [None]), self.packets[k], self.arrivals[k],
             ]  # fmt: skip
-            members += words(runtime, (*arrays, first, len(part.data), self.number, self.awaited))
+            batches = -(-len(part.data) // task.batch)
+            members += words(runtime, (*arrays, first, batches, len(part.data), self.number, self.awaited))
         control = np.concatenate([np.array(members, np.int64), *map(float_words, rates)])
         self._backend.assign(self.control[: len(control)], control)
         runtime.launch(
@@ -115,6 +116,7 @@ class FitProgram:
     """Training by the whole-fit kernel where it can and pays, else by ``graphs``; `describe` says which, and why."""
 
     first_stretch = GraphProgram.first_stretch
+    takes_passes = True
 
     def __init__(self, graphs: GraphProgram) -> None:
         self.graphs, self.network, self.arena = graphs, graphs.network, graphs.arena
@@ -160,7 +162,7 @@ class FitProgram:
         for program in programs:
             program._last = choice
         if choice.together == 0:
-            return [program.graphs.run(*task) for program, task in zip(programs, tasks, strict=True)]
+            return one_after_the_other([program.graphs for program in programs], tasks)
         if choice.launcher is None:
             parts = [slice(i, i + choice.together) for i in range(0, count, choice.together)]
             return [logs for part in parts for logs in cls.run_together(programs[part], tasks[part])]
@@ -171,7 +173,7 @@ class FitProgram:
             for k, (program, task) in enumerate(zip(programs, tasks, strict=True)):
                 program._give_up(str(error))
                 if task.first + done[k] < task.last:
-                    logs[k].put(done[k], program.graphs.run(*_rest(task, done[k])))
+                    logs[k].put(done[k], *one_after_the_other([program.graphs], [_rest(task, done[k])]))
         return logs
 
     def _give_up(self, why: str) -> None:
@@ -286,7 +288,7 @@ def _launch_all(
 
 def _read(plan: Plan, task: Task, part: Part, first: int, logged: Array, logs: StepLogs, done: int) -> None:
     """Put what a launch logged of one model, from batch ``first`` of the part on, into its logs."""
-    k = np.arange(first, first + len(logged))
+    k = np.arange(first, first + len(logged)) % -(-len(part.data) // task.batch)
     rows = np.minimum((k + 1) * task.batch, len(part.data)) - k * task.batch
     where = slice(done, done + len(logged))
     logs.samples[where] = rows

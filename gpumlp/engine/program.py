@@ -14,7 +14,7 @@ from gpumlp.activations import linear
 from gpumlp.backends.contract import Backend
 from gpumlp.backends.runtime import Array, Rows
 from gpumlp.engine.arena import Stretches
-from gpumlp.engine.feed import Dataset, Feed, Part
+from gpumlp.engine.feed import Dataset, Feed, Part, passes
 from gpumlp.engine.network import Network
 from gpumlp.engine.operations import Site
 from gpumlp.losses import Loss
@@ -59,10 +59,19 @@ class StepLogs:
         for name in ("samples", "losses", "totals", "counts"):
             values = getattr(others, name)
             getattr(self, name)[first : first + len(values)] = values
+        self.batches += others.batches
+
+    def part(self, first: int, last: int) -> StepLogs:
+        """Return the logs of some steps, where there are no ``batches``."""
+        now = slice(first, last)
+        return StepLogs(self.samples[now], self.losses[now], self.totals[now], self.counts[now])
 
 
 class Task(NamedTuple):
-    """The arguments of a Program's ``run``, in its order: what to run which steps on."""
+    """The arguments of a Program's ``run``, in its order: what to run which steps on.
+
+    One whose class ``takes_passes`` may be given the batches of several `gpumlp.engine.feed.passes` over the data.
+    """
 
     data: Dataset
     order: Rows | None
@@ -93,6 +102,10 @@ class Program(Protocol):
     def first_stretch(self) -> int:
         """How many steps to run before anything is known of how long they take."""
 
+    @property
+    def takes_passes(self) -> bool:
+        """Whether a task may go over its data several times."""
+
     def describe(self) -> str:
         """Return how steps are run, and why so."""
 
@@ -115,13 +128,28 @@ class Program(Protocol):
 
 def one_after_the_other(programs: Sequence[Program], tasks: Sequence[Task]) -> list[StepLogs]:
     """Run a task on each of several Programs, of whatever classes they are."""
-    return [program.run(*task) for program, task in zip(programs, tasks, strict=True)]
+    return [_whole(program, task) for program, task in zip(programs, tasks, strict=True)]
+
+
+def _whole(program: Program, task: Task) -> StepLogs:
+    """Run a task, pass by pass where the Program takes no more."""
+    cut = [] if program.takes_passes else passes(len(task.data), *task[1:5])
+    if len(cut) <= 1:
+        return program.run(*task)
+    logs, done = StepLogs.zeros(task.last - task.first, task.metrics), 0
+    for order, first, last in cut:
+        scalars = None if task.scalars is None else task.scalars[done : done + last - first]
+        part = task._replace(order=order, first=first, last=last, scalars=scalars)
+        logs.put(done, program.run(*part))
+        done += last - first
+    return logs
 
 
 class LoopProgram:
     """Forward, backward and update of one network, with preallocated buffers for at most ``batch`` samples."""
 
     first_stretch = 1
+    takes_passes = False
     why = ""  # why this Program, where another one could have been
 
     def __init__(self, network: Network, arena: Stretches, backend: Backend, batch: int) -> None:

@@ -450,6 +450,11 @@ class Batches:
         self.order = rows
         self._seen = 0
 
+    @property
+    def within(self) -> bool:
+        """Whether the last epoch has left some of the batches to the next one."""
+        return self._seen != 0
+
     def start_anew(self) -> None:
         """Have the next epoch begin with the first batch."""
         self._seen = 0
