@@ -71,8 +71,8 @@ struct Block {
     DEVICE void fetch(int of_step) {
         constexpr int F = WIDTH[0], LINE = F + TARGETS + 1, AT_ONCE = at_most(4, divide_up(BATCH * LINE, THREADS));
         Shared<float> x = inputs<0>(0, of_step), y = targets(of_step), w = sample_weights(of_step);
-        uint32 at = (uint32)m[0].first + of_step, batches = (uint32)m[0].batches, pass = at / batches;
-        long long start = (long long)(at - pass * batches) * BATCH, left = m[0].samples - start;
+        uint32 nth = (uint32)m[0].first + of_step, batches = (uint32)m[0].batches, pass = nth / batches;
+        long long start = (long long)(nth - pass * batches) * BATCH, left = m[0].samples - start;
         if (m[0].order) start += pass * m[0].samples;
         fetched = left < BATCH ? (int)left : BATCH;
         int count = fetched * LINE;
