@@ -115,6 +115,32 @@ def test_a_second_fit_knows_how_long_a_step_takes(gpu):
         assert len(launched) == launches
 
 
+def test_what_is_known_to_be_brief_wakes_no_other_thread(gpu, monkeypatch):
+    monkeypatch.setattr(loop, "BRIEF", 0.0)
+    threads, launch = [], gpu.launch
+
+    def note(*arguments, **how):
+        threads.append(threading.current_thread() is threading.main_thread())
+        launch(*arguments, **how)
+
+    monkeypatch.setattr(gpu, "launch", note)
+    for brief in (False, True):
+        monkeypatch.setattr(loop.Pace, "is_brief", lambda self, steps, brief=brief: brief)
+        threads.clear()
+        fitted(epochs=2)
+        assert threads == [brief]
+
+
+def test_a_pace_goes_by_what_was_seen_and_before_that_by_what_is_expected(monkeypatch):
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.1)
+    new, known = loop.Pace(32), loop.Pace(32, 1e-5)
+    assert (new.most(False), new.is_brief(1)) == (32, False)
+    assert (known.most(False), known.most(True)) == (10_000 // 32 * 32, 1)
+    assert known.is_brief(100) and not known.is_brief(1000)
+    known.took(10, loop.time.perf_counter() - 1.0)
+    assert known.most(False) == 1 and known.per_step >= 0.1
+
+
 def test_orders_of_many_samples_do_not_pile_up(gpu, monkeypatch):
     monkeypatch.setattr(streams, "ORDER_BYTES", 2 * 8 * SAMPLES)
     launched = launches_of(gpu)
