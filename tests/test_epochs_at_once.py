@@ -9,8 +9,9 @@ import pytest
 from host.runtime import HostRuntime
 from whole_fit import launches_of, state
 
-from gpumlp import Ensemble, Sequential, callbacks, layers, optimizers, random
+from gpumlp import Ensemble, Sequential, callbacks, layers, metrics, optimizers, random
 from gpumlp.engine import feed, fit_program, program
+from gpumlp.engine.compiled_program import CompiledProgram
 from gpumlp.errors import NonFiniteLossWarning
 from gpumlp.training import loop, streams
 from gpumlp.utils import set_random_seed
@@ -32,9 +33,9 @@ def data(samples=SAMPLES):
     return x.astype(np.float32), y.astype(np.float32), rng.uniform(0.5, 2, samples)
 
 
-def build(rate=0.01):
+def build(rate=0.01, device="cuda"):
     model = Sequential([layers.Input((3,)), layers.Dense(4, "relu", kernel_regularizer="l2"), layers.Dense(2)])
-    model.compile(optimizers.Adam(rate), "mse", metrics=["mae"], weighted_metrics=["mse"], device="cuda")
+    model.compile(optimizers.Adam(rate), "mse", metrics=["mae"], weighted_metrics=["mse"], device=device)
     return model
 
 
@@ -45,10 +46,10 @@ class Looks(callbacks.Callback):
         pass
 
 
-def fitted(rate=0.01, seed=0, **how):
+def fitted(rate=0.01, seed=0, device="cuda", **how):
     """Return all that a fit leaves."""
     set_random_seed(seed)
-    model = build(rate() if callable(rate) else rate)
+    model = build(rate() if callable(rate) else rate, device)
     x, y, weights = data()
     history = model.fit(x, y, sample_weight=weights, **{"batch_size": BATCH, "epochs": 9, "verbose": 0, **how})
     return {
@@ -163,21 +164,59 @@ def test_graphs_and_streams_take_the_epochs_one_by_one(as_gpu, monkeypatch):
             assert runtime.copies
 
 
-def test_a_program_of_one_epoch_at_a_time_is_given_that(gpu, monkeypatch):
-    """As where another thread changes, between two stretches, what decides by which Program they run."""
-    alone = fitted(callbacks=Looks())
-    monkeypatch.setattr(fit_program.FitProgram, "takes_passes", False)
-    monkeypatch.setattr(loop.Trainee, "goes_on_by_itself", True)
-    given = []
-    run = fit_program.FitProgram.run
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("kernels", ["numba", "numpy"])
+def test_programs_of_the_cpu_are_given_one_pass_at_a_time(monkeypatch, kernels, shuffle):
+    monkeypatch.setenv("GPUMLP_KERNELS", kernels)
+    kind = CompiledProgram if kernels == "numba" else program.LoopProgram
+    given, run = [], kind.run_together.__func__
 
-    def note(self, *task):
-        given.append(task[3:5])
-        return run(self, *task)
+    def note(cls, programs, tasks):
+        given.append([task[3:5] for task in tasks])
+        return run(cls, programs, tasks)
 
-    monkeypatch.setattr(fit_program.FitProgram, "run", note)
-    assert_same(fitted(), alone)
-    assert given == [(0, STEPS)] * 9
+    monkeypatch.setattr(kind, "run_together", classmethod(note))
+    monkeypatch.setattr(loop.Pace, "most", lambda self, one_by_one: 2 * STEPS + 1)  # two whole epochs
+    trained = []
+    for looks in (None, Looks()):
+        trained.append(fitted(device="cpu", shuffle=shuffle, callbacks=looks))
+        assert given == [[(0, STEPS)]] * 9
+        given.clear()
+    assert_same(*trained)
+    x, y, _ = data()
+    together = Ensemble(lambda: build(device="cpu"), 2)
+    histories = together.fit(x, y, batch_size=BATCH, epochs=4, verbose=0, shuffle=shuffle)
+    assert given == [[(0, STEPS)] * 2] * 4
+    for k, member in enumerate(together.members):
+        set_random_seed(k)
+        twin = build(device="cpu")
+        history = twin.fit(x, y, batch_size=BATCH, epochs=4, verbose=0, shuffle=shuffle, callbacks=Looks()).history
+        assert_same({**state(member), "history": histories[k].history}, {**state(twin), "history": history})
+
+
+def test_metrics_that_the_host_computes_are_made_anew_by_the_caller_s_thread():
+    threads = []
+
+    class Largest(metrics.Metric):
+        most = 0.0
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.most = max(self.most, float(np.abs(y_pred).max()))
+
+        def result(self):
+            return self.most
+
+        def reset_state(self):
+            self.most = 0.0
+            threads.append(threading.current_thread())
+
+    found = []
+    for looks in (None, Looks()):
+        set_random_seed(0)
+        model, (x, y, _) = build(device="cpu"), data()
+        model.compile("adam", "mse", metrics=[Largest(name="largest")], device="cpu")
+        found.append(model.fit(x, y, batch_size=BATCH, epochs=6, verbose=0, callbacks=looks).history)
+    assert found[0] == found[1] and len(threads) >= 12 and {*threads} == {threading.main_thread()}
 
 
 def test_logs_are_put_together_with_what_the_host_computes_metrics_of():

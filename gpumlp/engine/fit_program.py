@@ -24,7 +24,7 @@ from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.feed import Dataset, Part
 from gpumlp.engine.fit_plan import Plan
 from gpumlp.engine.graph_program import CAPACITY, PLANS, GraphProgram
-from gpumlp.engine.program import Doubles, StepLogs, Task, one_after_the_other, rates_of
+from gpumlp.engine.program import Doubles, StepLogs, Task, one_after_the_other, pass_by_pass, rates_of
 from gpumlp.errors import KernelError, warn_once
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -197,7 +197,8 @@ class FitProgram:
         for program in programs:
             program._last = choice
         if choice.together == 0:
-            return one_after_the_other([program.graphs for program in programs], tasks)
+            run = functools.partial(one_after_the_other, [program.graphs for program in programs])
+            return pass_by_pass(run, tasks)
         if choice.launcher is None:
             parts = [slice(i, i + choice.together) for i in range(0, count, choice.together)]
             return [logs for part in parts for logs in cls.run_together(programs[part], tasks[part])]
@@ -208,7 +209,10 @@ class FitProgram:
             for k, (program, task) in enumerate(zip(programs, tasks, strict=True)):
                 program._give_up(str(error))
                 if task.first + done[k] < task.last:
-                    logs[k].put(done[k], *one_after_the_other([program.graphs], [_rest(task, done[k])]))
+                    rest = pass_by_pass(
+                        functools.partial(one_after_the_other, [program.graphs]), [_rest(task, done[k])]
+                    )
+                    logs[k].put(done[k], *rest)
         return logs
 
     def _give_up(self, why: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, Self
 
@@ -128,20 +128,26 @@ class Program(Protocol):
 
 def one_after_the_other(programs: Sequence[Program], tasks: Sequence[Task]) -> list[StepLogs]:
     """Run a task on each of several Programs, of whatever classes they are."""
-    return [_whole(program, task) for program, task in zip(programs, tasks, strict=True)]
+    return [program.run(*task) for program, task in zip(programs, tasks, strict=True)]
 
 
-def _whole(program: Program, task: Task) -> StepLogs:
-    """Run a task, pass by pass where the Program takes no more."""
-    cut = [] if program.takes_passes else passes(len(task.data), *task[1:5])
-    if len(cut) <= 1:
-        return program.run(*task)
-    logs, done = StepLogs.zeros(task.last - task.first, task.metrics), 0
-    for order, first, last in cut:
-        scalars = None if task.scalars is None else task.scalars[done : done + last - first]
-        part = task._replace(order=order, first=first, last=last, scalars=scalars)
-        logs.put(done, program.run(*part))
-        done += last - first
+def pass_by_pass(run: Callable[[Sequence[Task]], list[StepLogs]], tasks: Sequence[Task]) -> list[StepLogs]:
+    """Return the logs of tasks of several passes over their data, of which ``run`` takes one at a time."""
+    cut = [passes(len(task.data), task.order, task.batch, task.first, task.last) for task in tasks]
+    if len(cut[0]) == 1:
+        return run(tasks)
+    logs, done = [StepLogs.zeros(task.last - task.first, task.metrics) for task in tasks], 0
+    for each in zip(*cut, strict=True):  # all have equally many steps
+        stop = done + each[0][2] - each[0][1]
+        parts = [
+            task._replace(
+                order=order, first=first, last=last, scalars=None if task.scalars is None else task.scalars[done:stop]
+            )
+            for task, (order, first, last) in zip(tasks, each, strict=True)
+        ]
+        for whole, found in zip(logs, run(parts), strict=True):
+            whole.put(done, found)
+        done = stop
     return logs
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gpumlp.engine import dispatch
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.program import Doubles, Program, StepLogs, Task, one_after_the_other
+from gpumlp.engine.program import Doubles, Program, StepLogs, Task, one_after_the_other, pass_by_pass
 from gpumlp.engine.runner import Runner, together
 from gpumlp.gate import apart, settling, unsettled
 from gpumlp.losses import Loss
@@ -181,16 +181,13 @@ class Trainee:
     @property
     def goes_on_by_itself(self) -> bool:
         """Whether the next epoch needs nothing but the last one's weights: no look at them, no code of a user's."""
-        program, optimizer = self.runner.known(max(self.source.batch, self.most), self.choice), self.optimizer
-        rate = optimizer._learning_rate
-        ours = [optimizer] if isinstance(rate, float) else [optimizer, rate]
+        rate = self.optimizer._learning_rate
+        ours = [self.optimizer] if isinstance(rate, float) else [self.optimizer, rate]
         return (
-            program is not None
-            and program.takes_passes
-            and not optimizer.apart
-            and all(type(one).__module__.startswith("gpumlp.") for one in ours)
-            and self.validation is None
+            self.validation is None
             and not self.callbacks.per_epoch
+            and all(type(one).__module__.startswith("gpumlp.") for one in ours)
+            and all(metric.series for metric in self.objective.metrics)
         )
 
     @property
@@ -316,8 +313,10 @@ def _steps(
         tasks.append(trainee.task(stretch, own))
     kind = type(programs[0])
     alike = all(type(program) is kind for program in programs)
-    whole = alike and (programs[0].takes_passes or len(trainees[0].begun) == 1)
-    return functools.partial(kind.run_together if whole else one_after_the_other, programs, tasks)
+    run = functools.partial(kind.run_together if alike else one_after_the_other, programs)
+    if len(trainees[0].begun) > 1 and not (alike and programs[0].takes_passes):
+        run = functools.partial(pass_by_pass, run)
+    return functools.partial(run, tasks)
 
 
 def step(model: Compiled, held: Dataset, objective: Objective, optimizer: Optimizer, choice: Choice) -> Logs:
