@@ -268,7 +268,7 @@ class Ensemble(Named):
         if callable(callbacks) and not hasattr(callbacks, "set_model"):
             given = [callbacks(k) for k in range(count)]
         else:
-            given = [self._copied(callbacks) for _ in range(count)]
+            given = self._copies(callbacks, count)
         pairs = zip(self._streams, given, strict=True)
         hooks: list[CallbackList] = [_Hooks(stream, each) for stream, each in pairs]
         taken: dict[object, int] = {}
@@ -294,12 +294,12 @@ class Ensemble(Named):
                     setattr(callback, attribute, path)
         return hooks
 
-    def _copied(self, callbacks: object) -> object:
-        """Return a copy of callbacks, which has the models that they have; TypeError where there can be none."""
+    def _copies(self, callbacks: object, count: int) -> list[object]:
+        """Return copies of callbacks, which have the models that they have; TypeError where there can be none."""
         models = [getattr(each, "model", None) for each in CallbackList(callbacks).callbacks]
-        kept = [self, *self.members, *(model for model in models if model is not None)]
+        kept = {id(each): each for each in (self, *self.members, *models) if each is not None}
         try:
-            return copy.deepcopy(callbacks, {id(each): each for each in kept})
+            return [copy.deepcopy(callbacks, dict(kept)) for _ in range(count)]
         except Exception as error:
             raise TypeError(
                 f"The callbacks cannot be copied for each member ({error}). Pass a function that is given the member's "
@@ -515,6 +515,9 @@ class _Hooks(CallbackList):
         super().__init__(callbacks, add_history=True)
 
     def _call(self, hook: str, at: tuple[int, ...], logs: Logs) -> None:
+        if not self._others and type(self.history) is History:  # which draws nothing
+            super()._call(hook, at, logs)
+            return
         with random.drawing_from(self._stream):
             super()._call(hook, at, logs)
 
@@ -550,7 +553,7 @@ def _check_alike(members: Sequence[Sequential], shape: Shape | None) -> None:
     expected = _outline(members[0], shape)
     for k, member in enumerate(members):
         found = _outline(member, shape)
-        for name in [*expected, *found]:
+        for name in [*expected, *found] if found != expected else ():
             if found.get(name) != expected.get(name):
                 raise ValueError(
                     f"Members of an ensemble must be of one shape: {name} of member {k} is {found.get(name)}, "
@@ -567,18 +570,11 @@ def _outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
         "the metrics": [name for name, _ in model._metric_names],
         "the weighting of metrics": [weighted for _, weighted in model._metric_names],
         "the optimizer": type(optimizer).__name__, "the optimizer's state": optimizer.slots,
-        "the dtype": model.dtype.name, "the device": device.name, "the device's kernels": device.kernels,
+        "the dtype": model.dtype, "the device": device.name, "the device's kernels": device.kernels,
         "the input shape": known,
     }  # fmt: skip
     if known is None or not model.layers:
         return outline
     model._runner.reread(model._trainable)
     network = model._runner.network or describe(model._runner.stack, known)
-    for i, op in enumerate(network.ops):
-        outline[f"operation {i}"] = op.outline()
-    for i, spec in enumerate(network.weights):
-        outline[f"the shape of weight array {i}"] = spec.shape
-        outline[f"the training of weight array {i}"] = network.trainable[i]
-    for i, frozen in enumerate(network.frozen):
-        outline[f"the training of operation {i}"] = not frozen
-    return outline
+    return outline | network.outline

@@ -22,7 +22,7 @@
 
 struct Member {
     Global<const float> x, y, weights;  // the data set: x[n, F], y[n, TARGETS], weights[n] or null
-    Global<const long long> order;      // order[i]: the row that stands i-th in this epoch; null: as it stands
+    Global<const long long> order;      // order[p samples + i]: the row that is i-th in pass p; null: as it stands
     Global<const float> scalars;        // [steps, SCALARS]: what the optimizer needs at each step
     Global<double> results;             // [steps, SERIES]: sums over the batch of loss, metrics (and their divisor);
                                         // then, where all went well, -0.5 - number - steps: no sum is that
@@ -31,7 +31,9 @@ struct Member {
     Slots slots;
     Global<Packet> packets;
     Global<uint32> arrivals;
-    long long first, samples, number, awaited;  // batch number and step number of the first step; see Exchange
+    // Step s has batch (first + s) % batches of pass (first + s) / batches over the data, in 32 bits: in a GPU's memory
+    // there are not samples for more. ``number`` is the first step's; see Exchange.
+    long long first, batches, samples, number, awaited;
 };
 
 // The network's Rescaling, where it begins with one.

@@ -31,7 +31,8 @@ struct Block {
     Numbers numbers;
     Exchange exchange;
     float rates[SCALARS > 0 ? SCALARS : 1];  // what the optimizer needs at this step
-    int steps, step, rows;  // of the launch; the one under way, from 0; live samples of its batch
+    int steps, step;    // of the launch; the one under way, from 0
+    int rows, fetched;  // live samples of its batch; of the one that was fetched last
 
     // ---- what stands where -------------------------------------------------------------------------------------------
     template <int L> DEVICE int first() const { return Layer<L>::WHOLE ? 0 : rank * Layer<L>::COLUMNS; }
@@ -66,16 +67,15 @@ struct Block {
     DEVICE Shared<float> logs() const { return array(LOGS_AT, SERIES * BATCH); }
 
     // ---- a batch -----------------------------------------------------------------------------------------------------
-    DEVICE int live(int of_step) const {
-        long long start = (m[0].first + of_step) * BATCH;
-        return m[0].samples - start < BATCH ? (int)(m[0].samples - start) : BATCH;
-    }
     // Fetch the batch of a step into its half.
-    DEVICE void fetch(int of_step) const {
+    DEVICE void fetch(int of_step) {
         constexpr int F = WIDTH[0], LINE = F + TARGETS + 1, AT_ONCE = at_most(4, divide_up(BATCH * LINE, THREADS));
         Shared<float> x = inputs<0>(0, of_step), y = targets(of_step), w = sample_weights(of_step);
-        long long start = (m[0].first + of_step) * BATCH;
-        int count = live(of_step) * LINE;
+        uint32 nth = (uint32)m[0].first + of_step, batches = (uint32)m[0].batches, pass = nth / batches;
+        long long start = (long long)(nth - pass * batches) * BATCH, left = m[0].samples - start;
+        if (m[0].order) start += pass * m[0].samples;
+        fetched = left < BATCH ? (int)left : BATCH;
+        int count = fetched * LINE;
         for (int first = thread_index(); first < count; first += AT_ONCE * THREADS) {
             long long from[AT_ONCE];  // rows, then values: the loads of several are under way together
             float values[AT_ONCE];
@@ -428,7 +428,7 @@ struct Block {
         barrier();
         bool well = true;
         while (well && step < steps) {
-            rows = live(step);
+            rows = fetched;
 #pragma unroll
             for (int i = 0; i < SCALARS; ++i) rates[i] = m[0].scalars[(long long)step * SCALARS + i];
             exchange.begin_step((uint32)(m[0].number + step));

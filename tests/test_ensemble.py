@@ -469,8 +469,9 @@ def test_threads_that_share_members_do_not_wait_for_each_other_for_ever(kernels)
                 members[i]._trainee(source, (3,), 1, members[i]._hooks(None, 0, None))
                 for i, source in zip(order, sources, strict=True)
             ]
-            for each in (*trainees, *sources):
-                each.begin_epoch()
+            for trainee, source in zip(trainees, sources, strict=True):
+                trainee.begin_epochs(range(1))
+                source.begin_epoch()
             loop.train(trainees, [source.take(3) for source in sources], loop.Pace(3))
 
     workers = [threading.Thread(target=run, args=(order,), daemon=True) for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0])]

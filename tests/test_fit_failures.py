@@ -357,4 +357,4 @@ def test_streamed_data_is_trained_in_parts_to_the_same_bits(as_gpu, monkeypatch,
         counts.append(len(launched))
         assert set(launched) == {("fit", 2)} and bool(runtime.copies) == (share == 0.0)
     assert_same_bits(runs)
-    assert counts == [3, 3 * 4]
+    assert counts == [1, 3 * 4]

@@ -42,9 +42,11 @@ def words(runtime: Runtime, members: Iterable[Member]) -> list[int]:
 
 
 def float_words(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return numbers as float32 in 8-byte words, the last of which may have room for one more."""
-    flat = in_float32(values).reshape(-1)
-    return np.append(flat, np.zeros(flat.size % 2, np.float32)).view(np.int64)
+    """Return numbers as float32 in 8-byte words; the last one, or that of each row, may have room for one more."""
+    found = np.atleast_1d(in_float32(values))
+    if found.shape[-1] % 2:
+        found = np.concatenate([found, np.zeros((*found.shape[:-1], 1), np.float32)], axis=-1)
+    return found.view(np.int64)
 
 
 @dataclass

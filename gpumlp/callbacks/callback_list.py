@@ -14,6 +14,8 @@ from gpumlp.training.position import InProgress
 if TYPE_CHECKING:
     from gpumlp.models.sequential import Sequential
 
+WITHIN = frozenset(HOOKS) - {"on_train_begin", "on_train_end"}  # what is called between a training's begin and its end
+
 
 class CallbackList(Callback):
     """Callbacks as one: its hooks are theirs, in their order; a History comes last.
@@ -105,6 +107,14 @@ class CallbackList(Callback):
     def per_batch(self) -> bool:
         """Whether somebody looks at every batch, by now: hooks may be set while a model trains."""
         return any(map(_wants_batches, self._others))
+
+    @property
+    def per_epoch(self) -> bool:
+        """Whether somebody looks at every epoch, or at what is within it, by now."""
+        found = [getattr(callback, hook) for callback in self._others for hook in WITHIN]
+        looks = bool(self._backups) or any(not getattr(hook, "_is_default", False) for hook in found)
+        history = self.history
+        return looks or (history is not None and (type(history) is not History or not WITHIN.isdisjoint(vars(history))))
 
     @property
     def stopped(self) -> bool:

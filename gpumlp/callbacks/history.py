@@ -94,8 +94,8 @@ class History(Callback):
         )  # of one that is given to a second fit, Keras keeps the values
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        if self.epoch and self.epoch[-1] == epoch:
-            return  # it is there: an exception came just behind
+        if self.epoch and self.epoch[-1] >= epoch:
+            return  # it is there: an exception came behind
         values = {name: _kept(value) for name, value in (logs or {}).items()}
         lists: list[list[Any]] = [self.history.setdefault(name, []) for name in values]
         noted = [self.epoch, *([self.validated] if any(name.startswith("val_") for name in values) else [])]

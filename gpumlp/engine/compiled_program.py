@@ -150,6 +150,8 @@ class CompiledProgram:
     It has one table, and kernels write where that says: one caller at a time, who is inside the model's gate.
     """
 
+    takes_passes = False
+
     def __init__(self, network: Network, arena: Stretches, batch: int, functions: Kernels, team: Team) -> None:
         self.network, self.arena, self.batch = network, arena, batch
         self._functions, self._instructions, self._team = functions, functions.instructions, team

@@ -45,9 +45,26 @@ class Dataset:
         return Dataset(x, y, weights)
 
 
+def passes(samples: int, order: Rows | None, batch: int, first: int, last: int) -> list[tuple[Rows | None, int, int]]:
+    """Return batches ``first`` to ``last`` - 1 of ``samples``, cut where a pass over these ends.
+
+    What comes behind the last batch is the first one of the next pass: ``order`` has the rows of all passes, one after
+    the other. Of each pass there is its own order, with its first batch, and one more than the last.
+    """
+    batches = -(-samples // batch)
+    found = []
+    for k in range(first // batches, -(-last // batches)):
+        own = None if order is None else order[k * samples : (k + 1) * samples]
+        found.append((own, max(first - k * batches, 0), min(last - k * batches, batches)))
+    return found
+
+
 @dataclass
 class Part:
-    """``steps`` batches where the backend computes: batches ``first`` on of ``data`` in ``order`` (None: as is)."""
+    """``steps`` batches where the backend computes: batches ``first`` on of ``data`` in ``order`` (None: as is).
+
+    They may be those of several `passes`.
+    """
 
     data: Dataset
     order: Rows | None
@@ -76,14 +93,18 @@ class Feed:
     def parts(
         self, data: Dataset, order: Rows | None, batch: int, first: int, last: int
     ) -> Generator[Part, None, None]:
-        """Yield batches ``first`` to ``last`` - 1 in parts; work on one part must be launched before the next."""
+        """Yield batches ``first`` to ``last`` - 1 in parts; work on one part must be launched before the next.
+
+        They may be those of several `passes`, which a part of a resident data set has as they are.
+        """
         if self._runtime is None:
             yield Part(data, order, first, last - first)
         elif self._make_resident(data):
             assert data.resident is not None
             yield Part(data.resident, self._on_device(order), first, last - first)
         else:
-            yield from self._stream(data, order, batch, first, last)
+            for own, start, stop in passes(len(data), order, batch, first, last):
+                yield from self._stream(data, own, batch, start, stop)
 
     def part_steps(self, data: Dataset, batch: int, first: int, last: int) -> list[int]:
         """Return how many steps each part will have."""

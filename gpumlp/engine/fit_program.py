@@ -7,6 +7,8 @@ learning rate, and comes back with the losses; several models can be trained by 
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from gpumlp.backends.contract import Recorder
 from gpumlp.backends.runtime import Array, Rows, float_words, words
@@ -21,7 +24,7 @@ from gpumlp.engine import cost, fit_plan
 from gpumlp.engine.feed import Dataset, Part
 from gpumlp.engine.fit_plan import Plan
 from gpumlp.engine.graph_program import CAPACITY, PLANS, GraphProgram
-from gpumlp.engine.program import Doubles, StepLogs, Task, one_after_the_other, rates_of
+from gpumlp.engine.program import Doubles, StepLogs, Task, one_after_the_other, pass_by_pass, rates_of
 from gpumlp.errors import KernelError, warn_once
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -30,7 +33,7 @@ from gpumlp.optimizers import Optimizer
 CHOICES = ("auto", "graph", "tags", "barrier")  # GPUMLP_FIT: who decides, or which way of training and of exchanging
 GIVEN_UP = "given up: "  # begins the reason where the kernel could have been used, and failed
 LOG_BYTES = 64 << 20  # for rates and logs of a launch: with penalties, each column of each model has one at every step
-MEMBER_POINTERS, MEMBER_NUMBERS = 10, 4  # of the struct Member in fit.cu, beside the optimizer's state
+MEMBER_POINTERS, MEMBER_NUMBERS = 10, 5  # of the struct Member in fit.cu, beside the optimizer's state
 
 
 class _Launcher:
@@ -46,6 +49,8 @@ class _Launcher:
         self.results = zeros(models * (self.capacity * plan.series + 1), np.float64)
         self.penalties = zeros(models * self.capacity * plan.columns, np.float32) if plan.columns else None
         self.number, self.awaited = 1, 0
+        self._kept: tuple[list[Array], int] = [], 0  # of which arrays, and how many steps, these are the words
+        self._own = np.zeros((0, 0), np.int64)
 
     @property
     def _words(self) -> int:
@@ -68,17 +73,13 @@ class _Launcher:
         steps, length = rates.shape[1], rates.shape[1] * plan.series + 1
         scalars = self.control[models * self._words :][: models * self._rates(steps)].reshape(models, -1)
         results = self.results[: models * length].reshape(models, length)
-        penalties = None if self.penalties is None else self.penalties[: models * steps * plan.columns]
-        members: list[int] = []
-        for k, (program, task, part) in enumerate(zip(programs, tasks, parts, strict=True)):
-            slots = [task.slots[name] for name in task.optimizer.slots]  # type: ignore[index, union-attr]
-            arrays = [
-                part.data.x, part.data.y, part.data.weights, part.order, scalars[k], results[k],
-                None if penalties is None else penalties[k * steps * plan.columns :][: steps * plan.columns],
-                program.arena.params, *(slots or [None]), self.packets[k], self.arrivals[k],
-            ]  # fmt: skip
-            members += words(runtime, (*arrays, first, len(part.data), self.number, self.awaited))
-        control = np.concatenate([np.array(members, np.int64), *map(float_words, rates)])
+        penalties = None
+        if self.penalties is not None:
+            penalties = self.penalties[: models * steps * plan.columns].reshape(models, -1)
+        own = self._words_of_own(programs, tasks, scalars, results, penalties)
+        data, numbers = self._words_of_data(tasks, parts, first)
+        members, rate_words = np.concatenate([data, own, numbers], axis=1), float_words(rates.reshape(models, -1))
+        control = np.concatenate([members.reshape(-1), rate_words.reshape(-1)])
         self._backend.assign(self.control[: len(control)], control)
         runtime.launch(
             "fit.cu", "fit", plan.defines, (models * plan.group, 1),
@@ -91,6 +92,40 @@ class _Launcher:
             columns = self._backend.to_host(penalties).reshape(models, steps, plan.columns)
             logged = np.concatenate([logged, columns], axis=2)
         return logged, well
+
+    def _words_of_data(
+        self, tasks: Sequence[Task], parts: Sequence[Part], first: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the pointers to each model's data, and the numbers of its launch, by its row."""
+        pointers, numbers, found = list[list[int]](), list[tuple[int, ...]](), dict[int, list[int]]()
+        for task, part in zip(tasks, parts, strict=True):
+            data, samples = part.data, len(part.data)
+            if id(data) not in found:  # which most have in common
+                found[id(data)] = words(self._backend.runtime, (data.x, data.y, data.weights))
+            pointers.append([*found[id(data)], *self._backend.runtime.pointer(part.order)])
+            numbers.append((first, -(-samples // task.batch), samples, self.number, self.awaited))
+        return np.array(pointers, np.int64), np.array(numbers, np.int64)
+
+    def _words_of_own(
+        self, programs: Sequence[FitProgram], tasks: Sequence[Task], scalars: Array, results: Array,
+        penalties: Array | None,
+    ) -> npt.NDArray[np.int64]:  # fmt: skip
+        """Return the pointers to what is each model's own, by its row; they are kept for the next launch like this."""
+        arrays, steps, none = list[Array](), results.shape[1], list[Array | None]([None])
+        for program, task in zip(programs, tasks, strict=True):
+            arrays.append(program.arena.params)
+            arrays += [task.slots[name] for name in task.optimizer.slots]  # type: ignore[index, union-attr]
+        kept, of = self._kept
+        if of == steps and len(kept) == len(arrays) and all(map(operator.is_, kept, arrays)):
+            return self._own
+        found, each = [], len(arrays) // self.models
+        for k in range(self.models):
+            params, *slots = arrays[k * each : (k + 1) * each]
+            own = scalars[k], results[k], None if penalties is None else penalties[k]
+            there = *own, params, *(slots or none), self.packets[k], self.arrivals[k]
+            found.append(words(self._backend.runtime, there))
+        self._kept, self._own = (arrays, steps), np.array(found, np.int64)
+        return self._own
 
     def _count(self, steps: int) -> None:
         plan = self.plan
@@ -115,12 +150,14 @@ class FitProgram:
     """Training by the whole-fit kernel where it can and pays, else by ``graphs``; `describe` says which, and why."""
 
     first_stretch = GraphProgram.first_stretch
+    takes_passes = True
 
     def __init__(self, graphs: GraphProgram) -> None:
         self.graphs, self.network, self.arena = graphs, graphs.network, graphs.arena
         self.backend, self.batch = graphs.backend, graphs.batch
         self._feed = graphs.feed  # one for both: a stream's places are not there twice
         self._choices: dict[tuple[int, tuple[object, ...]], _Choice] = {}
+        self._known: tuple[tuple[object, ...], tuple[object, ...]] = (), ()  # of what the last key was, and that
         self._last: _Choice | None = None
         self._mode = os.environ.get("GPUMLP_FIT") or "auto"
         if self._mode not in CHOICES:
@@ -153,14 +190,15 @@ class FitProgram:
     def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
         """Run the steps of several models in one launch where that can be; see `Program.run_together`."""
         first, count = programs[0], len(programs)
-        tasks = [task._replace(scalars=rates_of(task)) for task in tasks]
+        tasks = [task if task.scalars is not None else task._replace(scalars=rates_of(task)) for task in tasks]
         if count > 1 and not _alike(programs, tasks):
             return one_after_the_other(programs, tasks)
         choice = first._choose(tasks[0], count)
         for program in programs:
             program._last = choice
         if choice.together == 0:
-            return [program.graphs.run(*task) for program, task in zip(programs, tasks, strict=True)]
+            run = functools.partial(one_after_the_other, [program.graphs for program in programs])
+            return pass_by_pass(run, tasks)
         if choice.launcher is None:
             parts = [slice(i, i + choice.together) for i in range(0, count, choice.together)]
             return [logs for part in parts for logs in cls.run_together(programs[part], tasks[part])]
@@ -171,7 +209,10 @@ class FitProgram:
             for k, (program, task) in enumerate(zip(programs, tasks, strict=True)):
                 program._give_up(str(error))
                 if task.first + done[k] < task.last:
-                    logs[k].put(done[k], program.graphs.run(*_rest(task, done[k])))
+                    rest = pass_by_pass(
+                        functools.partial(one_after_the_other, [program.graphs]), [_rest(task, done[k])]
+                    )
+                    logs[k].put(done[k], *rest)
         return logs
 
     def _give_up(self, why: str) -> None:
@@ -188,9 +229,12 @@ class FitProgram:
     def _key(self, task: Task) -> tuple[object, ...]:
         """Return all that a launch is compiled for."""
         assert task.data.y is not None and task.optimizer is not None
-        config = task.optimizer.formula.text, *task.optimizer.numbers.items()
-        data = task.data.weights is not None, task.data.y.shape[1]
-        return task.batch, task.loss, *task.metrics, *config, *data, *self._built_in
+        data = task.batch, task.data.weights is not None, task.data.y.shape[1]
+        of = *data, task.loss, *task.metrics, task.optimizer._made
+        if len(of) != len(self._known[0]) or not all(map(operator.is_, of, self._known[0])):
+            config = task.optimizer.formula.text, *task.optimizer.numbers.items()
+            self._known = of, (*data, task.loss, *task.metrics, *config, *self._built_in)
+        return self._known[1]
 
     def _choose(self, task: Task, models: int) -> _Choice:
         if task.optimizer is None or task.slots is None:
@@ -241,10 +285,11 @@ def _alike(programs: Sequence[FitProgram], tasks: Sequence[Task]) -> bool:
     if any(task.optimizer is None for task in tasks):
         return False
     first = programs[0]._key(tasks[0])
-    return all(
-        program._key(task) == first and program._feed.is_resident(task.data)
-        for program, task in zip(programs, tasks, strict=True)
-    )
+    for program, task in zip(programs, tasks, strict=True):
+        if program._key(task) != first or not program._feed.is_resident(task.data):
+            return False
+        program._known = program._known[0], first  # they are compared by their parts, the next time the same objects
+    return True
 
 
 def _told(launcher: _Launcher, tags: bool, machine: cost.Machine) -> str:
@@ -286,8 +331,7 @@ def _launch_all(
 
 def _read(plan: Plan, task: Task, part: Part, first: int, logged: Array, logs: StepLogs, done: int) -> None:
     """Put what a launch logged of one model, from batch ``first`` of the part on, into its logs."""
-    k = np.arange(first, first + len(logged))
-    rows = np.minimum((k + 1) * task.batch, len(part.data)) - k * task.batch
+    rows = _rows(len(part.data), task.batch, first, len(logged))
     where = slice(done, done + len(logged))
     logs.samples[where] = rows
     logs.losses[where] = logged[:, 0] / rows
@@ -297,3 +341,12 @@ def _read(plan: Plan, task: Task, part: Part, first: int, logged: Array, logs: S
         logs.counts[where, i] = logged[:, plan.series - 1] if weighted else rows
     if plan.columns:
         logs.losses[where] += logged[:, plan.series :].sum(axis=1, dtype=np.float64)
+
+
+@functools.lru_cache(maxsize=8)  # an ensemble's members ask for the same
+def _rows(samples: int, batch: int, first: int, steps: int) -> Doubles:
+    """Return how many samples each of so many steps has, which may be those of several passes."""
+    k = np.arange(first, first + steps) % -(-samples // batch)
+    rows = (np.minimum((k + 1) * batch, samples) - k * batch).astype(np.float64)
+    rows.flags.writeable = False
+    return rows

@@ -186,7 +186,7 @@ class GraphProgram(LoopProgram):
     def _replay(self, plan: _Plan, optimizer: Optimizer | None, parts: Iterator[Part], scalars: Doubles | None) -> None:
         """Run at most CAPACITY steps on the samples of ``parts``, of which ``scalars`` has the optimizer's numbers."""
         done, control = 0, plan.control
-        rates = float_words([] if scalars is None else scalars)
+        rates = float_words([] if scalars is None else scalars.reshape(-1))
         iteration = 0 if optimizer is None else optimizer.steps
         for part in parts:
             # the device counts on through a run's parts: batch part.first must be the one of step ``done``

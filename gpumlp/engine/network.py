@@ -77,6 +77,15 @@ class Network:
         trained = zip(self.weights, self.trainable, strict=True)
         return [spec.regularizer if trains else None for spec, trains in trained]
 
+    @once
+    def outline(self) -> dict[str, object]:
+        """By name what networks have in common that take the same steps: without the numbers that a step only reads."""
+        found: dict[str, object] = {f"operation {i}": op.outline() for i, op in enumerate(self.ops)}
+        for i, spec in enumerate(self.weights):
+            found[f"the shape of weight array {i}"] = spec.shape
+            found[f"the training of weight array {i}"] = self.trainable[i]
+        return found | {f"the training of operation {i}": not frozen for i, frozen in enumerate(self.frozen)}
+
     def asked(self, training: bool, loss: bool) -> Network:
         """Return the network that gives gradients: see `Operation.asked`."""
         return replace(self, ops=tuple(op.asked(training, loss) for op in self.ops))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, Self
 
@@ -14,7 +14,7 @@ from gpumlp.activations import linear
 from gpumlp.backends.contract import Backend
 from gpumlp.backends.runtime import Array, Rows
 from gpumlp.engine.arena import Stretches
-from gpumlp.engine.feed import Dataset, Feed, Part
+from gpumlp.engine.feed import Dataset, Feed, Part, passes
 from gpumlp.engine.network import Network
 from gpumlp.engine.operations import Site
 from gpumlp.losses import Loss
@@ -59,10 +59,19 @@ class StepLogs:
         for name in ("samples", "losses", "totals", "counts"):
             values = getattr(others, name)
             getattr(self, name)[first : first + len(values)] = values
+        self.batches += others.batches
+
+    def part(self, first: int, last: int) -> StepLogs:
+        """Return the logs of some steps, where there are no ``batches``."""
+        now = slice(first, last)
+        return StepLogs(self.samples[now], self.losses[now], self.totals[now], self.counts[now])
 
 
 class Task(NamedTuple):
-    """The arguments of a Program's ``run``, in its order: what to run which steps on."""
+    """The arguments of a Program's ``run``, in its order: what to run which steps on.
+
+    One whose class ``takes_passes`` may be given the batches of several `gpumlp.engine.feed.passes` over the data.
+    """
 
     data: Dataset
     order: Rows | None
@@ -93,6 +102,10 @@ class Program(Protocol):
     def first_stretch(self) -> int:
         """How many steps to run before anything is known of how long they take."""
 
+    @property
+    def takes_passes(self) -> bool:
+        """Whether a task may go over its data several times."""
+
     def describe(self) -> str:
         """Return how steps are run, and why so."""
 
@@ -118,10 +131,31 @@ def one_after_the_other(programs: Sequence[Program], tasks: Sequence[Task]) -> l
     return [program.run(*task) for program, task in zip(programs, tasks, strict=True)]
 
 
+def pass_by_pass(run: Callable[[Sequence[Task]], list[StepLogs]], tasks: Sequence[Task]) -> list[StepLogs]:
+    """Return the logs of tasks of several passes over their data, of which ``run`` takes one at a time."""
+    cut = [passes(len(task.data), task.order, task.batch, task.first, task.last) for task in tasks]
+    if len(cut[0]) == 1:
+        return run(tasks)
+    logs, done = [StepLogs.zeros(task.last - task.first, task.metrics) for task in tasks], 0
+    for each in zip(*cut, strict=True):  # all have equally many steps
+        stop = done + each[0][2] - each[0][1]
+        parts = [
+            task._replace(
+                order=order, first=first, last=last, scalars=None if task.scalars is None else task.scalars[done:stop]
+            )
+            for task, (order, first, last) in zip(tasks, each, strict=True)
+        ]
+        for whole, found in zip(logs, run(parts), strict=True):
+            whole.put(done, found)
+        done = stop
+    return logs
+
+
 class LoopProgram:
     """Forward, backward and update of one network, with preallocated buffers for at most ``batch`` samples."""
 
     first_stretch = 1
+    takes_passes = False
     why = ""  # why this Program, where another one could have been
 
     def __init__(self, network: Network, arena: Stretches, backend: Backend, batch: int) -> None:

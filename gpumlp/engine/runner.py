@@ -44,6 +44,7 @@ class Runner:
         self._read = -1  # Changes.count when the layers were read
         self._flags: tuple[int, bool | None] = -1, None  # the same, and `reread`'s argument, when what trains was
         self.fits: set[object] = set()  # that go on: what trains stays
+        self.paces: dict[tuple[int, int], float] = {}  # seconds of a step in the last one, by its batch and its models
         self.looked_at, self.advised = (
             0,
             set[type[Warning]](),
@@ -60,6 +61,7 @@ class Runner:
             "_read": -1,
             "_flags": (-1, None),
             "fits": set(),
+            "paces": {},
         }
 
     # ---- the layers --------------------------------------------------------------------------------------------------
@@ -116,6 +118,7 @@ class Runner:
         if self.weights is not None:
             self.weights.arena.users.discard(self)
         self.stack, self.network, self.weights, self._programs, self._choices = stack, network, None, {}, {}
+        self.paces = {}
         self._read = Changes.count
 
     @staticmethod
@@ -151,7 +154,7 @@ class Runner:
 
     def restart(self) -> None:
         """Forget by what it ran."""
-        self._programs, self._choices, self.last, self.looked_at = {}, {}, None, 0
+        self._programs, self._choices, self.paces, self.last, self.looked_at = {}, {}, {}, None, 0
 
     # ---- the device --------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from gpumlp.models.asked import Asked
 from gpumlp.models.fitting import HeldOut, job
 from gpumlp.naming import flag
 from gpumlp.signatures import named
-from gpumlp.training import again, data, loop, samples
+from gpumlp.training import again, data, loop, predicting, samples
 from gpumlp.training.results import Objective
 from gpumlp.training.streams import Source, joined
 
@@ -350,7 +350,7 @@ class Sequential(Asked):
         out = self._room(features, network)
         choice = runner.ask()
         self.stop_predicting = False
-        out = out[: loop.predict(runner, features, out, batches.batch_size, choice, hooks)]
+        out = out[: predicting.predict(runner, features, out, batches.batch_size, choice, hooks)]
         return self._of_shape(out, network)
 
     def _predicted_at_once(self, x: Any, network: Network, piece: int) -> Any:
@@ -358,7 +358,7 @@ class Sequential(Asked):
         out, choice = self._room(x, network), self._runner.ask()
         if self.stop_predicting:
             self.stop_predicting = False
-        loop.predict_at_once(self._runner, x, out, piece, choice)
+        predicting.predict_at_once(self._runner, x, out, piece, choice)
         return self._of_shape(out, network)
 
     def _room(self, x: Any, network: Network) -> Any:
@@ -379,7 +379,7 @@ class Sequential(Asked):
         runner, network = self._runner, self._built_for(shape)
         choice = runner.ask()
         self.stop_predicting = False
-        parts = loop.predict_batches(runner, source, choice, hooks)
+        parts = predicting.predict_batches(runner, source, choice, hooks)
         return joined(parts).reshape(-1, *network.output_shape)
 
     def _hooks(self, callbacks: object, verbose: object, steps: int | None) -> CallbackList:

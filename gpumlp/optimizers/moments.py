@@ -21,9 +21,14 @@ POSITIVE = {"beta_1": functools.partial(number, "beta_1", low=0.0, high=1.0, abo
 
 def correction(beta: float, update: int | range) -> float | Array:
     """Return 1 - beta^update: what a moving average that began at 0 has taken in."""
-    if isinstance(update, range):  # by the same powers: NumPy's differ in the last bit
-        return 1.0 - np.array([beta**one for one in update])
-    return 1.0 - beta**update
+    return _corrections(beta, update) if isinstance(update, range) else 1.0 - beta**update
+
+
+@functools.lru_cache(maxsize=8)  # members of an ensemble ask for the same ones
+def _corrections(beta: float, updates: range) -> Array:
+    found: Array = 1.0 - np.array([beta**update for update in updates])  # by the same powers: NumPy's differ in a bit
+    found.flags.writeable = False
+    return found
 
 
 class _Moments(Optimizer):

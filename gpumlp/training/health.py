@@ -66,6 +66,7 @@ class Watch:
     """A fit, of a model, that is watched: its weights from before, and the first step whose loss was no number."""
 
     step: int | None = None  # in its epoch, from 0
+    epoch = 0  # which that is
     losses: Sequence[float] = ()  # the last ones before it, and its own
     stretch: Stretch | None = None  # its batch alone, and the data that this is of
     last: Stretch | None = None  # before it: what spoils the weights spoils the next loss
@@ -78,14 +79,14 @@ class Watch:
         if long and config.advice() == "warn" and runner.current().parameters <= KEPT:
             self.before = _weights(runner)
 
-    def took(self, stretch: Stretch, logs: StepLogs, done: int, finite: bool) -> None:
-        """Take note of the first loss that is no number, among those of a stretch that follows ``done`` steps."""
+    def took(self, stretch: Stretch, logs: StepLogs, epoch: int, done: int, finite: bool) -> None:
+        """Take note of the first loss that is no number, of a stretch that follows ``done`` steps of an epoch."""
         if finite:
             self.last = stretch
             return
         at = int(np.argmin(np.isfinite(logs.losses)))
         self.stretch = stretch._replace(first=stretch.first + at, last=stretch.first + at + 1)
-        self.step, self.losses = done + at, logs.losses[max(0, at - RECENT) : at + 1].tolist()
+        self.epoch, self.step, self.losses = epoch, done + at, logs.losses[max(0, at - RECENT) : at + 1].tolist()
 
 
 def before_fit(trainees: Sequence[Trainee]) -> None:
@@ -97,12 +98,12 @@ def before_fit(trainees: Sequence[Trainee]) -> None:
             _tell(trainees, NotAdaptedWarning, _of_idle(idle[0]))
 
 
-def after_epoch(trainees: Sequence[Trainee], epoch: int) -> None:
-    """Tell of the first of some models whose loss was no number in this epoch."""
+def after_epochs(trainees: Sequence[Trainee]) -> None:
+    """Tell of the first of some models whose loss was no number in the epochs that were begun last."""
     for trainee in trainees:
         if trainee.watch.step is not None and NonFiniteLossWarning not in trainee.runner.advised:
             if config.advice() == "warn" and trainee.as_it_began:
-                _tell(trainees, NonFiniteLossWarning, _of_loss(trainee, epoch))
+                _tell(trainees, NonFiniteLossWarning, _of_loss(trainee))
             return
 
 
@@ -290,7 +291,7 @@ def _of_idle(name: str) -> str:
 
 
 # ---- a loss that is no number ----------------------------------------------------------------------------------------
-def _of_loss(trainee: Trainee, epoch: int) -> str:
+def _of_loss(trainee: Trainee) -> str:
     """Return what is to tell of the first loss that is no number; nothing where data that are told of are to blame."""
     watch, name = trainee.watch, trainee.objective.loss.name
     assert watch.stretch is not None and watch.step is not None
@@ -307,7 +308,7 @@ def _of_loss(trainee: Trainee, epoch: int) -> str:
         "gpumlp.config.set_nonfinite('warn') has each looked at as it comes. "
     )  # fmt: skip
     return (
-        f"The loss {name} became {'NaN' if math.isnan(value) else 'infinite'} in epoch {epoch + 1}, at step "
+        f"The loss {name} became {'NaN' if math.isnan(value) else 'infinite'} in epoch {watch.epoch + 1}, at step "
         f"{watch.step + 1}{course}. {unseen}{where}Try a smaller learning rate, clipnorm=1.0 in the optimizer, inputs "
         "and targets of mean 0 and deviation 1. A loss or an activation of one's own must not divide by 0, nor take "
         "its logarithm."

@@ -8,44 +8,52 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from gpumlp.backends.runtime import Array
 from gpumlp.engine import dispatch
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.program import Doubles, Program, StepLogs, Task, one_after_the_other
+from gpumlp.engine.program import Doubles, Program, StepLogs, Task, one_after_the_other, pass_by_pass
 from gpumlp.engine.runner import Runner, together
 from gpumlp.gate import apart, settling, unsettled
 from gpumlp.losses import Loss
 from gpumlp.optimizers import Optimizer
 from gpumlp.optimizers.stages import AVERAGE
 from gpumlp.training import again, health
-from gpumlp.training.data import on_gpu
 from gpumlp.training.position import InProgress
 from gpumlp.training.results import Averages, Objective, mean
 from gpumlp.training.streams import Source, Stretch
 from gpumlp.training.trained import Compiled, Hooks, Logs, Shown, Trained
 
-BRIEF = 0.002  # seconds of NumPy, by the estimate, up to which waking another thread is not worth it
+BRIEF = 0.002  # seconds, of NumPy by the estimate, up to which waking another thread is not worth it
 WORTH = 0.0003  # seconds of steps from which on it is worth it, where this thread reads batches meanwhile
 CHUNK_SECONDS = 0.1  # how long a Program runs before others may use the model, and the display is refreshed
 
 
 class Pace:
-    """How many steps to run at a time: about CHUNK_SECONDS of them, by the fastest that was seen."""
+    """How many steps to run at a time: about CHUNK_SECONDS of them, by the fastest that was seen.
 
-    def __init__(self, first: int) -> None:
-        self._first, self._per_step = first, 0.0
+    ``expected``: seconds that one is expected to take, before any was seen; 0 where nothing is known.
+    """
+
+    def __init__(self, first: int, expected: float = 0.0) -> None:
+        self._first, self._expected, self._per_step = first, expected, 0.0
+
+    @property
+    def per_step(self) -> float:
+        """The seconds of a step, as far as is known."""
+        return self._per_step or self._expected
 
     def most(self, one_by_one: bool) -> int:
         """Return how many steps to run next."""
-        size = 1 if one_by_one else max(1, int(CHUNK_SECONDS / self._per_step)) if self._per_step else self._first
+        size = 1 if one_by_one else max(1, int(CHUNK_SECONDS / self.per_step)) if self.per_step else self._first
         return size - size % self._first if size > self._first else size  # in the lengths that a Program has recorded
 
     def worth(self, most: int) -> int:
         """Return how many steps, ``most`` at most, take as long as is worth another thread."""
-        return max(1, min(most, math.ceil(WORTH / self._per_step))) if self._per_step else 1
+        return max(1, min(most, math.ceil(WORTH / self.per_step))) if self.per_step else 1
+
+    def is_brief(self, steps: int) -> bool:
+        """Whether so many steps are known to take no longer than is worth waking another thread."""
+        return 0.0 < steps * self.per_step <= BRIEF
 
     def took(self, steps: int, began: float) -> None:
         """Take note of how long so many steps took, since ``began``."""
@@ -110,27 +118,43 @@ class Trainee:
         self.callbacks.resume(self.place)
         self.watch.begin(self, self.place.epochs)
 
-    def begin_epoch(self) -> None:
-        """Begin to count, and to add up."""
-        self.averages, self.done = Averages(self.objective), 0
-        self.logs: Logs | None = None  # of the epoch, once all is done that they say
+    def begin_epochs(self, epochs: range) -> None:
+        """Begin to count, and to add up; several epochs at once where nobody looks at what is between them."""
+        self.begun, self._sums, self.done = epochs, [Averages(self.objective)], 0
+        self._logs: dict[int, Logs] = {}  # of the epochs, once all is done that they say
 
-    def end_epoch(self, epoch: int) -> None:
-        """Validate, and tell the callbacks; there is no further epoch where one of them has stopped training."""
+    @property
+    def averages(self) -> Averages:
+        """What the epoch under way adds up to."""
+        return self._sums[-1]
+
+    def end_epochs(self) -> None:
+        """End those that were begun, in their order.
+
+        Validate, and tell the callbacks; there is no further epoch where one of them has stopped training.
+        """
         place = self.place
-        self.logs = self._with_validation(epoch, self._results())
-        self.callbacks.on_epoch_end(epoch, self.logs)
-        place.logs, place.inside, place.epochs = self.logs, False, place.epochs[1:]
-        self.callbacks.epoch_done(place)
+        for epoch, sums in enumerate(self._sums, self.begun.start):
+            self._logs[epoch] = logs = self._with_validation(epoch, self._results(sums))
+            self.callbacks.on_epoch_end(epoch, logs)
+            place.logs, place.inside, place.epochs = logs, False, place.epochs[1:]
+            self.callbacks.epoch_done(place)
         if self.callbacks.stopped:
             place.epochs = place.epochs[:0]
 
-    def record(self, epoch: int) -> None:
-        """Have an epoch in the history that an exception has ended, if its steps, and its validation, are done."""
-        if self.logs is None and self.source.over and self.done == self.source.given and not self._validates(epoch):
-            self.logs = self._results()
-        if self.logs is not None:
-            self.callbacks.record(epoch, self.logs)  # weights and steps have it
+    def record(self) -> None:
+        """Have the epochs in the history that an exception has ended, if their steps, and validation, are done."""
+        for epoch, sums in enumerate(self._sums, self.begun.start):
+            if epoch not in self._logs and self._is_done(sums) and not self._validates(epoch):
+                self._logs[epoch] = self._results(sums)
+            if epoch in self._logs:
+                self.callbacks.record(epoch, self._logs[epoch])  # weights and steps have it
+
+    def _is_done(self, sums: Averages) -> bool:
+        """Whether all steps of the epoch of these sums are done."""
+        if len(self.begun) > 1:
+            return sums is not self.averages or self.done == self.source.steps
+        return self.source.over and self.done == self.source.given
 
     def end(self) -> None:
         """End training: the averages of an optimizer that has any are the weights then, as in Keras."""
@@ -138,8 +162,8 @@ class Trainee:
             together([self.runner], self._take_averages, brief=True)
         self.callbacks.on_train_end(self.place.logs)
 
-    def _results(self) -> Logs:
-        logs = self.averages.result()
+    def _results(self, sums: Averages) -> Logs:
+        logs = sums.result()
         self.model._results = dict(logs)
         return logs
 
@@ -155,6 +179,18 @@ class Trainee:
         return dict(sorted((logs | {"val_" + name: value for name, value in found.items()}).items()))
 
     @property
+    def goes_on_by_itself(self) -> bool:
+        """Whether the next epoch needs nothing but the last one's weights: no look at them, no code of a user's."""
+        rate = self.optimizer._learning_rate
+        ours = [self.optimizer] if isinstance(rate, float) else [self.optimizer, rate]
+        return (
+            self.validation is None
+            and not self.callbacks.per_epoch
+            and all(type(one).__module__.startswith("gpumlp.") for one in ours)
+            and all(metric.series for metric in self.objective.metrics)
+        )
+
+    @property
     def as_it_began(self) -> bool:
         """Whether the network is the one that this is a training of: a callback may have changed the layers."""
         network = self.runner.network
@@ -162,9 +198,21 @@ class Trainee:
 
     def took(self, stretch: Stretch, logs: StepLogs) -> None:
         """Take in the logs of the steps on a stretch."""
+        if len(self.begun) == 1:
+            return self._took(stretch, logs)
+        first = stretch.first
+        for part in stretch.by_epoch():
+            if self.done == self.source.steps:
+                self._sums.append(Averages(self.objective))
+                self.done = 0
+            self._took(part, logs.part(first - stretch.first, first - stretch.first + part.steps))
+            first += part.steps
+
+    def _took(self, stretch: Stretch, logs: StepLogs) -> None:
         self.averages.add(logs)
         if self.watch.step is None:
-            self.watch.took(stretch, logs, self.done, math.isfinite(self.averages.loss))
+            epoch = self.begun[len(self._sums) - 1]
+            self.watch.took(stretch, logs, epoch, self.done, math.isfinite(self.averages.loss))
         self.done += len(logs.losses)
 
     # ---- steps -------------------------------------------------------------------------------------------------------
@@ -231,7 +279,8 @@ def train(
     """
     steps, size, runner = stretches[0].steps, stretches[0].batch, trainees[0].runner
     count = steps * len(trainees)
-    brief = meanwhile is None and (count == 1 or count <= runner.in_seconds(BRIEF, size, training=True))
+    known = runner.runtime is not None and pace.is_brief(steps)
+    brief = meanwhile is None and (count == 1 or known or count <= runner.in_seconds(BRIEF, size, training=True))
     while True:  # rates come from schedules, which may be a user's: they are asked before the gate
         counts = [t.optimizer.steps for t in trainees]
         scalars = [t.optimizer.coming(steps) for t in trainees]
@@ -264,7 +313,10 @@ def _steps(
         tasks.append(trainee.task(stretch, own))
     kind = type(programs[0])
     alike = all(type(program) is kind for program in programs)
-    return functools.partial(kind.run_together if alike else one_after_the_other, programs, tasks)
+    run = functools.partial(kind.run_together if alike else one_after_the_other, programs)
+    if len(trainees[0].begun) > 1 and not (alike and programs[0].takes_passes):
+        run = functools.partial(pass_by_pass, run)
+    return functools.partial(run, tasks)
 
 
 def step(model: Compiled, held: Dataset, objective: Objective, optimizer: Optimizer, choice: Choice) -> Logs:
@@ -305,13 +357,17 @@ def fit(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Shown] = ())
     Ctrl-C, and whatever else a signal's handler raises, ends all between two steps; an epoch whose steps were all done,
     and validated where they are to be, is in a model's history.
     """
-    pace = Pace(first_stretch(trainees))
-    this = object()
+    lead, this = trainees[0], object()
+    first, paces = first_stretch(trainees), lead.runner.paces
+    kind = lead.source.batch, len(trainees)
+    pace = Pace(first, paces.get(kind, 0.0))
     try:
         for trainee in trainees:
             trainee.runner.fits.add(this)  # what trains stays, whatever becomes of the layers' flags
         _epochs(trainees, epochs, shown, pace)
     finally:
+        if lead.runner.runtime is not None:  # on a CPU, the best number of threads may still be found out
+            paces[kind] = pace.per_step
         for trainee in trainees:
             trainee.runner.fits.discard(this)
             vars(trainee).pop("place", None)  # they have each other: a model that is dropped is freed at once
@@ -330,10 +386,11 @@ def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Shown], 
         if not place.inside:
             for hooks in (*(t.callbacks for t in training), *shown):
                 hooks.on_epoch_begin(epoch)
+            count = 1 if shown else _at_once(training, sources, pace)
             for trainee in training:
-                trainee.begin_epoch()
+                trainee.begin_epochs(place.epochs[:count])
             for source in sources:
-                source.begin_epoch()
+                source.begin_epochs(count)
         for trainee in training:
             trainee.place.inside = True
         try:
@@ -341,11 +398,11 @@ def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Shown], 
             for source in sources:
                 source.end_epoch()
             for trainee in training:
-                trainee.end_epoch(epoch)
-            health.after_epoch(training, epoch)
+                trainee.end_epochs()
+            health.after_epochs(training)
         except BaseException:
             for trainee in training:
-                trainee.record(epoch)
+                trainee.record()
             raise
         for display in shown:
             display.on_epoch_end(epoch, mean([t.place.logs for t in training]))
@@ -353,6 +410,13 @@ def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Shown], 
     for display in shown:
         display.on_train_end()
     health.after_fit(trainees)
+
+
+def _at_once(trainees: Sequence[Trainee], sources: Sequence[Source], pace: Pace) -> int:
+    """Return how many epochs to begin at once: one where anybody looks at what is between them, or may act there."""
+    most = pace.most(False)
+    found = min(len(trainees[0].place.epochs), *(source.epochs_in(most) for source in sources))
+    return found if found == 1 or all(t.goes_on_by_itself for t in trainees) else 1
 
 
 def _going_on(trainees: Sequence[Trainee]) -> list[Trainee]:
@@ -456,88 +520,3 @@ def evaluate(
     logs = averages.result()
     callbacks.on_test_end(logs)
     return logs
-
-
-def predict_at_once(runner: Runner, x: Array, out: Array, piece: int, choice: Choice) -> None:
-    """Write the predictions for x[n, F] into out[n, O], at most ``piece`` samples: the shortest way for the smallest.
-
-    See `predict`.
-    """
-    sizes, (_, width) = runner.current().sizes, x.shape
-    if sizes[0] != width or sizes[-1] != out.shape[1]:
-        runner.current(())
-
-    def run() -> None:
-        runner.current(sizes)
-        runner.program_for(piece, choice).predict(x, out, piece)
-
-    together((runner,), run, runner.runtime is not None)
-
-
-def predict(runner: Runner, x: Array, out: Array, batch: int, choice: Choice, callbacks: Hooks) -> int:
-    """Write the predictions for x[n, F] into out[n, O], ``batch`` samples at a time; return how many there are.
-
-    That is all, unless a callback set ``model.stop_predicting``.
-
-    A handler that raises may come between the steps: what it leaves unfinished is ``out``.
-    """
-    piece = runner.predicting(batch)
-    sizes = runner.current().sizes
-    if (sizes[0], sizes[-1]) != (x.shape[1], out.shape[1]):
-        runner.current(())  # other layers since x and out were made
-
-    def program() -> Program:
-        runner.current(sizes)
-        return runner.program_for(piece, choice)
-
-    def steps(rows: slice[int, int, None]) -> None:
-        program().predict(x[rows], out[rows], piece)
-
-    done = 0
-    together([runner], program)  # made before the display counts seconds
-    callbacks.on_predict_begin()
-    step = batch if callbacks.per_batch else piece  # of a batch that is larger than a piece, a piece is a stretch
-    pace = Pace(runner.in_seconds(CHUNK_SECONDS, step))
-    start, last = 0, -(-len(x) // step)
-    while start < last:
-        stop = min(start + pace.most(callbacks.per_batch), last)
-        callbacks.on_predict_batch_begin(start * step // batch)
-        rows = slice(start * step, min(stop * step, len(x)))
-        began = time.perf_counter()
-        together([runner], functools.partial(steps, rows))
-        pace.took(stop - start, began)
-        start, done = stop, rows.stop
-        callbacks.on_predict_batch_end(-(-done // batch) - 1, {"outputs": out[rows]})
-        if callbacks.model.stop_predicting:
-            break
-    callbacks.on_predict_end()
-    return done
-
-
-def predict_batches(runner: Runner, source: Source, choice: Choice, callbacks: Hooks) -> list[Array]:
-    """Return the predictions for the batches of ``source``, some batches in each array, where their samples are."""
-    sizes, found, done = runner.current().sizes, [], 0
-    callbacks.on_predict_begin()
-    source.begin_epoch(anew=True)
-    pace = Pace(runner.in_seconds(CHUNK_SECONDS, max(source.batch, 1)))
-
-    def run(stretch: Stretch) -> Array:
-        runner.current(sizes)
-        x, piece = stretch.data.x, runner.predicting(stretch.batch)
-        out = (runner.backend.empty if on_gpu(x) else np.empty)((len(x), sizes[-1]), x.dtype)
-        began = time.perf_counter()
-        runner.program_for(piece, choice).predict(x, out, piece)
-        pace.took(stretch.steps, began)
-        return out
-
-    while stretch := source.take(most := pace.most(callbacks.per_batch), pace.worth(most)):
-        callbacks.on_predict_batch_begin(done)
-        ahead = None if callbacks.per_batch else functools.partial(source.read_ahead, most)
-        found.append(together([runner], functools.partial(run, stretch), meanwhile=ahead))
-        done += stretch.steps
-        callbacks.on_predict_batch_end(done - 1, {"outputs": found[-1]})
-        if callbacks.model.stop_predicting:
-            break
-    source.end_epoch()
-    callbacks.on_predict_end()
-    return found

@@ -76,7 +76,7 @@ class InProgress:
             source.going_on_from(a_dict(place, f"A place in {what}"), what)
             for source, place in zip(self._sources, places, strict=True)
         ]
-        trainee.begin_epoch()
+        trainee.begin_epochs(range(epoch, epoch + 1))
         if inside:
             trainee.averages.go_on_from(a_dict(fit.get("averages"), f"What is 'averages' in {what}"), what)
         model._restore(found, what)

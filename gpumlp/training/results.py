@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add, mul
 from typing import Any
 
 import numpy as np
@@ -52,14 +54,13 @@ class Averages:
 
     def add(self, logs: StepLogs) -> None:
         """Take in the logs of some steps, one by one: how many come at a time must not change a bit."""
-        for value, samples in zip(logs.losses.tolist(), logs.samples.tolist(), strict=True):
-            self._loss += value * samples
-            self._samples += samples
+        samples = logs.samples.tolist()
+        self._loss = reduce(add, map(mul, logs.losses.tolist(), samples), self._loss)
+        self._samples = reduce(add, samples, self._samples)
         if self._metrics:
             for found, sums in ((logs.totals, self._totals), (logs.counts, self._counts)):
                 for i, column in enumerate(found.T.tolist()):
-                    for value in column:
-                        sums[i] += value
+                    sums[i] = reduce(add, column, sums[i])
         self._batches += logs.batches
 
     @property

@@ -24,7 +24,7 @@ import numpy as np
 
 from gpumlp import gate, random
 from gpumlp.backends.runtime import Array, Rows
-from gpumlp.engine.feed import Dataset
+from gpumlp.engine.feed import Dataset, passes
 from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
 from gpumlp.saving.text import a_dict
@@ -32,6 +32,7 @@ from gpumlp.training import randoms
 from gpumlp.training.data import Batches, library
 
 AHEAD_BYTES = 64 << 20  # of batches that are read and not yet used
+ORDER_BYTES = 16 << 20  # of the orders of several epochs that come as one
 READ_SECONDS = 0.0005  # for which more batches are collected although nothing is computed meanwhile
 PEEKED = 2  # batches that Keras takes from a generator to know their shapes, and gives again at each new start
 
@@ -40,7 +41,10 @@ CatchUp = Callable[[], None] | None
 
 
 class Stretch(NamedTuple):
-    """Batches ``first`` to ``last`` - 1 of ``data`` in ``order``, of ``batch`` samples each: as a `Task` begins."""
+    """Batches ``first`` to ``last`` - 1 of ``data`` in ``order``, of ``batch`` samples each: as a `Task` begins.
+
+    They may be those of several `gpumlp.engine.feed.passes`, an epoch's each.
+    """
 
     data: Dataset
     order: Rows | None
@@ -52,6 +56,11 @@ class Stretch(NamedTuple):
     def steps(self) -> int:
         """How many batches."""
         return self.last - self.first
+
+    def by_epoch(self) -> list[Stretch]:
+        """Return it cut where an epoch ends."""
+        cut = passes(len(self.data), self.order, self.batch, self.first, self.last)
+        return [Stretch(self.data, order, self.batch, first, last) for order, first, last in cut]
 
 
 class Source:
@@ -72,6 +81,15 @@ class Source:
     def over(self) -> bool:
         """Whether the epoch's batches are all given."""
         raise NotImplementedError
+
+    def epochs_in(self, steps: int) -> int:
+        """Return how many epochs, of so many steps in all, can be had as one, with `begin_epochs`; one at least."""
+        return 1
+
+    def begin_epochs(self, count: int) -> None:
+        """Begin so many epochs, the batches of which come as those of one."""
+        assert count == 1
+        self.begin_epoch()
 
     def begin_epoch(self, anew: bool = False) -> None:
         """Begin an epoch; ``anew``: with the first batch, whatever the last one left."""
@@ -109,11 +127,25 @@ class Held(Source):
 
     def __init__(self, data: Dataset, batches: Batches) -> None:
         self.sample, self.batch, self.steps, self._batches = data, batches.batch_size, batches.steps, batches
+        self._order: Rows | None = None
         self._next = self._last = 0
 
     @property
     def over(self) -> bool:
         return self._next == self._last
+
+    def epochs_in(self, steps: int) -> int:
+        batches = self._batches
+        if batches.steps != batches.total or batches.within:
+            return 1
+        return max(1, min(steps // batches.total, ORDER_BYTES // (8 * batches.n)))
+
+    def begin_epochs(self, count: int) -> None:
+        self.begin_epoch()
+        orders = [self._order, *(self._batches.epoch()[0] for _ in range(1, count))]
+        if count > 1 and self._order is not None:
+            self._order = np.concatenate([order for order in orders if order is not None])
+        self._last *= count
 
     def begin_epoch(self, anew: bool = False) -> None:
         if anew:

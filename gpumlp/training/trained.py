@@ -77,6 +77,10 @@ class Hooks(Shown, Protocol):
         """Whether one of them looks at each batch."""
 
     @property
+    def per_epoch(self) -> bool:
+        """Whether one of them looks at each epoch."""
+
+    @property
     def stopped(self) -> bool:
         """Whether one of them has ended training."""
 
