@@ -14,7 +14,7 @@ import limited
 import report
 
 JOB = Path(__file__).with_name("counted.py")
-LIMIT = 80.0  # seconds
+LIMIT = 38.0  # seconds
 KERNELS = "regex:^(fit|dense_forward|dense_backward|update)$"
 COUNT = 5  # launches: of each kernel one, and of two fits
 SECTIONS = (

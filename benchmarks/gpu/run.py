@@ -1,8 +1,9 @@
 """Everything worth doing on a machine with a GPU, in under ten minutes: ``benchmarks/gpu/run.py --output FOLDER``.
 
 Whether things work at all, the tests that need a GPU, each kernel against NumPy, ceilings and microbenchmarks, the
-sanitizer, training beside its peers, ensembles beside theirs, kernels beside theirs: each part in a process of its own,
-with a time limit. Before them, machine code that was compiled elsewhere is imported where there is some (``--cache``).
+sanitizer, the profiler's counters of the kernels that matter, training beside its peers, ensembles beside theirs,
+kernels beside theirs: each part in a process of its own, with a time limit. Before them, machine code that was compiled
+elsewhere is imported where there is some (``--cache``).
 What a part has written stays when it fails or is ended, and what it leaves of its time, later ones may use. The exit
 status is 1 where a test, a check or the sanitizer did not pass, or a network lost the whole-fit kernel. Without a GPU
 every part is skipped, nothing is written, and the status is 0.
@@ -54,11 +55,12 @@ TESTS = tuple(
     )
 )  # fmt: skip
 PARTS = (
-    Part("first", (str(HERE / "first.py"),), 60, gate=True),
-    Part("tests", ("-m", "pytest", *TESTS, "-m", "gpu", "-q", "-p", "no:cacheprovider"), 110, "gpu_tests.txt", True),
-    Part("check", ("-m", "gpumlp", "check", "--device", "cuda", "--all"), 40, "gpu_check.txt", True),
-    Part("micro", (str(HERE / "microbench.py"),), 40, "gpu_micro.csv"),
-    Part("sanitizer", (str(HERE / "sanitize.py"),), 75, "gpu_sanitizer.txt", True),
+    Part("first", (str(HERE / "first.py"),), 20, gate=True),
+    Part("tests", ("-m", "pytest", *TESTS, "-m", "gpu", "-q", "-p", "no:cacheprovider"), 125, "gpu_tests.txt", True),
+    Part("check", ("-m", "gpumlp", "check", "--device", "cuda", "--all"), 50, "gpu_check.txt", True),
+    Part("micro", (str(HERE / "microbench.py"),), 30, "gpu_micro.csv"),
+    Part("sanitizer", (str(HERE / "sanitize.py"),), 60, gate=True),
+    Part("counters", (str(HERE / "counters.py"),), 40, "gpu_counters.txt"),
     Part("training", (str(HERE / "training.py"),), 140, "gpu_training.csv", True, elastic=True),
     Part("ensemble", (str(HERE / "ensemble.py"),), 60, "gpu_ensemble.csv", True, elastic=True),
     Part("kernels", (str(HERE / "kernels.py"),), 50, "gpu_kernels.csv", elastic=True),
