@@ -1,8 +1,8 @@
 """Training on this GPU, gpumlp beside PyTorch, JAX and Keras: steps of whole networks, and a short fit as it is called.
 
 gpumlp takes part in all its ways: as it chooses, by the whole-fit kernel with either exchange, and by graphs. Beside
-what was measured of it stands what its model of a GPU (gpumlp/engine/cost.py) predicts. The networks that count most, and
-the hardest opponents, come first: what does not fit into the time is left out. See contest.py.
+what was measured of it stands what its model of a GPU (gpumlp/engine/cost.py) predicts. The networks that count
+most, and the hardest opponents, come first: what does not fit into the time is left out. See contest.py.
 """
 
 from __future__ import annotations

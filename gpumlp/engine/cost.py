@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from gpumlp.backends.runtime import Chip
 from gpumlp.engine.fit_layout import WARP, Cut, Layout, Problem
 
-# Measured on an H100, by clocks read within a step (benchmarks/gpu/NOTES.md), in cycles: the loss and a step's beginning;
-# what a layer takes beside its sums, both ways; a part of an exchange, that of reading what has long been there.
+# Measured on an H100, by clocks read within a step (benchmarks/gpu/NOTES.md), in cycles: the loss and a step's
+# beginning; what a layer takes beside its sums, both ways. The part of an exchange that reading takes by itself.
 OBJECTIVE, LAYER, READING = 1000.0, 550.0, 0.8
 FLOPS, BYTES = 10e12, 2e12  # a second, of kernels as small as these networks', in a graph
 TRIPS = 2e-6  # of such a kernel, however little it does: to memory, through shared memory, and back
