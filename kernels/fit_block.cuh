@@ -36,9 +36,13 @@ struct Block {
 
     // ---- what stands where -------------------------------------------------------------------------------------------
     template <int L> DEVICE int first() const { return Layer<L>::WHOLE ? 0 : rank * Layer<L>::COLUMNS; }
-    template <int L> DEVICE int own() const { return at_most(Layer<L>::COLUMNS, Layer<L>::OUTPUTS - first<L>()); }
+    template <int L> DEVICE int own() const {
+        using Y = Layer<L>;
+        return Y::WHOLE || Y::EVEN ? Y::COLUMNS : at_most(Y::COLUMNS, Y::OUTPUTS - first<L>());
+    }
     template <int L> DEVICE int own_below() const {
-        return at_most(Layer<L>::ROWS, Layer<L>::INPUTS - rank * Layer<L>::ROWS);
+        using Y = Layer<L>;
+        return Y::EVEN_BELOW ? Y::ROWS : at_most(Y::ROWS, Y::INPUTS - rank * Y::ROWS);
     }
     DEVICE Shared<float> array(int at, int count) const { return part(memory, at, count); }
     // x, [B, IN]; of layer 0 twice where there is room: the next step's batch is fetched while this one's is in use
@@ -257,13 +261,13 @@ struct Block {
             int k = u % Y::INPUTS, c = u / Y::INPUTS * Y::CHUNK;
             int x = AT_INPUTS[l] + (L == 0 && AHEAD ? (step & 1) * BATCH * Y::IN : 0) + k;
             return {AT_OWN_DELTA[l] + c, Y::SLICE, x, Y::IN, AT_COLUMNS[l] + c * Y::COLUMN + k, Y::COLUMN,
-                    exists ? at_most(Y::CHUNK, own<L>() - c) : 0};
+                    !exists ? 0 : Y::WHOLE_CHUNKS ? Y::CHUNK : at_most(Y::CHUNK, own<L>() - c)};
         }
         u -= Y::COLUMN_UNITS;
         constexpr int EVERY = Y::CHUNK_BELOW ? Y::CHUNK_BELOW : 1;
         int below = L > 0 ? l - 1 : 0, o = u % Y::OUTPUTS, r = u / Y::OUTPUTS * EVERY;
         return {AT_OWN[below] + r, Y::SLICE_BELOW, AT_DELTA[l] + o, Y::OUT, AT_ROWS[l] + r * Y::OUT + o, Y::OUT,
-                exists ? at_most(EVERY, own_below<L>() - r) : 0};
+                !exists ? 0 : Y::WHOLE_CHUNKS_BELOW ? EVERY : at_most(EVERY, own_below<L>() - r)};
     }
     // The sums of the first N units. Those of a unit that does not exist are made of another's numbers, and not used.
     template <int N, int EACH, int WIDE>

@@ -66,6 +66,7 @@ template <int L> struct Layer {
     // the same order, to the same bits.
     static constexpr int COLUMNS = WHOLE ? OUTPUTS : divide_up(OUTPUTS, GROUP);
     static constexpr int ROWS = L == 0 ? 0 : divide_up(INPUTS, GROUP);
+    static constexpr bool EVEN = OUTPUTS == GROUP * COLUMNS, EVEN_BELOW = INPUTS == GROUP * ROWS;  // all own as many
     static constexpr int SLICE = round_up(COLUMNS, 4), SLICE_BELOW = round_up(ROWS, 4);
     // A column's weights, then its bias and the optimizer's state of that.
     static constexpr int COLUMN = IN + round_up(1 + SLOTS, 4);
@@ -79,6 +80,8 @@ template <int L> struct Layer {
     static constexpr int CHUNK = chunk_for(COLUMNS), CHUNK_BELOW = chunk_for(ROWS);
     static constexpr int COLUMN_UNITS = (TRAIN[L] & 1) ? INPUTS * divide_up(COLUMNS, CHUNK) : 0;
     static constexpr int ROW_UNITS = L > 0 && (TRAIN[L] & 1) ? OUTPUTS * divide_up(ROWS, CHUNK_BELOW) : 0;
+    static constexpr bool WHOLE_CHUNKS = (WHOLE || EVEN) && COLUMNS % CHUNK == 0;
+    static constexpr bool WHOLE_CHUNKS_BELOW = EVEN_BELOW && CHUNK_BELOW && ROWS % CHUNK_BELOW == 0;
     static constexpr int UNITS = COLUMN_UNITS + ROW_UNITS, EACH = divide_up(UNITS, THREADS);
     static constexpr int WIDE = CHUNK > CHUNK_BELOW ? CHUNK : CHUNK_BELOW;
 };

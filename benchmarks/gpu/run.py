@@ -49,9 +49,8 @@ GRACE = 10.0  # seconds before its limit, at which an elastic part should be don
 TESTS = tuple(
     f"tests/test_{name}.py"
     for name in (
-        "constraints", "cuda_formulas", "cuda_kernels", "cuda_models", "ensemble", "epochs_at_once", "fit_failures", "fit_kernel", "gpu",
-        "gradients", "layer_operations", "normalization",
-        "operations", "whole_runs",
+        "constraints", "cuda_formulas", "cuda_kernels", "cuda_models", "ensemble", "epochs_at_once", "fit_failures",
+        "fit_kernel", "gpu", "gradients", "layer_operations", "normalization", "operations", "whole_runs",
     )
 )  # fmt: skip
 PARTS = (

@@ -138,7 +138,7 @@ def plans(problem: Problem, chip: Chip, tags: bool, models: int = 1) -> Iterator
 def _groups(problem: Problem, multiprocessors: int) -> list[int]:
     """Return the numbers of blocks to try: those that cut the widest layer differently, few per doubling."""
     widest = max((s.outputs for s in (problem.stages[:-1] if problem.is_whole(2) else problem.stages)), default=1)
-    found = {-(-widest // columns) for columns in range(1, widest + 1) if columns <= 4 or columns & (columns - 1) == 0}
+    found = {-(-widest // columns) for columns in range(1, widest + 1) if columns <= 6 or columns & (columns - 1) == 0}
     return sorted(g for g in found | {1} if g <= multiprocessors)
 
 
