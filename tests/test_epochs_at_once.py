@@ -6,10 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-from host.runtime import HostRuntime
+from host.runtime import HostRuntime, broken
 from whole_fit import launches_of, state
 
-from gpumlp import Ensemble, Sequential, callbacks, layers, metrics, optimizers, random
+from gpumlp import Ensemble, Sequential, callbacks, errors, layers, metrics, optimizers, random
 from gpumlp.engine import feed, fit_program, program
 from gpumlp.engine.compiled_program import CompiledProgram
 from gpumlp.errors import NonFiniteLossWarning
@@ -77,6 +77,30 @@ def test_epochs_in_one_launch_are_those_one_by_one(gpu, monkeypatch, shuffle, ca
         # 6 epochs in the 32 steps by which a step's time is found out, and then all others
         assert len(launched) == -(-6 * STEPS // capacity) + -(-3 * STEPS // capacity)
         launched.clear()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("start += pass * m[0].samples;", ";"), ("(nth - pass * batches)", "nth"),
+        ("(uint32)m[0].first + of_step", "of_step"),
+        ("fetched = left < BATCH ? (int)left : BATCH;", "fetched = BATCH;"), ("rows = fetched;", "rows = BATCH;"),
+    ],
+)  # fmt: skip
+def test_a_kernel_that_takes_other_rows_is_noticed(as_gpu, monkeypatch, old, new):
+    monkeypatch.setattr(fit_program, "CAPACITY", 3)  # launches that begin within an epoch
+    monkeypatch.setattr(errors, "_said", set())
+    as_gpu(HostRuntime())
+    alone = fitted(callbacks=Looks())
+    runtime, found = broken(old, new)
+    as_gpu(runtime)
+    try:
+        wrong = fitted()
+    except UserWarning as said:  # it was stopped, and graphs would train
+        assert "The whole-fit kernel can train this network and failed" in str(said)
+    else:
+        assert not np.array_equal(wrong["weights"], alone["weights"])
+    assert found
 
 
 class Own(optimizers.schedules.LearningRateSchedule):
