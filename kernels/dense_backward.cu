@@ -7,67 +7,55 @@
 // from y where dy is read, so it is never stored. Where that is not cheap, and for large tiles, which would wait for y and
 // the slope at every load, the backend computes dz in dy's place beforehand, and the formula is LINEAR.
 //
-// The first ``weight_blocks`` blocks compute dw and db, the others dx: neither waits for the other. The bias is the
-// weight of a constant input: x counts as [B, I + 1] with a last column of ones, and row I of the product is db.
+// The first ``weight_blocks`` blocks compute dw and db, the others dx: neither waits for the other. db is what the blocks
+// of the first row of tiles add up of dz as it passes.
 // With ``splits`` > 1 the batch is cut into that many stretches of ``stretch`` samples, each with a product of its own at
 // partial[split][I + 1][O]; sum_partials.cu adds them in order. No atomics: the same input gives the same bits.
 #include "formulas.cuh"
 #include "product.cuh"
 
-// dz of [rows, columns], read as the left operand (K along its rows) or the right one (K down its columns).
-template <bool ALONG> struct Gradient {
-    static constexpr bool ALONG_K = ALONG, AS_IT_IS = LINEAR && Matrix<ALONG>::AS_IT_IS;
-    Matrix<ALONG> dy, y;
-    Numbers numbers;
-    DEVICE float4 quad(int i, int k) const {
-        float4 v = dy.quad(i, k);
-        if (LINEAR) return v;
-        float4 of = y.quad(i, k);
-        v.x = gradient(v.x, of.x, numbers);
-        v.y = gradient(v.y, of.y, numbers);
-        v.z = gradient(v.z, of.z, numbers);
-        v.w = gradient(v.w, of.w, numbers);
-        return v;
-    }
-    DEVICE void copy(Shared<float> to, int i, int k) const { dy.copy(to, i, k); }
+// dy and y at one place.
+struct Both {
+    Global<const float> dy, y;
+    DEVICE Both operator+(long long n) const { return {dy + n, y + n}; }
 };
 
-// x[rows, inputs] with a column of ones behind it where there is a bias; K runs down the columns.
-struct InputsAndOne {
-    static constexpr bool ALONG_K = false, AS_IT_IS = COPIES;
-    Global<const float> x;
-    int rows, inputs;
-    bool bias;
-    DEVICE float4 quad(int i, int k) const {
-        float4 v = matrix_quad(x, k, i, rows, inputs);
-        if (!bias || k >= rows) return v;
-        if (i == inputs) v.x = 1.0f;
-        if (i + 1 == inputs) v.y = 1.0f;
-        if (i + 2 == inputs) v.z = 1.0f;
-        if (i + 3 == inputs) v.w = 1.0f;
-        return v;
-    }
-    DEVICE void copy(Shared<float> to, int i, int k) const {  // inputs are a multiple of four: the ones begin a quad
-        if (i < inputs && k < rows) copy_async4(to, x + ((long long)k * inputs + i));
-        else store4(to, 0, make_float4(bias && i == inputs && k < rows ? 1.0f : 0.0f, 0.0f, 0.0f, 0.0f));
+// dz of dy, read as the left operand (K along its rows) or the right one (K down its columns); where it is not dy itself.
+template <bool ALONG> struct Slope : Matrix<ALONG> {
+    static constexpr bool COPIED = false;
+    using Place = Both;
+    Global<const float> y;
+    Numbers numbers;
+    DEVICE Place start() const { return {this->data, y}; }
+    template <int WIDE> DEVICE void read(Place from, float (&v)[WIDE]) const {
+        float of[WIDE];
+        read_some(from.dy, v);
+        read_some(from.y, of);
+#pragma unroll
+        for (int i = 0; i < WIDE; ++i) v[i] = gradient(v[i], of[i], numbers);
     }
 };
+template <bool ALONG>
+DEVICE auto gradient_of(Matrix<ALONG> dy, Global<const float> y, Numbers numbers) {
+    if constexpr (LINEAR) return dy;
+    else return Slope<ALONG>{dy, y, numbers};
+}
 
 struct WeightGradient {
     Global<float> dw, db;
     int inputs, outputs;
     DEVICE void operator()(int m, int n, const float *values, int count) const {
-        if (m > inputs || (m == inputs && !db)) return;
+        if (m >= inputs) return;
         long long at = (long long)m * outputs + n;
-        if (VECTOR && count == 4 && m < inputs) {
+        if (VECTOR && count == 4) {
             if (n < outputs) store4(dw, at, make_float4(values[0], values[1], values[2], values[3]));
             return;
         }
-        for (int j = 0; j < count; ++j) {
-            if (n + j >= outputs) break;
-            if (m < inputs) dw[at + j] = values[j];
-            else db[n + j] = values[j];
-        }
+        for (int j = 0; j < count; ++j)
+            if (n + j < outputs) dw[at + j] = values[j];
+    }
+    DEVICE void total(int n, float value) const {
+        if (n < outputs) db[n] = value;
     }
 };
 
@@ -84,6 +72,7 @@ struct InputGradient {
         for (int j = 0; j < count; ++j)
             if (n + j < inputs) dx[at + j] = values[j];
     }
+    DEVICE void total(int, float) const {}
 };
 
 struct Gradients {
@@ -118,15 +107,15 @@ KERNEL(dense_backward)(Gradients to, Operands of, Sizes size, Split cut, Numbers
             out.dw = to.partial + split * (size.inputs + 1) * size.outputs;
             if (to.db) out.db = out.dw + size.inputs * size.outputs;
         }
-        InputsAndOne left{of.x, end, I, bool(to.db)};
-        Gradient<false> right{{of.dy, end, O}, {of.y, end, O}, numbers};
-        tile_product(left, right, out, m0, n0, begin, end, memory);
+        Matrix<false> left{of.x, I, I};
+        auto right = gradient_of(Matrix<false>{of.dy, O, O}, of.y, numbers);
+        tile_product(left, right, out, m0, n0, begin, end, memory, to.db && m0 == 0);
     } else {
         long long tile = block_index() - cut.weight_blocks;
         int tiles_n = (I + BLOCK_N - 1) / BLOCK_N;
         int m0 = (int)(tile / tiles_n) * BLOCK_M, n0 = (int)(tile % tiles_n) * BLOCK_N;
         if (m0 >= rows) return;
-        Gradient<true> left{{of.dy, rows, O}, {of.y, rows, O}, numbers};
+        auto left = gradient_of(Matrix<true>{of.dy, rows, O}, of.y, numbers);
         Matrix<true> right{of.w, I, O};
         InputGradient out{to.dx, rows, I};
         tile_product(left, right, out, m0, n0, 0, O, memory);

@@ -29,6 +29,7 @@ struct Forward {
             store4(y, at, make_float4(after[0], after[1], after[2], after[3]));
         }
     }
+    DEVICE void total(int, float) const {}
 };
 
 KERNEL(dense_forward)(Global<float> y, Global<float> z, Global<const float> x, Global<const float> w,
@@ -41,7 +42,7 @@ KERNEL(dense_forward)(Global<float> y, Global<float> z, Global<const float> x, G
     int m0 = (int)(block_index() / tiles_n) * BLOCK_M, n0 = (int)(block_index() % tiles_n) * BLOCK_N;
     if (m0 >= rows) return;  // the whole block leaves: no barrier is missed
     Matrix<true> left{x, rows, (int)inputs};
-    Matrix<false> right{w, (int)inputs, (int)outputs};
+    Matrix<false> right{w, (int)outputs, (int)outputs};
     Forward out{y, z, bias, rows, (int)outputs, numbers};
     tile_product(left, right, out, m0, n0, 0, (int)inputs, memory);
 }

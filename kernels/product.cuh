@@ -1,134 +1,142 @@
 // One tile of a matrix product, C[M, N] = A[M, K] B[K, N], in float32: the heart of the dense kernels.
 //
 // A block computes BLOCK_M x BLOCK_N elements of C; each of its threads THREAD_M x THREAD_N of them in registers, so that
-// every value read from shared memory is used several times. A and B pass through shared memory BLOCK_K at a time in two
-// buffers: while one is multiplied, the next is on its way, in registers or by asynchronous copies, and one barrier a
-// stage is enough. BUFFERS 1 is for stages so long that K often fits in one: all of its loads are under way at once, where
-// several short stages would each wait for memory.
+// every value read from shared memory is used several times. A and B pass through shared memory BLOCK_K at a time in
+// BUFFERS buffers: while one is multiplied, asynchronous copies fill the others, and one barrier a stage is enough. The
+// more buffers, the earlier a stage sets out: a block that has a multiprocessor to itself waits for memory otherwise.
+// BUFFERS 1 is for stages so long that K often fits in one: all of its loads are under way at once, in registers.
 // SLICES > 1 lets that many groups of threads share one tile, each with its own part of every stage of K; their sums are
 // added at the end in a fixed order. That is what keeps a chip busy when C is small: 20 x 256 has 160 elements per
 // multiprocessor of a large GPU, too few for one thread each to hide any latency.
 //
-// An operand is a struct with a static ALONG_K and quad(i, k): four neighbours in memory, which are (i, k .. k + 3)
-// where ALONG_K, else (i .. i + 3, k); zero outside the matrix. Those that lie along K are transposed on their way into
-// shared memory; an operand that goes there as it stands says AS_IT_IS, and is copied without passing through registers.
-// The order of every sum is fixed by the shape alone: the same input gives the same bits.
+// An operand is a matrix in device memory of which one dimension is K: along its rows where ALONG_K. One that is COPIED
+// goes to shared memory as it is; another says how its values are read. The order of every sum is fixed by the shape
+// alone: the same input gives the same bits.
 #pragma once
 #include "primitives.cuh"
 
 static_assert(BLOCK_M % THREAD_M == 0 && BLOCK_N % THREAD_N == 0, "threads must tile the block exactly");
 static_assert(BLOCK_K % 4 == 0 && BLOCK_M % 4 == 0 && BLOCK_N % 4 == 0, "tiles are filled four values at a time");
 static_assert(BLOCK_K % SLICES == 0, "every slice takes as many steps of a stage");
-static_assert(BUFFERS == 1 || BUFFERS == 2, "one to compute from, and perhaps one to fill");
+static_assert((BUFFERS & (BUFFERS - 1)) == 0, "a stage's buffer is its number modulo a power of two");
 
 constexpr int ACROSS_N = BLOCK_N / THREAD_N, ACROSS_M = BLOCK_M / THREAD_M;
 constexpr int PER_SLICE = ACROSS_N * ACROSS_M;
 static_assert(PER_SLICE * SLICES == THREADS, "the launch must match the tile");
 
-constexpr int PITCH_M = BLOCK_M + 4, PITCH_N = BLOCK_N + 4;  // room for the padding of any operand's rows
+constexpr int PITCH_M = BLOCK_M + 4, PITCH_N = BLOCK_N + 4;  // padded, see Carrier
 constexpr int STAGE_FLOATS = BLOCK_K * (PITCH_M + PITCH_N);
-constexpr int SUMS_FLOATS = SLICES > 1 ? SLICES * BLOCK_M * BLOCK_N : 0;
+constexpr int SUMS_FLOATS = SLICES > 1 ? SLICES * (BLOCK_M + 1) * BLOCK_N : 0;
 constexpr int SHARED_FLOATS = BUFFERS * STAGE_FLOATS > SUMS_FLOATS ? BUFFERS * STAGE_FLOATS : SUMS_FLOATS;
 static_assert(SHARED_FLOATS * 4 <= 48 * 1024, "more needs an opt-in at launch, which no tile here is worth");
 
-// Whether operands may be copied into a stage while another one is read, and how many steps of K a slice has in a stage.
-constexpr bool COPIES = VECTOR && BUFFERS == 2;
-constexpr int STEPS = BLOCK_K / SLICES, UNROLLED = BUFFERS == 2 ? STEPS : 8;
+// How many steps of K a slice has in a stage.
+constexpr int STEPS = BLOCK_K / SLICES, UNROLLED = BUFFERS > 1 ? STEPS : 8;
 
 // A thread's rows and columns come in groups of up to four neighbours, one vector access each; the groups of one thread
 // lie BLOCK / groups apart, so that the threads of a warp read neighbouring vectors.
 constexpr int GROUP_M = THREAD_M < 4 ? THREAD_M : 4, GROUP_N = THREAD_N < 4 ? THREAD_N : 4;
-// A warp covers 8 threads along N and the rest along M: the fewest distinct values for shared memory to deliver.
+// A warp covers 8 threads along N and the rest along M: the fewest distinct values for shared memory to deliver. Of two
+// neighbouring lanes both have one column, of two that are two apart one row: shared memory serves 16 bytes a lane of half
+// a warp at once where each lane shares its address with such a partner, and of a quarter otherwise (as CUTLASS's lanes).
 constexpr int WARP = PER_SLICE < 32 ? PER_SLICE : 32;
 constexpr int WARP_N = ACROSS_N < 8 ? ACROSS_N : 8, WARP_M = WARP / WARP_N;
 
 DEVICE int slice_of(int thread) { return thread / PER_SLICE; }
 DEVICE int column_of(int thread) {
     int t = thread % PER_SLICE;
-    return t / WARP % (ACROSS_N / WARP_N) * WARP_N + t % WARP % WARP_N;
+    return t / WARP % (ACROSS_N / WARP_N) * WARP_N + t % WARP / 2 % WARP_N;
 }
 DEVICE int row_of(int thread) {
     int t = thread % PER_SLICE;
-    return t / WARP / (ACROSS_N / WARP_N) * WARP_M + t % WARP / WARP_N;
+    return t / WARP / (ACROSS_N / WARP_N) * WARP_M + t % WARP / (2 * WARP_N) * 2 + t % 2;
 }
 
-// Four neighbours of one row of a matrix [outer, inner], zero outside. VECTOR promises that inner is a multiple of four
-// and the array 16-byte aligned, so that a quad is either whole or absent.
-DEVICE float4 matrix_quad(Global<const float> data, int outer, int inner, int rows, int columns) {
-    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (outer >= rows) return v;
-    long long at = (long long)outer * columns + inner;
-    if (VECTOR) {
-        if (inner < columns) v = load4(data, at);
-        return v;
-    }
-    if (inner < columns) v.x = data[at];
-    if (inner + 1 < columns) v.y = data[at + 1];
-    if (inner + 2 < columns) v.z = data[at + 2];
-    if (inner + 3 < columns) v.w = data[at + 3];
-    return v;
+template <int WIDE> DEVICE void read_some(Global<const float> from, float (&v)[WIDE]) {
+    if constexpr (WIDE == 4) load_quad(from, 0, v);
+    else v[0] = from[0];
 }
 
-// A matrix as it stands: [rows, columns], with K along its rows (ALONG) or down its columns.
+// A matrix as an operand, with K along its rows (ALONG) or down its columns.
 template <bool ALONG> struct Matrix {
-    static constexpr bool ALONG_K = ALONG, AS_IT_IS = COPIES && !ALONG;
+    static constexpr bool ALONG_K = ALONG, COPIED = BUFFERS > 1;
+    using Place = Global<const float>;
     Global<const float> data;
-    int rows, columns;
-    DEVICE float4 quad(int i, int k) const {
-        return ALONG ? matrix_quad(data, i, k, rows, columns) : matrix_quad(data, k, i, rows, columns);
-    }
-    DEVICE void copy(Shared<float> to, int i, int k) const {  // of quad(i, k), where AS_IT_IS
-        if (i < columns && k < rows) copy_async4(to, data + ((long long)k * columns + i));
-        else store4(to, 0, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
-    }
+    int limit, columns;  // how many rows or columns there are beside K; how many floats lie between two rows in memory
+    DEVICE Place start() const { return data; }
+    template <int WIDE> DEVICE void read(Place from, float (&v)[WIDE]) const { read_some(from, v); }
 };
 
-// What one thread carries of a BLOCK x BLOCK_K stage of an operand, from device memory to the stage's place in shared
-// memory. fetch() sets out, and may write there already; after deliver() and a barrier it is there.
+// What one thread carries of every BLOCK x BLOCK_K stage of an operand from device to shared memory: copy() sets out for
+// the next stage where it is COPIED; elsewhere load() does, into registers, and deliver() takes it to its place.
 //
-// Where quads lie along K, ACROSS neighbouring threads take neighbours in memory (64 bytes) and the next threads the next
-// rows. In shared memory each quad is four rows apart there: a thread's bank is (4 PITCH g + i) % 32 for its quad g of row i,
-// which the padding spreads over all 32 banks (over 16, so two threads a bank, where rows are read four floats at a time
-// and PITCH must be a multiple of four).
-template <class Operand, int BLOCK, int GROUP> struct Carrier {
-    static constexpr int PITCH = BLOCK + (Operand::ALONG_K && GROUP < 4 ? 2 : 4);
-    static constexpr int QUADS = BLOCK * BLOCK_K / 4, EACH = (QUADS + THREADS - 1) / THREADS;
-    static constexpr int ACROSS = BLOCK_K / 4 < 4 ? BLOCK_K / 4 : 4;
-    static_assert(BLOCK_K / 4 % ACROSS == 0, "every row's quads are dealt out in whole groups");
-    float4 held[EACH];
+// Along K eight neighbouring threads take neighbours in memory (32 bytes, the least that memory moves), and the next ones
+// the next rows: a thread's bank is (PITCH k + i) % 32, and the padding spreads the 8 x 4 of a warp over all 32 banks.
+// Where K runs down the columns, threads take a stage's whole row, four values each if VECTOR, which promises that rows
+// are whole quads, 16-byte aligned. A thread walks along K from where it was; its rows are found anew from its first one,
+// as places that are kept would be the registers too many. What lies beyond the last i counts as the last, as nothing that
+// is made of it is kept; what lies beyond the end of K is zero.
+template <class Operand, int BLOCK> struct Carrier {
+    static constexpr bool ALONG = Operand::ALONG_K;
+    static constexpr int WIDE = VECTOR && !ALONG ? 4 : 1, ACROSS = ALONG ? 8 : BLOCK / WIDE;
+    static constexpr int EACH = BLOCK * BLOCK_K / WIDE / THREADS;  // units of WIDE values
+    static constexpr int ROWS = ALONG && BLOCK * ACROSS > THREADS ? BLOCK * ACROSS / THREADS : 1;
+    static constexpr int ROW_STEP = THREADS / ACROSS, K_STEP = BLOCK_K * ROWS / EACH, PITCH = BLOCK + 4;
+    static_assert(EACH * WIDE * THREADS == BLOCK * BLOCK_K && THREADS % ACROSS == 0 && K_STEP * EACH == BLOCK_K * ROWS,
+                  "every thread has as much of a stage, at regular places");
+    const Operand operand;
+    typename Operand::Place at;  // of the first value of this thread's part of the next stage
+    int place, left, room;       // where that goes in a stage; how much of K, and how many rows, there are from there on
+    uint32 columns;
+    float held[Operand::COPIED ? 1 : EACH][WIDE];
 
-    DEVICE static int i_of(int e) { return Operand::ALONG_K ? e / ACROSS % BLOCK : e % (BLOCK / 4) * 4; }
-    DEVICE static int k_of(int e) {
-        return Operand::ALONG_K ? (e / ACROSS / BLOCK * ACROSS + e % ACROSS) * 4 : e / (BLOCK / 4);
+    DEVICE Carrier(const Operand &given, int i0, int k0, int k_end) : operand(given), at(given.start()) {
+        int thread = thread_index(), i = ALONG ? thread / ACROSS % BLOCK : thread % ACROSS * WIDE;
+        int k = ALONG ? thread / ACROSS / BLOCK * ACROSS + thread % ACROSS : thread / ACROSS;
+        int last = operand.limit - WIDE, first = i0 + i < last ? i0 + i : last;
+        place = k * PITCH + i, left = k_end - k0 - k, room = last - first, columns = operand.columns;
+        at = at + (ALONG ? along_columns(first) + (k0 + k) : along_columns(k0 + k) + first);
+    }
+    DEVICE long long along_columns(int rows) const { return (long long)((uint64)(uint32)rows * columns); }
+    DEVICE static constexpr int steps_of(int c) { return c / ROWS * K_STEP; }  // of K, from its first to its c-th unit
+    DEVICE static constexpr int place_of(int c) { return steps_of(c) * PITCH + c % ROWS * ROW_STEP; }
+    DEVICE typename Operand::Place from(int c, int rows_left) const {
+        int rows = c % ROWS * ROW_STEP < rows_left ? c % ROWS * ROW_STEP : rows_left;
+        return ALONG ? at + along_columns(c % ROWS ? rows : 0) + steps_of(c) : at + along_columns(steps_of(c));
+    }
+    DEVICE void advance() {
+        at = at + (ALONG ? BLOCK_K : along_columns(BLOCK_K));
+        left -= BLOCK_K;
     }
 
-    DEVICE void fetch(const Operand &operand, int i0, int k0, Shared<float> tile) {
-        int thread = unhoisted(thread_index());
+    DEVICE void copy(Shared<float> tile) {
+        if constexpr (Operand::COPIED) {
+            Shared<float> to = tile + place;
+            int rows_left = unhoisted(room);
 #pragma unroll
-        for (int c = 0; c < EACH; ++c) {
-            int e = thread + c * THREADS;
-            if (QUADS % THREADS != 0 && e >= QUADS) continue;
-            if constexpr (Operand::AS_IT_IS) operand.copy(tile + (k_of(e) * PITCH + i_of(e)), i0 + i_of(e), k0 + k_of(e));
-            else held[c] = operand.quad(i0 + i_of(e), k0 + k_of(e));
+            for (int c = 0; c < EACH; ++c)
+                copy_async<WIDE>(to + place_of(c), from(c, rows_left), steps_of(c) < left);
+            advance();
         }
     }
-    DEVICE void deliver(Shared<float> tile) {
-        if constexpr (Operand::AS_IT_IS) {
-            copies_wait();
-        } else {
+    DEVICE void load() {
+        if constexpr (!Operand::COPIED) {
+            int rows_left = unhoisted(room);
 #pragma unroll
             for (int c = 0; c < EACH; ++c) {
-                int e = thread_index() + c * THREADS;
-                if (QUADS % THREADS != 0 && e >= QUADS) continue;
-                int at = k_of(e) * PITCH + i_of(e);
-                if (Operand::ALONG_K) {
-                    tile[at] = held[c].x;
-                    tile[at + PITCH] = held[c].y;
-                    tile[at + 2 * PITCH] = held[c].z;
-                    tile[at + 3 * PITCH] = held[c].w;
-                } else {
-                    store4(tile, at, held[c]);
-                }
+                for (float &v : held[c]) v = 0.0f;
+                if (steps_of(c) < left) operand.read(from(c, rows_left), held[c]);
+            }
+            advance();
+        }
+    }
+    DEVICE void deliver(Shared<float> tile) const {
+        if constexpr (!Operand::COPIED) {
+            Shared<float> to = tile + place;
+#pragma unroll
+            for (int c = 0; c < EACH; ++c) {
+                if constexpr (WIDE == 4) store_quad(to, place_of(c), held[c]);
+                else to[place_of(c)] = held[c][0];
             }
         }
     }
@@ -154,45 +162,66 @@ DEVICE void read_fragment(float (&fragment)[THREAD], Shared<float> row, int plac
 }
 
 // Compute the tile at (m0, n0) over K in [k_begin, k_end) and hand it to out(m, n, values, count): ``count`` neighbours
-// of row m from column n on, each element exactly once. ``memory`` has SHARED_FLOATS floats.
+// of row m from column n on, each element exactly once; and B's sums over K, if ``totals``, to out.total(n, value).
+// ``memory`` has SHARED_FLOATS floats.
 template <class A, class B, class Out>
 DEVICE void tile_product(const A &a, const B &b, const Out &out, int m0, int n0, int k_begin, int k_end,
-                         Shared<float> memory) {
+                         Shared<float> memory, bool totals = false) {
     int thread = thread_index(), slice = slice_of(thread), row = row_of(thread), column = column_of(thread);
-    Carrier<A, BLOCK_M, GROUP_M> carry_a;
-    Carrier<B, BLOCK_N, GROUP_N> carry_b;
-    float sums[THREAD_M][THREAD_N] = {};
+    Carrier<A, BLOCK_M> carry_a(a, m0, k_begin, k_end);
+    Carrier<B, BLOCK_N> carry_b(b, n0, k_begin, k_end);
+    constexpr int TO_B = BLOCK_K * PITCH_M, AHEAD = BUFFERS - 1;  // of copies, how many stages
+    float sums[THREAD_M][THREAD_N] = {}, total = 0.0f;
+    static_assert(PER_SLICE >= BLOCK_N, "a thread for every column's total");
+    totals = totals && thread % PER_SLICE < BLOCK_N;
 
-    constexpr int TO_B = BLOCK_K * PITCH_M;
-    carry_a.fetch(a, m0, k_begin, memory);
-    carry_b.fetch(b, n0, k_begin, memory + TO_B);
+#pragma unroll
+    for (int stage = 0; stage < AHEAD; ++stage) {
+        if (k_begin + stage * BLOCK_K < k_end) {
+            carry_a.copy(memory + stage * STAGE_FLOATS);
+            carry_b.copy(memory + stage * STAGE_FLOATS + TO_B);
+        }
+        copies_close();
+    }
+    carry_a.load();
+    carry_b.load();
     int stage = 0;
-    for (int k0 = k_begin; k0 < k_end; k0 += BLOCK_K, stage ^= BUFFERS - 1) {
+    for (int k0 = k_begin; k0 < k_end; k0 += BLOCK_K, stage = (stage + 1) & (BUFFERS - 1)) {
         Shared<float> tile_a = memory + stage * STAGE_FLOATS, tile_b = tile_a + TO_B;
-        Shared<float> next = memory + (stage ^ (BUFFERS - 1)) * STAGE_FLOATS;
         if (BUFFERS == 1 && k0 > k_begin) barrier();  // the stage before has been read
         carry_a.deliver(tile_a);
         carry_b.deliver(tile_b);
-        barrier();  // this stage is whole; another buffer was last read before the previous barrier
-        if (k0 + BLOCK_K < k_end) {
-            carry_a.fetch(a, m0, k0 + BLOCK_K, next);
-            carry_b.fetch(b, n0, k0 + BLOCK_K, next + TO_B);
+        if constexpr (AHEAD > 0) copies_wait<AHEAD - 1>();
+        barrier();  // this stage is whole; the buffer that is filled now was last read before this barrier
+        if (AHEAD > 0 && k0 + AHEAD * BLOCK_K < k_end) {
+            Shared<float> next = memory + ((stage + AHEAD) & (BUFFERS - 1)) * STAGE_FLOATS;
+            carry_a.copy(next);
+            carry_b.copy(next + TO_B);
         }
-        int left = (k_end - k0 + SLICES - 1) / SLICES, steps = BUFFERS == 2 || left > STEPS ? STEPS : left;
+        if (AHEAD > 0) copies_close();
+        if (k0 + BLOCK_K < k_end) {
+            carry_a.load();
+            carry_b.load();
+        }
+        int most = (k_end - k0 + SLICES - 1) / SLICES, steps = BUFFERS > 1 || most > STEPS ? STEPS : most;
 #pragma unroll UNROLLED
         for (int step = 0; step < steps; ++step) {
             int k = step * SLICES + slice;
             float of_a[THREAD_M], of_b[THREAD_N];
-            read_fragment<THREAD_M, GROUP_M, BLOCK_M>(of_a, tile_a + k * carry_a.PITCH, row);
-            read_fragment<THREAD_N, GROUP_N, BLOCK_N>(of_b, tile_b + k * carry_b.PITCH, column);
+            read_fragment<THREAD_M, GROUP_M, BLOCK_M>(of_a, tile_a + k * PITCH_M, row);
+            read_fragment<THREAD_N, GROUP_N, BLOCK_N>(of_b, tile_b + k * PITCH_N, column);
 #pragma unroll
             for (int i = 0; i < THREAD_M; ++i)
 #pragma unroll
                 for (int j = 0; j < THREAD_N; ++j) sums[i][j] = multiply_add(of_a[i], of_b[j], sums[i][j]);
         }
+        if (totals)
+            for (int step = 0; step < steps; ++step)
+                total += tile_b[(step * SLICES + slice) * PITCH_N + thread % PER_SLICE];
     }
 
     if (SLICES > 1) barrier();  // the stages are read for the last time; their room is for the slices' sums now
+    constexpr int SUMS = (BLOCK_M + 1) * BLOCK_N;  // of a slice; the last row are the totals
 #pragma unroll
     for (int i = 0; i < THREAD_M; ++i) {
         int m = i / GROUP_M * (BLOCK_M / (THREAD_M / GROUP_M)) + row * GROUP_M + i % GROUP_M;
@@ -204,17 +233,23 @@ DEVICE void tile_product(const A &a, const B &b, const Out &out, int m0, int n0,
             } else {
 #pragma unroll
                 for (int j = 0; j < GROUP_N; ++j)
-                    memory[(slice * BLOCK_M + m) * BLOCK_N + n + j] = sums[i][g * GROUP_N + j];
+                    memory[slice * SUMS + m * BLOCK_N + n + j] = sums[i][g * GROUP_N + j];
             }
         }
     }
-    if (SLICES > 1) {
-        barrier();
-        for (int e = thread; e < BLOCK_M * BLOCK_N; e += THREADS) {
-            float sum = memory[e];
+    if (SLICES == 1) {
+        if (totals) out.total(n0 + thread, total);
+        return;
+    }
+    if (totals) memory[slice * SUMS + BLOCK_M * BLOCK_N + thread % PER_SLICE] = total;
+    barrier();
+    for (int e = thread; e < SUMS; e += THREADS) {
+        bool is_total = e >= BLOCK_M * BLOCK_N;
+        if (is_total && !totals) continue;
+        float sum = memory[e];
 #pragma unroll
-            for (int s = 1; s < SLICES; ++s) sum += memory[s * BLOCK_M * BLOCK_N + e];
-            out(m0 + e / BLOCK_N, n0 + e % BLOCK_N, &sum, 1);
-        }
+        for (int s = 1; s < SLICES; ++s) sum += memory[s * SUMS + e];
+        if (is_total) out.total(n0 + e % BLOCK_N, sum);
+        else out(m0 + e / BLOCK_N, n0 + e % BLOCK_N, &sum, 1);
     }
 }

@@ -66,7 +66,7 @@ class Tile:
 
 # From large to small: the first one whose tiles give every multiprocessor work is taken, else the last.
 TILES = {
-    "large": Tile(128, 128, 8, 8, 8, 1),  # 64 multiply-adds for 16 values read: bound by arithmetic
+    "large": Tile(128, 128, 16, 8, 8, 1),  # 64 multiply-adds for 16 values read: bound by arithmetic
     "middle": Tile(64, 64, 16, 8, 4, 1),
     "medium": Tile(32, 32, 32, 4, 4, 4),
     "small": Tile(8, 8, 256, 2, 2, 8, 1),  # 20 x 256 makes 96 blocks of four warps; 256 inputs are one trip to memory
