@@ -36,7 +36,9 @@ KERNEL(dense_forward)(Global<float> y, Global<float> z, Global<const float> x, G
                       Global<const float> bias, Global<const int> live, long long batch, long long inputs,
                       long long outputs, Numbers numbers) {
     begin();
-    SHARED(float, memory, SHARED_FLOATS);
+    constexpr int FLOATS = SHARED_FLOATS<Matrix<true>, Matrix<false>>;
+    static_assert(FLOATS <= MOST_FLOATS, "a smaller stage, or fewer buffers");
+    SHARED(float, memory, FLOATS);
     int rows = (int)live_rows(live, batch, 1);
     int tiles_n = ((int)outputs + BLOCK_N - 1) / BLOCK_N;
     int m0 = (int)(block_index() / tiles_n) * BLOCK_M, n0 = (int)(block_index() % tiles_n) * BLOCK_N;

@@ -61,9 +61,9 @@ DEVICE uint64 multiply_high(uint64 a, uint64 b) { return __umul64hi(a, b); }
 DEVICE float4 load4(const float *p, long long index) { return *reinterpret_cast<const float4 *>(p + index); }
 DEVICE float2 load2(const float *p, long long index) { return *reinterpret_cast<const float2 *>(p + index); }
 DEVICE void store4(float *p, long long index, float4 v) { *reinterpret_cast<float4 *>(p + index) = v; }
-// COUNT floats (1, or 4 that are aligned) from device to shared memory beside the thread's other work; zeros, and nothing is
-// read, if not ``there``. copies_close() makes a group of those since the last one; copies_wait() waits for all groups but
-// the newest PENDING: they have landed for the thread itself, for the block after the next barrier. Before compute
+// COUNT floats (1, or 4 that are aligned) from device to shared memory beside the thread's other work; if not ``there``,
+// zeros, and nothing is read. copies_close() makes a group of those since the last one; copies_wait() waits for all groups
+// but the newest PENDING: they have landed for the thread itself, for the block after the next barrier. Before compute
 // capability 8.0: at once.
 template <int COUNT> DEVICE void copy_async(float *to, const float *from, bool there) {
     static_assert(COUNT == 1 || COUNT == 4, "there is no other width of both");

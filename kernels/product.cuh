@@ -3,35 +3,36 @@
 // A block computes BLOCK_M x BLOCK_N elements of C; each of its threads THREAD_M x THREAD_N of them in registers, so that
 // every value read from shared memory is used several times. A and B pass through shared memory BLOCK_K at a time in
 // BUFFERS buffers: while one is multiplied, asynchronous copies fill the others, and one barrier a stage is enough. The
-// more buffers, the earlier a stage sets out: a block that has a multiprocessor to itself waits for memory otherwise.
-// BUFFERS 1 is for stages so long that K often fits in one: all of its loads are under way at once, in registers.
+// more buffers, the earlier a stage sets out: where a multiprocessor has few warps, little else hides its way.
 // SLICES > 1 lets that many groups of threads share one tile, each with its own part of every stage of K; their sums are
 // added at the end in a fixed order. That is what keeps a chip busy when C is small: 20 x 256 has 160 elements per
 // multiprocessor of a large GPU, too few for one thread each to hide any latency.
 //
-// An operand is a matrix in device memory of which one dimension is K: along its rows where ALONG_K. One that is COPIED
-// goes to shared memory as it is; another says how its values are read. The order of every sum is fixed by the shape
-// alone: the same input gives the same bits.
+// An operand is a matrix in device memory of which one dimension is K: along its rows where ALONG_K. It says how many
+// ARRAYS it is made of, how to copy() from each of them, and how to finish() what a thread has copied. The order of every
+// sum is fixed by the shape alone: the same input gives the same bits.
 #pragma once
 #include "primitives.cuh"
 
 static_assert(BLOCK_M % THREAD_M == 0 && BLOCK_N % THREAD_N == 0, "threads must tile the block exactly");
 static_assert(BLOCK_K % 4 == 0 && BLOCK_M % 4 == 0 && BLOCK_N % 4 == 0, "tiles are filled four values at a time");
 static_assert(BLOCK_K % SLICES == 0, "every slice takes as many steps of a stage");
-static_assert((BUFFERS & (BUFFERS - 1)) == 0, "a stage's buffer is its number modulo a power of two");
+static_assert(BUFFERS >= 2, "one to compute from, and one to fill");
 
 constexpr int ACROSS_N = BLOCK_N / THREAD_N, ACROSS_M = BLOCK_M / THREAD_M;
 constexpr int PER_SLICE = ACROSS_N * ACROSS_M;
 static_assert(PER_SLICE * SLICES == THREADS, "the launch must match the tile");
 
 constexpr int PITCH_M = BLOCK_M + 4, PITCH_N = BLOCK_N + 4;  // padded, see Carrier
-constexpr int STAGE_FLOATS = BLOCK_K * (PITCH_M + PITCH_N);
-constexpr int SUMS_FLOATS = SLICES > 1 ? SLICES * (BLOCK_M + 1) * BLOCK_N : 0;
-constexpr int SHARED_FLOATS = BUFFERS * STAGE_FLOATS > SUMS_FLOATS ? BUFFERS * STAGE_FLOATS : SUMS_FLOATS;
-static_assert(SHARED_FLOATS * 4 <= 48 * 1024, "more needs an opt-in at launch, which no tile here is worth");
+constexpr int SUMS = (BLOCK_M + 1) * BLOCK_N;  // of a slice; the last row are B's totals
+constexpr int SUMS_FLOATS = SLICES > 1 ? SLICES * SUMS : 0;
+template <class A, class B> constexpr int STAGE_FLOATS = BLOCK_K * (A::ARRAYS * PITCH_M + B::ARRAYS * PITCH_N);
+template <class A, class B>
+constexpr int SHARED_FLOATS = BUFFERS * STAGE_FLOATS<A, B> > SUMS_FLOATS ? BUFFERS * STAGE_FLOATS<A, B> : SUMS_FLOATS;
+constexpr int MOST_FLOATS = 48 * 1024 / 4;  // more shared memory needs an opt-in at launch, which no tile here is worth
 
 // How many steps of K a slice has in a stage.
-constexpr int STEPS = BLOCK_K / SLICES, UNROLLED = BUFFERS > 1 ? STEPS : 8;
+constexpr int STEPS = BLOCK_K / SLICES;
 
 // A thread's rows and columns come in groups of up to four neighbours, one vector access each; the groups of one thread
 // lie BLOCK / groups apart, so that the threads of a warp read neighbouring vectors.
@@ -52,23 +53,21 @@ DEVICE int row_of(int thread) {
     return t / WARP / (ACROSS_N / WARP_N) * WARP_M + t % WARP / (2 * WARP_N) * 2 + t % 2;
 }
 
-template <int WIDE> DEVICE void read_some(Global<const float> from, float (&v)[WIDE]) {
-    if constexpr (WIDE == 4) load_quad(from, 0, v);
-    else v[0] = from[0];
-}
-
 // A matrix as an operand, with K along its rows (ALONG) or down its columns.
 template <bool ALONG> struct Matrix {
-    static constexpr bool ALONG_K = ALONG, COPIED = BUFFERS > 1;
+    static constexpr bool ALONG_K = ALONG;
+    static constexpr int ARRAYS = 1;
     using Place = Global<const float>;
     Global<const float> data;
     int limit, columns;  // how many rows or columns there are beside K; how many floats lie between two rows in memory
     DEVICE Place start() const { return data; }
-    template <int WIDE> DEVICE void read(Place from, float (&v)[WIDE]) const { read_some(from, v); }
+    template <int WIDE> DEVICE void copy(Shared<float> to, int, Place from, bool there) const {
+        copy_async<WIDE>(to, from, there);
+    }
+    template <int WIDE> DEVICE void finish(Shared<float>, int) const {}
 };
 
-// What one thread carries of every BLOCK x BLOCK_K stage of an operand from device to shared memory: copy() sets out for
-// the next stage where it is COPIED; elsewhere load() does, into registers, and deliver() takes it to its place.
+// What one thread carries of every BLOCK x BLOCK_K stage of an operand from device to shared memory.
 //
 // Along K eight neighbouring threads take neighbours in memory (32 bytes, the least that memory moves), and the next ones
 // the next rows: a thread's bank is (PITCH k + i) % 32, and the padding spreads the 8 x 4 of a warp over all 32 banks.
@@ -82,17 +81,17 @@ template <class Operand, int BLOCK> struct Carrier {
     static constexpr int EACH = BLOCK * BLOCK_K / WIDE / THREADS;  // units of WIDE values
     static constexpr int ROWS = ALONG && BLOCK * ACROSS > THREADS ? BLOCK * ACROSS / THREADS : 1;
     static constexpr int ROW_STEP = THREADS / ACROSS, K_STEP = BLOCK_K * ROWS / EACH, PITCH = BLOCK + 4;
+    static constexpr int APART = BLOCK_K * PITCH;  // an operand's second array from its first, in a stage
     static_assert(EACH * WIDE * THREADS == BLOCK * BLOCK_K && THREADS % ACROSS == 0 && K_STEP * EACH == BLOCK_K * ROWS,
                   "every thread has as much of a stage, at regular places");
     const Operand operand;
     typename Operand::Place at;  // of the first value of this thread's part of the next stage
-    int place, left, room;       // where that goes in a stage; how much of K, and how many rows, there are from there on
+    int k, place, left, room;    // its step of a stage and place there; how much of K and how many rows there are from it on
     uint32 columns;
-    float held[Operand::COPIED ? 1 : EACH][WIDE];
 
     DEVICE Carrier(const Operand &given, int i0, int k0, int k_end) : operand(given), at(given.start()) {
         int thread = thread_index(), i = ALONG ? thread / ACROSS % BLOCK : thread % ACROSS * WIDE;
-        int k = ALONG ? thread / ACROSS / BLOCK * ACROSS + thread % ACROSS : thread / ACROSS;
+        k = ALONG ? thread / ACROSS / BLOCK * ACROSS + thread % ACROSS : thread / ACROSS;
         int last = operand.limit - WIDE, first = i0 + i < last ? i0 + i : last;
         place = k * PITCH + i, left = k_end - k0 - k, room = last - first, columns = operand.columns;
         at = at + (ALONG ? along_columns(first) + (k0 + k) : along_columns(k0 + k) + first);
@@ -100,45 +99,24 @@ template <class Operand, int BLOCK> struct Carrier {
     DEVICE long long along_columns(int rows) const { return (long long)((uint64)(uint32)rows * columns); }
     DEVICE static constexpr int steps_of(int c) { return c / ROWS * K_STEP; }  // of K, from its first to its c-th unit
     DEVICE static constexpr int place_of(int c) { return steps_of(c) * PITCH + c % ROWS * ROW_STEP; }
-    DEVICE typename Operand::Place from(int c, int rows_left) const {
-        int rows = c % ROWS * ROW_STEP < rows_left ? c % ROWS * ROW_STEP : rows_left;
-        return ALONG ? at + along_columns(c % ROWS ? rows : 0) + steps_of(c) : at + along_columns(steps_of(c));
-    }
-    DEVICE void advance() {
-        at = at + (ALONG ? BLOCK_K : along_columns(BLOCK_K));
-        left -= BLOCK_K;
-    }
 
     DEVICE void copy(Shared<float> tile) {
-        if constexpr (Operand::COPIED) {
-            Shared<float> to = tile + place;
-            int rows_left = unhoisted(room);
+        Shared<float> to = tile + place;
+        int rows_left = unhoisted(room);
 #pragma unroll
-            for (int c = 0; c < EACH; ++c)
-                copy_async<WIDE>(to + place_of(c), from(c, rows_left), steps_of(c) < left);
-            advance();
+        for (int c = 0; c < EACH; ++c) {
+            int further = c % ROWS * ROW_STEP, rows = further < rows_left ? further : rows_left;
+            long long offset = ALONG ? along_columns(further ? rows : 0) + steps_of(c) : 0;
+            operand.template copy<WIDE>(to + place_of(c), APART, at + offset, steps_of(c) < left);
+            if (!ALONG) at = at + along_columns(K_STEP);
         }
+        if (ALONG) at = at + BLOCK_K;
+        left -= BLOCK_K;
     }
-    DEVICE void load() {
-        if constexpr (!Operand::COPIED) {
-            int rows_left = unhoisted(room);
+    DEVICE void finish(Shared<float> tile, int steps) const {  // of which so many are within K
 #pragma unroll
-            for (int c = 0; c < EACH; ++c) {
-                for (float &v : held[c]) v = 0.0f;
-                if (steps_of(c) < left) operand.read(from(c, rows_left), held[c]);
-            }
-            advance();
-        }
-    }
-    DEVICE void deliver(Shared<float> tile) const {
-        if constexpr (!Operand::COPIED) {
-            Shared<float> to = tile + place;
-#pragma unroll
-            for (int c = 0; c < EACH; ++c) {
-                if constexpr (WIDE == 4) store_quad(to, place_of(c), held[c]);
-                else to[place_of(c)] = held[c][0];
-            }
-        }
+        for (int c = 0; c < EACH; ++c)
+            if (k + steps_of(c) < steps) operand.template finish<WIDE>(tile + (place + place_of(c)), APART);
     }
 };
 
@@ -163,14 +141,14 @@ DEVICE void read_fragment(float (&fragment)[THREAD], Shared<float> row, int plac
 
 // Compute the tile at (m0, n0) over K in [k_begin, k_end) and hand it to out(m, n, values, count): ``count`` neighbours
 // of row m from column n on, each element exactly once; and B's sums over K, if ``totals``, to out.total(n, value).
-// ``memory`` has SHARED_FLOATS floats.
+// ``memory`` has SHARED_FLOATS<A, B> floats.
 template <class A, class B, class Out>
 DEVICE void tile_product(const A &a, const B &b, const Out &out, int m0, int n0, int k_begin, int k_end,
                          Shared<float> memory, bool totals = false) {
     int thread = thread_index(), slice = slice_of(thread), row = row_of(thread), column = column_of(thread);
     Carrier<A, BLOCK_M> carry_a(a, m0, k_begin, k_end);
     Carrier<B, BLOCK_N> carry_b(b, n0, k_begin, k_end);
-    constexpr int TO_B = BLOCK_K * PITCH_M, AHEAD = BUFFERS - 1;  // of copies, how many stages
+    constexpr int STAGE = STAGE_FLOATS<A, B>, TO_B = BLOCK_K * A::ARRAYS * PITCH_M, AHEAD = BUFFERS - 1;
     float sums[THREAD_M][THREAD_N] = {}, total = 0.0f;
     static_assert(PER_SLICE >= BLOCK_N, "a thread for every column's total");
     totals = totals && thread % PER_SLICE < BLOCK_N;
@@ -178,35 +156,25 @@ DEVICE void tile_product(const A &a, const B &b, const Out &out, int m0, int n0,
 #pragma unroll
     for (int stage = 0; stage < AHEAD; ++stage) {
         if (k_begin + stage * BLOCK_K < k_end) {
-            carry_a.copy(memory + stage * STAGE_FLOATS);
-            carry_b.copy(memory + stage * STAGE_FLOATS + TO_B);
+            carry_a.copy(memory + stage * STAGE);
+            carry_b.copy(memory + stage * STAGE + TO_B);
         }
         copies_close();
     }
-    carry_a.load();
-    carry_b.load();
     int stage = 0;
-    for (int k0 = k_begin; k0 < k_end; k0 += BLOCK_K, stage = (stage + 1) & (BUFFERS - 1)) {
-        Shared<float> tile_a = memory + stage * STAGE_FLOATS, tile_b = tile_a + TO_B;
-        if (BUFFERS == 1 && k0 > k_begin) barrier();  // the stage before has been read
-        carry_a.deliver(tile_a);
-        carry_b.deliver(tile_b);
-        if constexpr (AHEAD > 0) copies_wait<AHEAD - 1>();
-        barrier();  // this stage is whole; the buffer that is filled now was last read before this barrier
-        if (AHEAD > 0 && k0 + AHEAD * BLOCK_K < k_end) {
-            Shared<float> next = memory + ((stage + AHEAD) & (BUFFERS - 1)) * STAGE_FLOATS;
-            carry_a.copy(next);
-            carry_b.copy(next + TO_B);
+    for (int k0 = k_begin; k0 < k_end; k0 += BLOCK_K, stage = stage + 1 == BUFFERS ? 0 : stage + 1) {
+        Shared<float> tile_a = memory + stage * STAGE, tile_b = tile_a + TO_B;
+        copies_wait<AHEAD - 1>();
+        carry_a.finish(tile_a, k_end - k0);
+        carry_b.finish(tile_b, k_end - k0);
+        barrier();  // this stage is whole, and the one before it has been read
+        if (k0 + AHEAD * BLOCK_K < k_end) {
+            Shared<float> before = memory + ((stage == 0 ? BUFFERS : stage) - 1) * STAGE;
+            carry_a.copy(before);
+            carry_b.copy(before + TO_B);
         }
-        if (AHEAD > 0) copies_close();
-        if (k0 + BLOCK_K < k_end) {
-            carry_a.load();
-            carry_b.load();
-        }
-        int most = (k_end - k0 + SLICES - 1) / SLICES, steps = BUFFERS > 1 || most > STEPS ? STEPS : most;
-#pragma unroll UNROLLED
-        for (int step = 0; step < steps; ++step) {
-            int k = step * SLICES + slice;
+        copies_close();
+        auto multiply = [&](int k) {
             float of_a[THREAD_M], of_b[THREAD_N];
             read_fragment<THREAD_M, GROUP_M, BLOCK_M>(of_a, tile_a + k * PITCH_M, row);
             read_fragment<THREAD_N, GROUP_N, BLOCK_N>(of_b, tile_b + k * PITCH_N, column);
@@ -214,6 +182,14 @@ DEVICE void tile_product(const A &a, const B &b, const Out &out, int m0, int n0,
             for (int i = 0; i < THREAD_M; ++i)
 #pragma unroll
                 for (int j = 0; j < THREAD_N; ++j) sums[i][j] = multiply_add(of_a[i], of_b[j], sums[i][j]);
+        };
+        int steps = SLICES > 1 && k_end - k0 < BLOCK_K ? (k_end - k0 + SLICES - 1) / SLICES : STEPS;
+        if (steps == STEPS) {
+#pragma unroll
+            for (int step = 0; step < STEPS; ++step) multiply(step * SLICES + slice);
+        } else {  // beyond the end are zeros, which only small tiles leave out
+#pragma unroll 1
+            for (int step = 0; step < steps; ++step) multiply(step * SLICES + slice);
         }
         if (totals)
             for (int step = 0; step < steps; ++step)
@@ -221,7 +197,6 @@ DEVICE void tile_product(const A &a, const B &b, const Out &out, int m0, int n0,
     }
 
     if (SLICES > 1) barrier();  // the stages are read for the last time; their room is for the slices' sums now
-    constexpr int SUMS = (BLOCK_M + 1) * BLOCK_N;  // of a slice; the last row are the totals
 #pragma unroll
     for (int i = 0; i < THREAD_M; ++i) {
         int m = i / GROUP_M * (BLOCK_M / (THREAD_M / GROUP_M)) + row * GROUP_M + i % GROUP_M;
