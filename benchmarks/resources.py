@@ -113,7 +113,7 @@ def table(found: list[Use], versions: Sequence[str]) -> str:
         "# What the kernels take",
         "",
         "Registers a thread by architecture, bytes of shared memory a block; none of these spills to local memory. Of",
-        "the dense kernels' activations two stand for all; the middle tile is a candidate, off by default.",
+        "the dense kernels' activations two stand for all.",
         f"Written by `benchmarks/resources.py` from the assembler: the larger of NVRTC {' and '.join(versions)}.",
         "",
         "| kernel | variant | " + " | ".join(archs) + " | shared |",

@@ -58,7 +58,7 @@ RUNS = (
     Run((7, 64, 33, 3), 32, 109, "Adam", "graph"),
     Run(
         (128, 288, 8), 512, 600, "AdamW", "graph", epochs=1
-    ),  # tiles of 32 x 32, and of 8 x 8 with a batch that is split
+    ),  # tiles of 32 x 16 and 8 x 8, and of 32 x 32 with a batch that is split
 )
 
 

@@ -29,19 +29,22 @@ struct Forward {
             store4(y, at, make_float4(after[0], after[1], after[2], after[3]));
         }
     }
+    DEVICE void total(int, float) const {}
 };
 
 KERNEL(dense_forward)(Global<float> y, Global<float> z, Global<const float> x, Global<const float> w,
                       Global<const float> bias, Global<const int> live, long long batch, long long inputs,
                       long long outputs, Numbers numbers) {
     begin();
-    SHARED(float, memory, SHARED_FLOATS);
+    constexpr int FLOATS = SHARED_FLOATS<Matrix<true>, Matrix<false>>;
+    static_assert(FLOATS <= MOST_FLOATS, "a smaller stage, or fewer buffers");
+    SHARED(float, memory, FLOATS);
     int rows = (int)live_rows(live, batch, 1);
     int tiles_n = ((int)outputs + BLOCK_N - 1) / BLOCK_N;
     int m0 = (int)(block_index() / tiles_n) * BLOCK_M, n0 = (int)(block_index() % tiles_n) * BLOCK_N;
     if (m0 >= rows) return;  // the whole block leaves: no barrier is missed
     Matrix<true> left{x, rows, (int)inputs};
-    Matrix<false> right{w, (int)inputs, (int)outputs};
+    Matrix<false> right{w, (int)outputs, (int)outputs};
     Forward out{y, z, bias, rows, (int)outputs, numbers};
     tile_product(left, right, out, m0, n0, 0, (int)inputs, memory);
 }

@@ -61,19 +61,31 @@ DEVICE uint64 multiply_high(uint64 a, uint64 b) { return __umul64hi(a, b); }
 DEVICE float4 load4(const float *p, long long index) { return *reinterpret_cast<const float4 *>(p + index); }
 DEVICE float2 load2(const float *p, long long index) { return *reinterpret_cast<const float2 *>(p + index); }
 DEVICE void store4(float *p, long long index, float4 v) { *reinterpret_cast<float4 *>(p + index) = v; }
-// 16 bytes from device to shared memory beside the thread's other work, both places aligned. They have landed for the
-// thread itself after copies_wait(), for the block after the next barrier. Before compute capability 8.0: at once.
-DEVICE void copy_async4(float *to, const float *from) {
+// COUNT floats (1, or 4 that are aligned) from device to shared memory beside the thread's other work; if not ``there``,
+// zeros, and nothing is read. copies_close() makes a group of those since the last one; copies_wait() waits for all groups
+// but the newest PENDING: they have landed for the thread itself, for the block after the next barrier. Before compute
+// capability 8.0: at once.
+template <int COUNT> DEVICE void copy_async(float *to, const float *from, bool there) {
+    static_assert(COUNT == 1 || COUNT == 4, "there is no other width of both");
 #if __CUDA_ARCH__ >= 800
-    unsigned target = (unsigned)__cvta_generic_to_shared(to);
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(target), "l"(from) : "memory");
+    unsigned target = (unsigned)__cvta_generic_to_shared(to), bytes = there ? 4 * COUNT : 0;
+    if constexpr (COUNT == 4)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(from), "r"(bytes) : "memory");
+    else
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(target), "l"(from), "r"(bytes) : "memory");
 #else
-    store4(to, 0, load4(from, 0));
+    if constexpr (COUNT == 4) store4(to, 0, there ? load4(from, 0) : make_float4(0.0f, 0.0f, 0.0f, 0.0f));
+    else *to = there ? *from : 0.0f;
 #endif
 }
-DEVICE void copies_wait() {
+DEVICE void copies_close() {
 #if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.wait_all;" ::: "memory");
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int PENDING> DEVICE void copies_wait() {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 #endif
 }
 DEVICE bool any_thread(bool value) { return __syncthreads_or(value); }  // of the block; a barrier

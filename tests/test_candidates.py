@@ -8,7 +8,7 @@ import pytest
 from host.runtime import HostRuntime
 
 from gpumlp import candidates, check, layers, models
-from gpumlp.backends.cuda_backend import TILES, CudaBackend
+from gpumlp.backends.cuda_backend import CudaBackend
 
 KERNELS = sorted((Path(__file__).parents[1] / "kernels").glob("*.cu"))
 
@@ -35,21 +35,11 @@ def launched(monkeypatch, names, work):
 def test_nothing_is_tried_unless_asked_and_what_does_not_exist_is_an_error(monkeypatch):
     monkeypatch.delenv("GPUMLP_TRY", raising=False)
     assert candidates.chosen() == frozenset()
-    monkeypatch.setenv("GPUMLP_TRY", " middle, dependent,")
-    assert candidates.chosen() == {"middle", "dependent"}
-    monkeypatch.setenv("GPUMLP_TRY", "midle")
-    with pytest.raises(ValueError, match=r"GPUMLP_TRY must name some of middle, .*; got midle"):
+    monkeypatch.setenv("GPUMLP_TRY", " whole-sums, dependent,")
+    assert candidates.chosen() == {"whole-sums", "dependent"}
+    monkeypatch.setenv("GPUMLP_TRY", "wole-sums")
+    with pytest.raises(ValueError, match=r"GPUMLP_TRY must name some of fewer-blocks, .*; got wole-sums"):
         CudaBackend(HostRuntime())
-
-
-def test_middle_tiles_are_taken_where_large_ones_are_too_few(monkeypatch):
-    for names, expected in (("", "medium"), ("middle", "middle")):
-        monkeypatch.setenv("GPUMLP_TRY", names)
-        runtime = HostRuntime()
-        runtime.multiprocessors = 132
-        backend = CudaBackend(runtime)
-        assert backend.choose_tile((1024, 1024)) == TILES[expected]
-        assert backend.choose_tile((4096, 4096)) == TILES["large"] and backend.choose_tile((20, 256)) == TILES["small"]
 
 
 def test_an_update_by_fewer_blocks_is_the_same_update(monkeypatch):

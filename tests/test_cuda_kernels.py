@@ -8,7 +8,7 @@ import pytest
 from host.runtime import HostKernelError, HostRuntime, broken
 
 from gpumlp import activations, check
-from gpumlp.backends.cuda_backend import TILES, CudaBackend
+from gpumlp.backends.cuda_backend import TILES, CudaBackend, slope_apart
 from gpumlp.backends.numpy_backend import NumpyBackend
 
 
@@ -77,9 +77,26 @@ def test_the_tile_is_chosen_by_shape():
     runtime = HostRuntime()
     runtime.multiprocessors = 132
     backend = CudaBackend(runtime)
-    chosen = {s: backend.choose_tile(s) for s in ((20, 256), (512, 512), (1024, 1024), (4096, 4096), (1, 1))}
-    names = [next(n for n, t in TILES.items() if t == tile) for tile in chosen.values()]
-    assert names == ["small", "medium", "medium", "large", "small"]
+    shapes = {
+        (1, 1, 1): ("small", "small"),
+        (20, 256, 256): ("small", "small"),
+        (128, 784, 512): ("narrow", "medium"),
+        (512, 512, 512): ("medium", "medium"),
+        (1024, 1024, 1024): ("middle", "middle"),
+        (4096, 4096, 4096): ("large", "large"),
+    }
+    for shape, names in shapes.items():
+        chosen = backend.forward_tile(*shape), backend.backward_tile(*shape, slope=True)
+        assert chosen == tuple(TILES[name] for name in names), shape
+
+
+def test_a_slope_that_has_a_pass_of_its_own_counts():
+    runtime = HostRuntime()
+    runtime.multiprocessors = 132
+    backend = CudaBackend(runtime)
+    shape = (64, 512, 512)
+    assert slope_apart(backend.backward_tile(*shape, slope=False))
+    assert not slope_apart(backend.backward_tile(*shape, slope=True))
 
 
 def test_the_schedule_changes_no_bit():
@@ -95,28 +112,36 @@ def test_the_schedule_changes_no_bit():
 # ---- broken on purpose -----------------------------------------------------------------------------------------------
 
 DENSE = [
-    case for shape in ((20, 36, 20), (33, 70, 31), (9, 300, 10)) for case in check.dense_cases(shape, activations.relu)
+    case
+    for shape in ((20, 36, 20), (33, 70, 31), (9, 300, 10), (5, 9, 132))
+    for case in check.dense_cases(shape, activations.relu)
 ]
 BREAKS = {
     "no barrier after a stage is delivered": ("product.cuh", "barrier();  // this stage", "//"),
     "no barrier before the slices' sums": ("product.cuh", "if (SLICES > 1) barrier();", ""),
-    "no barrier after the slices' sums": ("product.cuh", "SLICES > 1) {\n        barrier();", "SLICES > 1) {"),
-    "one buffer instead of two": ("product.cuh", "stage ^= BUFFERS - 1", "stage ^= 0"),
-    "copies that are not waited for": ("product.cuh", "            copies_wait();", ""),
-    "a row too many is read": ("product.cuh", "if (outer >= rows) return v;", "if (outer > rows) return v;"),
-    "a column too many is read": ("product.cuh", "if (inner + 3 < columns)", "if (inner + 3 <= columns)"),
-    "no barrier before the one buffer is filled again": ("product.cuh", "barrier();  // the stage before", "//"),
+    "no barrier after the slices' sums": ("product.cuh", "    barrier();\n    for (int e", "    for (int e"),
+    "one buffer instead of two": ("product.cuh", "stage = stage + 1 == BUFFERS ?", "stage = true ?"),
+    "copies that are not waited for": ("product.cuh", "copies_wait<AHEAD - 1>();", ""),
+    "copies that are waited for a stage too late": ("product.cuh", "copies_wait<AHEAD - 1>", "copies_wait<AHEAD>"),
+    "a row too many is read": ("product.cuh", "last = operand.limit - WIDE", "last = operand.limit - WIDE + 1"),
+    "a step of K too many is copied": ("product.cuh", "steps_of(c) < left);", "steps_of(c) <= left);"),
+    "a buffer that is still read is filled": ("product.cuh", "(stage == 0 ? BUFFERS : stage) - 1", "stage"),
+    "a last step without its slope": ("product.cuh", "k + steps_of(c) < steps", "k + steps_of(c) < steps - 1"),
+    "another lane's column": ("product.cuh", "% WARP / 2 % WARP_N", "% WARP % WARP_N"),
     "a short stage's last step is forgotten": ("product.cuh", "k_end - k0 + SLICES - 1", "k_end - k0"),
-    "copied without the row of ones": ("dense_backward.cu", "bias && i == inputs && k < rows ?", "k < 0 ?"),
+    "no totals": ("product.cuh", "if (totals) out.total(n0 + thread, total);", ""),
+    "totals of too many columns": ("dense_backward.cu", "if (n < columns) totals[", "totals["),
+    "totals of another slice's steps": ("product.cuh", "(step * SLICES + slice) * PITCH_N", "(step * SLICES) * PITCH_N"),
+    "totals of the first stages alone": ("product.cuh", "total += tile_b", "total = tile_b"),
     "a slice's sum is forgotten": ("product.cuh", "s < SLICES; ++s) sum", "s < SLICES - 1; ++s) sum"),
     "a stage of K is forgotten": ("product.cuh", "k0 < k_end; k0 +=", "k0 + BLOCK_K < k_end; k0 +="),
     "a row too many is written": ("dense_forward.cu", "if (m >= rows) return;\n        float", "float"),
     "no guard of the columns": ("dense_forward.cu", "if (n + j >= outputs) break;", ""),
     "the bias of the wrong column": ("dense_forward.cu", "bias[n + j]", "bias[n]"),
     "a wrong mask": ("elementary.cuh", "sign(float v) { return v > 0.0f", "sign(float v) { return v >= 0.0f"),
-    "no mask": ("dense_backward.cu", "v.z = gradient(v.z, of.z, numbers);", ""),
-    "no row of ones": ("dense_backward.cu", "if (i + 2 == inputs) v.z = 1.0f;", ""),
-    "dw one row short": ("dense_backward.cu", "if (m > inputs ||", "if (m >= inputs ||"),
+    "no mask": ("dense_backward.cu", "d[i] = gradient(d[i], of[i], numbers);", ";"),
+    "the blocks of dx where they are not": ("dense_backward.cu", "before ? block_index() : block -", "block -"),
+    "a row short": ("dense_backward.cu", "if (m >= rows) return;\n", "if (m >= rows - 1) return;\n"),
 }  # fmt: skip
 
 

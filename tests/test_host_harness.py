@@ -38,7 +38,7 @@ def test_a_kernel_that_is_right_runs():
         (r"another wrote|another reads", "s[thread_index()] = 1; a[thread_index()] = s[thread_index() ^ 1];", SHARED),
         (r"another wrote|another reads", "float v = s[63 - thread_index()]; s[thread_index()] = v;", SHARED),
         (r"never reached|ended threads miss", "if (thread_index() < 32) barrier();", ""),
-        ("asynchronous copies", "if (thread_index() == 0) copy_async4(s, a);", SHARED),
+        ("asynchronous copies", "if (thread_index() == 0) copy_async<4>(s, a, true);", SHARED),
     ],
 )
 def test_a_kernel_that_is_wrong_is_stopped(words, body, shared):
@@ -64,9 +64,9 @@ def test_shared_memory_starts_as_nan_in_every_block():
 
 
 def test_an_asynchronous_copy_is_not_there_before_it_is_waited_for():
-    copy = "if (thread_index() % 4 == 0) copy_async4(s + thread_index(), a + thread_index());"
-    early = f"{copy} barrier(); float v = s[thread_index()]; barrier(); copies_wait(); a[thread_index()] = v;"
-    late = f"{copy} copies_wait(); barrier(); float v = s[thread_index()]; barrier(); a[thread_index()] = 2 * v;"
+    copy = "if (thread_index() % 4 == 0) copy_async<4>(s + thread_index(), a + thread_index(), true);"
+    wait, read = "copies_close(); copies_wait<0>();", "barrier(); float v = s[thread_index()]; barrier();"
+    early, late = f"{copy} {read} {wait} a[thread_index()] = v;", f"{copy} {wait} {read} a[thread_index()] = 2 * v;"
     ones = np.ones(64, np.float32)
     assert np.isnan(run(early, host.aligned_copy(ones), shared=SHARED)).all()
     assert (run(late, host.aligned_copy(ones), shared=SHARED) == 2).all()

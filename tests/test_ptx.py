@@ -172,7 +172,10 @@ def test_instructions_compute_what_they_must():
 
 ASK = "a[t] = any_thread(t == 3) + 2 * any_thread(false);"
 SWAP = "s[t] = a[t]; barrier(); a[t] = s[63 - t];"
-COPY = "if (t % 4 == 0) copy_async4(s + t, a + t); copies_wait(); barrier(); a[t] = s[t ^ 1];"
+COPY = (
+    "if (t % 4 == 0) copy_async<4>(s + t, a + t, true); copies_close(); copies_wait<0>(); barrier(); a[t] = s[t ^ 1];"
+)
+COPY_ONE = "copy_async<1>(s + t, a + (t ^ 1), t > 1); copies_close(); copies_wait<0>(); a[t] = s[t];"
 HIGH = "a[t] = (float)multiply_high((uint64)a[t] << 58, 12);"
 WIDE = "if (t < 16) { float4 v = load4(a, 4 * t); store4(a, 4 * t, make_float4(v.w, v.z, v.y, v.x)); }"
 PAIRS = "if (t < 32) { float2 v = load2(a, 2 * t); a[2 * t] = v.y; a[2 * t + 1] = v.x; }"
@@ -192,6 +195,7 @@ RIGHT = {
     "swap": (SWAP, {}, NUMBERS[::-1]),
     "ask": (ASK, {}, np.ones(64)),
     "copy": (COPY, {}, NUMBERS.reshape(32, 2)[:, ::-1]),
+    "copy one": (COPY_ONE, {}, [0, 0, 3, 2, *NUMBERS[4:].reshape(30, 2)[:, ::-1].ravel()]),
     "high": (HIGH, {}, NUMBERS * 12 // 64),
     "wide": (WIDE, {}, NUMBERS.reshape(16, 4)[:, ::-1]),
     "pairs": (PAIRS, {}, NUMBERS.reshape(32, 2)[:, ::-1]),
@@ -230,8 +234,11 @@ PRIMITIVES = {
     "a vote of one": ("ask", "__syncthreads_or(value)", "value"),
     "a shuffle of 31 lanes": ("shuffle", "0xffffffffu, value", "0x7fffffffu, value"),
     "a shuffle of another lane": ("shuffle", "value, mask);", "value, mask ^ 1);"),
-    "copies are not waited for": ("copy", '    asm volatile("cp.async.wait_all;" ::: "memory");', ""),
+    "copies are not waited for": ("copy", '    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");', ""),
+    "copies of no group": ("copy", '    asm volatile("cp.async.commit_group;" ::: "memory");', ""),
     "a copy from elsewhere": ("copy", '"l"(from)', '"l"(from + 4)'),
+    "one value from elsewhere": ("copy one", '"l"(from)', '"l"(from + 4)'),
+    "a copy of what is not there": ("copy one", "bytes = there ? 4 * COUNT : 0", "bytes = 4 * COUNT"),
     "the low half of a product": ("high", "__umul64hi(a, b)", "a * b"),
     "a wide load four further": ("wide", "const float4 *>(p + index)", "const float4 *>(p + index + 4)"),
     "a wide load off its place": ("wide", "const float4 *>(p + index)", "const float4 *>(p + index + 1)"),
@@ -270,7 +277,7 @@ def test_a_broken_primitive_is_noticed(name):
         ("different instructions", "if (t < 32) a[t] = any_thread(true); else { a[t] = 2; barrier(); }"),
         ("mask is not all lanes", "a[t] = __shfl_xor_sync(t < 32 ? 0xffffffffu : 0xffffu, a[t], 1);"),
         ("deadlock|never reached", "if (t != 5) a[t] = shuffle_xor(1.0f, 1);"),
-        ("asynchronous copies", "if (t == 0) copy_async4(s, a);"),
+        ("asynchronous copies", "if (t == 0) copy_async<4>(s, a, true);"),
         ("division by zero", "a[t] = (float)(7 / (int)(a[t] - t));"),
         ("a trap", "__trap();"),
     ],
@@ -287,8 +294,11 @@ def test_memory_begins_as_nan():
 
 
 def test_a_copy_is_not_there_before_it_is_waited_for():
-    early = "if (t % 4 == 0) copy_async4(s + t, a + t); barrier(); float v = s[t]; barrier(); copies_wait(); a[t] = v;"
-    assert np.isnan(run(early, given())).all()
+    early = "copy_async<1>(s + t, a + t, true); copies_close(); {}; float v = s[t]; copies_wait<0>(); a[t] = v;"
+    assert np.isnan(run(early.format(""), given())).all()
+    assert np.isnan(run(early.format("copies_close(); copies_wait<2>()"), given())).all()
+    there = run(early.format("copies_close(); copies_wait<1>()"), given())
+    np.testing.assert_array_equal(there, given())
 
 
 # ---- the kernels -----------------------------------------------------------------------------------------------------
@@ -384,7 +394,7 @@ KERNELS = {
     "the low half of a product": (DROPOUT, "__umul64hi(a, b)", "a * b"),
     "no barrier at all": (check.penalty_case(5000, check.L1L2(0.1, 0.1)), "{ __syncthreads(); }", "{}"),
     "a wide load two off": (check.update_case(256, "adam"), "float4 *>(p + index);", "float4 *>(p + index + 2);"),
-    "copies are not waited for": (FORWARD, '    asm volatile("cp.async.wait_all;" ::: "memory");', ""),
+    "copies are not waited for": (FORWARD, 'asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");', ""),
     "no barrier after a stage is delivered": (FORWARD, "barrier();  // this stage", "//"),
 }  # fmt: skip
 

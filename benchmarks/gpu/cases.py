@@ -120,7 +120,7 @@ def dense_forward(backends: dict[str, Any], batch: int, inputs: int, outputs: in
             backend.tile = tile
             backend.dense_forward(x, w, b, relu, y)
 
-        note = "" if tile else chosen_tile(backend, (batch, outputs))
+        note = "" if tile else chosen_tile(backend, "forward_tile", batch, inputs, outputs)
         return Contender(work, lambda: {"y": y}, ("gpumlp", "cupy"), note)
 
     def unfused() -> Contender:
@@ -185,7 +185,7 @@ def dense_backward(backends: dict[str, Any], batch: int, inputs: int, outputs: i
             backend.tile = tile
             backend.dense_backward(dy, x, w, y, None, relu, out["dx"], out["dw"], out["db"])
 
-        note = "" if tile else chosen_tile(backend, (inputs + 1, outputs), (batch, inputs))
+        note = "" if tile else chosen_tile(backend, "backward_tile", batch, inputs, outputs, True, True)
         return Contender(work, lambda: out, ("gpumlp", "cupy"), note)
 
     def unfused() -> Contender:
@@ -247,14 +247,14 @@ def torch_backward(x: Array, w: Array, b: Array, dy: Array) -> Contender:
     return Contender(work, outputs, ("torch",), verify=verify)
 
 
-def chosen_tile(backend: Any, *shapes: tuple[int, int]) -> str:
-    """Return the name of the tile that the backend chooses for these products; empty where it has no such choice."""
-    if not hasattr(backend, "choose_tile"):
+def chosen_tile(backend: Any, choice: str, *arguments: int) -> str:
+    """Return the name of the tile that the backend chooses by one of its methods; empty where it has no such choice."""
+    if not hasattr(backend, choice):
         return ""
     from gpumlp.backends.cuda_backend import TILES
 
     backend.tile = None
-    tile = backend.choose_tile(*shapes)
+    tile = getattr(backend, choice)(*arguments)
     return next((f"chose the {name} tile" for name, known in TILES.items() if known == tile), "")
 
 
@@ -268,7 +268,7 @@ def dense_contenders(
     makers: dict[str, Callable[[], Contender]] = {}
     for family, backend in backends.items():
         makers[family] = lambda backend=backend: ours(backend, None)
-        if hasattr(backend, "choose_tile"):
+        if hasattr(backend, "forward_tile"):
             for tile in TILES:
                 makers[f"{family}, {tile} tile"] = lambda backend=backend, tile=tile: ours(backend, tile)
     peers = {"CuPy, cuBLAS and one call an operation": unfused, "cuBLAS alone": bare, "PyTorch": pytorch}

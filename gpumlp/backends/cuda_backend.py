@@ -43,7 +43,7 @@ AFFINE = formulas.activation(_affine, None, {"scale": math.nan, "offset": math.n
 
 @dataclass(frozen=True)
 class Tile:
-    """How a block cuts a matrix product; see product.cuh."""
+    """How a block cuts a matrix product, see product.cuh; and the cycles that a step of K takes, to choose by."""
 
     block_m: int
     block_n: int
@@ -51,31 +51,49 @@ class Tile:
     thread_m: int
     thread_n: int
     slices: int
-    buffers: int = 2
+    buffers: int
+    busy: float  # of a multiprocessor, for each of its blocks
+    alone: float  # for a block at least, while others leave it the multiprocessor
 
     @property
     def defines(self) -> dict[str, int]:
         """Return the constants that the kernel is compiled with."""
         threads = self.block_m // self.thread_m * (self.block_n // self.thread_n) * self.slices
-        return {**{k.upper(): v for k, v in vars(self).items()}, "THREADS": threads}
+        cut = {name.upper(): value for name, value in vars(self).items() if name not in ("busy", "alone")}
+        return {**cut, "THREADS": threads}
 
     def count(self, m: int, n: int) -> int:
         """Return how many tiles cover [m, n]."""
         return -(-m // self.block_m) * -(-n // self.block_n)
 
+    def cycles(self, multiprocessors: int, *parts: tuple[int, int]) -> float:
+        """Return what a launch takes whose parts have so many blocks, with sums of so many steps each.
 
-# From large to small: the first one whose tiles give every multiprocessor work is taken, else the last.
+        A block's beginning and end count as ENDS steps.
+        """
+        blocks = max(1, sum(count for count, _ in parts))
+        mean = sum(count * steps for count, steps in parts) / blocks
+        longest = max(steps if count else 0 for count, steps in parts)
+        return max(self.busy * -(-blocks // multiprocessors) * (mean + ENDS), self.alone * longest)
+
+
+ENDS = 64
+# By instructions, by passes through shared memory and by traffic with the second cache, where an H100 was not timed.
 TILES = {
-    "large": Tile(128, 128, 8, 8, 8, 1),  # 64 multiply-adds for 16 values read: bound by arithmetic
-    "middle": Tile(64, 64, 16, 8, 4, 1),
-    "medium": Tile(32, 32, 32, 4, 4, 4),
-    "small": Tile(8, 8, 256, 2, 2, 8, 1),  # 20 x 256 makes 96 blocks of four warps; 256 inputs are one trip to memory
+    "large": Tile(128, 128, 16, 8, 8, 1, 2, 172.0, 190.0),  # 64 multiply-adds for 16 values read: bound by arithmetic
+    "middle": Tile(64, 64, 16, 8, 4, 1, 3, 48.0, 85.0),
+    "medium": Tile(32, 32, 32, 4, 4, 4, 3, 15.0, 18.0),
+    "narrow": Tile(32, 16, 64, 4, 4, 8, 3, 8.5, 9.0),  # 128 x 512 makes 128 blocks of eight warps
+    "small": Tile(
+        8, 8, 64, 2, 2, 8, 5, 3.5, 3.5
+    ),  # 20 x 256 makes 96 blocks of four; 256 inputs are one trip to memory
 }
+PASS = 4000.0  # cycles of a launch more, of little work
 
 
 def slope_apart(tile: Tile) -> bool:
-    """Whether f' is a pass of its own before dense_backward: little time, where it would stall every load."""
-    return tile is TILES["large"]
+    """Whether f' is a pass of its own before dense_backward: worth it where each dz is read by many tiles."""
+    return tile in (TILES["large"], TILES["middle"], TILES["narrow"])
 
 
 class CudaBackend(DeviceBackend):
@@ -153,16 +171,25 @@ class CudaBackend(DeviceBackend):
     def _aligned(self, *arrays: Array | None) -> bool:
         return all(a is None or self.runtime.pointer(a)[0] % 16 == 0 for a in arrays)
 
-    def choose_tile(self, *shapes: tuple[int, int]) -> Tile:
-        """Return the tile for a launch that computes products of these shapes side by side."""
-        if self.tile is not None:
-            return TILES[self.tile]
-        for name, tile in TILES.items():
-            if name == "middle" and name not in self._tries:
-                continue
-            if sum(tile.count(m, n) for m, n in shapes) >= self.runtime.multiprocessors:
-                return tile
-        return tile
+    def forward_tile(self, batch: int, inputs: int, outputs: int) -> Tile:
+        """Return the tile for dense_forward."""
+
+        def cycles(tile: Tile) -> float:
+            return tile.cycles(self.runtime.multiprocessors, (tile.count(batch, outputs), inputs))
+
+        return TILES[self.tile] if self.tile else min(TILES.values(), key=cycles)
+
+    def backward_tile(self, batch: int, inputs: int, outputs: int, dx: bool = True, slope: bool = False) -> Tile:
+        """Return the tile for dense_backward, with dx or without, and with a slope that may be applied on the way."""
+
+        def cycles(tile: Tile) -> float:
+            splits, stretch = self._split(tile, batch, inputs, outputs)
+            passes = (splits > 1) + (slope and slope_apart(tile))
+            weights = splits * tile.count(inputs, outputs), stretch
+            values = (tile.count(batch, inputs), outputs) if dx else (0, 0)
+            return tile.cycles(self.runtime.multiprocessors, weights, values) + passes * PASS
+
+        return TILES[self.tile] if self.tile else min(TILES.values(), key=cycles)
 
     # ---- the contract ----------------------------------------------------------------------------------------------
 
@@ -172,7 +199,7 @@ class CudaBackend(DeviceBackend):
         """See `NumpyBackend.dense_forward`."""
         x, made = self.whole(x), cuda_formulas.epilogue(activation)
         (batch, inputs), outputs = x.shape, w.shape[1]
-        tile = self.choose_tile((batch, outputs))
+        tile = self.forward_tile(batch, inputs, outputs)
         vector = inputs % 4 == 0 and outputs % 4 == 0 and self._aligned(x, w, y, z)
         self._launch(
             "dense_forward.cu", "dense_forward", {**tile.defines, "VECTOR": int(vector), **made.header},
@@ -188,15 +215,16 @@ class CudaBackend(DeviceBackend):
         """See `NumpyBackend.dense_backward`."""
         x, dy = self.whole(x), self.whole(dy)
         (batch, inputs), outputs = x.shape, w.shape[1]
-        weights = (inputs + (db is not None), outputs)
-        tile = self.choose_tile(weights, (batch if dx is not None else 0, inputs))
-        if slope_apart(tile) or not is_cheap(activation.formula):
+        cheap = is_cheap(activation.formula)
+        slope = cheap and not activation.formula.back.is_identity
+        tile = self.backward_tile(batch, inputs, outputs, dx is not None, slope)
+        if slope_apart(tile) or not cheap:
             self.activation_backward(activation, dy, y, z)
             activation = linear
         made = cuda_formulas.slope(activation)
-        splits, stretch = self._split(tile, batch, *weights)
+        splits, stretch = self._split(tile, batch, inputs, outputs)
         partial = self.scratch(0, (splits, inputs + 1, outputs), dw.dtype) if splits > 1 else None
-        weight_blocks = splits * tile.count(*weights)
+        weight_blocks = splits * tile.count(inputs, outputs)
         vector = inputs % 4 == 0 and outputs % 4 == 0 and self._aligned(dy, x, w, y, dx, dw, partial)
         self._launch(
             "dense_backward.cu", "dense_backward", {**tile.defines, "VECTOR": int(vector), **made.header},
@@ -212,11 +240,11 @@ class CudaBackend(DeviceBackend):
     def _split(self, tile: Tile, batch: int, m: int, n: int) -> tuple[int, int]:
         """Return into how many stretches of how many samples the batch is cut for the weight gradient.
 
-        As many as give every multiprocessor two blocks, each of them at least eight stages long, or two of the long
-        ones: below that, adding the partial sums costs more than it wins.
+        As many as give every multiprocessor two blocks, each of them at least eight stages long: below that, adding the
+        partial sums costs more than it wins.
         """
         wanted = 2 * self.runtime.multiprocessors // tile.count(m, n)
-        splits = max(1, min(wanted, batch // ((8 if tile.buffers == 2 else 2) * tile.block_k)))
+        splits = max(1, min(wanted, batch // (8 * tile.block_k)))
         stages = -(-batch // (splits * tile.block_k))
         stretch = max(stages, 1) * tile.block_k
         return max(1, -(-batch // stretch)), stretch

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <string>
 #include <utility>
@@ -79,12 +80,19 @@ struct Watch {
     uint32 version;  // how often it had changed when the thread looked
     uint64 address, value = 0;  // of the place, and a digest of what it gave
 };
+struct Copy {
+    float *to;
+    const float *from;  // null: zeros
+    int count;
+    uint32 group;
+};
 struct Fiber {
     void *sp = nullptr;
     char *stack = nullptr;
     Status status = READY;
-    std::vector<std::pair<float *, const float *>> copies;  // on their way
-    Clock acquired;                                         // since the block's last barrier
+    std::deque<Copy> copies;  // on their way
+    uint32 closed = 0;        // how many groups of them there were
+    Clock acquired;           // since the block's last barrier
     uint32 releases = 0, stores = 0;
     std::vector<Watch> watched;  // where it has looked since it last did anything else
     std::string polled;          // the last of them, in words
@@ -184,6 +192,7 @@ inline void start(Fiber &fiber) {
     for (int i = 0; i < 6; ++i) *--top = nullptr;
     fiber.sp = top;
     fiber.copies.clear();
+    fiber.closed = 0;
     fiber.acquired.clear();
     fiber.watched.clear();
     fiber.polled.clear();

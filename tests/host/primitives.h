@@ -151,16 +151,21 @@ template <class T> host::Pointer<T> part(host::Pointer<T> p, long long offset, l
 }
 
 // A copy is NaN until it is waited for, and its source is read only then.
-inline void copy_async4(host::Pointer<float> to, host::Pointer<const float> from) {
-    auto target = to.checked(0, 4, true);
-    memset(target, 0xff, 16);
-    host::running().copies.push_back({target, from.checked(0, 4, false)});
+template <int COUNT> void copy_async(host::Pointer<float> to, host::Pointer<const float> from, bool there) {
+    auto target = to.checked(0, COUNT, true);
+    memset(target, 0xff, sizeof(float) * COUNT);
+    host::Fiber &thread = host::running();
+    thread.copies.push_back({target, there ? from.checked(0, COUNT, false) : nullptr, COUNT, thread.closed});
 }
-inline void copies_wait() {
-    auto &copies = host::running().copies;
-    for (auto &[to, from] : copies) {
-        for (int i = 0; i < 4; ++i) host::touch(reinterpret_cast<uintptr_t>(to + i), true);
-        memcpy(to, from, 16);
+inline void copies_close() { ++host::running().closed; }
+template <int PENDING> void copies_wait() {
+    host::Fiber &thread = host::running();
+    while (!thread.copies.empty() && thread.copies.front().group + PENDING < thread.closed) {
+        auto [to, from, count, group] = thread.copies.front();
+        thread.copies.pop_front();
+        for (int i = 0; i < count; ++i) {
+            host::touch(reinterpret_cast<uintptr_t>(to + i), true);
+            to[i] = from ? from[i] : 0.0f;
+        }
     }
-    copies.clear();
 }

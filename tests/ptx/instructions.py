@@ -171,18 +171,25 @@ def store(body: Any, match: re.Match[str], operands: list[str]) -> str:
     return f"store<{kind}, {len(values)}>({body.place(match['space'], place)}, {{{', '.join(values)}}});"
 
 
-@means(r"cp\.async\.cg\.shared\.global")
+@means(r"cp\.async\.(?P<cache>c[ag])\.shared\.global")
 def copy_async(body: Any, match: re.Match[str], operands: list[str]) -> str:
-    to, source, size = expect(operands, 3)
-    if size != "16":
+    to, source, size, taken = expect(operands, 4)
+    if (match["cache"], size) not in (("cg", "16"), ("ca", "4")):
         raise PtxError(f"an asynchronous copy of {size} bytes")
-    return f"copy_async({body.place('shared', to)}, {body.place('global', source)});"
+    places = f"{body.place('shared', to)}, [&] {{ return {body.place('global', source)}; }}"
+    return f"copy<{int(size) // 4}>({places}, {body.value('u32', taken)});"
 
 
-@means(r"cp\.async\.wait_all")
-def wait_all(body: Any, match: re.Match[str], operands: list[str]) -> str:
+@means(r"cp\.async\.commit_group")
+def close_group(body: Any, match: re.Match[str], operands: list[str]) -> str:
     expect(operands, 0)
-    return "copies_wait();"
+    return "copies_close();"
+
+
+@means(r"cp\.async\.wait_group")
+def wait_group(body: Any, match: re.Match[str], operands: list[str]) -> str:
+    (pending,) = expect(operands, 1)
+    return f"copies_wait<{int(pending)}>();"
 
 
 @means(r"griddepcontrol\.(?:wait|launch_dependents)")

@@ -190,7 +190,11 @@ template <class T> host::Pointer<T> as_pointer(const Place &place) {
     if (u64(place.pointer.p) % alignof(T)) fail("an access that is not aligned");
     return {(T *)place.pointer.p, place.pointer.low, place.pointer.high};
 }
-inline void copy_async(Place to, Place from) { copy_async4(as_pointer<float>(to), as_pointer<const float>(from)); }
+// ``from`` tells the place: where nothing is read, it may be none.
+template <int COUNT, class From> void copy(Place to, From from, u32 bytes) {
+    if (bytes != 0 && bytes != 4 * COUNT) fail("an asynchronous copy of a part of its bytes");
+    copy_async<COUNT>(as_pointer<float>(to), as_pointer<const float>(bytes ? from() : to), bytes);
+}
 
 // ---- between blocks -------------------------------------------------------------------------------------------------
 
