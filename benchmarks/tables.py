@@ -27,11 +27,15 @@ HEADS = {
         "(`gpumlp/engine/cost.py`) says of the same step; it chooses by that."
     ),
     "gpu_ensemble": "Many models at once on a GPU, each with first weights of its own, all with the same batches:",
+    "gpu_kernels": "Single operations on a GPU, each with outputs checked before it is timed, the second cache emptied:",
+    "gpu_micro": "What a GPU's barriers, exchanges, graph nodes and launches take, and its ceilings:",
 }
 OF_KERAS = {"keras_scripts": "scripts", "keras_tests": "Keras's unit tests of"}
 # Of the README's one table of jobs: how the names of its contenders begin. The benchmarks' page has all.
 CONTENDERS = {"JAX": "JAX, lax.scan", "PyTorch": "PyTorch", "Keras": "Keras on JAX", "scikit-learn": "scikit-learn"}
 LENGTH = ": 3 s"  # of the jobs that stand there
+# Likewise of its table of steps on a GPU, for every network that one of ours trains in one launch, or that has none.
+ON_GPU = {"JAX": "JAX, lax.scan", "PyTorch": "PyTorch", "Keras": "Keras on JAX"}
 NOT_YET = "Not measured yet.\n"
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -141,6 +145,23 @@ def jobs_of_one_length(found: list[rows.Row]) -> str:
     return "\n".join([*lines, "", f"{words}. Rows: `benchmarks/results/cpu_jobs.csv`; {here[0].machine}; {best}."])
 
 
+def steps_on_gpu(found: list[rows.Row]) -> str:
+    """Return a Markdown table of training steps on a GPU, a line a network: everybody's microseconds, their fastest."""
+    lines = ["| network, batch | gpumlp, us | " + " | ".join(f"{name}, us" for name in ON_GPU) + " |"]
+    lines.append("|---|" + "---:|" * (1 + len(ON_GPU)))
+    here = [r for r in found if r.unit == "us per step"]
+    by_name: dict[str, list[rows.Row]] = {}
+    for r in here:
+        by_name.setdefault(r.workload.partition(":")[0], []).append(r)  # a compiler's steps are a suite of their own
+    for workload, group in by_name.items():
+        ours = next(r.median for r in group if r.contender == "gpumlp")
+        peers = [[r.median for r in group if r.contender.startswith(name)] for name in ON_GPU.values()]
+        cells = [number(min(each)) if each else "" for each in ([ours], *peers)]
+        lines.append(f"| {workload} | " + " | ".join(cells) + " |")
+    words = f"Medians of {min(r.repeats for r in here)} to {max(r.repeats for r in here)} rounds"
+    return "\n".join([*lines, "", f"{words}. Rows: `benchmarks/results/gpu_training.csv`; {here[0].machine}."])
+
+
 def keras_counts() -> str:
     """Return a sentence: how many scripts and unit tests of Keras's run."""
     scripts, tests = (keras_api.total(keras_api.read(rows.RESULTS / f"{name}.csv")) for name in OF_KERAS)
@@ -187,21 +208,23 @@ def source(name: str, found: list[rows.Row]) -> str:
         return ", ".join(dict.fromkeys(of(r) for r in found))
 
     ratio = f'ratio: to "{reference(found)}" in the same round, above 1 where that one is better. '
+    alone = name in OF_THEIR_OWN or all(r.ratio != r.ratio for r in found)
     return (
-        f"Median [lowest, highest] of {rounds} rounds; {'' if name in OF_THEIR_OWN else ratio}"
+        f"Median [lowest, highest] of {rounds} rounds; {'' if alone else ratio}"
         f"Rows: `benchmarks/results/{name}.csv`; commit {all_of(lambda r: r.commit)}; {all_of(lambda r: r.machine)}; "
         f"instructions: {all_of(lambda r: r.instructions)}; {all_of(lambda r: r.time[:10])}; {', '.join(versions)}."
     )
 
 
 OF_THEIR_OWN = {"cpu_jobs": job_table, "cpu_sklearn": fit_table}
+PART_OF = {"cpu_jobs_3s": ("cpu_jobs", jobs_of_one_length), "gpu_steps": ("gpu_training", steps_on_gpu)}
 
 
 def made(name: str) -> str:
     """Return what stands between the marks of a table."""
     if name == "keras_counts":
         return f"{keras_counts()}\n"
-    path = rows.RESULTS / f"{'cpu_jobs' if name == 'cpu_jobs_3s' else name}.csv"
+    path = rows.RESULTS / f"{PART_OF.get(name, (name,))[0]}.csv"
     if name in OF_KERAS and path.exists():
         parts = keras_api.read(path)
         return f"{keras_api.table(parts, OF_KERAS[name])}\n\n{keras_api.source(name, parts)}\n"
@@ -209,11 +232,12 @@ def made(name: str) -> str:
         sizes = install_sizes.read(path)
         return f"{install_sizes.table(sizes)}\n\n{install_sizes.source(name, sizes)}\n"
     found = rows.read(path) if path.exists() else []
-    found = [r for r in found if r.ratio == r.ratio]  # others, as a first turn, stand beside nothing
+    if name != "gpu_micro":
+        found = [r for r in found if r.ratio == r.ratio]  # others, as a first turn, stand beside nothing
     if not found:
-        return "" if name in HEADS else NOT_YET
-    if name == "cpu_jobs_3s":
-        return f"{jobs_of_one_length(found)}\n"
+        return "" if name in HEADS or name in PART_OF else NOT_YET
+    if name in PART_OF:
+        return f"{PART_OF[name][1](found)}\n"
     kind = OF_THEIR_OWN.get(name, rate_table if isinstance(found[0], rows.RateRow) else table)
     head = f"{HEADS[name]}\n\n" if name in HEADS else ""
     return f"{head}{kind(found)}\n\n{source(name, found)}\n"
