@@ -79,6 +79,7 @@ def test_epochs_in_one_launch_are_those_one_by_one(gpu, monkeypatch, shuffle, ca
         launched.clear()
 
 
+@pytest.mark.filterwarnings("ignore::gpumlp.errors.NonFiniteLossWarning")  # on purpose
 @pytest.mark.parametrize(
     ("old", "new"),
     [
