@@ -27,7 +27,7 @@ HEADS = {
         "(`gpumlp/engine/cost.py`) says of the same step; it chooses by that."
     ),
     "gpu_ensemble": "Many models at once on a GPU, each with first weights of its own, all with the same batches:",
-    "gpu_kernels": "Single operations on a GPU, each with outputs checked before it is timed, the second cache emptied:",
+    "gpu_kernels": "Single operations on a GPU, outputs checked before they are timed, the second cache emptied:",
     "gpu_micro": "What a GPU's barriers, exchanges, graph nodes and launches take, and its ceilings:",
 }
 OF_KERAS = {"keras_scripts": "scripts", "keras_tests": "Keras's unit tests of"}

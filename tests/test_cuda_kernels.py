@@ -131,7 +131,7 @@ BREAKS = {
     "a short stage's last step is forgotten": ("product.cuh", "k_end - k0 + SLICES - 1", "k_end - k0"),
     "no totals": ("product.cuh", "if (totals) out.total(n0 + thread, total);", ""),
     "totals of too many columns": ("dense_backward.cu", "if (n < columns) totals[", "totals["),
-    "totals of another slice's steps": ("product.cuh", "(step * SLICES + slice) * PITCH_N", "(step * SLICES) * PITCH_N"),
+    "totals of another slice's steps": ("product.cuh", "(step * SLICES + slice) * PITCH", "(step * SLICES) * PITCH"),
     "totals of the first stages alone": ("product.cuh", "total += tile_b", "total = tile_b"),
     "a slice's sum is forgotten": ("product.cuh", "s < SLICES; ++s) sum", "s < SLICES - 1; ++s) sum"),
     "a stage of K is forgotten": ("product.cuh", "k0 < k_end; k0 +=", "k0 + BLOCK_K < k_end; k0 +="),
