@@ -17,6 +17,7 @@ from measure import normal
 
 Array = Any
 U = 2.0**-24
+LARGE = 1e11  # floating-point operations
 SAFETY = 4.0  # on the bound of a sum of K products, (K + 2) u (|A| |B|)
 
 
@@ -143,7 +144,8 @@ def dense_forward(backends: dict[str, Any], batch: int, inputs: int, outputs: in
 
     flops = units.dense_forward_flops(batch, inputs, outputs)
     case = Case(f"dense_forward {batch}x{inputs}x{outputs}", flops, "TFLOP/s", expected)
-    case.contenders = dense_contenders(backends, ours, unfused, bare, lambda: torch_forward(x, w, b))
+    large = flops > LARGE
+    case.contenders = dense_contenders(backends, ours, unfused, bare, lambda: torch_forward(x, w, b), large)
     return case
 
 
@@ -214,7 +216,8 @@ def dense_backward(backends: dict[str, Any], batch: int, inputs: int, outputs: i
 
     flops = units.dense_backward_flops(batch, inputs, outputs)
     case = Case(f"dense_backward {batch}x{inputs}x{outputs}", flops, "TFLOP/s", expected)
-    case.contenders = dense_contenders(backends, ours, unfused, bare, lambda: torch_backward(x, w, b, dy))
+    large = flops > LARGE
+    case.contenders = dense_contenders(backends, ours, unfused, bare, lambda: torch_backward(x, w, b, dy), large)
     return case
 
 
@@ -260,16 +263,21 @@ def chosen_tile(backend: Any, choice: str, *arguments: int) -> str:
 
 def dense_contenders(
     backends: dict[str, Any], ours: Callable[[Any, str | None], Contender], unfused: Callable[[], Contender],
-    bare: Callable[[], Contender], pytorch: Callable[[], Contender],
+    bare: Callable[[], Contender], pytorch: Callable[[], Contender], large: bool,
 ) -> dict[str, Callable[[], Contender]]:  # fmt: skip
-    """Return the contenders of a dense operation by name: ours by choice and with each tile, then the peers."""
+    """Return the contenders of a dense operation by name: ours by choice and with each tile, then the peers.
+
+    Of ``large`` products tiles of few outputs, and Numba's kernels, would take the time of everything else.
+    """
     from gpumlp.backends.cuda_backend import TILES
 
     makers: dict[str, Callable[[], Contender]] = {}
     for family, backend in backends.items():
-        makers[family] = lambda backend=backend: ours(backend, None)
+        tiles = [name for name, t in TILES.items() if not large or t.block_m * t.block_n >= 64 * 64]
+        if hasattr(backend, "forward_tile") or not large:
+            makers[family] = lambda backend=backend: ours(backend, None)
         if hasattr(backend, "forward_tile"):
-            for tile in TILES:
+            for tile in tiles:
                 makers[f"{family}, {tile} tile"] = lambda backend=backend, tile=tile: ours(backend, tile)
     peers = {"CuPy, cuBLAS and one call an operation": unfused, "cuBLAS alone": bare, "PyTorch": pytorch}
     return {**makers, **peers}

@@ -24,6 +24,9 @@ from gpumlp.training.streams import Source, Stretch
 from gpumlp.training.trained import Compiled, Hooks, Logs, Shown, Trained
 
 BRIEF = 0.002  # seconds, of NumPy by the estimate, up to which waking another thread is not worth it
+PUT_OFF = (
+    0.02  # likewise, of a GPU that is known to take so long: handlers of signals wait for it, which nobody notices
+)
 WORTH = 0.0003  # seconds of steps from which on it is worth it, where this thread reads batches meanwhile
 CHUNK_SECONDS = 0.1  # how long a Program runs before others may use the model, and the display is refreshed
 
@@ -53,7 +56,7 @@ class Pace:
 
     def is_brief(self, steps: int) -> bool:
         """Whether so many steps are known to take no longer than is worth waking another thread."""
-        return 0.0 < steps * self.per_step <= BRIEF
+        return 0.0 < steps * self.per_step <= PUT_OFF
 
     def took(self, steps: int, began: float) -> None:
         """Take note of how long so many steps took, since ``began``."""
