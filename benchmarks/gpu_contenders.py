@@ -307,7 +307,6 @@ GPU_CONTENDERS: Contenders = {
     "gpumlp, whole fit by a barrier": (gpumlp_by("barrier"), ("gpumlp", "cupy")),
     "gpumlp, graphs": (gpumlp_by("graph"), ("gpumlp", "cupy")),
     "gpumlp, graphs, dependent": (gpumlp_by("graph", "dependent"), ("gpumlp", "cupy")),
-    "gpumlp, tags, whole sums": (gpumlp_by("tags", "whole-sums"), ("gpumlp", "cupy")),
     "PyTorch, CUDA graph of the step": (torch_graph, ("torch",)),
     "PyTorch, CUDA graph of the epoch": (torch_epoch, ("torch",)),
     "JAX, lax.scan on the GPU": (jax_scanned, ("jax",)),

@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 
 CANDIDATES = {
-    "fewer-blocks": "updates by 5 blocks for each multiprocessor rather than 16",
     "dependent": "kernels of a graph that start while the one before them ends (compute capability 9.0 on)",
-    "whole-sums": "the whole-fit kernel's sums by one tree each, rather than several at once by halving",
 }
 
 

@@ -66,9 +66,9 @@ DEVICE constexpr int tile_columns(int columns, int groups) {
 
 // Add up 3 x HAVE sums over the lanes that differ in MASK and the bits below it. A lane that has several columns keeps half
 // of them, for which it gets its partner's sums, and gives its own of the others: every column is added in the same tree,
-// with less than half of the shuffles, and has lanes of its own in the end. WHOLE_SUMS: all lanes get all columns.
+// with less than half of the shuffles, and has lanes of its own in the end.
 template <int MASK, int HAVE, int TILE> DEVICE void add_lanes(float (&sums)[3][TILE], int lane) {
-    constexpr int KEPT = HAVE > 1 && !WHOLE_SUMS ? HAVE / 2 : HAVE;
+    constexpr int KEPT = HAVE > 1 ? HAVE / 2 : HAVE;
     bool upper = KEPT < HAVE && (lane & MASK);
 #pragma unroll
     for (int j = 0; j < KEPT; ++j)
@@ -88,7 +88,7 @@ template <int N, int QUADS, class Finish>
 DEVICE void products(Array<const float> a, int lda, Array<const float> w, int ldw, int own, Finish finish) {
     constexpr int LANES = lanes_for(QUADS), GROUPS = THREADS / LANES, TILE = tile_columns(N, GROUPS);
     constexpr int ACROSS = divide_up(N, TILE), TILES = TRIPLES * ACROSS, TRIPS = divide_up(QUADS, LANES);
-    constexpr int LEFT = WHOLE_SUMS ? TILE : divide_up(TILE, LANES), SAME = LANES * LEFT / TILE;  // see add_lanes
+    constexpr int LEFT = divide_up(TILE, LANES), SAME = LANES * LEFT / TILE;  // see add_lanes
     int thread = unhoisted(thread_index()), lane = thread % LANES, group = thread / LANES;
     for (int before = 0; before < TILES; before += GROUPS) {  // as often for all lanes of a warp: they shuffle
         int tile = before + group, t = tile / ACROSS, c = tile % ACROSS * TILE;

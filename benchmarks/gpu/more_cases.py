@@ -78,21 +78,8 @@ def adam(backends: dict[str, Any], count: int) -> Case:
         "PyTorch, fused Adam": lambda: torch_adam(w, g, m, v),
     }
     case = Case(f"adam {count:,}", units.adam_bytes(count), "GB/s", expected)
-    case.contenders = {**family(backends, ours), **fewer_blocks(backends, ours), **peers}
+    case.contenders = {**family(backends, ours), **peers}
     return case
-
-
-def fewer_blocks(
-    backends: dict[str, Any], ours: Callable[[Any], Contender]
-) -> dict[str, Callable[[], Contender]]:  # fmt: skip
-    """Return the candidate for updates: the same kernel on a grid that a chip holds at once."""
-    from gpumlp.backends.cuda_backend import CudaBackend
-
-    return {
-        f"{name}, fewer blocks": lambda runtime=backend.runtime: ours(CudaBackend(runtime, frozenset({"fewer-blocks"})))
-        for name, backend in backends.items()
-        if isinstance(backend, CudaBackend)
-    }
 
 
 def torch_adam(w: Array, g: Array, m: Array, v: Array) -> Contender:

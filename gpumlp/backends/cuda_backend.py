@@ -77,6 +77,7 @@ class Tile:
         return max(self.busy * -(-blocks // multiprocessors) * (mean + ENDS), self.alone * longest)
 
 
+MOST = 16  # blocks of elementwise work for each multiprocessor: five, as many as fit, took 1 to 4% longer on an H100
 ENDS = 64
 # By instructions, by passes through shared memory and by traffic with the second cache, where an H100 was not timed.
 TILES = {
@@ -101,12 +102,11 @@ class CudaBackend(DeviceBackend):
 
     name = "cuda"
 
-    def __init__(self, runtime: Runtime, tries: frozenset[str] | None = None) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self.run_words = 6 * runtime.pointer_words + 5  # of the struct Run in step.cu
         self.tile: str | None = None  # the name of the tile to use for everything; None: chosen by shape
-        self._tries = candidates.chosen() if tries is None else tries
-        self._everywhere = {"DEPENDENT": 1} if "dependent" in self._tries else {}
+        self._everywhere = {"DEPENDENT": 1} if "dependent" in candidates.chosen() else {}
         self._live: Array | None = None
         self._batch = 0
         self._iteration: Array | None = None
@@ -134,14 +134,14 @@ class CudaBackend(DeviceBackend):
 
     def _elementwise(
         self, file: str, function: str, count: int, *arguments: Argument, made: Made | None = None,
-        vector: bool = False, most: int = 16,
+        vector: bool = False,
     ) -> None:  # fmt: skip
-        """Launch over ``count`` elements, on at most so many blocks for each multiprocessor.
+        """Launch over ``count`` elements, on at most MOST blocks for each multiprocessor.
 
         What is ``made`` of a formula is compiled, and its numbers come behind the other arguments.
         """
         threads = count // 4 if vector else count
-        blocks = min(-(-max(threads, 1) // THREADS), most * self.runtime.multiprocessors) if count else 0
+        blocks = min(-(-max(threads, 1) // THREADS), MOST * self.runtime.multiprocessors) if count else 0
         defines: Defines = {"THREADS": THREADS, "VECTOR": int(vector)}
         if made is None:
             self._launch(file, function, defines, blocks, *arguments)
@@ -377,7 +377,6 @@ class CudaBackend(DeviceBackend):
             "update.cu", "update", params.size,
             params, grads, state or (None,), self.on_device(scalars), params.size,
             made=cuda_formulas.update(optimizer), vector=self._aligned(params, grads, *state),
-            most=5 if "fewer-blocks" in self._tries else 16,
         )  # fmt: skip
 
     # ---- recorded steps: step.cu ---------------------------------------------------------------------------------

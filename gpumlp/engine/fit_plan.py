@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gpumlp import candidates
 from gpumlp.activations import Activation
 from gpumlp.backends.runtime import Chip, Defines
 from gpumlp.backends.writer import is_sum, reads_columns
@@ -173,7 +172,6 @@ def _plan(cut: Cut, tags: bool, shared: int, machine: cost.Machine, models: int 
     lists["RUN_FIRST"], lists["RUN_COUNT"] = [run[0] for run in runs], [len(run) for run in runs]
     defines: dict[str, int | str] = {
         "THREADS": cut.threads, "RESIDENT": 1, "MOST_AT_ONCE": cut.most, "GROUP": cut.group, "TAGS": int(tags),
-        "WHOLE_SUMS": int("whole-sums" in candidates.chosen()),
         "PATIENCE": PATIENCE, "LAST_IS_WHOLE": int(problem.is_whole(cut.group)), "AHEAD": int(layout.ahead),
         "RUNS": len(runs), "PACKETS": half, "PENALTIES": columns, "PREDICTIONS_AT": layout.predictions,
         "TARGETS_AT": layout.targets, "WEIGHTS_AT": layout.weights, "LOGS_AT": layout.logs, **_constants(problem),
