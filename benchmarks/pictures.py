@@ -1,8 +1,8 @@
-"""Draw README's picture of speed from the committed rows, or check that it is theirs.
+"""Draw README's pictures of speed from the committed rows, or check that they are theirs.
 
-``python benchmarks/pictures.py`` writes ``examples/plots/speed.png``, for which it needs matplotlib. With ``--check``
-it draws nothing, needs no package, and fails where the picture is of other rows, or by another program than this: it
-has the digest of both in it.
+``python benchmarks/pictures.py`` writes ``speed.png`` and ``speed_gpu.png`` into ``examples/plots``, for which it needs
+matplotlib. With ``--check`` it draws nothing, needs no package, and fails where a picture is of other rows, or by
+another program than this: it has the digest of both in it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 import rows
 
 ROOT = Path(__file__).parents[1]
-PICTURE = ROOT / "examples" / "plots" / "speed.png"
-ROWS = rows.RESULTS / "cpu_jobs.csv"
+PLOTS = ROOT / "examples" / "plots"
+ROWS, GPU_ROWS = rows.RESULTS / "cpu_jobs.csv", rows.RESULTS / "gpu_training.csv"
 KEY = "gpumlp:made-of"
 SETS = {"avx512": "with AVX-512", "avx2": "everybody held to AVX2"}
 # how the names of a peer's contenders begin; its mark
@@ -27,15 +27,28 @@ PEERS = {
 }  # fmt: skip
 
 
-def made_of() -> str:
+# of a GPU's picture, from the fastest on: a name, and how the names of its contenders begin
+ON_GPU = {
+    "gpumlp": "gpumlp", "gpumlp, as graphs": "gpumlp, graphs", "JAX, lax.scan": "JAX, lax.scan",
+    "PyTorch, Inductor": "PyTorch, Inductor", "PyTorch, CUDA graphs": "PyTorch, CUDA graph", "Keras on JAX": "Keras",
+    "PyTorch, eager": "PyTorch eager",
+}  # fmt: skip
+
+
+def made_of(drawn: list[rows.Row]) -> str:
     """Return a digest of the rows that are drawn, and of this program."""
-    text = [repr(row) for row in found()] + [Path(__file__).read_text(encoding="utf-8")]
+    text = [repr(row) for row in drawn] + [Path(__file__).read_text(encoding="utf-8")]
     return hashlib.sha256("\n".join(text).encode()).hexdigest()
 
 
 def found() -> list[rows.Row]:
     """Return the rows of whole jobs' times."""
     return [r for r in rows.read(ROWS) if r.unit == "s" and r.instructions in SETS]
+
+
+def found_on_gpu() -> list[rows.Row]:
+    """Return the rows of training steps on a GPU."""
+    return [r for r in rows.read(GPU_ROWS) if r.unit == "us per step" and r.median == r.median]
 
 
 def network(row: rows.Row) -> str:
@@ -54,9 +67,48 @@ def times(job: list[rows.Row]) -> list[float]:
     return [min(those, default=math.nan) for those in ratios]
 
 
-def draw() -> None:
+def fastest(group: list[rows.Row], begin: str) -> float:
+    """Return the least time of the contenders whose names begin so; gpumlp's is what it takes by itself."""
+    ours = [r.median for r in group if r.contender == begin]
+    return ours[0] if ours else min((r.median for r in group if r.contender.startswith(begin)), default=math.nan)
+
+
+def draw_on_gpu(picture: Path) -> None:
+    """Draw everybody's microseconds a step on a GPU, by the fastest of their ways: a panel a network."""
+    from matplotlib import pyplot, ticker
+
+    from gpumlp.plotting import style
+
+    groups: dict[str, list[rows.Row]] = {}
+    for r in found_on_gpu():
+        groups.setdefault(r.workload.partition(":")[0], []).append(r)  # a compiler's steps are a suite of their own
+    with style.panels(None, len(groups), size=(4.4, 2.9)) as panels:
+        for axes, (name, group) in zip(panels, groups.items(), strict=True):
+            times = [fastest(group, begin) for begin in ON_GPU.values()]
+            places = range(len(times))
+            ours = [style.COLOURS[0] if one.startswith("gpumlp") else style.SOFT for one in ON_GPU]
+            axes.barh(places, times, color=ours, height=0.62)
+            for place, time in zip(places, times, strict=True):
+                axes.text(
+                    time * 1.08,
+                    place,
+                    f"{time:.3g}" if time < 1000 else f"{time:.0f}",
+                    verticalalignment="center",
+                    fontsize=style.SMALL,
+                )
+            axes.set(xscale="log", xlim=(5, 5000), ylim=(len(times) - 0.5, -0.5), title=name)
+            axes.set_xlabel("us per training step on an H100")
+            axes.xaxis.set_major_locator(ticker.FixedLocator([10, 100, 1000]))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(ticker.NullLocator())
+            axes.tick_params(axis="y", length=0)
+            axes.grid(visible=False, axis="y")
+            axes.set_yticks(places, list(ON_GPU) if axes is panels[0] else [""] * len(times))
+        pyplot.savefig(picture, metadata={KEY: made_of(found_on_gpu())})
+
+
+def draw(picture: Path) -> None:
     """Draw how long each peer takes for a job, in gpumlp's times: a panel an instruction set, a row a job."""
-    sys.path.insert(0, str(ROOT))
     from matplotlib import pyplot, ticker
 
     from gpumlp.plotting import style
@@ -90,19 +142,26 @@ def draw() -> None:
         panels[0].figure.legend(handles, names, loc="outside upper right", ncols=len(names))
         key = "network, batch: what its steps take the fastest peer"
         panels[0].figure.text(0.01, 0.985, key, color=style.SOFT, fontsize=style.SMALL, verticalalignment="top")
-        PICTURE.parent.mkdir(parents=True, exist_ok=True)
-        pyplot.savefig(PICTURE, metadata={KEY: made_of()})
+        pyplot.savefig(picture, metadata={KEY: made_of(found())})
+
+
+PICTURES = {"speed.png": (draw, found), "speed_gpu.png": (draw_on_gpu, found_on_gpu)}
 
 
 def main() -> int:
     """Draw or check; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--check", action="store_true", help="draw nothing; exit with 1 where the picture is of others")
-    if not parser.parse_args().check:
-        draw()
-    elif not PICTURE.exists() or f"{KEY}\0{made_of()}".encode() not in PICTURE.read_bytes():
-        print(f"{PICTURE.relative_to(ROOT)} is not of benchmarks/results/: run make pictures.", file=sys.stderr)
-        return 1
+    check = parser.parse_args().check
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    sys.path.insert(0, str(ROOT))
+    for name, (make, of) in PICTURES.items():
+        picture = PLOTS / name
+        if not check:
+            make(picture)
+        elif not picture.exists() or f"{KEY}\0{made_of(of())}".encode() not in picture.read_bytes():
+            print(f"{picture.relative_to(ROOT)} is not of benchmarks/results/: run make pictures.", file=sys.stderr)
+            return 1
     return 0
 
 
