@@ -54,6 +54,10 @@ class InputScaleWarning(TrainingWarning):
     """Inputs are of sizes far from 1, or far from each other."""
 
 
+class TargetScaleWarning(TrainingWarning):
+    """A regression's targets are far from what the model gives: for long it learns their scale alone."""
+
+
 class NotAdaptedWarning(InputScaleWarning):
     """A Normalization leaves its inputs as they are: it has seen no data."""
 
