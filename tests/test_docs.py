@@ -128,7 +128,7 @@ def test_the_code_of_the_gpu_s_page_runs(as_gpu, monkeypatch, tmp_path, capsys):
     device, program, same, more = capsys.readouterr().out.splitlines()
     assert "cuda:0" in device and "one launch" in program and same == "True" and int(more) == 20
     assert isinstance(names["there"], DeviceArray) and type(names["here"]) is np.ndarray
-    assert str(names["again"].device).startswith("Device(name='cpu'")
+    assert str(names["again"].device).startswith("<Device cpu, ")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
