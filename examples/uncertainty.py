@@ -22,7 +22,7 @@ def build() -> models.Sequential:
     """Return one member, untrained."""
     model = models.Sequential([layers.Input((1,)), layers.Rescaling(1 / 3, -10 / 3)])  # x is 0 to 20
     for _ in range(3):
-        model.add(layers.Dense(64, activation="relu", kernel_initializer="he_uniform"))
+        model.add(layers.Dense(64, activation="gelu", kernel_initializer="he_uniform"))
     model.add(layers.Dense(1))
     rate = optimizers.schedules.ExponentialDecay(3e-3, decay_steps=2000, decay_rate=0.7)
     model.compile(loss="mse", optimizer=optimizers.Adam(rate))

@@ -19,7 +19,7 @@ ABSENT = (layers.Input, layers.Identity, layers.OfNoise, layers.ActivityRegulari
 
 
 def from_sklearn(estimator: Any, dtype: str | None = None) -> Sequential:
-    """Return a model that predicts what a fitted `MLPRegressor` or `MLPClassifier` of scikit-learn does.
+    """Return a model that predicts what a fitted MLPRegressor or MLPClassifier of scikit-learn does.
 
     A classifier's model gives probabilities, as ``predict_proba``: for two classes one output, the probability of
     ``estimator.classes_[1]``. The model is not compiled: it can predict, and be compiled and trained on.
@@ -72,7 +72,7 @@ def from_sklearn(estimator: Any, dtype: str | None = None) -> Sequential:
 
 
 def to_sklearn(model: Sequential, classes: Sequence[Any] | None = None) -> Any:
-    """Return a fitted `MLPRegressor` or `MLPClassifier` of scikit-learn that predicts what the model does.
+    """Return a fitted MLPRegressor or MLPClassifier of scikit-learn that predicts what the model does.
 
     The last layer's activation says which: linear makes a regressor, sigmoid over one unit or softmax a classifier,
     sigmoid over several units one of labels that do not exclude each other. ``partial_fit`` trains it on.
