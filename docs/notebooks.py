@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-DOWNLOAD = re.compile(r"\s*As a notebook: \{nb-download\}`[^`]*`\.")
+DOWNLOAD = re.compile(r"As a notebook: \{nb-download\}`[^`]*`\. ?")
 ROLE = re.compile(r"\{[\w:-]+\}`~?([^`]*)`")
 LINK = re.compile(r"\[([^\]]*)\]\((?!https?:)[^)]*\)")
 

@@ -37,8 +37,8 @@ def plot(ensemble: gpumlp.Ensemble, x: np.ndarray) -> plt.Axes:
         title="Where there is data they agree; where there is none, the band opens",
     )  # fmt: skip
     axes.axvspan(*GAP, color="0.95", linewidth=0, zorder=0)
-    axes.text(sum(GAP) / 2, -3.35, "no data", color="0.45", ha="center", va="bottom")
-    axes.set(xlim=(-1, 21), ylim=(-3.4, 2.8), xticks=range(0, 21, 4))
+    axes.text(sum(GAP) / 2, -2.55, "no data", color="0.45", ha="center", va="bottom")
+    axes.set(xlim=(-1, 21), ylim=(-2.6, 2.8), xticks=range(0, 21, 4))
     return axes
 
 

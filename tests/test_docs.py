@@ -146,12 +146,12 @@ def test_a_notebook_to_take_along_has_nothing_that_only_sphinx_reads(tmp_path):
             assert not re.search(r"\{[\w:-]+\}|:::|\.md\b|notebook:", words), named(page)
     path = tmp_path / "_downloads" / "0" / "a.ipynb"
     path.parent.mkdir(parents=True)
-    cells = [{"cell_type": "markdown", "source": ["One. As a notebook: {nb-download}`a.ipynb`.\n", "{py:mod}`~a.b`, [c](d.md)"]},
-             {"cell_type": "code", "source": ["x = [1](2)"]}]  # fmt: skip
+    words = ["# A\n", "As a notebook: {nb-download}`a.ipynb`. And\n", "{py:mod}`~a.b`, [c](d.md)"]
+    cells = [{"cell_type": "markdown", "source": words}, {"cell_type": "code", "source": ["x = [1](2)"]}]
     path.write_text(json.dumps({"cells": cells}))
     notebooks.clean(tmp_path)
     found = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
-    assert found == ["One.\n`a.b`, c", "x = [1](2)"]
+    assert found == ["# A\nAnd\n`a.b`, c", "x = [1](2)"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -267,10 +267,8 @@ def _converted(name: str, array: Array, dtype: DType) -> Array:
     if row is None:
         return out
     what = "NaN or Inf" if not xp.isfinite(array[row]).all() else f"a number too large for {dtype}"
-    message = (
-        f"{name} has {what}, first in row {row}: predictions of it are NaN, and in training all weights become NaN."
-    )
-    message += " Remove such rows."
+    then = "what is computed of it is NaN, and after a training step all weights are"
+    message = f"{name} has {what}, first in row {row}: {then}. Remove such rows."
     if config.nonfinite() == "error":
         raise ValueError(message)
     warnings.warn(message, stacklevel=caller_level())
