@@ -89,17 +89,17 @@ def table(found: list[rows.Row]) -> str:
 def job_table(found: list[rows.Row]) -> str:
     """Return a Markdown table of whole jobs, a line each: gpumlp's time beside the fastest peer's and NumPy's path.
 
-    Ratios are of gpumlp's time to theirs, within rounds: below 1 gpumlp is faster.
+    Ratios are of their time to gpumlp's, within rounds: above 1 gpumlp is faster.
     """
-    lines = ["| job | instructions | gpumlp, s | of the fastest peer's | which was | of NumPy's path |"]
+    lines = ["| job | instructions | gpumlp, s | the fastest peer, times gpumlp's | which was | NumPy's path, times |"]
     lines.append("|---|---|---:|---:|---|---:|")
     for (workload, _, instructions), group in grouped([r for r in found if r.unit == "s"]).items():
         by_name = {r.contender: r for r in group}
         ours, plain, best = by_name["gpumlp"], by_name.get("gpumlp, NumPy"), next(iter(rows.peers(group)), None)
-        part, of_plain = (f"{1 / r.ratio:.2f}" if r else "" for r in (best, plain))
+        of_best, of_plain = (f"{r.ratio:.2f}" if r else "" for r in (best, plain))
         time = spread(ours.median, ours.low, ours.high)
         lines.append(
-            f"| {workload} | {instructions} | {time} | {part} | {best.contender if best else ''} | {of_plain} |"
+            f"| {workload} | {instructions} | {time} | {of_best} | {best.contender if best else ''} | {of_plain} |"
         )
     return "\n".join(lines)
 
@@ -107,9 +107,9 @@ def job_table(found: list[rows.Row]) -> str:
 def fit_table(found: list[rows.Row]) -> str:
     """Return a Markdown table of whole fits, a line each: seconds and scores of gpumlp's and of the fastest peer's.
 
-    The part is gpumlp's time of theirs, within rounds: below 1 gpumlp is faster.
+    The ratio is of their time to gpumlp's, within rounds: above 1 gpumlp is faster.
     """
-    lines = ["| fit | gpumlp, s | the fastest peer, s | which was | part | gpumlp's score | the peer's |"]
+    lines = ["| fit | gpumlp, s | the fastest peer, s | which was | times gpumlp's | gpumlp's score | the peer's |"]
     lines.append("|---|---:|---:|---|---:|---:|---:|")
     ours = reference(found)
     for workload in dict.fromkeys(r.workload for r in found):
@@ -119,9 +119,9 @@ def fit_table(found: list[rows.Row]) -> str:
             spread(r.median, r.low, r.high) for name in (ours, best.contender) for r in group if r.contender == name
         ]
         seconds, score, of_best, other = cells
-        part, unit = 1 / best.ratio, group[-1].unit
+        ratio, unit = best.ratio, group[-1].unit
         lines.append(
-            f"| {workload} | {seconds} | {of_best} | {best.contender} | {part:.2f} | {score} {unit} | {other} |"
+            f"| {workload} | {seconds} | {of_best} | {best.contender} | {ratio:.2f} | {score} {unit} | {other} |"
         )
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import look
+import notebooks
 import shown
 from drawings import arena, exchange, timeline
 
@@ -105,9 +106,16 @@ def generate(app) -> None:
         (GENERATED / f"{name}.html").write_text(html, encoding="utf-8")
 
 
+def finish(app, failure: Exception | None) -> None:
+    """Have the notebooks that can be taken along be read anywhere."""
+    if failure is None:
+        notebooks.clean(Path(app.outdir))
+
+
 def setup(app) -> None:
-    """Draw what is drawn, and have included files read as above."""
+    """Draw what is drawn, have included files read as above, and notebooks be plain."""
     app.connect("builder-inited", generate)
     app.connect("include-read", lead)
+    app.connect("build-finished", finish)
     app.connect("autodoc-process-bases", named)
     app.connect("autodoc-process-docstring", plain, priority=400)  # before numpydoc

@@ -22,7 +22,7 @@ def build() -> models.Sequential:
     """Return one member, untrained."""
     model = models.Sequential([layers.Input((1,)), layers.Rescaling(1 / 3, -10 / 3)])  # x is 0 to 20
     for _ in range(3):
-        model.add(layers.Dense(64, activation="relu", kernel_initializer="he_uniform"))
+        model.add(layers.Dense(64, activation="gelu", kernel_initializer="he_uniform"))
     model.add(layers.Dense(1))
     rate = optimizers.schedules.ExponentialDecay(3e-3, decay_steps=2000, decay_rate=0.7)
     model.compile(loss="mse", optimizer=optimizers.Adam(rate))
@@ -37,8 +37,8 @@ def plot(ensemble: gpumlp.Ensemble, x: np.ndarray) -> plt.Axes:
         title="Where there is data they agree; where there is none, the band opens",
     )  # fmt: skip
     axes.axvspan(*GAP, color="0.95", linewidth=0, zorder=0)
-    axes.text(sum(GAP) / 2, -3.35, "no data", color="0.45", ha="center", va="bottom")
-    axes.set(xlim=(-1, 21), ylim=(-3.4, 2.8), xticks=range(0, 21, 4))
+    axes.text(sum(GAP) / 2, -2.55, "no data", color="0.45", ha="center", va="bottom")
+    axes.set(xlim=(-1, 21), ylim=(-2.6, 2.8), xticks=range(0, 21, 4))
     return axes
 
 

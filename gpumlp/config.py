@@ -194,14 +194,14 @@ def advice() -> str:
 
 
 def set_advice(value: Literal["warn", "ignore"]) -> None:
-    """Choose whether a warning tells that a loss is no number, that relus are dead, or that inputs are badly scaled.
+    """Choose whether a warning tells that a loss is no number, that relus are dead, or that data are badly scaled.
 
     Parameters
     ----------
     value : {"warn", "ignore"}
         With "ignore" nothing of the kind is looked for. To silence one of them, filter its category of
-        `gpumlp.errors`: `NonFiniteLossWarning`, `DeadUnitsWarning`, `InputScaleWarning` and,
-        of it, `NotAdaptedWarning`; all are a `TrainingWarning`.
+        `gpumlp.errors`: `NonFiniteLossWarning`, `DeadUnitsWarning`, `TargetScaleWarning`,
+        `InputScaleWarning` and, of it, `NotAdaptedWarning`; all are a `TrainingWarning`.
 
     Raises
     ------

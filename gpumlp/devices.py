@@ -33,6 +33,9 @@ class Device:
     reason: str
     kernels: str = "auto"
 
+    def __repr__(self) -> str:
+        return f"<Device {self.name}, {self.kernels} kernels, {self.reason}>"
+
     @property
     def index(self) -> int:
         """Which GPU."""
@@ -189,12 +192,13 @@ def resolve(device: str | None = None, dtype: str = "float32") -> Device:
     DeviceUnavailable
         A RuntimeError, for a GPU that cannot be used, with the cause.
     """
-    source = "asked for"
+    source, of = "asked for", ""
     if device is None:
         device = os.environ.get("GPUMLP_DEVICE") or "auto"
         source = "from GPUMLP_DEVICE" if os.environ.get("GPUMLP_DEVICE") else "the default"
+        of = f" ({source})"
     if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r} ({source}).")
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N'; got {device!r}{of}.")
     kernels = family()
     if device == "cpu":
         return _on_cpu(source, kernels, dtype)
@@ -211,14 +215,12 @@ def resolve(device: str | None = None, dtype: str = "float32") -> Device:
         return Device("cuda:0", "auto: a GPU that can be used", "numba" if kernels == "numba" else "cuda")
     if dtype != "float32":
         raise ValueError(
-            f"device {device!r} ({source}) computes in float32; the model is {dtype}. "
+            f"device {device!r}{of} computes in float32; the model is {dtype}. "
             "Make it with dtype='float32', or use device='cpu'."
         )
     if kernels in OF_CPU:
-        raise ValueError(
-            f"device {device!r} ({source}) and GPUMLP_KERNELS={kernels}: these kernels are the CPU's. Unset one."
-        )
+        raise ValueError(f"device {device!r}{of} and GPUMLP_KERNELS={kernels}: these kernels are the CPU's. Unset one.")
     index = int(device.partition(":")[2] or 0)
     if problem := gpu_problem(index):
-        raise DeviceUnavailable(f"device {device!r} ({source}) cannot be used: {problem} device='cpu' needs no GPU.")
+        raise DeviceUnavailable(f"device {device!r}{of} cannot be used: {problem} device='cpu' needs no GPU.")
     return Device(f"cuda:{index}", source, "numba" if kernels == "numba" else "cuda")

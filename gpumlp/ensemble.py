@@ -127,6 +127,8 @@ class Ensemble(Named):
                 raise ValueError(f"Members share one {what}: build must make a new one each time it is called.")
 
     def __repr__(self) -> str:
+        if len(self.members) == 1:
+            return f"<Ensemble of 1 member, {self.members[0]!r}>"
         return f"<Ensemble of {len(self.members)} members, each like {self.members[0]!r}>"
 
     def __getstate__(self) -> dict[str, object]:

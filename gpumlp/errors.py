@@ -6,6 +6,23 @@ import sys
 import warnings
 from pathlib import Path
 
+from gpumlp.naming import listing
+
+__all__ = [
+    "DeadUnitsWarning",
+    "DeviceMemoryError",
+    "DeviceUnavailable",
+    "InputScaleWarning",
+    "KernelError",
+    "NonFiniteLossWarning",
+    "NotAdaptedWarning",
+    "TargetScaleWarning",
+    "TrainingWarning",
+    "Uncompiled",
+    "UnknownArgument",
+]
+__dir__ = listing(__name__)
+
 PACKAGE = str(Path(__file__).parent)
 INSTALL = "Install gpumlp with the extra for your driver: pip install 'gpumlp[cuda13]' (or 'gpumlp[cuda12]')."
 
@@ -19,7 +36,15 @@ class Uncompiled(DeviceUnavailable):
 
 
 class DeviceMemoryError(MemoryError):
-    """The device's memory is full. The model and its weights are what they were."""
+    """The device's memory is full. The model and its weights are what they were.
+
+    Parameters
+    ----------
+    asked : int
+        Bytes for which there was no room.
+    free, total : int, optional
+        Bytes that were free, and that the device has, where that is known.
+    """
 
     def __init__(self, asked: int, free: int | None = None, total: int | None = None) -> None:
         self.asked, self.free, self.total = asked, free, total
@@ -52,6 +77,10 @@ class DeadUnitsWarning(TrainingWarning):
 
 class InputScaleWarning(TrainingWarning):
     """Inputs are of sizes far from 1, or far from each other."""
+
+
+class TargetScaleWarning(TrainingWarning):
+    """A regression's targets are far from what the model gives: for long it learns their scale alone."""
 
 
 class NotAdaptedWarning(InputScaleWarning):

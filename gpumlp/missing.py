@@ -69,7 +69,7 @@ INSTEAD: tuple[tuple[str, str], ...] = (
     ("random.*", "Use numpy.random; utils.set_random_seed seeds it, too."),
     ("export.*", "model.get_weights() has the arrays, and a Dense layer is activation(x @ kernel + bias)."),
 )  # fmt: skip
-LATER = ("sklearn",)  # gpumlp's own modules that are imported when they are first asked for
+LATER = ("check", "interop", "sklearn")  # gpumlp's own modules that are imported when they are first asked for
 LIKE = {"models.Model": "models.Sequential"}  # isinstance(model, Model) holds for what takes its place
 
 

@@ -21,6 +21,12 @@ from gpumlp.naming import nearest
 
 Declared = TypeVar("Declared", bound=Callable[..., None])
 Called = TypeVar("Called", bound=Callable[..., Any])
+# Words of older versions of Keras, and of PyTorch, that are too unlike those for which they stand.
+OLDER = {
+    "lr": "learning_rate", "eps": "epsilon", "nb_epoch": "epochs", "output_dim": "units", "init": "kernel_initializer",
+    "W_regularizer": "kernel_regularizer", "b_regularizer": "bias_regularizer", "W_constraint": "kernel_constraint",
+    "b_constraint": "bias_constraint", "samples_per_epoch": "steps_per_epoch", "nb_val_samples": "validation_steps",
+}  # fmt: skip
 NEAR = 0.6  # how alike an argument is to the one that is meant: nobody has arguments of his own
 
 
@@ -55,10 +61,14 @@ def _look_at_names(function: Callable[..., object], args: tuple[object, ...], gi
     if not unknown:
         return
     called = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
-    meant = [near for name in unknown if (near := nearest(name, names, NEAR)) is not None]
+    meant = [near for name in unknown if (near := _meant(name, names)) is not None]
     hint = f"Did you mean {' and '.join(map(repr, meant))}?" if meant else f"It takes {', '.join(names)}."
     what = f"argument{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}"
     raise UnknownArgument(f"{called}() has no {what}. {hint}") from None
+
+
+def _meant(name: str, names: tuple[str, ...]) -> str | None:
+    return OLDER[name] if OLDER.get(name) in names else nearest(name, names, NEAR)
 
 
 class Named:
@@ -104,15 +114,18 @@ def _plain(signature: inspect.Signature) -> inspect.Signature:
     return inspect.Signature(parameters[1:])
 
 
-def shown(thing: object, always: Iterable[str] = (), never: Iterable[str] = ()) -> str:
+def shown(
+    thing: object, always: Iterable[str] = (), never: Iterable[str] = (), given: Mapping[str, object] | None = None
+) -> str:
     """Return how an object is made, in one line: ``Huber(delta=2.0)``; arguments that have their default are left out.
 
     ``always`` are shown in any case, but for None, ``never`` in none. What was given stands in an attribute of the
-    argument's name, or, where that is computed, in one that has "init_" before it.
+    argument's name, or, where that is computed, in one that has "init_" before it, or is in ``given`` here.
     """
     words = []
     for p in list(inspect.signature(type(thing).__init__).parameters.values())[1:]:
         value = getattr(thing, f"init_{p.name}", getattr(thing, p.name, p.default))
+        value = (given or {}).get(p.name, value)
         same = value == p.default if isinstance(value, (int, float)) else repr(value) == repr(p.default)
         if p.name not in never and not (same and (value is None or p.name not in always)):
             words.append(f"{p.name}={value.__name__ if inspect.isfunction(value) else repr(value)}")

@@ -377,3 +377,21 @@ def test_kernels_are_there_when_a_prediction_begins():
         X, verbose=0, callbacks=callbacks.LambdaCallback(on_predict_begin=lambda logs: seen.append(model.program))
     )
     assert seen == [model.program] and seen != ["nothing has run yet"]
+
+
+@pytest.mark.parametrize(
+    "make", [callbacks.EarlyStopping, lambda name: callbacks.ModelCheckpoint("m.gpumlp", name, save_best_only=True),
+             callbacks.ReduceLROnPlateau],
+)  # fmt: skip
+def test_a_mistyped_name_to_watch_is_told_with_the_nearest(make, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = models.Sequential([layers.Dense(1, input_shape=(1,))])
+    model.compile(loss="mse")
+    x = np.linspace(0, 1, 20)
+
+    with pytest.raises(ValueError, match=r"watches 'val_los', .*Did you mean 'val_loss'\?"):
+        model.fit(x, x, validation_split=0.5, verbose=0, callbacks=[make("val_los")])
+    watching = make("val_los")
+    watching.mode = "min"
+    with pytest.warns(UserWarning, match=r"not in the logs: loss, val_loss.* Did you mean 'val_loss'\?"):
+        model.fit(x, x, validation_split=0.5, verbose=0, callbacks=[watching])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpumlp import Ensemble, callbacks, cli, layers, models
+from gpumlp import Ensemble, callbacks, cli, devices, layers, models, optimizers
 from gpumlp.training import progress
 
 ROOT = Path(cli.__file__).parents[1]
@@ -86,7 +86,9 @@ def on_a_terminal(arguments="", size=None, **more):
     return received.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize(("size", "columns"), [((24, 80), 80), ((24, 40), 40), (None, 80), ((24, 9), 9)])
+@pytest.mark.parametrize(
+    ("size", "columns"), [((24, 80), 80), ((24, 60), 60), ((24, 30), 30), (None, 80), ((24, 9), 9)]
+)
 def test_on_a_terminal_the_line_is_rewritten_in_place_and_does_not_wrap_before_it_is_whole(size, columns):
     rows = on_a_terminal(EVERY_BATCH, size).split("\n")
     assert rows[0] == "Epoch 1/2" and rows[2] == "Epoch 2/2"
@@ -94,8 +96,9 @@ def test_on_a_terminal_the_line_is_rewritten_in_place_and_does_not_wrap_before_i
     assert [frame[:4] for frame in frames] == ["1/3 ", "2/3 ", "3/3 "]
     assert all(len(frame) == columns - 1 or "mae" in frame for frame in frames)
     assert all(len(frame) < columns for frame in frames)
-    bar = ("━" * 6 + "╺" + "─" * 13)[: columns - 5]
+    bar = {80: "━" * 6 + "╺" + "─" * 13 + " ", 60: "━"}.get(columns, "0s"[: columns - 5])  # before numbers are cut
     assert frames[0].startswith("1/3 " + bar)
+    assert columns < 60 or all(re.search(r" - loss: [\d.e-]+ - mae: [\d.e-]+ *$", frame) for frame in frames)
     assert last.startswith("3/3 " + "━" * 20) and re.search(r" - val_mae: [\d.e-]+ *$", last)
 
 
@@ -148,7 +151,18 @@ def test_results_show_themselves_in_a_line():
         return member
 
     each = "<Sequential one: 1 layer, 2 parameters, compiled with RMSprop, mean_squared_error>"
+    assert repr(Ensemble(build, 1)) == f"<Ensemble of 1 member, {each}>"
     assert repr(Ensemble(build, 3)) == f"<Ensemble of 3 members, each like {each}>"
+
+
+def test_reprs_are_one_line():
+    norm = layers.Normalization(name="norm")
+    norm.adapt(np.random.default_rng(0).normal(size=(50, 13)))
+    assert re.fullmatch(r"<Normalization norm: mean=\[(-?[\d.]+, ){4}\.\.\.\], variance=\[.*, \.\.\.\]>", repr(norm))
+    decay = optimizers.schedules.ExponentialDecay(3e-3, 2000, 0.7)
+    adam = optimizers.Adam(decay)
+    assert repr(adam) == f"Adam(learning_rate={decay!r})" and "decay_rate=0.7" in repr(adam)
+    assert repr(devices.Device("cpu", "asked for")) == "<Device cpu, auto kernels, asked for>"
 
 
 def test_the_demo_prints_a_table_and_writes_its_plots(figures, monkeypatch, tmp_path, capsys):

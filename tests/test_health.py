@@ -9,8 +9,15 @@ import warnings
 import numpy as np
 import pytest
 
-from gpumlp import Ensemble, Sequential, callbacks, config, layers, ops, optimizers
-from gpumlp.errors import DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning, NotAdaptedWarning, TrainingWarning
+from gpumlp import Ensemble, Sequential, callbacks, config, layers, losses, ops, optimizers
+from gpumlp.errors import (
+    DeadUnitsWarning,
+    InputScaleWarning,
+    NonFiniteLossWarning,
+    NotAdaptedWarning,
+    TargetScaleWarning,
+    TrainingWarning,
+)
 from gpumlp.training import health
 from gpumlp.utils import set_random_seed
 
@@ -225,6 +232,81 @@ def test_an_ensemble_is_told_once_of_a_normalization():
     assert len(found) == 1
 
 
+# ---- targets ---------------------------------------------------------------------------------------------------------
+PRICES = 3e5 + 5e4 * normal()
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", "log_cosh", "mape"])
+def test_targets_out_of_reach(loss, family):
+    """Before the first step, and once, with what helps; which is all that it takes."""
+    model, x = small("tanh", loss), normal()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(
+            TargetScaleWarning, match=r"column 0 of y has mean 2.97e\+05 and deviation 4.*StandardScaler"
+        ):
+            model.fit(x, PRICES, verbose=0)
+    assert model.optimizer.iterations == 0
+    assert told(model, x, PRICES) == []
+    assert told(small("tanh", loss), x, (PRICES - 3e5) / 5e4) == []
+
+
+@pytest.mark.parametrize(
+    ("y", "column"),
+    [
+        (normal(2) * [1.0, 500.0], 1), (normal(2) - [150.0, 0.0], 0),
+        (normal(2) * 50.0, None), (normal(2) + 50.0, None), (normal(2) * [np.nan, 500.0], 1),
+        (np.where(np.arange(200) % 100 == 0, 1e3, 0.0)[:, None] + [0.0, 0.0], None),
+    ],
+)  # fmt: skip
+def test_which_targets_are_out_of_reach(y, column, both):
+    config.set_nonfinite("ignore")
+    try:
+        model = Sequential([layers.Input((1,)), layers.Dense(4, "tanh"), layers.Dense(2)])
+        model.compile("adam", "mse")
+        found = told(model, normal(), y, epochs=1)
+    finally:
+        config.set_nonfinite("warn")
+    found = [each for each in found if each[0] is not NonFiniteLossWarning]
+    assert [kind for kind, _ in found] == ([] if column is None else [TargetScaleWarning])
+    assert column is None or f"column {column} of y" in found[0][1]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        [layers.Dense(1, bias_initializer=lambda *_: np.full(1, 3e5))],
+        [layers.Dense(1), layers.Rescaling(5e4, 3e5)],
+        [layers.Dense(1), layers.Normalization(mean=3e5, variance=25e8, invert=True)],
+    ],
+)
+def test_models_that_reach_far_are_not_told_of(last):
+    model = Sequential([layers.Input((1,)), layers.Dense(4, "tanh"), *last])
+    model.compile("adam", "mse")
+    assert told(model, normal(), PRICES, epochs=1) == []
+    model.compile("adam", "mse")  # and anew, of what has learned
+    assert told(model, normal(), PRICES, epochs=1) == []
+
+
+def test_labels_and_losses_that_are_no_distances():
+    model = Sequential([layers.Input((1,)), layers.Dense(1000)])
+    model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert told(model, normal(), np.arange(200) + 700, epochs=1) == []
+    assert told(small("tanh", "cosine_similarity"), normal(), PRICES, epochs=1) == []
+
+
+def test_targets_of_weight_0_do_not_count():
+    y, weights = np.r_[np.full(100, 1e6), np.zeros(100)], np.r_[np.zeros(100), np.ones(100)]
+    assert told(small("tanh"), normal(), y, epochs=1, sample_weight=weights) == []
+    assert [kind for kind, _ in told(small("tanh"), normal(), y, epochs=1)] == [TargetScaleWarning]
+
+
+def test_an_ensemble_is_told_once_of_its_targets():
+    ensemble = Ensemble(lambda: small("tanh"), 2)
+    assert [kind for kind, _ in told(ensemble, normal(), PRICES, epochs=1)] == [TargetScaleWarning]
+
+
+# ---- in any case -----------------------------------------------------------------------------------------------------
 def test_samples_of_weight_0_do_not_count():
     x, weights = normal(2), np.ones(200)
     x[::2] *= 1e6
@@ -391,7 +473,7 @@ def test_it_can_be_silenced(monkeypatch):
         config.set_advice("never")
 
 
-@pytest.mark.parametrize("kind", [DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning])
+@pytest.mark.parametrize("kind", [DeadUnitsWarning, InputScaleWarning, NonFiniteLossWarning, TargetScaleWarning])
 def test_each_is_a_category(kind):
     assert issubclass(kind, TrainingWarning) and issubclass(TrainingWarning, UserWarning)
     with warnings.catch_warnings():

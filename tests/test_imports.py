@@ -57,6 +57,12 @@ def test_no_arrow_goes_back():
                 assert floor(name) >= floor(part), f"{path} imports {name}, which is above it"
 
 
+def test_what_is_imported_when_it_is_asked_for():
+    code = "import gpumlp, sys; print('gpumlp.interop' in sys.modules, gpumlp.interop.to_onnx, gpumlp.check.summary)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.startswith("False <function to_onnx")
+
+
 def test_importing_needs_numpy_alone():
     others = ("cupy", "numba", "cuda", "matplotlib", "scipy", "safetensors", "h5py", "torch", "onnx", "sklearn")
     code = f"import sys, gpumlp; print([m for m in {others} if m in sys.modules])"

@@ -10,6 +10,7 @@ import pytest
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from gpumlp import Sequential, activations, interop, layers, losses, ops
+from gpumlp import sklearn as ours
 
 try:
     import torch
@@ -146,11 +147,14 @@ def test_onnx_far_out():
 
 def test_onnx_looks_like_what_it_is(tmp_path):
     model = built((6,), layers.Dense(4, "relu", name="first"), layers.Dense(1))
-    made = interop.to_onnx(model, tmp_path / "m.onnx")
+    made = interop.to_onnx(model)
+    assert interop.to_onnx(model, tmp_path / "m.onnx") is None
     assert [node.op_type for node in made.graph.node] == ["Gemm", "Relu", "Gemm", "Identity"]
     assert {"first/kernel", "first/bias"} < {array.name for array in made.graph.initializer}
     assert made.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert onnx.load(tmp_path / "m.onnx") == made
+    model.export(tmp_path / "e.onnx", format="onnx", opset_version=19)
+    assert onnx.load(tmp_path / "e.onnx") == interop.to_onnx(model, opset=19)
     wide = built((6,), layers.Dense(4, "gelu"), dtype="float64")
     close(run_onnx(interop.to_onnx(wide), data((6,))), wide.predict(data((6,)), verbose=0).astype(np.float32))
 
@@ -173,8 +177,10 @@ def test_onnx_refuses():
         interop.to_onnx(Sequential([layers.Dense(1)]))
     with pytest.raises(TypeError, match="to_onnx takes a Sequential; got 3"):
         interop.to_onnx(3)
-    with pytest.raises(NotImplementedError, match="For ONNX call gpumlp"):
-        model.export("m.onnx", format="onnx")
+    with pytest.raises(NotImplementedError, match="gpumlp exports format='onnx'"):
+        model.export("m")
+    with pytest.raises(NotImplementedError, match="export works with input_signature=None only"):
+        model.export("m", format="onnx", input_signature=[1])
 
 
 # ---- PyTorch ---------------------------------------------------------------------------------------------------------
@@ -353,6 +359,48 @@ def test_to_scikit_learn_trains_on_as_if_nothing_had_been(last):
     y = 10.0 * x[:, :last].squeeze()
     estimator.set_params(warm_start=True, max_iter=40, random_state=0).fit(x, y)
     assert estimator.n_iter_ == 40 and estimator.best_loss_ == min(estimator.loss_curve_)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("case", ["regressor", "counts", "two", "three", "labels"])
+def test_estimators_of_our_own(case):
+    x = data((5,), 60)
+    targets = {
+        "regressor": x[:, :2], "counts": np.abs(x[:, 0]).round(), "two": np.where(x[:, 0] > 0, "yes", "no"),
+        "three": np.digitize(x[:, 0], [-1, 1]) * 10, "labels": (x[:, :3] > 0).astype(int),
+    }[case]  # fmt: skip
+    kind = ours.MLPRegressor if case in ("regressor", "counts") else ours.MLPClassifier
+    settings = {"loss": "poisson"} if case == "counts" else {}
+    estimator = kind(hidden_layer_sizes=(8,), max_iter=40, random_state=0, **settings).fit(x, targets)
+    expected = estimator.predict(x) if kind is ours.MLPRegressor else estimator.predict_proba(x)
+    expected = expected[:, 1:] if case == "two" else expected.reshape(60, -1)
+    model = interop.to_onnx(estimator)
+    close(run_onnx(model, x), expected.astype(np.float32))
+    if case == "counts":  # whose outputs are exponentials
+        with pytest.raises(ValueError, match="its outputs are linear, sigmoid, or softmax"):
+            interop.to_sklearn(estimator)
+    else:
+        back = interop.to_sklearn(estimator).predict(x)
+        if kind is ours.MLPRegressor:
+            close(back, estimator.predict(x))
+        else:
+            np.testing.assert_array_equal(back, estimator.predict(x))
+        close(interop.from_sklearn(estimator).predict(x, verbose=0), expected.astype(np.float32))
+        assert interop.to_torch(estimator)["0.weight"].shape == (8, 5)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_estimators_of_several_networks_or_of_none():
+    x = data((5,), 60)
+    with pytest.raises(ValueError, match=r"to_onnx takes a fitted estimator.*call fit first"):
+        interop.to_onnx(ours.MLPRegressor())
+    estimator = ours.MLPRegressor(hidden_layer_sizes=(8,), n_models=2, max_iter=2, tol=1.0, random_state=0).fit(
+        x, x[:, 0]
+    )
+    with pytest.raises(ValueError, match=r"is the mean of 2: its ensemble_.members\[0\] to ensemble_.members\[1\]"):
+        interop.from_sklearn(estimator)
+    close(interop.from_sklearn(interop.to_sklearn(estimator.ensemble_.members[1])).predict(x, verbose=0),
+          estimator.ensemble_.members[1].predict(x, verbose=0))  # fmt: skip
 
 
 def relu(z):

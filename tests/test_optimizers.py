@@ -465,7 +465,7 @@ def test_arguments_of_older_scripts():
     with pytest.warns(UserWarning, match="`decay` is no longer supported"):
         made = optimizers.SGD(learning_rate=0.01, decay=1e-6, momentum=0.9, nesterov=True)
     assert made.get_config() == optimizers.SGD(0.01, 0.9, True, name=made.name).get_config()
-    with pytest.raises(ValueError, match=r"Adam\(\) has no argument 'lr'. It takes learning_rate, "):
+    with pytest.raises(ValueError, match=r"Adam\(\) has no argument 'lr'. Did you mean 'learning_rate'\?"):
         optimizers.Adam(lr=0.1)
 
 

@@ -486,7 +486,11 @@ def test_numbers_that_would_be_too_small_are_left_out():
     [
         (([0, 1], [0]), ValueError, "y_true 2, y_pred 1"),
         (([0, -1], [0, 0]), ValueError, "from 0 to 1; got -1"),
-        (([0, 1], [0, 2], ["a", "b"]), ValueError, "from 0 to 1; got 0 to 2"),
+        (
+            ([0, 1], [0, 2], ["a", "b"]),
+            ValueError,
+            "from 0 to 1; got 0 to 2. labels has 2 names, and needs one for each class",
+        ),
         (([0, 1], ["a", "b"]), TypeError, "got numbers and names"),
         ((["a", "b"], ["a", "c"], ["a", "b"]), ValueError, "c are not among them"),
         (([0, 1], [-2.5, 3.1]), ValueError, "Of logits: y_pred > 0"),

@@ -13,7 +13,8 @@ from gpumlp import ops
 from gpumlp.callbacks.base import Callback, Logs
 from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
-from gpumlp.naming import flag, number
+from gpumlp.naming import flag, nearest, number
+from gpumlp.signatures import NEAR
 from gpumlp.training.progress import say
 
 Mode: TypeAlias = Literal["auto", "min", "max"]
@@ -81,12 +82,14 @@ class MonitorCallback(Callback):
         float or None
             None, with a warning, where the logs have none of this name.
         """
-        self._sign()
         value: float | None = (logs or {}).get(self.monitor)
+        meant = nearest(self.monitor, logs or {}, NEAR) if value is None else None
+        hint = f" Did you mean {meant!r}?" if meant else ""
+        self._sign(hint)
         if value is None:
             names = ", ".join(logs or {})
             warnings.warn(
-                f"{type(self).__name__} watches {self.monitor!r}, which is not in the logs: {names}.",
+                f"{type(self).__name__} watches {self.monitor!r}, which is not in the logs: {names}.{hint}",
                 stacklevel=caller_level(),
             )
         return value
@@ -109,18 +112,19 @@ class MonitorCallback(Callback):
             return value == value
         return self._sign() * value > self._sign() * than + self.min_delta
 
-    def _sign(self) -> float:
-        """Return 1 where more is better, -1 where less is."""
+    def _sign(self, hint: str = "") -> float:
+        """Return 1 where more is better, -1 where less is; ValueError, with the hint, where neither is known."""
         if self.mode != "auto":
             return 1.0 if self.mode == "max" else -1.0
         name = self.monitor.removeprefix("val_")
         objective = getattr(self.model, "_objective", None)
         found = {metric.name: metric._direction for metric in objective.metrics} if objective else {}
         direction = "down" if name == "loss" else found.get(name)
+        hint = hint or " Pass mode='max' or mode='min'."
         if not direction:
             raise ValueError(
                 f"{type(self).__name__} watches {self.monitor!r}, of which it is not known whether more or less is "
-                f"better. Pass mode='max' or mode='min'."
+                f"better.{hint}"
             )
         return 1.0 if direction == "up" else -1.0
 

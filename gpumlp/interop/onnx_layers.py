@@ -13,7 +13,7 @@ from gpumlp import layers
 from gpumlp.activations import Activation
 from gpumlp.engine.normalization import LEAST_DEVIATION, LEAST_LENGTH
 from gpumlp.interop.onnx_graph import Graph, write_formula
-from gpumlp.interop.placed import Placed, imported, is_packaged, layers_of
+from gpumlp.interop.placed import Placed, imported, is_packaged, layers_of, network_of
 from gpumlp.layers import Layer, Shape, whole_number
 from gpumlp.models import Sequential
 from gpumlp.saving import disk
@@ -42,7 +42,7 @@ OPERATORS: Mapping[str, tuple[str, int, Callable[..., dict[str, Any] | None]]] =
 
 
 def to_onnx(model: Sequential, path: str | PathLike[str] | None = None, *, opset: int = 20) -> Any:
-    """Return the model as an ONNX model for prediction, and write it to a file if one is named.
+    """Return the model as an ONNX model for prediction, or write it to a file if one is named.
 
     Its input is called "input", its output "output"; both have the batch first, of any size. All numbers are float32,
     which every runtime has: those of a float64 model are rounded. Dropout and noise are not in it, as in a prediction;
@@ -51,8 +51,8 @@ def to_onnx(model: Sequential, path: str | PathLike[str] | None = None, *, opset
     Parameters
     ----------
     model : Sequential
-        Built. All of its layers and activations can be written, a `Lambda`'s and a function of one's own by what they
-        are made of.
+        Built; or a fitted estimator of `gpumlp.sklearn`, of one network. All of its layers and activations can be
+        written, a `Lambda`'s and a function of one's own by what they are made of.
     path : str or path, optional
         The file, such as "model.onnx". It takes the place of one that is there.
     opset : int, default 20
@@ -60,8 +60,8 @@ def to_onnx(model: Sequential, path: str | PathLike[str] | None = None, *, opset
 
     Returns
     -------
-    onnx.ModelProto
-        The model, which ``onnx.checker`` accepts.
+    onnx.ModelProto or None
+        The model, which ``onnx.checker`` accepts; None where it was written to a file.
 
     Raises
     ------
@@ -84,6 +84,7 @@ def to_onnx(model: Sequential, path: str | PathLike[str] | None = None, *, opset
     opset, newest = whole_number("opset", opset), onnx.defs.onnx_opset_version()
     if not OLDEST <= opset <= newest:
         raise ValueError(f"opset must be {OLDEST} to {newest}, the newest that this onnx knows; got {opset}.")
+    model = network_of(model, "to_onnx")
     found = layers_of(model, "to_onnx")
     graph, last = Graph(onnx, np.dtype(np.float32)), "input"
     for each in found:
@@ -91,9 +92,10 @@ def to_onnx(model: Sequential, path: str | PathLike[str] | None = None, *, opset
         last = _writer(each)(graph, each, last, opset)
     graph.nodes.append(onnx.helper.make_node("Identity", [last], ["output"], name="output"))
     made = _model(onnx, graph, model, opset)
-    if path is not None:
-        disk.write(disk.path_of(path), [made.SerializeToString()])
-    return made
+    if path is None:
+        return made
+    disk.write(disk.path_of(path), [made.SerializeToString()])
+    return None
 
 
 def _model(onnx: Any, graph: Graph, model: Sequential, opset: int) -> Any:

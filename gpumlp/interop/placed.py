@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpumlp import activations
+from gpumlp import activations, layers
 from gpumlp.activations import Activation
 from gpumlp.layers import Shape
 from gpumlp.models import Sequential
+
+OUTPUT = {"identity": "linear", "logistic": "sigmoid", "softmax": "softmax", "exp": "exponential"}  # theirs: ours
 
 
 class Placed(NamedTuple):
@@ -32,13 +36,44 @@ class Placed(NamedTuple):
         return ValueError(f"{kind} layer {self.layer.name!r} cannot be brought to {target}: {why}. {instead}")
 
 
+def is_estimator(thing: object) -> bool:
+    """Whether a thing is an estimator of `gpumlp.sklearn`, which need not be imported for that."""
+    home = sys.modules.get("gpumlp.sklearn")
+    return home is not None and isinstance(thing, (home.MLPRegressor, home.MLPClassifier))
+
+
+def network_of(given: Any, asked_by: str) -> Sequential:
+    """Return a model as it is, and of a fitted estimator of `gpumlp.sklearn` its network, which shares the weights.
+
+    The estimator's own ends with logits, and this one with probabilities.
+
+    TypeError for anything else, ValueError where there is not one network.
+    """
+    if is_estimator(given):
+        if not hasattr(given, "ensemble_"):
+            raise ValueError(f"{asked_by} takes a fitted estimator; {given!r} has no network yet: call fit first.")
+        members: Sequence[Sequential] = given.ensemble_.members
+        if len(members) > 1:
+            raise ValueError(
+                f"{asked_by} takes one network, and the estimator is the mean of {len(members)}: its "
+                f"ensemble_.members[0] to ensemble_.members[{len(members) - 1}]. Give one of them."
+            )
+        last = OUTPUT[given.out_activation_]
+        stack = (
+            members[0].layers if last in ("linear", "exponential") else [*members[0].layers, layers.Activation(last)]
+        )
+        return Sequential(stack, dtype=members[0].dtype)
+    if not isinstance(given, Sequential):
+        raise TypeError(f"{asked_by} takes a Sequential; got {given!r}.")
+    return given
+
+
 def layers_of(model: object, asked_by: str) -> list[Placed]:
     """Return the layers of a built model in their order, those of models in it too, as they are at one moment.
 
-    TypeError for what is no Sequential, ValueError for one without weights.
+    What is no model, or has not one, is as in `network_of`; ValueError for one without weights.
     """
-    if not isinstance(model, Sequential):
-        raise TypeError(f"{asked_by} takes a Sequential; got {model!r}.")
+    model = network_of(model, asked_by)
     if not model.built:
         raise ValueError(
             f"{asked_by} needs a built model. Give the first layer input_shape=, or call build or fit first."

@@ -10,17 +10,16 @@ import numpy as np
 
 from gpumlp import layers
 from gpumlp.activations import Activation
-from gpumlp.interop.placed import Placed, imported, is_packaged, layers_of
+from gpumlp.interop.placed import OUTPUT, Placed, imported, is_estimator, is_packaged, layers_of
 from gpumlp.models import Sequential
 
 INSTALL = "pip install scikit-learn"
 HIDDEN = {"identity": "linear", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}  # theirs: ours
-OUTPUT = {"identity": "linear", "logistic": "sigmoid", "softmax": "softmax", "exp": "exponential"}
 ABSENT = (layers.Input, layers.Identity, layers.OfNoise, layers.ActivityRegularization)  # as far as predictions go
 
 
 def from_sklearn(estimator: Any, dtype: str | None = None) -> Sequential:
-    """Return a model that predicts what a fitted `MLPRegressor` or `MLPClassifier` of scikit-learn does.
+    """Return a model that predicts what a fitted MLPRegressor or MLPClassifier of scikit-learn does.
 
     A classifier's model gives probabilities, as ``predict_proba``: for two classes one output, the probability of
     ``estimator.classes_[1]``. The model is not compiled: it can predict, and be compiled and trained on.
@@ -28,7 +27,7 @@ def from_sklearn(estimator: Any, dtype: str | None = None) -> Sequential:
     Parameters
     ----------
     estimator : sklearn.neural_network.MLPRegressor or MLPClassifier
-        Fitted.
+        Fitted. One of `gpumlp.sklearn`, of one network, is taken, too.
     dtype : {"float32", "float64"}, optional
         Of the model; ``gpumlp.config.floatx()`` when None. With the estimator's own, mostly float64, predictions are
         equal to the last digits.
@@ -58,6 +57,8 @@ def from_sklearn(estimator: Any, dtype: str | None = None) -> Sequential:
     True
     """
     network = imported("sklearn.neural_network", "from_sklearn", INSTALL)
+    if is_estimator(estimator):
+        estimator = to_sklearn(estimator)
     if not isinstance(estimator, (network.MLPRegressor, network.MLPClassifier)):
         raise TypeError(f"from_sklearn takes an MLPRegressor or MLPClassifier; got {estimator!r}.")
     if not hasattr(estimator, "coefs_"):
@@ -71,7 +72,7 @@ def from_sklearn(estimator: Any, dtype: str | None = None) -> Sequential:
 
 
 def to_sklearn(model: Sequential, classes: Sequence[Any] | None = None) -> Any:
-    """Return a fitted `MLPRegressor` or `MLPClassifier` of scikit-learn that predicts what the model does.
+    """Return a fitted MLPRegressor or MLPClassifier of scikit-learn that predicts what the model does.
 
     The last layer's activation says which: linear makes a regressor, sigmoid over one unit or softmax a classifier,
     sigmoid over several units one of labels that do not exclude each other. ``partial_fit`` trains it on.
@@ -79,11 +80,11 @@ def to_sklearn(model: Sequential, classes: Sequence[Any] | None = None) -> Any:
     Parameters
     ----------
     model : Sequential
-        Built, of `Dense` layers, whose activations but the last are one of linear, sigmoid, tanh and relu. Dropout and
-        noise are left out.
+        Built; or a fitted estimator of `gpumlp.sklearn`, of one network. Of `Dense` layers, whose activations but the
+        last are one of linear, sigmoid, tanh and relu. Dropout and noise are left out.
     classes : sequence, optional
-        The labels of a classifier, in the order of the outputs and sorted, as scikit-learn has them; 0, 1, 2, ... when
-        None.
+        The labels of a classifier, in the order of the outputs and sorted, as scikit-learn has them; when None those
+        of the estimator, or 0, 1, 2, ...
 
     Returns
     -------
@@ -112,6 +113,7 @@ def to_sklearn(model: Sequential, classes: Sequence[Any] | None = None) -> Any:
     array([[0.333, 0.333, 0.333]])
     """
     dense = _dense_of(layers_of(model, "to_sklearn"))
+    classes = getattr(model, "classes_", None) if classes is None else classes  # an estimator's
     kernels, biases = [kernel for kernel, _, _, _ in dense], [bias for _, bias, _, _ in dense]
     *hidden, last = [how for _, _, how, _ in dense]
     theirs = {ours: name for name, ours in HIDDEN.items()}

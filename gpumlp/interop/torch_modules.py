@@ -193,8 +193,9 @@ def to_torch(model: Sequential) -> dict[str, np.ndarray]:
     Parameters
     ----------
     model : Sequential
-        Built. `Dense`, activations as far as ``torch.nn`` has them, `PReLU`, `BatchNormalization` and
-        `LayerNormalization`, `Dropout`, `AlphaDropout`, `Flatten`, `Reshape` are known.
+        Built; or a fitted estimator of `gpumlp.sklearn`, of one network. `Dense`, activations as far as ``torch.nn``
+        has them, `PReLU`, `BatchNormalization` and `LayerNormalization`, `Dropout`, `AlphaDropout`, `Flatten`,
+        `Reshape` are known.
 
     Returns
     -------

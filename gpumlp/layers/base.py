@@ -29,6 +29,7 @@ from gpumlp.saving import serialize_keras_object
 from gpumlp.signatures import taken_by
 from gpumlp.variables import Change, Symbol
 
+SHOWN = 4  # numbers of an array in what a layer is shown as
 NEUTRAL = {  # what gpumlp has not
     "quantization_config": None, "sparse": False, "ragged": False, "optional": False, "rms_scaling": False,
 }  # fmt: skip
@@ -42,6 +43,14 @@ class Changes:
     """How often an attribute of any layer was set: whoever has read them asks whether they are still the same."""
 
     count = 0
+
+
+def _in_words(value: object) -> str:
+    """Return a value for a line: of an array the first numbers."""
+    if not isinstance(value, np.ndarray):
+        return repr(value)
+    first = [f"{one:.3g}" for one in value.ravel()[:SHOWN].tolist()]
+    return f"[{', '.join(first + ['...'] * (value.size > SHOWN))}]"
 
 
 class Layer(Attributes):
@@ -144,7 +153,7 @@ class Layer(Attributes):
         return kept | {"held": held}
 
     def __repr__(self) -> str:
-        own = ", ".join(f"{name}={value!r}" for name, value in self._told().items())
+        own = ", ".join(f"{name}={_in_words(value)}" for name, value in self._told().items())
         return f"<{type(self).__name__} {self.name}{': ' if own else ''}{own}>"
 
     def _told(self) -> dict[str, object]:

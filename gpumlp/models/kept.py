@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from gpumlp import saving
 from gpumlp.callbacks import History, Record
@@ -13,6 +14,7 @@ from gpumlp.layers import Layer, Snapshot
 from gpumlp.models import configs, files, state
 from gpumlp.models.compiled import Compiled
 from gpumlp.models.stack import Stack
+from gpumlp.naming import neutral
 from gpumlp.saving.disk import PathLike
 from gpumlp.signatures import named
 
@@ -209,19 +211,35 @@ class Kept(Compiled):
         """
         files.load_weights(self, filepath, skip_mismatch, by_name, objects_to_skip)
 
-    def export(self, filepath: PathLike, format: str = "tf_saved_model", **kwargs: object) -> NoReturn:
-        """Raise NotImplementedError: gpumlp writes ONNX by `gpumlp.interop.to_onnx`, and Keras exports the rest.
+    def export(
+        self, filepath: PathLike, format: str = "tf_saved_model", verbose: object = None, input_signature: None = None,
+        *, opset_version: int | None = None,
+    ) -> None:  # fmt: skip
+        """Write the model for prediction by other software: as ONNX; the other formats are Keras's to write.
 
         Parameters
         ----------
         filepath : str or path
-            Where to.
-        format : str
-            As what.
-        **kwargs : object
-            As in Keras.
+            Where to, such as "model.onnx".
+        format : str, default "tf_saved_model"
+            "onnx", as `gpumlp.interop.to_onnx` writes it.
+        verbose : object, optional
+            Taken for Keras's sake: nothing is printed.
+        input_signature : None
+            As in Keras; the model's own input is what there is.
+        opset_version : int, optional
+            The version of ONNX's operators; `gpumlp.interop.to_onnx` has the default.
+
+        Raises
+        ------
+        NotImplementedError
+            For another format, with what to do: save the model for Keras, which exports it.
         """
-        raise NotImplementedError(
-            "For ONNX call gpumlp.interop.to_onnx(model, 'm.onnx'). For anything else save the model as 'm.keras', and "
-            f"have Keras export it: keras.models.load_model('m.keras').export({str(filepath)!r}, format={format!r})."
-        )
+        neutral("export", input_signature=(input_signature, None))
+        if format != "onnx":
+            raise NotImplementedError(
+                "gpumlp exports format='onnx'. For anything else save the model as 'm.keras', and have Keras export "
+                f"it: keras.models.load_model('m.keras').export({str(filepath)!r}, format={format!r})."
+            )
+        write = importlib.import_module("gpumlp.interop").to_onnx  # by name: that is made of models
+        write(self, filepath, **({} if opset_version is None else {"opset": opset_version}))

@@ -590,7 +590,7 @@ class Optimizer(OnArrays):
             return cls(**config)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
-        return shown(self, ("learning_rate",), ("name",))
+        return shown(self, ("learning_rate",), ("name",), {"learning_rate": self._learning_rate})
 
 
 COMMON = list(inspect.signature(Optimizer).parameters)  # what all take

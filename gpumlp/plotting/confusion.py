@@ -157,9 +157,13 @@ def _counts(true: np.ndarray, predicted: np.ndarray, labels: Sequence[object] | 
         raise TypeError(f"labels is a list of the classes' names; got {labels!r:.80}.")
     found = np.unique(np.concatenate([true, predicted]))
     if true.dtype.kind == "i":
+        named = labels is not None
         labels = range(max(int(found[-1]) + 1, 2)) if labels is None else labels
         if found[0] < 0 or found[-1] >= len(labels):
-            raise ValueError(f"Classes must be numbers from 0 to {len(labels) - 1}; got {found[0]} to {found[-1]}.")
+            lacking = f" labels has {len(labels)} names, and needs one for each class." if named else ""
+            raise ValueError(
+                f"Classes must be numbers from 0 to {len(labels) - 1}; got {found[0]} to {found[-1]}.{lacking}"
+            )
     else:
         labels = found.tolist() if labels is None else labels
     if len(labels) > MOST:

@@ -78,7 +78,7 @@ def plot_activations(model: Sequential, x: npt.ArrayLike, *, title: str = "", ax
     ----------
     model : Sequential
         A model that is built.
-    x : array of shape (n, \\*sample)
+    x : array of shape (n, *sample)
         The samples; some hundred are enough.
     title : str, default ""
         Over all panels; when empty, what they are of.

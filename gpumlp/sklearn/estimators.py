@@ -25,7 +25,7 @@ def _goes_by_steps(estimator: BaseMLP) -> bool:
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """scikit-learn's `MLPClassifier`, trained by gpumlp's kernels.
+    """scikit-learn's MLPClassifier, trained by gpumlp's kernels.
 
     Labels may be numbers or strings, of two classes or of many, or rows of 0 and 1 for several labels at once.
 
@@ -239,7 +239,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    """scikit-learn's `MLPRegressor`, trained by gpumlp's kernels.
+    """scikit-learn's MLPRegressor, trained by gpumlp's kernels.
 
     Parameters
     ----------

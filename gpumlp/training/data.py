@@ -267,7 +267,8 @@ def _converted(name: str, array: Array, dtype: DType) -> Array:
     if row is None:
         return out
     what = "NaN or Inf" if not xp.isfinite(array[row]).all() else f"a number too large for {dtype}"
-    message = f"{name} has {what}, first in row {row}: the loss and the weights will become NaN. Remove such rows."
+    then = "what is computed of it is NaN, and after a training step all weights are"
+    message = f"{name} has {what}, first in row {row}: {then}. Remove such rows."
     if config.nonfinite() == "error":
         raise ValueError(message)
     warnings.warn(message, stacklevel=caller_level())
@@ -301,7 +302,8 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: DType, rows
     given = math.prod(array.shape[1:])
     each = given // rows if given % rows == 0 else 0
     if each != loss.for_targets(each, width).target_width(width):
-        what = "one class number per sample" if loss.sparse else f"{width} values per sample, as the model's output has"
+        values = "1 value" if width == 1 else f"{width} values"
+        what = "one class number per sample" if loss.sparse else f"{values} per sample, as the model's output has"
         if loss.own:
             what += ", or one"
         if rows > 1:
@@ -328,11 +330,17 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: DType, rows
         if row is not None:
             warnings.warn(
                 f"{name} must lie in 0 to 1 for the loss {loss.name}, which has no least value otherwise; row {row} "
-                f"has {out[row].min()} to {out[row].max()}. Labels -1 and 1 become (y + 1) / 2; several classes need "
+                f"has {_span(out[row])}. Labels -1 and 1 become (y + 1) / 2; several classes need "
                 "a categorical cross-entropy and one unit per class.",
                 stacklevel=caller_level(),
             )
     return out
+
+
+def _span(values: Array) -> str:
+    """Return the numbers that there are, from the least to the most, in words."""
+    least, most = values.min(), values.max()
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def check_axes(name: str, value: object, outputs: Shape, loss: Loss) -> None:

@@ -1,12 +1,13 @@
 """What a person is told when training goes wrong: a loss that is no number, relus that are dead, inputs out of scale.
 
-That nobody has adapted a Normalization, which then changes nothing, is known before the first step, and told then.
+What is known before the first step is told then: that nobody has adapted a Normalization, which then changes nothing,
+or that a regression's targets are far from all that the model gives.
 
 All else is looked for after the fact: at the end of an epoch whose loss is no number, and at the end of a fit, where a
 model has been trained for a while, and then again when it has been trained ten times as long. While all is well a few
 dozen samples show it, so that it costs nothing; what they seem to show is told of only if thousands more, or all,
-agree. One thing is told in a fit, the first cause of the others, and each once of a model. Nothing is changed: a copy
-of the weights is looked at, by NumPy, and samples are drawn by random numbers that nobody else draws from.
+agree. One thing is told after a fit, the first cause of the others, and each once of a model. Nothing is changed: a
+copy of the weights is looked at, by NumPy, and samples are drawn by random numbers that nobody else draws from.
 
 The step that makes a loss no number makes all weights such: where it began is looked for with the weights from before
 the fit.
@@ -36,11 +37,12 @@ from gpumlp.errors import (
     InputScaleWarning,
     NonFiniteLossWarning,
     NotAdaptedWarning,
+    TargetScaleWarning,
     TrainingWarning,
     caller_level,
 )
 from gpumlp.layers import Normalization
-from gpumlp.losses import Loss
+from gpumlp.losses import Huber, LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError
 from gpumlp.training.data import library, on_gpu
 from gpumlp.training.samples import on_device
 from gpumlp.training.streams import Stretch
@@ -57,6 +59,8 @@ SOME = 0.05  # of a column's numbers: of one with fewer that are not 0 there is 
 ENOUGH = 100  # samples of a batch, where the others are not known, from which on a relu that is 0 for all is dead
 RECENT = 4  # losses that are told
 KEPT = 1 << 24  # numbers, at most: weights of which a copy is kept while a model trains, and what layers give
+REACH = 10.0  # times an output's size, from which on a target is out of reach
+DISTANCES = MeanSquaredError, MeanAbsoluteError, MeanAbsolutePercentageError, Huber, LogCosh
 RELUS = (activations.relu.function, activations.relu6.function)
 SCALE = "put norm = layers.Normalization() first in the model, and call norm.adapt(x) before fit"
 SILENCE = "gpumlp.config.set_advice('ignore') silences this."
@@ -90,12 +94,12 @@ class Watch:
 
 
 def before_fit(trainees: Sequence[Trainee]) -> None:
-    """Look whether a model that begins to learn, of several the first, has a Normalization that has seen no data."""
+    """Look at a model that begins to learn, of several the first: at its Normalizations, and what it is to learn."""
     trainee = trainees[0]
-    if config.advice() == "warn" and not trainee.optimizer.steps and NotAdaptedWarning not in trainee.runner.advised:
-        idle = [layer.name for layer in trainee.runner.stack if isinstance(layer, Normalization) and _is_idle(layer)]
-        if idle:
-            _tell(trainees, NotAdaptedWarning, _of_idle(idle[0]))
+    if config.advice() == "warn" and not trainee.optimizer.steps:
+        for kind, look in ((NotAdaptedWarning, _of_idle), (TargetScaleWarning, _of_targets)):
+            if kind not in trainee.runner.advised and (text := look(trainee)):
+                _tell(trainees, kind, text)
 
 
 def after_epochs(trainees: Sequence[Trainee]) -> None:
@@ -178,6 +182,11 @@ class Look:
         for op, name, y in zip(self.network.ops, self.network.names, self.program.look(x), strict=True):
             yield op, name, x, y
             x = y
+
+    def given(self, x: Array) -> Array:
+        """Return the outputs, row by row."""
+        y: Array = self.program.look(x)[-1]
+        return y.reshape(len(x), -1)
 
     def loss(self, data: Dataset, loss: Loss) -> float:
         """Return the loss."""
@@ -283,10 +292,41 @@ def _is_idle(layer: Normalization) -> bool:
     return not mean.any() and bool((variance == 1.0).all())
 
 
-def _of_idle(name: str) -> str:
-    return (
+def _of_idle(trainee: Trainee) -> str:
+    """Return what is to tell of the first Normalization that has seen no data; nothing where there is none."""
+    idle = (layer.name for layer in trainee.runner.stack if isinstance(layer, Normalization) and _is_idle(layer))
+    return "" if (name := next(idle, None)) is None else (
         f"Layer {name!r} has mean 0 and variance 1, as a new Normalization has: it leaves its inputs as they are. Call "
         "its adapt(x) before fit, or give it mean= and variance=."
+    )  # fmt: skip
+
+
+def _of_targets(trainee: Trainee) -> str:
+    """Return what is to tell of a regression's targets, which a model must reach before it can tell them apart.
+
+    What it gives as it is, is looked at only where they are large: it may have been trained before, or scale by itself.
+    """
+    data, runner = trainee.source.sample, trainee.runner
+    if data is None or data.y is None or not isinstance(trainee.objective.loss, DISTANCES):
+        return ""
+    rows = _drawn(runner, data)
+    for most in (FEW, MANY):
+        y = np.asarray(_picked(runner, Dataset(data.y), rows[:most]).x, np.float64)
+        sizes = np.maximum(abs(y.mean(axis=0)), y.std(axis=0)) if len(y) else np.zeros(1)
+        column = int(np.argmax(np.where(np.isfinite(sizes), sizes, 0.0)))
+        if not sizes[column] > FAR:
+            return ""
+    with np.errstate(all="ignore"):
+        given = Look(runner, None, FEW).given(_picked(runner, Dataset(data.x), rows[:FEW]).x)
+    size = float(np.sqrt(np.square(given[:, column], dtype=np.float64).mean()))
+    if sizes[column] <= REACH * size:
+        return ""
+    mean, std = y[:, column].mean(), y[:, column].std()
+    return (
+        f"The targets are far from what the model gives: column {column} of y has mean {mean:.3g} and deviation "
+        f"{std:.3g}, the outputs for it are of the size {size:.3g}. Training may take far too many steps to get there: "
+        "scale y to mean 0 and deviation 1, and predictions back, as StandardScaler does, or around an estimator "
+        "sklearn.compose.TransformedTargetRegressor."
     )
 
 

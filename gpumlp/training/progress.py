@@ -92,8 +92,9 @@ class Progress:
             return
         self._shown = now
         seconds = now - self._began
-        line = self._line(done, logs, seconds if self._steps is None else seconds / done * (self._steps - done))
-        line = line[: (shutil.get_terminal_size().columns or 80) - 1]  # a line that wraps could not be rewritten
+        room = (shutil.get_terminal_size().columns or 80) - 1
+        left = seconds if self._steps is None else seconds / done * (self._steps - done)
+        line = self._line(done, logs, left, room)[:room]  # a line that wraps could not be rewritten
         self._say("\r" + line.ljust(self._length), "")
         self._length = len(line)
 
@@ -103,7 +104,8 @@ class Progress:
         line = self._line(done, logs, time.perf_counter() - self._began)
         self._say("\r" + line.ljust(self._length) if self._verbose == 1 and updates_in_place() else line)
 
-    def _line(self, done: int, logs: dict[str, float], seconds: float) -> str:
+    def _line(self, done: int, logs: dict[str, float], seconds: float, room: int = sys.maxsize) -> str:
+        """Return a line whose bar is as short as the room for it, if need be."""
         per_step = (time.perf_counter() - self._began) / max(done, 1)
         values = "".join(f" - {name}: {number(value)}" for name, value in logs.items())
         if self._steps is None:
@@ -111,9 +113,11 @@ class Progress:
         count = f"{done:>{len(str(self._steps))}}/{self._steps}"
         if self._verbose == 2:
             return f"{count} - {seconds:.0f}s - {duration(per_step)}/step{values}"
-        full = WIDTH * min(done, self._steps) // max(self._steps, 1)
-        bar = "━" * full + ("╺" + "─" * (WIDTH - full - 1) if full < WIDTH else "")
-        return f"{count} {bar} {seconds:.0f}s {duration(per_step)}/step{values}"
+        rest = f"{seconds:.0f}s {duration(per_step)}/step{values}"
+        width = min(WIDTH, max(room - len(count) - len(rest) - 2, 0))
+        full = width * min(done, self._steps) // max(self._steps, 1)
+        bar = "━" * full + ("╺" + "─" * (width - full - 1) if full < width else "")
+        return f"{count} {bar} {rest}" if bar else f"{count} {rest}"
 
     def _say(self, text: str, end: str = "\n") -> None:
         if self._lost:
