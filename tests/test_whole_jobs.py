@@ -179,7 +179,7 @@ def test_the_table_of_jobs_has_the_fastest_peer():
         made_row("gpumlp", 9.0, unit="s of processors"), made_row("gpumlp", 3.0, "avx512"),
     ]  # fmt: skip
     assert tables.job_table(found).splitlines()[2:] == [
-        "| a: 3 s, 7 steps | avx2 | 1 | 0.50 | torch | 0.25 |",
+        "| a: 3 s, 7 steps | avx2 | 1 | 2.00 | torch | 4.00 |",
         "| a: 3 s, 7 steps | avx512 | 3 |  |  |  |",
     ]
     assert "instructions: avx2, avx512" in tables.source("cpu_jobs", found)
