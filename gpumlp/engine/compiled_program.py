@@ -181,7 +181,7 @@ class CompiledProgram:
         threads = self._pace.threads
         how = f"{'together on ' * (self._together > 1)}{threads} thread{'s' if threads > 1 else ''}"
         host = f"; by the host: {self._why_host}" if self._why_host else ""
-        return f"compiled for {self._instructions.name}, many steps in one call; {how} in the last one{host}"
+        return f"compiled for {self._instructions.name}, many steps in one call; {how} in the last call{host}"
 
     def _threads_for(self, samples: int, operations: float) -> int:
         """Return how many threads can be of use."""
