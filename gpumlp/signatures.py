@@ -47,8 +47,9 @@ def named(function: Called) -> Called:
     def call(*args: object, **given: object) -> object:
         try:
             return function(*args, **given)
-        except TypeError:
-            _look_at_names(function, args, given)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is None:  # the call's own: nothing has run
+                _look_at_names(function, args, given)
             raise
 
     return call  # type: ignore[return-value]
@@ -60,11 +61,21 @@ def _look_at_names(function: Callable[..., object], args: tuple[object, ...], gi
     unknown = [] if "**" in names else [name for name in given if name not in names]
     if not unknown:
         return
-    called = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
     meant = [near for name in unknown if (near := _meant(name, names)) is not None]
     hint = f"Did you mean {' and '.join(map(repr, meant))}?" if meant else f"It takes {', '.join(names)}."
     what = f"argument{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}"
-    raise UnknownArgument(f"{called}() has no {what}. {hint}") from None
+    raise UnknownArgument(f"{_called(function, args)}() has no {what}. {hint}") from None
+
+
+def _called(function: Callable[..., object], args: tuple[object, ...]) -> str:
+    """Return what a function is called by: a constructor by its class, which may be a base of the object's."""
+    if function.__name__ == "__call__":
+        return str(getattr(args[0], "name", type(args[0]).__name__)) if args else function.__qualname__
+    if function.__name__ != "__init__":
+        return function.__name__
+    kinds = type(args[0]).__mro__ if args else ()
+    of = (kind.__name__ for kind in kinds if getattr(kind.__init__, "__wrapped__", None) is function)  # type: ignore[misc]
+    return next(of, function.__qualname__)
 
 
 def _meant(name: str, names: tuple[str, ...]) -> str | None:
@@ -100,6 +111,7 @@ def constructor(declared: Declared) -> Declared:
         try:
             bound = signature.bind(self, *args, **self._recognized(given))
         except TypeError as error:
+            _look_at_names(__init__, (self, *args), given)
             raise TypeError(f"{type(self).__name__}: {error}; it takes {_plain(signature)}.") from None
         bound.apply_defaults()
         self._take({name: bound.arguments[name] for name in names})

@@ -9,7 +9,7 @@ import pytest
 from host.runtime import HostRuntime, broken
 from whole_fit import launches_of, state
 
-from gpumlp import Ensemble, Sequential, callbacks, errors, layers, metrics, optimizers, random
+from gpumlp import Ensemble, Sequential, callbacks, constraints, errors, layers, metrics, optimizers, random
 from gpumlp.engine import feed, fit_program, program
 from gpumlp.engine.compiled_program import CompiledProgram
 from gpumlp.errors import NonFiniteLossWarning
@@ -333,3 +333,127 @@ def test_what_is_set_to_stop_stops_behind_what_is_done(gpu, monkeypatch):
     monkeypatch.setattr(loop.Trainee, "took", stop)
     history = model.fit(x, y, batch_size=BATCH, epochs=9, verbose=0)
     assert history.epoch == list(range(6)) and model.optimizer.iterations == 6 * STEPS
+
+
+class Held(constraints.Constraint):
+    """A user's, called after each step: ``does`` is told how many there have been."""
+
+    def __init__(self, does):
+        self.calls, self.does = 0, does
+
+    def __call__(self, w):
+        self.calls += 1
+        self.does(self.calls)
+        return w
+
+
+def constrained(does):
+    model = Sequential([layers.Input((3,)), layers.Dense(4, "relu", kernel_constraint=Held(does)), layers.Dense(2)])
+    model.compile(optimizers.SGD(0.01), "mse")
+    return model
+
+
+@pytest.fixture
+def two_at_once(monkeypatch):
+    """Two epochs are a stretch, where nobody looks at what is between them."""
+    monkeypatch.setattr(loop.Pace, "most", lambda self, one_by_one: 1 if one_by_one else 2 * STEPS)
+
+
+@pytest.mark.parametrize("looks", [None, Looks()])
+def test_a_constraint_of_a_user_s_own_acts_on_the_next_epoch(two_at_once, looks):
+    """It may change the rate, and set what stops: as everything does between two epochs, whatever the clock says."""
+    x, y, _ = data()
+    rates = []
+
+    def does(calls):
+        if calls == 3:
+            model.optimizer.learning_rate = 0.005
+        model.stop_training = calls > 2 * STEPS
+
+    model = constrained(does)
+    coming = model.optimizer.coming
+    model.optimizer.coming = lambda steps: rates.append(coming(steps)) or rates[-1]
+    history = model.fit(x, y, batch_size=BATCH, epochs=9, verbose=0, callbacks=looks)
+    assert history.epoch == [0, 1, 2]
+    assert [len(each) for each in rates] == [STEPS] * 3 and rates[1][0, 0] == 0.005
+
+
+def test_constraints_that_are_ours_leave_epochs_together(monkeypatch, two_at_once):
+    begun, begin = [], loop.Trainee.begin_epochs
+    monkeypatch.setattr(
+        loop.Trainee, "begin_epochs", lambda self, epochs: begun.append(len(epochs)) or begin(self, epochs)
+    )
+    x, y, _ = data()
+    model = Sequential([layers.Input((3,)), layers.Dense(2, kernel_constraint="non_neg")])
+    model.compile("sgd", "mse")
+    model.fit(x, y, batch_size=BATCH, epochs=4, verbose=0)
+    assert begun == [2, 2]
+
+
+@pytest.mark.parametrize("members", [0, 2])
+def test_an_exception_out_of_a_step_leaves_the_epochs_before_it(monkeypatch, two_at_once, members):
+    """Epoch 3 is the second of a stretch: what a step raises ends it there."""
+    x, y, _ = data()
+    monkeypatch.setenv("GPUMLP_KERNELS", "numpy")
+    step, calls = program.LoopProgram._step, []
+
+    def fails(self, *arguments):
+        calls.append(1)
+        if len(calls) == (3 * STEPS + 2) * max(1, members):
+            raise MemoryError
+        step(self, *arguments)
+
+    monkeypatch.setattr(program.LoopProgram, "_step", fails)
+    trained = Ensemble(lambda: build(device="cpu"), members) if members else build(device="cpu")
+    with pytest.raises(MemoryError):
+        trained.fit(x, y, batch_size=BATCH, epochs=6, verbose=0)
+    for model in trained.members if members else [trained]:
+        assert model.history.epoch == [0, 1, 2] and len(model.history.history["loss"]) == 3
+        assert 3 * STEPS <= model.optimizer.iterations <= 4 * STEPS
+
+
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals are the main thread's")
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_second_ctrl_c_waits_until_all_histories_are_written(monkeypatch, two_at_once, at):
+    ends, records = [], []
+    end, record = loop.Trainee.end_epochs, loop.Trainee.record
+
+    def end_epochs(self):
+        ends.append(self)
+        if len(ends) == 4:  # of the second two epochs
+            signal.raise_signal(signal.SIGINT)
+        end(self)
+
+    def recorded(self):
+        records.append(self)
+        if len(records) == at:
+            signal.raise_signal(signal.SIGINT)
+        record(self)
+
+    monkeypatch.setattr(loop.Trainee, "end_epochs", end_epochs)
+    monkeypatch.setattr(loop.Trainee, "record", recorded)
+    together, (x, y, _) = Ensemble(lambda: build(device="cpu"), 3), data()
+    with pytest.raises(KeyboardInterrupt):
+        together.fit(x, y, batch_size=BATCH, epochs=6, verbose=0)
+    for model in together.members:
+        assert model.history.epoch == [0, 1, 2, 3] and model.optimizer.iterations == 4 * STEPS
+
+
+def test_a_fit_that_was_not_taken_out_of_the_books_is_over(monkeypatch):
+    """A handler may raise in a ``finally``: layers that are frozen later are frozen all the same."""
+
+    class Stays(set):
+        def discard(self, fit):
+            raise KeyboardInterrupt
+
+    model, (x, y, _) = build(device="cpu"), data()
+    model._runner.fits = Stays()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, batch_size=BATCH, verbose=0)
+    assert model._runner.fits
+    model._runner.fits = set(model._runner.fits)
+    model.layers[0].trainable = False
+    model.compile("adam", "mse", device="cpu")
+    before = model.layers[0].get_weights()
+    model.fit(x, y, batch_size=BATCH, verbose=0)
+    assert all(map(np.array_equal, before, model.layers[0].get_weights()))

@@ -1,12 +1,14 @@
 """Constructors of layers, as signatures have them; how layers and what they have show themselves; types of ops."""
 
 import copy
+import functools
 import inspect
 import pickle
 import pydoc
 import re
 import subprocess
 import sys
+import traceback
 
 import numpy as np
 import pytest
@@ -83,7 +85,7 @@ def test_a_class_of_a_user_s_hands_names_on_and_misspelt_ones_are_still_refused(
             super().__init__(64, **kwargs)
 
     assert Wide(activation="relu", name="wide").units == 64
-    with pytest.raises(ValueError, match=r"Wide\(\) has no argument 'activaton'. Did you mean 'activation'\?"):
+    with pytest.raises(ValueError, match=r"Dense\(\) has no argument 'activaton'. Did you mean 'activation'\?"):
         Wide(activaton="relu")
 
     class Scaled(layers.Dense):
@@ -125,6 +127,53 @@ def test_an_argument_that_there_is_not_is_named_with_the_nearest(called, wrong, 
         called(foo_x=None)
     with pytest.raises(ValueError, match=rf"^{name}\(\) has no arguments '{wrong}', 'foo_x'\. Did you mean '{meant}'"):
         called(**{wrong: None}, foo_x=None)
+
+
+def test_who_has_no_such_argument_is_named():
+    class Own(layers.Dense):
+        def __init__(self, units):
+            super().__init__(units, actvation="relu")
+
+    with pytest.raises(errors.UnknownArgument, match=r"^Dense\(\) has no argument 'actvation'"):
+        Own(3)
+
+    class Loss(losses.Huber):
+        def __init__(self):
+            super().__init__(delt=1.0)
+
+    with pytest.raises(errors.UnknownArgument, match=r"^Huber\(\) has no argument 'delt'"):
+        Loss()
+    with pytest.raises(errors.UnknownArgument, match=r"^Dense.__init__\(\) has no argument 'foo'"):
+        layers.Dense.__init__(foo=1)
+    with pytest.raises(errors.UnknownArgument, match=rf"^{MODEL.name}\(\) has no argument 'trainig'. .*'training'"):
+        MODEL([[1.0, 2.0]], trainig=True)
+
+
+def test_what_a_decorated_constructor_raises_is_left_as_it_is():
+    def tagged(function):
+        @functools.wraps(function)
+        def call(*args, tag=None, **given):
+            return function(*args, **given)
+
+        return call
+
+    class Own(callbacks.Callback):
+        @tagged
+        def __init__(self, x):
+            raise TypeError("the reason")
+
+    with pytest.raises(TypeError, match=r"^the reason$"):
+        Own(1, tag="a")
+
+
+def test_an_error_of_a_lambda_s_function_shows_where_it_comes_from():
+    def function(x):
+        return x + "a"
+
+    with pytest.raises(TypeError, match=r"^Lambda layer 'mine': .*[^.]\. A Lambda's function gives") as caught:
+        layers.Lambda(function, name="mine")
+    cause = caught.value.__cause__
+    assert isinstance(cause, TypeError) and "function" in [f.name for f in traceback.extract_tb(cause.__traceback__)]
 
 
 def test_other_errors_are_what_they_were():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, Self
 
@@ -131,23 +131,28 @@ def one_after_the_other(programs: Sequence[Program], tasks: Sequence[Task]) -> l
     return [program.run(*task) for program, task in zip(programs, tasks, strict=True)]
 
 
-def pass_by_pass(run: Callable[[Sequence[Task]], list[StepLogs]], tasks: Sequence[Task]) -> list[StepLogs]:
-    """Return the logs of tasks of several passes over their data, of which ``run`` takes one at a time."""
+def by_pass(tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    """Yield the parts of tasks of training, of equally many steps each, that are of one pass over their data."""
     cut = [passes(len(task.data), task.order, task.batch, task.first, task.last) for task in tasks]
-    if len(cut[0]) == 1:
-        return run(tasks)
-    logs, done = [StepLogs.zeros(task.last - task.first, task.metrics) for task in tasks], 0
-    for each in zip(*cut, strict=True):  # all have equally many steps
+    done = 0
+    for each in zip(*cut, strict=True):
         stop = done + each[0][2] - each[0][1]
-        parts = [
+        yield [
             task._replace(
                 order=order, first=first, last=last, scalars=None if task.scalars is None else task.scalars[done:stop]
             )
             for task, (order, first, last) in zip(tasks, each, strict=True)
         ]
+        done = stop
+
+
+def pass_by_pass(run: Callable[[Sequence[Task]], list[StepLogs]], tasks: Sequence[Task]) -> list[StepLogs]:
+    """Return the logs of tasks of several passes over their data, of which ``run`` takes one at a time."""
+    logs, done = [StepLogs.zeros(task.last - task.first, task.metrics) for task in tasks], 0
+    for parts in by_pass(tasks):
         for whole, found in zip(logs, run(parts), strict=True):
             whole.put(done, found)
-        done = stop
+        done += parts[0].last - parts[0].first
     return logs
 
 

@@ -6,6 +6,7 @@ import contextvars
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from threading import Lock
 from typing import Any, TypeVar
 
 from gpumlp import devices
@@ -43,7 +44,7 @@ class Runner:
         self._ready: tuple[Network | None, object] = None, None  # for which work all formulas are known to be compiled
         self._read = -1  # Changes.count when the layers were read
         self._flags: tuple[int, bool | None] = -1, None  # the same, and `reread`'s argument, when what trains was
-        self.fits: set[object] = set()  # that go on: what trains stays
+        self.fits: set[Lock] = set()  # that go on, and hold these: what trains stays
         self.paces: dict[tuple[int, int], float] = {}  # seconds of a step in the last one, by its batch and its models
         self.looked_at, self.advised = (
             0,
@@ -140,7 +141,8 @@ class Runner:
         of training, what trains is as it was found last.
         """
         count, network = Changes.count, self.network
-        anew = trainable is not None and not self.fits and self._flags != (count, trainable)
+        fits = any(fit.locked() for fit in self.fits)  # one that an exception has ended may be there still
+        anew = trainable is not None and not fits and self._flags != (count, trainable)
         if network is None or (self._read == count and not anew):
             return
         found = self.read(self.stack, network.input_shape, trainable is not False)

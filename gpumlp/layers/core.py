@@ -464,10 +464,11 @@ class Lambda(Activation):
         try:
             self.activation.formula  # noqa: B018  what cannot be traced is told here
         except TypeError as error:
+            said = str(error).removesuffix(".")
             raise TypeError(
-                f"Lambda layer {self.name!r}: {error} A Lambda's function gives a number for each of its argument's, "
+                f"Lambda layer {self.name!r}: {said}. A Lambda's function gives a number for each of its argument's, "
                 "by gpumlp.ops, and nothing else; for other shapes there are Reshape, Flatten, Permute, RepeatVector."
-            ) from None
+            ) from error
 
     def get_config(self) -> dict[str, object]:
         """Return what the constructor takes, by Keras's names.

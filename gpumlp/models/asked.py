@@ -84,6 +84,7 @@ class Asked(Kept):
 
     # ---- outputs in training mode, and gradients -------------------------------------------------------------------
 
+    @named
     def __call__(self, inputs: object, training: bool | None = None, mask: object = None) -> Any:
         """Return the outputs for samples, as `predict` does. A model without weights is built.
 

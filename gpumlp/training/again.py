@@ -103,12 +103,12 @@ class Plan:
         assert optimizer is not None
         return optimizer._made is self.made and optimizer._state is self.state and optimizer.belongs_to(model)
 
-    def rows(self, stretch: Stretch, scalars: Array) -> Callable[[], list[StepLogs]]:
+    def rows(self, stretch: Stretch, scalars: Array) -> Callable[[], list[tuple[list[Stretch], list[StepLogs]]]]:
         """Return what does the step with the batch that ``stretch`` is; the caller holds the gate."""
         of, order, batch, first, _ = stretch
         (x, y), (all_x, all_y), at = self.held, of.arrays, slice(first * batch, (first + 1) * batch)
 
-        def step() -> list[StepLogs]:
+        def step() -> list[tuple[list[Stretch], list[StepLogs]]]:
             if order is None:
                 x[...], y[...] = all_x[at], all_y[at]
             else:
@@ -116,7 +116,7 @@ class Plan:
                 all_x.take(rows, 0, x, "clip")
                 all_y.take(rows, 0, y, "clip")
             self.program.again(self.run, scalars[0])
-            return [self.logs]
+            return [([stretch], [self.logs])]
 
         return step
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gpumlp.engine import dispatch
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.program import Doubles, Program, StepLogs, Task, one_after_the_other, pass_by_pass
+from gpumlp.engine.program import Doubles, Program, StepLogs, Task, by_pass, one_after_the_other
 from gpumlp.engine.runner import Runner, together
-from gpumlp.gate import apart, settling, unsettled
+from gpumlp.gate import apart, settling, unsettled, whole
 from gpumlp.losses import Loss
 from gpumlp.optimizers import Optimizer
 from gpumlp.optimizers.stages import AVERAGE
@@ -184,8 +185,10 @@ class Trainee:
     @property
     def goes_on_by_itself(self) -> bool:
         """Whether the next epoch needs nothing but the last one's weights: no look at them, no code of a user's."""
-        rate = self.optimizer._learning_rate
-        ours = [self.optimizer] if isinstance(rate, float) else [self.optimizer, rate]
+        rate, constrained = self.optimizer._learning_rate, self.runner.current(self._sizes).constrained
+        ours = [self.optimizer, *(constraint for _, constraint in constrained)]
+        if not isinstance(rate, float):
+            ours.append(rate)
         return (
             self.validation is None
             and not self.callbacks.per_epoch
@@ -271,12 +274,15 @@ def first_stretch(trainees: Sequence[Trainee]) -> int:
 
 
 Meanwhile = Callable[[Callable[[], bool]], None]
+Found = tuple[Sequence[Stretch], list[StepLogs]]  # of each model, what was run at once and what it gave
 
 
 def train(
     trainees: Sequence[Trainee], stretches: Sequence[Stretch], pace: Pace, meanwhile: Meanwhile | None = None
 ) -> None:
-    """Run a stretch of equally many batches of each, and take in their logs: all or, after an exception, nothing.
+    """Run a stretch of equally many batches of each, and take in their logs.
+
+    Those that come at once: all or, after an exception, nothing.
 
     Nobody else computes with their weights, and this thread may do something else, ``meanwhile``.
     """
@@ -294,10 +300,10 @@ def train(
             if [t.optimizer.steps for t in trainees] != counts:
                 return False  # another thread has trained, or the state has started anew
             began = time.perf_counter()
-            found = all_steps()
+            for parts, found in all_steps():
+                for trainee, part, logs in zip(trainees, parts, found, strict=True):
+                    trainee.took(part, logs)
             pace.took(steps, began)
-            for trainee, stretch, logs in zip(trainees, stretches, found, strict=True):
-                trainee.took(stretch, logs)
             if plan is None and len(trainees) == 1:
                 again.plan_stretch(trainees[0], stretches[0])
             return True
@@ -308,7 +314,7 @@ def train(
 
 def _steps(
     trainees: Sequence[Trainee], stretches: Sequence[Stretch], scalars: Sequence[Doubles]
-) -> Callable[[], list[StepLogs]]:
+) -> Callable[[], Iterable[Found]]:
     """Return what runs a stretch of each; the caller holds the gate."""
     programs, tasks = [], []
     for trainee, stretch, own in zip(trainees, stretches, scalars, strict=True):
@@ -317,9 +323,9 @@ def _steps(
     kind = type(programs[0])
     alike = all(type(program) is kind for program in programs)
     run = functools.partial(kind.run_together if alike else one_after_the_other, programs)
-    if len(trainees[0].begun) > 1 and not (alike and programs[0].takes_passes):
-        run = functools.partial(pass_by_pass, run)
-    return functools.partial(run, tasks)
+    if len(trainees[0].begun) == 1 or (alike and programs[0].takes_passes):
+        return lambda: [(stretches, run(tasks))]
+    return lambda: (([Stretch(*task[:5]) for task in part], run(part)) for part in by_pass(tasks))
 
 
 def step(model: Compiled, held: Dataset, objective: Objective, optimizer: Optimizer, choice: Choice) -> Logs:
@@ -360,20 +366,21 @@ def fit(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Shown] = ())
     Ctrl-C, and whatever else a signal's handler raises, ends all between two steps; an epoch whose steps were all done,
     and validated where they are to be, is in a model's history.
     """
-    lead, this = trainees[0], object()
+    lead, running = trainees[0], threading.Lock()
     first, paces = first_stretch(trainees), lead.runner.paces
     kind = lead.source.batch, len(trainees)
     pace = Pace(first, paces.get(kind, 0.0))
-    try:
-        for trainee in trainees:
-            trainee.runner.fits.add(this)  # what trains stays, whatever becomes of the layers' flags
-        _epochs(trainees, epochs, shown, pace)
-    finally:
-        if lead.runner.runtime is not None:  # on a CPU, the best number of threads may still be found out
-            paces[kind] = pace.per_step
-        for trainee in trainees:
-            trainee.runner.fits.discard(this)
-            vars(trainee).pop("place", None)  # they have each other: a model that is dropped is freed at once
+    with running:  # which no handler can prevent from ending
+        try:
+            for trainee in trainees:
+                trainee.runner.fits.add(running)  # what trains stays, whatever becomes of the layers' flags
+            _epochs(trainees, epochs, shown, pace)
+        finally:
+            if lead.runner.runtime is not None:  # on a CPU, the best number of threads may still be found out
+                paces[kind] = pace.per_step
+            for trainee in trainees:
+                trainee.runner.fits.discard(running)
+                vars(trainee).pop("place", None)  # they have each other: a model that is dropped is freed at once
 
 
 def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Shown], pace: Pace) -> None:
@@ -404,8 +411,7 @@ def _epochs(trainees: Sequence[Trainee], epochs: range, shown: Sequence[Shown], 
                 trainee.end_epochs()
             health.after_epochs(training)
         except BaseException:
-            for trainee in training:
-                trainee.record()
+            whole(lambda now=training: [trainee.record() for trainee in now])  # type: ignore[misc]
             raise
         for display in shown:
             display.on_epoch_end(epoch, mean([t.place.logs for t in training]))
