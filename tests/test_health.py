@@ -218,6 +218,10 @@ def test_a_normalization_that_has_numbers():
     assert told(small("tanh", features=2, first=[norm]), x, Y) == []
     norm = layers.Normalization(mean=0.0, variance=1.0)
     assert told(small("tanh", features=2, first=[norm]), x, Y) == []
+    norm, pairs = layers.Normalization(), np.array([[-1.0, 1.0], [1.0, -1.0]])
+    norm.adapt(pairs)  # which have mean 0 and variance 1
+    assert told(small("tanh", features=2, first=[pickle.loads(pickle.dumps(norm))]), x, Y) == []
+    assert told(small("tanh", features=2, first=[layers.Normalization()]), x, Y, epochs=0) == []
     config.set_advice("ignore")
     try:
         assert told(small("tanh", features=2, first=[layers.Normalization()]), x, Y) == []

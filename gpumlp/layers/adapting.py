@@ -113,6 +113,7 @@ class Normalization(Layer):
 
     axis: tuple[int, ...]
     invert: bool
+    adapted = False  # whether `adapt` has seen data, which files do not tell
 
     def __init__(
         self, axis: int | Sequence[int] | None = -1, mean: ArrayLike | None = None, variance: ArrayLike | None = None,
@@ -246,6 +247,7 @@ class Normalization(Layer):
         if not self.built:
             self.build((None, *sample))
         self.set_weights([*total, np.zeros(())])
+        self.adapted = True
 
     def _fitting(self, shape: Shape, before: Shape | None) -> Shape:
         """Return the shape of a batch's samples; ValueError where the layer, or the batches before, have others."""

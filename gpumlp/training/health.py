@@ -96,7 +96,7 @@ class Watch:
 def before_fit(trainees: Sequence[Trainee]) -> None:
     """Look at a model that begins to learn, of several the first: at its Normalizations, and what it is to learn."""
     trainee = trainees[0]
-    if config.advice() == "warn" and not trainee.optimizer.steps:
+    if config.advice() == "warn" and trainee.place.epochs and not trainee.optimizer.steps:
         for kind, look in ((NotAdaptedWarning, _of_idle), (TargetScaleWarning, _of_targets)):
             if kind not in trainee.runner.advised and (text := look(trainee)):
                 _tell(trainees, kind, text)
@@ -285,8 +285,8 @@ def _of_inputs(scales: Array) -> str:
 
 
 def _is_idle(layer: Normalization) -> bool:
-    """Whether its mean and variance are 0 and 1, as of a new one."""
-    if layer.given is not None:
+    """Whether its mean and variance are 0 and 1, as of a new one, and not those of data that it has seen."""
+    if layer.given is not None or layer.adapted:
         return False
     mean, variance, _ = layer.get_weights()
     return not mean.any() and bool((variance == 1.0).all())
