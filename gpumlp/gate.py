@@ -7,8 +7,8 @@ inside, and what it asks of the model is refused with words.
 
 What may wait for what, from the left to the right and never back:
 
-    a caller -> the worker -> the layout of arenas -> gates, by their numbers -> a team's threads
-    a fork   ------------->   the layout of arenas -> gates, by their numbers
+    a caller -> `no_fork` -> the worker -> the layout of arenas -> gates, by their numbers -> a team's threads
+    a fork   -> `no_fork` -------------->  the layout of arenas -> gates, by their numbers
 
 A signal's handler runs on the main thread between any two instructions of it, and may raise there. So a stretch that
 changes something runs on another thread, the worker, when the main thread asks for it (`apart`): a handler finds the
@@ -22,7 +22,8 @@ back. So locks are held by ``with`` alone, which takes and leaves them in one in
 asked of its lock; what else is noted may be stale, and whoever reads it sees to that. What is set in a context for a
 while is set in a copy of it.
 
-A fork waits until no stretch runs, so that the child has weights of whole steps, and locks that nobody holds.
+A fork waits until no stretch runs, and nobody loads code (`no_fork`), so that the child has weights of whole steps, and
+locks that nobody holds.
 """
 
 from __future__ import annotations
@@ -431,3 +432,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
     os.register_at_fork(after_in_parent=_after_in_parent, after_in_child=_after_in_child)
     os.register_at_fork(after_in_parent=_forget_fork, after_in_child=_forget_fork)
+
+# A fork waits for who has this, before all gates: imports, the C library, LLVM and its binding have locks, which would
+# stay locked in the child. Who is inside a gate does not ask for it; nobody has it while another process compiles.
+no_fork = threading.RLock()
+
+# These are C's functions: no handler raises on the way into them.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=no_fork.acquire,
+        after_in_parent=no_fork.release,
+        after_in_child=no_fork._at_fork_reinit,  # type: ignore[attr-defined]
+    )

@@ -422,7 +422,7 @@ def test_a_handler_raises_at_every_moment_of_a_fork_and_nothing_stays_locked():
     try:
         for moment in at_each_moment(fork, [signal.SIGALRM]):
             assert not any(one.is_mine() for one in gate._gates) and not gate._here.is_inside(), moment
-            assert not gate._registry._is_owned() and not llvm.no_fork._is_owned(), moment
+            assert not gate._registry._is_owned() and not gate.no_fork._is_owned(), moment
             assert statuses == [0] * (moment + 1)
     finally:
         signal.signal(signal.SIGALRM, before)

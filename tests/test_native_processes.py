@@ -170,6 +170,7 @@ ALONE = """
 import os, signal, sys, threading
 from pathlib import Path
 from test_native import HERE, DiskCache, hold, kernel_compiler, llvm, native
+from gpumlp import gate
 
 native.kernel_sources.folder = lambda: Path(sys.argv[1])
 native.shipped.library = lambda instructions: None
@@ -311,7 +312,7 @@ def forks(folder, made_for):
 kernel_compiler.compile_apart = forks
 hold(native.functions())
 ended_well(numbers[0])
-with llvm.no_fork:
+with gate.no_fork:
     ended_well(child(lambda: hold(native.functions())))
 """)
 
@@ -333,3 +334,34 @@ kernel_compiler.compile_apart = signalled
 hold(native.functions())
 hold(found[0])
 """)
+
+
+@posix
+def test_forks_while_another_thread_makes_the_first_fit_of_a_process():
+    """Modules are imported there, which are locked meanwhile: no child may find one so."""
+    native.functions()  # which are in the cache then
+    code = """
+import os, signal, threading, time, warnings
+import numpy as np
+from gpumlp import Sequential, layers
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of threads in a process that forks
+x = np.zeros((23, 2), np.float32)
+first, second = (Sequential([layers.Input((2,)), layers.Dense(1)]) for _ in range(2))
+for model in (first, second):
+    model.compile("adam", "mse")
+thread = threading.Thread(target=lambda: first.fit(x, x[:, :1], epochs=3, verbose=0))
+thread.start()
+children = []
+while thread.is_alive() and len(children) < 20:
+    if not (child := os.fork()):
+        signal.alarm(20)
+        second.predict(x, verbose=0)
+        os._exit(0)
+    children.append(child)
+    time.sleep(0.002)
+thread.join()
+print({os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children})
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("{0}\n", "")

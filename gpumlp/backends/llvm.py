@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 from gpumlp.backends.disk_cache import symbols
 from gpumlp.backends.instruction_set import InstructionSet
 from gpumlp.errors import DeviceUnavailable
-from gpumlp.gate import apart
+from gpumlp.gate import apart, no_fork
 
 if TYPE_CHECKING:
     from llvmlite.binding import ExecutionEngine, TargetMachine
@@ -40,19 +39,7 @@ target datalayout = "{layout}"
 !0 = !{{i32 7, !"RtLibUseGOT", i32 1}}
 """
 
-# A fork waits for who has this: LLVM's binding and LLVM itself have locks, which would stay locked in the child. It is
-# never held while another process compiles.
-no_fork = threading.RLock()
 _engines: list[ExecutionEngine] = []  # they own the machine code, which may be running as long as the process
-
-
-# A fork has no other thread of its parent's. These are C's functions: no handler raises on the way into them.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=no_fork.acquire,
-        after_in_parent=no_fork.release,
-        after_in_child=no_fork._at_fork_reinit,  # type: ignore[attr-defined]
-    )
 
 
 def spec_of(package: str) -> ModuleSpec | None:

@@ -16,6 +16,7 @@ from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram, Program
 from gpumlp.errors import DeviceUnavailable, note_once, warn_once
 from gpumlp.formulas import Formula
+from gpumlp.gate import no_fork
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric, of_host
 from gpumlp.optimizers import Optimizer
@@ -124,8 +125,9 @@ def choose(network: Network, dtype: DType, backend: Backend, kernels: str) -> Ch
         return Choice()
     if why := _why_not(network, dtype, kernels):
         return Choice(why=why)
-    from gpumlp.backends import native, team
-    from gpumlp.engine import compiled_program
+    with no_fork:  # a module that is being imported is locked
+        from gpumlp.backends import native, team
+        from gpumlp.engine import compiled_program
 
     if names := network.beyond(compiled_program.KERNELS):
         return Choice(why=f"no compiled kernel for {names}", lacks=True)
