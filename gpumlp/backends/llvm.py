@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from gpumlp.backends.disk_cache import symbols
 from gpumlp.backends.instruction_set import InstructionSet
 from gpumlp.errors import DeviceUnavailable
-from gpumlp.gate import apart, no_fork
+from gpumlp.gate import no_fork, whole
 
 if TYPE_CHECKING:
     from llvmlite.binding import ExecutionEngine, TargetMachine
@@ -57,7 +57,7 @@ def _imported() -> ModuleType | Exception:
 def binding() -> ModuleType:
     """Return LLVM's binding, ready for this machine."""
     with no_fork:
-        llvm = apart(_imported)  # what a signal's handler raises meanwhile is no trouble of the import's
+        llvm = whole(_imported)  # what a signal's handler raises meanwhile is no trouble of the import's
         if isinstance(llvm, Exception):
             raise DeviceUnavailable(
                 f"The compiled CPU kernels need llvmlite, which cannot be imported ({type(llvm).__name__}: {llvm}). "
