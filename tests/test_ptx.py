@@ -47,7 +47,7 @@ MODULE = """
         "ld.relaxed.gpu.global.u32 %r1, [%rd1];", "red.relaxed.gpu.global.add.u32 [%rd1], %r1;",
         "shfl.sync.idx.b32 %r1, %r2, %r3, 31, -1;", "shfl.bfly.b32 %r1, %r2, %r3, 31;",
         "bar.sync 1;", "bar.sync 0, 32;", "bar.arrive 0, 32;", "cp.async.cg.shared.global [%r1], [%rd1], 8;",
-        "cp.async.wait_group 1;", '.pragma "something";', ".reg .b8 %c<3>;",
+        "cp.async.mbarrier.arrive.b64 [%rd1];", '.pragma "something";', ".reg .b8 %c<3>;",
         "add.s32 %r1, %r2;", "add.s32 %r1, %r2, %r9;", "mov.u32 %r1, %clock;", "mov.u64 %rd1, nowhere;",
         "ld.param.u64 %rd1, [nothing];", "brx.idx %r1, nowhere;", "call.uni nowhere, (%r1);",
     ],
@@ -409,9 +409,10 @@ def test_a_broken_kernel_is_noticed(name):
     assert found, "the text that was to be broken is not in the kernel any more"
 
 
-def test_dependent_kernels_wait_in_their_ptx():
+def test_dependent_kernels_wait_in_their_ptx(monkeypatch):
+    monkeypatch.setenv("GPUMLP_TRY", "dependent")
     runtime = PtxRuntime()
-    backend = CudaBackend(runtime, frozenset({"dependent"}))
+    backend = CudaBackend(runtime)
     assert check.hold(FORWARD, backend, "dependent").passed
     text = compiler.text_of("take.cu", {"THREADS": 256, "VECTOR": 0, "DEPENDENT": 1})
     for capability, waits in ((90, True), (80, False)):
