@@ -154,7 +154,7 @@ def test_iterations_are_a_number_and_a_variable():
         model.optimizer.iterations.assign(0)
 
 
-@pytest.mark.filterwarnings("ignore::gpumlp.errors.NonFiniteLossWarning")  # on purpose
+@pytest.mark.filterwarnings("ignore::gpumlp.errors.NonFiniteLossWarning", "ignore::gpumlp.errors.TargetScaleWarning")
 # ---- NaN -------------------------------------------------------------------------------------------------------------
 def test_the_first_batch_with_nan_ends_training(capsys):
     y = Y.copy()

@@ -73,14 +73,19 @@ def test_every_variant_compiles_for_one_architecture_with_every_version(resource
         assert not [u for u in found if u.local]
 
 
+# Bytes of stack, spill stores and loads. An H100 takes 29.3 us for the article's step with 512 threads, which spill 96, and
+# 32.9 with 256, which spill nothing; where packets on their way made it 1,000, it took 36.
+SPILLED = 400
+
+
 @pytest.mark.parametrize("version", ["OLDEST", "COMMON", "NEWEST"])
-def test_the_whole_fit_kernel_compiles_for_every_architecture_and_spills_nothing(resources, nvrtcs, version):
+def test_the_whole_fit_kernel_compiles_for_every_architecture_and_spills_little(resources, nvrtcs, version):
     nvrtc = nvrtcs.get(getattr(nvrtcs, version))
     compiled = [fit for fit in resources.all_fits(nvrtc) if fit.code]
     known = {arch.rstrip("a") for arch in resources.ARCHITECTURES if nvrtc.knows(arch)}
     assert {fit.arch for fit in compiled} == known
     if version != "OLDEST":
-        assert not [fit for fit in compiled if fit.local]
+        assert not [fit for fit in compiled if fit.local > SPILLED]
 
 
 def test_the_versions_are_what_they_say(nvrtcs):
