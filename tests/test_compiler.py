@@ -73,8 +73,8 @@ def test_every_variant_compiles_for_one_architecture_with_every_version(resource
         assert not [u for u in found if u.local]
 
 
-# Bytes of stack, spill stores and loads. An H100 takes 29.3 us for the article's step with 512 threads, which spill 96, and
-# 32.9 with 256, which spill nothing; where packets on their way made it 1,000, it took 36.
+# Bytes of stack, spill stores and loads. An H100 takes 29.3 us for the article's step with 512 threads, which spill
+# 96, and 32.9 with 256, which spill nothing; where packets on their way made it some 700, it took 36.
 SPILLED = 400
 
 
