@@ -5,7 +5,6 @@ import pickle
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -578,27 +577,3 @@ def test_what_is_no_model_is_said(figures):
     with pytest.raises(ValueError, match="shape"):
         plotting.plot_activations(regressor(), np.ones((3, 5)))
     assert figures.get_fignums() == []
-
-
-# ---- the picture of speed --------------------------------------------------------------------------------------------
-
-
-def test_the_picture_of_speed_knows_the_rows_that_it_is_of(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "path", [str(Path(gpumlp.__file__).parents[1] / "benchmarks"), *sys.path])
-    import pictures
-    import rows
-
-    monkeypatch.setattr(sys, "argv", ["pictures.py", "--check"])
-    assert pictures.main() == 0
-
-    def row(contender, ratio):
-        return rows.Row("jobs", "1-2-1: 3 s, 10 steps", contender, "s", 1, 1, 1, ratio, 1, 1, 3, "", "", "", "")
-
-    nothing, *others = pictures.times([row("JAX, lax.scan, newest Python", 2.0), row("JAX, lax.scan", 3.0)])
-    assert nothing == 2.0 and np.isnan(others).all()
-    changed = tmp_path / "cpu_jobs.csv"
-    found = rows.read(pictures.ROWS)
-    found[0].ratio += 1
-    rows.write(changed, found)
-    monkeypatch.setattr(pictures, "ROWS", changed)
-    assert pictures.main() == 1
