@@ -1,4 +1,4 @@
-"""The tree by which everything is summed, whatever the ranks: a batch, and the weights, are cut into SHARDS.
+r"""The tree by which everything is summed, whatever the ranks: a batch, and the weights, are cut into SHARDS.
 
     shard    0   1   2   3   4   5   6   7
               \ /     \ /     \ /     \ /
