@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from gpumlp.backends.runtime import Array
 
@@ -31,5 +31,8 @@ class Communicator(Protocol):
     def gather(self, own: object) -> list[object]:
         """Return what each rank gave, by rank: small objects of the host's, that can be pickled."""
 
-    def fail(self, message: str) -> NoReturn:
-        """End all ranks, whatever they wait for, once ``message`` is where a person reads it."""
+    def fail(self, message: str) -> None:
+        """Return once all ranks have called this; where one does not soon, end all, ``message`` on standard error.
+
+        The others may be in the middle of anything, and wait for this rank there.
+        """

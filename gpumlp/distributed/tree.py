@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from gpumlp.backends.runtime import Array
 
 SHARDS = 8
@@ -37,6 +39,6 @@ def total(partials: Sequence[Array]) -> Array:
     distance = 1
     while distance < len(partials):
         for first in range(0, len(partials), 2 * distance):
-            partials[first][...] += partials[first + distance]
+            np.add(partials[first], partials[first + distance], out=partials[first])  # CuPy's answer to it, too
         distance *= 2
     return partials[0]
