@@ -22,6 +22,7 @@ __all__ = [
 ]  # fmt: skip
 __dir__ = listing(__name__)
 
+AT_ONCE = 8  # numbers of 32 bits that Philox4x64 gives for each value of its counter
 Size: TypeAlias = int | Sequence[int]
 Seed: TypeAlias = "int | SeedGenerator | None"
 
@@ -108,16 +109,21 @@ class Counted:
 
     _philox: np.random.Philox | None = None
 
-    def at(self, key: int, layer: int, step: int) -> np.random.Generator:
-        """Return what draws them, from the first one on: Philox's key is (key, layer), its counter (., step, 0, 0)."""
+    def at(self, key: int, layer: int, step: int, first: int = 0) -> np.random.Generator:
+        """Return what draws them, from number ``first`` of float32 on: uniform ones, each of which takes 32 bits.
+
+        Philox's key is (key, layer), its counter (., step, 0, 0).
+        """
         if self._philox is None:
             self._philox = np.random.Philox(key=0)
         state = self._philox.state
         state["state"]["key"][:] = key, layer
-        state["state"]["counter"][:] = 0, step, 0, 0
+        state["state"]["counter"][:] = first // AT_ONCE, step, 0, 0
         state["buffer_pos"], state["has_uint32"] = 4, 0
         self._philox.state = state
-        return np.random.Generator(self._philox)
+        found = np.random.Generator(self._philox)
+        found.random(first % AT_ONCE, np.float32)
+        return found
 
 
 class SeedGenerator:

@@ -16,7 +16,7 @@ FLOORS = [
     {"models", "summary", "callbacks", "check", "utils", "plotting"},
     {"training"},
     {"engine"},
-    {"backends", "devices"},
+    {"backends", "devices", "distributed"},
     {"layers", "metrics"},
     {"losses", "optimizers", "initializers", "regularizers", "activations", "constraints"},
     {"objectives"},

@@ -121,8 +121,13 @@ class CompiledBackend(NumpyBackend):
         record.set(KIND=layout().AFFINE)
         self._run(job, "FORWARD")
 
-    def dropout(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
-        """See `NumpyBackend.dropout`."""
+    def dropout(
+        self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int, first: int = 0
+    ) -> None:
+        """See `NumpyBackend.dropout`; kernels begin with a batch's first row."""
+        if first:
+            super().dropout(x, mask, y, rate, key, layer, step, first)
+            return
         job, record = self._job(x, y, RATE=float(rate), SCALE=kept_scale(rate), KEY=key, LAYER=layer, MASK=mask)
         record.set(KIND=layout().DROPOUT)
         job.set(STEP=step)

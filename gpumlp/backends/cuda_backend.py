@@ -266,8 +266,8 @@ class CudaBackend(DeviceBackend):
         """Write y = scale x + offset; y may be x."""
         self._compute(cuda_formulas.of_inputs(AFFINE, {"scale": scale, "offset": offset}), y, z=x)
 
-    def dropout(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
-        """Write the mask of (key, layer, step) and y = x mask; see `NumpyBackend.dropout`."""
+    def drop(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
+        """See `DeviceBackend.drop`."""
         batch, row = x.shape
         iteration = self._iteration
         if iteration is None:

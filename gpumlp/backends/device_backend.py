@@ -113,6 +113,10 @@ class DeviceBackend(BatchNorm):
         """Apply an optimizer's step number ``step`` to a stretch of the arena and its state: `Optimizer.update`."""
         raise NotImplementedError
 
+    def drop(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
+        """Write the mask of (key, layer, step) and y = x mask, of a batch's rows from the first one on."""
+        raise NotImplementedError
+
     def loss_into(self, values: Array, loss: Loss, t: Array, p: Array, weights: Array | None, dp: Array) -> None:
         """Write each sample's weighted loss into ``values[B]`` and the gradient of their mean into ``dp``."""
         raise NotImplementedError
@@ -126,6 +130,19 @@ class DeviceBackend(BatchNorm):
     def penalty_into(self, values: Array, regularizer: Regularizer, w: Array, dw: Array | None) -> None:
         """Write the penalty of ``w`` in at most PENALTY_PARTS parts into ``values``; add its gradient to ``dw``."""
         raise NotImplementedError
+
+    def dropout(
+        self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int, first: int = 0
+    ) -> None:
+        """See `NumpyBackend.dropout`; the masks of rows before the ``first`` one are drawn, too."""
+        if not first:
+            self.drop(x, mask, y, rate, key, layer, step)
+            return
+        whole = first + len(x), *x.shape[1:]
+        work, drawn = self.scratch(5, whole, x.dtype), self.scratch(6, whole, mask.dtype)
+        self.drop(work, drawn, work, rate, key, layer, step)
+        mask[...] = drawn[first:]
+        self.xp.multiply(x, mask, out=y)
 
     # ---- numbers for the host ----------------------------------------------------------------------------------------
 

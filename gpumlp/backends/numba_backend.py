@@ -289,8 +289,8 @@ class NumbaBackend(DeviceBackend):
         arrays = (self._flat(y), self._flat(self.whole(x)))
         self._elementwise(self.kernels.affine, x.size, *arrays, x.size, float(scale), float(offset))
 
-    def dropout(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
-        """Write the mask of (key, layer, step) and y = x mask; see `NumpyBackend.dropout`."""
+    def drop(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
+        """See `DeviceBackend.drop`."""
         arrays = (self._flat(y), self._flat(mask), self._flat(self.whole(x)))
         counters = (np.uint64(key), np.uint64(layer), np.uint64(step))
         scale = kept_scale(rate)

@@ -266,12 +266,16 @@ class NumpyBackend(BatchNorm):
         np.multiply(x, scale, out=y)
         np.add(y, offset, out=y)
 
-    def dropout(self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int) -> None:
+    def dropout(
+        self, x: Array, mask: Array, y: Array, rate: float, key: int, layer: int, step: int, first: int = 0
+    ) -> None:
         """Write y = x mask, and into ``mask`` 0 with probability ``rate``, 0 to 1, and 1 / (1 - rate) otherwise.
 
-        The mask is a function of the other numbers alone: `random.Counted`, taken as 24-bit uniforms.
+        The mask is a function of the other numbers alone: `random.Counted`, taken as 24-bit uniforms. x has the rows of
+        a batch from ``first`` on: their mask is the one that they have among all.
         """
-        self._random.at(key, layer, step).random(out=cast(npt.NDArray[np.float32], mask), dtype=np.float32)
+        numbers = self._random.at(key, layer, step, first * math.prod(x.shape[1:]))
+        numbers.random(out=cast(npt.NDArray[np.float32], mask), dtype=np.float32)
         np.greater_equal(mask, np.float32(rate), out=mask)
         np.multiply(mask, kept_scale(rate), out=mask)
         np.multiply(x, mask, out=y)

@@ -91,9 +91,9 @@ class SwapEMAWeights(Callback):
             weights, network = runner.weights, runner.current()
             if weights is None or not optimizer.steps:
                 return  # no averages yet
-            slots = optimizer.slots_for(weights, runner.owners)
+            slots = runner.slots(optimizer)
             now = weights.get()
-            pairs = zip(now, weights.get(slots[AVERAGE]), network.trainable, strict=True)
+            pairs = zip(now, runner.layout.get(slots[AVERAGE]), network.trainable, strict=True)
             weights.set([average if trains else own for own, average, trains in pairs])
             self._aside = now
 

@@ -13,13 +13,19 @@ Two numbers are added in one order alone, so the sum of all is the same bits on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from gpumlp.backends.runtime import Array
 
 SHARDS = 8
+
+
+def own(rank: int, size: int) -> range:
+    """Return the shards of one of ``size`` ranks: a subtree."""
+    each = SHARDS // size
+    return range(rank * each, (rank + 1) * each)
 
 
 def bounds(rows: int) -> list[int]:
@@ -42,3 +48,17 @@ def total(partials: Sequence[Array]) -> Array:
             np.add(partials[first], partials[first + distance], out=partials[first])  # CuPy's answer to it, too
         distance *= 2
     return partials[0]
+
+
+def grow(compute: Callable[[int, int], None], shards: range, sums: Sequence[Array], level: int = 0) -> None:
+    """Have ``sums[level]`` be the tree's sum over ``shards``, with one array for each level: no shard has its own.
+
+    ``compute(shard, k)`` writes what one gives into ``sums[k]``.
+    """
+    if len(shards) == 1:
+        compute(shards[0], level)
+        return
+    half = len(shards) // 2
+    grow(compute, shards[:half], sums, level)
+    grow(compute, shards[half:], sums, level + 1)
+    total(sums[level : level + 2])

@@ -30,6 +30,7 @@ from gpumlp.backends.runtime import Array, DType
 from gpumlp.devices import Device
 from gpumlp.gate import Gate, apart, hold
 from gpumlp.layers import Layer, Shape, WeightSpec
+from gpumlp.optimizers.layout import Layout
 
 if TYPE_CHECKING:
     from gpumlp.engine.runner import Runner
@@ -63,6 +64,10 @@ class Stretches:
     @version.setter
     def version(self, value: int) -> None:
         self.arena.version = value
+
+    def is_like(self, other: Layout) -> bool:
+        """See `Layout.is_like`."""
+        return isinstance(other, Stretches) and (self.backend, self.offsets) == (other.backend, other.offsets)
 
     def zeros(self) -> Array:
         """Return a new flat array of this layout, of zeros."""

@@ -23,6 +23,7 @@ from gpumlp.optimizers import Optimizer
 
 if TYPE_CHECKING:
     from gpumlp.backends.native import Kernels
+    from gpumlp.engine.share import Share
 
 # What NumPy needs on one slow core: per step, per operation of a step, per number computed, per parameter updated.
 STEP, OPERATION, NUMBER, PARAMETER = 1e-4, 2e-5, 2e-11, 1.2e-9
@@ -40,13 +41,20 @@ def numpy_seconds(network: Network, batch: int, training: bool) -> float:
 class Choice:
     """By what the steps of a network run on the CPU: compiled kernels, or NumPy, and why.
 
-    ``general``: by the LoopProgram, on a GPU too. ``lacks``: kernels would be faster, and are not there.
+    ``general``: by the LoopProgram, on a GPU too. ``lacks``: kernels would be faster, and are not there. ``ranks``: by
+    the RankProgram.
     """
 
     functions: Kernels | None = None
     why: str = ""
     general: bool = False
     lacks: bool = False
+    ranks: bool = False
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """By which its Program is known among those of a model."""
+        return ("ranks",) if self.ranks else (self.functions is not None, self.general)
 
 
 class Judged(NamedTuple):
@@ -66,7 +74,7 @@ class Judged(NamedTuple):
 
 def fitting(choice: Choice, optimizer: Optimizer, backend: Backend) -> Choice:
     """Return the Choice for steps with ``optimizer`` as it is now, which may have no formula for kernels."""
-    special = choice.functions is not None or backend.recorder is not None
+    special = not choice.ranks and (choice.functions is not None or backend.recorder is not None)
     return Choice(why=optimizer.apart, general=True, lacks=True) if special and optimizer.apart else choice
 
 
@@ -151,12 +159,24 @@ def _why_not(network: Network, dtype: DType, kernels: str) -> str:
     return ""
 
 
-def make_program(network: Network, arena: Stretches, batch: int, choice: Choice) -> Program:
-    """Return a Program for the arena's backend, for at most ``batch`` samples.
+def over_ranks(network: Network, optimizer: Optimizer | None) -> Choice:
+    """Return the Choice of the RankProgram; NotImplementedError for what ranks cannot share."""
+    from gpumlp.engine.rank_program import refuse  # not loaded for those who train here alone
+
+    refuse(network, optimizer)
+    return Choice(general=True, ranks=True)
+
+
+def make_program(network: Network, arena: Stretches, batch: int, choice: Choice, share: Share | None = None) -> Program:
+    """Return a Program for the arena's backend, for at most ``batch`` samples; over ranks for one rank's ``share``.
 
     On a GPU the whole-fit kernel, or graphs, where launches can be recorded, and all operations are launches; on the
     CPU what ``choice`` says. Where kernels lack for something, a line in the log says so, once for each reason.
     """
+    if share is not None:
+        from gpumlp.engine.rank_program import RankProgram
+
+        return RankProgram(network, share, batch)
     backend, why = arena.backend, choice.why
     if backend.runtime is not None:
         from gpumlp.engine import fit_program, graph_program  # not loaded for those who compute on a CPU

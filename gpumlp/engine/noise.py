@@ -56,20 +56,22 @@ class NoiseOp(Operation):
         xp.multiply(dy, drawn, out=dy)
 
     def keep(self, backend: Backend, batch: int, size: int, dtype: DType) -> Array | None:
-        return backend.empty((batch if self.noise[0] is None else self.noise[0], *self.noise[1:]), dtype)
+        return backend.empty((1 if self.noise[0] == 1 else batch, *self.noise[1:]), dtype)
 
     def forward(self, site: Site, x: Array, y: Array, step: int | None) -> None:
         if step is None or self.strength == 0:
             site.backend.activation_forward(linear, x, y)
             return
-        if self.noise[0] not in (None, 1, len(x)):
+        batch = site.place.batch(x)
+        if self.noise[0] not in (None, 1, batch):
             raise ValueError(
                 f"noise_shape {self.noise} of a layer goes with batches of {self.noise[0]} samples; this one has "
-                f"{len(x)}. With None in the first place it goes with any."
+                f"{batch}. With None in the first place it goes with any."
             )
-        drawn, backend = self._drawn(site, x), site.backend
+        drawn, backend, first = self._drawn(site, x), site.backend, site.place.first
         numbers = random.Counted().at(self.key, site.number, step)
-        backend.assign(drawn, self.draw(numbers, drawn.shape))
+        whole = self.draw(numbers, (1 if self.noise[0] == 1 else batch, *self.noise[1:]))
+        backend.assign(drawn, whole if len(whole) == 1 else whole[first : first + len(x)])
         self.apply(backend.xp, self._samples(x), drawn, self._samples(y))
 
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
@@ -81,7 +83,7 @@ class NoiseOp(Operation):
         return a.reshape(-1, *self.sample)
 
     def _drawn(self, site: Site, x: Array) -> Array:
-        return site.memory[: len(x)] if self.noise[0] is None else site.memory
+        return site.memory if self.noise[0] == 1 else site.memory[: len(x)]
 
     def asked(self, training: bool, loss: bool) -> NoiseOp:
         return self if training else replace(self, strength=0.0)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gpumlp.backends.contract import Backend
 from gpumlp.backends.runtime import Array, DType
+
+
+@dataclass
+class Place:
+    """Which rows of a batch a Program works on: those from ``first`` on, of so many ``rows``; None: on all of them."""
+
+    first: int = 0
+    rows: int | None = None
+
+    def batch(self, x: Array) -> int:
+        """Return how many rows the batch has that ``x`` is of."""
+        return len(x) if self.rows is None else self.rows
 
 
 @dataclass(frozen=True)
@@ -19,6 +31,7 @@ class Site:
     grads: Sequence[Array]  # as many
     kept: Array | None  # what `Operation.keep` has made
     frozen: bool = False  # whether the layer's ``trainable`` was False when it began to compute
+    place: Place = field(default_factory=Place)
 
     @property
     def memory(self) -> Array:
@@ -55,7 +68,7 @@ class Operation:
         raise NotImplementedError
 
     def penalty(self, site: Site, y: Array) -> float:
-        """Return what is added to the loss for ``y``, all of a batch's."""
+        """Return what is added to the loss for ``y``: for all of a batch's, the sum of what parts of it are given."""
         return 0.0
 
     def asked(self, training: bool, loss: bool) -> Operation:

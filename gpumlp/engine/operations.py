@@ -155,7 +155,8 @@ class DropoutOp(Operation):
         if step is None or self.rate == 0:
             site.backend.activation_forward(linear, x, y)
         else:
-            site.backend.dropout(x, site.memory[: len(x)], y, self.rate, self.key, site.number, step)
+            mask = site.memory[: len(x)]
+            site.backend.dropout(x, mask, y, self.rate, self.key, site.number, step, site.place.first)
 
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         if self.rate:
@@ -192,14 +193,14 @@ class ActivityOp(Operation):
 
     def penalty(self, site: Site, y: Array) -> float:
         assert self.regularizer is not None
-        return regularizers.apply(self.regularizer, site.backend, y, None) / len(y)
+        return regularizers.apply(self.regularizer, site.backend, y, None) / site.place.batch(y)
 
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         if dx is None or self.regularizer is None:
             return dy
         dx[...] = 0.0
         regularizers.apply(self.regularizer, site.backend, y, dx)
-        site.backend.affine(dx, 1.0 / len(y), 0.0, dx)
+        site.backend.affine(dx, 1.0 / site.place.batch(y), 0.0, dx)
         site.backend.xp.add(dx, dy, out=dx)
         return dx
 

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gpumlp import devices
 from gpumlp.backends.contract import Backend
@@ -20,6 +20,12 @@ from gpumlp.engine.network import Network, describe
 from gpumlp.engine.program import LoopProgram, Program
 from gpumlp.gate import apart, hold, layout, settle, whole
 from gpumlp.layers import Changes, Input, Layer, Shape, Snapshot
+from gpumlp.optimizers import Optimizer
+from gpumlp.optimizers.layout import Layout
+
+if TYPE_CHECKING:
+    from gpumlp.distributed.communicator import Communicator
+    from gpumlp.engine.share import Share
 
 Result = TypeVar("Result")
 CALLS = 1 << 62  # the number that steps outside training begin with
@@ -35,6 +41,8 @@ class Runner:
         self.network: Network | None = None
         self.device: Device | None = None  # None: where the weights are, or as the environment says
         self.weights: Stretches | None = None
+        self.comm: Communicator | None = None  # to the other ranks that train and evaluate the model
+        self._share: Share | None = None
         self.last: Program | None = None  # the Program that ran last
         # By whether it is compiled, and the general one; those of `answering` by that and what it was asked; and what
         # `gpumlp.training.again` plans with them.
@@ -55,6 +63,8 @@ class Runner:
         """Return what is no address, thread, or machine code: a copy makes its own."""
         return self.__dict__ | {
             "weights": None,
+            "comm": None,  # a copy is the whole model
+            "_share": None,
             "last": None,
             "_programs": {},
             "_choices": {},
@@ -218,12 +228,40 @@ class Runner:
         """The runtime of the model's GPU; None on the CPU."""
         return (self.weights or self.place()).backend.runtime
 
+    # ---- over ranks --------------------------------------------------------------------------------------------------
+
+    def distribute(self, comm: Communicator | None) -> None:
+        """Train and evaluate over the ranks of ``comm`` from now on."""
+        self.comm, self._share = comm, None
+
+    @property
+    def share(self) -> Share:
+        """What this rank updates; all ranks ask for it at once, and hold the gate."""
+        assert self.comm is not None and self.weights is not None
+        if self._share is None or self._share.weights is not self.weights:
+            from gpumlp.engine.share import Share  # not loaded for those who train here alone
+
+            self._share = Share(self.weights, self.comm)
+        return self._share
+
+    @property
+    def layout(self) -> Layout:
+        """Where the optimizer's state stands: beside the weights, or beside a rank's share of them; in the gate."""
+        assert self.weights is not None
+        return self.weights if self.comm is None else self.share
+
+    def slots(self, optimizer: Optimizer) -> dict[str, Array]:
+        """Return the state arrays of ``optimizer``, which are made if they were not there; in the gate."""
+        return optimizer.slots_for(self.layout, self.owners)
+
     # ---- the Program -------------------------------------------------------------------------------------------------
 
     def ask(self, judged: Judged | None = None) -> Choice:
         """Return by what work is to run; ``judged``: what is computed beside the network."""
         self.place()
         network, kernels = self.current(), self.resolved().kernels
+        if judged is not None and self.comm is not None:
+            return dispatch.over_ranks(network, judged.optimizer)
         choices = self._choices  # another thread may change the layers, and with them what there is to choose
         if kernels not in choices:
             choices[kernels] = dispatch.choose(network, self.dtype, self.backend, kernels)
@@ -239,19 +277,20 @@ class Runner:
         """Return a Program for ``batch`` samples; the caller holds the gate."""
         network = self.current()
         assert self.weights is not None
-        kind = choice.functions is not None, choice.general
+        kind = choice.kind
         program = self._programs.get(kind)
         if program is None or program.batch < batch:
             most = max(batch, 0 if program is None else program.batch)
             program = self._programs[kind] = None  # its memory is free before the new one asks for more
-            program = dispatch.make_program(network, self.weights, most, choice)
+            share = self.share if choice.ranks else None
+            program = dispatch.make_program(network, self.weights, most, choice, share)
             self._programs[kind] = program
         self.last = program
         return program
 
     def known(self, batch: int, choice: Choice) -> Program | None:
         """Return the Program that `program_for` would return, if it need not be made as things are now."""
-        program: Program | None = self._programs.get((choice.functions is not None, choice.general))
+        program: Program | None = self._programs.get(choice.kind)
         return None if program is None or program.batch < batch else program
 
     def answering(self, batch: int, training: bool, loss: bool = False) -> LoopProgram:

@@ -118,6 +118,11 @@ def apply(model: Compiled, grads: list[Array | None]) -> None:
     They fit. The state of the model's optimizer is the one that ``fit`` goes on with.
     """
     runner, optimizer = model._runner, model.optimizer
+    if runner.comm is not None:
+        raise NotImplementedError(
+            "Gradients from elsewhere are not shared by ranks. Compile without distributed=, or train by fit or "
+            "train_on_batch."
+        )
     trainable = tuple(grad is not None for grad in grads)
     done = False
     while not done:  # a schedule may be a user's: it is asked before the gate
@@ -140,9 +145,7 @@ def state_of(model: Compiled) -> dict[str, Array]:
             "Another model was compiled with this model's optimizer, and its state is now that model's. Compile this "
             "one again, with an optimizer of its own."
         )
-    runner = model._runner
-    assert runner.weights is not None  # whoever computes has placed them
-    return model.optimizer.slots_for(runner.weights, runner.owners)
+    return model._runner.slots(model.optimizer)
 
 
 def _like(runner: Runner, x: Array, shape: tuple[int, ...], value: float | None = None) -> Array:

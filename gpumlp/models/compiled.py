@@ -16,6 +16,9 @@ from gpumlp.optimizers import Optimizer
 from gpumlp.signatures import named
 from gpumlp.training.results import Objective
 
+if TYPE_CHECKING:
+    from gpumlp.distributed.communicator import Communicator
+
 OptimizerLike: TypeAlias = OptimizerName | str | Optimizer | type[Optimizer] | Mapping[str, object]
 Metrics: TypeAlias = Iterable[MetricLike] | Mapping[str, object] | None
 
@@ -62,6 +65,7 @@ class Compiled(Stack):
         auto_scale_loss: bool = True,
         *,
         device: DeviceName | str | None = None,
+        distributed: object = None,
     ) -> None:
         """Set how to train. Which layers are trainable is read when training begins.
 
@@ -84,6 +88,10 @@ class Compiled(Stack):
             Are kept and change nothing: how steps run, ``model.program`` says.
         device : {"auto", "cpu", "cuda", "cuda:N"}, optional
             GPUMLP_DEVICE, then "auto", when None. Weights that exist move there when something is computed.
+        distributed : mpi4py.MPI.Intracomm or Communicator, optional
+            What ties this rank to the others that train the model, 1, 2, 4 or 8 in all, such as ``MPI.COMM_WORLD``.
+            All of them make the same calls of ``compile``, ``fit``, ``evaluate`` and ``save`` in the same order, with
+            the same data; rank 0's weights and random numbers become those of all. Other calls are each rank's own.
 
         Raises
         ------
@@ -99,9 +107,12 @@ class Compiled(Stack):
         new_optimizer, new_loss = found_optimizer(optimizer), arguments.only_loss(loss)
         arguments.check_loss_weights(loss_weights)
         names = arguments.asked(metrics, weighted_metrics, new_loss)
-        new_device = devices.resolve(device, self.dtype.name)
+        new_device, comm = devices.resolve(device, self.dtype.name), _communicator(distributed)
         self._runner.check_device(new_device)
         self._runner.choose(new_device)
+        self._runner.distribute(comm)
+        if comm is not None:
+            state.draw_alike(self, comm)
         self._runner.restart()
         self._own(new_optimizer)
         self._results = {}
@@ -187,6 +198,11 @@ class Compiled(Stack):
         return self._runner.resolved()
 
     @property
+    def distributed(self) -> Communicator | None:
+        """What ties this rank to the others that train the model; None where it is trained here alone."""
+        return self._runner.comm
+
+    @property
     def program(self) -> str:
         """How the steps are run on the device, and why so; known once something has run."""
         return "nothing has run yet" if self._runner.last is None else self._runner.last.describe()
@@ -204,6 +220,15 @@ class Compiled(Stack):
             return "not compiled"
         with_loss = "no loss" if self._loss is None else self._loss.name
         return f"compiled with {type(self._optimizer).__name__}, {with_loss}"
+
+
+def _communicator(given: object) -> Communicator | None:
+    """Return the Communicator that is meant; None for None."""
+    if given is None:
+        return None
+    from gpumlp.distributed import communicator_of  # not loaded for those who train here alone
+
+    return communicator_of(given)
 
 
 def found_optimizer(value: object) -> Optimizer:

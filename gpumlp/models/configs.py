@@ -222,7 +222,7 @@ def clone_model(
     made.trainable = model.trainable
     if model._compiled_with is not None:
         optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
-        made.compile(optimizer, **model._compiled_with, device=model.device.name)
+        made.compile(optimizer, **model._compiled_with, device=model.device.name, distributed=model.distributed)
     return made
 
 

@@ -212,7 +212,7 @@ def save_weights(
     if not may_write(path, overwrite):
         return
     if path.suffix == ".safetensors":
-        disk.write(path, [pack(state.by_name(model, state.moment(model).weights), {"format": "gpumlp.weights"})])
+        disk.write(path, [pack(state.by_name(model, model.get_weights()), {"format": "gpumlp.weights"})])
     else:
         disk.write(path, [hdf5.pack(lambda root: write_tree(root, model, True, objects_to_skip or ()))])
 

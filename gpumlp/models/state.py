@@ -6,7 +6,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from gpumlp.saving.text import a_dict
 from gpumlp.variables import Change, Variable
 
 if TYPE_CHECKING:
+    from gpumlp.distributed.communicator import Communicator
     from gpumlp.models.compiled import Compiled
     from gpumlp.models.kept import Kept
 
@@ -50,7 +51,10 @@ class Moment(NamedTuple):
 
 
 def moment(model: Compiled) -> Moment:
-    """Return weights and training as they are between two steps, also while another thread trains the model."""
+    """Return weights and training as they are between two steps, also while another thread trains the model.
+
+    Over ranks each has a part of the optimizer's state: all ranks ask for it at once.
+    """
     runner = model._runner
     look = functools.partial(_now, model)
     return look() if runner.weights is None else together([runner], look, change=False)
@@ -69,6 +73,16 @@ def _go_on(optimizer: Optimizer, training: Training) -> None:
     optimizer.go_on_from(training.steps, training.slots)
     if training.rate is not None:
         optimizer.learning_rate = training.rate
+
+
+def draw_alike(model: Stack, comm: Communicator) -> None:
+    """Have random numbers, and the masks of layers, be those of rank 0 from now on; all ranks do so at once."""
+    drawing = [layer for layer in leaves(model._layers) if hasattr(layer, "key")]
+    own = random.current().state(), [layer.key for layer in drawing]
+    numbers, keys = cast("tuple[dict[str, object], list[int]]", comm.gather(own)[0])
+    random.current().go_on_from(numbers)
+    for layer, key in zip(drawing, keys, strict=True):
+        layer.key = key
 
 
 def put(model: Compiled, arrays: list[np.ndarray], training: Training | None = None) -> None:
@@ -115,7 +129,7 @@ def fitting(model: Compiled, look: Look, what: str, skip_mismatch: bool = False)
     Where what it finds does not fit: ValueError, that names the layers of ``what`` they are; or with ``skip_mismatch``
     a warning, and the weights that are there.
     """
-    there = {id(layer): arrays for layer, arrays in of_layers(model, moment(model).weights)}
+    there = {id(layer): arrays for layer, arrays in of_layers(model, model.get_weights())}
     found: list[np.ndarray] = []
     faults = []
     for path, layer in places(model):

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import re
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import ModuleType
 from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 import numpy as np
@@ -27,7 +25,7 @@ from gpumlp.optimizers.layout import Layout, State, Updates
 from gpumlp.optimizers.on_arrays import OnArrays
 from gpumlp.optimizers.scalars import Count, Rate
 from gpumlp.optimizers.schedules import LearningRateSchedule
-from gpumlp.optimizers.stages import AVERAGE, GATHERED, Array, Library, Rule, Variable
+from gpumlp.optimizers.stages import AVERAGE, GATHERED, Array, Library, Norms, Rule, Variable
 from gpumlp.saving import custom_object_scope, deserialize_keras_object, serialize_keras_object
 from gpumlp.signatures import shown
 
@@ -250,7 +248,8 @@ class Optimizer(OnArrays):
         ):
             self.start_anew()
             state = None
-        if state is not None and (state.layout.backend, state.layout.offsets) == (layout.backend, layout.offsets):
+        if state is not None and state.layout.is_like(layout):
+            state.layout = layout
             return state.slots
         kept = self.saved() or {}
         slots = {name: layout.full(0.0 if start is None else start) for name, start in self._starts().items()}
@@ -482,6 +481,11 @@ class Optimizer(OnArrays):
         """
         return self._once("apart", lambda: (why := self._why_apart()) and f"the optimizer goes array by array: {why}")
 
+    @property
+    def needs_whole(self) -> str:
+        """Why weight arrays are not updated in parts, in words; nothing where they can be."""
+        return self.own_way or (f"{type(self).__name__} has sums over weights" if self._whole().rowwise else "")
+
     def _why_apart(self) -> str:
         if self.own_way:
             return self.own_way
@@ -489,7 +493,7 @@ class Optimizer(OnArrays):
             return f"{'clipnorm' if self.clipnorm else 'global_clipnorm'} is of norms"
         if any(self._excluded) and self.weight_decay:
             return "some weights do not decay"
-        return f"{type(self).__name__} has sums over weights" if self._whole().rowwise else ""
+        return self.needs_whole
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[object] | None = None, var_names: Iterable[str] | None = None
@@ -512,10 +516,14 @@ class Optimizer(OnArrays):
             return False
         return not any(re.search(name, variable.name) for name in names)
 
-    def update_each(self, on: Library, variables: Sequence[Variable], step: int, scalars: Sequence[float]) -> None:
+    def update_each(
+        self, on: Library, variables: Sequence[Variable], step: int, scalars: Sequence[float],
+        norms: Norms = stages.norms,
+    ) -> None:  # fmt: skip
         """Apply step number ``step`` to all weights, each with its gradient, which is spent, and its state.
 
-        ``on`` has the array library ``xp``, and work arrays, ``scratch``, as a backend has.
+        ``on`` has the array library ``xp``, and work arrays, ``scratch``, as a backend has. ``norms`` gives those of
+        the gradients, where the variables are parts of weight arrays.
         """
         of_step, shared = dict(zip(self.scalar_names, scalars, strict=True)), self._constants()
         if GATHERED in self.slots:
@@ -523,7 +531,8 @@ class Optimizer(OnArrays):
             for v in variables:
                 stages.run(on, stages.gather, {"g": v.g, GATHERED: v.slots[GATHERED]}, numbers, constants)
         if of_step.get("updates", 1.0):
-            self._clip_gradients([v.g for v in variables], on.xp)
+            limits = self.clipvalue, self.clipnorm, self.global_clipnorm
+            stages.clip(on.xp, [v.g for v in variables], *limits, norms)
             for v in variables:
                 self.update_one(on, v, of_step if self.decays(v) else of_step | dict.fromkeys(self.decay_names, 1.0))
         if self.use_ema:
@@ -538,22 +547,6 @@ class Optimizer(OnArrays):
         arrays = {"w": v.w, "g": v.g, **{name: v.slots[name] for name in self.state()}}
         numbers = {name: value for name, value in numbers.items() if name not in ("updates", "take", "overwrites")}
         stages.run(on, stages.decayed(self.update_rule()), arrays, numbers, self.rule_constants())
-
-    def _clip_gradients(self, grads: Sequence[Array], xp: ModuleType = np) -> Sequence[Array]:
-        """Clip gradients where they are, and return them."""
-        if self.clipvalue:
-            for g in grads:
-                xp.clip(g, -self.clipvalue, self.clipvalue, out=g)
-        elif self.clipnorm or self.global_clipnorm:
-            norms = [math.sqrt(stages.square_sum(xp, g)) for g in grads]
-            if self.clipnorm:
-                scales = [stages.scale_for(norm, self.clipnorm) for norm in norms]
-            else:
-                norm = math.sqrt(sum(n * n for n in norms))  # NaN in place of all where it is not finite
-                scales = [stages.scale_for(norm, self.global_clipnorm or 0.0) + (norm - norm)] * len(grads)
-            for g, scale in zip(grads, scales, strict=True):
-                xp.multiply(g, scale, out=g)
-        return grads
 
     # ---- configs -----------------------------------------------------------------------------------------------------
 

@@ -30,13 +30,15 @@ class Updates(Protocol):
 
 
 class Layout(Protocol):
-    """Where the weights stand that an optimizer has state for: see `gpumlp.engine.arena.Stretches`."""
+    """Where the state of an optimizer stands: `gpumlp.engine.arena.Stretches`, or one rank's `Share` of them."""
 
     @property
     def backend(self) -> Updates: ...
 
     offsets: list[int]
-    size: int
+
+    def is_like(self, other: Layout) -> bool:
+        """Whether arrays of the other layout are arrays of this one."""
 
     def full(self, value: float) -> Array: ...
 

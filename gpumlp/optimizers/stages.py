@@ -13,7 +13,8 @@ is, they follow each other, an array of weights at a time, by the array library 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import NamedTuple, Protocol, TypeAlias, cast
 
@@ -25,6 +26,7 @@ from gpumlp.expressions import Node
 
 Array: TypeAlias = np.ndarray  # or a device's, which is called alike
 Rule: TypeAlias = Callable[..., Mapping[str, Node]]
+Norms: TypeAlias = Callable[[ModuleType, "Sequence[Array]"], tuple[list[float], float]]
 
 
 class Assigned(Protocol):
@@ -129,6 +131,35 @@ def scale_for(norm: float, limit: float) -> float:
 def square_sum(xp: ModuleType, a: Array) -> float:
     """Return the sum of squares, in double: the squares of float32 may be too large for it."""
     return float(xp.sum(xp.square(a, dtype=np.float64)))
+
+
+def norms(xp: ModuleType, grads: Sequence[Array]) -> tuple[list[float], float]:
+    """Return the norm of each array, and that of all together."""
+    found = [math.sqrt(square_sum(xp, g)) for g in grads]
+    return found, together(found)
+
+
+def together(norms: Sequence[float]) -> float:
+    """Return the norm of all arrays that have these norms."""
+    return math.sqrt(sum(norm * norm for norm in norms))
+
+
+def clip(
+    xp: ModuleType, grads: Sequence[Array], clipvalue: float | None, clipnorm: float | None,
+    global_clipnorm: float | None, norms: Norms = norms,
+) -> None:  # fmt: skip
+    """Clip gradients where they are."""
+    if clipvalue:
+        for g in grads:
+            xp.clip(g, -clipvalue, clipvalue, out=g)
+    elif clipnorm or global_clipnorm:
+        each, norm = norms(xp, grads)
+        if clipnorm:
+            scales = [scale_for(one, clipnorm) for one in each]
+        else:  # NaN in place of all where it is not finite
+            scales = [scale_for(norm, global_clipnorm or 0.0) + (norm - norm)] * len(grads)
+        for g, scale in zip(grads, scales, strict=True):
+            xp.multiply(g, scale, out=g)
 
 
 def run(

@@ -61,7 +61,7 @@ class Plan:
         self.optimizer, slots, scalars = optimizer, None, None
         if optimizer is not None:
             slots, scalars = (
-                optimizer.slots_for(self.program.arena, runner.owners),
+                runner.slots(optimizer),
                 np.zeros((1, len(optimizer.scalar_names))),
             )
             self.made, self.state = optimizer._made, optimizer._state

@@ -225,8 +225,7 @@ class Trainee:
 
     def task(self, stretch: Stretch, scalars: Doubles) -> Task:
         """Return the training steps on the batches of ``stretch``; the caller holds the gate."""
-        assert self.runner.weights is not None
-        slots = self.optimizer.slots_for(self.runner.weights, self.runner.owners)
+        slots = self.runner.slots(self.optimizer)
         return Task(*stretch, self.objective.loss, self.objective.metrics, self.optimizer, slots, scalars)
 
     def _take_averages(self) -> None:
@@ -255,9 +254,9 @@ def take_averages(runner: Runner, optimizer: Optimizer, trainable: Sequence[bool
     """Have the averages of the weights that are ``trainable`` be these; the caller holds the gate."""
     weights = runner.weights
     assert weights is not None
-    slots = optimizer.slots_for(weights, runner.owners)
+    slots = runner.slots(optimizer)
     if optimizer.steps:
-        pairs = zip(weights.get(), weights.get(slots[AVERAGE]), trainable, strict=True)
+        pairs = zip(weights.get(), runner.layout.get(slots[AVERAGE]), trainable, strict=True)
         weights.set([average if trains else now for now, average, trains in pairs])
 
 
@@ -337,8 +336,7 @@ def step(model: Compiled, held: Dataset, objective: Objective, optimizer: Optimi
 
         def run(before: int = before, scalars: Doubles = scalars) -> StepLogs | None:
             program = training_program(model, sizes, optimizer, choice, size)
-            assert runner.weights is not None
-            slots = optimizer.slots_for(runner.weights, runner.owners)
+            slots = runner.slots(optimizer)
             if optimizer.steps != before:
                 return None
             return program.run(held, None, size, 0, 1, objective.loss, objective.metrics, optimizer, slots, scalars)

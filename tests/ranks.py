@@ -1,0 +1,89 @@
+"""Ranks that are threads of one process: what holds one model over ranks to its bits without any library."""
+
+import threading
+
+import numpy as np
+
+from gpumlp import random
+
+PATIENCE = 120  # seconds that one rank waits for the others: nothing hangs
+
+
+class Meeting:
+    """Where ``size`` ranks leave what others fetch."""
+
+    def __init__(self, size):
+        self.size, self.left = size, [None] * size
+        self.barrier = threading.Barrier(size, timeout=PATIENCE)
+        self.traffic = 0  # bytes that ranks have sent to others
+
+
+class Threads:
+    """One rank's `Communicator`."""
+
+    def __init__(self, meeting, rank):
+        self._meeting, self.rank, self.size = meeting, rank, meeting.size
+
+    def _exchange(self, own, fetch):
+        meeting = self._meeting
+        meeting.left[self.rank] = own
+        meeting.barrier.wait()
+        found = fetch(meeting.left)
+        meeting.barrier.wait()  # nobody changes what another one still reads
+        return found
+
+    def all_to_all(self, sent, received):
+        assert sent.shape == received.shape and len(sent) == self.size and sent.dtype == received.dtype
+        assert sent.flags.c_contiguous and received.flags.c_contiguous and not np.shares_memory(sent, received)
+        self._meeting.traffic += sent[0].nbytes * (self.size - 1)
+
+        def fetch(left):
+            for r, other in enumerate(left):
+                received[r] = other[self.rank]
+
+        self._exchange(sent, fetch)
+
+    def all_gather(self, own, received):
+        assert received.shape == (self.size, *own.shape) and own.dtype == received.dtype
+        assert own.flags.c_contiguous and received.flags.c_contiguous and not np.shares_memory(own, received)
+        self._meeting.traffic += own.nbytes * (self.size - 1)
+
+        def fetch(left):
+            for r, other in enumerate(left):
+                received[r] = other
+
+        self._exchange(own, fetch)
+
+    def gather(self, own):
+        return self._exchange(own, list)
+
+    def fail(self, message):
+        self._meeting.barrier.abort()
+
+
+def over(size, work, seed=7):
+    """Return what ``work(comm)`` gives on each of ``size`` ranks; what one of them raises, where all end.
+
+    Each has random numbers of its own: seeded by ``seed`` on rank 0, and by others elsewhere.
+    """
+    meeting, found, errors = Meeting(size), [None] * size, []
+
+    def rank(number):
+        stream = random.Stream()
+        stream.seed(seed + number)
+        try:
+            with random.drawing_from(stream):
+                found[number] = work(Threads(meeting, number))
+        except BaseException as error:
+            errors.append(error)
+            meeting.barrier.abort()
+
+    threads = [threading.Thread(target=rank, args=(number,), daemon=True) for number in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(2 * PATIENCE)
+        assert not thread.is_alive(), "a rank hangs"
+    for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+        raise error
+    return found
