@@ -1,5 +1,6 @@
 """Ranks that are threads of one process: what holds one model over ranks to its bits without any library."""
 
+import contextlib
 import threading
 
 import numpy as np
@@ -12,7 +13,8 @@ PATIENCE = 120  # seconds that one rank waits for the others: nothing hangs
 class Meeting:
     """Where ``size`` ranks leave what others fetch."""
 
-    def __init__(self, size):
+    def __init__(self, size, in_turns):
+        self.turn = threading.Lock() if in_turns else contextlib.nullcontext()
         self.size, self.left = size, [None] * size
         self.barrier = threading.Barrier(size, timeout=PATIENCE)
         self.traffic = 0  # bytes that ranks have sent to others
@@ -27,10 +29,17 @@ class Threads:
     def _exchange(self, own, fetch):
         meeting = self._meeting
         meeting.left[self.rank] = own
-        meeting.barrier.wait()
+        self._wait()
         found = fetch(meeting.left)
-        meeting.barrier.wait()  # nobody changes what another one still reads
+        self._wait()  # nobody changes what another one still reads
         return found
+
+    def _wait(self):
+        self._meeting.turn.__exit__(None, None, None)
+        try:
+            self._meeting.barrier.wait()
+        finally:
+            self._meeting.turn.__enter__()
 
     def all_to_all(self, sent, received):
         assert sent.shape == received.shape and len(sent) == self.size and sent.dtype == received.dtype
@@ -61,18 +70,19 @@ class Threads:
         self._meeting.barrier.abort()
 
 
-def over(size, work, seed=7):
+def over(size, work, seed=7, in_turns=False):
     """Return what ``work(comm)`` gives on each of ``size`` ranks; what one of them raises, where all end.
 
     Each has random numbers of its own: seeded by ``seed`` on rank 0, and by others elsewhere.
+    ``in_turns``: one computes at a time, between two exchanges.
     """
-    meeting, found, errors = Meeting(size), [None] * size, []
+    meeting, found, errors = Meeting(size, in_turns), [None] * size, []
 
     def rank(number):
         stream = random.Stream()
         stream.seed(seed + number)
         try:
-            with random.drawing_from(stream):
+            with random.drawing_from(stream), meeting.turn:
                 found[number] = work(Threads(meeting, number))
         except BaseException as error:
             errors.append(error)
