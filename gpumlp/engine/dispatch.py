@@ -6,7 +6,7 @@ whether it trains for a moment or for hours, and whatever this process or this m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpumlp.backends.contract import Backend
@@ -41,8 +41,8 @@ def numpy_seconds(network: Network, batch: int, training: bool) -> float:
 class Choice:
     """By what the steps of a network run on the CPU: compiled kernels, or NumPy, and why.
 
-    ``general``: by the LoopProgram, on a GPU too. ``lacks``: kernels would be faster, and are not there. ``ranks``: by
-    the RankProgram.
+    ``general``: by the LoopProgram, on a GPU too. ``lacks``: kernels would be faster, and are not there. ``ranks``: the
+    steps are those of shards, which ranks share.
     """
 
     functions: Kernels | None = None
@@ -54,7 +54,8 @@ class Choice:
     @property
     def kind(self) -> tuple[object, ...]:
         """By which its Program is known among those of a model."""
-        return ("ranks",) if self.ranks else (self.functions is not None, self.general)
+        found = self.functions is not None, self.general
+        return ("ranks", *found) if self.ranks else found
 
 
 class Judged(NamedTuple):
@@ -159,12 +160,19 @@ def _why_not(network: Network, dtype: DType, kernels: str) -> str:
     return ""
 
 
-def over_ranks(network: Network, optimizer: Optimizer | None) -> Choice:
-    """Return the Choice of the RankProgram; NotImplementedError for what ranks cannot share."""
-    from gpumlp.engine.rank_program import refuse  # not loaded for those who train here alone
+def over_ranks(choice: Choice, network: Network, backend: Backend, judged: Judged) -> tuple[Choice, Judged]:
+    """Return by what a rank's shards are to run, and what is computed of them.
 
-    refuse(network, optimizer)
-    return Choice(general=True, ranks=True)
+    NotImplementedError for what ranks cannot share.
+    """
+    from gpumlp.engine import rank_program  # not loaded for those who train here alone
+
+    rank_program.refuse(network, judged.optimizer)
+    if judged.optimizer is not None:
+        judged = judged._replace(optimizer=rank_program.GRADIENT)
+        if choice.functions is not None and rank_program.draws(network):
+            choice = Choice(why="masks are those of a batch's rows", lacks=True)
+    return (replace(choice, general=True) if backend.runtime is not None else choice), judged
 
 
 def make_program(network: Network, arena: Stretches, batch: int, choice: Choice, share: Share | None = None) -> Program:
@@ -174,9 +182,10 @@ def make_program(network: Network, arena: Stretches, batch: int, choice: Choice,
     CPU what ``choice`` says. Where kernels lack for something, a line in the log says so, once for each reason.
     """
     if share is not None:
-        from gpumlp.engine.rank_program import RankProgram
+        from gpumlp.engine.rank_program import RankProgram, rows_of
 
-        return RankProgram(network, share, batch)
+        inner = make_program(network.bare(), arena, rows_of(batch), replace(choice, ranks=False))
+        return RankProgram(network, share, batch, inner)
     backend, why = arena.backend, choice.why
     if backend.runtime is not None:
         from gpumlp.engine import fit_program, graph_program  # not loaded for those who compute on a CPU

@@ -17,7 +17,7 @@ from gpumlp.backends.contract import Recorder
 from gpumlp.backends.device_backend import PENALTY_PARTS
 from gpumlp.backends.runtime import Array, Recording, Rows, float_words
 from gpumlp.engine.arena import Stretches
-from gpumlp.engine.feed import Dataset, Part
+from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import Network
 from gpumlp.engine.normalization import FeatureBatchNormOp, FeatureNormalizationOp
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp
@@ -77,6 +77,11 @@ class GraphProgram(LoopProgram):
         self._said: dict[str, float] = {}  # launches a step, by what is run
         self._live = backend.zeros(1, np.int32)
 
+    @property
+    def feed(self) -> Feed:
+        """How samples come: also to a Program that holds this one, and runs other steps on the same data."""
+        return self._feed
+
     def describe(self) -> str:
         if self._failure:
             return f"{super().describe()}: {self._failure}"
@@ -103,7 +108,7 @@ class GraphProgram(LoopProgram):
             stop = min(start + CAPACITY, last)
             k = np.arange(start, stop)
             rows = np.minimum((k + 1) * batch, len(data)) - k * batch
-            parts = self.feed.parts(data, order, batch, start, stop)
+            parts = self._feed.parts(data, order, batch, start, stop)
             rates = None if scalars is None else scalars[start - first : stop - first]
             self._replay(plan, optimizer, parts, rates)
             self._read(plan, logs, slice(start - first, stop - first), rows)
@@ -136,7 +141,7 @@ class GraphProgram(LoopProgram):
     def _record(self, plan: _Plan, data: Dataset, first: int, last: int) -> None:
         """Record all that batches ``first`` to ``last`` - 1 will replay: where that fails, nothing has run yet."""
         for start in range(first, last, CAPACITY):
-            for steps in self.feed.part_steps(data, plan.batch, start, min(start + CAPACITY, last)):
+            for steps in self._feed.part_steps(data, plan.batch, start, min(start + CAPACITY, last)):
                 for length in _lengths(steps):
                     self._recording(plan, length)
 

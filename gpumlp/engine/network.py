@@ -86,6 +86,11 @@ class Network:
             found[f"the training of weight array {i}"] = self.trainable[i]
         return found | {f"the training of operation {i}": not frozen for i, frozen in enumerate(self.frozen)}
 
+    def bare(self) -> Network:
+        """Return the network without its weights' penalties and constraints."""
+        weights = tuple(replace(spec, regularizer=None, constraint=None) for spec in self.weights)
+        return replace(self, weights=weights)
+
     def asked(self, training: bool, loss: bool) -> Network:
         """Return the network that gives gradients: see `Operation.asked`."""
         return replace(self, ops=tuple(op.asked(training, loss) for op in self.ops))

@@ -11,7 +11,7 @@ from gpumlp.backends.runtime import Array, DType
 
 @dataclass
 class Place:
-    """Which rows of a batch a Program works on: those from ``first`` on, of so many ``rows``; None: on all of them."""
+    """Which rows of a batch random numbers are for: those from ``first`` on, of so many ``rows``; None: for all."""
 
     first: int = 0
     rows: int | None = None
@@ -68,7 +68,7 @@ class Operation:
         raise NotImplementedError
 
     def penalty(self, site: Site, y: Array) -> float:
-        """Return what is added to the loss for ``y``: for all of a batch's, the sum of what parts of it are given."""
+        """Return what is added to the loss for ``y``, all of a batch's."""
         return 0.0
 
     def asked(self, training: bool, loss: bool) -> Operation:

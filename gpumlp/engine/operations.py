@@ -193,14 +193,14 @@ class ActivityOp(Operation):
 
     def penalty(self, site: Site, y: Array) -> float:
         assert self.regularizer is not None
-        return regularizers.apply(self.regularizer, site.backend, y, None) / site.place.batch(y)
+        return regularizers.apply(self.regularizer, site.backend, y, None) / len(y)
 
     def backward(self, site: Site, dy: Array, x: Array, y: Array, dx: Array | None) -> Array | None:
         if dx is None or self.regularizer is None:
             return dy
         dx[...] = 0.0
         regularizers.apply(self.regularizer, site.backend, y, dx)
-        site.backend.affine(dx, 1.0 / site.place.batch(y), 0.0, dx)
+        site.backend.affine(dx, 1.0 / len(y), 0.0, dx)
         site.backend.xp.add(dx, dy, out=dx)
         return dx
 

@@ -163,12 +163,10 @@ class LoopProgram:
     takes_passes = False
     why = ""  # why this Program, where another one could have been
 
-    def __init__(
-        self, network: Network, arena: Stretches, backend: Backend, batch: int, grads: Array | None = None
-    ) -> None:
+    def __init__(self, network: Network, arena: Stretches, backend: Backend, batch: int) -> None:
         self.network, self.arena, self.backend, self.batch = network, arena, backend, batch
-        self.feed, self.place = Feed(backend), Place()
-        self.grads = arena.zeros() if grads is None else grads
+        self._feed, self.place = Feed(backend), Place()
+        self.grads = arena.zeros()
         self._grad_views = arena.views(self.grads)
         self._spans = arena.spans(list(network.trainable))
         self._penalised = [(i, penalty) for i, penalty in enumerate(network.penalties) if penalty]
@@ -203,51 +201,32 @@ class LoopProgram:
         return one_after_the_other(programs, tasks)
 
     def _run_steps(self, task: Task) -> StepLogs:
-        optimizer, batch = task.optimizer, task.batch
-        logs, k = StepLogs.zeros(task.last - task.first, task.metrics), 0
+        data, optimizer, metrics, batch = task.data, task.optimizer, task.metrics, task.batch
+        logs, k = StepLogs.zeros(task.last - task.first, metrics), 0
         scalars = rates_of(task)
-        for part in self.feed.parts(task.data, task.order, batch, task.first, task.last):
+        for part in self._feed.parts(data, task.order, batch, task.first, task.last):
             for i in range(part.first, part.first + part.steps):
-                self.learn(task, part, i * batch, min((i + 1) * batch, len(part.data)), logs, k)
-                logs.losses[k] = self.penalties(float(logs.losses[k]), training=optimizer is not None)
+                x, y, w = self._gather(part, i * batch, min((i + 1) * batch, len(part.data)))
+                logs.samples[k] = len(x)
+                step = optimizer.steps + 1 if optimizer is not None else None
+                pred = self._forward(x, step)
+                delta = self._delta(pred)
+                rows = self._by_rows(y, pred, w, delta)
+                value = self.backend.loss(task.loss, *rows)
+                self._measure(logs, k, metrics, *rows[:3])
+                if optimizer is not None:
+                    self._backward(x, delta)
+                for op, site, out in zip(self.network.ops, self._sites, self._out, strict=True):
+                    value += op.penalty(site, out[: len(x)])
+                for j, regularizer in self._penalised:
+                    grad = self._grad_views[j] if optimizer is not None else None
+                    value += regularizers.apply(regularizer, self.backend, self.arena.weights[j], grad)
+                logs.losses[k] = value
                 if optimizer is not None and task.slots is not None:
-                    assert scalars is not None
-                    self._step(optimizer, task.slots, optimizer.steps + 1, tuple(scalars[k].tolist()))
+                    assert step is not None and scalars is not None
+                    self._step(optimizer, task.slots, step, tuple(scalars[k].tolist()))
                 k += 1
         return logs
-
-    def learn(self, task: Task, part: Part, start: int, stop: int, logs: StepLogs, k: int) -> None:
-        """Put into ``logs``, as entry k, what rows ``start`` to ``stop`` - 1 give; in training, have gradients too.
-
-        Both without the weights' penalties. Where `place` says that the rows are not all of a batch, loss and gradients
-        are what they contribute to those of the batch's mean.
-        """
-        optimizer, (x, y, w) = task.optimizer, self._gather(part, start, stop)
-        logs.samples[k] = len(x)
-        pred = self._forward(x, optimizer.steps + 1 if optimizer is not None else None)
-        delta = self._delta(pred)
-        rows = self._by_rows(y, pred, w, delta)
-        value = self.backend.loss(task.loss, *rows)
-        if (share := len(x) / self.place.batch(x)) < 1.0:
-            value *= share
-            self.backend.affine(delta, share, 0.0, delta)
-        self._measure(logs, k, task.metrics, *rows[:3])
-        if optimizer is not None:
-            self._backward(x, delta)
-        for op, site, out in zip(self.network.ops, self._sites, self._out, strict=True):
-            value += op.penalty(site, out[: len(x)])
-        logs.losses[k] = value
-
-    def penalties(self, value: float, training: bool) -> float:
-        """Return ``value`` with the weights' penalties; in ``training``, add their gradients to those there are."""
-        for j, regularizer in self._penalised:
-            grad = self._grad_views[j] if training else None
-            value += regularizers.apply(regularizer, self.backend, self.arena.weights[j], grad)
-        return value
-
-    def write_into(self, grads: Array) -> None:
-        """Have gradients be written into another array, laid out like the weights, from now on."""
-        self.grads, self._grad_views[:] = grads, self.arena.views(grads)
 
     def _by_rows(
         self, y: Array, pred: Array, w: Array | None, delta: Array
@@ -280,7 +259,7 @@ class LoopProgram:
         """
         with self.backend.running():
             for grad, view in zip(grads, self._grad_views, strict=True):
-                if grad is not None and self.feed.is_foreign(grad):
+                if grad is not None and self._feed.is_foreign(grad):
                     self.backend.assign(view, np.ascontiguousarray(grad, self.arena.dtype))
                 elif grad is not None:
                     self.backend.xp.multiply(grad, 1.0, out=view)
@@ -328,7 +307,7 @@ class LoopProgram:
         piece = max(batch, PREDICT_BYTES // (x.itemsize * max(x.shape[1], out.shape[1])) // batch * batch)
         for first in range(0, len(x), piece):
             there, result = x[first : first + piece], out[first : first + piece]
-            on_host = self.feed.is_foreign(out)
+            on_host = self._feed.is_foreign(out)
             if on_host:
                 there, result = self.backend.to_device(there), self.backend.empty(result.shape, out.dtype)
             for start in range(0, len(there), batch):
@@ -355,9 +334,9 @@ class LoopProgram:
             return self._sum_gradients(data, dx, batch, loss, step)
 
     def _sum_gradients(self, data: Dataset, dx: Array, batch: int, loss: Loss | None, step: int | None) -> list[Array]:
-        backend, n, done, foreign = self.backend, len(data), 0, self.feed.is_foreign(dx)
+        backend, n, done, foreign = self.backend, len(data), 0, self._feed.is_foreign(dx)
         total = self.grads if n <= batch else self.arena.zeros()
-        for part in self.feed.parts(data, None, batch, 0, -(-n // batch)):
+        for part in self._feed.parts(data, None, batch, 0, -(-n // batch)):
             for i in range(part.first, part.first + part.steps):
                 x, y, w = self._gather(part, i * batch, min((i + 1) * batch, len(part.data)))
                 found, share = self._slopes(x, y, w, loss, step), len(x) / n

@@ -27,20 +27,63 @@ from typing import Self, cast
 
 import numpy as np
 
-from gpumlp import constraints
+from gpumlp import constraints, regularizers
+from gpumlp.backends.numpy_backend import Scratch
 from gpumlp.backends.runtime import Array, Rows
 from gpumlp.distributed import tree
-from gpumlp.engine.feed import Dataset, Part
+from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import Network
+from gpumlp.engine.noise import NoiseOp
 from gpumlp.engine.normalization import BatchNormOp
-from gpumlp.engine.operations import ActivityOp
-from gpumlp.engine.program import Batch, LoopProgram, StepLogs, Task, one_after_the_other, rates_of
+from gpumlp.engine.operations import ActivityOp, DropoutOp
+from gpumlp.engine.program import Batch, LoopProgram, Program, StepLogs, Task, one_after_the_other, rates_of
 from gpumlp.engine.share import Doubles, Piece, Share
+from gpumlp.expressions import Node
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer, stages
-from gpumlp.optimizers.stages import Variable
+from gpumlp.optimizers.base import Rates
+from gpumlp.optimizers.stages import Rule, Variable
 from gpumlp.regularizers import L1L2
+
+
+def _kept(w: Node, g: Node, gradient: Node, share: Node) -> dict[str, Node]:
+    """Leave w as it is, and keep its gradient, times the share that a shard has of its batch."""
+    return {"w": w, "gradient": share * g}
+
+
+class Gradient(Optimizer):
+    """What asks any Program for gradients: an optimizer that has them as its state, and changes no weight."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, name="gradient")
+
+    def state(self) -> dict[str, float | None]:
+        return {"gradient": 0.0}
+
+    def update_rule(self) -> Rule:
+        return _kept
+
+    def rates(self, rate: float, update: int | range) -> Rates:
+        return {"share": rate}
+
+    def of_step(self, number: int) -> Self:
+        """Return itself, for step ``number`` of training."""
+        self.count(number - 1 - self.steps)
+        return self
+
+
+GRADIENT = Gradient()  # what says which formula it is
+
+
+def rows_of(batch: int) -> int:
+    """Return how many rows of a batch a shard has at most."""
+    return -(-batch // tree.SHARDS)
+
+
+def draws(network: Network) -> bool:
+    """Whether there are masks, or noise, in training."""
+    return any(isinstance(op, (DropoutOp, NoiseOp)) for op in network.ops)
 
 
 def refuse(network: Network, optimizer: Optimizer | None) -> None:
@@ -66,23 +109,29 @@ def refuse(network: Network, optimizer: Optimizer | None) -> None:
 
 
 class RankProgram:
-    """Steps of one rank, for at most ``batch`` samples on all ranks together."""
+    """Steps of one rank, for at most ``batch`` samples on all ranks together.
+
+    A shard is a step of ``inner``, a Program for `rows_of` a batch, which may be any.
+    """
 
     first_stretch = 1
     takes_passes = False
 
-    def __init__(self, network: Network, share: Share, batch: int) -> None:
+    def __init__(self, network: Network, share: Share, batch: int, inner: Program) -> None:
         self.network, self.share, self.backend, self.batch = network, share, share.backend, batch
         self.shards = tree.own(share.comm.rank, share.comm.size)
+        self._inner, self._gradient, self._feed = inner, Gradient(), Feed(self.backend)
+        self._samples = Scratch(self.backend.zeros)
         self._sent, self._received = share.whole(), share.whole()
         levels = len(self.shards).bit_length() - 1
         self._sums = [share.flat(self._sent), *(share.weights.zeros() for _ in range(levels))]
-        self._loop = LoopProgram(network, share.weights, self.backend, -(-batch // tree.SHARDS), self._sums[0])
+        self._states = [{"gradient": array} for array in self._sums]
         self._spans = share.weights.spans(list(network.trainable))
         self._pieces = share.cut(self._spans)
         self._trained = [i for i, trains in enumerate(network.trainable) if trains]
         self._parts = self._cut(self._trained)
-        self._penalised = self._cut([i for i, penalty in enumerate(network.penalties) if penalty])
+        self._penalties = [(i, penalty) for i, penalty in enumerate(network.penalties) if penalty]
+        self._penalised = self._cut([i for i, _ in self._penalties])
 
     def _cut(self, places: Sequence[int]) -> list[Piece]:
         """Return what this rank has of some weight arrays."""
@@ -96,7 +145,7 @@ class RankProgram:
         shards = f"shard {first}" if first == last else f"shards {first} to {last}"
         own, whole = self.share.state_bytes
         return (
-            f"rank {comm.rank} of {comm.size}, {shards} of the {tree.SHARDS} of each batch: {self._loop.describe()}; "
+            f"rank {comm.rank} of {comm.size}, {shards} of the {tree.SHARDS} of each batch: {self._inner.describe()}; "
             f"{self.share.rows:,} rows computed, {own:,} of {whole:,} bytes of optimizer state"
         )
 
@@ -116,14 +165,14 @@ class RankProgram:
 
     def predict(self, x: Array, out: Array, batch: int) -> None:
         """See `Program.predict`: each rank predicts what it is asked, by itself."""
-        self._loop.predict(x, out, min(batch, self._loop.batch))
+        self._inner.predict(x, out, min(batch, self._inner.batch))
 
     def _run_steps(self, task: Task) -> StepLogs:
         logs, k, scalars = StepLogs.zeros(task.last - task.first, task.metrics), 0, rates_of(task)
-        for part in self._loop.feed.parts(task.data, task.order, task.batch, task.first, task.last):
+        for part in self._feed.parts(task.data, task.order, task.batch, task.first, task.last):
             for i in range(part.first, part.first + part.steps):
                 found = self._learn(task, part, i * task.batch, min((i + 1) * task.batch, len(part.data)))
-                found.losses[0] = self._loop.penalties(float(found.losses[0]), training=False)
+                found.losses[0] = self._with_penalties(float(found.losses[0]))
                 logs.put(k, found)
                 if task.optimizer is not None:
                     assert scalars is not None and task.slots is not None
@@ -134,24 +183,45 @@ class RankProgram:
     def _learn(self, task: Task, part: Part, start: int, stop: int) -> StepLogs:
         """Return what the batch of rows ``start`` to ``stop`` - 1 gives; in training, sum up this rank's gradients."""
         cuts, found = tree.bounds(stop - start), StepLogs.zeros(len(self.shards), task.metrics)
-        loop = self._loop
-        loop.place.rows = stop - start
+        optimizer = task.optimizer
 
         def learn(shard: int, k: int) -> None:
-            loop.place.first, last = cuts[shard], cuts[shard + 1]
-            if loop.place.first < last:
-                loop.write_into(self._sums[k])
-                loop.learn(task, part, start + cuts[shard], start + last, found, shard - self.shards[0])
-            elif task.optimizer is not None:
+            first, last = cuts[shard], cuts[shard + 1]
+            if first == last:
                 self._sums[k][...] = 0.0
+                return
+            if isinstance(self._inner, LoopProgram):  # others draw nothing
+                self._inner.place.first, self._inner.place.rows = first, stop - start
+            share, rows = (last - first) / (stop - start), self._rows(part, start + first, start + last)
+            of = rows, None, last - first, 0, 1, task.loss, task.metrics
+            if optimizer is None:
+                logs = self._inner.run(*of)
+            else:
+                gradient = self._gradient.of_step(optimizer.steps + 1)
+                logs = self._inner.run(*of, gradient, self._states[k], np.array([[share, 1.0]]))
+            logs.losses *= share
+            found.put(shard - self.shards[0], logs)
 
-        if task.optimizer is not None:
+        if optimizer is not None:
             tree.grow(learn, self.shards, self._sums)
         else:
             for shard in self.shards:
                 learn(shard, 0)
         self.share.rows += cuts[self.shards.stop] - cuts[self.shards.start]
         return self._of_all(found, stop - start, on_host=not all(metric.series for metric in task.metrics))
+
+    def _rows(self, part: Part, start: int, stop: int) -> Dataset:
+        """Return rows ``start`` to ``stop`` - 1 of a part, which stand there until the next ones do."""
+        order = part.order
+
+        def taken(i: int, of: Array) -> Array:
+            if order is None:
+                return of[start:stop]
+            out = self._samples(i, (stop - start, *of.shape[1:]), of.dtype)
+            self.backend.take(of, order[start:stop], out)
+            return out
+
+        return Dataset(*(taken(i, of) for i, of in enumerate(part.data.arrays)))
 
     def _of_all(self, found: StepLogs, samples: int, on_host: bool) -> StepLogs:
         """Return the logs of a batch: the sums of those of its shards, on all ranks; all outputs, where the host wants
@@ -185,14 +255,21 @@ class RankProgram:
         for j, constraint in self.network.constrained:  # of whole arrays, which all ranks have
             constraints.apply(constraint, self.backend, share.weights.weights[j])
 
+    def _with_penalties(self, loss: float) -> float:
+        weights = self.share.weights.weights
+        for i, penalty in self._penalties:
+            loss += regularizers.apply(penalty, self.backend, weights[i], None)
+        return loss
+
     def _add_penalties(self, grads: Array) -> None:
         """Add the penalties' gradients to what this rank has of the others; each comes of a whole weight array."""
         if not self._penalised:
             return
-        work = self._sums[0]  # which has been sent
+        weights, work = self.share.weights, self._sums[0]  # which has been sent
         work[...] = 0.0
-        self._loop.write_into(work)
-        self._loop.penalties(0.0, training=True)
+        views = weights.views(work)
+        for i, penalty in self._penalties:
+            regularizers.apply(penalty, self.backend, weights.weights[i], views[i])
         for piece in self._penalised:
             self.backend.xp.add(grads[piece.own], work[piece.flat], out=grads[piece.own])
 

@@ -260,17 +260,24 @@ class Runner:
         """Return by what work is to run; ``judged``: what is computed beside the network."""
         self.place()
         network, kernels = self.current(), self.resolved().kernels
-        if judged is not None and self.comm is not None:
-            return dispatch.over_ranks(network, judged.optimizer)
         choices = self._choices  # another thread may change the layers, and with them what there is to choose
         if kernels not in choices:
             choices[kernels] = dispatch.choose(network, self.dtype, self.backend, kernels)
-        choice, found = choices[kernels], (kernels, judged, judged and judged.rule)
+        choice = choices[kernels]
+        if judged is not None and self.comm is not None:
+            choice, judged = dispatch.over_ranks(choice, network, self.backend, judged)
+            return replace(self._able(choice, network, judged), ranks=True)
+        return self._able(choice, network, judged)
+
+    def _able(self, choice: Choice, network: Network, judged: Judged | None) -> Choice:
+        """Return the Choice for a job, once all that it needs is there."""
+        kernels = self.resolved().kernels
+        found = kernels, judged, judged and judged.rule
         if (able := dispatch.fit_for(choice, network, self.backend, judged)) is not choice:
             return able
         if choice.functions is not None and (self._ready[0] is not network or self._ready[1] != found):
             choice = dispatch.ready(choice, network, judged, kernels)
-            self._ready = network, found if choice is choices[kernels] else None
+            self._ready = network, found if choice.functions is not None else None
         return choice
 
     def program_for(self, batch: int, choice: Choice) -> Program:

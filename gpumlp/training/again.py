@@ -209,6 +209,7 @@ def _may_plan(
     """Whether a step with ``x`` and ``y`` is one that a plan is worth it for, and makes the same of."""
     return (
         choice.functions is not None
+        and not choice.ranks
         and not (optimizer is not None and optimizer.apart)
         and objective.of is not None
         and objective.of[0] is runner.network
