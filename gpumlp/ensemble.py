@@ -116,6 +116,10 @@ class Ensemble(Named):
         self._take(made, streams, seeds)
 
     def _take(self, members: list[Sequential], streams: list[random.Stream], seeds: list[int]) -> None:
+        if any(member.distributed is not None for member in members):
+            raise NotImplementedError(
+                "Members of an ensemble train side by side, each by itself: compile them without distributed=."
+            )
         self.members, self._streams, self.seeds = members, streams, seeds
         self.callbacks: list[list[Any]] = []
         self.samples: list[np.ndarray] | None = None

@@ -17,7 +17,6 @@ class Meeting:
         self.turn = threading.Lock() if in_turns else contextlib.nullcontext()
         self.size, self.left = size, [None] * size
         self.barrier = threading.Barrier(size, timeout=PATIENCE)
-        self.traffic = 0  # bytes that ranks have sent to others
 
 
 class Threads:
@@ -25,6 +24,7 @@ class Threads:
 
     def __init__(self, meeting, rank):
         self._meeting, self.rank, self.size = meeting, rank, meeting.size
+        self.sent = 0  # bytes, to others
 
     def _exchange(self, own, fetch):
         meeting = self._meeting
@@ -44,7 +44,7 @@ class Threads:
     def all_to_all(self, sent, received):
         assert sent.shape == received.shape and len(sent) == self.size and sent.dtype == received.dtype
         assert sent.flags.c_contiguous and received.flags.c_contiguous and not np.shares_memory(sent, received)
-        self._meeting.traffic += sent[0].nbytes * (self.size - 1)
+        self.sent += sent[0].nbytes * (self.size - 1)
 
         def fetch(left):
             for r, other in enumerate(left):
@@ -55,7 +55,7 @@ class Threads:
     def all_gather(self, own, received):
         assert received.shape == (self.size, *own.shape) and own.dtype == received.dtype
         assert own.flags.c_contiguous and received.flags.c_contiguous and not np.shares_memory(own, received)
-        self._meeting.traffic += own.nbytes * (self.size - 1)
+        self.sent += own.nbytes * (self.size - 1)
 
         def fetch(left):
             for r, other in enumerate(left):

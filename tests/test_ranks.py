@@ -37,10 +37,11 @@ LABELS = RNG.integers(0, 3, 50)
 WEIGHTS = RNG.uniform(0.5, 2.0, 50)
 
 
-@pytest.fixture(autouse=True)
-def on_numpy(monkeypatch):
-    """What is compared with is NumPy's too."""
-    monkeypatch.setenv("GPUMLP_KERNELS", "numpy")
+@pytest.fixture(params=["numpy", "numba"])
+def by(request, monkeypatch):
+    """NumPy, and the compiled kernels, which compute in float32."""
+    monkeypatch.setenv("GPUMLP_KERNELS", request.param)
+    return request.param
 
 
 def stack(*inner, units=3, **last):
@@ -176,9 +177,13 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_all_numbers_of_ranks_have_the_same_bits_and_are_right(case):
+def test_all_numbers_of_ranks_have_the_same_bits(by, case):
+    on_all(*CASES[case])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ranks_compute_what_there_is_without_them(case):
     build, how = CASES[case]
-    on_all(build, how)
     found, expected = (
         over(1, lambda comm, given=given: trained(comm if given else None, build, dict(how), "float64"))[0]
         for given in (True, False)
@@ -190,8 +195,10 @@ def test_float64_has_the_same_bits():
     on_all(stack, {"optimizer": lambda: optimizers.Adam(0.01, global_clipnorm=0.5)}, dtype="float64")
 
 
-def test_float32_is_as_near_to_float64_as_it_is_without_ranks():
-    truth = over(1, lambda comm: trained(None, stack, {"epochs": 10}, "float64"))[0]["weights"]
+def test_float32_with_ranks_is_as_near_to_float64_as_it_is_without_ranks(by, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("GPUMLP_KERNELS", "numpy")
+        truth = over(1, lambda comm: trained(None, stack, {"epochs": 10}, "float64"))[0]["weights"]
     errors = []
     for given in (True, False):
         found = over(1, lambda comm, given=given: trained(comm if given else None, stack, {"epochs": 10}))[0]["weights"]
@@ -199,7 +206,7 @@ def test_float32_is_as_near_to_float64_as_it_is_without_ranks():
     assert errors[0] <= 2 * errors[1]
 
 
-def test_memory_that_was_never_written_is_never_read(monkeypatch):
+def test_memory_that_was_never_written_is_never_read(monkeypatch, by):
     build = lambda: stack(layers.Dropout(0.2), Dense(6, activity_regularizer="l2"))  # noqa: E731
     expected = on_all(build, {"batch_size": 7})
 
@@ -210,7 +217,7 @@ def test_memory_that_was_never_written_is_never_read(monkeypatch):
     assert bits(on_all(build, {"batch_size": 7})) == bits(expected)
 
 
-def test_another_order_of_sums_has_other_bits(monkeypatch):
+def test_another_order_of_sums_has_other_bits(monkeypatch, by):
     def one_after_the_other(partials):
         for other in partials[1:]:
             np.add(partials[0], other, out=partials[0])
@@ -221,7 +228,7 @@ def test_another_order_of_sums_has_other_bits(monkeypatch):
         on_all(stack, {"batch_size": 50})
 
 
-def test_models_that_share_layers_leave_each_others_weights_alone():
+def test_models_that_share_layers_leave_each_others_weights_alone(by):
     def work(comm):
         shared, own, others = Dense(9, "tanh"), Dense(3), Dense(3)
         one = Sequential([layers.Input((5,)), shared, own])
@@ -278,6 +285,20 @@ def test_rows_and_state_are_shared():
     assert f"5 rows computed, {ranks[7][1]:,} of {ranks[7][2]:,} bytes" in ranks[7][3]
 
 
+def test_a_step_sends_what_an_allreduce_would():
+    def work(comm):
+        model = Sequential([layers.Input((64,)), Dense(128), Dense(1)])
+        model.compile("adam", "mse", distributed=comm)
+        model.train_on_batch(np.ones((16, 64)), np.ones(16))
+        before = comm.sent
+        model.train_on_batch(np.ones((16, 64)), np.ones(16))
+        return comm.sent - before, 4 * model.count_params()
+
+    for size in (2, 4, 8):
+        for sent, weights in over(size, work):
+            assert sent <= 1.1 * 2 * weights * (size - 1) / size + 100
+
+
 def test_each_rank_predicts_what_it_is_asked():
     def work(comm):
         model = Sequential(stack())
@@ -289,7 +310,7 @@ def test_each_rank_predicts_what_it_is_asked():
     np.testing.assert_allclose(first[1:], second, rtol=1e-5, atol=1e-6)
 
 
-def test_batches_one_by_one():
+def test_batches_one_by_one(by):
     def work(comm):
         model = Sequential(stack())
         model.compile("adam", "mse", metrics=["mae"], distributed=comm)
@@ -414,6 +435,19 @@ def test_what_is_no_communicator_is_refused():
     over(3, work)
 
 
+def test_members_of_an_ensemble_are_refused():
+    def work(comm):
+        def build():
+            model = Sequential(stack())
+            model.compile("adam", "mse", distributed=comm)
+            return model
+
+        with pytest.raises(NotImplementedError, match="Members of an ensemble.*distributed="):
+            gpumlp.Ensemble(build, 2)
+
+    over(2, work)
+
+
 # ---- on GPUs ---------------------------------------------------------------------------------------------------------
 
 
@@ -421,7 +455,6 @@ def test_what_is_no_communicator_is_refused():
 def test_a_gpu_each(monkeypatch, case):
     monkeypatch.setattr(devices, "open_runtime", lambda index: HostRuntime())
     monkeypatch.setattr(devices, "gpu_problem", lambda index=0: None)
-    monkeypatch.delenv("GPUMLP_KERNELS")
     build, how = CASES[case]
     how = {"epochs": 1, "x": X[:20], "y": Y[:20]} | how
     found = [

@@ -50,15 +50,21 @@ def total(partials: Sequence[Array]) -> Array:
     return partials[0]
 
 
-def grow(compute: Callable[[int, int], None], shards: range, sums: Sequence[Array], level: int = 0) -> None:
+def grow(compute: Callable[[int, int, bool], None], shards: range, sums: Sequence[Array], level: int = 0) -> None:
     """Have ``sums[level]`` be the tree's sum over ``shards``, with one array for each level: no shard has its own.
 
-    ``compute(shard, k)`` writes what one gives into ``sums[k]``.
+    ``compute(shard, k, adds)`` writes what one gives into ``sums[k]``, or adds it to what is there.
     """
-    if len(shards) == 1:
-        compute(shards[0], level)
+    if len(shards) <= 2:
+        for i, shard in enumerate(shards):
+            compute(shard, level, i > 0)
         return
     half = len(shards) // 2
     grow(compute, shards[:half], sums, level)
     grow(compute, shards[half:], sums, level + 1)
     total(sums[level : level + 2])
+
+
+def levels(shards: range) -> int:
+    """Return how many arrays `grow` takes."""
+    return max(1, len(shards).bit_length() - 1)

@@ -27,7 +27,7 @@ from typing import Self, cast
 
 import numpy as np
 
-from gpumlp import constraints, regularizers
+from gpumlp import constraints, ops, regularizers
 from gpumlp.backends.numpy_backend import Scratch
 from gpumlp.backends.runtime import Array, Rows
 from gpumlp.distributed import tree
@@ -47,9 +47,10 @@ from gpumlp.optimizers.stages import Rule, Variable
 from gpumlp.regularizers import L1L2
 
 
-def _kept(w: Node, g: Node, gradient: Node, share: Node) -> dict[str, Node]:
-    """Leave w as it is, and keep its gradient, times the share that a shard has of its batch."""
-    return {"w": w, "gradient": share * g}
+def _kept(w: Node, g: Node, gradient: Node, share: Node, adds: Node) -> dict[str, Node]:
+    """Leave w as it is, and keep its gradient, times the share that a shard has of its batch, or add it where 1."""
+    part = share * g
+    return {"w": w, "gradient": ops.where(adds, gradient + part, part)}
 
 
 class Gradient(Optimizer):
@@ -65,7 +66,7 @@ class Gradient(Optimizer):
         return _kept
 
     def rates(self, rate: float, update: int | range) -> Rates:
-        return {"share": rate}
+        return {"share": rate, "adds": 0.0}
 
     def of_step(self, number: int) -> Self:
         """Return itself, for step ``number`` of training."""
@@ -123,8 +124,8 @@ class RankProgram:
         self._inner, self._gradient, self._feed = inner, Gradient(), Feed(self.backend)
         self._samples = Scratch(self.backend.zeros)
         self._sent, self._received = share.whole(), share.whole()
-        levels = len(self.shards).bit_length() - 1
-        self._sums = [share.flat(self._sent), *(share.weights.zeros() for _ in range(levels))]
+        more = range(1, tree.levels(self.shards))
+        self._sums = [share.flat(self._sent), *(share.weights.zeros() for _ in more)]
         self._states = [{"gradient": array} for array in self._sums]
         self._spans = share.weights.spans(list(network.trainable))
         self._pieces = share.cut(self._spans)
@@ -185,10 +186,13 @@ class RankProgram:
         cuts, found = tree.bounds(stop - start), StepLogs.zeros(len(self.shards), task.metrics)
         optimizer = task.optimizer
 
-        def learn(shard: int, k: int) -> None:
+        def learn(shard: int, k: int, adds: bool) -> None:
             first, last = cuts[shard], cuts[shard + 1]
             if first == last:
-                self._sums[k][...] = 0.0
+                if not adds:
+                    self._sums[k][...] = 0.0
+                else:
+                    self.backend.xp.add(self._sums[k], 0.0, out=self._sums[k])  # -0 becomes 0, as by the tree
                 return
             if isinstance(self._inner, LoopProgram):  # others draw nothing
                 self._inner.place.first, self._inner.place.rows = first, stop - start
@@ -198,7 +202,7 @@ class RankProgram:
                 logs = self._inner.run(*of)
             else:
                 gradient = self._gradient.of_step(optimizer.steps + 1)
-                logs = self._inner.run(*of, gradient, self._states[k], np.array([[share, 1.0]]))
+                logs = self._inner.run(*of, gradient, self._states[k], np.array([[share, adds, 1.0]]))
             logs.losses *= share
             found.put(shard - self.shards[0], logs)
 
@@ -206,7 +210,7 @@ class RankProgram:
             tree.grow(learn, self.shards, self._sums)
         else:
             for shard in self.shards:
-                learn(shard, 0)
+                learn(shard, 0, False)
         self.share.rows += cuts[self.shards.stop] - cuts[self.shards.start]
         return self._of_all(found, stop - start, on_host=not all(metric.series for metric in task.metrics))
 
