@@ -442,7 +442,7 @@ def test_members_of_an_ensemble_are_refused():
             model.compile("adam", "mse", distributed=comm)
             return model
 
-        with pytest.raises(NotImplementedError, match="Members of an ensemble.*distributed="):
+        with pytest.raises(NotImplementedError, match=r"Members of an ensemble.*distributed="):
             gpumlp.Ensemble(build, 2)
 
     over(2, work)
