@@ -26,6 +26,8 @@ from gpumlp import (
     regularizers,
     utils,
 )
+from gpumlp.backends.compiled_backend import CompiledBackend
+from gpumlp.backends.cuda_backend import CudaBackend
 from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.distributed import tree
 from gpumlp.layers import Dense
@@ -261,6 +263,18 @@ def test_ranks_begin_with_the_weights_numbers_and_masks_of_rank_0():
     ranks = over(2, work)
     assert bits({"": ranks[1][1]}) == bits({"": ranks[0][0]}) != bits({"": ranks[1][0]})
     assert ranks[0][2] == ranks[1][2] and (ranks[0][3] == ranks[1][3]).all()
+
+
+@pytest.mark.parametrize("make", [NumpyBackend, CompiledBackend, lambda: CudaBackend(HostRuntime())])
+@pytest.mark.parametrize("first", [1, 4, 9])
+def test_rows_have_the_masks_that_they_have_among_all(make, first):
+    backend, x = make(), RNG.standard_normal((10, 3)).astype(np.float32)
+    whole, mask, y = (backend.zeros((n, 3), np.float32) for n in (10, 10 - first, 10 - first))
+    backend.dropout(backend.to_device(x), whole, backend.zeros(x.shape, np.float32), 0.4, 1 << 40, 2, 3)
+    backend.dropout(backend.to_device(x[first:].copy()), mask, y, 0.4, 1 << 40, 2, 3, first)
+    assert 0 < (backend.to_host(whole) == 0).sum() < 30
+    assert (backend.to_host(mask) == backend.to_host(whole)[first:]).all()
+    assert (backend.to_host(y) == x[first:] * backend.to_host(mask)).all()
 
 
 # ---- what each rank has ----------------------------------------------------------------------------------------------

@@ -187,12 +187,12 @@ class RankProgram:
         optimizer = task.optimizer
 
         def learn(shard: int, k: int, adds: bool) -> None:
-            first, last = cuts[shard], cuts[shard + 1]
+            first, last, total = cuts[shard], cuts[shard + 1], self._sums[k]
+            if first == last and adds:
+                self.backend.xp.add(total, 0.0, out=total)  # -0 becomes 0, wherever the empty one is
+            elif first == last:
+                total[...] = 0.0
             if first == last:
-                if not adds:
-                    self._sums[k][...] = 0.0
-                else:
-                    self.backend.xp.add(self._sums[k], 0.0, out=self._sums[k])  # -0 becomes 0, as by the tree
                 return
             if isinstance(self._inner, LoopProgram):  # others draw nothing
                 self._inner.place.first, self._inner.place.rows = first, stop - start
@@ -228,8 +228,8 @@ class RankProgram:
         return Dataset(*(taken(i, of) for i, of in enumerate(part.data.arrays)))
 
     def _of_all(self, found: StepLogs, samples: int, on_host: bool) -> StepLogs:
-        """Return the logs of a batch: the sums of those of its shards, on all ranks; all outputs, where the host wants
-        them."""
+        """Return the logs of a batch: the sums of those of its shards, on all ranks; with outputs, for metrics that the
+        host computes."""
         own = np.hstack([found.losses[:, None], found.totals, found.counts])
         loss, totals, counts = np.split(self.share.total(tree.total(list(own))), [1, 1 + found.totals.shape[1]])
         logs = StepLogs(np.array([float(samples)]), loss, totals[None], counts[None])
@@ -260,6 +260,7 @@ class RankProgram:
             constraints.apply(constraint, self.backend, share.weights.weights[j])
 
     def _with_penalties(self, loss: float) -> float:
+        """Return the loss with the penalties of all weights, which each rank has."""
         weights = self.share.weights.weights
         for i, penalty in self._penalties:
             loss += regularizers.apply(penalty, self.backend, weights[i], None)
