@@ -12,6 +12,7 @@ from typing import Any
 
 from gpumlp.callbacks.base import Callback, Logs
 from gpumlp.callbacks.checkpoint import Frequency, frequency
+from gpumlp.distributed.agreement import by_one
 from gpumlp.errors import caller_level
 from gpumlp.naming import flag
 from gpumlp.saving import disk
@@ -140,10 +141,11 @@ class BackupAndRestore(Callback):
         self._since = 0
         states = [{"kind": type(each).__name__, "state": each.get_state()} for each in others]
         drawn = randoms.packed(randoms.states())
-        write_state(self.path, training.describe({"callbacks": states, "random": drawn}))
+        found = training.describe({"callbacks": states, "random": drawn})
+        by_one(self.model.distributed, f"write {self.path}", lambda: write_state(self.path, found))
 
     def on_train_end(self, logs: Logs = None) -> None:
-        if self.delete_checkpoint:
+        if self.delete_checkpoint and self._speaks:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)
             with contextlib.suppress(OSError):  # other files are in it

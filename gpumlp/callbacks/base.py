@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gpumlp.signatures import Named
+from gpumlp.training.progress import say
 
 if TYPE_CHECKING:
     from gpumlp.models.sequential import Sequential
@@ -84,6 +85,17 @@ class Callback(Named):
             The model that trains, is evaluated, or predicts.
         """
         self._model = model
+
+    @property
+    def _speaks(self) -> bool:
+        """Whether it prints and writes: of a model over ranks, which all have callbacks, rank 0 does so."""
+        ranks = getattr(self._model, "distributed", None)
+        return ranks is None or ranks.rank == 0
+
+    def _tell(self, words: str) -> None:
+        """Print a line, once for all ranks."""
+        if self._speaks:
+            say(words)
 
     def set_params(self, params: dict[str, Any]) -> None:
         """Take what is known of a run, as is called before it begins.

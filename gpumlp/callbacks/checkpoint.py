@@ -11,7 +11,6 @@ from gpumlp.layers import whole_number
 from gpumlp.naming import flag
 from gpumlp.saving import disk, hdf5
 from gpumlp.saving.disk import PathLike
-from gpumlp.training.progress import say
 
 Frequency: TypeAlias = Literal["epoch"] | int
 WEIGHTS, MODELS = (".weights.h5", ".safetensors"), (".keras", ".gpumlp", ".h5", ".hdf5")
@@ -148,4 +147,4 @@ class ModelCheckpoint(MonitorCallback):
 
     def _say(self, words: str) -> None:
         if self.verbose and words:
-            say(f"\nEpoch {self._epoch + 1}: {words}")
+            self._tell(f"\nEpoch {self._epoch + 1}: {words}")

@@ -78,6 +78,8 @@ class CSVLogger(Callback):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self.keys, self._anew = state["keys"], False
+        if not self._speaks:
+            return
         with writing(self, self.filename), open(self.filename, "r+b") as file:
             file.truncate(min(state["size"], os.path.getsize(self.filename)))
 
@@ -93,6 +95,8 @@ class CSVLogger(Callback):
         self._write([*rows, [epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)]], "a")
 
     def _write(self, rows: list[list[object]], mode: str) -> None:
+        if not self._speaks:
+            return
         with writing(self, self.filename), open(self.filename, mode, newline="", encoding="utf-8") as file:
             csv.writer(file, delimiter=self.sep).writerows(rows)
 

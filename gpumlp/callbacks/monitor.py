@@ -15,7 +15,6 @@ from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
 from gpumlp.naming import flag, nearest, number
 from gpumlp.signatures import NEAR
-from gpumlp.training.progress import say
 
 Mode: TypeAlias = Literal["auto", "min", "max"]
 
@@ -222,10 +221,10 @@ class EarlyStopping(MonitorCallback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         if self.stopped_epoch and self.verbose:
-            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            self._tell(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
             if self.verbose:
-                say(f"Restoring model weights from the best epoch: {self.best_epoch + 1}.")
+                self._tell(f"Restoring model weights from the best epoch: {self.best_epoch + 1}.")
             self.model.set_weights(self.best_weights)
 
 
@@ -258,5 +257,5 @@ class TerminateOnNaN(Callback):
                 f"NaN or Inf loss at batch {batch}: the loss is {loss}. Lower the learning rate, or look for such "
                 "numbers in the data."
             )
-        say(f"Batch {batch}: Invalid loss, terminating training")
+        self._tell(f"Batch {batch}: Invalid loss, terminating training")
         self.model.stop_training = True

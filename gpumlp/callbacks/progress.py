@@ -30,7 +30,7 @@ class ProgbarLogger(Callback):
         assert self.params is not None
         asked, steps = self.params.get("verbose", "auto"), self.params["steps"] or self._known
         level = 1 if asked == "auto" else asked
-        self._bar, self._done = Progress(steps, level, title) if level else None, 0
+        self._bar, self._done = Progress(steps, level, title) if level and self._speaks else None, 0
 
     def _update(self, batch: int, logs: Logs) -> None:
         self._done = batch + 1

@@ -14,7 +14,6 @@ from gpumlp.callbacks.monitor import Mode, MonitorCallback
 from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
 from gpumlp.naming import number
-from gpumlp.training.progress import say
 
 
 class LearningRateScheduler(Callback):
@@ -62,7 +61,7 @@ class LearningRateScheduler(Callback):
             raise ValueError(f"The function of a LearningRateScheduler must return a float; got {rate!r}.")
         optimizer.learning_rate = rate
         if self.verbose:
-            say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
+            self._tell(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         if logs is not None:
@@ -184,4 +183,4 @@ class ReduceLROnPlateau(MonitorCallback):
         self.model.optimizer.learning_rate = rate
         self.wait, self.cooldown_counter = 0, self.cooldown
         if self.verbose:
-            say(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {rate}.")
+            self._tell(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {rate}.")

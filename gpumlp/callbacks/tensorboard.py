@@ -154,7 +154,7 @@ class TensorBoard(Callback):
         _, _, event, record = _package()
         folder = os.path.join(self.log_dir, where)
         events = [event(wall_time=time.time(), step=step, summary=summary) for summary in summaries]
-        if not events:
+        if not events or not self._speaks:
             return
         with writing(self, folder):
             if where not in self._files:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gpumlp.distributed.communicator import Communicator
 
 Found = TypeVar("Found")
+
+
+class _Told(NamedTuple):
+    """What a rank says of what it has prepared: what it found, or why it could not."""
+
+    problem: str
+    found: object
 
 
 def agreed(
@@ -27,33 +34,55 @@ def agreed(
     RuntimeError
         Where it has raised on another rank alone; the message has that.
     ValueError
-        Where ranks are about to do different things; the message has which.
+        Where ranks are about to do different things; the message says which.
     """
     if comm is None:
         return prepare()
-    error: BaseException | None = None
-    try:
-        found = prepare()
-        told: object = dict(described(found))
-    except BaseException as problem:
-        error, told = problem, f"{type(problem).__name__}: {problem}"
-    everybody = comm.gather(told)
-    if error is not None:
-        raise error
-    for rank, other in enumerate(everybody):
-        if isinstance(other, str):
-            raise RuntimeError(f"Rank {rank} of {comm.size} could not begin to {what}, so none does: {other}")
+    own: list[Found] = []
+
+    def tell() -> dict[str, object]:
+        own.append(prepare())
+        return dict(described(own[0]))
+
+    everybody = _met(comm, what, tell)
     first = everybody[0]
-    assert isinstance(first, dict)
     for rank, other in enumerate(everybody):
-        assert isinstance(other, dict)
         for name in first:
             if first[name] != other.get(name):
                 raise ValueError(
                     f"All ranks must {what} alike: {name} is {other.get(name)} on rank {rank}, and {first[name]} on "
-                    "rank 0. Give all ranks the same data and arguments, in the same order of calls."
+                    "rank 0. Have all ranks make the same calls, in the same order, on the same data."
                 )
-    return found
+    return own[0]
+
+
+def by_one(comm: Communicator | None, what: str, work: Callable[[], Found]) -> Found:
+    """Return ``work()`` of rank 0, which alone does it, on all ranks, once it is done.
+
+    Raises
+    ------
+    RuntimeError
+        On the others, where it has raised there; the message has that.
+    """
+    if comm is None:
+        return work()
+    return _met(comm, what, lambda: work() if comm.rank == 0 else None)[0]  # type: ignore[return-value]
+
+
+def _met(comm: Communicator, what: str, work: Callable[[], Found]) -> list[Found]:
+    """Return ``work()`` of each rank; its exception, where it has raised here, and RuntimeError for another rank's."""
+    error: BaseException | None = None
+    try:
+        told = _Told("", work())
+    except BaseException as problem:
+        error, told = problem, _Told(f"{type(problem).__name__}: {problem}", None)
+    everybody: list[_Told] = [_Told(*each) for each in comm.gather(told)]  # type: ignore[misc]
+    if error is not None:
+        raise error
+    for rank, each in enumerate(everybody):
+        if each.problem:
+            raise RuntimeError(f"Rank {rank} of {comm.size} could not {what}, and so none does. It has {each.problem}")
+    return [each.found for each in everybody]  # type: ignore[misc]
 
 
 @contextmanager

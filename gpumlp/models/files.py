@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpumlp.distributed.agreement import by_one
 from gpumlp.errors import caller_level
 from gpumlp.models import state
 from gpumlp.models.keras_files import (
@@ -35,7 +36,7 @@ from gpumlp.models.reading import compile_as, made
 from gpumlp.naming import neutral
 from gpumlp.saving import archive, custom_object_scope, disk, hdf5
 from gpumlp.saving.disk import PathLike
-from gpumlp.saving.state import pack, read_state, unpack, write_state
+from gpumlp.saving.state import pack, packed, read_state, unpack
 from gpumlp.signatures import named
 from gpumlp.training.progress import say
 
@@ -106,12 +107,8 @@ def save_model(
             "The model has not yet been built, so that it has no weights to save: call it on data, or build it, first.",
             stacklevel=caller_level(),
         )
-    if not may_write(path, overwrite):
-        return
-    if path.suffix == ".gpumlp":
-        write_state(path, state.whole(model, with_optimizer))
-    else:
-        disk.write(path, [writers[path.suffix]()])
+    writers[".gpumlp"] = lambda: packed(state.whole(model, with_optimizer))
+    _write(model, path, overwrite, writers[path.suffix])
 
 
 @named
@@ -178,6 +175,14 @@ def from_state(found: Mapping[str, object], what: str, compile: bool = True) -> 
     return model
 
 
+def _write(model: Kept, path: Path, overwrite: bool, content: Callable[[], bytes]) -> None:
+    """Write a file; of a model over ranks, who all have a part in what is in it, rank 0 does so."""
+    ranks, what = model.distributed, f"write {path}"
+    if by_one(ranks, what, lambda: may_write(path, overwrite)):
+        found = content()
+        by_one(ranks, what, lambda: disk.write(path, [found]))
+
+
 def may_write(path: Path, overwrite: bool) -> bool:
     """Return whether ``path`` may be written: it is not there, or may be replaced, or a person says so.
 
@@ -209,12 +214,14 @@ def save_weights(
     if not path.name.endswith(".weights.h5") and path.suffix != ".safetensors":
         raise ValueError(f"The filename must end in `.weights.h5` or `.safetensors`. Received: filepath={path}")
     _need_built(model, "saving")
-    if not may_write(path, overwrite):
-        return
-    if path.suffix == ".safetensors":
-        disk.write(path, [pack(state.by_name(model, model.get_weights()), {"format": "gpumlp.weights"})])
-    else:
-        disk.write(path, [hdf5.pack(lambda root: write_tree(root, model, True, objects_to_skip or ()))])
+
+    def alone() -> bytes:
+        return pack(state.by_name(model, model.get_weights()), {"format": "gpumlp.weights"})
+
+    def in_keras_way() -> bytes:
+        return hdf5.pack(lambda root: write_tree(root, model, True, objects_to_skip or ()))
+
+    _write(model, path, overwrite, alone if path.suffix == ".safetensors" else in_keras_way)
 
 
 def load_weights(

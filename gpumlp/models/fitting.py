@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from gpumlp import random
 from gpumlp.layers import Shape, whole_number
 from gpumlp.losses import Loss
 from gpumlp.naming import number
@@ -15,6 +17,7 @@ from gpumlp.training.streams import Source
 if TYPE_CHECKING:
     from gpumlp.models.sequential import Sequential
 
+LOOKED_AT = 64  # samples, of all, that ranks compare before they train
 Given = tuple[object, object, object]  # x, y and sample weights
 
 
@@ -59,6 +62,26 @@ def job(
         there.sample = there.sample or source.sample
         validation = Validation(there, due)
     return Job(source, shape, range(first, last), validation)
+
+
+def outline(model: Sequential, found: Job) -> dict[str, object]:
+    """Return by name, in short, what all ranks that train a model together must have alike."""
+    network, optimizer, sample = model._runner.current(), model.optimizer, found.source.sample
+    assert sample is not None
+    looked_at = slice(None, None, max(1, len(sample) // LOOKED_AT))  # of what may be a map of a large file
+    return {
+        "the network": (network.sizes, *(type(op).__name__ for op in network.ops)),
+        "what trains of it": network.trainable,
+        "the optimizer": (type(optimizer).__name__, sorted(optimizer.numbers.items())),
+        "the number of its steps": optimizer.steps,
+        "the number of samples": len(sample),
+        "what they are (CRC-32)": zlib.crc32(b"".join(array[looked_at].tobytes() for array in sample.arrays)),
+        "the batch size": found.source.batch,
+        "the number of steps": found.source.steps,
+        "the epochs": (found.epochs.start, found.epochs.stop),
+        "whether there is validation": found.validation is not None,
+        "the state of random numbers (utils.set_random_seed)": random.current().state(),
+    }
 
 
 def _split(model: Sequential, given: Given, held_out: HeldOut) -> tuple[Given, object]:

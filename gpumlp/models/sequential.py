@@ -12,13 +12,14 @@ from numpy.typing import ArrayLike
 from gpumlp import losses, optimizers
 from gpumlp.attributes import refuse_overrides
 from gpumlp.callbacks import CallbackList, History
+from gpumlp.distributed.agreement import agreed, failing_together
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
 from gpumlp.layers import Layer, Shape
 from gpumlp.models import configs, state
 from gpumlp.models.asked import Asked
-from gpumlp.models.fitting import HeldOut, job
+from gpumlp.models.fitting import HeldOut, Job, job, outline
 from gpumlp.naming import flag
 from gpumlp.signatures import named
 from gpumlp.training import again, data, loop, predicting, samples
@@ -210,12 +211,18 @@ class Sequential(Asked):
         hooks = CallbackList(callbacks, add_history=True, add_progbar=verbosity(verbose) != 0)
         held_out = HeldOut(validation_data, validation_split, validation_batch_size, validation_steps, validation_freq)
         pace = batch_size, steps_per_epoch, bool(shuffle)
-        found = job(self, (x, y, sample_weight), class_weight, pace, (initial_epoch, epochs), held_out)
-        trainee = self._trainee(found.source, found.shape, len(found.epochs), hooks, found.validation)
+
+        def prepared() -> tuple[Job, loop.Trainee]:
+            found = job(self, (x, y, sample_weight), class_weight, pace, (initial_epoch, epochs), held_out)
+            return found, self._trainee(found.source, found.shape, len(found.epochs), hooks, found.validation)
+
+        ranks = self.distributed
+        found, trainee = agreed(ranks, "train", prepared, lambda both: outline(self, both[0]))
         self.stop_training = False
         hooks.set_model(self)
         hooks.set_params({"epochs": found.epochs.stop, "steps": found.source.steps, "verbose": verbose})
-        loop.fit([trainee], found.epochs)
+        with failing_together(ranks):
+            loop.fit([trainee], found.epochs)
         assert hooks.history is not None
         return hooks.history
 

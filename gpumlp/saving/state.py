@@ -52,11 +52,16 @@ def write_state(path: PathLike, state: Mapping[str, object]) -> None:
     >>> saving.read_state("now.gpumlp")
     {'episode': 12, 'returns': array([0., 0., 0.])}
     """
+    disk.write(disk.path_of(path), [packed(state)])
+
+
+def packed(state: Mapping[str, object]) -> bytes:
+    """Return a state as `write_state` writes it; TypeError for what it does not take."""
     arrays: list[np.ndarray] = []
     tree = json.dumps(_packed(state, arrays, "state"), allow_nan=False)
     named = {str(i): array for i, array in enumerate(arrays)}
     metadata = {"format": FORMAT[0], "version": FORMAT[1], "state": tree, "sha256": _digest(tree, named)}
-    disk.write(disk.path_of(path), [pack(named, metadata)])
+    return pack(named, metadata)
 
 
 def read_state(path: PathLike) -> dict[str, Any]:
