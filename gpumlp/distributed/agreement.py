@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from gpumlp.distributed.communicator import Communicator
+if TYPE_CHECKING:
+    from gpumlp.distributed.communicator import Communicator
 
 Found = TypeVar("Found")
-
-
-class _Told(NamedTuple):
-    """What a rank says of what it has prepared: what it found, or why it could not."""
-
-    problem: str
-    found: object
 
 
 def agreed(
@@ -71,18 +64,19 @@ def by_one(comm: Communicator | None, what: str, work: Callable[[], Found]) -> F
 
 def _met(comm: Communicator, what: str, work: Callable[[], Found]) -> list[Found]:
     """Return ``work()`` of each rank; its exception, where it has raised here, and RuntimeError for another rank's."""
-    error: BaseException | None = None
+    error, found = None, []
     try:
-        told = _Told("", work())
+        found.append(work())
     except BaseException as problem:
-        error, told = problem, _Told(f"{type(problem).__name__}: {problem}", None)
-    everybody: list[_Told] = [_Told(*each) for each in comm.gather(told)]  # type: ignore[misc]
+        error = problem
+    told = comm.gather((found, "" if error is None else f"{type(error).__name__}: {error}"))
     if error is not None:
         raise error
-    for rank, each in enumerate(everybody):
-        if each.problem:
-            raise RuntimeError(f"Rank {rank} of {comm.size} could not {what}, and so none does. It has {each.problem}")
-    return [each.found for each in everybody]  # type: ignore[misc]
+    everybody = cast("list[tuple[list[Found], str]]", told)
+    for rank, (_, problem) in enumerate(everybody):
+        if problem:
+            raise RuntimeError(f"Rank {rank} of {comm.size} could not {what}, and so none does. It has {problem}")
+    return [each[0] for each, _ in everybody]
 
 
 @contextmanager
@@ -92,5 +86,7 @@ def failing_together(comm: Communicator | None) -> Iterator[None]:
         yield
     except BaseException as error:
         if comm is not None:
+            import traceback
+
             comm.fail("".join(traceback.format_exception(error)))
         raise

@@ -13,7 +13,6 @@ from gpumlp import devices
 from gpumlp.backends.contract import Backend
 from gpumlp.backends.runtime import Array, DType, Runtime
 from gpumlp.devices import Device
-from gpumlp.distributed.communicator import Communicator
 from gpumlp.engine import dispatch
 from gpumlp.engine.arena import Arena, Stretches, check_dtype, homes_of, lay_out
 from gpumlp.engine.dispatch import Choice, Judged

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 from gpumlp import devices, losses, optimizers
-from gpumlp.distributed.communicator import Communicator
 from gpumlp.engine.runner import together
 from gpumlp.layers import Layer, whole_number
 from gpumlp.literals import DeviceName, LossLike, MetricLike, OptimizerName
@@ -123,11 +122,6 @@ class Compiled(Stack):
             "loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics,
             "run_eagerly": eager, "steps_per_execution": steps, "jit_compile": jit,
         }  # fmt: skip
-
-    @property
-    def distributed(self) -> Communicator | None:
-        """What ties the ranks together that train the model, as ``compile`` was given; None for one that is alone."""
-        return self._runner.comm
 
     @property
     def compiled(self) -> bool:
