@@ -13,11 +13,13 @@ def communicator_of(given: object) -> Communicator:
 
     TypeError for anything else, and ValueError for a number of ranks that a batch's shards cannot be shared by.
     """
-    from gpumlp.distributed import mpi, tree
+    from gpumlp.distributed import tree
 
     asked = ("rank", "size", "all_to_all", "all_gather", "gather", "fail")
     if type(given).__module__.startswith("mpi4py."):
-        found: Communicator = mpi.MPI(given)
+        from gpumlp.distributed import mpi
+
+        found: Communicator = mpi.of(given)
     elif all(hasattr(given, name) for name in asked):
         found = cast("Communicator", given)
     else:

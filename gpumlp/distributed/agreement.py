@@ -73,9 +73,9 @@ def _met(comm: Communicator, what: str, work: Callable[[], Found]) -> list[Found
     if error is not None:
         raise error
     everybody = cast("list[tuple[list[Found], str]]", told)
-    for rank, (_, problem) in enumerate(everybody):
-        if problem:
-            raise RuntimeError(f"Rank {rank} of {comm.size} could not {what}, and so none does. It has {problem}")
+    for rank, (_, why) in enumerate(everybody):
+        if why:
+            raise RuntimeError(f"Rank {rank} of {comm.size} could not {what}, and so none does. It has {why}")
     return [each[0] for each, _ in everybody]
 
 

@@ -24,6 +24,19 @@ GRACE = 5.0  # seconds for others to fail too, or to say why they have ended, be
 rest: Callable[[], object] = getattr(os, "sched_yield", functools.partial(time.sleep, 0))  # others may need this core
 
 
+_found: dict[int, MPI] = {}  # by mpi4py's communicator: each duplicate is one of not so many that there can be
+
+
+def of(comm: Intracomm) -> MPI:
+    """Return the `MPI` over a communicator of mpi4py's, always the same; all of its ranks make this call."""
+    from mpi4py.MPI import _handleof
+
+    name = _handleof(comm)
+    if name not in _found:
+        _found[name] = MPI(comm)
+    return _found[name]
+
+
 class MPI:
     """A `Communicator` over the ranks of an mpi4py communicator.
 

@@ -75,7 +75,7 @@ def outline(model: Sequential, found: Job) -> dict[str, object]:
         "the optimizer": (type(optimizer).__name__, sorted(optimizer.numbers.items())),
         "the number of its steps": optimizer.steps,
         "the number of samples": len(sample),
-        "what they are (CRC-32)": zlib.crc32(b"".join(array[looked_at].tobytes() for array in sample.arrays)),
+        "what some of them are (CRC-32)": zlib.crc32(b"".join(array[looked_at].tobytes() for array in sample.arrays)),
         "the batch size": found.source.batch,
         "the number of steps": found.source.steps,
         "the epochs": (found.epochs.start, found.epochs.stop),
