@@ -17,6 +17,7 @@ from gpumlp.backends.job import activation_codes, objective_codes, penalty_code,
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer
+from gpumlp.optimizers.gathering import Gathering
 
 Choices = Callable[[str, object], tuple[object, ...]]  # the values of a constant, by its name and default
 NUMBER = 0.3  # as good as any other that is not 0 or 1
@@ -107,6 +108,7 @@ def _plain(kind: Callable[[], Metric] | None) -> Metric | None:
 
 
 def _optimizers() -> Iterator[Optimizer]:
+    yield Gathering()
     kinds: Iterable[Any] = dict.fromkeys(optimizers.KNOWN.values())
     for kind in kinds:
         own = {k: v for k, v in kind().get_config().items() if k in OWN}

@@ -130,6 +130,7 @@ class JobFields(TypedDict, total=False):
     GRADIENTS_LD: Int
     PANELS_LD: Int
     COPIES_LD: Int
+    PLACE: Int
     LONG: Int
     SLICE: Int
     SLICES: Floats

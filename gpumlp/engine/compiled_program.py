@@ -43,6 +43,7 @@ from gpumlp.engine.dispatch import Judged
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
 from gpumlp.engine.normalization import BatchNormOp, FeatureBatchNormOp, FeatureNormalizationOp, NormalizationOp
+from gpumlp.engine.operation import Place
 from gpumlp.engine.operations import ActivationOp, AffineOp, DenseOp, DropoutOp, Operation
 from gpumlp.engine.program import Batch, Doubles, StepLogs, Task, rates_of
 from gpumlp.formulas import Formula
@@ -155,6 +156,7 @@ class CompiledProgram:
     def __init__(self, network: Network, arena: Stretches, batch: int, functions: Kernels, team: Team) -> None:
         self.network, self.arena, self.batch = network, arena, batch
         self._functions, self._instructions, self._team = functions, functions.instructions, team
+        self.place = Place()
         self._work = 2 * network.products
         self._paces: dict[tuple[bool, int, int], Pace] = {}
         self._pace, self._together = self._pace_for(batch, True), 1  # of the last steps, and how many ran them together
@@ -363,6 +365,7 @@ class CompiledProgram:
             self._set_optimizer(task.optimizer, task.slots)
         elif self._penalized:
             phases |= names.PENALIZE
+        job.set(PLACE=self.place.first)
         job.begin()
         self._look_at_weights()
         return phases

@@ -7,7 +7,7 @@ whether it trains for a moment or for hours, and whatever this process or this m
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from gpumlp.backends.contract import Backend
 from gpumlp.backends.runtime import DType
@@ -169,9 +169,7 @@ def over_ranks(choice: Choice, network: Network, backend: Backend, judged: Judge
 
     rank_program.refuse(network, judged.optimizer)
     if judged.optimizer is not None:
-        judged = judged._replace(optimizer=rank_program.GRADIENT)
-        if choice.functions is not None and rank_program.draws(network):
-            choice = Choice(why="masks are those of a batch's rows", lacks=True)
+        judged = judged._replace(optimizer=rank_program.Gathering())
     return (replace(choice, general=True) if backend.runtime is not None else choice), judged
 
 
@@ -182,10 +180,10 @@ def make_program(network: Network, arena: Stretches, batch: int, choice: Choice,
     CPU what ``choice`` says. Where kernels lack for something, a line in the log says so, once for each reason.
     """
     if share is not None:
-        from gpumlp.engine.rank_program import RankProgram, rows_of
+        from gpumlp.engine.rank_program import RankProgram, Shards, rows_of
 
         inner = make_program(network.bare(), arena, rows_of(batch), replace(choice, ranks=False))
-        return RankProgram(network, share, batch, inner)
+        return RankProgram(network, share, batch, cast(Shards, inner))  # no whole fit: see `over_ranks`
     backend, why = arena.backend, choice.why
     if backend.runtime is not None:
         from gpumlp.engine import fit_program, graph_program  # not loaded for those who compute on a CPU

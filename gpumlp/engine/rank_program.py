@@ -23,68 +23,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Self, cast
+from typing import Protocol, Self, cast
 
 import numpy as np
 
-from gpumlp import constraints, ops, regularizers
+from gpumlp import constraints, regularizers
 from gpumlp.backends.numpy_backend import Scratch
 from gpumlp.backends.runtime import Array, Rows
 from gpumlp.distributed import tree
 from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import Network
-from gpumlp.engine.noise import NoiseOp
 from gpumlp.engine.normalization import BatchNormOp
-from gpumlp.engine.operations import ActivityOp, DropoutOp
-from gpumlp.engine.program import Batch, LoopProgram, Program, StepLogs, Task, one_after_the_other, rates_of
+from gpumlp.engine.operation import Place
+from gpumlp.engine.operations import ActivityOp
+from gpumlp.engine.program import Batch, Program, StepLogs, Task, one_after_the_other, rates_of
 from gpumlp.engine.share import Doubles, Piece, Share
-from gpumlp.expressions import Node
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
 from gpumlp.optimizers import Optimizer, stages
-from gpumlp.optimizers.base import Rates
-from gpumlp.optimizers.stages import Rule, Variable
+from gpumlp.optimizers.gathering import GRADIENT, Gathering
+from gpumlp.optimizers.stages import Variable
 from gpumlp.regularizers import L1L2
-
-
-def _kept(w: Node, g: Node, gradient: Node, share: Node, adds: Node) -> dict[str, Node]:
-    """Leave w as it is, and keep its gradient, times the share that a shard has of its batch, or add it where 1."""
-    part = share * g
-    return {"w": w, "gradient": ops.where(adds, gradient + part, part)}
-
-
-class Gradient(Optimizer):
-    """What asks any Program for gradients: an optimizer that has them as its state, and changes no weight."""
-
-    def __init__(self) -> None:
-        super().__init__(0.0, name="gradient")
-
-    def state(self) -> dict[str, float | None]:
-        return {"gradient": 0.0}
-
-    def update_rule(self) -> Rule:
-        return _kept
-
-    def rates(self, rate: float, update: int | range) -> Rates:
-        return {"share": rate, "adds": 0.0}
-
-    def of_step(self, number: int) -> Self:
-        """Return itself, for step ``number`` of training."""
-        self.count(number - 1 - self.steps)
-        return self
-
-
-GRADIENT = Gradient()  # what says which formula it is
 
 
 def rows_of(batch: int) -> int:
     """Return how many rows of a batch a shard has at most."""
     return -(-batch // tree.SHARDS)
-
-
-def draws(network: Network) -> bool:
-    """Whether there are masks, or noise, in training."""
-    return any(isinstance(op, (DropoutOp, NoiseOp)) for op in network.ops)
 
 
 def refuse(network: Network, optimizer: Optimizer | None) -> None:
@@ -109,24 +73,30 @@ def refuse(network: Network, optimizer: Optimizer | None) -> None:
         )
 
 
+class Shards(Program, Protocol):
+    """A Program that can be told of which rows of a batch its masks are."""
+
+    place: Place
+
+
 class RankProgram:
     """Steps of one rank, for at most ``batch`` samples on all ranks together.
 
-    A shard is a step of ``inner``, a Program for `rows_of` a batch, which may be any.
+    A shard is a step of ``inner``, a Program for `rows_of` a batch, whose optimizer has its gradients.
     """
 
     first_stretch = 1
     takes_passes = False
 
-    def __init__(self, network: Network, share: Share, batch: int, inner: Program) -> None:
+    def __init__(self, network: Network, share: Share, batch: int, inner: Shards) -> None:
         self.network, self.share, self.backend, self.batch = network, share, share.backend, batch
         self.shards = tree.own(share.comm.rank, share.comm.size)
-        self._inner, self._gradient, self._feed = inner, Gradient(), Feed(self.backend)
+        self._inner, self._gradient, self._feed = inner, Gathering(), Feed(self.backend)
         self._samples = Scratch(self.backend.zeros)
         self._sent, self._received = share.whole(), share.whole()
         more = range(1, tree.levels(self.shards))
         self._sums = [share.flat(self._sent), *(share.weights.zeros() for _ in more)]
-        self._states = [{"gradient": array} for array in self._sums]
+        self._states = [{GRADIENT: array} for array in self._sums]
         self._spans = share.weights.spans(list(network.trainable))
         self._pieces = share.cut(self._spans)
         self._trained = [i for i, trains in enumerate(network.trainable) if trains]
@@ -194,8 +164,7 @@ class RankProgram:
                 total[...] = 0.0
             if first == last:
                 return
-            if isinstance(self._inner, LoopProgram):  # others draw nothing
-                self._inner.place.first, self._inner.place.rows = first, stop - start
+            self._inner.place.first, self._inner.place.rows = first, stop - start
             share, rows = (last - first) / (stop - start), self._rows(part, start + first, start + last)
             of = rows, None, last - first, 0, 1, task.loss, task.metrics
             if optimizer is None:

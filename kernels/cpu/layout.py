@@ -38,12 +38,13 @@ called with. Its ``_NUMBERS`` are the address of float32 numbers that it is give
     IDENTITY,  # address of int64 0, 1, 2, ..., as many as the batch or the widest layer has
     LISTS, GRADIENTS, PANELS, COPIES,  # each thread's work memory, one thread after the other, as `work_sizes`
     LISTS_LD, GRADIENTS_LD, PANELS_LD, COPIES_LD,
+    PLACE,  # which row of a batch the first one is: what dropout's masks depend on, too
     LONG, SLICE,  # a batch of more than LONG samples goes in slices of at most so many; SLICE 0: never
     SLICES, SLICES_LD,  # [slices, SLICES_LD]: the gradients by all kernels and biases, of each slice by itself
     WEIGHTS_BAD, GRADIENTS_BAD,  # whether somebody saw NaN or Inf there: then no product with a zero is left out;
     # kernels only set these: a thread that cleared one could undo what another has just found
     JOB_WORDS,
-) = range(51)  # fmt: skip
+) = range(52)  # fmt: skip
 FORWARD, OBJECTIVE, BACK, UPDATE, PENALIZE = 1, 2, 4, 8, 16
 
 # ---- an operation ----------------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def forward(job, op, thread, first, last, more, step, samples):
         elif op[L.KIND] == L.AFFINE:
             scale(row, outputs, float32(real[L.FACTOR]), float32(real[L.OFFSET]))
         elif step > 0 and real[L.RATE] > 0:
-            mask, place = at(floats(op[L.MASK]), (first + r) * outputs), (first + r + more) * outputs
+            mask, place = at(floats(op[L.MASK]), (first + r) * outputs), (job[L.PLACE] + first + r + more) * outputs
             rate, kept = float32(real[L.RATE]), float32(real[L.SCALE])
             drop(row, mask, place, place + outputs, rate, kept, op[L.KEY], op[L.LAYER], step)
 
