@@ -8,6 +8,7 @@ import numpy as np
 from gpumlp import random
 
 PATIENCE = 120  # seconds that one rank waits for the others: nothing hangs
+GRACE = 2  # and one that fails for others to fail, too
 
 
 class Meeting:
@@ -16,7 +17,7 @@ class Meeting:
     def __init__(self, size, in_turns):
         self.turn = threading.Lock() if in_turns else contextlib.nullcontext()
         self.size, self.left = size, [None] * size
-        self.barrier = threading.Barrier(size, timeout=PATIENCE)
+        self.barrier, self.failing = threading.Barrier(size, timeout=PATIENCE), threading.Barrier(size, timeout=GRACE)
 
 
 class Threads:
@@ -67,7 +68,11 @@ class Threads:
         return self._exchange(own, list)
 
     def fail(self, message):
-        self._meeting.barrier.abort()
+        try:
+            self._meeting.failing.wait()
+        except threading.BrokenBarrierError:
+            self._meeting.barrier.abort()
+            raise RuntimeError(message) from None
 
 
 def over(size, work, seed=7, in_turns=False):

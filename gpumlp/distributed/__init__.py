@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
+
     from gpumlp.distributed.communicator import Communicator
 
 
@@ -19,7 +21,7 @@ def communicator_of(given: object) -> Communicator:
     if type(given).__module__.startswith("mpi4py."):
         from gpumlp.distributed import mpi
 
-        found: Communicator = mpi.of(given)
+        found: Communicator = mpi.of(cast("Intracomm", given))
     elif all(hasattr(given, name) for name in asked):
         found = cast("Communicator", given)
     else:

@@ -1,0 +1,373 @@
+"""One model over ranks, where one of them fails, leaves, or does something else than the others."""
+
+import csv
+import ctypes
+import os
+import sys
+import time
+import types
+
+import mpi
+import numpy as np
+import pytest
+from ranks import over
+
+import gpumlp
+from gpumlp import layers
+from gpumlp.callbacks import BackupAndRestore, CSVLogger, EarlyStopping, ModelCheckpoint
+from gpumlp.distributed import nccl
+from gpumlp.distributed.agreement import agreed, by_one, failing_together
+from gpumlp.errors import DeviceUnavailable
+
+X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+Y = np.sin(X[:, :1])
+WITHIN = 20  # seconds in which all have ended
+
+
+def model(comm):
+    made = gpumlp.Sequential([layers.Input((3,)), layers.Dense(8, "relu"), layers.Dense(1)])
+    made.compile("adam", "mse", distributed=comm)
+    return made
+
+
+# ---- agreement -------------------------------------------------------------------------------------------------------
+
+
+def test_what_one_rank_cannot_prepare_ends_it_on_all_with_the_reason():
+    def work(comm):
+        def prepare():
+            if comm.rank == 2:
+                raise KeyError("no such column")
+            return comm.rank
+
+        with pytest.raises(Exception) as found:
+            agreed(comm, "train", prepare, lambda _: {})
+        return found.value
+
+    found = over(4, work)
+    assert isinstance(found[2], KeyError)
+    for rank in (0, 1, 3):
+        assert isinstance(found[rank], RuntimeError)
+        assert str(found[rank]) == "Rank 2 of 4 could not train, and so none does. It has KeyError: 'no such column'"
+
+
+def test_ranks_that_would_do_different_things_are_told_what_differs():
+    def work(comm):
+        own = {"the batch size": 20, "the epochs": 3 + (comm.rank == 1)}
+        with pytest.raises(ValueError, match=r"the epochs is 4 on rank 1, and 3 on rank 0\. Have all ranks make"):
+            agreed(comm, "train", lambda: None, lambda _: own)
+
+    over(2, work)
+
+
+def test_one_does_what_is_for_all_and_all_have_what_it_gave():
+    done = []
+    found = over(4, lambda comm: by_one(comm, "write", lambda: done.append(comm.rank) or "written"))
+    assert found == ["written"] * 4 and done == [0]
+    assert by_one(None, "write", lambda: 3) == 3
+
+
+def test_an_exception_that_all_ranks_have_is_each_ones_own():
+    def work(comm):
+        with pytest.raises(ValueError, match="alike"), failing_together(comm):
+            raise ValueError("alike")
+        return comm.gather(comm.rank)
+
+    assert over(2, work) == [[0, 1]] * 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"y": Y[:-1]}, "Data cardinality is ambiguous"),
+        ({"y": Y + 1}, "what some of them are"),
+        ({"batch_size": 8}, "the batch size is 8 on rank 1, and 10 on rank 0"),
+        ({"epochs": 3}, r"the epochs is \(0, 3\) on rank 1, and \(0, 2\) on rank 0"),
+        ({"validation_split": 0.5}, "the number of samples is 20 on rank 1, and 40 on rank 0"),
+    ],
+)
+def test_fit_begins_on_all_ranks_or_on_none(changed, told):
+    def work(comm):
+        arguments = {"x": X, "y": Y, "batch_size": 10, "epochs": 2, "verbose": 0}
+        own = model(comm)
+        before = own.get_weights()
+        with pytest.raises((ValueError, RuntimeError), match=told):
+            own.fit(**arguments | (changed if comm.rank == 1 else {}))
+        assert own.optimizer.iterations == 0
+        own.fit(**arguments)  # they go on
+        return before, own.get_weights()
+
+    (_, first), (_, second) = over(2, work)
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_random_numbers_that_were_drawn_by_one_rank_alone_are_told_of():
+    def work(comm):
+        own = model(comm)
+        if comm.rank:
+            gpumlp.utils.set_random_seed(9)
+        with pytest.raises(ValueError, match="the state of random numbers"):
+            own.fit(X, Y, verbose=0)
+
+    over(2, work)
+
+
+# ---- what prints and writes ------------------------------------------------------------------------------------------
+
+
+def test_one_rank_prints_and_writes_for_all(tmp_path, capsys):
+    def work(comm):
+        own = model(comm)
+        callbacks = [
+            CSVLogger(tmp_path / "log.csv"),
+            ModelCheckpoint(str(tmp_path / "{epoch}.gpumlp"), "loss", verbose=1),
+            EarlyStopping("loss", patience=0, min_delta=1e9, verbose=1),
+            BackupAndRestore(tmp_path / "backup", delete_checkpoint=False),
+        ]
+        own.fit(X, Y, batch_size=10, epochs=3, verbose=2, callbacks=callbacks)
+        return own.get_weights()
+
+    found = over(4, work)
+    with open(tmp_path / "log.csv", encoding="utf-8") as file:
+        assert [row[0] for row in csv.reader(file)] == ["epoch", "0", "1"]
+    assert sorted(os.listdir(tmp_path)) == ["1.gpumlp", "2.gpumlp", "backup", "log.csv"]
+    loaded = gpumlp.models.load_model(tmp_path / "2.gpumlp")
+    assert all(np.array_equal(a, b) for a, b in zip(loaded.get_weights(), found[3], strict=True))
+    out = capsys.readouterr().out
+    assert [out.count(words) for words in ("Epoch 2/3", "saving model to", "early stopping")] == [1, 2, 1]
+
+
+BACKED_UP = """
+import hashlib, sys
+import numpy as np
+from mpi4py import MPI
+import gpumlp
+from gpumlp import layers
+
+gpumlp.utils.set_random_seed(1)
+x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+model = gpumlp.Sequential([layers.Input((3,)), layers.Dense(8, "relu"), layers.Dropout(0.1), layers.Dense(1)])
+model.compile("adam", "mse", distributed=MPI.COMM_WORLD)
+
+class Kill(gpumlp.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1 and sys.argv[1] == "killed":
+            raise RuntimeError("killed")
+
+backup = gpumlp.callbacks.BackupAndRestore(sys.argv[2])
+model.fit(x, x[:, :1], batch_size=10, epochs=4, verbose=0, callbacks=[Kill(), backup])
+if MPI.COMM_WORLD.rank == 0:
+    print(hashlib.sha256(b"".join(array.tobytes() for array in model.get_weights())).hexdigest())
+"""
+
+
+def test_a_backup_by_four_ranks_is_gone_on_from_by_two(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(BACKED_UP, encoding="utf-8")
+    whole = mpi.run(1, script, "whole", tmp_path / "other")
+    assert "RuntimeError: killed" in mpi.run(4, script, "killed", tmp_path / "backup").stderr
+    assert len(os.listdir(tmp_path / "backup")) == 1
+    resumed = mpi.run(2, script, "resumed", tmp_path / "backup")
+    assert resumed.stdout == whole.stdout and whole.stdout, resumed.stderr
+    assert os.listdir(tmp_path) == ["train.py"]
+
+
+def test_a_file_that_rank_0_cannot_write_is_told_on_all(tmp_path):
+    def work(comm):
+        own = model(comm)
+        with pytest.raises((OSError, RuntimeError), match="The folder of the file does not exist"):
+            own.save(tmp_path / "nowhere" / "m.gpumlp")
+        own.save(tmp_path / "m.gpumlp")
+        with pytest.raises((FileExistsError, RuntimeError), match="is there already"):
+            own.save(tmp_path / "m.gpumlp", overwrite=False)
+
+    over(2, work)
+    assert os.listdir(tmp_path) == ["m.gpumlp"]
+
+
+# ---- NCCL, by a stand-in ---------------------------------------------------------------------------------------------
+
+
+class DeviceArray(np.ndarray):
+    """NumPy's memory that says where it is as CuPy's does."""
+
+    @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self.ctypes.data)
+
+
+def device(array):
+    return np.ascontiguousarray(array).view(DeviceArray)
+
+
+class FakeNccl:
+    """NCCL as CuPy has it, over the threads of `ranks.over`, and as nccl4py has it."""
+
+    available, NCCL_FLOAT32, NCCL_FLOAT64 = True, 7, 8
+
+    def __init__(self):
+        self.ranks, self.grouped = {}, {}
+
+    def get_unique_id(self):
+        return "one"
+
+    def groupStart(self):
+        self.grouped[_thread()] = []
+
+    def groupEnd(self):
+        calls = self.grouped.pop(_thread())
+        comm = calls[0][1]
+        for kind, other in (("send", "recv"), ("recv", "send")):
+            assert [c[4] for c in calls if c[0] == kind] == list(range(comm.size)), f"no {other} for each {kind}"
+        texts = [ctypes.string_at(c[2], c[3]) for c in calls if c[0] == "send"]
+        for (_, _, place, count, other), own in zip(
+            [c for c in calls if c[0] == "recv"], comm.gather(texts), strict=True
+        ):
+            assert len(own[comm.rank]) == count, other
+            ctypes.memmove(place, own[comm.rank], count)
+
+    def NcclCommunicator(self, size, name, rank):
+        assert name == "one"
+        fake, comm = self, self.ranks[rank]
+        assert (comm.size, comm.rank) == (size, rank)
+        width = {self.NCCL_FLOAT32: 4, self.NCCL_FLOAT64: 8}
+
+        def noted(what):
+            def note(place, count, kind, other, stream):
+                assert stream == 77
+                fake.grouped[_thread()].append((what, comm, place, count * width[kind], other))
+
+            return note
+
+        def all_gather(own, received, count, kind, stream):
+            assert stream == 77
+            size = count * width[kind]
+            for r, text in enumerate(comm.gather(ctypes.string_at(own, size))):
+                ctypes.memmove(received + r * size, text, size)
+
+        return types.SimpleNamespace(send=noted("send"), recv=noted("recv"), allGather=all_gather)
+
+    def core(self):
+        """Return nccl.core."""
+
+        def init(size, rank, name):
+            assert name == "one"
+            comm = self.ranks[rank]
+            return types.SimpleNamespace(
+                alltoall=lambda sent, received, stream: comm.all_to_all(sent, received),
+                allgather=lambda own, received, stream: comm.all_gather(own, received),
+            )
+
+        return types.SimpleNamespace(get_unique_id=self.get_unique_id, Communicator=types.SimpleNamespace(init=init))
+
+
+def _thread():
+    import threading
+
+    return threading.get_ident()
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    found = FakeNccl()
+    stream = types.SimpleNamespace(ptr=77)
+    cuda = types.SimpleNamespace(nccl=found, get_current_stream=lambda: stream)
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(cuda=cuda))
+    monkeypatch.setitem(sys.modules, "cupy.cuda", cuda)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("by", ["nccl4py", "CuPy"])
+def test_nccl_carries_what_the_protocol_says(fake, monkeypatch, by, dtype):
+    monkeypatch.setitem(sys.modules, "nccl", types.SimpleNamespace(core=fake.core()) if by == "nccl4py" else None)
+    sent = np.random.default_rng(1).normal(size=(4, 4, 5)).astype(dtype)
+
+    def work(host):
+        fake.ranks[host.rank] = host
+        comm = nccl.NCCL(host)
+        received, whole = device(np.full((4, 5), np.nan, dtype)), device(np.full((4, 5), np.nan, dtype))
+        comm.all_to_all(device(sent[comm.rank]), received)
+        comm.all_gather(device(sent[comm.rank, 0]), whole)
+        assert comm.gather(comm.rank) == [0, 1, 2, 3] and repr(comm) == f"<NCCL: rank {comm.rank} of 4>"
+        return type(comm._library).__name__, np.array(received), np.array(whole)
+
+    for rank, (library, received, whole) in enumerate(over(4, work)):
+        assert library == {"nccl4py": "Nccl4py", "CuPy": "CupyNccl"}[by]
+        np.testing.assert_array_equal(received, sent[:, rank])
+        np.testing.assert_array_equal(whole, sent[:, 0])
+
+
+def test_without_nccl_it_says_what_to_install(fake, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nccl", None)
+    fake.available = False
+    with pytest.raises(DeviceUnavailable, match="pip install nccl4py nvidia-nccl-cu13"):
+        over(1, nccl.NCCL)
+
+
+# ---- processes -------------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import os, signal, sys, time
+import numpy as np
+from mpi4py import MPI
+import gpumlp
+from gpumlp import layers
+
+rank, mode = MPI.COMM_WORLD.rank, sys.argv[1]
+x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+model = gpumlp.Sequential([layers.Input((3,)), layers.Dense(8, "relu"), layers.Dense(1)])
+model.compile("adam", "mse", distributed=MPI.COMM_WORLD)
+
+class At(gpumlp.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if rank == 1 and epoch == 1:
+            if mode == "callback":
+                raise ValueError("rank 1 has had enough")
+            if mode == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if mode == "interrupt":
+                raise KeyboardInterrupt
+        if mode == "all":
+            raise ValueError("all of us")
+
+if mode == "before" and rank == 1:
+    open("no such file")
+if mode == "leave" and rank == 1:
+    sys.exit()
+try:
+    model.fit(x, x[:, :1], epochs=3, verbose=0, callbacks=At())
+except ValueError as error:
+    print("caught", error, MPI.COMM_WORLD.allgather(rank), flush=True)
+if mode == "late" and rank == 0:
+    time.sleep(3)  # the others wait for it at their end, as for one that plots
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        ("callback", "ValueError: rank 1 has had enough"),
+        ("interrupt", "KeyboardInterrupt"),
+        ("before", "No such file or directory: 'no such file'"),
+        ("leave", "gpumlp: rank 1 of 2 has ended, and rank 0 waits for it"),
+        ("kill", ""),
+    ],
+)
+def test_a_rank_that_fails_ends_all_and_says_why(tmp_path, mode, told):
+    script = tmp_path / "fail.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    began = time.monotonic()
+    found = mpi.run(2, script, mode)
+    assert time.monotonic() - began < WITHIN
+    assert found.returncode != 0 and told in found.stderr and "done" not in found.stdout
+
+
+@pytest.mark.parametrize(("mode", "out"), [("all", "caught all of us [0, 1]"), ("late", "done")])
+def test_what_all_ranks_do_alike_ends_none_of_them(tmp_path, mode, out):
+    script = tmp_path / "go_on.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    found = mpi.run(2, script, mode)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count(out) == found.stdout.count("done") == 2
