@@ -1,10 +1,13 @@
 """Ranks that are processes: scripts under mpiexec, where mpi4py is there."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import gpumlp
 
 SECONDS = 120  # after which a run that hangs is killed
 
@@ -14,9 +17,9 @@ def run(size, script, *arguments):
     pytest.importorskip("mpi4py")
     beside = Path(sys.executable).with_name("mpiexec")  # where a wheel puts it
     command = [str(beside if beside.exists() else "mpiexec"), "-n", str(size), sys.executable, str(script)]
-    process = subprocess.Popen(
-        [*command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    env = os.environ | {"PYTHONPATH": str(Path(gpumlp.__file__).parents[1]), "GPUMLP_THREADS": "1"}
+    process = subprocess.Popen([*command, *arguments], env=env, text=True, **pipes)
     try:
         out, err = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:

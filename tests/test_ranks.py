@@ -1,16 +1,13 @@
 """One model over ranks: the same bits on 1, 2, 4 and 8 of them, and what it computes without any, but for rounding."""
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
+import mpi
 import numpy as np
 import pytest
 from host.runtime import HostRuntime
-from ranks import PATIENCE, over
+from ranks import over
 
 import gpumlp
 from gpumlp import (
@@ -502,14 +499,10 @@ if comm.rank == 0:
 
 
 def test_mpi_has_the_same_bits(tmp_path):
-    pytest.importorskip("mpi4py")
-    script, beside = tmp_path / "train.py", Path(sys.executable).with_name("mpiexec")  # where a wheel puts it
-    script.write_text(MPI_SCRIPT)
-    env = os.environ | {"PYTHONPATH": str(Path(gpumlp.__file__).parents[1]), "GPUMLP_THREADS": "1"}
-    digests = set()
+    script, digests = tmp_path / "train.py", set()
+    script.write_text(MPI_SCRIPT, encoding="utf-8")
     for size in (1, 2, 4):
-        command = [str(beside if beside.exists() else "mpiexec"), "-n", str(size), sys.executable, str(script)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
+        done = mpi.run(size, script)
         assert done.returncode == 0, done.stderr
         digests.add(done.stdout)
     assert len(digests) == 1
