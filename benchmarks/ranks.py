@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 NETWORKS: dict[str, tuple[tuple[int, ...], int]] = {  # sizes, and the batch
     "the article's, 1-256x7-1, batch 20": ((1, *[256] * 7, 1), 20),
     "784-512-512-10, batch 128": ((784, 512, 512, 10), 128),
+    "4 x 128 wide, batch 1024": ((128, *[128] * 4, 1), 1024),
+    "4 x 256 wide, batch 1024": ((256, *[256] * 4, 1), 1024),
     "4 x 1024 wide, batch 1024": ((1024, *[1024] * 4, 1), 1024),
     "3 x 2048 wide, batch 1024": ((2048, *[2048] * 3, 1), 1024),
     "2 x 4096 wide, batch 1024": ((1024, 4096, 4096, 1), 1024),
@@ -122,7 +124,8 @@ def predicted(name: str, contender: str) -> float:
 
 def shared(machine: Any, by: float) -> Any:
     """Return the machine of a rank that shares its processor with others."""
-    return replace(machine, operations=machine.operations / by, memory=machine.memory / by, call=machine.call * by)
+    rates = {name: getattr(machine, name) / by for name in ("operations", "memory", "cached")}
+    return replace(machine, **rates, call=machine.call * by)
 
 
 def measure(name: str, rounds: int) -> list[rows.Row]:

@@ -18,10 +18,12 @@ from typing import NamedTuple
 from gpumlp.distributed.tree import SHARDS
 
 ITEM = 4  # bytes of a float32
-PASSES, WRITES = 3, 1  # arrays as large as the weights that a shard reads: w twice, and the gradient's place; or writes
-ADDED = 3  # that a sum of two reads or writes
-UPDATED = 7  # that Adam does: w, g, m, v, and three of them back
-COPIED = 4  # that go into what is gathered, and out of it
+# Arrays as large as the weights that are read or written:
+READ = 2  # by the passes of a batch: w, forward and back
+KEPT = 3  # and by a shard's: its gradient with what it is added to, and w, which its kernels write back
+ADDED = 3  # by a sum of two; half of those of a rank's shards are part of what is KEPT
+UPDATED, GRADIENT = 6, 1  # by Adam: w, m and v, there and back; and the gradient, where kernels have not got it
+COPIED = 4  # into what is gathered, and out of it
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,17 @@ class Machine:
     name: str
     operations: float  # multiplications and additions a second, in products of a batch
     memory: float  # bytes a second that are read or written
-    call: float  # seconds of one call of a Program for a batch, or a shard of it
+    cached: float  # likewise, where the weights have no more bytes than ``cache``
+    cache: int
+    call: float  # seconds of one call of a Program, for a shard
     latency: float  # seconds that an exchange takes, however little is exchanged
     bandwidth: float  # bytes a second that a rank sends while it receives as many
     measured: bool = False
+
+    def moved(self, arrays: float, work: Work) -> float:
+        """Return the seconds in which so many arrays as large as the weights are read or written."""
+        size = ITEM * work.parameters
+        return arrays * size / (self.cached if size <= self.cache else self.memory)
 
 
 class Work(NamedTuple):
@@ -64,26 +73,29 @@ class Seconds(NamedTuple):
         return sum(self)
 
 
-MEASURED = Machine("two cores of a Xeon, MPICH", 2.5e11, 1.1e10, 5e-5, 4e-5, 6e9, measured=True)
+MEASURED = Machine(
+    "one thread of an EPYC with AVX-512, MPICH on one machine", operations=3.0e11, memory=2.6e10, cached=6.5e10,
+    cache=4 << 20, call=1e-4, latency=4e-6, bandwidth=9e9, measured=True,
+)  # fmt: skip
 
 
 def alone(work: Work, batch: int, machine: Machine) -> Seconds:
     """Return what a step of ``batch`` samples takes where the model is not distributed."""
-    weights = ITEM * work.parameters
-    passes = machine.call + 6 * work.products * batch / machine.operations + (PASSES - 1) * weights / machine.memory
-    return Seconds(passes, 0.0, 0.0, UPDATED * weights / machine.memory)
+    passes = 6 * work.products * batch / machine.operations + machine.moved(READ, work)
+    return Seconds(passes, 0.0, 0.0, machine.moved(UPDATED, work))
 
 
 def over(ranks: int, work: Work, batch: int, machine: Machine) -> Seconds:
     """Return what a step of ``batch`` samples takes on each of so many ranks."""
-    weights, filled = ITEM * work.parameters, min(SHARDS, batch)
+    filled = min(SHARDS, batch)
     shards = -(-filled // ranks)  # of the rank that has the most
-    each = machine.call + (PASSES + WRITES) * weights / machine.memory
-    passes = shards * each + 6 * work.products * batch * shards / filled / machine.operations
     others = (ranks - 1) / ranks  # of all weights, what goes to other ranks
-    sums = ADDED * weights * (SHARDS / ranks - 1 + others) / machine.memory
-    exchange = (3 * machine.latency + 2 * others * weights / machine.bandwidth) if ranks > 1 else 0.0
-    return Seconds(passes, sums, exchange, (UPDATED / ranks + COPIED) * weights / machine.memory)
+    passes = 6 * work.products * batch * shards / filled / machine.operations
+    passes += shards * (machine.call + machine.moved(READ + KEPT, work))
+    sums = machine.moved(ADDED * (max(SHARDS // ranks // 2 - 1, 0) + others), work)
+    messages = 3 * machine.latency + 2 * others * ITEM * work.parameters / machine.bandwidth  # one is of the logs
+    update = machine.moved((UPDATED + GRADIENT) / ranks + COPIED, work)
+    return Seconds(passes, sums, messages if ranks > 1 else 0.0, update)
 
 
 def pays(ranks: int, work: Work, batch: int, machine: Machine) -> bool:
