@@ -30,7 +30,7 @@ import numpy as np
 from gpumlp import constraints, regularizers
 from gpumlp.backends.numpy_backend import Scratch
 from gpumlp.backends.runtime import Array, Rows
-from gpumlp.distributed import tree
+from gpumlp.distributed import cost, tree
 from gpumlp.engine.feed import Dataset, Feed, Part
 from gpumlp.engine.network import Network
 from gpumlp.engine.normalization import BatchNormOp
@@ -117,8 +117,13 @@ class RankProgram:
         own, whole = self.share.state_bytes
         return (
             f"rank {comm.rank} of {comm.size}, {shards} of the {tree.SHARDS} of each batch: {self._inner.describe()}; "
-            f"{self.share.rows:,} rows computed, {own:,} of {whole:,} bytes of optimizer state"
+            f"{self.share.rows:,} rows computed, {own:,} of {whole:,} bytes of optimizer state{self._pays()}"
         )
+
+    def _pays(self) -> str:
+        """Return in words whether so many ranks are predicted to pay; nothing on GPUs, of which nothing is known yet."""
+        ranks, work = self.share.comm.size, cost.Work(self.network.products, self.network.parameters)
+        return f"; {cost.advice(ranks, work, self.batch)}" if self.backend.runtime is None and ranks > 1 else ""
 
     def run(
         self, data: Dataset, order: Rows | None, batch: int, first: int, last: int, loss: Loss, metrics: list[Metric],
