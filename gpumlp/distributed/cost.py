@@ -23,6 +23,7 @@ READ = 2  # by the passes of a batch: w, forward and back
 KEPT = 3  # and by a shard's: its gradient with what it is added to, and w, which its kernels write back
 ADDED = 3  # by a sum of two; half of those of a rank's shards are part of what is KEPT
 UPDATED, GRADIENT = 6, 1  # by Adam: w, m and v, there and back; and the gradient, where kernels have not got it
+STEP = 5e-6  # seconds of a step, one of many in a call
 COPIED = 4  # into what is gathered, and out of it
 
 
@@ -81,7 +82,7 @@ MEASURED = Machine(
 
 def alone(work: Work, batch: int, machine: Machine) -> Seconds:
     """Return what a step of ``batch`` samples takes where the model is not distributed."""
-    passes = 6 * work.products * batch / machine.operations + machine.moved(READ, work)
+    passes = STEP + 6 * work.products * batch / machine.operations + machine.moved(READ, work)
     return Seconds(passes, 0.0, 0.0, machine.moved(UPDATED, work))
 
 

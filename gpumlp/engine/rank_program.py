@@ -121,7 +121,7 @@ class RankProgram:
         )
 
     def _pays(self) -> str:
-        """Return in words whether so many ranks are predicted to pay; nothing on GPUs, of which nothing is known yet."""
+        """Return in words whether so many ranks are predicted to pay; nothing on GPUs, where nothing was measured."""
         ranks, work = self.share.comm.size, cost.Work(self.network.products, self.network.parameters)
         return f"; {cost.advice(ranks, work, self.batch)}" if self.backend.runtime is None and ranks > 1 else ""
 
