@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
+
     from gpumlp.distributed.communicator import Communicator
 
 
@@ -17,7 +19,7 @@ def communicator_of(given: object) -> Communicator:
 
     asked = ("rank", "size", "all_to_all", "all_gather", "gather", "fail")
     if type(given).__module__.startswith("mpi4py."):
-        found: Communicator = mpi.MPI(given)
+        found: Communicator = mpi.MPI(cast("Intracomm", given))
     elif all(hasattr(given, name) for name in asked):
         found = cast("Communicator", given)
     else:
