@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import statistics
@@ -108,6 +109,41 @@ def exchange(size: int) -> dict[str, Any]:
     return {"seconds": statistics.median(taken[10:])}
 
 
+# ---- predictions ---------------------------------------------------------------------------------------------------
+
+
+def predictions() -> list[dict[str, object]]:
+    """Return what clusters are predicted to do: one model over ranks, and many, each over some."""
+    from gpumlp.distributed import cost
+
+    # 64 threads do half of what as many times one would; memory by 8 channels of DDR5, and 100 Gb/s between nodes
+    node = cost.Machine("a CPU node of 64 cores, 100 Gb/s", 9.6e12, 3e11, 3e12, 128 << 20, 1e-4, 3e-5, 1.1e10)
+    # dense kernels at 4096 as benchmarks/results/gpu_kernels.csv has them; some 40 launches for a shard
+    gpu = cost.Machine("an H100, NVLink within a node", 4.6e13, 2.8e12, 2.8e12, 0, 4e-4, 2e-5, 3e11)
+    between = replace(gpu, name="an H100, 400 Gb/s between nodes", latency=4e-5, bandwidth=4.5e10)
+    plans = [(node, 1000, ranks) for ranks in (1, 2, 4, 8)]
+    plans += [(gpu, 64, ranks) for ranks in (1, 2, 4, 8)] + [(between, 64, 8)]
+    works = {
+        "the article's, batch 20": (cost.Work.dense(1, *[256] * 7, 1), 20),
+        "4 x 1024 wide, batch 1024": (cost.Work.dense(*[1024] * 5), 1024),
+        "8 x 4096 wide, batch 8192": (cost.Work.dense(*[4096] * 9), 8192),
+    }
+    found: list[dict[str, object]] = []
+    for (machine, nodes, ranks), (name, (work, batch)) in itertools.product(plans, works.items()):
+        one = cost.alone(work, batch, machine).step
+        step = one if ranks == 1 else cost.over(ranks, work, batch, machine).step
+        width = "" if ranks == 1 else cost.least_width(ranks, 4, 1024, machine)
+        found.append(
+            {
+                "machine": machine.name, "network": name, "ranks of a model": ranks, "models at once": nodes // ranks,
+                "ms a step": rows.significant(1e3 * step), "times one rank's": rows.significant(one / step),
+                "steps a second, all models": rows.significant(nodes // ranks / step),
+                "pays from width": "never" if width is None else width, "commit": rows.commit(),
+            }
+        )  # fmt: skip
+    return found
+
+
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +214,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="of the networks, those that have this in their names")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--exchange", action="store_true")
+    parser.add_argument("--predict", action="store_true")
     parser.add_argument("--train", nargs=2)
     parser.add_argument("--exchanged", type=int)
     asked = parser.parse_args()
@@ -187,6 +224,13 @@ def main() -> None:
 
         if MPI.COMM_WORLD.rank == 0:
             print(json.dumps(told))
+        return
+    if asked.predict:
+        made = predictions()
+        with (rows.RESULTS / "ranks_predicted.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(made[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(made)
         return
     names = [] if asked.exchange else [name for name in NETWORKS if asked.only in name]
     found = exchanges(asked.rounds) if asked.exchange else []

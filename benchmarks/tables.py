@@ -8,6 +8,7 @@ package.
 from __future__ import annotations
 
 import argparse
+import csv
 import re
 import sys
 from collections.abc import Callable
@@ -18,7 +19,9 @@ import keras_api
 import rows
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "keras.md")
+PAGES = (
+    ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "keras.md", ROOT / "docs/guides/ranks.md"
+)  # fmt: skip
 # What is said before a table that may not be there yet, and so comes and goes with it.
 HEADS = {
     "gpu_training": (
@@ -216,12 +219,29 @@ def source(name: str, found: list[rows.Row]) -> str:
     )
 
 
+PREDICTED = ("ranks_predicted",)
 OF_THEIR_OWN = {"cpu_jobs": job_table, "cpu_sklearn": fit_table}
 PART_OF = {"cpu_jobs_3s": ("cpu_jobs", jobs_of_one_length), "gpu_steps": ("gpu_training", steps_on_gpu)}
 
 
+def predictions(name: str) -> str:
+    """Return a Markdown table of a file of predictions, which says so, as its columns are."""
+    with (rows.RESULTS / f"{name}.csv").open(encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    heads = [head for head in found[0] if head != "commit"]
+    lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
+    before = ""
+    for row in found:
+        machine, before = ("" if row["machine"] == before else row["machine"]), row["machine"]
+        lines.append("| " + " | ".join([machine, *(row[head] for head in heads[1:])]) + " |")
+    told = ", ".join(dict.fromkeys(row["commit"] for row in found))
+    return "\n".join([*lines, "", f"Predicted, not measured. Rows: `benchmarks/results/{name}.csv`; commit {told}."])
+
+
 def made(name: str) -> str:
     """Return what stands between the marks of a table."""
+    if name in PREDICTED:
+        return f"{predictions(name)}\n"
     if name == "keras_counts":
         return f"{keras_counts()}\n"
     path = rows.RESULTS / f"{PART_OF.get(name, (name,))[0]}.csv"
