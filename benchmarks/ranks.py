@@ -14,11 +14,13 @@ import argparse
 import csv
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -113,35 +115,61 @@ def exchange(size: int) -> dict[str, Any]:
 
 
 def predictions() -> list[dict[str, object]]:
-    """Return what clusters are predicted to do: one model over ranks, and many, each over some."""
+    """Return what clusters are predicted to do: one model over ranks, and many, each on one machine or over 8."""
     from gpumlp.distributed import cost
 
-    # 64 threads do half of what as many times one would; memory by 8 channels of DDR5, and 100 Gb/s between nodes
-    node = cost.Machine("a CPU node of 64 cores, 100 Gb/s", 9.6e12, 3e11, 3e12, 128 << 20, 1e-4, 3e-5, 1.1e10)
+    # 64 threads do half of what as many times one would; memory by 8 channels of DDR5
+    node = cost.Machine("1,000 CPU nodes of 64 cores, 100 Gb/s", 9.6e12, 3e11, 3e12, 128 << 20, 1e-4, 3e-5, 1.1e10)
     # dense kernels at 4096 as benchmarks/results/gpu_kernels.csv has them; some 40 launches for a shard
-    gpu = cost.Machine("an H100, NVLink within a node", 4.6e13, 2.8e12, 2.8e12, 0, 4e-4, 2e-5, 3e11)
-    between = replace(gpu, name="an H100, 400 Gb/s between nodes", latency=4e-5, bandwidth=4.5e10)
-    plans = [(node, 1000, ranks) for ranks in (1, 2, 4, 8)]
-    plans += [(gpu, 64, ranks) for ranks in (1, 2, 4, 8)] + [(between, 64, 8)]
+    gpu = cost.Machine("8 nodes of 8 H100, NVLink", 4.6e13, 2.8e12, 2.8e12, 0, 4e-4, 2e-5, 3e11)
+    between = replace(gpu, name="the same, a model over 8 nodes, 400 Gb/s", latency=4e-5, bandwidth=4.5e10)
     works = {
-        "the article's, batch 20": (cost.Work.dense(1, *[256] * 7, 1), 20),
-        "4 x 1024 wide, batch 1024": (cost.Work.dense(*[1024] * 5), 1024),
-        "8 x 4096 wide, batch 8192": (cost.Work.dense(*[4096] * 9), 8192),
+        "4 x 1024, batch 1024": (cost.Work.dense(*[1024] * 5), 1024),
+        "8 x 4096, batch 8192": (cost.Work.dense(*[4096] * 9), 8192),
+        "4 x 16384, batch 8192": (cost.Work.dense(*[16384] * 5), 8192),
     }
     found: list[dict[str, object]] = []
-    for (machine, nodes, ranks), (name, (work, batch)) in itertools.product(plans, works.items()):
-        one = cost.alone(work, batch, machine).step
-        step = one if ranks == 1 else cost.over(ranks, work, batch, machine).step
-        width = "" if ranks == 1 else cost.least_width(ranks, 4, 1024, machine)
+    for (machine, count), (name, (work, batch)) in itertools.product(
+        ((node, 1000), (gpu, 64), (between, 64)), works.items()
+    ):
+        steps = {1: cost.alone(work, batch, machine).step}
+        steps |= {ranks: cost.over(ranks, work, batch, machine).step for ranks in (2, 4, 8)}
+        width = cost.least_width(8, 4, 8192, machine)
         found.append(
             {
-                "machine": machine.name, "network": name, "ranks of a model": ranks, "models at once": nodes // ranks,
-                "ms a step": rows.significant(1e3 * step), "times one rank's": rows.significant(one / step),
-                "steps a second, all models": rows.significant(nodes // ranks / step),
-                "pays from width": "never" if width is None else width, "commit": rows.commit(),
+                "machines": machine.name, "network": name, "alone, ms a step": told(1e3 * steps[1]),
+                **{f"{ranks} ranks": told(1e3 * steps[ranks]) for ranks in (2, 4, 8)},
+                "steps a second, a model each": told(count / steps[1]),
+                "8 ranks each": told(count / 8 / steps[8]),
+                "8 ranks pay from width (4 layers, batch 8192)": "never" if width is None else width,
+                "commit": rows.commit(),
             }
         )  # fmt: skip
     return found
+
+
+def told(value: float) -> str:
+    """Return three digits of a number, or a whole one."""
+    return f"{value:.3g}" if value < 1000 else f"{round(value, 2 - int(math.log10(value))):,.0f}"
+
+
+def predict_again() -> None:
+    """Write the predictions, those beside measurements too."""
+    table(rows.RESULTS / "ranks_predicted.csv", predictions())
+    path = rows.RESULTS / "ranks.csv"
+    there = list(csv.DictReader(path.open(encoding="utf-8")))
+    for row in there:
+        if row["workload"] in NETWORKS:
+            row["predicted"] = str(rows.significant(predicted(row["workload"], row["contender"])))
+    table(path, there)
+
+
+def table(path: Path, found: Sequence[Mapping[str, object]]) -> None:
+    """Write a file of rows."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in found)
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -201,11 +229,7 @@ def write(found: list[rows.Row]) -> None:
     workloads = {row.workload for row in found}
     there = list(csv.DictReader(path.open(encoding="utf-8"))) if path.exists() else []
     kept = [row for row in there if row["workload"] not in workloads]
-    every = [*kept, *(asdict(row) for row in found)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(asdict(found[0])), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in every)
+    table(path, [*kept, *(asdict(row) for row in found)])
 
 
 def main() -> None:
@@ -226,11 +250,7 @@ def main() -> None:
             print(json.dumps(told))
         return
     if asked.predict:
-        made = predictions()
-        with (rows.RESULTS / "ranks_predicted.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(made[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(made)
+        predict_again()
         return
     names = [] if asked.exchange else [name for name in NETWORKS if asked.only in name]
     found = exchanges(asked.rounds) if asked.exchange else []

@@ -232,7 +232,7 @@ def predictions(name: str) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
     before = ""
     for row in found:
-        machine, before = ("" if row["machine"] == before else row["machine"]), row["machine"]
+        machine, before = ("" if row[heads[0]] == before else row[heads[0]]), row[heads[0]]
         lines.append("| " + " | ".join([machine, *(row[head] for head in heads[1:])]) + " |")
     told = ", ".join(dict.fromkeys(row["commit"] for row in found))
     return "\n".join([*lines, "", f"Predicted, not measured. Rows: `benchmarks/results/{name}.csv`; commit {told}."])

@@ -112,6 +112,18 @@ def test_random_numbers_that_were_drawn_by_one_rank_alone_are_told_of():
     over(2, work)
 
 
+def test_weights_that_one_rank_alone_has_set_are_told_of():
+    def work(comm):
+        own = model(comm)
+        own.fit(X, Y, verbose=0)
+        if comm.rank:
+            own.set_weights([2 * array for array in own.get_weights()])
+        with pytest.raises(ValueError, match="what the weights are"):
+            own.fit(X, Y, verbose=0)
+
+    over(2, work)
+
+
 # ---- what prints and writes ------------------------------------------------------------------------------------------
 
 

@@ -235,10 +235,15 @@ class Runner:
         self.comm, self._share = comm, None
 
     @property
+    def shares(self) -> bool:
+        """Whether the weights are those of all ranks by now."""
+        return self._share is not None and self._share.weights is self.weights
+
+    @property
     def share(self) -> Share:
         """What this rank updates; all ranks ask for it at once, and hold the gate."""
         assert self.comm is not None and self.weights is not None
-        if self._share is None or self._share.weights is not self.weights:
+        if self._share is None or not self.shares:
             from gpumlp.engine.share import Share  # not loaded for those who train here alone
 
             self._share = Share(self.weights, self.comm)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpumlp import random
+from gpumlp.backends.runtime import Array
 from gpumlp.layers import Shape, whole_number
 from gpumlp.losses import Loss
 from gpumlp.naming import number
@@ -74,14 +76,21 @@ def outline(model: Sequential, found: Job) -> dict[str, object]:
         "what trains of it": network.trainable,
         "the optimizer": (type(optimizer).__name__, sorted(optimizer.numbers.items())),
         "the number of its steps": optimizer.steps,
+        # rank 0's become those of all when they are first shared
+        "what the weights are (CRC-32)": checksum(model.get_weights()) if model._runner.shares else "",
         "the number of samples": len(sample),
-        "what some of them are (CRC-32)": zlib.crc32(b"".join(array[looked_at].tobytes() for array in sample.arrays)),
+        "what some of them are (CRC-32)": checksum(array[looked_at] for array in sample.arrays),
         "the batch size": found.source.batch,
         "the number of steps": found.source.steps,
         "the epochs": (found.epochs.start, found.epochs.stop),
         "whether there is validation": found.validation is not None,
         "the state of random numbers (utils.set_random_seed)": random.current().state(),
     }
+
+
+def checksum(arrays: Iterable[Array]) -> int:
+    """Return the CRC-32 of numbers, wherever they are."""
+    return functools.reduce(lambda before, array: zlib.crc32(array.tobytes(), before), arrays, 0)
 
 
 def _split(model: Sequential, given: Given, held_out: HeldOut) -> tuple[Given, object]:
