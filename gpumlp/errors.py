@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpumlp.naming import listing
+
+if TYPE_CHECKING:
+    from gpumlp.sweeps import SearchResult
 
 __all__ = [
     "DeadUnitsWarning",
@@ -16,6 +21,8 @@ __all__ = [
     "KernelError",
     "NonFiniteLossWarning",
     "NotAdaptedWarning",
+    "NotTrained",
+    "SearchInterrupted",
     "TargetScaleWarning",
     "TrainingWarning",
     "Uncompiled",
@@ -61,6 +68,49 @@ class KernelError(RuntimeError):
 
 class UnknownArgument(TypeError, ValueError):
     """An argument that there is not, with the nearest that there is: as Python says it, and as Keras does of layers."""
+
+
+class NotTrained(RuntimeError):
+    """Workers have not trained some members of an ensemble; these are what they were, and the others are trained.
+
+    Parameters
+    ----------
+    reasons : dict of exception by int
+        What has ended the training of each member, by its number.
+
+    Attributes
+    ----------
+    members : list of int
+        Their numbers: ``ensemble.fit(..., members=error.members)`` trains them.
+    reasons : dict of exception by int
+        As given.
+    """
+
+    def __init__(self, reasons: Mapping[int, BaseException]) -> None:
+        self.reasons, self.members = dict(sorted(reasons.items())), sorted(reasons)
+        told: dict[str, list[str]] = {}
+        for k, error in self.reasons.items():
+            words = " ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+            told.setdefault(words, []).append(str(k))
+        each = "; ".join(f"member{'s' * (len(of) > 1)} {', '.join(of)}: {words}" for words, of in told.items())
+        super().__init__(
+            f"Not trained: {each} The other members are trained. ensemble.fit(..., members={self.members}) goes on "
+            "with these, where they were, by another executor or none."
+        )
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """Ctrl-C has ended a search.
+
+    Parameters
+    ----------
+    result : SearchResult
+        With what was done: ``gpumlp.search(..., resume=error.result)`` does the rest.
+    """
+
+    def __init__(self, result: SearchResult) -> None:
+        self.result = result
+        super().__init__("The exception's result has what was done: gpumlp.search(..., resume=result) does the rest.")
 
 
 class TrainingWarning(UserWarning):
