@@ -6,12 +6,8 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gpumlp.naming import listing
-
-if TYPE_CHECKING:
-    from gpumlp.sweeps import SearchResult
 
 __all__ = [
     "DeadUnitsWarning",
@@ -108,7 +104,7 @@ class SearchInterrupted(KeyboardInterrupt):
         With what was done: ``gpumlp.search(..., resume=error.result)`` does the rest.
     """
 
-    def __init__(self, result: SearchResult) -> None:
+    def __init__(self, result: object) -> None:
         self.result = result
         super().__init__("The exception's result has what was done: gpumlp.search(..., resume=result) does the rest.")
 

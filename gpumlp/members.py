@@ -14,6 +14,7 @@ import numpy as np
 from gpumlp import random
 from gpumlp.callbacks import CallbackList, History
 from gpumlp.callbacks.base import Logs
+from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import describe
 from gpumlp.layers import Shape
 from gpumlp.models import Sequential, state
@@ -55,7 +56,10 @@ class Hooks(CallbackList):
 
 @dataclass
 class Member:
-    """A model, the random numbers that it draws from, its callbacks, and its rows of x: all where these are None."""
+    """A model, the random numbers that it draws from, its callbacks, and its rows of x.
+
+    ``rows`` None: all of them. All members have as many.
+    """
 
     model: Sequential
     stream: random.Stream
@@ -123,26 +127,27 @@ def train_elsewhere(how: How, members: list[Member], given: Given) -> list[Membe
 
 def _trainees(members: Sequence[Member], found: Job, how: How) -> list[loop.Trainee]:
     """Return the members as the loop trains them."""
-    held = found.source.sample
+    held, parts = found.source.sample, dict[int, Dataset]()
     assert held is not None
-    n = len(held)
     held_out: Sequence[Source | None] = [None] * len(members)
     if found.validation is not None:
         held_out = readers(found.validation.source, len(members))
     trainees = []
     for member, there in zip(members, held_out, strict=True):
         with random.drawing_from(member.stream):
+            own, drawn = held, None
             if how.bootstrap:
-                member.rows = random.generator().integers(n, size=n)
+                member.rows = drawn = random.generator().integers(len(held), size=len(held))
+            elif (rows := member.rows) is not None:  # several have the same
+                own = parts[id(rows)] = parts.get(id(rows)) or held.each(lambda array, rows=rows: array[rows])  # type: ignore[misc]
             source = found.source  # read once for all
             if not source.reads:
-                count = n if member.rows is None else len(member.rows)
-                source = Held(held, data.Batches(count, *how.pace, member.rows))
+                source = Held(own, data.Batches(len(own), *how.pace, drawn))
             validation = None
             if found.validation is not None and there is not None:
                 validation = loop.Validation(there, found.validation.due)
-            own = member.hooks
-            trainees.append(member.model._trainee(source, found.shape, len(found.epochs), own, validation))
+            hooks = member.hooks
+            trainees.append(member.model._trainee(source, found.shape, len(found.epochs), hooks, validation))
     return trainees
 
 

@@ -85,16 +85,21 @@ class Outcome(NamedTuple):
 
 
 def run(
-    executor: Executor, function: Function, items: Sequence[Any], data: tuple[Any, ...],
+    executor: Executor | None, function: Function, items: Sequence[Any], data: tuple[Any, ...],
     take: Callable[[Outcome], None],
 ) -> int:  # fmt: skip
     """Have workers do ``function(some of items, data)``, and ``take`` what comes, in any order; return how many worked.
 
     A piece that fails is cut into its items, so that what fails in the end is the items that are to blame. Ctrl-C, or
-    what ``take`` raises, cancels what has not begun, and is raised when what is done has been taken.
+    what ``take`` raises, cancels what has not begun, and is raised when what is done has been taken. Without an
+    executor this thread does the pieces, and what it raises is raised.
     """
     from concurrent.futures import FIRST_COMPLETED, wait
 
+    if executor is None:
+        for numbers in _cut(len(items), 1):
+            take(Outcome(numbers, function([items[k] for k in numbers], data), None, None))
+        return 1
     count = workers_of(executor)
     pieces = deque(_cut(len(items), count))
     out: dict[Future[_Answer], tuple[int, ...]] = {}
@@ -146,10 +151,10 @@ def run(
     return count
 
 
-def executor_of(given: Any) -> Executor:
+def executor_of(given: Any) -> Any:
     """Return what pieces can be submitted to; TypeError for anything else."""
     if callable(getattr(given, "submit", None)) and not hasattr(given, "get_executor"):
-        return given  # type: ignore[no-any-return]
+        return given
     if type(given).__module__.startswith("ray.") and hasattr(given, "apply_async"):
         return _of_ray(given)
     instead = "Pass a concurrent.futures.Executor, such as ProcessPoolExecutor(), mpi4py's MPIPoolExecutor or loky's."
@@ -177,7 +182,7 @@ def _of_ray(pool: Any) -> Executor:
 
 def workers_of(executor: Any) -> int:
     """Return how many workers an executor has, as far as it says; else as many as there are processors here."""
-    client = getattr(executor, "_client", None)  # Dask's, whose workers may come and go
+    client: Any = getattr(executor, "_client", None)  # Dask's, whose workers may come and go
     found = len(client.nthreads()) if hasattr(client, "nthreads") else None
     for name in ("_max_workers", "num_workers"):  # MPI's ranks are known when they have begun
         found = found or getattr(executor, name, None)
