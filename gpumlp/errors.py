@@ -86,12 +86,11 @@ class NotTrained(RuntimeError):
         self.reasons, self.members = dict(sorted(reasons.items())), sorted(reasons)
         told: dict[str, list[str]] = {}
         for k, error in self.reasons.items():
-            words = " ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
-            told.setdefault(words, []).append(str(k))
-        each = "; ".join(f"member{'s' * (len(of) > 1)} {', '.join(of)}: {words}" for words, of in told.items())
+            told.setdefault(in_words(error), []).append(str(k))
+        each = " ".join(f"Member{'s' * (len(of) > 1)} {', '.join(of)}: {words}" for words, of in told.items())
         super().__init__(
-            f"Not trained: {each} The other members are trained. ensemble.fit(..., members={self.members}) goes on "
-            "with these, where they were, by another executor or none."
+            f"Some members were not trained. {each} The others are trained: ensemble.fit(..., members={self.members}) "
+            "goes on with these, which are where they were, by another executor or by none."
         )
 
 
@@ -131,6 +130,12 @@ class TargetScaleWarning(TrainingWarning):
 
 class NotAdaptedWarning(InputScaleWarning):
     """A Normalization leaves its inputs as they are: it has seen no data."""
+
+
+def in_words(error: BaseException) -> str:
+    """Return what an error says, its notes too, as sentences."""
+    words = (f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ()))
+    return " ".join(each if each.endswith((".", "?", "!")) else f"{each}." for each in words)
 
 
 def caller_level() -> int:

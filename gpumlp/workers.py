@@ -169,7 +169,7 @@ def _of_ray(pool: Any) -> Executor:
     """Return Ray's pool, ray.util.multiprocessing.Pool, as an Executor."""
     from concurrent.futures import Executor, Future
 
-    class PoolExecutor(Executor):
+    class RayPool(Executor):
         _max_workers = len(pool._actor_pool)
 
         def submit(self, function: Callable[..., Any], /, *args: Any, **given: Any) -> Future[Any]:
@@ -177,7 +177,7 @@ def _of_ray(pool: Any) -> Executor:
             pool.apply_async(function, args, given, future.set_result, future.set_exception)
             return future
 
-    return PoolExecutor()
+    return RayPool()
 
 
 def workers_of(executor: Any) -> int:

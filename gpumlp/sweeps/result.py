@@ -234,4 +234,4 @@ def _short(value: object) -> str:
 
 def reasons(found: Sequence[Failure]) -> str:
     """Return the reasons of failures in words, each once."""
-    return "; ".join(dict.fromkeys(failure.reason for failure in found))
+    return " ".join(dict.fromkeys(failure.reason for failure in found))

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gpumlp import random, utils
-from gpumlp.errors import SearchInterrupted, caller_level
+from gpumlp.errors import SearchInterrupted, caller_level, in_words
 from gpumlp.members import Given, Hooks, How, Member, asked, copies, outline, prepared, randomness_of
 from gpumlp.models import Sequential
 from gpumlp.models.fitting import HeldOut
@@ -311,5 +311,4 @@ def _judged(plan: _Plan, table: _Table, group: list[tuple[Case, Member]]) -> dic
 
 
 def _failure(error: BaseException) -> Scored:
-    reason = " ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
-    return Scored({}, {}, {}, "", reason)
+    return Scored({}, {}, {}, "", in_words(error))
