@@ -68,10 +68,11 @@ class _Piece(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """What a worker says: ``results`` None where it has not got the data."""
+    """What a worker says: ``results`` None where it has not got the data. ``by``: who it is; None: this process."""
 
     results: object
     place: Place
+    by: object
     warned: tuple[tuple[type[Warning], str], ...] = ()
 
 
@@ -103,6 +104,7 @@ def run(
     count = workers_of(executor)
     pieces = deque(_cut(len(items), count))
     out: dict[Future[_Answer], tuple[int, ...]] = {}
+    lacking, again = set[object](), set[tuple[int, ...]]()  # workers to whom data were sent; pieces sent twice without
     digest, pack = _digest(data), _packer(executor)
     warned: dict[tuple[type[Warning], str], None] = {}
 
@@ -130,7 +132,10 @@ def run(
         except Exception as error:  # CancelledError too: Dask's, whose workers are gone
             return failed(numbers, error)
         if results is None:
-            return give(numbers, along=True)
+            wait_for_data = answer.by in lacking and numbers not in again  # which are on their way there
+            lacking.update(() if answer.by is None else (answer.by,))
+            again.add(numbers)
+            return give(numbers, along=not wait_for_data)
         warned.update(dict.fromkeys(answer.warned))
         take(Outcome(numbers, results, None, answer.place))
 
@@ -248,9 +253,7 @@ def _sender() -> tuple[str, int, bytes]:
 
 
 def _place() -> Place:
-    from gpumlp import __version__
-
-    return Place(__version__, platform.python_version(), np.__version__, platform.node())
+    return Place(sys.modules["gpumlp"].__version__, platform.python_version(), np.__version__, platform.node())
 
 
 def _explained(error: BaseException) -> BaseException:
@@ -276,8 +279,9 @@ def _work(piece: _Piece, data: tuple[Any, ...] | None) -> _Answer:
         data = _kept.get(piece.digest)
     elif not here:
         _keep(piece.digest, data)
+    by = None if here else (place.host, os.getpid())
     if data is None:
-        return _Answer(None, place)
+        return _Answer(None, place, by)
     if not here:
         team.share(piece.workers)
     function, items = _unpacked(piece.work)
@@ -289,7 +293,7 @@ def _work(piece: _Piece, data: tuple[Any, ...] | None) -> _Answer:
     if isinstance(piece.work, bytes):
         by_value = sys.modules.get("cloudpickle") if b"cloudpickle" in piece.work else None
         results = (by_value or pickle).dumps(results, protocol=pickle.HIGHEST_PROTOCOL)
-    return _Answer(results, place, tuple(warned))
+    return _Answer(results, place, by, tuple(warned))
 
 
 def _keep(digest: str, data: tuple[Any, ...]) -> None:

@@ -1,13 +1,14 @@
-"""Ensembles and searches by executors' workers: the bits are those of training here, whoever trains, and whoever dies."""
+"""Ensembles and searches by executors' workers: bits are those of training here, whoever trains, and whoever dies."""
 
-import importlib.util
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -71,6 +72,10 @@ def build(k=0):
 
 def unbuilt(k):
     return compiled(layers.Dense(9, "relu"), layers.Dense(2), built=False, optimizer=optimizers.RMSprop(0.01))
+
+
+def exploding():
+    return compiled(layers.Dense(9, "relu"), layers.Dense(2), optimizer=optimizers.SGD(1e20))
 
 
 class Thaws(callbacks.Callback):
@@ -154,7 +159,9 @@ def test_objects_stay_what_they_are(threads):
     here.fit(X, Y, epochs=2, verbose=0, callbacks=lambda k: [Thaws()])
     there.fit(X, Y, epochs=2, verbose=0, callbacks=mine.get, executor=threads)
     assert all(
-        a is b for m, own in zip(there.members, before, strict=True) for a, b in zip((m, m.optimizer, *m.layers), own)
+        a is b
+        for m, own in zip(there.members, before, strict=True)
+        for a, b in zip((m, m.optimizer, *m.layers), own, strict=True)
     )
     for k, member in enumerate(there.members):
         assert there.callbacks[k][0] is mine[k][0] and mine[k][0].model is member
@@ -184,15 +191,14 @@ def test_pieces_are_of_one_size_and_enough():
 
 
 def test_data_are_sent_once_to_a_worker(monkeypatch):
-    monkeypatch.setattr(workers, "_token", b"another process's")
     monkeypatch.setattr(workers, "_kept", {})
     monkeypatch.setattr(team, "_share", team.MOST)
-    one = Inline()
+    one = Inline(1)
     sender = workers._sender()
     monkeypatch.setattr(workers, "_sender", lambda seen=[]: seen.append(1) or (*sender[:2], bytes([len(seen) % 251])))
     ensemble = gpumlp.Ensemble(build, 8)
     ensemble.fit(X, Y, verbose=0, executor=one)
-    assert one.sent == 1 and one.tasks == 5  # four pieces, the first of them twice
+    assert one.sent == 1 and one.tasks == 3  # two pieces, the first of them twice
     ensemble.fit(X, Y, epochs=2, verbose=0, executor=one)
     assert one.sent == 1
     ensemble.fit(X, Y + 1, verbose=0, executor=one)
@@ -200,6 +206,16 @@ def test_data_are_sent_once_to_a_worker(monkeypatch):
     assert one.sent == 3 and len(workers._kept) == workers.KEPT
     ensemble.fit(X, Y, verbose=0, executor=one)
     assert one.sent == 4
+
+
+def test_a_worker_that_lacks_data_twice_is_sent_them_once(monkeypatch):
+    """Two pieces are asked for before it has any: the second waits for what the first brings along."""
+    monkeypatch.setattr(workers, "_kept", {})
+    monkeypatch.setattr(team, "_share", team.MOST)
+    one, sender = Inline(2), workers._sender()
+    monkeypatch.setattr(workers, "_sender", lambda seen=[]: seen.append(1) or (*sender[:2], bytes([len(seen) % 251])))
+    gpumlp.Ensemble(build, 8).fit(X, Y, verbose=0, executor=one)
+    assert one.sent == 1 and one.tasks == 6  # four pieces, two of them twice
 
 
 def test_the_display_counts_members(capsys, threads):
@@ -221,7 +237,7 @@ def test_a_worker_that_dies_is_told_and_the_rest_can_be_gone_on_with(mortal, how
     with pytest.raises(errors.NotTrained, match=r"Member.* 7.*BrokenProcessPool.*killed.*__main__") as raised:
         there.fit(X, Y, epochs=3, verbose=0, callbacks=lambda k: [Ends(k, how if k == 7 else "")], executor=mortal)
     left = raised.value.members
-    assert 7 in left and 0 not in left and raised.value.reasons.keys() == set(left)
+    assert 7 in left and len(left) <= 4 and raised.value.reasons.keys() == set(left)
     now, wanted = ([state(member) for member in of.members] for of in (there, here))
     assert now == [before[k] if k in left else wanted[k] for k in range(8)]
     there.fit(X, Y, epochs=3, verbose=0, members=left)
@@ -274,7 +290,7 @@ def test_a_worker_of_another_version_is_refused(monkeypatch, threads):
     monkeypatch.setattr(
         workers, "_place", lambda: place if threading.get_ident() == main else place._replace(gpumlp="9")
     )
-    with pytest.raises(errors.NotTrained, match="has gpumlp 9, who asks it has .*install the same version"):
+    with pytest.raises(errors.NotTrained, match=r"has gpumlp 9, who asks it has .*install the same version"):
         gpumlp.Ensemble(build, 2).fit(X, Y, verbose=0, executor=threads)
 
 
@@ -282,14 +298,14 @@ def test_workers_that_compute_differently_are_told(monkeypatch):
     place, numbers = workers._place(), iter(range(100))
     monkeypatch.setattr(workers, "_place", lambda: place._replace(numpy=f"2.{next(numbers)}"))
     with pytest.warns(
-        UserWarning, match=r"bits depend on who has trained what: members 0.* with NumPy 2\..*GPUMLP_CPU"
+        UserWarning, match=r"bits depend on who has trained what: members \d.* with NumPy 2\..*GPUMLP_CPU"
     ):
         gpumlp.Ensemble(build, 4).fit(X, Y, verbose=0, executor=Inline(4))
 
 
 def test_warnings_of_workers_are_told_here(processes):
-    with pytest.warns(errors.TrainingWarning):
-        gpumlp.Ensemble(build, 2).fit(X, Y * np.inf, epochs=3, verbose=0, executor=processes)
+    with pytest.warns(errors.NonFiniteLossWarning):
+        gpumlp.Ensemble(exploding, 2).fit(X, Y, epochs=9, verbose=0, executor=processes)
 
 
 @pytest.mark.parametrize(
@@ -357,27 +373,31 @@ def done_by(engine, *command):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     assert process.returncode == 0, err
-    with pytest.raises(ProcessLookupError):  # nobody of its session is left
-        os.killpg(process.pid, 0)
-    return out
+    for _ in range(200):  # those that end with it take a moment
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:  # nobody of its session is left
+            return out
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError("Processes were left.")
+
+
+def check(out, count):
+    """Two data went to so many workers, who need not all have begun before the first has done what there is."""
+    found = re.match(r"same bits: True; data sent (\d+) times; 7 members, trained by (\d+) workers", out)
+    assert found and int(found[2]) == count and 2 <= int(found[1]) <= 3 * count
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the extra brings mpi4py and MPICH on Linux")
 def test_mpi():
     mpiexec = Path(sys.executable).parent / "mpiexec"
-    out = done_by("mpi", mpiexec, "-n", "4", sys.executable, "-m", "mpi4py.futures")
-    assert out.startswith("same bits: True; data sent 6 times; 7 members, trained by 3 workers")
+    check(done_by("mpi", mpiexec, "-n", "4", sys.executable, "-m", "mpi4py.futures"), 3)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the extra brings Dask on Linux")
-def test_dask():
-    out = done_by("dask", sys.executable)
-    assert out.startswith("same bits: True; data sent 4 times; 7 members, trained by 2 workers")
-
-
-@pytest.mark.skipif(importlib.util.find_spec("loky") is None, reason="loky is not installed")
-def test_loky():
-    assert done_by("loky", sys.executable).startswith("same bits: True; data sent 4 times; 7 members, trained by 2")
+@pytest.mark.parametrize("engine", ["dask", "loky"])
+def test_dask_and_loky(engine):
+    check(done_by(engine, sys.executable), 2)
 
 
 def test_a_script_without_a_guard_is_told_what_it_lacks():
@@ -469,7 +489,11 @@ def test_folds():
             list(cv.split(X)) if hasattr(cv, "split") else [(np.arange(30), np.arange(30, 40)), (np.arange(20), [39])]
         )
         found = gpumlp.search(candidate, [{"units": 4}], X, Y, cv=cv, **HOW)
-        assert all(np.array_equal(a, b) for one, two in zip(found.folds, given, strict=True) for a, b in zip(one, two))
+        assert all(
+            np.array_equal(a, b)
+            for one, two in zip(found.folds, given, strict=True)
+            for a, b in zip(one, two, strict=True)
+        )
         for case in found.scores:
             assert (found.scores[case], found.histories[case]) == by_itself(found, case, HOW)
 

@@ -103,11 +103,11 @@ class SearchResult:
     monitor: str = "loss"
     mode: str = "auto"
     seed: int = 0
-    scores: dict[Case, Mapping[str, Any]] = field(default_factory=dict)
-    histories: dict[Case, Mapping[str, list[float]]] = field(default_factory=dict)
-    failed: list[Failure] = field(default_factory=list)
-    model: Sequential | None = None
-    _directions: dict[str, str | None] = field(default_factory=dict)
+    scores: dict[Case, Mapping[str, Any]] = field(default_factory=dict, init=False)
+    histories: dict[Case, Mapping[str, list[float]]] = field(default_factory=dict, init=False)
+    failed: list[Failure] = field(default_factory=list, init=False)
+    model: Sequential | None = field(default=None, init=False)
+    _directions: dict[str, str | None] = field(default_factory=dict, init=False)
 
     def _take(self, case: Case, found: Scored) -> None:
         """Take in what has become of a case."""
