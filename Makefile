@@ -3,7 +3,7 @@ VENV := .venv
 SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BIN := $(VENV)/$(SCRIPTS)
 
-.PHONY: demo test ptx full lint docs parity dist install-sizes bench tables pictures resources gpu-cache gpu
+.PHONY: demo test ptx full lint docs parity dist install-sizes bench tables pictures resources gpu-cache gpu cluster
 
 $(VENV)/.test: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,16 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test $(NVRTCS)
 	$(BIN)/python -m pytest
+
+# A script for each engine that trains elsewhere, of those that are installed; a line each.
+CLUSTER = processes loky_processes dask_workers ray_pool mpi_ranks
+cluster: $(VENV)/.test
+	@for name in $(CLUSTER); do \
+	  begin=""; [ $$name = mpi_ranks ] && begin="$(BIN)/mpiexec -n 4"; \
+	  pool=""; [ $$name = mpi_ranks ] && pool="-m mpi4py.futures"; \
+	  said=$$(timeout -k 5 120 $$begin $(BIN)/python $$pool examples/cluster/$$name.py 2>&1); status=$$?; \
+	  if [ $$status = 0 ]; then echo "$$name: $$(echo "$$said" | grep 'trained by')"; \
+	  else echo "$$name: not run ($$status): $$(echo "$$said" | tail -1)"; fi; done
 
 # Everything that the GPU's tests run, by the PTX of an NVRTC: 12.3.107, 13.0.88 or newest. In minutes.
 VERSION ?= 13.0.88

@@ -23,11 +23,13 @@ from gpumlp.ensemble import Ensemble
 from gpumlp.layers import Input
 from gpumlp.models import Sequential
 from gpumlp.naming import listing
+from gpumlp.sweeps import SearchResult, search
 from gpumlp.variables import Variable
 
 __all__ = [
     "Ensemble",
     "Input",
+    "SearchResult",
     "Sequential",
     "Variable",
     "activations",
@@ -45,6 +47,7 @@ __all__ = [
     "random",
     "regularizers",
     "saving",
+    "search",
     "utils",
     "version",
 ]

@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 import inspect
-import random as python_random
+import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from gpumlp import random, utils
-from gpumlp.callbacks import (
-    BackupAndRestore,
-    CallbackList,
-    CSVLogger,
-    History,
-    ModelCheckpoint,
-    ProgbarLogger,
-    TensorBoard,
-)
-from gpumlp.callbacks.base import Logs
+from gpumlp.callbacks import BackupAndRestore, CSVLogger, History, ModelCheckpoint, ProgbarLogger, TensorBoard
 from gpumlp.engine.feed import Dataset
-from gpumlp.engine.network import describe
+from gpumlp.errors import NotTrained
 from gpumlp.layers import Activation, Input, Shape, whole_number
+from gpumlp.members import (
+    Given,
+    Hooks,
+    How,
+    Member,
+    asked,
+    check_alike,
+    copies,
+    prepared,
+    randomness_of,
+    train_elsewhere,
+)
 from gpumlp.models import Sequential, files, state
-from gpumlp.models.fitting import HeldOut, Job, job
+from gpumlp.models.fitting import HeldOut, Job
 from gpumlp.models.sequential import Verbose, result, verbosity
 from gpumlp.saving import custom_object_scope, disk, read_state, write_state
 from gpumlp.saving.disk import PathLike
 from gpumlp.saving.text import a_dict
 from gpumlp.signatures import Named, named
 from gpumlp.training import data, loop, samples
-from gpumlp.training.streams import Held, Source, readers
+from gpumlp.training.progress import Progress
+from gpumlp.training.results import mean
+from gpumlp.training.streams import Held, readers
+from gpumlp.workers import Outcome, differences, executor_of, run
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 FILES = {ModelCheckpoint: "filepath", CSVLogger: "filename", TensorBoard: "log_dir"}  # where callbacks write
 
@@ -107,7 +115,7 @@ class Ensemble(Named):
         made: list[Sequential] = []
         streams = [random.Stream() for _ in seeds]
         for k, (seed, stream) in enumerate(zip(seeds, streams, strict=True)):
-            with _randomness_of(stream):
+            with randomness_of(stream):
                 utils.set_random_seed(seed)
                 model = build(k) if _takes_a_number(build) else build()
             if not isinstance(model, Sequential):
@@ -123,7 +131,8 @@ class Ensemble(Named):
         self.members, self._streams, self.seeds = members, streams, seeds
         self.callbacks: list[list[Any]] = []
         self.samples: list[np.ndarray] | None = None
-        _check_alike(members, None)
+        self._elsewhere = ""
+        check_alike(members, None)
         parts = [layer for member in members for layer in member._runner.stack]
         optimizers = [member.optimizer for member in members]
         for what, own in (("model", members), ("optimizer", optimizers), ("layer", parts)):
@@ -142,7 +151,7 @@ class Ensemble(Named):
     @property
     def program(self) -> str:
         """How the steps are run on the device, and why so; known once something has run."""
-        return f"{len(self.members)} members, each {self.members[0].program}"
+        return f"{len(self.members)} members, {self._elsewhere or f'each {self.members[0].program}'}"
 
     @named
     def fit(
@@ -164,6 +173,8 @@ class Ensemble(Named):
         validation_batch_size: int | None = None,
         validation_freq: int | Sequence[int] = 1,
         bootstrap: bool = False,
+        executor: object = None,
+        members: Iterable[int] | None = None,
     ) -> list[History]:
         """Train all members, as `Sequential.fit` trains one.
 
@@ -210,75 +221,107 @@ class Ensemble(Named):
             Each member has samples of its own, as many as there are, drawn with replacement from its random numbers
             before anything else: ``rows = integers(n, size=n)``, then ``fit(x[rows], y[rows])`` (Breiman, "Bagging
             predictors", 1996). `samples` keeps the rows. What is held out is not drawn from.
+        executor : concurrent.futures.Executor or ray.util.multiprocessing.Pool, optional
+            Whose workers train the members, several at a time each, to the same bits: a ProcessPoolExecutor,
+            mpi4py's MPIPoolExecutor, Dask's ``client.get_executor()``. The data are sent once to each worker. Members
+            and callbacks travel there and back, and those here become what they have become; so the display counts
+            members, and what callbacks have to do with other objects stays there.
+        members : list of int, optional
+            The numbers of those that are trained, such as a NotTrained error's; all when None.
 
         Returns
         -------
         list of History
-            One of each member, which is also its model's ``history``.
+            One of each member that is trained, which is also its model's ``history``.
 
         Raises
         ------
         TypeError, ValueError
             As `Sequential.fit`, where members have become different, where members' callbacks would write the same
             file, and for a `BackupAndRestore`; before anything is changed.
+        NotTrained
+            Where workers have died, or members' training has raised there: of the members it names. The others are
+            trained.
         """
-        level = verbosity(verbose)
-        hooks = self._hooks_of_each(callbacks)
-        for member in self.members:
-            member._need_compiled("fit", training=True)
-        held_out = HeldOut(validation_data, validation_split, validation_batch_size, validation_steps, validation_freq)
-        given, pace = (x, y, sample_weight), (batch_size, steps_per_epoch, bool(shuffle))
-        found = job(self.members[0], given, class_weight, pace, (initial_epoch, epochs), held_out)
-        _check_alike(self.members, found.shape)
-        if bootstrap and found.source.reads:
-            raise ValueError("bootstrap draws from arrays; batches that come one by one cannot be drawn again.")
-        trainees, self.samples = self._trainees(found, hooks, pace, bootstrap)
-        params = {"epochs": found.epochs.stop, "steps": found.source.steps, "verbose": verbose}
-        for member, own in zip(self.members, hooks, strict=True):
-            member.stop_training = False
-            own.set_model(member)
-            own.set_params(params)
-        self.callbacks = [own.callbacks for own in hooks]
-        shown = [ProgbarLogger()] if level else []
-        for display in shown:
-            display.set_params(params)
-        loop.fit(trainees, found.epochs, shown)
-        return [own.history for own in hooks if own.history is not None]
-
-    def _trainees(
-        self, found: Job, hooks: Sequence[CallbackList], pace: tuple[int | None, int | None, bool], bootstrap: bool
-    ) -> tuple[list[loop.Trainee], list[np.ndarray] | None]:
-        """Return the members as the loop trains them, and the rows that each has."""
-        train = found.source.sample
-        assert train is not None
-        held_out: Sequence[Source | None] = [None] * len(hooks)
-        if found.validation is not None:
-            held_out = readers(found.validation.source, len(hooks))
-        trainees, drawn = [], []
-        for member, stream, own, there in zip(self.members, self._streams, hooks, held_out, strict=True):
-            with random.drawing_from(stream):
-                rows = random.generator().integers(len(train), size=len(train)) if bootstrap else None
-                source = found.source  # read once for all
-                if not source.reads:
-                    source = Held(train, data.Batches(len(train), *pace, rows))
-                validation = None
-                if found.validation is not None and there is not None:
-                    validation = loop.Validation(there, found.validation.due)
-                trainees.append(member._trainee(source, found.shape, len(found.epochs), own, validation))
-            drawn += [] if rows is None else [rows]
-        return trainees, drawn or None
-
-    def _hooks_of_each(self, callbacks: object) -> list[CallbackList]:
-        """Return each member's callbacks; TypeError or ValueError where they cannot be its own."""
-        count = len(self.members)
-        if callable(callbacks) and not hasattr(callbacks, "set_model"):
-            given = [callbacks(k) for k in range(count)]
+        level, chosen = verbosity(verbose), self._chosen(members)
+        workers = None if executor is None else executor_of(executor)
+        each = self._each(chosen, callbacks)
+        held_out = HeldOut(None, validation_split, validation_batch_size, validation_steps, validation_freq)
+        pace = batch_size, steps_per_epoch, bool(shuffle)
+        how = How(class_weight, pace, (initial_epoch, epochs), held_out, bootstrap, verbose)
+        given = x, y, sample_weight, validation_data
+        found = asked(each, given, how)
+        if workers is not None:
+            _check_sendable(given, found)
+            self._train_by(workers, chosen, each, given, how, level)
         else:
-            given = self._copies(callbacks, count)
-        pairs = zip(self._streams, given, strict=True)
-        hooks: list[CallbackList] = [_Hooks(stream, each) for stream, each in pairs]
+            shown = [ProgbarLogger()] if level else []
+            trainees = prepared(each, found, how, shown)
+            for k, member in zip(chosen, each, strict=True):
+                self._keep(k, member)
+            loop.fit(trainees, found.epochs, shown)
+        return [member.hooks.history for member in each if member.hooks.history is not None]
+
+    def _train_by(
+        self, executor: Executor, chosen: list[int], each: list[Member], given: Given, how: How, level: int
+    ) -> None:  # fmt: skip
+        """Have an executor's workers train members; NotTrained where some were not, when the others are."""
+        reasons: dict[int, BaseException] = {}
+        ways: dict[str, list[int]] = {}
+        shown = Progress(len(each), level, f"Training {len(each)} members" if level else "")
+
+        def take(outcome: Outcome) -> None:
+            for i, back in zip(outcome.numbers, outcome.results, strict=False):
+                each[i].become(back)
+                self._keep(chosen[i], each[i])
+                assert outcome.place is not None
+                way = f"{each[i].program.partition(';')[0]}, with NumPy {outcome.place.numpy}"
+                ways.setdefault(way, []).append(chosen[i])
+            if outcome.error is not None:
+                reasons.update((chosen[i], outcome.error) for i in outcome.numbers)
+            shown.update(max(1, sum(map(len, ways.values()))), {})
+
+        count = run(executor, functools.partial(train_elsewhere, how), each, given, take)
+        if level and ways:
+            logs = [dict(member.model._results) for member in each if member.program]
+            shown.finish(len(logs), mean(logs))
+        self._elsewhere = f"trained by {count} workers of {type(executor).__name__}: {'; '.join(ways)}"
+        differences(ways, "members")
+        if reasons:
+            raise NotTrained(reasons) from reasons[min(reasons)]
+
+    def _keep(self, k: int, member: Member) -> None:
+        """Have the callbacks and the rows of a member that was trained."""
+        self._elsewhere = ""
+        if not self.callbacks:
+            self.callbacks = [[] for _ in self.members]
+        self.callbacks[k] = member.hooks.callbacks
+        drawn = self.samples or [np.zeros(0, np.int64) for _ in self.members]
+        drawn[k] = drawn[k][:0] if member.rows is None else member.rows
+        self.samples = drawn if any(map(len, drawn)) else None
+
+    def _chosen(self, members: Iterable[int] | None) -> list[int]:
+        """Return the numbers of the members that are meant; ValueError where there are none."""
+        count = len(self.members)
+        chosen = list(range(count)) if members is None else [operator.index(k) for k in members]
+        if not chosen or len(set(chosen)) < len(chosen) or not all(0 <= k < count for k in chosen):
+            raise ValueError(f"members must be different numbers from 0 to {count - 1}; got {chosen}.")
+        return chosen
+
+    def _each(self, chosen: Sequence[int], callbacks: object) -> list[Member]:
+        """Return members with callbacks of their own."""
+        hooks = self._hooks_of_each(chosen, callbacks)
+        return [Member(self.members[k], self._streams[k], own) for k, own in zip(chosen, hooks, strict=True)]
+
+    def _hooks_of_each(self, chosen: Sequence[int], callbacks: object) -> list[Hooks]:
+        """Return each member's callbacks; TypeError or ValueError where they cannot be its own."""
+        if callable(callbacks) and not hasattr(callbacks, "set_model"):
+            given = [callbacks(k) for k in chosen]
+        else:
+            given = copies(callbacks, len(chosen), (self, *self.members))
+        hooks = [Hooks(self._streams[k], own) for k, own in zip(chosen, given, strict=True)]
         taken: dict[object, int] = {}
-        for k, own in enumerate(hooks):
+        for k, own in zip(chosen, hooks, strict=True):
             for callback in own.callbacks:
                 name = type(callback).__name__
                 if isinstance(callback, BackupAndRestore):
@@ -299,18 +342,6 @@ class Ensemble(Named):
                         )
                     setattr(callback, attribute, path)
         return hooks
-
-    def _copies(self, callbacks: object, count: int) -> list[object]:
-        """Return copies of callbacks, which have the models that they have; TypeError where there can be none."""
-        models = [getattr(each, "model", None) for each in CallbackList(callbacks).callbacks]
-        kept = {id(each): each for each in (self, *self.members, *models) if each is not None}
-        try:
-            return [copy.deepcopy(callbacks, dict(kept)) for _ in range(count)]
-        except Exception as error:
-            raise TypeError(
-                f"The callbacks cannot be copied for each member ({error}). Pass a function that is given the member's "
-                "number and returns new ones: callbacks=lambda k: [...]."
-            ) from error
 
     @named
     def evaluate(
@@ -355,7 +386,7 @@ class Ensemble(Named):
         first, level = self.members[0], verbosity(verbose)
         loss, _ = first._need_compiled("evaluate")
         source, shape = first._source((x, y, sample_weight), None, loss, (batch_size, steps, False))
-        _check_alike(self.members, shape)
+        check_alike(self.members, shape)
         each = []
         own = readers(source, len(self.members))
         for member, stream, there in zip(self.members, self._streams, own, strict=True):
@@ -505,7 +536,7 @@ class Ensemble(Named):
         members, streams = [], [random.Stream() for _ in each]
         for k, (member, stream) in enumerate(zip(each, streams, strict=True)):
             where = f"Member {k} in {what}"
-            with custom_object_scope(custom_objects), _randomness_of(stream):
+            with custom_object_scope(custom_objects), randomness_of(stream):
                 members.append(files.from_state(a_dict(member, where), where))
         ensemble = cls.__new__(cls)
         ensemble._take(members, streams, seeds)
@@ -513,19 +544,12 @@ class Ensemble(Named):
         return ensemble
 
 
-class _Hooks(CallbackList):
-    """A member's callbacks: what they draw comes from its random numbers."""
-
-    def __init__(self, stream: random.Stream, callbacks: object) -> None:
-        self._stream = stream
-        super().__init__(callbacks, add_history=True)
-
-    def _call(self, hook: str, at: tuple[int, ...], logs: Logs) -> None:
-        if not self._others and type(self.history) is History:  # which draws nothing
-            super()._call(hook, at, logs)
-            return
-        with random.drawing_from(self._stream):
-            super()._call(hook, at, logs)
+def _check_sendable(given: Given, found: Job) -> None:
+    """Raise ValueError for data that cannot be sent to workers."""
+    if found.source.reads or (found.validation is not None and found.validation.source.reads):
+        raise ValueError("executor sends data to its workers: pass arrays; x, or validation_data, gives batches.")
+    if any(data.on_gpu(value) for value in given):
+        raise ValueError("executor sends data to its workers: copy them to the host first (cupy.asnumpy).")
 
 
 def _numbered(path: str, k: int) -> str:
@@ -533,54 +557,7 @@ def _numbered(path: str, k: int) -> str:
     return re.sub(r"\{member(?::([^{}]*))?\}", lambda found: format(k, found[1] or ""), path)
 
 
-@contextmanager
-def _randomness_of(stream: random.Stream) -> Iterator[None]:
-    """Draw from ``stream``; afterwards the package's, Python's and NumPy's generators are as they were."""
-    python, numpy = python_random.getstate(), np.random.get_state()
-    try:
-        with random.drawing_from(stream):
-            yield
-    finally:
-        python_random.setstate(python)
-        np.random.set_state(numpy)
-
-
 def _takes_a_number(build: Callable[..., object]) -> bool:
     """Whether ``build`` cannot be called without an argument."""
     kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     return any(p.kind in kinds and p.default is p.empty for p in inspect.signature(build).parameters.values())
-
-
-def _check_alike(members: Sequence[Sequential], shape: Shape | None) -> None:
-    """Raise ValueError, saying what differs, unless models take the same steps on samples of ``shape``.
-
-    ``shape`` None: as far as they know their own.
-    """
-    expected = _outline(members[0], shape)
-    for k, member in enumerate(members):
-        found = _outline(member, shape)
-        for name in [*expected, *found] if found != expected else ():
-            if found.get(name) != expected.get(name):
-                raise ValueError(
-                    f"Members of an ensemble must be of one shape: {name} of member {k} is {found.get(name)}, "
-                    f"of member 0 {expected.get(name)}."
-                )
-
-
-def _outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
-    """Return by name what must be the same in all members. Numbers that a step only reads may differ."""
-    loss, optimizer = model._need_compiled("An ensemble")
-    device, known = model.device, model._known_input_shape() or shape
-    outline: dict[str, object] = {
-        "the loss": (loss.name, loss.formula) if loss.own else loss,  # one's own is equal to itself alone
-        "the metrics": [name for name, _ in model._metric_names],
-        "the weighting of metrics": [weighted for _, weighted in model._metric_names],
-        "the optimizer": type(optimizer).__name__, "the optimizer's state": optimizer.slots,
-        "the dtype": model.dtype, "the device": device.name, "the device's kernels": device.kernels,
-        "the input shape": known,
-    }  # fmt: skip
-    if known is None or not model.layers:
-        return outline
-    model._runner.reread(model._trainable)
-    network = model._runner.network or describe(model._runner.stack, known)
-    return outline | network.outline

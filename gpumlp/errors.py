@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from gpumlp.naming import listing
@@ -16,6 +17,8 @@ __all__ = [
     "KernelError",
     "NonFiniteLossWarning",
     "NotAdaptedWarning",
+    "NotTrained",
+    "SearchInterrupted",
     "TargetScaleWarning",
     "TrainingWarning",
     "Uncompiled",
@@ -63,6 +66,48 @@ class UnknownArgument(TypeError, ValueError):
     """An argument that there is not, with the nearest that there is: as Python says it, and as Keras does of layers."""
 
 
+class NotTrained(RuntimeError):
+    """Workers have not trained some members of an ensemble; these are what they were, and the others are trained.
+
+    Parameters
+    ----------
+    reasons : dict of exception by int
+        What has ended the training of each member, by its number.
+
+    Attributes
+    ----------
+    members : list of int
+        Their numbers: ``ensemble.fit(..., members=error.members)`` trains them.
+    reasons : dict of exception by int
+        As given.
+    """
+
+    def __init__(self, reasons: Mapping[int, BaseException]) -> None:
+        self.reasons, self.members = dict(sorted(reasons.items())), sorted(reasons)
+        told: dict[str, list[str]] = {}
+        for k, error in self.reasons.items():
+            told.setdefault(in_words(error), []).append(str(k))
+        each = " ".join(f"Member{'s' * (len(of) > 1)} {', '.join(of)}: {words}" for words, of in told.items())
+        super().__init__(
+            f"Some members were not trained. {each} The others are trained: ensemble.fit(..., members={self.members}) "
+            "goes on with these, which are where they were, by another executor or by none."
+        )
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """Ctrl-C has ended a search.
+
+    Parameters
+    ----------
+    result : SearchResult
+        With what was done: ``gpumlp.search(..., resume=error.result)`` does the rest.
+    """
+
+    def __init__(self, result: object) -> None:
+        self.result = result
+        super().__init__("The exception's result has what was done: gpumlp.search(..., resume=result) does the rest.")
+
+
 class TrainingWarning(UserWarning):
     """Training goes wrong: base of what a person is told of it. `gpumlp.config.set_advice` silences all of it."""
 
@@ -85,6 +130,12 @@ class TargetScaleWarning(TrainingWarning):
 
 class NotAdaptedWarning(InputScaleWarning):
     """A Normalization leaves its inputs as they are: it has seen no data."""
+
+
+def in_words(error: BaseException) -> str:
+    """Return what an error says, its notes too, as sentences."""
+    words = (f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ()))
+    return " ".join(each if each.endswith((".", "?", "!")) else f"{each}." for each in words)
 
 
 def caller_level() -> int:

@@ -11,10 +11,11 @@ ROOT = Path(gpumlp.__file__).parent
 # from the top down; a part may import its own and lower floors
 FLOORS = [
     {"__init__", "__main__", "cli"},
-    {"sklearn"},
+    {"sklearn", "sweeps"},
     {"ensemble", "interop"},
+    {"members"},
     {"models", "summary", "callbacks", "check", "utils", "plotting"},
-    {"training"},
+    {"training", "workers"},
     {"engine"},
     {"backends", "devices", "distributed"},
     {"layers", "metrics"},

@@ -40,6 +40,7 @@ class _Job:
 
 
 _teams: weakref.WeakSet[Team] = weakref.WeakSet()
+_share = MOST  # of the machine's processors, where other processes are to have the rest: see `share`
 
 
 class Team:
@@ -65,8 +66,8 @@ class Team:
         """
         if threads > 1:
             with contextlib.suppress(RuntimeError):  # can't start new thread
-                self._start(min(threads, self.size))
-        return max(1, min(threads, self.size, self._led * (1 + len(self._calls))))
+                self._start(min(threads, self.size, _share))
+        return max(1, min(threads, self.size, _share, self._led * (1 + len(self._calls))))
 
     def run(self, function: Function, address: int, threads: int) -> None:
         """Run ``function(address, thread)`` on ``threads`` threads, which are `available`; back when all are done.
@@ -140,7 +141,15 @@ def processors() -> int:
             raise ValueError(f"GPUMLP_THREADS must be a whole number from 1 to {MOST}; got {_short(own)}.")
         return int(digits)
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(there, _quota(), MOST))
+    return max(1, min(there, _quota(), _share))
+
+
+def share(processes: int) -> None:
+    """Leave this machine's processors to so many processes in equal parts; GPUMLP_THREADS goes before this."""
+    global _share
+    if not os.environ.get("GPUMLP_THREADS"):
+        _share = MOST
+        _share = max(1, processors() // processes)
 
 
 def _short(text: str) -> str:

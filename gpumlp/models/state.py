@@ -14,7 +14,7 @@ from gpumlp import random
 from gpumlp.callbacks import History, Record
 from gpumlp.engine.runner import together
 from gpumlp.errors import caller_level
-from gpumlp.layers import Layer
+from gpumlp.layers import Changes, Layer
 from gpumlp.models.keras_layout import Entry, entries, places
 from gpumlp.models.stack import Stack, leaves
 from gpumlp.naming import number
@@ -360,3 +360,53 @@ def _record_in(found: object, what: str) -> Record | None:
     if not isinstance(validated, list):
         raise ValueError(f"{what} must have a list of the epochs that were validated; it has {validated!r}.")
     return Record(history, epoch, params, validated)
+
+
+# ---- what a copy has become ------------------------------------------------------------------------------------------
+# What an object has by itself, of which a copy of it elsewhere knows nothing: where its arrays stand, and whose it is.
+OWN = {
+    "model": {
+        "_runner", "_layers", "_optimizer", "_loss", "_history", "_objective", "_metric_names", "_compiled_with",
+    },
+    "layer": {"held", "samples", "_shown"},
+    "optimizer": {"_state", "_owner", "_steps", "_kept", "_made", "_arrays", "_excluded"},
+}  # fmt: skip
+
+
+def become(model: Kept, other: Kept) -> dict[int, object]:
+    """Have a model, its layers and its optimizer be what those of a copy, trained elsewhere, have become.
+
+    Returns what stands for what, by the id of the copy's.
+    """
+    network = other._runner.network
+    if network is not None and model._runner.network is None:
+        with random.drawing_from(random.Stream()):  # of weights that come from the copy
+            model._built_for(network.input_shape)
+    stands: dict[int, object] = {}
+    for mine, theirs, kind in _pairs(model, other):
+        stands[id(theirs)] = mine
+        vars(mine).update({name: value for name, value in vars(theirs).items() if name not in OWN[kind]})
+    Changes.count += 1
+    for name in ("calls", "looked_at", "advised"):
+        setattr(model._runner, name, getattr(other._runner, name))
+    if model._optimizer is not None:
+        model._optimizer._made = {}
+    now = moment(other)
+    put(model, now.weights, now.training)
+    return stands
+
+
+def _pairs(model: Kept, other: Kept) -> Iterator[tuple[object, object, str]]:
+    """Yield each part of a model with that of a copy, and of what kind they are."""
+
+    def of(mine: Stack, theirs: Stack) -> Iterator[tuple[object, object, str]]:
+        yield mine, theirs, "model"
+        for one, there in zip(mine._layers, theirs._layers, strict=True):
+            if isinstance(one, Stack) and isinstance(there, Stack):
+                yield from of(one, there)
+            else:
+                yield one, there, "layer"
+
+    yield from of(model, other)
+    if model._optimizer is not None and other._optimizer is not None:
+        yield model._optimizer, other._optimizer, "optimizer"

@@ -1,0 +1,314 @@
+"""search: candidates over folds, each trained and judged as a model by itself, many at a time."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from gpumlp import random, utils
+from gpumlp.errors import SearchInterrupted, caller_level, in_words
+from gpumlp.members import Given, Hooks, How, Member, asked, copies, outline, prepared, randomness_of
+from gpumlp.models import Sequential
+from gpumlp.models.fitting import HeldOut
+from gpumlp.models.sequential import Verbose, verbosity
+from gpumlp.signatures import named
+from gpumlp.sweeps.cases import Case, Fold, candidates, folds
+from gpumlp.sweeps.result import Scored, SearchResult, reasons
+from gpumlp.training import data, loop
+from gpumlp.training.progress import Progress
+from gpumlp.workers import Outcome, differences, executor_of, run
+
+
+class _Plan(NamedTuple):
+    """What is the same for all cases, but for the data."""
+
+    build: Callable[..., Sequential]
+    params: list[dict[str, Any]]
+    seed: int
+    callbacks: object
+    how: How
+    validates: bool
+
+
+class _Table(NamedTuple):
+    """The data: arrays, and which rows of them each fold has."""
+
+    x: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray | None
+    validation: object
+    folds: list[Fold]
+
+    def part(self, rows: np.ndarray) -> tuple[Any, Any, Any]:
+        """Return these rows of x, y and the weights."""
+        return self.x[rows], self.y[rows], None if self.weights is None else self.weights[rows]
+
+
+@named
+def search(
+    build: Callable[..., Sequential],
+    grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]],
+    x: object,
+    y: object,
+    *,
+    cv: Any = 5,
+    monitor: str = "loss",
+    mode: Literal["auto", "min", "max"] = "auto",
+    seed: int = 0,
+    refit: bool = False,
+    executor: object = None,
+    resume: SearchResult | None = None,
+    batch_size: int | None = None,
+    epochs: int = 1,
+    verbose: Verbose = "auto",
+    callbacks: object = None,
+    validation_split: float = 0.0,
+    validation_data: object = None,
+    shuffle: bool = True,
+    class_weight: dict[int, float] | None = None,
+    sample_weight: object = None,
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
+    validation_batch_size: int | None = None,
+    validation_freq: int | Sequence[int] = 1,
+) -> SearchResult:
+    """Train candidates of a model, and judge them on samples that they were not trained on.
+
+    Each candidate on each fold comes to the bits of ``utils.set_random_seed(seed); model = build(**params);
+    model.fit(x[train], y[train], ...)``, and is judged by ``model.evaluate(x[test], y[test], batch_size)``. Models of
+    one shape that take steps of the same sizes are trained together, as an `Ensemble`. The caller's random numbers go
+    on as if there were no candidates.
+
+    Parameters
+    ----------
+    build : callable
+        Returns a new compiled `Sequential` for a candidate's parameters, which it is given by name.
+    grid : dict of lists, or list of dicts
+        All combinations of the lists' values are candidates; or each dict is one.
+    x : array [n, *sample]
+        Inputs.
+    y : array [n] or [n, *output]
+        Targets.
+    cv : int, iterable of pairs, or splitter of scikit-learn's
+        Into how many folds the samples are dealt, in an order drawn by ``seed``; or which rows each fold trains on, and
+        which it is judged by. Where the order of samples means something, as in time, pass pairs.
+    monitor : str
+        The number by which candidates are compared: "loss", or a metric's name.
+    mode : {"auto", "min", "max"}
+        Which is better, less or more of it. "auto": less of a loss, of a metric what its class says.
+    seed : int
+        By which each model is begun.
+    refit : bool
+        Whether the best candidate is trained on all samples, in this process.
+    executor : concurrent.futures.Executor or ray.util.multiprocessing.Pool, optional
+        Whose workers train the candidates, as those of `Ensemble.fit`. The data are sent once to each worker.
+    resume : SearchResult, optional
+        Of a search that had failures, or was cut off: what it has, of the same candidates and folds, is not done again.
+    batch_size : int, optional
+        How many samples make a step; 32 when None.
+    epochs : int
+        How often the samples of a fold are gone through.
+    verbose : {"auto", 0, 1, 2}
+        Nothing (0), or a line that counts models.
+    callbacks : Callback, list of these, or callable, optional
+        Each model has copies; or what the function returns, when it is given the candidate's parameters, a dict.
+    validation_split : float
+        From 0 to below 1: the last share of a fold's samples that its fit holds out.
+    validation_data : tuple ``(x, y)`` or ``(x, y, sample_weight)``, optional
+        What each fit validates on.
+    shuffle : bool
+        Whether samples come in another order in each epoch.
+    class_weight : dict of float by class number, optional
+        What a class's samples count in the loss.
+    sample_weight : array [n], optional
+        What a sample counts in the loss, and in weighted metrics.
+    steps_per_epoch, validation_steps : int, optional
+        All batches when None.
+    validation_batch_size : int, optional
+        ``batch_size`` when None.
+    validation_freq : int or list of int
+        After every how many epochs there is a validation; or the epochs, from 1.
+
+    Returns
+    -------
+    SearchResult
+        Candidates that have failed are listed there, with a warning.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a grid, folds or data that are none, before anything is trained.
+    SearchInterrupted
+        A KeyboardInterrupt, with what was done as its ``result``.
+
+    Examples
+    --------
+    >>> import gpumlp
+    >>> import numpy as np
+    >>> def build(units, rate):
+    ...     model = gpumlp.Sequential(
+    ...         [gpumlp.layers.Dense(units, "tanh"), gpumlp.layers.Dense(1)]
+    ...     )
+    ...     model.compile(gpumlp.optimizers.Adam(rate), "mse")
+    ...     return model
+    >>> x = np.linspace(-1.0, 1.0, 60)[:, None]
+    >>> grid = {"units": [4, 16], "rate": [0.001, 0.03]}
+    >>> found = gpumlp.search(build, grid, x, x**2, cv=3, epochs=20, verbose=0)
+    >>> found.best_params["rate"], len(found.rows())
+    (0.03, 4)
+    """
+    workers = None if executor is None else executor_of(executor)
+    table = _table(x, y, sample_weight, validation_data, cv, seed)
+    held_out = HeldOut(None, validation_split, validation_batch_size, validation_steps, validation_freq)
+    how = How(class_weight, (batch_size, steps_per_epoch, bool(shuffle)), (0, epochs), held_out, False, 0)
+    if not callable(build) or isinstance(build, Sequential):
+        raise TypeError(f"build must be a function that returns a compiled Sequential; got {build!r}.")
+    plan = _Plan(build, candidates(grid), seed, callbacks, how, bool(validation_split) or validation_data is not None)
+    found = SearchResult(plan.params, table.folds, monitor, mode, seed)
+    if resume is not None:
+        found._going_on(resume)
+    level = verbosity(verbose)
+    _search(workers, plan, table, found, level)
+    if found.failed:
+        warnings.warn(
+            f"{len(found.failed)} models of {len(found.params) * len(found.folds)} have failed: "
+            f"{reasons(found.failed)} The result's failed has all; search(..., resume=result) tries them again.",
+            stacklevel=caller_level(),
+        )
+    if refit:
+        found.model = _refit(plan, table, found.best_index)
+    return found
+
+
+def _table(x: object, y: object, weight: object, validation: object, cv: object, seed: int) -> _Table:
+    """Return the data as arrays of as many rows, and their folds."""
+    if data.gives_batches(x) or data.gives_batches(validation):
+        raise ValueError("search takes arrays, of which folds are cut; x, or validation_data, gives batches.")
+    found = [data.to_array(name, value) for name, value in (("x", x), ("y", y))]
+    found += [] if weight is None else [data.to_array("sample_weight", weight)]
+    if any(data.on_gpu(value) for value in found):
+        raise ValueError("search cuts folds of NumPy's arrays: copy them to the host first (cupy.asnumpy).")
+    data.same_length(**dict(zip(("x", "y", "sample_weight"), found, strict=False)))
+    weights = None if weight is None else found[2]
+    return _Table(found[0], found[1], weights, validation, folds(cv, found[0], found[1], seed))
+
+
+def _search(executor: Any, plan: _Plan, table: _Table, found: SearchResult, level: int) -> None:
+    """Have all cases done that are not yet in what was found."""
+    all_of = [Case(i, j) for i in range(len(plan.params)) for j in range(len(table.folds))]
+    cases = [case for case in all_of if case not in found.scores]
+    ways: dict[str, list[int]] = {}
+    shown = Progress(len(cases), level, f"Training {len(cases)} models" if level and cases else "")
+    done = 0
+
+    def take(outcome: Outcome) -> None:
+        nonlocal done
+        failed = [] if outcome.error is None else [_failure(outcome.error)] * len(outcome.numbers)
+        for k, scored in zip(outcome.numbers, failed or outcome.results, strict=True):
+            found._take(cases[k], scored)
+            if scored.program and outcome.place is not None:
+                way = f"{scored.program.partition(';')[0]}, with NumPy {outcome.place.numpy}"
+                ways.setdefault(way, []).append(cases[k].candidate)
+        done += len(outcome.numbers)
+        shown.update(done, {})
+
+    try:
+        run(executor, functools.partial(_scored, plan), cases, tuple(table), take)
+    except KeyboardInterrupt as error:
+        raise SearchInterrupted(found) from error
+    if level and cases:
+        shown.finish(done, {})
+    if executor is not None:
+        differences(ways, "candidates")
+
+
+def _refit(plan: _Plan, table: _Table, best: int) -> Sequential:
+    """Return the best candidate, trained on all samples."""
+    member = _built(plan, Case(best, 0))
+    given = table.x, table.y, table.weights, table.validation
+    work = asked([member], given, plan.how)
+    loop.fit(prepared([member], work, plan.how), work.epochs)
+    return member.model
+
+
+# ---- in a worker -----------------------------------------------------------------------------------------------------
+def _built(plan: _Plan, case: Case) -> Member:
+    """Return a case's model, before it is trained."""
+    stream, params = random.Stream(), plan.params[case.candidate]
+    with randomness_of(stream):
+        utils.set_random_seed(plan.seed)
+        model = plan.build(**params)
+        if not isinstance(model, Sequential):
+            raise TypeError(f"build must return a compiled Sequential; got {model!r}.")
+        model._need_compiled("search", training=True)
+        own = plan.callbacks
+        if callable(own) and not hasattr(own, "set_model"):
+            own = own(dict(params))
+        else:
+            own = copies(own, 1)[0]
+    return Member(model, stream, Hooks(stream, own))
+
+
+def _scored(plan: _Plan, cases: list[Case], given: tuple[Any, ...]) -> list[Scored]:
+    """Return what becomes of cases; those that take the same steps are trained together."""
+    table = _Table(*given)
+    found: dict[Case, Scored] = {}
+    groups: list[tuple[object, list[tuple[Case, Member]]]] = []
+    for case in cases:
+        try:
+            member = _built(plan, case)
+            rows = table.folds[case.fold][0]
+            key = case.fold if plan.validates else len(rows), outline(member.model, table.x.shape[1:] or (1,))
+        except Exception as error:
+            found[case] = _failure(error)
+            continue
+        group = next((of for known, of in groups if known == key), None)
+        if group is None:
+            groups.append((key, group := []))
+        group.append((case, member))
+    for _, group in groups:
+        found |= _trained(plan, table, group)
+    return [found[case] for case in cases]
+
+
+def _trained(plan: _Plan, table: _Table, group: list[tuple[Case, Member]]) -> dict[Case, Scored]:
+    """Return what becomes of cases that are trained together; where that fails, of each by itself."""
+    try:
+        return _judged(plan, table, group)
+    except Exception as error:
+        if len(group) == 1:
+            return {group[0][0]: _failure(error)}
+    found: dict[Case, Scored] = {}
+    for case, _ in group:
+        found |= _trained(plan, table, [(case, _built(plan, case))])
+    return found
+
+
+def _judged(plan: _Plan, table: _Table, group: list[tuple[Case, Member]]) -> dict[Case, Scored]:
+    members = [member for _, member in group]
+    if plan.validates:
+        given: Given = (*table.part(table.folds[group[0][0].fold][0]), table.validation)
+    else:
+        given = table.x, table.y, table.weights, None
+        members = [replace(member, rows=table.folds[case.fold][0]) for case, member in group]
+    work = asked(members, given, plan.how)
+    loop.fit(prepared(members, work, plan.how), work.epochs)
+    found = {}
+    for (case, _), member in zip(group, members, strict=True):
+        model, program = member.model, member.model.program
+        x, y, weights = table.part(table.folds[case.fold][1])
+        with random.drawing_from(member.stream):
+            scores = model.evaluate(x, y, plan.how.pace[0], 0, weights, return_dict=True)
+        assert model.history is not None and model._objective is not None
+        directions = {m.name: m._direction for m in model._objective.metrics}
+        found[case] = Scored(scores, model.history.history, {"loss": "down"} | directions, program)
+    return found
+
+
+def _failure(error: BaseException) -> Scored:
+    return Scored({}, {}, {}, "", in_words(error))

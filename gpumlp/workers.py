@@ -1,0 +1,319 @@
+"""Work that an executor's workers do, in pieces: given out, taken back, and what all of it reads sent once to each.
+
+It knows nothing of models. Workers are those of any `concurrent.futures.Executor`: processes, MPI's ranks, Dask's or
+Ray's. A piece names its data by a digest, and goes without them; a worker that has not got them says so, and is given
+the piece again, with the data along. No more pieces are out than there are workers, so that such an answer comes from
+one that has nothing else to do.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import pickle
+import platform
+import sys
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gpumlp.backends import team
+from gpumlp.errors import caller_level
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+
+Function = Callable[[list[Any], Any], list[Any]]  # of items and the data: a result of each
+PIECES = 2  # for a worker: one that is slow, or late, leaves less to wait for at the end
+MOST = 16  # items in a piece: what is lost with a worker
+KEPT = 2  # data that a worker keeps: the newest, such as two folds' or two tables'
+MAIN = (
+    "Workers are new processes, which cannot see it: put classes and functions into a module that they can import, in "
+    "place of lambdas and of the __main__ of a notebook or an interactive session."
+)
+DEATHS = (
+    "A worker has ended without a word: killed (for want of memory?), or by os._exit. If none has ever begun, the "
+    'script starts its workers anew in each of them: put what it does under `if __name__ == "__main__":`.'
+)
+
+_kept: dict[str, Any] = {}  # by digest, of this process where it is a worker
+_alone = threading.Lock()  # held by the one who has the warnings, which are all threads'
+_token = os.urandom(8)
+
+
+class Place(NamedTuple):
+    """What a worker computes with, as far as it changes bits or what can be read."""
+
+    gpumlp: str
+    python: str
+    numpy: str
+    host: str
+
+
+class _Piece(NamedTuple):
+    """What travels to a worker, but for the data. ``key``: no engine is to take two for the same."""
+
+    key: str
+    work: object  # the function and the items; as bytes, unless it stays in this process
+    digest: str
+    sender: tuple[str, int, bytes]
+    workers: int
+    place: Place
+
+
+class _Answer(NamedTuple):
+    """What a worker says: ``results`` None where it has not got the data. ``by``: who it is; None: this process."""
+
+    results: object
+    place: Place
+    by: object
+    warned: tuple[tuple[type[Warning], str], ...] = ()
+
+
+class Outcome(NamedTuple):
+    """What has become of some items, by their numbers: their results, or the error that ended them."""
+
+    numbers: tuple[int, ...]
+    results: list[Any]
+    error: BaseException | None
+    place: Place | None
+
+
+def run(
+    executor: Executor | None, function: Function, items: Sequence[Any], data: tuple[Any, ...],
+    take: Callable[[Outcome], None],
+) -> int:  # fmt: skip
+    """Have workers do ``function(some of items, data)``, and ``take`` what comes, in any order; return how many worked.
+
+    A piece that fails is cut into its items, so that what fails in the end is the items that are to blame. Ctrl-C, or
+    what ``take`` raises, cancels what has not begun, and is raised when what is done has been taken. Without an
+    executor this thread does the pieces, and what it raises is raised.
+    """
+    from concurrent.futures import FIRST_COMPLETED, wait
+
+    if executor is None:
+        for numbers in _cut(len(items), 1):
+            take(Outcome(numbers, function([items[k] for k in numbers], data), None, None))
+        return 1
+    count = workers_of(executor)
+    pieces = deque(_cut(len(items), count))
+    out: dict[Future[_Answer], tuple[int, ...]] = {}
+    lacking, again = set[object](), set[tuple[int, ...]]()  # workers to whom data were sent; pieces sent twice without
+    digest, pack = _digest(data), _packer(executor)
+    warned: dict[tuple[type[Warning], str], None] = {}
+
+    def give(numbers: tuple[int, ...], along: bool = False) -> None:
+        try:
+            work = pack((function, [items[k] for k in numbers]))
+            piece = _Piece(os.urandom(8).hex(), work, digest, _sender(), count, _place())
+            with warnings.catch_warnings():  # Dask would have data sent by its own calls
+                warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+                out[executor.submit(_work, piece, data if along else None)] = numbers
+        except Exception as error:  # nothing of it can travel, or nobody is there
+            failed(numbers, error)
+
+    def failed(numbers: tuple[int, ...], error: BaseException) -> None:
+        if len(numbers) > 1:
+            pieces.extendleft((k,) for k in reversed(numbers))
+        else:
+            take(Outcome(numbers, [], _explained(error), None))
+
+    def came(future: Future[_Answer]) -> None:
+        numbers = out.pop(future)
+        try:
+            answer = future.result()
+            results: Any = answer.results if answer.results is None else _unpacked(answer.results)
+        except Exception as error:  # CancelledError too: Dask's, whose workers are gone
+            return failed(numbers, error)
+        if results is None:
+            wait_for_data = answer.by in lacking and numbers not in again  # which are on their way there
+            lacking.update(() if answer.by is None else (answer.by,))
+            again.add(numbers)
+            return give(numbers, along=not wait_for_data)
+        warned.update(dict.fromkeys(answer.warned))
+        take(Outcome(numbers, results, None, answer.place))
+
+    try:
+        while pieces or out:
+            while pieces and len(out) < count:
+                give(pieces.popleft())
+            for future in wait(out, return_when=FIRST_COMPLETED).done:
+                came(future)
+    except BaseException:
+        pieces.clear()
+        for future in list(out):
+            if not future.cancel() and future.done() and not future.exception() and future.result().results:
+                came(future)
+        raise
+    for kind, message in warned:
+        warnings.warn(message, kind, stacklevel=caller_level())
+    return count
+
+
+def executor_of(given: Any) -> Any:
+    """Return what pieces can be submitted to; TypeError for anything else."""
+    if callable(getattr(given, "submit", None)) and not hasattr(given, "get_executor"):
+        return given
+    if type(given).__module__.startswith("ray.") and hasattr(given, "apply_async"):
+        return _of_ray(given)
+    instead = "Pass a concurrent.futures.Executor, such as ProcessPoolExecutor(), mpi4py's MPIPoolExecutor or loky's."
+    if hasattr(given, "get_executor"):
+        instead = "Pass client.get_executor()."
+    elif hasattr(given, "apply_async"):
+        instead = "Pass a concurrent.futures.ProcessPoolExecutor: this pool waits for ever for a worker that has died."
+    raise TypeError(f"executor must have a method submit that returns a Future; got {given!r}. {instead}")
+
+
+def _of_ray(pool: Any) -> Executor:
+    """Return Ray's pool, ray.util.multiprocessing.Pool, as an Executor."""
+    from concurrent.futures import Executor, Future
+
+    class RayPool(Executor):
+        _max_workers = len(pool._actor_pool)
+
+        def submit(self, function: Callable[..., Any], /, *args: Any, **given: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            pool.apply_async(function, args, given, future.set_result, future.set_exception)
+            return future
+
+    return RayPool()
+
+
+def workers_of(executor: Any) -> int:
+    """Return how many workers an executor has, as far as it says; else as many as there are processors here."""
+    client: Any = getattr(executor, "_client", None)  # Dask's, whose workers may come and go
+    found = len(client.nthreads()) if hasattr(client, "nthreads") else None
+    for name in ("_max_workers", "num_workers"):  # MPI's ranks are known when they have begun
+        found = found or getattr(executor, name, None)
+    return max(1, found if isinstance(found, int) else team.processors())
+
+
+def differences(found: Mapping[str, Sequence[int]], what: str) -> None:
+    """Warn where items were not all computed alike; ``found``: their numbers, by how they were."""
+    if len(found) > 1:
+        ways = "; ".join(f"{what} {_listed(numbers)} by {how}" for how, numbers in found.items())
+        warnings.warn(
+            f"Workers compute differently, so that bits depend on who has trained what: {ways}. The same versions on "
+            "all machines, and GPUMLP_CPU=avx2 where some have AVX-512, make them the same.",
+            stacklevel=caller_level(),
+        )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    listed = [str(k) for k in sorted(numbers)]
+    return ", ".join(listed if len(listed) < 12 else [*listed[:10], f"... ({len(listed)} in all)"])
+
+
+def _cut(count: int, workers: int) -> Iterator[tuple[int, ...]]:
+    """Yield the numbers of all items in pieces of about one size, the larger ones first."""
+    pieces = max(min(count, PIECES * workers), -(-count // MOST))
+    for numbers in np.array_split(np.arange(count), pieces) if count else ():
+        yield tuple(numbers.tolist())
+
+
+# ---- what travels ----------------------------------------------------------------------------------------------------
+def _digest(data: tuple[Any, ...]) -> str:
+    """Return a name for data that no other data have."""
+    import hashlib
+
+    buffers: list[pickle.PickleBuffer] = []
+    found = hashlib.blake2b(pickle.dumps(data, 5, buffer_callback=buffers.append), digest_size=16)
+    for buffer in buffers:
+        found.update(buffer.raw())
+    return found.hexdigest()
+
+
+def _packer(executor: Executor) -> Callable[[Any], Any]:
+    """Return what makes of work what travels: bytes, so that what cannot be read is told by whom, and in which words.
+
+    Threads are given copies, as what they work on must be there to be trained again. Functions without an importable
+    name travel where the engine has brought cloudpickle along, which its workers then have as well.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    if isinstance(executor, ThreadPoolExecutor):
+        return copy.deepcopy
+    by_reference = type(executor).__module__.startswith(("concurrent.", "mpi4py."))
+    by_value: Any = None if by_reference else sys.modules.get("cloudpickle")
+    return functools.partial((by_value or pickle).dumps, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _unpacked(work: Any) -> Any:
+    return pickle.loads(work) if isinstance(work, bytes) else work
+
+
+def _sender() -> tuple[str, int, bytes]:
+    return platform.node(), os.getpid(), _token
+
+
+def _place() -> Place:
+    return Place(sys.modules["gpumlp"].__version__, platform.python_version(), np.__version__, platform.node())
+
+
+def _explained(error: BaseException) -> BaseException:
+    """Return the error with what to do about it, where that is known."""
+    name, text = type(error).__name__, str(error)
+    if "PicklingError" in name or "pickle" in text or "Can't get attribute" in text or "Can't get local" in text:
+        error.add_note(MAIN)
+    elif any(word in name for word in ("Broken", "Terminated", "KilledWorker", "ActorDied", "RayActorError")):
+        error.add_note(DEATHS)
+    return error
+
+
+# ---- in a worker -----------------------------------------------------------------------------------------------------
+def _work(piece: _Piece, data: tuple[Any, ...] | None) -> _Answer:
+    """Do a piece, if the data are there."""
+    place, here = _place(), piece.sender == _sender()
+    if place.gpumlp != piece.place.gpumlp:
+        raise RuntimeError(
+            f"The worker on {place.host} has gpumlp {place.gpumlp}, who asks it has {piece.place.gpumlp}: install the "
+            "same version for both."
+        )
+    if data is None:
+        data = _kept.get(piece.digest)
+    elif not here:
+        _keep(piece.digest, data)
+    by = None if here else (place.host, os.getpid())
+    if data is None:
+        return _Answer(None, place, by)
+    if not here:
+        team.share(piece.workers)
+    function, items = _unpacked(piece.work)
+    with _noted(here) as warned:
+        try:
+            results = function(items, data)
+        except SystemExit as error:
+            raise RuntimeError(f"SystemExit({error.code!r}) was raised in a worker.") from error
+    if isinstance(piece.work, bytes):
+        by_value = sys.modules.get("cloudpickle") if b"cloudpickle" in piece.work else None
+        results = (by_value or pickle).dumps(results, protocol=pickle.HIGHEST_PROTOCOL)
+    return _Answer(results, place, by, tuple(warned))
+
+
+def _keep(digest: str, data: tuple[Any, ...]) -> None:
+    """Have data at hand for the pieces to come, and forget the oldest."""
+    _kept[digest] = data
+    for old in list(_kept)[:-KEPT]:
+        _kept.pop(old, None)
+
+
+@contextmanager
+def _noted(here: bool) -> Iterator[list[tuple[type[Warning], str]]]:
+    """Have warnings listed, for the one to see them who has asked; not where he is here, or several threads work."""
+    found: list[tuple[type[Warning], str]] = []
+    if here or not _alone.acquire(blocking=False):
+        yield found
+        return
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default", UserWarning)
+            yield found
+        found += [(w.category, str(w.message)) for w in caught if issubclass(w.category, UserWarning)]
+    finally:
+        _alone.release()
