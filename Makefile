@@ -29,14 +29,8 @@ test: $(VENV)/.test $(NVRTCS)
 	$(BIN)/python -m pytest
 
 # A script for each engine that trains elsewhere, of those that are installed; a line each.
-CLUSTER = processes loky_processes dask_workers ray_pool mpi_ranks
 cluster: $(VENV)/.test
-	@for name in $(CLUSTER); do \
-	  begin=""; [ $$name = mpi_ranks ] && begin="$(BIN)/mpiexec -n 4"; \
-	  pool=""; [ $$name = mpi_ranks ] && pool="-m mpi4py.futures"; \
-	  said=$$(timeout -k 5 120 $$begin $(BIN)/python $$pool examples/cluster/$$name.py 2>&1); status=$$?; \
-	  if [ $$status = 0 ]; then echo "$$name: $$(echo "$$said" | grep 'trained by')"; \
-	  else echo "$$name: not run ($$status): $$(echo "$$said" | tail -1)"; fi; done
+	$(BIN)/python examples/cluster
 
 # Everything that the GPU's tests run, by the PTX of an NVRTC: 12.3.107, 13.0.88 or newest. In minutes.
 VERSION ?= 13.0.88

@@ -21,6 +21,9 @@ model = models.Sequential([layers.Input((64,)), *[layers.Dense(512, "relu") for 
 model.compile("adam", "mse", distributed=comm)
 model.fit(x, y, batch_size=1024, epochs=3, validation_split=0.1, verbose=2)
 
-print(f"rank {comm.rank}: {model.program}", flush=True)
 if comm.rank == 0:
-    print("weights", hex(zlib.crc32(b"".join(array.tobytes() for array in model.get_weights()))))
+    print(model.program)
+    print(
+        f"one model, trained by {comm.size} ranks; its weights' CRC-32 is that of any other number of ranks:", end=" "
+    )
+    print(f"{zlib.crc32(b''.join(array.tobytes() for array in model.get_weights())):x}")
