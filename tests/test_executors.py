@@ -516,7 +516,7 @@ def test_failures_are_listed_and_only_these_are_tried_again():
     assert built == [2] * 3 and again.scores == gpumlp.search(candidate, grid, X, Y, cv=3, **HOW).scores
     with pytest.warns(UserWarning, match="have failed"):
         nothing = gpumlp.search(fragile, [{"units": -1}], X, Y, cv=2, **HOW)
-    with pytest.raises(ValueError, match="No candidate was judged on all folds.*-1 units"):
+    with pytest.raises(ValueError, match=r"No candidate was judged on all folds.*-1 units"):
         _ = nothing.best_params
     with pytest.raises(ValueError, match="resume is of a search with seed=0; here it is 1"):
         gpumlp.search(fragile, grid, X, Y, cv=3, seed=1, resume=found, **HOW)
