@@ -222,11 +222,16 @@ def _from_frame(name: str, frame: Any) -> Array:
         except TypeError:
             wrong.append(f"{label!r} ({kind})")
     if wrong:
-        raise TypeError(
-            f"{name} has columns that are no numbers: {', '.join(wrong)}. One-hot encode text and categories "
-            "(get_dummies in pandas, to_dummies in polars), turn times into seconds, or leave the columns out."
-        )
+        raise TypeError(no_numbers(name, wrong))
     return np.column_stack(arrays) if arrays else np.empty((len(frame), 0))
+
+
+def no_numbers(name: str, columns: Sequence[str]) -> str:
+    """Return what is to be said where a table has ``columns`` of anything else."""
+    return (
+        f"{name} has columns that are no numbers: {', '.join(columns)}. One-hot encode text and categories "
+        "(get_dummies in pandas, to_dummies in polars), turn times into seconds, or leave the columns out."
+    )
 
 
 def _first_row(array: Array, wrong: Callable[[Array], npt.NDArray[np.bool_]]) -> int | None:
