@@ -200,7 +200,7 @@ class _Slices:
     """Blocks of equally many rows, but for the last one."""
 
     def __init__(self, x: Any, y: Any, weights: Any, size: int | None) -> None:
-        self._given = x, y, weights
+        self._given = x, _near(y), _near(weights)
         numbers = sum(math.prod(v.shape[1:]) for v in self._given if v is not None)
         self.row_bytes = NUMBER * numbers + ORDER
         if size is None:
@@ -208,11 +208,18 @@ class _Slices:
             chunk = chunk if type(chunk) is int else 1  # Dask has them in lists
             size = max(1, BLOCK_BYTES // self.row_bytes // chunk) * chunk
         size = whole_number("block_size", size)
-        self.bounds = np.minimum(np.arange(-(-len(x) // size) + 1, dtype=np.int64) * size, len(x))
+        self.bounds = np.minimum(np.arange(-(-x.shape[0] // size) + 1, dtype=np.int64) * size, x.shape[0])
 
     def read(self, block: int) -> Block:
         rows = slice(int(self.bounds[block]), int(self.bounds[block + 1]))
         return tuple(None if v is None else _whole(v[rows]) for v in self._given)  # type: ignore[return-value]
+
+
+def _near(value: Any) -> Any:
+    """Return targets or weights as an array where they are few: to ask for a part of them takes as long as of x."""
+    if not _lies_elsewhere(value) or NUMBER * math.prod(value.shape) > WINDOW_BYTES or isinstance(value, np.ndarray):
+        return value
+    return np.asarray(value[0 : value.shape[0]])
 
 
 def _whole(rows: Any) -> Any:
@@ -245,7 +252,7 @@ def _check_rows(name: str, value: Any) -> None:
 
 
 def _has_rows(value: Any) -> bool:
-    ways = "shape", "dtype", "__len__", "__getitem__"
+    ways = "shape", "dtype", "__getitem__"
     return all(hasattr(value, way) for way in ways) and len(value.shape) > 0 and hasattr(value.dtype, "kind")
 
 
@@ -276,8 +283,8 @@ def cut(given: Block, dtype: DType, shuffle: bool) -> Given:
     if not any(map(_lies_elsewhere, there)) or not all(map(_has_rows, there)):
         return Given(*given)
     shapes: Any = there
-    total = sum(NUMBER * math.prod(v.shape) for v in shapes) + ORDER * len(shapes[0])
-    if total <= WINDOW_BYTES or len({len(v) for v in shapes}) > 1:
+    total = sum(NUMBER * math.prod(v.shape) for v in shapes) + ORDER * shapes[0].shape[0]
+    if total <= WINDOW_BYTES or len({v.shape[0] for v in shapes}) > 1:
         return Given(*given)
     if not shuffle and all(_is_taken(v, dtype) for v in shapes):
         return Given(*given)

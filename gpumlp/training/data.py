@@ -268,6 +268,8 @@ def _converted(name: str, array: Array, dtype: DType) -> Array:
         return out
     if xp is not np and math.isfinite(float(out.sum(dtype=np.float64))):
         return out  # on a GPU, where the sum is one kernel and one wait
+    if xp is np and all(np.isfinite(piece).all() for piece in np.split(out.reshape(-1), range(PIECE, out.size, PIECE))):
+        return out  # a tenth of the time that looking for a row takes
     row = _first_row(out, lambda piece: ~xp.isfinite(piece))
     if row is None:
         return out
@@ -414,7 +416,7 @@ def sample_weights(value: object, class_weight: Mapping[int, float] | None, y: A
 
 def same_length(**arrays: Array | None) -> None:
     """Raise ValueError unless all arrays have as many rows."""
-    lengths = {name: len(a) for name, a in arrays.items() if a is not None}
+    lengths = {name: a.shape[0] for name, a in arrays.items() if a is not None}
     if len(set(lengths.values())) > 1:
         sizes = ", ".join(f"{name}: {n}" for name, n in lengths.items())
         raise ValueError(f"Data cardinality is ambiguous: all arrays must have as many rows; got {sizes}.")
