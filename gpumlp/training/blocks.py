@@ -36,10 +36,10 @@ class Reader(Protocol):
 class Blocks:
     """Rows that ``fit``, ``evaluate`` and ``predict`` read block by block: of data larger than memory.
 
-    A block is some consecutive rows. With ``shuffle=True``, ``fit`` takes blocks in another order in each epoch, has so
-    many of them in memory as ``shuffle_blocks`` says, and mixes their rows. Which order that is depends on the seed, the
-    blocks and the epoch alone. The next blocks are read while it trains: three times ``shuffle_blocks`` blocks are in
-    memory, in the model's type, and nothing grows with the number of rows.
+    A block is some consecutive rows. With ``shuffle=True``, ``fit`` takes blocks in another order in each epoch, has
+    some of them in memory, as ``shuffle_blocks`` says, and mixes their rows. Which order that is depends on the seed,
+    the blocks and the epoch alone. The next blocks are read while it trains: three times ``shuffle_blocks`` blocks are
+    in memory, in the model's type, and nothing grows with the number of rows.
 
     What has ``shape``, ``dtype`` and slices, such as a `numpy.memmap`, an array of zarr's or a data set of h5py's, may
     be passed to ``fit`` as it is: if it has more than 16 MiB, it is cut into blocks as here when nothing is said.
@@ -101,8 +101,8 @@ class Blocks:
         path : path or list of paths
             Files; of a folder all ``*.parquet`` in it, by their names. All have the same columns.
         features : list of str
-            The columns that are x. One column of lists, all as long, is as many numbers; of wide data that is by far the
-            fastest to read.
+            The columns that are x. One column of lists, all as long, is as many numbers; of wide data that is by far
+            the fastest to read.
         target : str or list of str, optional
             The columns that are y.
         sample_weight : str, optional

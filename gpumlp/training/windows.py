@@ -188,8 +188,8 @@ class Windows(Source):
 
     def going_on_from(self, position: Mapping[str, Any], what: str) -> Callable[[], None]:
         begin = self._batches.going_on_from(position, what)
-        names = "next", "last", "given", "key", "pass"
-        start, last, given, key, number = numbers = [position.get(name) for name in names]
+        numbers: list[Any] = [position.get(name) for name in ("next", "last", "given", "key", "pass")]
+        start, last, given, key, number = numbers
         if not all(type(v) is int for v in numbers) or not 0 <= start <= last <= self._batches.total or key < 0:
             raise ValueError(f"{what} must have the batches of an epoch, at most {self._batches.total}; got {start!r}.")
         if position.get("blocks") != self._made_of:
