@@ -334,6 +334,14 @@ def test_a_split_of_what_is_read_in_blocks_is_refused():
         fit(build(), Elsewhere(X), Y, validation_split=0.5)
 
 
+@pytest.mark.usefixtures("small_windows")
+def test_a_split_of_a_mapped_file_is_read_in_blocks(tmp_path, monkeypatch):
+    read, of = [], Blocks.read
+    monkeypatch.setattr(Blocks, "read", lambda self, block: read.append(len(self)) or of(self, block))
+    fit(build(), mapped(tmp_path, X.astype("f8")), Y, validation_split=0.4, batch_size=10)
+    assert set(read) == {34, 23}
+
+
 class Breaking(Elsewhere):
     """Raise for rows from 40 on, once the first blocks were read; or give fewer."""
 

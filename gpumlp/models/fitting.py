@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from gpumlp import random
 from gpumlp.layers import Shape, whole_number
 from gpumlp.losses import Loss
@@ -90,7 +92,7 @@ def _split(model: Sequential, given: Given, held_out: HeldOut) -> tuple[Given, o
     share = number("validation_split", held_out.split, 0.0, 1.0, below=True)
     if not share or held_out.data is not None:
         return given, held_out.data
-    if data.gives_batches(cut(given, model._runner.dtype, True).x):
+    if data.gives_batches(cut(given, model._runner.dtype, True).x) and not isinstance(given[0], np.ndarray):
         raise ValueError(
             f"validation_split cuts arrays; x is a {type(given[0]).__name__}, which gives batches, or is read in "
             "blocks. Pass those to validate with as validation_data."

@@ -430,6 +430,8 @@ def split(value: object, share: float) -> tuple[Array | None, Array | None]:
     cut = math.floor(len(array) * (1.0 - share))
     if cut == 0 or cut == len(array):
         raise ValueError(f"validation_split={share} of {len(array)} samples leaves training or validation empty.")
+    if isinstance(value, np.memmap):
+        array = value  # parts of a mapped file are such, too: they may be read in blocks
     return array[:cut], array[cut:]
 
 
