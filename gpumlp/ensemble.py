@@ -461,7 +461,7 @@ class Ensemble(Named):
             each = [member.predict(x, batch_size, verbose=0, steps=steps) for member in self.members]
             return data.library(each[0]).stack(each)
         first = self.members[0]
-        source, shape = samples.unlabelled(first._runner, x, first._known_input_shape(), steps)
+        source, shape = samples.unlabelled(first._runner, x, first._known_input_shape(), batch_size, steps)
         own = readers(source, len(self.members))
         pairs = zip(self.members, own, strict=True)
         each = [member._predicted(there, shape, member._hooks(None, 0, source.steps)) for member, there in pairs]

@@ -21,13 +21,14 @@ from gpumlp.saving import get_registered_name as get_registered_name
 from gpumlp.saving import get_registered_object as get_registered_object
 from gpumlp.saving import register_keras_serializable as register_keras_serializable
 from gpumlp.saving import serialize_keras_object as serialize_keras_object
+from gpumlp.training.blocks import Blocks as Blocks
 from gpumlp.training.data import unpack_x_y_sample_weight as unpack_x_y_sample_weight
 
 __all__ = [
-    "CustomObjectScope", "PyDataset", "Sequence", "clear_session", "custom_object_scope", "deserialize_keras_object",
-    "get_custom_objects", "get_registered_name", "get_registered_object", "normalize", "pack_x_y_sample_weight",
-    "pad_sequences", "plot_model", "register_keras_serializable", "serialize_keras_object", "set_random_seed",
-    "to_categorical", "unpack_x_y_sample_weight",
+    "Blocks", "CustomObjectScope", "PyDataset", "Sequence", "clear_session", "custom_object_scope",
+    "deserialize_keras_object", "get_custom_objects", "get_registered_name", "get_registered_object", "normalize",
+    "pack_x_y_sample_weight", "pad_sequences", "plot_model", "register_keras_serializable",
+    "serialize_keras_object", "set_random_seed", "to_categorical", "unpack_x_y_sample_weight",
 ]  # fmt: skip
 __dir__ = listing(__name__)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import gpumlp
-from gpumlp import callbacks, layers, models, ops, plotting
+from gpumlp import callbacks, layers, models, ops, plotting, utils
 
 X = np.linspace(-1, 1, 200, dtype=np.float32).reshape(-1, 1)
 Y = np.sin(3 * X)
@@ -135,6 +135,18 @@ def tensorboard() -> None:
     assert "epoch_loss" in subprocess.run(call, capture_output=True, text=True, check=True).stdout
 
 
+def data() -> None:
+    """Arrays in chunks and a Parquet file, read in blocks."""
+    import pyarrow
+    import zarr
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"x": X[:, 0], "y": Y[:, 0]}), FOLDER / "xy.parquet", row_group_size=50)
+    held = utils.Blocks(zarr.array(X, chunks=(50, 1)), Y, block_size=50)
+    for blocks in (held, utils.Blocks.from_parquet(FOLDER / "xy.parquet", ["x"], "y")):
+        assert np.allclose(fitted().evaluate(blocks, verbose=0), fitted().evaluate(X, Y, verbose=0), rtol=1e-4)
+
+
 def onnx() -> None:
     """A model as ONNX's own checker takes it."""
     import onnx.checker
@@ -187,6 +199,7 @@ def cuda() -> None:
 
 EXTRAS = {
     "keras": keras, "plot": plot, "tensorboard": tensorboard, "onnx": onnx, "sklearn": sklearn, "jit": jit,
+    "data": data,
     "cuda12": cuda, "cuda13": cuda,
 }  # fmt: skip
 

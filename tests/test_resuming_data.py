@@ -89,10 +89,15 @@ def of_torch():
     return {"x": torch.utils.data.DataLoader(pairs, batch_size=8, shuffle=True)}
 
 
+def of_blocks(**how):
+    return {"x": utils.Blocks(X[:50], Y[:50], block_size=7, shuffle_blocks=3), "batch_size": 9, **how}
+
+
 DATA = {
     "permuted": lambda: {"x": Permuted()}, "over epochs": lambda: {"x": Permuted(), "steps_per_epoch": 4},
     "torch": of_torch, "remembering": lambda: {"x": Remembering()}, "dataset": lambda: {"x": Stateful()},
-    "iterator": lambda: {"x": Reading(), "steps_per_epoch": 4},
+    "iterator": lambda: {"x": Reading(), "steps_per_epoch": 4}, "blocks": lambda: of_blocks(),
+    "blocks over epochs": lambda: of_blocks(steps_per_epoch=3),
 }  # fmt: skip
 
 
@@ -110,6 +115,20 @@ def test_the_order_goes_on(tmp_path, data, freq, cut):
     with pytest.raises(Stop):
         train(tmp_path / "cut", data, CutOff(*cut), freq=freq)
     assert train(tmp_path / "cut", data, freq=freq) == alone
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"block_size": 8, "shuffle_blocks": 3}, "is of a fit on <Blocks: 50 rows in 8 blocks, of which 3 are mixed>"),
+        ({"block_size": 7, "shuffle_blocks": 2}, "of which 3 are mixed>.*; here they are <.*of which 2 are mixed>"),
+    ],
+)
+def test_other_blocks_are_not_gone_on_with(tmp_path, other, message):
+    with pytest.raises(Stop):
+        train(tmp_path, of_blocks, CutOff(1))
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path, lambda: {"x": utils.Blocks(X[:50], Y[:50], **other), "batch_size": 9})
 
 
 def test_an_iterator_that_has_a_state_is_not_read_again(tmp_path):

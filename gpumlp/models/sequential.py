@@ -23,6 +23,7 @@ from gpumlp.models.fitting import HeldOut, Job, job, outline
 from gpumlp.naming import flag
 from gpumlp.signatures import named
 from gpumlp.training import again, data, loop, predicting, samples
+from gpumlp.training.blocks import cut
 from gpumlp.training.results import Objective
 from gpumlp.training.streams import Source, joined
 
@@ -345,8 +346,9 @@ class Sequential(Asked):
         alone = batch_size is None and steps is None and callbacks is None and verbose == 0
         if alone and not self.stop_predicting and (found := again.predict(self, x)) is not None:
             return found
+        x, *_ = cut((x, None, None), runner.dtype, False)
         if data.gives_batches(x):
-            return self._predict_batches(x, verbose, steps, callbacks)
+            return self._predict_batches(x, batch_size, verbose, steps, callbacks)
         features, shape = samples.features(runner, x, self._known_input_shape())
         network = self._built_for(shape)
         if alone and len(features) <= (piece := runner.predicting(data.DEFAULT_BATCH)):
@@ -378,8 +380,10 @@ class Sequential(Asked):
         """Return predictions as the model's last layer has them."""
         return out if len(network.output_shape) == 1 else out.reshape((len(out), *network.output_shape))
 
-    def _predict_batches(self, x: object, verbose: object, steps: int | None, callbacks: object) -> Any:
-        source, shape = samples.unlabelled(self._runner, x, self._known_input_shape(), steps)
+    def _predict_batches(
+        self, x: object, size: int | None, verbose: object, steps: int | None, callbacks: object
+    ) -> Any:
+        source, shape = samples.unlabelled(self._runner, x, self._known_input_shape(), size, steps)
         return self._predicted(source, shape, self._hooks(callbacks, verbose, source.steps))
 
     def _predicted(self, source: Source, shape: Shape, hooks: CallbackList) -> Any:

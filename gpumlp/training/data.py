@@ -222,11 +222,16 @@ def _from_frame(name: str, frame: Any) -> Array:
         except TypeError:
             wrong.append(f"{label!r} ({kind})")
     if wrong:
-        raise TypeError(
-            f"{name} has columns that are no numbers: {', '.join(wrong)}. One-hot encode text and categories "
-            "(get_dummies in pandas, to_dummies in polars), turn times into seconds, or leave the columns out."
-        )
+        raise TypeError(no_numbers(name, wrong))
     return np.column_stack(arrays) if arrays else np.empty((len(frame), 0))
+
+
+def no_numbers(name: str, columns: Sequence[str]) -> str:
+    """Return what is to be said where a table has ``columns`` of anything else."""
+    return (
+        f"{name} has columns that are no numbers: {', '.join(columns)}. One-hot encode text and categories "
+        "(get_dummies in pandas, to_dummies in polars), turn times into seconds, or leave the columns out."
+    )
 
 
 def _first_row(array: Array, wrong: Callable[[Array], npt.NDArray[np.bool_]]) -> int | None:
@@ -263,6 +268,8 @@ def _converted(name: str, array: Array, dtype: DType) -> Array:
         return out
     if xp is not np and math.isfinite(float(out.sum(dtype=np.float64))):
         return out  # on a GPU, where the sum is one kernel and one wait
+    if xp is np and all(np.isfinite(piece).all() for piece in np.split(out.reshape(-1), range(PIECE, out.size, PIECE))):
+        return out  # a tenth of the time that looking for a row takes
     row = _first_row(out, lambda piece: ~xp.isfinite(piece))
     if row is None:
         return out
@@ -409,7 +416,7 @@ def sample_weights(value: object, class_weight: Mapping[int, float] | None, y: A
 
 def same_length(**arrays: Array | None) -> None:
     """Raise ValueError unless all arrays have as many rows."""
-    lengths = {name: len(a) for name, a in arrays.items() if a is not None}
+    lengths = {name: a.shape[0] for name, a in arrays.items() if a is not None}
     if len(set(lengths.values())) > 1:
         sizes = ", ".join(f"{name}: {n}" for name, n in lengths.items())
         raise ValueError(f"Data cardinality is ambiguous: all arrays must have as many rows; got {sizes}.")
@@ -423,6 +430,8 @@ def split(value: object, share: float) -> tuple[Array | None, Array | None]:
     cut = math.floor(len(array) * (1.0 - share))
     if cut == 0 or cut == len(array):
         raise ValueError(f"validation_split={share} of {len(array)} samples leaves training or validation empty.")
+    if isinstance(value, np.memmap):
+        array = value  # parts of a mapped file are such, too: they may be read in blocks
     return array[:cut], array[cut:]
 
 

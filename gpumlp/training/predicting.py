@@ -74,16 +74,24 @@ def predict(runner: Runner, x: Array, out: Array, batch: int, choice: Choice, ca
 
 
 def predict_batches(runner: Runner, source: Source, choice: Choice, callbacks: Hooks) -> list[Array]:
-    """Return the predictions for the batches of ``source``, some batches in each array, where their samples are."""
-    sizes, found, done = runner.current().sizes, [], 0
+    """Return the predictions for the batches of ``source``, some batches in each array, where their samples are.
+
+    In one array where it is known how many samples there are: so no more is needed than what they take.
+    """
+    sizes, found, done, ready = runner.current().sizes, [], 0, 0
     callbacks.on_predict_begin()
     source.begin_epoch(anew=True)
     pace = loop.Pace(runner.in_seconds(loop.CHUNK_SECONDS, max(source.batch, 1)))
+    whole = np.empty((source.samples, sizes[-1]), runner.dtype) if source.samples else None
 
     def run(stretch: Stretch) -> Array:
         runner.current(sizes)
         x, piece = stretch.data.x, runner.predicting(stretch.batch)
-        out = (runner.backend.empty if on_gpu(x) else np.empty)((len(x), sizes[-1]), x.dtype)
+        x = x[stretch.first * stretch.batch : stretch.last * stretch.batch]
+        if whole is not None:
+            out = whole[ready : ready + len(x)]
+        else:
+            out = (runner.backend.empty if on_gpu(x) else np.empty)((len(x), sizes[-1]), x.dtype)
         began = time.perf_counter()
         runner.program_for(piece, choice).predict(x, out, piece)
         pace.took(stretch.steps, began)
@@ -93,10 +101,10 @@ def predict_batches(runner: Runner, source: Source, choice: Choice, callbacks: H
         callbacks.on_predict_batch_begin(done)
         ahead = None if callbacks.per_batch else functools.partial(source.read_ahead, most)
         found.append(together([runner], functools.partial(run, stretch), meanwhile=ahead))
-        done += stretch.steps
+        done, ready = done + stretch.steps, ready + len(found[-1])
         callbacks.on_predict_batch_end(done - 1, {"outputs": found[-1]})
         if callbacks.model.stop_predicting:
             break
     source.end_epoch()
     callbacks.on_predict_end()
-    return found
+    return found if whole is None else [whole[:ready]]

@@ -17,8 +17,10 @@ from gpumlp.layers import Input, Shape
 from gpumlp.losses import Loss
 from gpumlp.objectives import Described
 from gpumlp.training import again, data
+from gpumlp.training.blocks import Blocks, cut
 from gpumlp.training.results import Objective
 from gpumlp.training.streams import Held, Source, Stream
+from gpumlp.training.windows import Windows
 
 NOWHERE = nullcontext()
 
@@ -97,7 +99,7 @@ def source(
     ``pace``: batch_size, of arrays alone, then steps and shuffle. What is read of an iterable is its first batch, or
     nothing where it comes later: for a validation, whose samples are of ``shape``.
     """
-    x, y, weight = given
+    x, y, weight = given = cut(given, runner.dtype, pace[2])
     if not data.gives_batches(x):
         found, got = dataset(runner, shape, given, class_weight, loss, prefix)
         return Held(found, data.Batches(len(found), *pace)), got
@@ -109,13 +111,20 @@ def source(
             )
     known = shape
 
-    def convert(batch: object, number: int) -> Dataset:
+    def convert(parts: tuple[object, object, object], name: str) -> Dataset:
         nonlocal known
-        name = f"{prefix}batch {number}: "
-        found, known = dataset(runner, known, _parts(batch, name), class_weight, loss, name)
+        found, known = dataset(runner, known, parts, class_weight, loss, name)
         return found
 
-    stream = Stream(x, pace[1], pace[2], convert, f"{prefix}x")
+    if isinstance(x, Blocks):
+        batches = data.Batches(len(x), *pace[:2], False)
+        return Windows(x, batches, pace[2], lambda parts, name: convert(parts, prefix + name)), known
+
+    def converted(batch: object, number: int) -> Dataset:
+        name = f"{prefix}batch {number}: "
+        return convert(_parts(batch, name), name)
+
+    stream = Stream(x, pace[1], pace[2], converted, f"{prefix}x")
     if not prefix:
         stream.peek()
     return stream, known
@@ -129,21 +138,34 @@ def _parts(batch: object, name: str) -> tuple[object, object, object]:
         raise ValueError(f"{name}{error}") from None
 
 
-def unlabelled(runner: Runner, x: object, shape: Shape | None, steps: int | None) -> tuple[Stream, Shape]:
-    """Return the batches of an iterable to predict for, and a sample's shape; of (x, y) it is x that counts."""
+def unlabelled(
+    runner: Runner, x: object, shape: Shape | None, size: int | None, steps: int | None
+) -> tuple[Source, Shape]:
+    """Return the batches of an iterable to predict for, and a sample's shape; of (x, y) it is x that counts.
+
+    ``size``: of a batch of `Blocks`.
+    """
     known = shape
 
-    def convert(batch: object, number: int) -> Dataset:
+    def convert(x: object, name: str) -> Dataset:
         nonlocal known
-        name = f"batch {number}: "
-        found, known = features(runner, _parts(batch, name)[0], known, f"{name}x")
+        found, known = features(runner, x, known, f"{name}x")
         return Dataset(found)
 
-    stream = Stream(x, steps, False, convert)
-    if shape is None:
-        stream.peek()
+    def converted(batch: object, number: int) -> Dataset:
+        name = f"batch {number}: "
+        return convert(_parts(batch, name)[0], name)
+
+    source: Source
+    if isinstance(x, Blocks):
+        batches = data.Batches(len(x), size, steps, False)
+        source = Windows(x, batches, False, lambda parts, name: convert(parts[0], name))
+    else:
+        source = stream = Stream(x, steps, False, converted)
+        if shape is None:
+            stream.peek()
     assert known is not None
-    return stream, known
+    return source, known
 
 
 def objective(

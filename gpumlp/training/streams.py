@@ -68,12 +68,12 @@ class Source:
 
     ``sample`` is like all data that come; ``batch`` how many samples a batch has, as far as is known; ``steps`` how
     many batches an epoch has, None where its end is not known. ``given`` counts the epoch's batches so far. ``reads``:
-    whether batches have to be read, which can be done ahead.
+    whether batches have to be read, which can be done ahead; ``samples``: how many an epoch then has, 0 if unknown.
     """
 
     reads: bool = False
     sample: Dataset | None = None
-    batch, given = 0, 0
+    batch, given, samples = 0, 0, 0
     steps: int | None = None
     orders_itself = ""  # what has an order of its own, of which nothing can be written down
 

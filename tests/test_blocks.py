@@ -1,0 +1,389 @@
+"""Data that are read block by block: the same bits as arrays in the same order, what is held, and what goes wrong."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from batches import N, W, X, Y, bits, build, fit
+
+from gpumlp import callbacks, random
+from gpumlp.engine.feed import Dataset
+from gpumlp.ensemble import Ensemble
+from gpumlp.training import blocks as blocks_module
+from gpumlp.training import windows
+from gpumlp.training.data import Batches
+from gpumlp.utils import Blocks
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="a limit of memory, and a mapped file, as Linux has them")
+
+
+class Elsewhere:
+    """An array that is read by slices alone, and notes which."""
+
+    def __init__(self, array, chunks=None):
+        self._array, self.shape, self.dtype, self.chunks, self.notes = array, array.shape, array.dtype, chunks, []
+
+    def __getitem__(self, rows):
+        assert isinstance(rows, slice)
+        self.notes.append((rows.start, rows.stop))
+        return self._array[rows]
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Have 57 rows be more than is held, and blocks be some rows."""
+    monkeypatch.setattr(blocks_module, "WINDOW_BYTES", 600)
+    monkeypatch.setattr(blocks_module, "BLOCK_BYTES", 200)
+
+
+# ---- the same numbers as arrays --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("size", "mixed"), [(1, 1), (7, 3), (10, 2), (57, 1), (100, None)])
+def test_as_they_stand_numbers_are_those_of_arrays_to_the_bit(size, mixed, weighted, family):
+    measured = {"metrics": ["mae"], "weighted_metrics": ["mse"]}
+    one, other, weights = build(**measured), build(**measured), {"sample_weight": W} if weighted else {}
+    expected = fit(one, X, Y, batch_size=10, epochs=2, validation_data=(X[:25], Y[:25]), **weights)
+    held_out = Blocks(X[:25], Y[:25], block_size=4)
+    data = Blocks(X, Y, W if weighted else None, size, mixed)
+    assert fit(other, data, batch_size=10, epochs=2, validation_data=held_out) == expected
+    assert bits(one) == bits(other) and one.program.split(":")[0] == other.program.split(":")[0]
+    assert other.evaluate(data, batch_size=10, verbose=0) == one.evaluate(X, Y, 10, verbose=0, **weights)
+    np.testing.assert_allclose(other.predict(data, verbose=0), one.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
+
+
+def ordered(key, size, mixed, epoch):
+    """Return the order of an epoch, one window after the other, as it is documented, from all rows at once."""
+    rows = [np.arange(start, min(start + size, N)) for start in range(0, N, size)]
+    order = np.random.default_rng([key, epoch]).permutation(len(rows))
+    found = []
+    for number, group in enumerate(np.array_split(order, -(-len(rows) // mixed)), 1):
+        window = np.concatenate([rows[block] for block in group])
+        found.append(np.random.default_rng([key, epoch, number]).permutation(window))
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("batch", [4, 10, 40])
+@pytest.mark.parametrize(("size", "mixed"), [(3, 4), (7, 3), (10, 6)])
+def test_mixed_they_are_those_of_arrays_in_that_order(size, mixed, batch, family):
+    model = build()
+    random.seed(5)
+    found = fit(model, Blocks(X, Y, W, size, mixed), batch_size=batch, epochs=3, shuffle=True)
+    random.seed(5)
+    key = int(random.generator().integers(2**63))
+    other, losses = build(), []
+    for epoch in range(3):
+        rows = ordered(key, size, mixed, epoch)
+        assert sorted(rows) == list(range(N)) and (rows != np.arange(N)).any()
+        losses += fit(other, X[rows], Y[rows], sample_weight=W[rows], batch_size=batch)["loss"]
+    assert found["loss"] == losses and bits(model) == bits(other)
+
+
+def test_rows_of_distant_blocks_come_side_by_side():
+    """Data in the order of their classes: each window has several, and no epoch the order of the one before."""
+    rows, seen = np.arange(1000, dtype="f4")[:, None], []
+    data, batches = Blocks(rows, rows, block_size=50, shuffle_blocks=4), Batches(1000, 200, None, False)
+    source = windows.Windows(data, batches, True, lambda parts, name: Dataset(*parts))
+    for _ in range(2):
+        source.begin_epoch()
+        while stretch := source.take(1):
+            part = stretch.order[stretch.first * 200 : stretch.last * 200]
+            seen.append(stretch.data.x[part, 0])
+    for window in seen:
+        assert len(set(window // 50)) == 4 and (np.diff(window) < 0).mean() > 0.3
+    assert not np.array_equal(np.concatenate(seen[:5]), np.concatenate(seen[5:]))
+
+
+@pytest.mark.parametrize("how", ["one by one", "slowly", "all at once"])
+def test_how_far_is_read_ahead_changes_no_bit(how, monkeypatch):
+    one, data = build(), Blocks(X, Y, W, 5, 3)
+    expected = fit(one, data, batch_size=4, epochs=3, shuffle=True)
+    other = build()
+    if how == "slowly":
+        monkeypatch.setattr(windows.Windows, "read_ahead", lambda *given: None)
+    if how == "all at once":
+        take = windows.Windows.take
+        monkeypatch.setattr(windows.Windows, "take", lambda self, *given: (ahead(self), take(self, *given))[1])
+
+        def ahead(source):
+            source.read_ahead(1, lambda: False)
+
+    look = [callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)] if how == "one by one" else None
+    assert fit(other, data, batch_size=4, epochs=3, shuffle=True, callbacks=look) == expected
+    assert bits(one) == bits(other)
+
+
+def test_an_epoch_of_some_steps_goes_on_where_the_last_one_ended(family):
+    one, data = build(), Blocks(X, Y, None, 7, 3)
+    fit(one, data, batch_size=10, epochs=1, shuffle=True)
+    other = build()
+    fit(other, data, batch_size=10, epochs=3, steps_per_epoch=2, shuffle=True)
+    assert bits(one) == bits(other) and other.optimizer.iterations == 6
+    with pytest.warns(UserWarning, match="ran out after 2 of 4 steps"):
+        fit(build(), data, batch_size=10, epochs=2, steps_per_epoch=4)
+    assert other.evaluate(data, batch_size=10, steps=2, verbose=0) == other.evaluate(X[:20], Y[:20], 10, verbose=0)
+    assert len(other.predict(data, batch_size=10, steps=2, verbose=0)) == 20
+
+
+def test_an_ensemble_reads_them_once_for_all():
+    x = Elsewhere(X)
+    data = Blocks(x, Y, None, 10, 2)
+    members = Ensemble(lambda k: build(), 3)
+    members.fit(data, batch_size=10, shuffle=False, verbose=0)
+    assert len(x.notes) == 1 + 6  # the first one to know shapes by
+    assert all(member.optimizer.iterations == 6 for member in members.members)
+    expected = np.stack([member.predict(X, 32, verbose=0) for member in members.members])
+    np.testing.assert_array_equal(members.predict_members(data), expected)
+    with pytest.raises(ValueError, match="bootstrap draws from arrays"):
+        members.fit(data, bootstrap=True, verbose=0)
+
+
+# ---- what is passed as it is -----------------------------------------------------------------------------------------
+
+
+def zarr_array(folder, array):
+    import zarr
+
+    return zarr.create_array(folder / "a.zarr", data=array, chunks=(6, *array.shape[1:]))
+
+
+def hdf5_array(folder, array):
+    h5py = pytest.importorskip("h5py")
+    return h5py.File(folder / "a.h5", "w").create_dataset("a", data=array)
+
+
+def mapped(folder, array):
+    np.save(folder / "a.npy", array)
+    return np.load(folder / "a.npy", mmap_mode="r")
+
+
+def elsewhere(folder, array):
+    return Elsewhere(array)
+
+
+@pytest.mark.parametrize("kind", [zarr_array, hdf5_array, mapped, elsewhere])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i2"])
+def test_large_arrays_of_files_are_cut_into_blocks(kind, dtype, tmp_path, small_windows, monkeypatch):
+    read, of = [], Blocks.read
+    monkeypatch.setattr(Blocks, "read", lambda self, block: read.append(block) or of(self, block))
+    array = (X * 100).astype(dtype)
+    given, one, other = kind(tmp_path, array), build(), build()
+    expected = fit(one, Blocks(array, Y, block_size=6, shuffle_blocks=3), batch_size=10, shuffle=True)
+    random.seed(0)
+    read.clear()
+    model = build()
+    found = fit(model, given, Y, batch_size=10, shuffle=True, validation_data=(given, Y))
+    assert len(read) > 8 and found.keys() == {"loss", "val_loss"}
+    if kind is zarr_array:
+        assert found["loss"] == expected["loss"] and bits(model) == bits(one)
+    fit(one, array, Y, batch_size=10)
+    other.set_weights(one.get_weights())
+    assert other.evaluate(given, Y, batch_size=10, verbose=0) == one.evaluate(array, Y, 10, verbose=0)
+    np.testing.assert_allclose(other.predict(given, verbose=0), one.predict(array, verbose=0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [zarr_array, hdf5_array, mapped])
+def test_small_ones_are_arrays(kind, tmp_path):
+    expected = fit(one := build(), X, Y, shuffle=True)
+    assert fit(other := build(), kind(tmp_path, X), Y, shuffle=True) == expected
+    assert bits(one) == bits(other)
+
+
+def test_a_map_of_what_kernels_take_is_used_where_it_is_when_no_order_is_needed(tmp_path, small_windows, monkeypatch):
+    monkeypatch.setattr(Blocks, "read", None)
+    given, model = mapped(tmp_path, X), build()
+    assert fit(model, given, Y) == fit(build(), X, Y)
+    assert np.array_equal(model.predict(given, verbose=0), model.predict(X, verbose=0))
+
+
+def test_blocks_are_whole_chunks_and_no_more_is_held_than_a_few(small_windows):
+    x = Elsewhere(X, chunks=(4, 3))
+    fit(build(), x, Y, batch_size=5, shuffle=True)
+    assert {stop - start for start, stop in x.notes} <= {4, 1} and all(start % 4 == 0 for start, _ in x.notes)
+    assert repr(Blocks(x, Y)) == "<Blocks: 57 rows in 15 blocks, of which 5 are mixed>"
+    assert repr(Blocks(Elsewhere(X, chunks=(40, 3)), Y)) == "<Blocks: 57 rows in 2 blocks, of which 2 are mixed>"
+    assert [len(part) for part in Blocks(X, block_size=30)] == [1, 1]
+
+
+LARGE = """
+import resource, sys
+import numpy as np
+import gpumlp
+from gpumlp import layers, models
+
+rows, by_blocks = (1 << 28) // 64, sys.argv[2] == "blocks"
+x = np.memmap(sys.argv[1], "u1", "r", shape=(rows, 64))
+y = np.memmap(sys.argv[1], "u1", "r", shape=(rows,))
+model = models.Sequential([layers.Input((64,)), layers.Dense(1)])
+model.compile("sgd", "mse")
+model.fit(x[:64], y[:64], verbose=0)
+taken = sum(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) << 10
+resource.setrlimit(resource.RLIMIT_DATA, (taken + (200 << 20),) * 2)
+x, y = (x, y) if by_blocks else (np.asarray(x), np.asarray(y))
+model.fit(x, y, batch_size=1 << 14, verbose=0)
+assert model.predict(x[: 1 << 20], verbose=0).shape == (1 << 20, 1)
+print("done")
+"""
+
+
+@LINUX
+@pytest.mark.parametrize("how", ["blocks", "whole"])
+def test_a_gigabyte_is_trained_on_with_little_memory(how, tmp_path):
+    """A file of bytes that would take 1 GiB as float32, with 200 MiB."""
+    path = tmp_path / "bytes"
+    with path.open("wb") as file:
+        file.truncate(1 << 28)
+    command = [sys.executable, "-c", textwrap.dedent(LARGE), str(path), how]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (found.stdout.strip() == "done") == (how == "blocks"), found.stderr
+    assert how == "blocks" or "MemoryError" in found.stderr
+
+
+# ---- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def write_parquet(path, x=X, y=Y, **more):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(np.ravel(x)), 3)
+    columns = {"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "x": lists, "y": y[:, 0], "z": y[:, 1], "w": W[: len(x)]}
+    parquet.write_table(pa.table({**columns, **more}), path, row_group_size=8)
+    return path
+
+
+@pytest.mark.parametrize("features", [["a", "b", "c"], ["x"]])
+@pytest.mark.parametrize("several", [False, True])
+def test_row_groups_are_blocks(features, several, tmp_path):
+    if several:
+        first = write_parquet(tmp_path / "1.parquet", X[:30], Y[:30])
+        second = write_parquet(tmp_path / "2.parquet", X[30:], Y[30:], w=W[30:])
+        paths = [tmp_path, [first, str(second)]]
+    else:
+        paths = [write_parquet(tmp_path / "all.parquet")]
+    for path in paths:
+        data = Blocks.from_parquet(path, features, ["y", "z"], "w", shuffle_blocks=3)
+        assert len(data) == N and (np.diff(data.bounds) <= 8).all()
+        one, other = build(), build()
+        assert fit(one, data, batch_size=10, epochs=2) == fit(
+            other, X, Y, sample_weight=W, batch_size=10, epochs=2, shuffle=False
+        )
+        assert bits(one) == bits(other)
+        assert fit(one, data, batch_size=10, shuffle=True)["loss"] != fit(other, X, Y, batch_size=10)["loss"]
+    np.testing.assert_array_equal(one.predict(data, verbose=0).shape, (N, 2))
+
+
+def test_columns_that_are_no_numbers_are_refused_as_a_frame_s_are(tmp_path):
+    text = np.array(["red", "green", "blue"] * 19)
+    path = write_parquet(tmp_path / "a.parquet", text=text)
+    with pytest.raises(TypeError, match=r"a\.parquet has columns that are no numbers: 'text' \(string\)\. One-hot"):
+        Blocks.from_parquet(path, ["a", "text"], "y")
+    with pytest.raises(ValueError, match="has no column 'd'; it has 'a', 'b', 'c'"):
+        Blocks.from_parquet(path, ["a", "d"], "y")
+    with pytest.raises(ValueError, match="There is no Parquet file"):
+        Blocks.from_parquet([], ["a"])
+
+
+def test_what_is_missing_in_a_column_is_nan(tmp_path):
+    import pyarrow as pa
+
+    path = write_parquet(tmp_path / "a.parquet", a=pa.array([None if k == 20 else float(k) for k in range(N)]))
+    with pytest.warns(UserWarning, match=r"block 2 \(its row 0 is row 16\): x has NaN or Inf, first in row 4"):
+        fit(build(), Blocks.from_parquet(path, ["a", "b", "c"], ["y", "z"]), batch_size=10)
+
+
+def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet")
+    data = Blocks.from_parquet(path, ["a", "b", "c"], ["y", "z"])
+    os.truncate(path, 1000)
+    with pytest.raises(RuntimeError, match=r"Block \d \(rows .*\) cannot be read"):
+        fit(build(), data, batch_size=10)
+
+
+# ---- what is refused, and what goes wrong ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Blocks([1.0, 2.0]), TypeError, "x must have shape, dtype and slices, as arrays have; got a list"),
+        (lambda: Blocks(X, Y[:50]), ValueError, "cardinality is ambiguous.*x: 57, y: 50"),
+        (lambda: Blocks(X[:0]), ValueError, "x is empty"),
+        (lambda: Blocks(np.array(["a", "b"])), TypeError, "x must be an array of numbers; got dtype <U1"),
+        (lambda: Blocks(X, Y, block_size=0), ValueError, "block_size must be a whole number >= 1"),
+        (lambda: Blocks(X, Y, shuffle_blocks=0), ValueError, "shuffle_blocks must be a whole number >= 1"),
+        (lambda: fit(build(), Blocks(X, Y), Y), ValueError, "x is a Blocks, which gives batches: y comes with"),
+        (lambda: fit(build(), Blocks(X)), ValueError, r"^block 0 \(its row 0 is row 0\): y is missing"),
+        (lambda: fit(build(), Blocks(X[:, :2], Y)), ValueError, r"x has shape \(57, 2\).* samples of shape \(3,\)"),
+        (lambda: fit(build(), Blocks(X, Y[:, :1])), ValueError, "y has shape"),
+        (lambda: fit(build(), Blocks(X, Y), validation_split=0.5), ValueError, "split cuts arrays; x is a Blocks"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_split_of_what_is_read_in_blocks_is_refused():
+    with pytest.raises(ValueError, match="x is a Elsewhere, which gives batches, or is read in blocks"):
+        fit(build(), Elsewhere(X), Y, validation_split=0.5)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_split_of_a_mapped_file_is_read_in_blocks(tmp_path, monkeypatch):
+    read, of = [], Blocks.read
+    monkeypatch.setattr(Blocks, "read", lambda self, block: read.append(len(self)) or of(self, block))
+    fit(build(), mapped(tmp_path, X.astype("f8")), Y, validation_split=0.4, batch_size=10)
+    assert set(read) == {34, 23}
+
+
+class Breaking(Elsewhere):
+    """Raise for rows from 40 on, once the first blocks were read; or give fewer."""
+
+    broken = "raise"
+
+    def __getitem__(self, rows):
+        if rows.start >= 40 and self.broken == "raise":
+            raise OSError("the disk is gone")
+        return super().__getitem__(rows)[: 3 if rows.start >= 40 and self.broken == "short" else None]
+
+
+@pytest.mark.parametrize(("how", "says"), [("raise", "the disk is gone"), ("short", "x has 3 rows there now")])
+def test_a_block_that_cannot_be_read_is_named_and_the_steps_before_it_stand(how, says, family):
+    x, model, other = Breaking(X), build(), build()
+    x.broken = how
+    data = Blocks(x, Y, block_size=10, shuffle_blocks=2)
+    with pytest.raises(RuntimeError, match=rf"^Block 4 \(rows 40 to 49\) cannot be read: {says}"):
+        fit(model, data, batch_size=8)
+    fit(other, X[:40], Y[:40], batch_size=8)
+    assert model.optimizer.iterations == 5 and bits(model) == bits(other)
+    x.broken = ""
+    fit(model, data, batch_size=8)
+    assert model.optimizer.iterations == 13
+
+
+@LINUX
+def test_a_mapped_file_that_is_cut_off_is_an_error_and_not_the_end(tmp_path):
+    path = tmp_path / "x"
+    X.tofile(path)
+    x = np.memmap(path, "f4", "r", shape=X.shape)
+    data = Blocks(x[7:], Y[7:], block_size=10, shuffle_blocks=2)
+    os.truncate(path, X[:37].nbytes)
+    model = build()
+    with pytest.raises(RuntimeError, match=r"^Block 3 \(rows 30 to 39\) cannot .* has been cut to 444 bytes"):
+        fit(model, data, batch_size=5)
+    assert model.optimizer.iterations >= 4
+    path.unlink()
+    assert len(data.read(0)[0]) == 10  # what has lost its name is still there
+
+
+def test_nan_is_told_of_by_block_and_row(family):
+    x = X.copy()
+    x[33, 1] = np.nan
+    with pytest.warns(UserWarning, match=r"block 3 \(its row 0 is row 30\): x has NaN or Inf, first in row 3"):
+        fit(build(), Blocks(x, Y, block_size=10, shuffle_blocks=2), batch_size=8)
