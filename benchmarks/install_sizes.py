@@ -32,7 +32,7 @@ PEERS = {
     "Keras on JAX": ("keras", "jax[cpu]"),
     "TensorFlow, with its Keras": ("tensorflow-cpu",),
 }
-EXTRAS = ("keras", "plot", "tensorboard", "jit", "sklearn", "onnx", "all", "cuda12", "cuda13")
+EXTRAS = ("keras", "plot", "tensorboard", "jit", "sklearn", "onnx", "data", "cluster", "all", "cuda12", "cuda13")
 
 
 @dataclass

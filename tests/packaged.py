@@ -147,6 +147,29 @@ def data() -> None:
         assert np.allclose(fitted().evaluate(blocks, verbose=0), fitted().evaluate(X, Y, verbose=0), rtol=1e-4)
 
 
+def build() -> models.Sequential:
+    """Return a member of an ensemble."""
+    made = models.Sequential([layers.Input((1,)), layers.Dense(8, "tanh"), layers.Dense(1)])
+    made.compile("adam", "mse")
+    return made
+
+
+def cluster() -> None:
+    """Members are trained by loky's processes, and by Dask's, to the bits of training here; mpi4py is there."""
+    from distributed import Client
+    from loky import get_reusable_executor
+
+    assert metadata.version("mpi4py")  # whose import needs MPI
+    here = gpumlp.Ensemble(build, members=2)
+    here.fit(X, Y, epochs=3, verbose=0)
+    client = Client(n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1")
+    with client, get_reusable_executor(1) as processes, client.get_executor() as dask:
+        for executor in (processes, dask):
+            there = gpumlp.Ensemble(build, members=2)
+            there.fit(X, Y, epochs=3, verbose=0, executor=executor)
+            assert np.array_equal(here.predict_members(X), there.predict_members(X))
+
+
 def onnx() -> None:
     """A model as ONNX's own checker takes it."""
     import onnx.checker
@@ -199,8 +222,7 @@ def cuda() -> None:
 
 EXTRAS = {
     "keras": keras, "plot": plot, "tensorboard": tensorboard, "onnx": onnx, "sklearn": sklearn, "jit": jit,
-    "data": data,
-    "cuda12": cuda, "cuda13": cuda,
+    "data": data, "cluster": cluster, "cuda12": cuda, "cuda13": cuda,
 }  # fmt: skip
 
 

@@ -179,6 +179,7 @@ def test_the_reference_has_every_public_module():
         "gpumlp.optimizers.schedules",
         "gpumlp.interop",
         "gpumlp.sklearn",
+        "gpumlp.sweeps",
         "gpumlp.errors",
         *modules,
     } == set(listed)
