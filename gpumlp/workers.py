@@ -13,6 +13,7 @@ import functools
 import os
 import pickle
 import platform
+import re
 import sys
 import threading
 import warnings
@@ -37,6 +38,7 @@ MAIN = (
     "Workers are new processes, which cannot see it: put classes and functions into a module that they can import, in "
     "place of lambdas and of the __main__ of a notebook or an interactive session."
 )
+NUMBER = re.compile(r"\d+")
 DEATHS = (
     "A worker has ended without a word: killed (for want of memory?), or by os._exit. If none has ever begun, the "
     'script starts its workers anew in each of them: put what it does under `if __name__ == "__main__":`.'
@@ -95,65 +97,83 @@ def run(
     what ``take`` raises, cancels what has not begun, and is raised when what is done has been taken. Without an
     executor this thread does the pieces, and what it raises is raised.
     """
-    from concurrent.futures import FIRST_COMPLETED, wait
-
     if executor is None:
         for numbers in _cut(len(items), 1):
             take(Outcome(numbers, function([items[k] for k in numbers], data), None, None))
         return 1
-    count = workers_of(executor)
-    pieces = deque(_cut(len(items), count))
-    out: dict[Future[_Answer], tuple[int, ...]] = {}
-    lacking, again = set[object](), set[tuple[int, ...]]()  # workers to whom data were sent; pieces sent twice without
-    digest, pack = _digest(data), _packer(executor)
-    warned: dict[tuple[type[Warning], str], None] = {}
+    return _Giving(executor, function, items, data, take).all()
 
-    def give(numbers: tuple[int, ...], along: bool = False) -> None:
+
+class _Giving:
+    """Pieces of work that are given to an executor's workers, no more at a time than there are of these."""
+
+    def __init__(
+        self, executor: Any, function: Function, items: Sequence[Any], data: tuple[Any, ...],
+        take: Callable[[Outcome], None],
+    ) -> None:  # fmt: skip
+        self._executor, self._function, self._items, self._data, self._take = executor, function, items, data, take
+        self._count = workers_of(executor)
+        self._pieces = deque(_cut(len(items), self._count))
+        self._out: dict[Future[_Answer], tuple[int, ...]] = {}
+        # workers to whom data were sent; pieces that were sent twice without
+        self._lacking, self._again = set[object](), set[tuple[int, ...]]()
+        self._digest, self._pack = _digest(data), _packer(executor)
+        self._warned: dict[tuple[type[Warning], str], str] = {}
+
+    def all(self) -> int:
+        """Have all pieces done, and return by how many workers."""
+        from concurrent.futures import FIRST_COMPLETED, wait
+
         try:
-            work = pack((function, [items[k] for k in numbers]))
-            piece = _Piece(os.urandom(8).hex(), work, digest, _sender(), count, _place())
+            while self._pieces or self._out:
+                while self._pieces and len(self._out) < self._count:
+                    self._give(self._pieces.popleft())
+                for future in wait(self._out, return_when=FIRST_COMPLETED).done:
+                    self._came(future)
+        except BaseException:
+            self._pieces.clear()
+            for future in list(self._out):
+                if not future.cancel() and future.done() and not future.exception() and future.result().results:
+                    self._came(future)
+            raise
+        for (kind, _), message in self._warned.items():
+            warnings.warn(message, kind, stacklevel=caller_level())
+        return self._count
+
+    def _give(self, numbers: tuple[int, ...], along: bool = False) -> None:
+        """Give out a piece, with the data ``along`` or by their name alone."""
+        try:
+            work = self._pack((self._function, [self._items[k] for k in numbers]))
+            piece = _Piece(os.urandom(8).hex(), work, self._digest, _sender(), self._count, _place())
             with warnings.catch_warnings():  # Dask would have data sent by its own calls
                 warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
-                out[executor.submit(_work, piece, data if along else None)] = numbers
+                self._out[self._executor.submit(_work, piece, self._data if along else None)] = numbers
         except Exception as error:  # nothing of it can travel, or nobody is there
-            failed(numbers, error)
+            self._failed(numbers, error)
 
-    def failed(numbers: tuple[int, ...], error: BaseException) -> None:
+    def _failed(self, numbers: tuple[int, ...], error: BaseException) -> None:
+        """Have the items of a piece done one by one; tell of one that has failed by itself."""
         if len(numbers) > 1:
-            pieces.extendleft((k,) for k in reversed(numbers))
+            self._pieces.extendleft((k,) for k in reversed(numbers))
         else:
-            take(Outcome(numbers, [], _explained(error), None))
+            self._take(Outcome(numbers, [], _explained(error), None))
 
-    def came(future: Future[_Answer]) -> None:
-        numbers = out.pop(future)
+    def _came(self, future: Future[_Answer]) -> None:
+        """Take what has come of a piece."""
+        numbers = self._out.pop(future)
         try:
             answer = future.result()
             results: Any = answer.results if answer.results is None else _unpacked(answer.results)
         except Exception as error:  # CancelledError too: Dask's, whose workers are gone
-            return failed(numbers, error)
+            return self._failed(numbers, error)
         if results is None:
-            wait_for_data = answer.by in lacking and numbers not in again  # which are on their way there
-            lacking.update(() if answer.by is None else (answer.by,))
-            again.add(numbers)
-            return give(numbers, along=not wait_for_data)
-        warned.update(dict.fromkeys(answer.warned))
-        take(Outcome(numbers, results, None, answer.place))
-
-    try:
-        while pieces or out:
-            while pieces and len(out) < count:
-                give(pieces.popleft())
-            for future in wait(out, return_when=FIRST_COMPLETED).done:
-                came(future)
-    except BaseException:
-        pieces.clear()
-        for future in list(out):
-            if not future.cancel() and future.done() and not future.exception() and future.result().results:
-                came(future)
-        raise
-    for kind, message in warned:
-        warnings.warn(message, kind, stacklevel=caller_level())
-    return count
+            wait_for_data = answer.by in self._lacking and numbers not in self._again  # which are on their way there
+            self._lacking.update(() if answer.by is None else (answer.by,))
+            self._again.add(numbers)
+            return self._give(numbers, along=not wait_for_data)
+        for kind, message in answer.warned:  # of two that differ in a number, such as a layer's, the first one
+            self._warned.setdefault((kind, NUMBER.sub("", message)), message)
+        self._take(Outcome(numbers, results, None, answer.place))
 
 
 def executor_of(given: Any) -> Any:
