@@ -252,7 +252,7 @@ def made(name: str) -> str:
         sizes = install_sizes.read(path)
         return f"{install_sizes.table(sizes)}\n\n{install_sizes.source(name, sizes)}\n"
     found = rows.read(path) if path.exists() else []
-    if name != "gpu_micro":
+    if name not in ("gpu_micro", "larger", "ranks"):
         found = [r for r in found if r.ratio == r.ratio]  # others, as a first turn, stand beside nothing
     if not found:
         return "" if name in HEADS or name in PART_OF else NOT_YET

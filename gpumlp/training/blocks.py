@@ -101,8 +101,8 @@ class Blocks:
         path : path or list of paths
             Files; of a folder all ``*.parquet`` in it, by their names. All have the same columns.
         features : list of str
-            The columns that are x. One column of lists, all as long, is as many numbers; of wide data that is by far
-            the fastest to read.
+            The columns that are x. One column of lists, all as long, is as many numbers; of wide data that is read
+            fastest.
         target : str or list of str, optional
             The columns that are y.
         sample_weight : str, optional
