@@ -11,8 +11,8 @@ from gpumlp import layers, models, optimizers
 
 
 def build(units=32, rate=0.01):
-    model = models.Sequential([layers.Input((1,)), layers.Dense(units, "tanh"), layers.Dense(units, "tanh")])
-    model.add(layers.Dense(1))
+    hidden = [layers.Dense(units, "tanh") for _ in range(2)]
+    model = models.Sequential([layers.Input((1,)), *hidden, layers.Dense(1)])
     model.compile(optimizers.Adam(rate), "mse")
     return model
 
