@@ -333,6 +333,30 @@ def test_batches_one_by_one(by):
     close(found[0], over(1, lambda comm: work(None))[0], 1e-5)
 
 
+# ---- data that are not in memory ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["blocks", "map", "generator"])
+def test_ranks_read_what_lies_elsewhere(tmp_path, kind):
+    np.save(tmp_path / "x.npy", X)
+
+    def fit(comm):
+        there = np.load(tmp_path / "x.npy", mmap_mode="r")
+        data = {
+            "blocks": lambda: (utils.Blocks(there, Y, block_size=7, shuffle_blocks=3),),
+            "map": lambda: (there, Y),
+            "generator": lambda: (((there[i : i + 9], Y[i : i + 9]) for _ in range(9) for i in range(0, 45, 9)),),
+        }[kind]()
+        model = Sequential(stack())
+        model.compile("adam", "mse", distributed=comm)
+        pace = {"steps_per_epoch": 4} if kind == "generator" else {"batch_size": 9}
+        model.fit(*data, **pace, epochs=3, verbose=0)
+        return {"weights": model.get_weights()}
+
+    found = [over(size, fit) for size in (1, 4)]
+    assert all(bits(rank) == bits(found[0][0]) for ranks in found for rank in ranks)
+
+
 # ---- going on --------------------------------------------------------------------------------------------------------
 
 

@@ -44,7 +44,8 @@ def agreed(
             if first[name] != other.get(name):
                 raise ValueError(
                     f"All ranks must {what} alike: {name} is {other.get(name)} on rank {rank}, and {first[name]} on "
-                    "rank 0. Have all ranks make the same calls, in the same order, on the same data."
+                    "rank 0. Have all ranks make the same calls, in the same order, with all of the data: each batch "
+                    "is cut into the ranks' parts for you."
                 )
     return own[0]
 

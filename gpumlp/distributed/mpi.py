@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
+from gpumlp.backends import team
 from gpumlp.backends.runtime import Array
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def of(comm: Intracomm) -> MPI:
 class MPI:
     """A `Communicator` over the ranks of an mpi4py communicator.
 
-    It has a communicator of its own, a duplicate, so that nobody else's messages come in between. An exception that
+    It has a communicator of its own, a duplicate, so that nobody else's messages come in between. Ranks of one machine
+    share its processors, unless GPUMLP_THREADS says how many threads each has. An exception that
     nobody catches ends all ranks, with its traceback on standard error: none waits for one that has failed. A rank
     whose process ends tells the others; one that waits for it ends all.
 
@@ -54,6 +56,7 @@ class MPI:
         self._comm, self._failing = comm.Dup(), comm.Dup()
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         if self.size > 1:
+            self._share_processors()
             self._end_together()
 
     def __repr__(self) -> str:
@@ -103,6 +106,15 @@ class MPI:
                     "make the same calls of a model that is distributed (compile, fit, evaluate, save), in the same "
                     "order."
                 )
+
+    def _share_processors(self) -> None:
+        """Leave the processors that this rank may use to all ranks that may use the same ones, in equal parts."""
+        from mpi4py.MPI import COMM_TYPE_SHARED
+
+        near = self._comm.Split_type(COMM_TYPE_SHARED)
+        own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        team.share(near.allgather(own).count(own))  # where mpiexec has bound ranks each has its own
+        near.Free()
 
     def _who_left(self) -> int | None:
         """Return a rank whose process ends, if there is one that has said so."""

@@ -82,7 +82,11 @@ def outline(model: Sequential, found: Job) -> dict[str, object]:
         # rank 0's become those of all when they are first shared
         "what the weights are (CRC-32)": checksum(model.get_weights()) if model._runner.shares else "",
         "the number of samples": len(sample),
-        "what some of them are (CRC-32)": checksum(array[looked_at] for array in sample.arrays),
+        **{
+            f"the CRC-32 of some {name}": checksum([array[looked_at]])
+            for name, array in zip(("x", "y", "sample weights"), (sample.x, sample.y, sample.weights), strict=True)
+            if array is not None
+        },
         "the batch size": found.source.batch,
         "the number of steps": found.source.steps,
         "the epochs": (found.epochs.start, found.epochs.stop),
