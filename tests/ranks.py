@@ -64,7 +64,7 @@ class Threads:
 
         self._exchange(own, fetch)
 
-    def gather(self, own):
+    def gather(self, own, what=""):
         return self._exchange(own, list)
 
     def fail(self, message):

@@ -70,14 +70,20 @@ def _met(comm: Communicator, what: str, work: Callable[[], Found]) -> list[Found
         found.append(work())
     except BaseException as problem:
         error = problem
-    told = comm.gather((found, "" if error is None else f"{type(error).__name__}: {error}"))
+    told = comm.gather((what, found, "" if error is None else f"{type(error).__name__}: {error}"), f"a call to {what}")
+    everybody = cast("list[tuple[str, list[Found], str]]", told)
+    for rank, (other, _, _) in enumerate(everybody):
+        if other != everybody[0][0]:
+            raise RuntimeError(
+                f"Rank {rank} of {comm.size} is to {other}, and rank 0 to {everybody[0][0]}: all ranks must make the "
+                "same calls, in the same order."
+            ) from error
     if error is not None:
         raise error
-    everybody = cast("list[tuple[list[Found], str]]", told)
-    for rank, (_, why) in enumerate(everybody):
+    for rank, (_, _, why) in enumerate(everybody):
         if why:
             raise RuntimeError(f"Rank {rank} of {comm.size} could not {what}, and so none does. It has {why}")
-    return [each[0] for each, _ in everybody]
+    return [each[0] for _, each, _ in everybody]
 
 
 @contextmanager

@@ -28,8 +28,11 @@ class Communicator(Protocol):
     def all_gather(self, own: Array, received: Array) -> None:
         """Write into received[r] what rank r has as ``own`` [n]; received is [size, n]."""
 
-    def gather(self, own: object) -> list[object]:
-        """Return what each rank gave, by rank: small objects of the host's, that can be pickled."""
+    def gather(self, own: object, what: str = "") -> list[object]:
+        """Return what each rank gave, by rank: small objects of the host's, that can be pickled.
+
+        ``what`` it is for, in words: for whoever has to say that ranks wait for each other in different calls.
+        """
 
     def fail(self, message: str) -> None:
         """Return once all ranks have called this; where one does not soon, end all, ``message`` on standard error.

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from gpumlp.backends import team
 from gpumlp.backends.runtime import Array
@@ -17,34 +17,56 @@ from gpumlp.backends.runtime import Array
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm, Request
 
-LEFT = 1  # the tag of what a rank tells the others when its process ends
+LEFT, WAITS = 1, 2  # the tags of what a rank tells the others: when its process ends, and when it waits for them
 SPIN, NAP = 0.02, 0.0001  # seconds of waiting in a loop, then of sleep between two looks
-LOOK = 0.5  # seconds of waiting after which it is looked whether a rank has left
+LOOK = 0.5  # seconds of waiting after which it is looked what has become of the others, and between two such looks
 GRACE = 5.0  # seconds for others to fail too, or to say why they have ended, before one rank ends all
+PATIENCE = 20.0  # seconds of waiting for others to begin, after which it is said once
+ALIKE = (
+    "All ranks must make the same calls of a model that is distributed (compile, fit, evaluate, train_on_batch, save, "
+    "copies, the optimizer's variables), in the same order: none of them behind `if rank == 0:`."
+)
 
 rest: Callable[[], object] = getattr(os, "sched_yield", functools.partial(time.sleep, 0))  # others may need this core
 
 
-_found: dict[int, MPI] = {}  # by mpi4py's communicator: each duplicate is one of not so many that there can be
+class _Place(NamedTuple):
+    """Where a rank is: how many exchanges it has begun, and what the last one is."""
+
+    number: int
+    what: str
+
+
+@functools.cache
+def _attribute() -> int:
+    """Return the key by which a communicator of mpi4py's knows the `MPI` over it, until it is freed."""
+    from mpi4py.MPI import Comm
+
+    return Comm.Create_keyval()
 
 
 def of(comm: Intracomm) -> MPI:
-    """Return the `MPI` over a communicator of mpi4py's, always the same; all of its ranks make this call."""
-    from mpi4py.MPI import _handleof
+    """Return the `MPI` over a communicator of mpi4py's, always the same; all of its ranks make this call.
 
-    name = _handleof(comm)
-    if name not in _found:
-        _found[name] = MPI(comm)
-    return _found[name]
+    TypeError for one that is no intracommunicator.
+    """
+    from mpi4py.MPI import COMM_NULL, Intracomm
+
+    if not isinstance(comm, Intracomm) or comm == COMM_NULL:
+        raise TypeError(f"distributed must be an intracommunicator, such as MPI.COMM_WORLD; got {comm!r}.")
+    found = comm.Get_attr(_attribute())
+    if not isinstance(found, MPI):
+        comm.Set_attr(_attribute(), found := MPI(comm))
+    return found
 
 
 class MPI:
     """A `Communicator` over the ranks of an mpi4py communicator.
 
-    It has a communicator of its own, a duplicate, so that nobody else's messages come in between. Ranks of one machine
-    share its processors, unless GPUMLP_THREADS says how many threads each has. An exception that
-    nobody catches ends all ranks, with its traceback on standard error: none waits for one that has failed. A rank
-    whose process ends tells the others; one that waits for it ends all.
+    It has communicators of its own, duplicates, so that nobody else's messages come in between; one thread of a process
+    may use it at a time. Ranks of one machine share its processors, unless GPUMLP_THREADS says how many threads each
+    has. An exception that nobody catches ends all ranks, with its traceback on standard error: none waits for one that
+    has failed. So does a rank whose process ends, or that makes another call, while others wait for it.
 
     Parameters
     ----------
@@ -53,8 +75,10 @@ class MPI:
     """
 
     def __init__(self, comm: Intracomm) -> None:
-        self._comm, self._failing = comm.Dup(), comm.Dup()
-        self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
+        self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        self._place, self._others, self._said = _Place(0, ""), dict[int, _Place](), False
+        # a communicator for each kind of exchange: ranks that make different ones wait, and say so
+        self._comm, self._gathering, self._talking, self._failing = (self._duplicate(comm) for _ in range(4))
         if self.size > 1:
             self._share_processors()
             self._end_together()
@@ -64,16 +88,19 @@ class MPI:
 
     def all_to_all(self, sent: Array, received: Array) -> None:
         """See `Communicator.all_to_all`."""
+        self._begin(f"an exchange of {sent.size:,} numbers")
         self._wait(self._comm.Ialltoall(sent, received))
 
     def all_gather(self, own: Array, received: Array) -> None:
         """See `Communicator.all_gather`."""
-        self._wait(self._comm.Iallgather(own, received))
+        self._begin(f"a gathering of {own.size:,} numbers")
+        self._wait(self._gathering.Iallgather(own, received))
 
-    def gather(self, own: object) -> list[object]:
+    def gather(self, own: object, what: str = "") -> list[object]:
         """See `Communicator.gather`."""
-        self._wait(self._comm.Ibarrier())  # where it can be seen that a rank has left
-        return self._comm.allgather(own)
+        self._begin(what or "a meeting")
+        self._wait(self._talking.Ibarrier())  # where it can be seen what others do
+        return self._talking.allgather(own)
 
     def fail(self, message: str) -> None:
         """See `Communicator.fail`."""
@@ -83,49 +110,85 @@ class MPI:
                 self._end_all(f"{message}\ngpumlp: rank {self.rank} of {self.size} has failed: all end.")
             time.sleep(NAP)
 
+    def _duplicate(self, comm: Intracomm) -> Intracomm:
+        """Return a duplicate, for which all ranks are waited for; after a while it is said that they are."""
+        made, request = comm.Idup()
+        began, said = time.perf_counter(), False
+        while not request.Test():
+            time.sleep(NAP)
+            if not said and time.perf_counter() - began > PATIENCE:
+                said = True
+                print(
+                    f"gpumlp: rank {self.rank} of {self.size} waits for others to call compile(distributed=). If one "
+                    "has failed, stop this run, and begin it by `mpiexec ... python -m mpi4py script.py`, which ends "
+                    "all ranks then.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        return made
+
     def _end_all(self, message: str) -> NoReturn:
         sys.stdout.flush()
         print(message, file=sys.stderr, flush=True)
-        self._comm.Abort(1)
+        self._talking.Abort(1)
         os._exit(1)  # where Abort has not ended it
 
+    def _begin(self, what: str) -> None:
+        self._place = _Place(self._place.number + 1, what)
+
     def _wait(self, request: Request) -> None:
-        """Wait until all ranks have come; where one of them has left, end all."""
-        began, left = time.perf_counter(), None
+        """Wait until all ranks have come; where one of them has left, or waits elsewhere, end all."""
+        began = time.perf_counter()
+        looked, fault, since = began, "", began
         while not request.Test():
-            waited = time.perf_counter() - began
-            if waited < SPIN:
+            now = time.perf_counter()
+            if now - began < SPIN:
                 rest()
                 continue
             time.sleep(NAP)
-            if left is None and waited > LOOK:
-                left, found = self._who_left(), waited
-            elif left is not None and waited > found + GRACE:
-                self._end_all(
-                    f"gpumlp: rank {left} of {self.size} has ended, and rank {self.rank} waits for it: all ranks must "
-                    "make the same calls of a model that is distributed (compile, fit, evaluate, save), in the same "
-                    "order."
+            if now - looked < LOOK:
+                continue
+            looked, before = now, fault
+            fault = self._fault()
+            since = now if fault != before else since
+            if fault and now - since > GRACE:
+                self._end_all(f"gpumlp: {fault}. {ALIKE}")
+
+    def _fault(self) -> str:
+        """Say to the others where this rank waits; return in words which of them has left, or waits elsewhere."""
+        from mpi4py.MPI import Status
+
+        comm, status = self._talking, Status()
+        for other in range(self.size):
+            if other != self.rank:
+                comm.isend(self._place, dest=other, tag=WAITS)
+        while comm.Iprobe(tag=WAITS, status=status):
+            self._others[status.Get_source()] = comm.recv(source=status.Get_source(), tag=WAITS)
+        if comm.Iprobe(tag=LEFT, status=status):
+            return (
+                f"rank {status.Get_source()} of {self.size} has ended, and rank {self.rank} waits for it in "
+                f"{self._place.what}"
+            )
+        for other, place in sorted(self._others.items()):
+            if place.what != self._place.what and place.number >= self._place.number:
+                return (
+                    f"rank {self.rank} of {self.size} waits for others in {self._place.what}, and rank {other} in "
+                    f"{place.what}"
                 )
+        return ""
 
     def _share_processors(self) -> None:
         """Leave the processors that this rank may use to all ranks that may use the same ones, in equal parts."""
         from mpi4py.MPI import COMM_TYPE_SHARED
 
-        near = self._comm.Split_type(COMM_TYPE_SHARED)
+        near = self._talking.Split_type(COMM_TYPE_SHARED)
         own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         team.share(near.allgather(own).count(own))  # where mpiexec has bound ranks each has its own
         near.Free()
 
-    def _who_left(self) -> int | None:
-        """Return a rank whose process ends, if there is one that has said so."""
-        from mpi4py.MPI import Status
-
-        status = Status()
-        return status.Get_source() if self._comm.Iprobe(tag=LEFT, status=status) else None
-
     def _end_together(self) -> None:
         """Have an exception that ends this rank end all, and an end of this rank be known to the others."""
-        before = sys.excepthook
+        before: Any = sys.excepthook
 
         def on_exception(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
             before(kind, error, where)
@@ -136,7 +199,7 @@ class MPI:
 
             for other in range(0 if Is_finalized() else self.size):
                 if other != self.rank:
-                    self._comm.Isend([bytearray(), 0], dest=other, tag=LEFT).Free()
+                    self._talking.Isend([bytearray(), 0], dest=other, tag=LEFT).Free()
 
         sys.excepthook = on_exception
         atexit.register(on_end)

@@ -47,9 +47,9 @@ class NCCL:
         """See `Communicator.all_gather`."""
         self._library.all_gather(own, received)
 
-    def gather(self, own: object) -> list[object]:
+    def gather(self, own: object, what: str = "") -> list[object]:
         """See `Communicator.gather`."""
-        return self._host.gather(own)
+        return self._host.gather(own, what)
 
     def fail(self, message: str) -> None:
         """See `Communicator.fail`."""

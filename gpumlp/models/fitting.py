@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gpumlp import random
-from gpumlp.backends.runtime import Array
 from gpumlp.layers import Shape, whole_number
 from gpumlp.losses import Loss
 from gpumlp.naming import number
@@ -22,7 +18,6 @@ from gpumlp.training.streams import Source
 if TYPE_CHECKING:
     from gpumlp.models.sequential import Sequential
 
-LOOKED_AT = 64  # samples, of all, that ranks compare before they train
 Given = tuple[object, object, object]  # x, y and sample weights
 
 
@@ -67,37 +62,6 @@ def job(
         there.sample = there.sample or source.sample
         validation = Validation(there, due)
     return Job(source, shape, range(first, last), validation)
-
-
-def outline(model: Sequential, found: Job) -> dict[str, object]:
-    """Return by name, in short, what all ranks that train a model together must have alike."""
-    network, optimizer, sample = model._runner.current(), model.optimizer, found.source.sample
-    assert sample is not None
-    looked_at = slice(None, None, max(1, len(sample) // LOOKED_AT))  # of what may be a map of a large file
-    return {
-        "the network": (network.sizes, *(type(op).__name__ for op in network.ops)),
-        "what trains of it": network.trainable,
-        "the optimizer": (type(optimizer).__name__, sorted(optimizer.numbers.items())),
-        "the number of its steps": optimizer.steps,
-        # rank 0's become those of all when they are first shared
-        "what the weights are (CRC-32)": checksum(model.get_weights()) if model._runner.shares else "",
-        "the number of samples": len(sample),
-        **{
-            f"the CRC-32 of some {name}": checksum([array[looked_at]])
-            for name, array in zip(("x", "y", "sample weights"), (sample.x, sample.y, sample.weights), strict=True)
-            if array is not None
-        },
-        "the batch size": found.source.batch,
-        "the number of steps": found.source.steps,
-        "the epochs": (found.epochs.start, found.epochs.stop),
-        "whether there is validation": found.validation is not None,
-        "the state of random numbers (utils.set_random_seed)": random.current().state(),
-    }
-
-
-def checksum(arrays: Iterable[Array]) -> int:
-    """Return the CRC-32 of numbers, wherever they are."""
-    return functools.reduce(lambda before, array: zlib.crc32(array.tobytes(), before), arrays, 0)
 
 
 def _split(model: Sequential, given: Given, held_out: HeldOut) -> tuple[Given, object]:

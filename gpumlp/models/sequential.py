@@ -17,9 +17,9 @@ from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import Network
 from gpumlp.layers import Layer, Shape
-from gpumlp.models import configs, state
+from gpumlp.models import alike, configs, state
 from gpumlp.models.asked import Asked
-from gpumlp.models.fitting import HeldOut, Job, job, outline
+from gpumlp.models.fitting import HeldOut, Job, job
 from gpumlp.naming import flag
 from gpumlp.signatures import named
 from gpumlp.training import again, data, loop, predicting, samples
@@ -138,6 +138,23 @@ class Sequential(Asked):
         assert source.sample is not None
         return self._runner.ask(objective.judged(source.sample, optimizer))
 
+    def _agreed(
+        self, what: str, held: Dataset | None, shape: Shape, loss: losses.Loss,
+        optimizer: optimizers.Optimizer | None = None, batches: Mapping[str, object] | None = None,
+    ) -> tuple[Objective, Choice]:  # fmt: skip
+        """Return what data are judged by, and by what kernels; over ranks once all are about to do the same."""
+
+        def prepared() -> tuple[Objective, Choice]:
+            objective = self._judge(loss, held, shape)
+            assert held is not None
+            return objective, self._runner.ask(objective.judged(held, optimizer))
+
+        def described(found: tuple[Objective, Choice]) -> dict[str, object]:
+            assert held is not None
+            return alike.of_model(self, found[1]) | alike.of_data(held) | dict(batches or {})
+
+        return agreed(self.distributed, what, prepared, described)
+
     @named
     def fit(
         self,
@@ -218,7 +235,9 @@ class Sequential(Asked):
             return found, self._trainee(found.source, found.shape, len(found.epochs), hooks, found.validation)
 
         ranks = self.distributed
-        found, trainee = agreed(ranks, "train", prepared, lambda both: outline(self, both[0]))
+        found, trainee = agreed(
+            ranks, "train", prepared, lambda both: alike.of_fit(self, both[0], both[1].choice, bool(shuffle))
+        )
         self.stop_training = False
         hooks.set_model(self)
         hooks.set_params({"epochs": found.epochs.stop, "steps": found.source.steps, "verbose": verbose})
@@ -290,9 +309,11 @@ class Sequential(Asked):
 
     def _evaluated(self, source: Source, shape: Shape, hooks: CallbackList, return_dict: bool) -> Any:
         loss, _ = self._need_compiled("evaluate")
-        objective = self._judge(loss, source.sample, shape)
+        batches = {"the batch size": source.batch, "the number of steps": source.steps}
+        objective, choice = self._agreed("evaluate", source.sample, shape, loss, batches=batches)
         self.stop_evaluating = False
-        logs = loop.evaluate(self._runner, source, objective, self._choice(source, objective), hooks)
+        with failing_together(self.distributed):
+            logs = loop.evaluate(self._runner, source, objective, choice, hooks)
         self._results = dict(logs)
         return result(logs, objective, return_dict)
 
@@ -430,8 +451,7 @@ class Sequential(Asked):
         if sample_weight is None and class_weight is None and (found := again.step(self, x, y, optimizer)) is not None:
             return self._reported(*found, return_dict)
         held, shape = self._held((x, y, sample_weight), class_weight, loss)
-        objective = self._judge(loss, held, shape)
-        choice = self._runner.ask(objective.judged(held, optimizer))
+        objective, choice = self._agreed("train on a batch", held, shape, loss, optimizer)
         logs = loop.step(self, held, objective, optimizer, choice)
         if held.weights is None:
             again.plan(self, x, y, objective, choice, optimizer)
@@ -462,8 +482,7 @@ class Sequential(Asked):
         if sample_weight is None and (found := again.step(self, x, y)) is not None:
             return self._reported(*found, return_dict)
         held, shape = self._held((x, y, sample_weight), None, loss)
-        objective = self._judge(loss, held, shape)
-        choice = self._runner.ask(objective.judged(held))
+        objective, choice = self._agreed("evaluate a batch", held, shape, loss)
         logs = loop.judge(self._runner, held, objective, choice)
         if sample_weight is None:
             again.plan(self, x, y, objective, choice)
