@@ -13,7 +13,7 @@ import pytest
 from ranks import over
 
 import gpumlp
-from gpumlp import layers
+from gpumlp import layers, optimizers
 from gpumlp.callbacks import BackupAndRestore, CSVLogger, EarlyStopping, ModelCheckpoint
 from gpumlp.distributed import nccl
 from gpumlp.distributed.agreement import agreed, by_one, failing_together
@@ -99,6 +99,104 @@ def test_fit_begins_on_all_ranks_or_on_none(changed, told):
 
     (_, first), (_, second) = over(2, work)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda rank: ("adam", ["mse", "mae"][rank]), "the loss is 'mae' on rank 1, and 'mse' on rank 0"),
+        (lambda rank: (optimizers.Adam([0.1, 0.01][rank]), "mse"), "the optimizer is"),
+        (lambda rank: (optimizers.SGD(0.1, clipnorm=[None, 1.0][rank]), "mse"), "the optimizer is"),
+        (lambda rank: ("adam", "mse", None, [["mae"], ["mse"]][rank]), "the metrics is"),
+    ],
+)
+def test_models_that_are_compiled_in_other_ways_are_told_of(made, told):
+    def work(comm):
+        own = gpumlp.Sequential([layers.Input((3,)), layers.Dense(1)])
+        own.compile(*made(comm.rank), distributed=comm)
+        for call in (own.fit, own.evaluate, own.train_on_batch, own.test_on_batch):
+            with pytest.raises(ValueError, match=told):
+                call(X, Y)
+
+    over(2, work)
+
+
+@pytest.mark.parametrize("call", ["fit", "evaluate", "save"])
+def test_ranks_that_make_other_calls_are_told_which(tmp_path, call):
+    def work(comm):
+        own = model(comm)
+        own.fit(X, Y, verbose=0)
+        calls = {
+            "fit": lambda: own.fit(X, Y, verbose=0),
+            "evaluate": lambda: own.evaluate(X, Y, batch_size=8, verbose=0),
+            "save": lambda: own.save(tmp_path / "m.gpumlp"),
+        }
+        with pytest.raises(
+            RuntimeError, match=r"Rank 1 of 2 is to train on a batch, and rank 0 to (train|evaluate|write)"
+        ):
+            own.train_on_batch(X, Y) if comm.rank else calls[call]()
+        own.fit(X, Y, verbose=0)
+
+    over(2, work)
+
+
+def test_layers_that_differ_are_told_of():
+    def work(comm):
+        own = gpumlp.Sequential([layers.Input((3,)), layers.Dropout(0.1 * (1 + comm.rank)), layers.Dense(1)])
+        own.compile("adam", "mse", distributed=comm)
+        with pytest.raises(ValueError, match=r"layer 1 \(Dropout\) is"):
+            own.fit(X, Y, verbose=0)
+
+    over(2, work)
+
+
+def test_a_model_that_is_distributed_no_more_is_each_rank_s_own(tmp_path):
+    def work(comm):
+        own = model(comm)
+        own.fit(X, Y, verbose=0)
+        own.compile(own.optimizer, "mse")
+        if comm.rank == 1:
+            own.save(tmp_path / "m.gpumlp")
+            own.fit(X, Y, verbose=0)
+        return own.optimizer.steps
+
+    assert over(2, work) == [2, 4]
+    assert gpumlp.models.load_model(tmp_path / "m.gpumlp").optimizer.steps == 2
+
+
+def test_a_backup_that_one_rank_alone_sees_is_told_of(tmp_path):
+    def work(comm):
+        own = model(comm)
+        folder = tmp_path / str(comm.rank)
+        own.fit(X, Y, epochs=2, verbose=0, callbacks=BackupAndRestore(folder, delete_checkpoint=False))
+        assert folder.exists() and len(os.listdir(folder)) == (comm.rank == 0)
+
+    over(2, work)
+    from gpumlp.callbacks import backup
+
+    backup.completed.clear()
+
+    def again(comm):
+        with pytest.raises(ValueError, match="All ranks must go on from a backup alike: the backup"):
+            model(comm).fit(X, Y, epochs=3, verbose=0, callbacks=BackupAndRestore(tmp_path / str(comm.rank)))
+
+    over(2, again)
+
+
+def test_a_rate_that_looks_at_the_steps_is_asked_for_at_each(monkeypatch):
+    def work(comm):
+        own = gpumlp.Sequential([layers.Input((3,)), layers.Dense(1)])
+        asked = []
+
+        def rate():
+            asked.append(int(own.optimizer.iterations))
+            return 0.1 / (1 + asked[-1])
+
+        own.compile(optimizers.SGD(rate), "mse", distributed=comm)
+        own.fit(X, Y, batch_size=2, epochs=3, verbose=0)
+        return asked
+
+    assert over(2, work) == [list(range(60))] * 2
 
 
 def test_random_numbers_that_were_drawn_by_one_rank_alone_are_told_of():
@@ -383,6 +481,78 @@ def test_what_all_ranks_do_alike_ends_none_of_them(tmp_path, mode, out):
     found = mpi.run(2, script, mode)
     assert found.returncode == 0, found.stderr
     assert found.stdout.count(out) == found.stdout.count("done") == 2
+
+
+GROUPS = """
+import numpy as np
+from mpi4py import MPI
+import gpumlp
+from gpumlp import layers
+
+world = MPI.COMM_WORLD
+x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+
+def trained(comm, seed):
+    gpumlp.utils.set_random_seed(seed)
+    model = gpumlp.Sequential([layers.Input((3,)), layers.Dense(1)])
+    model.compile("adam", "mse", distributed=comm)
+    assert (model.distributed.rank, model.distributed.size) == (comm.rank, comm.size)
+    model.fit(x, x[:, :1], verbose=0)
+    return model.get_weights()[0].tobytes()
+
+first = world.Split(world.rank // 2, world.rank)
+trained(first, 0)
+first.Free()
+second = world.Split(world.rank % 2, world.rank)  # its handle may be that of the first
+own = trained(second, world.rank % 2)
+found = world.allgather(own)
+assert found[0] == found[2] != found[1] == found[3]
+inter = second.Create_intercomm(0, world, 1 - world.rank % 2)
+try:
+    trained(inter, 0)
+except TypeError as error:
+    assert "must be an intracommunicator" in str(error)
+else:
+    raise AssertionError("an intercommunicator was taken")
+"""
+
+
+def test_groups_of_ranks_train_their_own_models(tmp_path):
+    script = tmp_path / "groups.py"
+    script.write_text(GROUPS, encoding="utf-8")
+    found = mpi.run(4, script)
+    assert found.returncode == 0, found.stderr
+
+
+ELSEWHERE = """
+import sys
+import numpy as np
+from mpi4py import MPI
+import gpumlp
+from gpumlp import layers
+
+rank, mode = MPI.COMM_WORLD.rank, sys.argv[1]
+x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+model = gpumlp.Sequential([layers.Input((3,)), layers.Dense(1)])
+model.compile("adam", "mse", distributed=MPI.COMM_WORLD)
+at = gpumlp.callbacks.LambdaCallback(
+    on_epoch_end=lambda epoch, logs: model.save(sys.argv[2]) if rank == 0 and mode == "callback" else None
+)
+model.fit(x, x[:, :1], epochs=3, verbose=0, callbacks=at)
+if rank == 0 and mode == "variables":
+    model.optimizer.variables
+model.evaluate(x, x[:, :1], batch_size=8, verbose=0)
+"""
+
+
+@pytest.mark.parametrize("mode", ["callback", "variables"])
+def test_ranks_that_wait_for_each_other_in_other_calls_end(tmp_path, mode):
+    script = tmp_path / "elsewhere.py"
+    script.write_text(ELSEWHERE, encoding="utf-8")
+    began = time.monotonic()
+    found = mpi.run(2, script, mode, str(tmp_path / "m.gpumlp"))
+    assert time.monotonic() - began < WITHIN and found.returncode != 0
+    assert "waits for others in" in found.stderr and "All ranks must make the same calls" in found.stderr
 
 
 THREADS = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from gpumlp.callbacks.base import Callback, Logs
 from gpumlp.callbacks.checkpoint import Frequency, frequency
-from gpumlp.distributed.agreement import by_one
+from gpumlp.distributed.agreement import agreed, by_one
 from gpumlp.errors import caller_level
 from gpumlp.naming import flag
 from gpumlp.saving import disk
@@ -108,7 +109,20 @@ class BackupAndRestore(Callback):
             )
         os.makedirs(self.backup_dir, exist_ok=True)
         self._remove_unfinished()
-        if not self.path.exists():
+
+        def content() -> int | None:
+            return zlib.crc32(self.path.read_bytes()) if self.path.exists() else None
+
+        ranks = self.model.distributed
+        if (
+            agreed(
+                ranks,
+                "go on from a backup",
+                content,
+                lambda crc: {"the backup (CRC-32 of the file, which all ranks read)": crc},
+            )
+            is None
+        ):
             return False
         found, what = read_state(self.path), str(self.path)
         position = _part(found, "position", what)
@@ -142,7 +156,7 @@ class BackupAndRestore(Callback):
         states = [{"kind": type(each).__name__, "state": each.get_state()} for each in others]
         drawn = randoms.packed(randoms.states())
         found = training.describe({"callbacks": states, "random": drawn})
-        by_one(self.model.distributed, f"write {self.path}", lambda: write_state(self.path, found))
+        by_one(self.model.distributed, "write a backup", lambda: write_state(self.path, found))
 
     def on_train_end(self, logs: Logs = None) -> None:
         if self.delete_checkpoint and self._speaks:

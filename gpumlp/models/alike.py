@@ -12,6 +12,8 @@ from gpumlp import random
 from gpumlp.backends.runtime import Array
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.feed import Dataset
+from gpumlp.optimizers import Optimizer
+from gpumlp.optimizers.schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
     from gpumlp.models.compiled import Compiled
@@ -33,7 +35,7 @@ def of_model(model: Compiled, choice: Choice) -> dict[str, object]:
         **layers,
         "the loss": _words(how.get("loss")),
         "the metrics": _words(how.get("metrics"), how.get("weighted_metrics")),
-        "the optimizer": _words(type(optimizer).__name__, _config(optimizer), getattr(optimizer, "_excluded", "")),
+        "the optimizer": "none" if optimizer is None else _of_optimizer(optimizer),
         "the number of the optimizer's steps": 0 if optimizer is None else optimizer.steps,
         "the kernels": "NumPy" if choice.functions is None else choice.functions.instructions.name,
     }
@@ -70,6 +72,16 @@ def of_fit(model: Compiled, job: Job, choice: Choice, shuffle: bool) -> dict[str
 def checksum(arrays: Iterable[Array]) -> int:
     """Return the CRC-32 of numbers, wherever they are."""
     return functools.reduce(lambda before, array: zlib.crc32(array.tobytes(), before), arrays, 0)
+
+
+def _of_optimizer(optimizer: Optimizer) -> str:
+    """Return the optimizer's settings; a function that gives rates is called by training alone."""
+    rate = optimizer._learning_rate
+    told = (
+        _config(rate) if isinstance(rate, LearningRateSchedule) else rate if isinstance(rate, float) else "a function"
+    )
+    own = {name: value for name, value in vars(optimizer).items() if name[0] != "_" and name != "name"}
+    return _words(type(optimizer).__name__, told, own, optimizer._excluded)
 
 
 def _config(thing: object) -> object:

@@ -90,8 +90,10 @@ class Compiled(Stack):
             GPUMLP_DEVICE, then "auto", when None. Weights that exist move there when something is computed.
         distributed : mpi4py.MPI.Intracomm or Communicator, optional
             What ties this rank to the others that train the model, 1, 2, 4 or 8 in all, such as ``MPI.COMM_WORLD``.
-            All of them make the same calls of ``compile``, ``fit``, ``evaluate`` and ``save`` in the same order, with
-            the same data; rank 0's weights and random numbers become those of all. Other calls are each rank's own.
+            All of them make the same calls in the same order, with the same data, of ``compile``, ``fit``,
+            ``evaluate``, ``train_on_batch``, ``test_on_batch``, ``save``, ``save_weights``, copies and pickles, and of
+            what the optimizer's state is read by. ``predict``, ``get_weights`` and ``summary`` are each rank's own.
+            Rank 0's random numbers become those of all, and its weights when they first train or evaluate.
 
         Raises
         ------
@@ -110,6 +112,8 @@ class Compiled(Stack):
         new_device, comm = devices.resolve(device, self.dtype.name), _communicator(distributed)
         self._runner.check_device(new_device)
         self._runner.choose(new_device)
+        if comm is not self._runner.comm:
+            state.gather(self)
         self._runner.distribute(comm)
         if comm is not None:
             state.draw_alike(self, comm)

@@ -75,6 +75,13 @@ def _go_on(optimizer: Optimizer, training: Training) -> None:
         optimizer.learning_rate = training.rate
 
 
+def gather(model: Compiled) -> None:
+    """Have the whole state of the optimizer here, where ranks have had a part of it each; all ranks do so at once."""
+    if model._runner.comm is not None and (now := moment(model).training) is not None:
+        put_on = functools.partial(_go_on, model.optimizer, now)
+        together([model._runner], put_on, brief=True) if model._runner.weights is not None else put_on()
+
+
 def draw_alike(model: Stack, comm: Communicator) -> None:
     """Have random numbers, and the masks of layers, be those of rank 0 from now on; all ranks do so at once."""
     drawing = [layer for layer in leaves(model._layers) if hasattr(layer, "key")]

@@ -17,6 +17,7 @@ from gpumlp.engine.runner import Runner, together
 from gpumlp.gate import apart, settling, unsettled, whole
 from gpumlp.losses import Loss
 from gpumlp.optimizers import Optimizer
+from gpumlp.optimizers.schedules import LearningRateSchedule
 from gpumlp.optimizers.stages import AVERAGE
 from gpumlp.training import again, health
 from gpumlp.training.position import InProgress
@@ -195,6 +196,12 @@ class Trainee:
             and all(type(one).__module__.startswith("gpumlp.") for one in ours)
             and all(metric.series for metric in self.objective.metrics)
         )
+
+    @property
+    def asks_each_step(self) -> bool:
+        """Whether rates are asked for step by step: of a function, which may look at what depends on a rank's clock."""
+        rate = self.optimizer._learning_rate
+        return self.runner.comm is not None and not isinstance(rate, (float, LearningRateSchedule))
 
     @property
     def as_it_began(self) -> bool:
@@ -461,7 +468,7 @@ def _train_epoch(trainees: Sequence[Trainee], sources: list[Source], pace: Pace,
     reads = any([source.reads for source in sources])
     try:
         while active:
-            one_by_one = any([t.callbacks.per_batch for t in active])
+            one_by_one = any([t.callbacks.per_batch or t.asks_each_step for t in active])
             most = pace.most(one_by_one)
             worth = pace.worth(most)
             stretches = all_of({source: source.take(most, worth, catch_up) for source in sources})
