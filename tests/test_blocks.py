@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import numpy as np
 import pytest
 from batches import N, W, X, Y, bits, build, fit
 
-from gpumlp import callbacks, random
+from gpumlp import callbacks, layers, models, random
 from gpumlp.engine.feed import Dataset
 from gpumlp.ensemble import Ensemble
 from gpumlp.training import blocks as blocks_module
@@ -96,6 +97,39 @@ def test_rows_of_distant_blocks_come_side_by_side():
     for window in seen:
         assert len(set(window // 50)) == 4 and (np.diff(window) < 0).mean() > 0.3
     assert not np.array_equal(np.concatenate(seen[:5]), np.concatenate(seen[5:]))
+
+
+def two_classes(mixed_up):
+    """10 000 rows of each class, the one after the other, or by chance."""
+    y = np.repeat([0, 1], 10_000).astype("f4")
+    return np.random.default_rng(0).permutation(y)[:, None] if mixed_up else y[:, None]
+
+
+@pytest.mark.parametrize(("mixed_up", "size", "mixed", "warns"), [
+    (False, 500, 4, True), (False, 100, 20, True), (False, 20, 100, False), (False, 500, 40, False),
+    (True, 500, 4, False), (True, 100, 20, False),
+])  # fmt: skip
+def test_a_sorted_file_of_which_few_blocks_are_mixed_is_a_warning(mixed_up, size, mixed, warns):
+    y = two_classes(mixed_up)
+    model = models.Sequential([layers.Input((1,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model.fit(Blocks(y, y, None, size, mixed), batch_size=500, epochs=2, verbose=0)
+        model.evaluate(Blocks(y, y, None, size, mixed), batch_size=500, verbose=0)
+    assert [str(w.message).startswith("Each block has targets of its own") for w in told] == [True] * warns
+    assert all(w.filename == __file__ for w in told)
+
+
+@pytest.mark.parametrize("mixed", [2, 8, 30])
+def test_how_far_windows_are_from_all_is_estimated_from_each(mixed):
+    rng = np.random.default_rng(0)
+    y = (np.sort(rng.normal(size=20_000)) + 0.3 * rng.normal(size=20_000)).reshape(40, 500)
+    drawn = [rng.permutation(40)[:mixed] for _ in range(2000)]
+    actual = np.std([y[blocks].mean() for blocks in drawn]) / y.std()
+    sizes = np.full(mixed, 500)
+    found = [windows._drift(y[blocks].reshape(-1), sizes, 40) for blocks in drawn[:300]]
+    assert 0.75 < np.median(found) / actual < 1.25
 
 
 @pytest.mark.parametrize("how", ["one by one", "slowly", "all at once"])

@@ -14,7 +14,7 @@ from gpumlp.backends.runtime import DType, Rows
 from gpumlp.layers import whole_number
 from gpumlp.training import data
 
-BLOCK_BYTES = 2 << 20  # of a block, where nobody says how large: long enough that its beginning costs nothing beside it
+BLOCK_BYTES = 256 << 10  # of a block, where nobody says how large: long beside its beginning, and 64 make a window
 WINDOW_BYTES = 16 << 20  # of the blocks whose rows are mixed; what is no larger is read at once, and is an array then
 NUMBER = 4  # bytes, of float32, as which most models take what there is
 ORDER = 8  # bytes, of the number of a row
@@ -53,7 +53,7 @@ class Blocks:
     sample_weight : likewise, optional
         What each sample counts, [n].
     block_size : int, optional
-        Rows of a block. When None: some 2 MiB of them, in whole chunks of x.
+        Rows of a block. When None: some 256 KiB of them, in whole chunks of x: one, where it is larger.
     shuffle_blocks : int, optional
         How many blocks are in memory at a time, and are mixed. When None: some 16 MiB of them, 2 at least.
 
