@@ -14,7 +14,7 @@ from gpumlp import callbacks, layers, models, random
 from gpumlp.engine.feed import Dataset
 from gpumlp.ensemble import Ensemble
 from gpumlp.training import blocks as blocks_module
-from gpumlp.training import windows
+from gpumlp.training import parquet, windows
 from gpumlp.training.data import Batches
 from gpumlp.utils import Blocks
 
@@ -282,11 +282,11 @@ def test_a_gigabyte_is_trained_on_with_little_memory(how, tmp_path):
 
 def write_parquet(path, x=X, y=Y, **more):
     import pyarrow as pa
-    from pyarrow import parquet
+    from pyarrow import parquet as file
 
     lists = pa.FixedSizeListArray.from_arrays(pa.array(np.ravel(x)), 3)
     columns = {"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "x": lists, "y": y[:, 0], "z": y[:, 1], "w": W[: len(x)]}
-    parquet.write_table(pa.table({**columns, **more}), path, row_group_size=8)
+    file.write_table(pa.table({**columns, **more}), path, row_group_size=8)
     return path
 
 
@@ -320,6 +320,16 @@ def test_columns_that_are_no_numbers_are_refused_as_a_frame_s_are(tmp_path):
         Blocks.from_parquet(path, ["a", "d"], "y")
     with pytest.raises(ValueError, match="There is no Parquet file"):
         Blocks.from_parquet([], ["a"])
+
+
+def test_row_groups_that_are_too_large_to_be_held_are_told_of(tmp_path, monkeypatch):
+    path = write_parquet(tmp_path / "a.parquet")  # groups of 8 rows, of 5 numbers and a place in an order
+    monkeypatch.setattr(parquet, "LARGE", 8 * 28)
+    Blocks.from_parquet(path, ["x"], ["y", "z"])
+    monkeypatch.setattr(parquet, "LARGE", 8 * 28 - 1)
+    with pytest.warns(UserWarning, match=r"the largest has 8 rows.* row_group_size=37449, groups of 1 MiB") as told:
+        Blocks.from_parquet(path, ["x"], ["y", "z"])
+    assert told[0].filename == __file__
 
 
 def test_what_is_missing_in_a_column_is_nan(tmp_path):
