@@ -4,16 +4,17 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import numpy as np
 import pytest
 from batches import N, W, X, Y, bits, build, fit
 
-from gpumlp import callbacks, random
+from gpumlp import callbacks, layers, models, random
 from gpumlp.engine.feed import Dataset
 from gpumlp.ensemble import Ensemble
 from gpumlp.training import blocks as blocks_module
-from gpumlp.training import windows
+from gpumlp.training import parquet, windows
 from gpumlp.training.data import Batches
 from gpumlp.utils import Blocks
 
@@ -96,6 +97,39 @@ def test_rows_of_distant_blocks_come_side_by_side():
     for window in seen:
         assert len(set(window // 50)) == 4 and (np.diff(window) < 0).mean() > 0.3
     assert not np.array_equal(np.concatenate(seen[:5]), np.concatenate(seen[5:]))
+
+
+def two_classes(mixed_up):
+    """10 000 rows of each class, the one after the other, or by chance."""
+    y = np.repeat([0, 1], 10_000).astype("f4")
+    return np.random.default_rng(0).permutation(y)[:, None] if mixed_up else y[:, None]
+
+
+@pytest.mark.parametrize(("mixed_up", "size", "mixed", "warns"), [
+    (False, 500, 4, True), (False, 100, 20, True), (False, 20, 100, False), (False, 500, 40, False),
+    (True, 500, 4, False), (True, 100, 20, False),
+])  # fmt: skip
+def test_a_sorted_file_of_which_few_blocks_are_mixed_is_a_warning(mixed_up, size, mixed, warns):
+    y = two_classes(mixed_up)
+    model = models.Sequential([layers.Input((1,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model.fit(Blocks(y, y, None, size, mixed), batch_size=500, epochs=2, verbose=0)
+        model.evaluate(Blocks(y, y, None, size, mixed), batch_size=500, verbose=0)
+    assert [str(w.message).startswith("Each block has targets of its own") for w in told] == [True] * warns
+    assert all(w.filename == __file__ for w in told)
+
+
+@pytest.mark.parametrize("mixed", [2, 8, 30])
+def test_how_far_windows_are_from_all_is_estimated_from_each(mixed):
+    rng = np.random.default_rng(0)
+    y = (np.sort(rng.normal(size=20_000)) + 0.3 * rng.normal(size=20_000)).reshape(40, 500)
+    drawn = [rng.permutation(40)[:mixed] for _ in range(2000)]
+    actual = np.std([y[blocks].mean() for blocks in drawn]) / y.std()
+    sizes = np.full(mixed, 500)
+    found = [windows._drift(y[blocks].reshape(-1), sizes, 40) for blocks in drawn[:300]]
+    assert 0.75 < np.median(found) / actual < 1.25
 
 
 @pytest.mark.parametrize("how", ["one by one", "slowly", "all at once"])
@@ -248,11 +282,11 @@ def test_a_gigabyte_is_trained_on_with_little_memory(how, tmp_path):
 
 def write_parquet(path, x=X, y=Y, **more):
     import pyarrow as pa
-    from pyarrow import parquet
+    from pyarrow import parquet as file
 
     lists = pa.FixedSizeListArray.from_arrays(pa.array(np.ravel(x)), 3)
     columns = {"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "x": lists, "y": y[:, 0], "z": y[:, 1], "w": W[: len(x)]}
-    parquet.write_table(pa.table({**columns, **more}), path, row_group_size=8)
+    file.write_table(pa.table({**columns, **more}), path, row_group_size=8)
     return path
 
 
@@ -288,6 +322,16 @@ def test_columns_that_are_no_numbers_are_refused_as_a_frame_s_are(tmp_path):
         Blocks.from_parquet([], ["a"])
 
 
+def test_row_groups_that_are_too_large_to_be_held_are_told_of(tmp_path, monkeypatch):
+    path = write_parquet(tmp_path / "a.parquet")  # groups of 8 rows, of 5 numbers and a place in an order
+    monkeypatch.setattr(parquet, "LARGE", 8 * 28)
+    Blocks.from_parquet(path, ["x"], ["y", "z"])
+    monkeypatch.setattr(parquet, "LARGE", 8 * 28 - 1)
+    with pytest.warns(UserWarning, match=r"the largest has 8 rows.* row_group_size=37449, groups of 1 MiB") as told:
+        Blocks.from_parquet(path, ["x"], ["y", "z"])
+    assert told[0].filename == __file__
+
+
 def test_what_is_missing_in_a_column_is_nan(tmp_path):
     import pyarrow as pa
 
@@ -316,11 +360,16 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(tmp_path):
         (lambda: Blocks(np.array(["a", "b"])), TypeError, "x must be an array of numbers; got dtype <U1"),
         (lambda: Blocks(X, Y, block_size=0), ValueError, "block_size must be a whole number >= 1"),
         (lambda: Blocks(X, Y, shuffle_blocks=0), ValueError, "shuffle_blocks must be a whole number >= 1"),
-        (lambda: fit(build(), Blocks(X, Y), Y), ValueError, "x is a Blocks, which gives batches: y comes with"),
+        (lambda: fit(build(), Blocks(X, Y), Y), ValueError, "x is a Blocks, which has its own y: pass it to Blocks"),
+        (lambda: fit(build(), Blocks(X, Y), Y, validation_split=0.5), ValueError, "a Blocks, which has its own y"),
+        (lambda: fit(build(), iter([(X, Y)]), Y), ValueError, "which gives batches: y comes with each of them"),
+        (lambda: fit(build(), iter([(X, Y)]), validation_split=0.5), ValueError, "cuts arrays; x is a list_iter"),
+        (lambda: Blocks(Ellipsis), TypeError, "got an ellipsis"),
+        (lambda: Blocks(X, Y).split(1.0), ValueError, "share must be a finite number > 0 and < 1; got 1.0"),
+        (lambda: Blocks(X, Y).split(0.99), ValueError, "of 57 samples leaves training or validation empty"),
         (lambda: fit(build(), Blocks(X)), ValueError, r"^block 0 \(its row 0 is row 0\): y is missing"),
         (lambda: fit(build(), Blocks(X[:, :2], Y)), ValueError, r"x has shape \(57, 2\).* samples of shape \(3,\)"),
         (lambda: fit(build(), Blocks(X, Y[:, :1])), ValueError, "y has shape"),
-        (lambda: fit(build(), Blocks(X, Y), validation_split=0.5), ValueError, "split cuts arrays; x is a Blocks"),
     ],
 )
 def test_what_cannot_be_is_refused(make, error, message):
@@ -328,10 +377,61 @@ def test_what_cannot_be_is_refused(make, error, message):
         make()
 
 
-@pytest.mark.usefixtures("small_windows")
-def test_a_split_of_what_is_read_in_blocks_is_refused():
-    with pytest.raises(ValueError, match="x is a Elsewhere, which gives batches, or is read in blocks"):
-        fit(build(), Elsewhere(X), Y, validation_split=0.5)
+@pytest.mark.parametrize("kind", ["h5py", "zarr"])
+def test_of_a_file_of_arrays_its_names_are_told(kind, tmp_path):
+    if kind == "h5py":
+        file = pytest.importorskip("h5py").File(tmp_path / "a.h5", "w")
+        file["x"], file["y"] = X, Y
+    else:
+        import zarr
+
+        file = zarr.create_group(tmp_path / "a.zarr")
+        for name, array in (("x", X), ("y", Y)):
+            file.create_array(name, data=array)
+    with pytest.raises(
+        TypeError, match=r"holds \[.*'[xy]'.*\]\. Pass its arrays, by their names: fit\(f\['x'\], f\['y'\]\)"
+    ):
+        fit(build(), file)
+    assert fit(build(), file["x"], file["y"]) == fit(build(), X, Y)
+
+
+@pytest.mark.parametrize(("size", "mixed", "said"), [
+    (57, 1, "in 1 block"), (10, 1, "in 6 blocks, each mixed by itself"), (10, 9, "in 6 blocks, of which 6 are mixed"),
+])  # fmt: skip
+def test_how_many_blocks_there_are_is_said_in_words(size, mixed, said):
+    assert repr(Blocks(X, Y, None, size, mixed)) == f"<Blocks: 57 rows {said}>"
+
+
+# ---- what is held out ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.9])
+@pytest.mark.parametrize("size", [1, 7, 19, 57])
+def test_a_split_cuts_blocks_where_it_cuts_arrays(share, size):
+    data, cut = Blocks(X, Y, W, size, 3), int(N * (1 - share))
+    for part, rows in zip(data.split(share), (slice(cut), slice(cut, None)), strict=True):
+        for found, array in zip(zip(*part, strict=True), (X, Y, W), strict=True):
+            np.testing.assert_array_equal(np.concatenate(found), array[rows])
+        assert set(part.bounds[1:-1] + (rows.start or 0)) <= set(data.bounds.tolist())
+    again = data.split(share)[1].split(0.5)[0]
+    np.testing.assert_array_equal(np.concatenate([x for x, *_ in again]), X[cut : cut + int((N - cut) * 0.5)])
+
+
+@pytest.mark.parametrize("kind", ["blocks", "parquet", "zarr", "h5py"])
+def test_validation_split_holds_out_the_last_rows_and_loads_nothing(kind, tmp_path, small_windows, monkeypatch):
+    given = {
+        "blocks": lambda: (Blocks(X, Y, block_size=10),),
+        "parquet": lambda: (Blocks.from_parquet(write_parquet(tmp_path / "a.parquet"), ["x"], ["y", "z"]),),
+        "zarr": lambda: (zarr_array(tmp_path, X), Y),
+        "h5py": lambda: (hdf5_array(tmp_path, X), Y),
+    }[kind]()
+    read, of = [], Blocks.read
+    monkeypatch.setattr(Blocks, "read", lambda self, block: read.append((len(self), block)) or of(self, block))
+    one, other = build(), build()
+    found = fit(one, *given, validation_split=0.4, batch_size=10, epochs=2)
+    assert {rows for rows, _ in read} == {34, 23}
+    assert found == fit(other, X, Y, validation_split=0.4, batch_size=10, epochs=2, shuffle=False)
+    assert bits(one) == bits(other)
 
 
 @pytest.mark.usefixtures("small_windows")

@@ -11,7 +11,7 @@ from gpumlp.layers import Shape, whole_number
 from gpumlp.losses import Loss
 from gpumlp.naming import number
 from gpumlp.training import data, samples
-from gpumlp.training.blocks import cut
+from gpumlp.training.blocks import Blocks, cut
 from gpumlp.training.loop import Validation
 from gpumlp.training.streams import Source
 
@@ -69,10 +69,15 @@ def _split(model: Sequential, given: Given, held_out: HeldOut) -> tuple[Given, o
     share = number("validation_split", held_out.split, 0.0, 1.0, below=True)
     if not share or held_out.data is not None:
         return given, held_out.data
-    if data.gives_batches(cut(given, model._runner.dtype, True).x) and not isinstance(given[0], np.ndarray):
+    found = given if isinstance(given[0], np.ndarray) else cut(given, model._runner.dtype, True)
+    if isinstance(found[0], Blocks):
+        samples.check_alone(*found)
+        train, held = found[0].split(share)
+        return (train, None, None), held
+    if data.gives_batches(found[0]):
         raise ValueError(
-            f"validation_split cuts arrays; x is a {type(given[0]).__name__}, which gives batches, or is read in "
-            "blocks. Pass those to validate with as validation_data."
+            f"validation_split cuts arrays; x is {data.kind(found[0])}, which gives batches. Pass those to "
+            "validate with as validation_data."
         )
     x, y, weights = (samples.adopted(model._runner, value) for value in given)
     data.same_length(x=data.to_array("x", x), y=data.to_array("y", y))

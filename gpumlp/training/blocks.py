@@ -12,9 +12,10 @@ import numpy as np
 
 from gpumlp.backends.runtime import DType, Rows
 from gpumlp.layers import whole_number
+from gpumlp.naming import number
 from gpumlp.training import data
 
-BLOCK_BYTES = 2 << 20  # of a block, where nobody says how large: long enough that its beginning costs nothing beside it
+BLOCK_BYTES = 256 << 10  # of a block, where nobody says how large: long beside its beginning, and 64 make a window
 WINDOW_BYTES = 16 << 20  # of the blocks whose rows are mixed; what is no larger is read at once, and is an array then
 NUMBER = 4  # bytes, of float32, as which most models take what there is
 ORDER = 8  # bytes, of the number of a row
@@ -53,7 +54,7 @@ class Blocks:
     sample_weight : likewise, optional
         What each sample counts, [n].
     block_size : int, optional
-        Rows of a block. When None: some 2 MiB of them, in whole chunks of x.
+        Rows of a block. When None: some 256 KiB of them, in whole chunks of x: one, where it is larger.
     shuffle_blocks : int, optional
         How many blocks are in memory at a time, and are mixed. When None: some 16 MiB of them, 2 at least.
 
@@ -137,12 +138,50 @@ class Blocks:
             shuffle_blocks = max(2, int(WINDOW_BYTES // each))
         self.shuffle_blocks = min(whole_number("shuffle_blocks", shuffle_blocks), len(self.bounds) - 1)
 
+    def split(self, share: float) -> tuple[Blocks, Blocks]:
+        """Return the first rows, and the last ones to validate with: as ``validation_split`` of ``fit`` does.
+
+        Nothing is read. A block on both sides of the cut is read for each.
+
+        Parameters
+        ----------
+        share : float
+            How many are last, of all: more than 0, less than 1.
+
+        Returns
+        -------
+        tuple of 2 Blocks
+
+        Raises
+        ------
+        TypeError, ValueError
+            For any other share, and where no row is left on a side.
+
+        Examples
+        --------
+        >>> import gpumlp
+        >>> import numpy as np
+        >>> gpumlp.utils.Blocks(np.zeros((1000, 3)), block_size=150, shuffle_blocks=4).split(
+        ...     0.2
+        ... )
+        (<Blocks: 800 rows in 6 blocks, of which 4 are mixed>, <Blocks: 200 rows in 2 blocks, of which 2 are mixed>)
+        """
+        cut = data.cut_at(len(self), number("share", share, 0.0, 1.0, above=True, below=True))
+        parts = []
+        for first, last in ((0, cut), (cut, len(self))):
+            parts.append(part := Blocks.__new__(Blocks))
+            part._put(_Part(self._reader, first, last), self.shuffle_blocks)
+        return parts[0], parts[1]
+
     def __len__(self) -> int:
         return int(self.bounds[-1])
 
     def __repr__(self) -> str:
         count = len(self.bounds) - 1
-        return f"<Blocks: {len(self)} rows in {count} blocks, of which {self.shuffle_blocks} are mixed>"
+        if count == 1:
+            return f"<Blocks: {len(self)} rows in 1 block>"
+        mixed = f"of which {self.shuffle_blocks} are mixed" if self.shuffle_blocks > 1 else "each mixed by itself"
+        return f"<Blocks: {len(self)} rows in {count} blocks, {mixed}>"
 
     def __iter__(self) -> Iterator[tuple[object, ...]]:
         """Yield each block as it stands, as a batch: ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``."""
@@ -215,6 +254,24 @@ class _Slices:
         return tuple(None if v is None else _whole(v[rows]) for v in self._given)  # type: ignore[return-value]
 
 
+class _Part:
+    """Rows ``first`` to ``last - 1`` of what another one reads."""
+
+    def __init__(self, reader: Reader, first: int, last: int) -> None:
+        bounds = reader.bounds
+        within = bounds[(bounds > first) & (bounds < last)]
+        self._reader, self.row_bytes = reader, reader.row_bytes
+        self.bounds: Rows = np.array([first, *within, last], np.int64) - first
+        self._block = int(np.searchsorted(bounds, first, "right")) - 1  # where its own first one is
+        self._begin = first - int(bounds[self._block])  # the rows of that one that are not its own
+
+    def read(self, block: int) -> Block:
+        begin = 0 if block else self._begin
+        rows = slice(begin, begin + int(self.bounds[block + 1] - self.bounds[block]))
+        x, y, weights = (None if v is None else v[rows] for v in self._reader.read(self._block + block))  # type: ignore[index]
+        return x, y, weights
+
+
 def _near(value: Any) -> Any:
     """Return targets or weights as an array where they are few: to ask for a part of them takes as long as of x."""
     if not _lies_elsewhere(value) or NUMBER * math.prod(value.shape) > WINDOW_BYTES or isinstance(value, np.ndarray):
@@ -246,7 +303,7 @@ def _check_rows(name: str, value: Any) -> None:
     if data.on_gpu(value):
         raise TypeError(f"{name} is on a GPU already; blocks are read from elsewhere. Pass it to fit as it is.")
     if not _has_rows(value):
-        raise TypeError(f"{name} must have shape, dtype and slices, as arrays have; got a {type(value).__name__}.")
+        raise TypeError(f"{name} must have shape, dtype and slices, as arrays have; got {data.kind(value)}.")
     if value.dtype.kind not in "biuf":
         data.to_array(name, np.empty((1, 1), value.dtype))  # which says what to do
 

@@ -73,6 +73,12 @@ def library(array: object) -> ModuleType:
     return np if isinstance(array, np.ndarray) else sys.modules[type(array).__module__.partition(".")[0]]
 
 
+def kind(value: object) -> str:
+    """Return what ``value`` is, in words: "a list", "an Array"."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
+
+
 def to_array(name: str, value: object) -> Array:
     """Return ``value`` as a numeric array with at least one axis; TypeError or ValueError naming ``name``.
 
@@ -95,30 +101,40 @@ def to_array(name: str, value: object) -> Array:
 
 def _refuse(name: str, value: Any) -> None:
     """Raise for what NumPy would make something of, but not what was meant."""
-    kind, own = type(value).__name__, name.split()[-1]  # "x" of "validation x"
+    own = name.split()[-1]  # "x" of "validation x"
     if value is None:
         raise ValueError(f"{name} is missing: pass an array of numbers, one row per sample.")
     if hasattr(value, "nnz") and (hasattr(value, "toarray") or hasattr(value, "todense")):
         how = "toarray" if hasattr(value, "toarray") else "todense"
         raise TypeError(
-            f"{name} is sparse, a {kind} of shape {value.shape}; dense arrays are taken: pass {own}.{how}()."
+            f"{name} is sparse, {kind(value)} of shape {value.shape}; dense arrays are taken: pass {own}.{how}()."
         )
     unmasked(name, value)
+    if _is_group(value):
+        raise TypeError(
+            f"{name} must be one array; got {kind(value)}, which holds {reprlib.repr(list(value))}. Pass its arrays, "
+            "by their names: fit(f['x'], f['y'])."
+        )
     if isinstance(value, Mapping):
-        raise TypeError(f"{name} must be one array; got a {kind}. Pass numpy.column_stack(list({own}.values())).")
+        raise TypeError(f"{name} must be one array; got {kind(value)}. Pass numpy.column_stack(list({own}.values())).")
     if not _holds_its_values(value) and any(hasattr(value, way) for way in ("__iter__", "__next__", "__getitem__")):
         raise TypeError(
-            f"{name} must be an array; got a {kind}. What gives batches (x, y) or (x, y, sample_weight), such as a "
-            "generator or a data loader, is passed to fit, evaluate or predict as x, by itself; a data set of single "
+            f"{name} must be an array; got {kind(value)}. What gives batches (x, y) or (x, y, sample_weight), such as "
+            "a generator or a data loader, is passed to fit, evaluate or predict as x, by itself; a data set of single "
             "samples goes into a data loader first. Anything else: numpy.array(list(values))."
         )
+
+
+def _is_group(value: object) -> bool:
+    """Whether this is a file or a folder of arrays, of h5py's or zarr's."""
+    return hasattr(value, "create_group") and hasattr(value, "__iter__")
 
 
 def gives_batches(value: object) -> bool:
     """Whether ``value`` gives batches one by one: a generator, a PyDataset, a data loader, or any other iterable."""
     if type(value) is np.ndarray:
         return False
-    if isinstance(value, (Mapping, Set)) or hasattr(value, "nnz") or _holds_its_values(value):
+    if isinstance(value, (Mapping, Set)) or hasattr(value, "nnz") or _is_group(value) or _holds_its_values(value):
         return False
     return any(hasattr(value, way) for way in ("__iter__", "__next__", "on_epoch_end"))
 
@@ -422,14 +438,20 @@ def same_length(**arrays: Array | None) -> None:
         raise ValueError(f"Data cardinality is ambiguous: all arrays must have as many rows; got {sizes}.")
 
 
+def cut_at(n: int, share: float) -> int:
+    """Return how many of n rows come before the last ``share`` of them; ValueError where all or none do."""
+    cut = math.floor(n * (1.0 - share))
+    if cut in (0, n):
+        raise ValueError(f"validation_split={share} of {n} samples leaves training or validation empty.")
+    return cut
+
+
 def split(value: object, share: float) -> tuple[Array | None, Array | None]:
     """Return the first rows and the last ``share`` of them, as Keras cuts: at floor(n * (1 - share))."""
     if value is None:
         return None, None
     array = to_array("the data", value)
-    cut = math.floor(len(array) * (1.0 - share))
-    if cut == 0 or cut == len(array):
-        raise ValueError(f"validation_split={share} of {len(array)} samples leaves training or validation empty.")
+    cut = cut_at(len(array), share)
     if isinstance(value, np.memmap):
         array = value  # parts of a mapped file are such, too: they may be read in blocks
     return array[:cut], array[cut:]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gpumlp.backends.runtime import Array
+from gpumlp.errors import caller_level
 from gpumlp.training import data
 from gpumlp.training.blocks import NUMBER, ORDER, Block, files
+
+LARGE = 64 << 20  # bytes of a row group, of which six may be in memory
+GOOD = 1 << 20  # bytes of one, 16 of which are mixed
 
 
 class RowGroups:
@@ -41,6 +46,14 @@ class RowGroups:
                     bounds.append(bounds[-1] + rows)
         self.bounds = np.array(bounds, np.int64)
         self.row_bytes = NUMBER * sum(self._widths[name] for name in wanted) + ORDER
+        largest = int(np.diff(self.bounds).max(initial=0))
+        if largest * self.row_bytes > LARGE:
+            warnings.warn(
+                f"A row group is a block, and is read as a whole: the largest has {largest} rows, which take "
+                f"{largest * self.row_bytes >> 20} MiB each time, and few such are mixed. Write files with "
+                f"row_group_size={max(1, GOOD // self.row_bytes)}, groups of 1 MiB.",
+                stacklevel=caller_level(),
+            )
 
     def _check(self, schema: Any, wanted: Sequence[str], file: str) -> None:
         from pyarrow import types

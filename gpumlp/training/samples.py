@@ -103,12 +103,7 @@ def source(
     if not data.gives_batches(x):
         found, got = dataset(runner, shape, given, class_weight, loss, prefix)
         return Held(found, data.Batches(len(found), *pace)), got
-    for name, value in (("y", y), ("sample_weight", weight)):
-        if value is not None:
-            raise ValueError(
-                f"{prefix}x is a {type(x).__name__}, which gives batches: {name} comes with each of them, as (x, y) or "
-                f"(x, y, sample_weight). Pass no {name} beside it."
-            )
+    check_alone(x, y, weight, prefix)
     known = shape
 
     def convert(parts: tuple[object, object, object], name: str) -> Dataset:
@@ -128,6 +123,19 @@ def source(
     if not prefix:
         stream.peek()
     return stream, known
+
+
+def check_alone(x: object, y: object, weight: object, prefix: str = "") -> None:
+    """Raise ValueError where anything is given beside what has targets and weights of its own."""
+    for name, value in (("y", y), ("sample_weight", weight)):
+        if value is None:
+            continue
+        if isinstance(x, Blocks):
+            raise ValueError(f"{prefix}x is a Blocks, which has its own {name}: pass it to Blocks(...), not beside it.")
+        raise ValueError(
+            f"{prefix}x is {data.kind(x)}, which gives batches: {name} comes with each of them, as (x, y) or "
+            f"(x, y, sample_weight). Pass no {name} beside it."
+        )
 
 
 def _parts(batch: object, name: str) -> tuple[object, object, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,9 +14,13 @@ import numpy as np
 from gpumlp import gate, random
 from gpumlp.backends.runtime import Array, Rows
 from gpumlp.engine.feed import Dataset
+from gpumlp.errors import caller_level
 from gpumlp.training.blocks import Block, Blocks
 from gpumlp.training.data import Batches
 from gpumlp.training.streams import CatchUp, Source, Stretch
+
+DRIFT = 0.15  # standard deviations by which windows may differ: from there on two sorted classes are learned worse
+SURE = 1000  # rows of a window, from which on chance alone comes nowhere near that
 
 
 class Window:
@@ -81,6 +87,7 @@ class Windows(Source):
         self._next = self._last = 0
         self._window: Window | None = None
         self._coming: Window | None = None
+        self._looks = shuffle  # at the targets of the windows of the first pass, until it has warned
         self.sample = self._read(0, None).each(np.array)
 
     # ---- a pass ----------------------------------------------------------------------------------------------------
@@ -152,7 +159,26 @@ class Windows(Source):
             while self._coming is None or not self._coming.complete:
                 self._go_on(catch_up)
             self._window, self._coming = self._coming, None
+            self._look(self._window)
         return found
+
+    def _look(self, window: Window) -> None:
+        """Warn, once, in the first pass, where the blocks' targets differ so much that mixing a few is too little."""
+        self._looks = self._looks and self._pass == 0
+        blocks, bounds, y = self._groups[self._group - 1], self._blocks.bounds, window.data.y
+        if not self._looks or y is None or not SURE <= self._rows(blocks) == len(y) - window.head:
+            return
+        drift = _drift(y[window.head :], np.diff(bounds)[blocks], len(bounds) - 1)
+        if drift > DRIFT:
+            self._looks = False
+            warnings.warn(
+                f"Each block has targets of its own, as in a sorted file: with {len(blocks)} blocks mixed at a time, "
+                f"the mean of what is trained on next is some {drift:.1f} standard deviations beside that of all, and "
+                "the model forgets one part of the data over another. Mix more blocks, and smaller ones: "
+                "block_size=... and shuffle_blocks=64 of utils.Blocks (row_group_size=... where Parquet is written); "
+                "or shuffle the rows once.",
+                stacklevel=caller_level(),
+            )
 
     def ready(self, most: int) -> Stretch | None:
         window = self._window
@@ -203,3 +229,19 @@ class Windows(Source):
             self._pass, self._next, self._last, self.given = number, start, last, given
 
         return put
+
+
+def _drift(y: Array, sizes: Rows, count: int) -> float:
+    """Return how far the mean of some blocks' targets y is expected to lie from that of all ``count`` blocks.
+
+    In standard deviations of the targets, for the column with most; 0 where blocks differ as chance makes them.
+    ``sizes`` are the blocks' rows, in their order. It is the deviation of a mean of as many blocks, drawn without
+    replacement, from the share of y's variance that is between blocks (eta squared).
+    """
+    y, rows, mixed = y.reshape(len(y), -1), len(y), len(sizes)
+    with np.errstate(all="ignore"):  # a NaN is told of elsewhere
+        means = np.add.reduceat(y, np.cumsum(sizes) - sizes, axis=0, dtype=np.float64) / sizes[:, None]
+        whole = y.var(axis=0, dtype=np.float64)
+        between = sizes @ np.square(means - y.mean(axis=0, dtype=np.float64)) / rows
+        share = np.where(whole > 0, between / whole, 0.0).max() - (mixed - 1) / rows
+    return math.sqrt(max(0.0, share) / mixed * (1 - mixed / count))
