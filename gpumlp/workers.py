@@ -117,7 +117,7 @@ class _Giving:
         self._out: dict[Future[_Answer], tuple[int, ...]] = {}
         # workers to whom data were sent; pieces that were sent twice without
         self._lacking, self._again = set[object](), set[tuple[int, ...]]()
-        self._digest, self._pack = _digest(data), _packer(executor)
+        self._digest, self._pack = digest(data), _packer(executor)
         self._warned: dict[tuple[type[Warning], str], str] = {}
 
     def all(self) -> int:
@@ -238,7 +238,7 @@ def _cut(count: int, workers: int) -> Iterator[tuple[int, ...]]:
 
 
 # ---- what travels ----------------------------------------------------------------------------------------------------
-def _digest(data: tuple[Any, ...]) -> str:
+def digest(data: tuple[Any, ...]) -> str:
     """Return a name for data that no other data have."""
     import hashlib
 

@@ -522,6 +522,27 @@ def test_failures_are_listed_and_only_these_are_tried_again():
         gpumlp.search(fragile, grid, X, Y, cv=3, seed=1, resume=found, **HOW)
 
 
+OTHER = {
+    "x": ({"x": X + 1}, "another x"), "y": ({"y": np.asfortranarray(2 * Y)}, "another y"),
+    "sample_weight": ({"sample_weight": np.ones(40)}, "another sample_weight"),
+    "validation_data": ({"validation_data": (X, Y)}, "another validation_data"),
+    "epochs": ({"epochs": 4, "batch_size": 9}, "batch_size=8; here it is 9, epochs=3; here it is 4"),
+    "class_weight": ({"class_weight": {0: 2.0}}, r"class_weight=None; here it is \{0: 2.0\}"),
+    "validation_split": ({"validation_split": 0.5}, "validation_split=0.0; here it is 0.5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", OTHER)
+def test_what_was_found_of_other_data_or_arguments_is_not_gone_on_with(what):
+    given, words = OTHER[what]
+    same = {"build": candidate, "grid": {"units": [4]}, "x": X, "y": Y, "cv": 2} | HOW
+    found = pickle.loads(pickle.dumps(gpumlp.search(**same)))
+    with pytest.raises(ValueError, match=f"resume is of a search with {words}. Pass the same"):
+        gpumlp.search(**(same | given), resume=found)
+    again = gpumlp.search(**(same | {"x": np.asfortranarray(X), "y": Y.copy()}), resume=found)
+    assert all(again.scores[case] is found.scores[case] for case in found.scores)
+
+
 def ends(params):
     return [Ends(0, params["how"])]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpumlp.models import Sequential
 
 SHOWN = 12  # rows of a table, the best ones
+DATA = "x", "y", "sample_weight", "validation_data"
 
 
 class Failure(NamedTuple):
@@ -108,6 +109,7 @@ class SearchResult:
     failed: list[Failure] = field(default_factory=list, init=False)
     model: Sequential | None = field(default=None, init=False)
     _directions: dict[str, str | None] = field(default_factory=dict, init=False)
+    _made_of: dict[str, str] = field(default_factory=dict, init=False)  # digests of data, and fit's arguments in words
 
     def _take(self, case: Case, found: Scored) -> None:
         """Take in what has become of a case."""
@@ -119,8 +121,16 @@ class SearchResult:
 
     def _going_on(self, before: SearchResult) -> None:
         """Take over what another search has found for the same candidates and folds."""
-        if before.seed != self.seed:
-            raise ValueError(f"resume is of a search with seed={before.seed}; here it is {self.seed}.")
+        mine, theirs = ({"seed": repr(of.seed)} | of._made_of for of in (self, before))
+        differing = [
+            f"another {name}" if name in DATA else f"{name}={theirs.get(name)}; here it is {value}"
+            for name, value in mine.items()
+            if theirs.get(name) != value
+        ]
+        if differing:
+            raise ValueError(
+                f"resume is of a search with {', '.join(differing)}. Pass the same, or search without resume."
+            )
         known = [repr(params) for params in before.params]
         self._directions.update(before._directions)
         for i, params in enumerate(self.params):

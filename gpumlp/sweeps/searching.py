@@ -18,10 +18,10 @@ from gpumlp.models.fitting import HeldOut
 from gpumlp.models.sequential import Verbose, verbosity
 from gpumlp.signatures import named
 from gpumlp.sweeps.cases import Case, Fold, candidates, folds
-from gpumlp.sweeps.result import Scored, SearchResult, reasons
+from gpumlp.sweeps.result import DATA, Scored, SearchResult, reasons
 from gpumlp.training import data, loop
 from gpumlp.training.progress import Progress
-from gpumlp.workers import Outcome, differences, executor_of, run
+from gpumlp.workers import Outcome, differences, digest, executor_of, run
 
 
 class _Plan(NamedTuple):
@@ -41,12 +41,18 @@ class _Table(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     weights: np.ndarray | None
-    validation: object
+    validation: tuple[np.ndarray | None, ...] | None
     folds: list[Fold]
 
     def part(self, rows: np.ndarray) -> tuple[Any, Any, Any]:
         """Return these rows of x, y and the weights."""
         return self.x[rows], self.y[rows], None if self.weights is None else self.weights[rows]
+
+    def digests(self) -> dict[str, str]:
+        """Return a name for each of the data, which no other data have."""
+        given = (self.x,), (self.y,), (self.weights,), self.validation or ()
+        plain = ([None if array is None else np.ascontiguousarray(array) for array in each] for each in given)
+        return {name: digest(tuple(each)) for name, each in zip(DATA, plain, strict=True)}
 
 
 @named
@@ -109,6 +115,7 @@ def search(
         Whose workers train the candidates, as those of `Ensemble.fit`. The data are sent once to each worker.
     resume : SearchResult, optional
         Of a search that had failures, or was cut off: what it has, of the same candidates and folds, is not done again.
+        Data, seed and arguments of fit must be the same; whether ``build`` and ``callbacks`` are, is yours to know.
     batch_size : int, optional
         How many samples make a step; 32 when None.
     epochs : int
@@ -142,7 +149,8 @@ def search(
     Raises
     ------
     TypeError, ValueError
-        For a grid, folds or data that are none, before anything is trained.
+        For a grid, folds or data that are none, and for a ``resume`` of other data or arguments; before anything is
+        trained.
     SearchInterrupted
         A KeyboardInterrupt, with what was done as its ``result``.
 
@@ -164,12 +172,18 @@ def search(
     """
     workers = None if executor is None else executor_of(executor)
     table = _table(x, y, sample_weight, validation_data, cv, seed)
-    held_out = HeldOut(None, validation_split, validation_batch_size, validation_steps, validation_freq)
-    how = How(class_weight, (batch_size, steps_per_epoch, bool(shuffle)), (0, epochs), held_out, False, 0)
+    fit = {
+        "batch_size": batch_size, "epochs": epochs, "shuffle": bool(shuffle), "class_weight": class_weight,
+        "steps_per_epoch": steps_per_epoch, "validation_split": validation_split,
+        "validation_batch_size": validation_batch_size, "validation_steps": validation_steps,
+        "validation_freq": validation_freq,
+    }  # fmt: skip
     if not callable(build) or isinstance(build, Sequential):
         raise TypeError(f"build must be a function that returns a compiled Sequential; got {build!r}.")
-    plan = _Plan(build, candidates(grid), seed, callbacks, how, bool(validation_split) or validation_data is not None)
+    validates = bool(validation_split) or validation_data is not None
+    plan = _Plan(build, candidates(grid), seed, callbacks, _how(fit), validates)
     found = SearchResult(plan.params, table.folds, monitor, mode, seed)
+    found._made_of = table.digests() | {name: repr(value) for name, value in fit.items()}
     if resume is not None:
         found._going_on(resume)
     level = verbosity(verbose)
@@ -185,17 +199,32 @@ def search(
     return found
 
 
+def _how(fit: Mapping[str, Any]) -> How:
+    """Return arguments of fit, by their names, as `members` takes them."""
+    held_out = HeldOut(None, *(fit[f"validation_{name}"] for name in ("split", "batch_size", "steps", "freq")))
+    pace = fit["batch_size"], fit["steps_per_epoch"], fit["shuffle"]
+    return How(fit["class_weight"], pace, (0, fit["epochs"]), held_out, False, 0)
+
+
 def _table(x: object, y: object, weight: object, validation: object, cv: object, seed: int) -> _Table:
     """Return the data as arrays of as many rows, and their folds."""
     if data.gives_batches(x) or data.gives_batches(validation):
         raise ValueError("search takes arrays, of which folds are cut; x, or validation_data, gives batches.")
-    found = [data.to_array(name, value) for name, value in (("x", x), ("y", y))]
-    found += [] if weight is None else [data.to_array("sample_weight", weight)]
-    if any(data.on_gpu(value) for value in found):
+    there = validation if isinstance(validation, (tuple, list)) else (validation,)
+    given = {"x": x, "y": y, "sample_weight": weight} | {f"validation_data[{k}]": v for k, v in enumerate(there)}
+    found = {name: _array(name, value) for name, value in given.items() if name in ("x", "y") or value is not None}
+    own = {name: found[name] for name in ("x", "y", "sample_weight") if name in found}
+    data.same_length(**own)
+    held_out = None if validation is None else tuple(found.get(f"validation_data[{k}]") for k in range(len(there)))
+    return _Table(own["x"], own["y"], own.get("sample_weight"), held_out, folds(cv, own["x"], own["y"], seed))
+
+
+def _array(name: str, value: object) -> np.ndarray:
+    """Return an array of NumPy's; TypeError or ValueError for what is none."""
+    found = data.to_array(name, value)
+    if data.on_gpu(found):
         raise ValueError("search cuts folds of NumPy's arrays: copy them to the host first (cupy.asnumpy).")
-    data.same_length(**dict(zip(("x", "y", "sample_weight"), found, strict=False)))
-    weights = None if weight is None else found[2]
-    return _Table(found[0], found[1], weights, validation, folds(cv, found[0], found[1], seed))
+    return found
 
 
 def _search(executor: Any, plan: _Plan, table: _Table, found: SearchResult, level: int) -> None:
