@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from gpumlp.naming import listing
 
@@ -18,6 +19,7 @@ __all__ = [
     "NonFiniteLossWarning",
     "NotAdaptedWarning",
     "NotTrained",
+    "SearchFailed",
     "SearchInterrupted",
     "TargetScaleWarning",
     "TrainingWarning",
@@ -91,6 +93,23 @@ class NotTrained(RuntimeError):
         super().__init__(
             f"Some members were not trained. {each} The others are trained: ensemble.fit(..., members={self.members}) "
             "goes on with these, which are where they were, by another executor or by none."
+        )
+
+
+class SearchFailed(RuntimeError):
+    """No model of a search could be trained, or judged.
+
+    Parameters
+    ----------
+    result : SearchResult
+        Whose ``failed`` has the reason of each.
+    """
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        super().__init__(
+            f"All models of the search have failed, {len(result.failed)}. The first one: {result.failed[0].reason} "
+            "The exception's result.failed has all."
         )
 
 

@@ -425,14 +425,15 @@ SEARCHES = {
 
 def by_itself(found, case, how):
     """Return the scores and the history of a case's model, trained alone."""
-    (train, test), how = found.folds[case.fold], dict(how)
+    (train, test), how, params = found.folds[case.fold], dict(how), dict(found.params[case.candidate])
+    how |= {name: params.pop(name) for name in ("batch_size", "epochs", "shuffle") if name in params}
     weights = how.pop("sample_weight", None)
     set_random_seed(found.seed)
-    model = candidate(**found.params[case.candidate])
+    model = candidate(**params)
     own = None if weights is None else weights[train]
     model.fit(X[train], Y[train], sample_weight=own, **how)
     own = None if weights is None else weights[test]
-    return model.evaluate(X[test], Y[test], 8, 0, own, return_dict=True), model.history.history
+    return model.evaluate(X[test], Y[test], how["batch_size"], 0, own, return_dict=True), model.history.history
 
 
 @pytest.mark.filterwarnings("ignore:The data ran out")
@@ -447,6 +448,24 @@ def test_each_candidate_is_the_model_trained_alone(threads, fit):
         assert (here.scores[case], here.histories[case]) == by_itself(here, case, how)
     there = gpumlp.search(candidate, GRID, X, Y, cv=3, seed=5, executor=threads, **how)
     assert (here.scores, here.histories) == (there.scores, there.histories) and repr(here) == repr(there)
+
+
+def test_arguments_of_fit_are_candidates_too(threads):
+    grid = {"units": [4, 6], "batch_size": [5, 8], "epochs": [1, 4], "shuffle": [True, False]}
+    for executor in (None, threads):
+        found = gpumlp.search(candidate, grid, X, Y, cv=2, refit=True, executor=executor, **HOW)
+        assert {len(history["loss"]) for history in found.histories.values()} == {1, 4} and len(found.scores) == 32
+        for case in found.scores:
+            assert (found.scores[case], found.histories[case]) == by_itself(found, case, HOW)
+    assert len(found.model.history.epoch) == found.best_params["epochs"]
+    seen = []
+
+    def takes(epochs, **others):
+        seen.append((epochs, others))
+        return candidate()
+
+    found = gpumlp.search(takes, [{"epochs": 2, "batch_size": 5}], X, Y, cv=2, **HOW)
+    assert seen == [(2, {"batch_size": 5})] * 2 and len(found.histories[0, 0]["loss"]) == 3
 
 
 def test_by_processes_and_the_best_trained_on_all(processes):
@@ -514,10 +533,11 @@ def test_failures_are_listed_and_only_these_are_tried_again():
     grid[1] = {"units": 2}
     again = gpumlp.search(fragile, grid, X, Y, cv=3, resume=found, **HOW)
     assert built == [2] * 3 and again.scores == gpumlp.search(candidate, grid, X, Y, cv=3, **HOW).scores
-    with pytest.warns(UserWarning, match="have failed"):
-        nothing = gpumlp.search(fragile, [{"units": -1}], X, Y, cv=2, **HOW)
+    with pytest.raises(errors.SearchFailed, match=r"All models .* have failed, 2\. .*ValueError: -1 units") as raised:
+        gpumlp.search(fragile, [{"units": -1}], X, Y, cv=2, **HOW)
+    assert len(raised.value.result.failed) == 2
     with pytest.raises(ValueError, match=r"No candidate was judged on all folds.*-1 units"):
-        _ = nothing.best_params
+        _ = raised.value.result.best_params
     with pytest.raises(ValueError, match="resume is of a search with seed=0; here it is 1"):
         gpumlp.search(fragile, grid, X, Y, cv=3, seed=1, resume=found, **HOW)
 
@@ -599,6 +619,10 @@ def test_ctrl_c_keeps_what_a_search_has_done():
         ({"cv": [([0], [40])]}, ValueError, "test of fold 0"), ({"cv": [([], [1])]}, ValueError, "train of fold 0"),
         ({"cv": [3]}, ValueError, "Fold 0 of cv must be a pair"), ({"cv": []}, ValueError, "no fold"),
         ({"build": 3}, TypeError, "build must be a function"), ({"y": Y[:3]}, ValueError, "3"),
+        ({"grid": {"unit": [4]}}, TypeError, "has 'unit', which build does not take. Did you mean 'units'"),
+        ({"grid": [{"units": 4}, {"epoch": 4}]}, ValueError, "'epoch', which .* Did you mean 'epochs'"),
+        ({"grid": {"units": [4], "validation_split": [0.1]}}, TypeError, "a grid may have batch_size, epochs"),
+        ({"build": ending, "grid": [{}]}, TypeError, "missing a required argument: 'how'"),
         ({"x": iter([])}, ValueError, "search takes arrays"), ({"epoch": 3}, TypeError, "epochs"),
     ],
 )  # fmt: skip

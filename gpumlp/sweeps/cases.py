@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from gpumlp.errors import UnknownArgument
+from gpumlp.naming import nearest
+from gpumlp.signatures import NEAR, taken_by
+
+FIT = "batch_size", "epochs", "shuffle", "class_weight", "steps_per_epoch"  # arguments of fit that candidates may have
 Fold: TypeAlias = tuple[np.ndarray, np.ndarray]  # rows to train on, and to judge by
 
 
@@ -37,6 +43,35 @@ def candidates(grid: object) -> list[dict[str, Any]]:
         )
     if not found:
         raise ValueError("grid must have a candidate; one of its lists, or it, is empty.")
+    return found
+
+
+def dealt(build: Callable[..., object], params: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Any], ...]]:
+    """Return what of each candidate's parameters ``build`` takes, and what is left to ``fit``.
+
+    TypeError where neither takes one, or ``build`` lacks one.
+    """
+    try:
+        signature, takes = inspect.signature(build), taken_by(build)
+    except ValueError:  # what is written in C may not say what it takes
+        return [(dict(each), {}) for each in params]
+    found = []
+    for each in params:
+        of_fit = {name: v for name, v in each.items() if name in FIT and not {name, "**"} & {*takes}}
+        of_build = {name: v for name, v in each.items() if name not in of_fit}
+        unknown = [] if "**" in takes else [str(name) for name in of_build if name not in takes]
+        if unknown:
+            near = nearest(unknown[0], (*takes, *FIT), NEAR)
+            hint = f" Did you mean {near!r}?" if near else ""
+            raise UnknownArgument(
+                f"grid has {unknown[0]!r}, which build does not take.{hint} It takes {', '.join(takes) or 'nothing'}; of "
+                f"fit's arguments a grid may have {', '.join(FIT)}."
+            )
+        try:
+            signature.bind(**of_build)
+        except TypeError as error:
+            raise TypeError(f"build cannot be called with a candidate of the grid, {of_build}: {error}.") from None
+        found.append((of_build, of_fit))
     return found
 
 

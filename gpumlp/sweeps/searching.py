@@ -11,13 +11,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gpumlp import random, utils
-from gpumlp.errors import SearchInterrupted, caller_level, in_words
+from gpumlp.errors import SearchFailed, SearchInterrupted, caller_level, in_words
 from gpumlp.members import Given, Hooks, How, Member, asked, copies, outline, prepared, randomness_of
 from gpumlp.models import Sequential
 from gpumlp.models.fitting import HeldOut
 from gpumlp.models.sequential import Verbose, verbosity
 from gpumlp.signatures import named
-from gpumlp.sweeps.cases import Case, Fold, candidates, folds
+from gpumlp.sweeps.cases import Case, Fold, candidates, dealt, folds
 from gpumlp.sweeps.result import DATA, Scored, SearchResult, reasons
 from gpumlp.training import data, loop
 from gpumlp.training.progress import Progress
@@ -29,9 +29,10 @@ class _Plan(NamedTuple):
 
     build: Callable[..., Sequential]
     params: list[dict[str, Any]]
+    given: list[dict[str, Any]]  # of these, what each candidate's build takes
+    hows: list[How]  # of each candidate
     seed: int
     callbacks: object
-    how: How
     validates: bool
 
 
@@ -95,7 +96,8 @@ def search(
     build : callable
         Returns a new compiled `Sequential` for a candidate's parameters, which it is given by name.
     grid : dict of lists, or list of dicts
-        All combinations of the lists' values are candidates; or each dict is one.
+        All combinations of the lists' values are candidates; or each dict is one. What of batch_size, epochs, shuffle,
+        class_weight and steps_per_epoch ``build`` does not take goes to ``fit``, in place of what is said here.
     x : array [n, *sample]
         Inputs.
     y : array [n] or [n, *output]
@@ -149,8 +151,10 @@ def search(
     Raises
     ------
     TypeError, ValueError
-        For a grid, folds or data that are none, and for a ``resume`` of other data or arguments; before anything is
-        trained.
+        For a grid, folds or data that are none, a parameter that ``build`` does not take, or lacks, and for a
+        ``resume`` of other data or arguments; before anything is trained.
+    SearchFailed
+        Where no model could be trained, with the first reason, and what there is as its ``result``.
     SearchInterrupted
         A KeyboardInterrupt, with what was done as its ``result``.
 
@@ -181,13 +185,18 @@ def search(
     if not callable(build) or isinstance(build, Sequential):
         raise TypeError(f"build must be a function that returns a compiled Sequential; got {build!r}.")
     validates = bool(validation_split) or validation_data is not None
-    plan = _Plan(build, candidates(grid), seed, callbacks, _how(fit), validates)
+    params = candidates(grid)
+    parts = dealt(build, params)
+    hows = [_how(fit | own) for _, own in parts]
+    plan = _Plan(build, params, [own for own, _ in parts], hows, seed, callbacks, validates)
     found = SearchResult(plan.params, table.folds, monitor, mode, seed)
     found._made_of = table.digests() | {name: repr(value) for name, value in fit.items()}
     if resume is not None:
         found._going_on(resume)
     level = verbosity(verbose)
     _search(workers, plan, table, found, level)
+    if found.failed and not found.scores:
+        raise SearchFailed(found)
     if found.failed:
         warnings.warn(
             f"{len(found.failed)} models of {len(found.params) * len(found.folds)} have failed: "
@@ -202,7 +211,7 @@ def search(
 def _how(fit: Mapping[str, Any]) -> How:
     """Return arguments of fit, by their names, as `members` takes them."""
     held_out = HeldOut(None, *(fit[f"validation_{name}"] for name in ("split", "batch_size", "steps", "freq")))
-    pace = fit["batch_size"], fit["steps_per_epoch"], fit["shuffle"]
+    pace = fit["batch_size"], fit["steps_per_epoch"], bool(fit["shuffle"])
     return How(fit["class_weight"], pace, (0, fit["epochs"]), held_out, False, 0)
 
 
@@ -259,9 +268,9 @@ def _search(executor: Any, plan: _Plan, table: _Table, found: SearchResult, leve
 def _refit(plan: _Plan, table: _Table, best: int) -> Sequential:
     """Return the best candidate, trained on all samples."""
     member = _built(plan, Case(best, 0))
-    given = table.x, table.y, table.weights, table.validation
-    work = asked([member], given, plan.how)
-    loop.fit(prepared([member], work, plan.how), work.epochs)
+    given, how = (table.x, table.y, table.weights, table.validation), plan.hows[best]
+    work = asked([member], given, how)
+    loop.fit(prepared([member], work, how), work.epochs)
     return member.model
 
 
@@ -271,7 +280,7 @@ def _built(plan: _Plan, case: Case) -> Member:
     stream, params = random.Stream(), plan.params[case.candidate]
     with randomness_of(stream):
         utils.set_random_seed(plan.seed)
-        model = plan.build(**params)
+        model = plan.build(**plan.given[case.candidate])
         if not isinstance(model, Sequential):
             raise TypeError(f"build must return a compiled Sequential; got {model!r}.")
         model._need_compiled("search", training=True)
@@ -292,7 +301,8 @@ def _scored(plan: _Plan, cases: list[Case], given: tuple[Any, ...]) -> list[Scor
         try:
             member = _built(plan, case)
             rows = table.folds[case.fold][0]
-            key = case.fold if plan.validates else len(rows), outline(member.model, table.x.shape[1:] or (1,))
+            shape = outline(member.model, table.x.shape[1:] or (1,))
+            key = case.fold if plan.validates else len(rows), repr(plan.hows[case.candidate]), shape
         except Exception as error:
             found[case] = _failure(error)
             continue
@@ -325,14 +335,15 @@ def _judged(plan: _Plan, table: _Table, group: list[tuple[Case, Member]]) -> dic
     else:
         given = table.x, table.y, table.weights, None
         members = [replace(member, rows=table.folds[case.fold][0]) for case, member in group]
-    work = asked(members, given, plan.how)
-    loop.fit(prepared(members, work, plan.how), work.epochs)
+    how = plan.hows[group[0][0].candidate]
+    work = asked(members, given, how)
+    loop.fit(prepared(members, work, how), work.epochs)
     found = {}
     for (case, _), member in zip(group, members, strict=True):
         model, program = member.model, member.model.program
         x, y, weights = table.part(table.folds[case.fold][1])
         with random.drawing_from(member.stream):
-            scores = model.evaluate(x, y, plan.how.pace[0], 0, weights, return_dict=True)
+            scores = model.evaluate(x, y, how.pace[0], 0, weights, return_dict=True)
         assert model.history is not None and model._objective is not None
         directions = {m.name: m._direction for m in model._objective.metrics}
         found[case] = Scored(scores, model.history.history, {"loss": "down"} | directions, program)
