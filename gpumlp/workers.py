@@ -214,6 +214,11 @@ def workers_of(executor: Any) -> int:
     return max(1, found if isinstance(found, int) else team.processors())
 
 
+def counted(count: int, what: str) -> str:
+    """Return how many there are, in words: "1 fold", "2 folds"."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def differences(found: Mapping[str, Sequence[int]], what: str) -> None:
     """Warn where items were not all computed alike; ``found``: their numbers, by how they were."""
     if len(found) > 1:

@@ -498,6 +498,15 @@ def test_a_table_of_means_and_spreads():
         _ = found.best_params
 
 
+def test_one_of_each(capsys):
+    found = gpumlp.search(candidate, [{}], X, Y, cv=[(range(30), range(30, 40))], **(HOW | {"verbose": 2}))
+    lines = repr(found).splitlines()
+    assert lines[0] == "1 candidate, 1 fold, the best by loss first"
+    row = found.rows()[0]
+    assert np.isnan(row["mae_std"]) and lines[2].split()[2:] == ["-", f"{row['mae']:.4g}", "-", "1"]
+    assert found == found and found != pickle.loads(pickle.dumps(found))
+
+
 def test_folds():
     rows = gpumlp.search(candidate, [{}], X, Y, cv=3, **HOW).folds
     assert sorted(np.concatenate([test for _, test in rows])) == list(range(40))
@@ -529,6 +538,7 @@ def test_failures_are_listed_and_only_these_are_tried_again():
         found = gpumlp.search(fragile, grid, X, Y, cv=3, **HOW)
     assert [(f.candidate, f.fold, f.params) for f in found.failed] == [(1, k, {"units": -2}) for k in range(3)]
     assert found.rows()[1]["folds"] == 0 and found.best_index != 1 and "failed: 3" in repr(found)
+    assert "judged on all folds" in repr(found)
     built.clear()
     grid[1] = {"units": 2}
     again = gpumlp.search(fragile, grid, X, Y, cv=3, resume=found, **HOW)
@@ -584,6 +594,7 @@ def test_a_worker_that_dies_leaves_the_rest_of_a_search(mortal):
     with pytest.warns(UserWarning, match="BrokenProcessPool"):
         found = gpumlp.search(ending, grid, X, Y, cv=2, callbacks=ends, executor=mortal, **HOW)
     assert {3} <= {f.candidate for f in found.failed} and found.scores
+    assert len(repr(found.failed)) < 200 * len(found.failed) < sum(len(f.reason) for f in found.failed)
     with pytest.warns(UserWarning, match="SystemExit|have failed"):
         again = gpumlp.search(
             ending, {"how": ["", "", "", "raise"]}, X, Y, cv=2, callbacks=ends, resume=found, **HOW

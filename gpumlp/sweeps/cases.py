@@ -62,10 +62,10 @@ def dealt(build: Callable[..., object], params: Sequence[Mapping[str, Any]]) -> 
         unknown = [] if "**" in takes else [str(name) for name in of_build if name not in takes]
         if unknown:
             near = nearest(unknown[0], (*takes, *FIT), NEAR)
-            hint = f" Did you mean {near!r}?" if near else ""
+            hint = (f" Did you mean {near!r}?" if near else "") + f" It takes {', '.join(takes) or 'nothing'}"
             raise UnknownArgument(
-                f"grid has {unknown[0]!r}, which build does not take.{hint} It takes {', '.join(takes) or 'nothing'}; of "
-                f"fit's arguments a grid may have {', '.join(FIT)}."
+                f"grid has {unknown[0]!r}, which build does not take.{hint}; of fit's arguments a grid "
+                f"may have {', '.join(FIT)}."
             )
         try:
             signature.bind(**of_build)

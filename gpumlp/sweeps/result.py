@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gpumlp.sweeps.cases import Case, Fold
+from gpumlp.workers import counted
 
 if TYPE_CHECKING:
     from gpumlp.models import Sequential
 
+REASON = 60  # letters of a reason, where a failure is shown
 SHOWN = 12  # rows of a table, the best ones
 DATA = "x", "y", "sample_weight", "validation_data"
 
@@ -28,7 +31,7 @@ class Failure(NamedTuple):
     params : dict
         The candidate's.
     reason : str
-        The error, in words.
+        The error, in words; what is shown of a failure is their beginning.
 
     Examples
     --------
@@ -42,6 +45,10 @@ class Failure(NamedTuple):
     params: Mapping[str, Any]
     reason: str
 
+    def __repr__(self) -> str:
+        words = f"candidate={self.candidate}, fold={self.fold}, params={self.params!r}"
+        return f"Failure({words}, reason={textwrap.shorten(self.reason, REASON, placeholder=' ...')!r})"
+
 
 class Scored(NamedTuple):
     """What has become of a case: numbers by name, or the reason why there are none."""
@@ -53,7 +60,7 @@ class Scored(NamedTuple):
     reason: str = ""
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)  # results are compared by their scores, which are dicts
 class SearchResult:
     """What a search has found: a row for each candidate, with means and spreads over the folds.
 
@@ -153,8 +160,8 @@ class SearchResult:
         Returns
         -------
         list of dict
-            Its parameters; then of each number the mean over the folds and, with ``_std``, its standard deviation, NaN
-            where the candidate has failed on all; and on how many ``folds`` it has not.
+            Its parameters; then of each number the mean over the folds, NaN where the candidate has failed on all, and,
+            with ``_std``, its standard deviation, NaN of fewer than two folds; and on how many ``folds`` it was judged.
         """
         names = list(dict.fromkeys(name for scores in self.scores.values() for name in scores))
         found = []
@@ -162,7 +169,8 @@ class SearchResult:
             row, own = dict(params), self._of(i)
             for name in names:
                 values = np.array([scores[name] for scores in own], np.float64)
-                mean, spread = (values.mean(0), values.std(0)) if own else (math.nan, math.nan)
+                mean = values.mean(0) if own else math.nan
+                spread = values.std(0) if len(own) > 1 else mean * math.nan
                 row |= {name: _plain(mean), f"{name}_std": _plain(spread)}
             found.append(row | {"folds": len(own)})
         return found
@@ -199,7 +207,7 @@ class SearchResult:
 
     @property
     def best_params(self) -> dict[str, Any]:
-        """The parameters of the best candidate."""
+        """The parameters of the best of the candidates that were judged on all folds."""
         return self.params[self.best_index]
 
     @property
@@ -224,12 +232,15 @@ class SearchResult:
         order += [i for i in range(len(self.params)) if i not in order]
         rows, shown = self.rows(), order[:SHOWN]
         names = list(self.to_dict())
-        table = [["", *names], *([str(i), *(_short(rows[i].get(name)) for name in names)] for i in shown)]
+        table = [["", *names], *([str(i), *(_short(rows[i].get(name), name) for name in names)] for i in shown)]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(word.rjust(width) for word, width in zip(row, widths, strict=True)) for row in table]
         more = len(order) - len(shown)
-        title = f"{len(self.params)} candidates, {len(self.folds)} folds, the best by {self.monitor} first"
-        end = [f"... and {more} more"] * (more > 0) + [f"failed: {len(self.failed)}"] * bool(self.failed)
+        counts = f"{counted(len(self.params), 'candidate')}, {counted(len(self.folds), 'fold')}"
+        title = f"{counts}, the best by {self.monitor} first"
+        end = [f"... and {more} more"] * (more > 0)
+        if self.failed:
+            end += [f"failed: {len(self.failed)}; the best is one of those that were judged on all folds"]
         return "\n".join([title, *lines, *end])
 
 
@@ -237,8 +248,9 @@ def _plain(value: Any) -> Any:
     return value if np.ndim(value) else float(value)
 
 
-def _short(value: object) -> str:
+def _short(value: object, name: str) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    text = "-" if text == "nan" and name.endswith("_std") else text
     return text if len(text) <= 24 else text[:21] + "..."
 
 
