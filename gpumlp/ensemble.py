@@ -39,7 +39,7 @@ from gpumlp.training import data, loop, samples
 from gpumlp.training.progress import Progress
 from gpumlp.training.results import mean
 from gpumlp.training.streams import Held, readers
-from gpumlp.workers import Outcome, differences, executor_of, run
+from gpumlp.workers import Outcome, counted, differences, engine, executor_of, run
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -151,7 +151,7 @@ class Ensemble(Named):
     @property
     def program(self) -> str:
         """How the steps are run on the device, and why so; known once something has run."""
-        return f"{len(self.members)} members, {self._elsewhere or f'each {self.members[0].program}'}"
+        return f"{counted(len(self.members), 'member')}, {self._elsewhere or f'each {self.members[0].program}'}"
 
     @named
     def fit(
@@ -268,7 +268,7 @@ class Ensemble(Named):
         """Have an executor's workers train members; NotTrained where some were not, when the others are."""
         reasons: dict[int, BaseException] = {}
         ways: dict[str, list[int]] = {}
-        shown = Progress(len(each), level, f"Training {len(each)} members" if level else "")
+        shown = Progress(len(each), level, f"Training {counted(len(each), 'member')}" if level else "", "member")
 
         def take(outcome: Outcome) -> None:
             for i, back in zip(outcome.numbers, outcome.results, strict=False):
@@ -285,7 +285,7 @@ class Ensemble(Named):
         if level and ways:
             logs = [dict(member.model._results) for member in each if member.program]
             shown.finish(len(logs), mean(logs))
-        self._elsewhere = f"trained by {count} workers of {type(executor).__name__}: {'; '.join(ways)}"
+        self._elsewhere = f"trained by {counted(count, 'worker')} ({engine(executor)}): {'; '.join(ways)}"
         differences(ways, "members")
         if reasons:
             raise NotTrained(reasons) from reasons[min(reasons)]

@@ -38,6 +38,10 @@ MAIN = (
     "Workers are new processes, which cannot see it: put classes and functions into a module that they can import, in "
     "place of lambdas and of the __main__ of a notebook or an interactive session."
 )
+ENGINES = {  # by the beginning of the name of an executor's module
+    "concurrent.futures.process": "processes", "concurrent.futures.thread": "threads", "mpi4py.": "MPI",
+    "distributed.": "Dask", "loky.": "loky", "joblib.externals.loky.": "loky", __name__: "Ray",
+}  # fmt: skip
 NUMBER = re.compile(r"\d+")
 DEATHS = (
     "A worker has ended without a word: killed (for want of memory?), or by os._exit. If none has ever begun, the "
@@ -217,6 +221,12 @@ def workers_of(executor: Any) -> int:
 def counted(count: int, what: str) -> str:
     """Return how many there are, in words: "1 fold", "2 folds"."""
     return f"{count} {what}{'s' * (count != 1)}"
+
+
+def engine(executor: Any) -> str:
+    """Return whose workers an executor has, in a word."""
+    kind = type(executor)
+    return next((word for module, word in ENGINES.items() if kind.__module__.startswith(module)), kind.__name__)
 
 
 def differences(found: Mapping[str, Sequence[int]], what: str) -> None:

@@ -138,7 +138,7 @@ def test_members_are_those_that_are_trained_here(processes, fit):
         found = there.fit(X, Y, batch_size=8, callbacks=watched(), verbose=0, executor=processes, **how)
         assert whole(here) == whole(there)
         assert found == [member.history for member in there.members] == [own[-1] for own in there.callbacks]
-        assert "2 workers of ProcessPoolExecutor: compiled" in there.program or "numpy" in there.program.lower()
+        assert "trained by 2 workers (processes): compiled" in there.program or "numpy" in there.program.lower()
 
 
 @pytest.mark.parametrize("make", [build, unbuilt])
@@ -221,7 +221,11 @@ def test_a_worker_that_lacks_data_twice_is_sent_them_once(monkeypatch):
 def test_the_display_counts_members(capsys, threads):
     gpumlp.Ensemble(build, 3).fit(X, Y, verbose=2, executor=threads)
     out = capsys.readouterr().out
-    assert "Training 3 members" in out and out.splitlines()[-1].startswith("3/3 - ") and "loss" in out
+    assert "Training 3 members\n" in out and re.search(r"\n3/3 - 0s - \d+ms/member - loss: ", out)
+    ensemble = gpumlp.Ensemble(build, 1)
+    ensemble.fit(X, Y, verbose=2, executor=Inline(1))
+    assert "Training 1 member\n" in capsys.readouterr().out
+    assert ensemble.program.startswith("1 member, trained by 1 worker (Inline): ")
 
 
 # ---- what fails ------------------------------------------------------------------------------------------------------
@@ -383,21 +387,21 @@ def done_by(engine, *command):
     raise AssertionError("Processes were left.")
 
 
-def check(out, count):
+def check(out, count, engine):
     """Two data went to so many workers, who need not all have begun before the first has done what there is."""
-    found = re.match(r"same bits: True; data sent (\d+) times; 7 members, trained by (\d+) workers", out)
-    assert found and int(found[2]) == count and 2 <= int(found[1]) <= 3 * count
+    found = re.match(r"same bits: True; data sent (\d+) times; 7 members, trained by (\d+) workers \((\w+)\)", out)
+    assert found and (int(found[2]), found[3]) == (count, engine) and 2 <= int(found[1]) <= 3 * count
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the extra brings mpi4py and MPICH on Linux")
 def test_mpi():
     mpiexec = Path(sys.executable).parent / "mpiexec"
-    check(done_by("mpi", mpiexec, "-n", "4", sys.executable, "-m", "mpi4py.futures"), 3)
+    check(done_by("mpi", mpiexec, "-n", "4", sys.executable, "-m", "mpi4py.futures"), 3, "MPI")
 
 
-@pytest.mark.parametrize("engine", ["dask", "loky"])
+@pytest.mark.parametrize("engine", ["Dask", "loky"])
 def test_dask_and_loky(engine):
-    check(done_by(engine, sys.executable), 2)
+    check(done_by(engine.lower(), sys.executable), 2, engine)
 
 
 def test_a_script_without_a_guard_is_told_what_it_lacks():
@@ -500,6 +504,7 @@ def test_a_table_of_means_and_spreads():
 
 def test_one_of_each(capsys):
     found = gpumlp.search(candidate, [{}], X, Y, cv=[(range(30), range(30, 40))], **(HOW | {"verbose": 2}))
+    assert re.match(r"Training 1 model\n1/1 - \d+s - \S+/model\n", capsys.readouterr().out)
     lines = repr(found).splitlines()
     assert lines[0] == "1 candidate, 1 fold, the best by loss first"
     row = found.rows()[0]
@@ -534,7 +539,7 @@ def test_failures_are_listed_and_only_these_are_tried_again():
         return candidate(units)
 
     grid = [{"units": 4}, {"units": -2}, {"units": 6}]
-    with pytest.warns(UserWarning, match=r"3 models of 9 have failed: ValueError: -2 units"):
+    with pytest.warns(UserWarning, match=r"3 models of 9 failed: ValueError: -2 units"):
         found = gpumlp.search(fragile, grid, X, Y, cv=3, **HOW)
     assert [(f.candidate, f.fold, f.params) for f in found.failed] == [(1, k, {"units": -2}) for k in range(3)]
     assert found.rows()[1]["folds"] == 0 and found.best_index != 1 and "failed: 3" in repr(found)
@@ -595,7 +600,7 @@ def test_a_worker_that_dies_leaves_the_rest_of_a_search(mortal):
         found = gpumlp.search(ending, grid, X, Y, cv=2, callbacks=ends, executor=mortal, **HOW)
     assert {3} <= {f.candidate for f in found.failed} and found.scores
     assert len(repr(found.failed)) < 200 * len(found.failed) < sum(len(f.reason) for f in found.failed)
-    with pytest.warns(UserWarning, match="SystemExit|have failed"):
+    with pytest.warns(UserWarning, match="SystemExit|failed"):
         again = gpumlp.search(
             ending, {"how": ["", "", "", "raise"]}, X, Y, cv=2, callbacks=ends, resume=found, **HOW
         )  # fmt: skip

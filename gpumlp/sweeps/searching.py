@@ -21,7 +21,7 @@ from gpumlp.sweeps.cases import Case, Fold, candidates, dealt, folds
 from gpumlp.sweeps.result import DATA, Scored, SearchResult, reasons
 from gpumlp.training import data, loop
 from gpumlp.training.progress import Progress
-from gpumlp.workers import Outcome, differences, digest, executor_of, run
+from gpumlp.workers import Outcome, counted, differences, digest, executor_of, run
 
 
 class _Plan(NamedTuple):
@@ -199,7 +199,7 @@ def search(
         raise SearchFailed(found)
     if found.failed:
         warnings.warn(
-            f"{len(found.failed)} models of {len(found.params) * len(found.folds)} have failed: "
+            f"{counted(len(found.failed), 'model')} of {len(found.params) * len(found.folds)} failed: "
             f"{reasons(found.failed)} The result's failed has all; search(..., resume=result) tries them again.",
             stacklevel=caller_level(),
         )
@@ -241,7 +241,7 @@ def _search(executor: Any, plan: _Plan, table: _Table, found: SearchResult, leve
     all_of = [Case(i, j) for i in range(len(plan.params)) for j in range(len(table.folds))]
     cases = [case for case in all_of if case not in found.scores]
     ways: dict[str, list[int]] = {}
-    shown = Progress(len(cases), level, f"Training {len(cases)} models" if level and cases else "")
+    shown = Progress(len(cases), level, f"Training {counted(len(cases), 'model')}" if level and cases else "", "model")
     done = 0
 
     def take(outcome: Outcome) -> None:

@@ -73,12 +73,12 @@ class Progress:
     """The line of one epoch, one evaluation or one prediction.
 
     ``verbose`` 1 shows a bar while it runs, 2 one line when it is done; where ``steps`` is None, and nobody knows them,
-    the bar comes when it is done. ``title`` stands on a line above. What cannot be written is not shown: a full disk or
-    a reader that has gone must not cost the training.
+    the bar comes when it is done. ``title`` stands on a line above, ``unit`` is what a step is called. What cannot be
+    written is not shown: a full disk or a reader that has gone must not cost the training.
     """
 
-    def __init__(self, steps: int | None, verbose: int, title: str = "") -> None:
-        self._steps, self._verbose = steps, verbose
+    def __init__(self, steps: int | None, verbose: int, title: str = "", unit: str = "step") -> None:
+        self._steps, self._verbose, self._unit = steps, verbose, unit
         self._began = self._shown = time.perf_counter()
         self._length = 0
         self._lost = False
@@ -106,14 +106,14 @@ class Progress:
 
     def _line(self, done: int, logs: dict[str, float], seconds: float, room: int = sys.maxsize) -> str:
         """Return a line whose bar is as short as the room for it, if need be."""
-        per_step = (time.perf_counter() - self._began) / max(done, 1)
-        values = "".join(f" - {name}: {number(value)}" for name, value in logs.items())
+        per_step = duration((time.perf_counter() - self._began) / max(done, 1))
+        values = f"{per_step}/{self._unit}" + "".join(f" - {name}: {number(value)}" for name, value in logs.items())
         if self._steps is None:
-            return f"{done:>7}/Unknown {seconds:.0f}s {duration(per_step)}/step{values}"
+            return f"{done:>7}/Unknown {seconds:.0f}s {values}"
         count = f"{done:>{len(str(self._steps))}}/{self._steps}"
         if self._verbose == 2:
-            return f"{count} - {seconds:.0f}s - {duration(per_step)}/step{values}"
-        rest = f"{seconds:.0f}s {duration(per_step)}/step{values}"
+            return f"{count} - {seconds:.0f}s - {values}"
+        rest = f"{seconds:.0f}s {values}"
         width = min(WIDTH, max(room - len(count) - len(rest) - 2, 0))
         full = width * min(done, self._steps) // max(self._steps, 1)
         bar = "━" * full + ("╺" + "─" * (width - full - 1) if full < width else "")
