@@ -36,6 +36,7 @@ from gpumlp.saving.disk import PathLike
 from gpumlp.saving.text import a_dict
 from gpumlp.signatures import Named, named
 from gpumlp.training import data, loop, samples
+from gpumlp.training.blocks import check_held
 from gpumlp.training.progress import Progress
 from gpumlp.training.results import mean
 from gpumlp.training.streams import Held, readers
@@ -223,7 +224,8 @@ class Ensemble(Named):
             predictors", 1996). `samples` keeps the rows. What is held out is not drawn from.
         executor : concurrent.futures.Executor or ray.util.multiprocessing.Pool, optional
             Whose workers train the members, several at a time each, to the same bits: a ProcessPoolExecutor,
-            mpi4py's MPIPoolExecutor, Dask's ``client.get_executor()``. The data are sent once to each worker. Members
+            mpi4py's MPIPoolExecutor, Dask's ``client.get_executor()``. The data, arrays, are sent once to each worker,
+            of a file that is mapped all of it; what would be read in blocks is refused. Members
             and callbacks travel there and back, and those here become what they have become; so the display counts
             members, and what callbacks have to do with other objects stays there.
         members : list of int, optional
@@ -250,6 +252,8 @@ class Ensemble(Named):
         pace = batch_size, steps_per_epoch, bool(shuffle)
         how = How(class_weight, pace, (initial_epoch, epochs), held_out, bootstrap, verbose)
         given = x, y, sample_weight, validation_data
+        if workers is not None:
+            check_held("executor", x=x, y=y, sample_weight=sample_weight)
         found = asked(each, given, how)
         if workers is not None:
             _check_sendable(given, found)
@@ -547,7 +551,10 @@ class Ensemble(Named):
 def _check_sendable(given: Given, found: Job) -> None:
     """Raise ValueError for data that cannot be sent to workers."""
     if found.source.reads or (found.validation is not None and found.validation.source.reads):
-        raise ValueError("executor sends data to its workers: pass arrays; x, or validation_data, gives batches.")
+        raise ValueError(
+            "executor sends data to its workers: pass arrays; x, or validation_data, gives batches, or lies in a file "
+            "and is read in blocks. If there is room for it, pass numpy.asarray(x); else train here, without executor."
+        )
     if any(data.on_gpu(value) for value in given):
         raise ValueError("executor sends data to its workers: copy them to the host first (cupy.asnumpy).")
 

@@ -13,6 +13,7 @@ import warnings
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas
 import pytest
@@ -329,11 +330,32 @@ def test_what_is_no_executor_is_refused(executor, words):
 def test_what_cannot_be_sent_and_who_is_no_member(threads):
     ensemble = gpumlp.Ensemble(build, 2)
     for given in ({"x": iter([(X, Y)])}, {"x": X, "y": Y, "validation_data": [(X, Y)] and iter([(X, Y)])}):
-        with pytest.raises(ValueError, match="executor sends data to its workers"):
+        with pytest.raises(ValueError, match=r"executor sends data .* pass numpy.asarray\(x\); else train here"):
             ensemble.fit(**given, verbose=0, executor=threads)
     for members in ([], [2], [0, 0], [-1]):
         with pytest.raises(ValueError, match="members must be different numbers from 0 to 1"):
             ensemble.fit(X, Y, verbose=0, members=members)
+
+
+def test_large_data_that_lie_elsewhere_are_not_read_as_a_whole(tmp_path, threads):
+    rows = 700_000
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        x = file.create_dataset("x", (rows, 3), "float64")
+        y = np.zeros(rows, np.float32)
+        few = file.create_dataset("few", data=X)
+        words = r"takes arrays that are in memory; {} is a Dataset of 16 MiB.*pass numpy.asarray\({}\); else fit"
+        with pytest.raises(TypeError, match="search " + words.format("x", "x")):
+            gpumlp.search(candidate, GRID, x, y, verbose=0)
+        with pytest.raises(TypeError, match="search " + words.format(r"validation_data\[0\]", ".*")):
+            gpumlp.search(candidate, GRID, X, Y, verbose=0, validation_data=(x, y))
+        for given in ({"x": x, "y": y}, {"x": x, "y": list(y)}):
+            with pytest.raises(TypeError, match="executor " + words.format("x", "x")):
+                gpumlp.Ensemble(build, 2).fit(**given, verbose=0, executor=threads)
+        found = gpumlp.search(candidate, [{}], few, Y, cv=2, **HOW)
+    assert found.scores == gpumlp.search(candidate, [{}], X, Y, cv=2, **HOW).scores
+    mapped = np.memmap(tmp_path / "x", X.dtype, "w+", shape=X.shape)
+    mapped[:] = X
+    assert found.scores == gpumlp.search(candidate, [{}], mapped, Y, cv=2, executor=threads, **HOW).scores
 
 
 def test_some_members_alone(threads):

@@ -46,7 +46,9 @@ def candidates(grid: object) -> list[dict[str, Any]]:
     return found
 
 
-def dealt(build: Callable[..., object], params: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Any], ...]]:
+def dealt(
+    build: Callable[..., object], params: Sequence[Mapping[str, Any]]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return what of each candidate's parameters ``build`` takes, and what is left to ``fit``.
 
     TypeError where neither takes one, or ``build`` lacks one.

@@ -20,6 +20,7 @@ from gpumlp.signatures import named
 from gpumlp.sweeps.cases import Case, Fold, candidates, dealt, folds
 from gpumlp.sweeps.result import DATA, Scored, SearchResult, reasons
 from gpumlp.training import data, loop
+from gpumlp.training.blocks import check_held
 from gpumlp.training.progress import Progress
 from gpumlp.workers import Outcome, counted, differences, digest, executor_of, run
 
@@ -99,7 +100,9 @@ def search(
         All combinations of the lists' values are candidates; or each dict is one. What of batch_size, epochs, shuffle,
         class_weight and steps_per_epoch ``build`` does not take goes to ``fit``, in place of what is said here.
     x : array [n, *sample]
-        Inputs.
+        Inputs. Of a file that is mapped, `numpy.memmap`, a fold's rows are copied into memory when it is trained, and
+        an executor's workers are sent all of it; what lies elsewhere, such as HDF5's or zarr's, is read as a whole,
+        and refused if it has more than 16 MiB.
     y : array [n] or [n, *output]
         Targets.
     cv : int, iterable of pairs, or splitter of scikit-learn's
@@ -218,7 +221,10 @@ def _how(fit: Mapping[str, Any]) -> How:
 def _table(x: object, y: object, weight: object, validation: object, cv: object, seed: int) -> _Table:
     """Return the data as arrays of as many rows, and their folds."""
     if data.gives_batches(x) or data.gives_batches(validation):
-        raise ValueError("search takes arrays, of which folds are cut; x, or validation_data, gives batches.")
+        raise ValueError(
+            "search takes arrays, of which folds are cut; x, or validation_data, gives batches. If there is room "
+            "for all, pass numpy.concatenate(list(batches)); else fit models one by one, which read them in turn."
+        )
     there = validation if isinstance(validation, (tuple, list)) else (validation,)
     given = {"x": x, "y": y, "sample_weight": weight} | {f"validation_data[{k}]": v for k, v in enumerate(there)}
     found = {name: _array(name, value) for name, value in given.items() if name in ("x", "y") or value is not None}
@@ -230,6 +236,7 @@ def _table(x: object, y: object, weight: object, validation: object, cv: object,
 
 def _array(name: str, value: object) -> np.ndarray:
     """Return an array of NumPy's; TypeError or ValueError for what is none."""
+    check_held("search", **{name: value})
     found = data.to_array(name, value)
     if data.on_gpu(found):
         raise ValueError("search cuts folds of NumPy's arrays: copy them to the host first (cupy.asnumpy).")

@@ -323,6 +323,21 @@ def _lies_elsewhere(value: Any) -> bool:
     return _has_rows(value) and not any(hasattr(value, way) for way in in_memory) and not data.on_gpu(value)
 
 
+def check_held(what: str, **given: Any) -> None:
+    """Raise TypeError for rows that lie elsewhere and would have to be read into memory as a whole, if they are many.
+
+    A file that is mapped is NumPy's array already, and is taken as one.
+    """
+    for name, value in given.items():
+        there = _lies_elsewhere(value) and not isinstance(value, np.ndarray)
+        if there and (size := math.prod(value.shape) * value.dtype.itemsize) > WINDOW_BYTES:
+            raise TypeError(
+                f"{what} takes arrays that are in memory; {name} is a {type(value).__name__} of {size >> 20} MiB, "
+                f"which lies elsewhere. If there is room for it, pass numpy.asarray({name}); else fit a model without "
+                "an executor, which reads it in blocks."
+            )
+
+
 class Given(NamedTuple):
     """What a person passes as data."""
 
