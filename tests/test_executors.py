@@ -22,7 +22,7 @@ from test_ensemble import compiled, data, state
 from test_ensemble_fit import attributes, watched
 
 import gpumlp
-from gpumlp import callbacks, errors, layers, optimizers, workers
+from gpumlp import callbacks, errors, layers, optimizers, regularizers, workers
 from gpumlp.backends import team
 from gpumlp.utils import set_random_seed
 
@@ -532,6 +532,22 @@ def test_one_of_each(capsys):
     row = found.rows()[0]
     assert np.isnan(row["mae_std"]) and lines[2].split()[2:] == ["-", f"{row['mae']:.4g}", "-", "1"]
     assert found == found and found != pickle.loads(pickle.dumps(found))
+
+
+def penalised(l2):
+    stack = layers.Dense(3, "tanh", kernel_regularizer=regularizers.L2(l2) if l2 else None), layers.Dense(2)
+    return compiled(*stack, optimizer=optimizers.Adam(0.01), metrics=["mse"])
+
+
+def test_losses_with_other_penalties_are_told(threads):
+    grid = {"l2": [0.0, 0.3, 0.3]}
+    for executor in (None, threads):
+        with pytest.warns(UserWarning, match=r"which differ: L2\(l2=0.3\); none. .*monitor='mse'"):
+            found = gpumlp.search(penalised, grid, X, Y, cv=2, executor=executor, **HOW)
+    with pytest.warns(UserWarning, match="which differ"):
+        gpumlp.search(penalised, grid, X, Y, cv=2, resume=found, **HOW)
+    gpumlp.search(penalised, grid, X, Y, cv=2, monitor="mse", **HOW)
+    gpumlp.search(penalised, {"l2": [0.3, 0.3]}, X, Y, cv=2, **HOW)
 
 
 def test_folds():

@@ -57,6 +57,7 @@ class Scored(NamedTuple):
     history: Mapping[str, list[float]]
     directions: Mapping[str, str | None]  # "up" where more of a number is better, "down" where less is
     program: str
+    penalties: str = ""  # those in its loss, in words
     reason: str = ""
 
 
@@ -116,6 +117,7 @@ class SearchResult:
     failed: list[Failure] = field(default_factory=list, init=False)
     model: Sequential | None = field(default=None, init=False)
     _directions: dict[str, str | None] = field(default_factory=dict, init=False)
+    _penalties: dict[Case, str] = field(default_factory=dict, init=False)
     _made_of: dict[str, str] = field(default_factory=dict, init=False)  # digests of data, and fit's arguments in words
 
     def _take(self, case: Case, found: Scored) -> None:
@@ -125,6 +127,7 @@ class SearchResult:
             return
         self.scores[case], self.histories[case] = found.scores, found.history
         self._directions.update(found.directions)
+        self._penalties[case] = found.penalties
 
     def _going_on(self, before: SearchResult) -> None:
         """Take over what another search has found for the same candidates and folds."""
@@ -146,10 +149,8 @@ class SearchResult:
                     there = before.folds[case.fold]
                     same = known[case.candidate] == repr(params)
                     if same and np.array_equal(there[0], train) and np.array_equal(there[1], test):
-                        self.scores[Case(i, j)], self.histories[Case(i, j)] = (
-                            before.scores[case],
-                            before.histories[case],
-                        )
+                        found = before.scores[case], before.histories[case], before._penalties[case]
+                        self.scores[Case(i, j)], self.histories[Case(i, j)], self._penalties[Case(i, j)] = found
 
     def _of(self, candidate: int) -> list[Mapping[str, Any]]:
         return [self.scores[case] for case in sorted(self.scores) if case.candidate == candidate]

@@ -109,7 +109,7 @@ def search(
         Into how many folds the samples are dealt, in an order drawn by ``seed``; or which rows each fold trains on, and
         which it is judged by. Where the order of samples means something, as in time, pass pairs.
     monitor : str
-        The number by which candidates are compared: "loss", or a metric's name.
+        The number by which candidates are compared: "loss", in which penalties are, or a metric's name.
     mode : {"auto", "min", "max"}
         Which is better, less or more of it. "auto": less of a loss, of a metric what its class says.
     seed : int
@@ -204,6 +204,12 @@ def search(
         warnings.warn(
             f"{counted(len(found.failed), 'model')} of {len(found.params) * len(found.folds)} failed: "
             f"{reasons(found.failed)} The result's failed has all; search(..., resume=result) tries them again.",
+            stacklevel=caller_level(),
+        )
+    if monitor == "loss" and len(differing := sorted(set(found._penalties.values()))) > 1:
+        warnings.warn(
+            f"Candidates are compared by the loss with its penalties, which differ: {'; '.join(differing)}. To compare "
+            "what they predict, compile with metrics=['mse'], or another metric, and search with monitor='mse'.",
             stacklevel=caller_level(),
         )
     if refit:
@@ -353,9 +359,11 @@ def _judged(plan: _Plan, table: _Table, group: list[tuple[Case, Member]]) -> dic
             scores = model.evaluate(x, y, how.pace[0], 0, weights, return_dict=True)
         assert model.history is not None and model._objective is not None
         directions = {m.name: m._direction for m in model._objective.metrics}
-        found[case] = Scored(scores, model.history.history, {"loss": "down"} | directions, program)
+        penalties = [*model._runner.current().penalties, *(layer.activity_regularizer for layer in model.layers)]
+        words = ", ".join(sorted({repr(each) for each in penalties if each is not None})) or "none"
+        found[case] = Scored(scores, model.history.history, {"loss": "down"} | directions, program, words)
     return found
 
 
 def _failure(error: BaseException) -> Scored:
-    return Scored({}, {}, {}, "", in_words(error))
+    return Scored({}, {}, {}, "", reason=in_words(error))
