@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gpumlp.backends import team
-from gpumlp.errors import caller_level
+from gpumlp.errors import caller_level, warn_once
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -183,6 +183,8 @@ class _Giving:
 def executor_of(given: Any) -> Any:
     """Return what pieces can be submitted to; TypeError for anything else."""
     if callable(getattr(given, "submit", None)) and not hasattr(given, "get_executor"):
+        if type(given).__module__.startswith("mpi4py."):
+            _look_at_ranks(given)
         return given
     if type(given).__module__.startswith("ray.") and hasattr(given, "apply_async"):
         return _of_ray(given)
@@ -192,6 +194,24 @@ def executor_of(given: Any) -> Any:
     elif hasattr(given, "apply_async"):
         instead = "Pass a concurrent.futures.ProcessPoolExecutor: this pool waits for ever for a worker that has died."
     raise TypeError(f"executor must have a method submit that returns a Future; got {given!r}. {instead}")
+
+
+def _look_at_ranks(executor: Any) -> None:
+    """Warn where several ranks run the script that the first one of them should run, with the others as its workers.
+
+    mpi4py does not say in public whether they are; where it has other names for it, nothing is said here either.
+    """
+    from mpi4py import MPI
+    from mpi4py.futures import _core
+
+    served = getattr(_core, "SharedPool", executor) is not None or getattr(executor, "_pool", executor) is not None
+    if MPI.COMM_WORLD.size > 1 and not served:
+        warn_once(
+            "ranks",
+            f"Each of {MPI.COMM_WORLD.size} MPI ranks runs this script, and does all of the work with workers that it "
+            "begins by itself, if it can. To have one rank run it, and the others work for that one: "
+            f"mpiexec -n {MPI.COMM_WORLD.size} python -m mpi4py.futures script.py",
+        )
 
 
 def _of_ray(pool: Any) -> Executor:

@@ -421,6 +421,15 @@ def test_mpi():
     check(done_by("mpi", mpiexec, "-n", "4", sys.executable, "-m", "mpi4py.futures"), 3, "MPI")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the extra brings mpi4py and MPICH on Linux")
+def test_ranks_that_all_run_the_script_are_told():
+    begin = Path(sys.executable).parent / "mpiexec", "-n", "2", sys.executable
+    out = done_by("ranks", *begin)
+    assert out.count("Each of 2 MPI ranks runs this script") == 2 == out.count("python -m mpi4py.futures script.py")
+    assert done_by("ranks", *begin, "-m", "mpi4py.futures") == "nothing\n"
+    assert done_by("ranks", sys.executable) == "nothing\n"
+
+
 @pytest.mark.parametrize("engine", ["Dask", "loky"])
 def test_dask_and_loky(engine):
     check(done_by(engine.lower(), sys.executable), 2, engine)

@@ -1,17 +1,19 @@
 """Trains by an engine's workers, and says whether that came to the bits of training here; one line, for a test.
 
 python same_bits.py dask | loky | ray | unguarded; mpiexec -n 4 python -m mpi4py.futures same_bits.py mpi
+mpiexec -n 2 python same_bits.py ranks, which says what is told to ranks that should be begun in the other way.
 """
 
 import contextlib
 import multiprocessing
 import sys
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
 import gpumlp
-from gpumlp import callbacks, layers, models, optimizers
+from gpumlp import callbacks, layers, models, optimizers, workers
 
 X = np.random.default_rng(1).standard_normal((60, 3)).astype(np.float32)
 Y = np.sin(X.sum(1))
@@ -95,6 +97,17 @@ def mpi():
         return compare(executor)
 
 
+def ranks():
+    """Return in words what is said to each rank of those that run a script side by side; no worker is begun."""
+    from mpi4py.futures import MPIPoolExecutor
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            workers.executor_of(MPIPoolExecutor())
+    return " ".join(str(each.message) for each in caught) or "nothing"
+
+
 def ray():
     import ray
     from ray.util.multiprocessing import Pool
@@ -116,7 +129,7 @@ def unguarded():
             return str(error)
 
 
-ENGINES = {"dask": dask, "loky": loky, "mpi": mpi, "ray": ray, "unguarded": unguarded}
+ENGINES = {"dask": dask, "loky": loky, "mpi": mpi, "ranks": ranks, "ray": ray, "unguarded": unguarded}
 if __name__ == "__main__" or "unguarded" in sys.argv:
     with contextlib.suppress(BrokenPipeError):
         print(ENGINES[sys.argv[1]](), flush=True)
