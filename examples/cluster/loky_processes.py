@@ -1,7 +1,7 @@
-"""joblib's processes, loky, which take functions of a notebook, too."""
+"""loky's processes, which are joblib's, and take functions of a notebook, too."""
 
 import numpy as np
-from joblib.externals.loky import get_reusable_executor
+from loky import get_reusable_executor
 
 import gpumlp
 from gpumlp import layers, models, optimizers
