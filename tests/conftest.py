@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from compiled import instructions as instructions  # fixtures
 from compiled import kernels as kernels
+from executors import mortal as mortal
+from executors import processes as processes
+from executors import threads as threads
 from host.runtime import HostRuntime
 
 from gpumlp import devices

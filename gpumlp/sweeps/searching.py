@@ -198,20 +198,7 @@ def search(
         found._going_on(resume)
     level = verbosity(verbose)
     _search(workers, plan, table, found, level)
-    if found.failed and not found.scores:
-        raise SearchFailed(found)
-    if found.failed:
-        warnings.warn(
-            f"{counted(len(found.failed), 'model')} of {len(found.params) * len(found.folds)} failed: "
-            f"{reasons(found.failed)} The result's failed has all; search(..., resume=result) tries them again.",
-            stacklevel=caller_level(),
-        )
-    if monitor == "loss" and len(differing := sorted(set(found._penalties.values()))) > 1:
-        warnings.warn(
-            f"Candidates are compared by the loss with its penalties, which differ: {'; '.join(differing)}. To compare "
-            "what they predict, compile with metrics=['mse'], or another metric, and search with monitor='mse'.",
-            stacklevel=caller_level(),
-        )
+    _tell(found)
     if refit:
         found.model = _refit(plan, table, found.best_index)
     return found
@@ -276,6 +263,24 @@ def _search(executor: Any, plan: _Plan, table: _Table, found: SearchResult, leve
         shown.finish(done, {})
     if executor is not None:
         differences(ways, "candidates")
+
+
+def _tell(found: SearchResult) -> None:
+    """Warn of failures, and of losses that are no measure; SearchFailed where there is nothing else."""
+    if found.failed and not found.scores:
+        raise SearchFailed(found)
+    if found.failed:
+        warnings.warn(
+            f"{counted(len(found.failed), 'model')} of {len(found.params) * len(found.folds)} failed: "
+            f"{reasons(found.failed)} The result's failed has all; search(..., resume=result) tries them again.",
+            stacklevel=caller_level(),
+        )
+    if found.monitor == "loss" and len(differing := sorted(set(found._penalties.values()))) > 1:
+        warnings.warn(
+            f"Candidates are compared by the loss with its penalties, which differ: {'; '.join(differing)}. To compare "
+            "what they predict, compile with metrics=['mse'], or another metric, and search with monitor='mse'.",
+            stacklevel=caller_level(),
+        )
 
 
 def _refit(plan: _Plan, table: _Table, best: int) -> Sequential:
