@@ -253,7 +253,9 @@ class Ensemble(Named):
         how = How(class_weight, pace, (initial_epoch, epochs), held_out, bootstrap, verbose)
         given = x, y, sample_weight, validation_data
         if workers is not None:
-            check_held("executor", x=x, y=y, sample_weight=sample_weight)
+            there = validation_data if isinstance(validation_data, (tuple, list)) else ()
+            validates = {f"validation_data[{k}]": value for k, value in enumerate(there)}
+            check_held("executor", x=x, y=y, sample_weight=sample_weight, **validates)
         found = asked(each, given, how)
         if workers is not None:
             _check_sendable(given, found)

@@ -285,6 +285,8 @@ def test_large_data_that_lie_elsewhere_are_not_read_as_a_whole(tmp_path, threads
         for given in ({"x": x, "y": y}, {"x": x, "y": list(y)}):
             with pytest.raises(TypeError, match="executor " + words.format("x", "x")):
                 gpumlp.Ensemble(candidate, 2).fit(**given, verbose=0, executor=threads)
+        with pytest.raises(TypeError, match="executor " + words.format(r"validation_data\[0\]", ".*")):
+            gpumlp.Ensemble(candidate, 2).fit(X, Y, verbose=0, executor=threads, validation_data=(x, list(y)))
         found = gpumlp.search(candidate, [{}], few, Y, cv=2, **HOW)
     assert found.scores == gpumlp.search(candidate, [{}], X, Y, cv=2, **HOW).scores
     mapped = np.memmap(tmp_path / "x", X.dtype, "w+", shape=X.shape)
