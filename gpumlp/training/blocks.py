@@ -161,10 +161,10 @@ class Blocks:
         --------
         >>> import gpumlp
         >>> import numpy as np
-        >>> gpumlp.utils.Blocks(np.zeros((1000, 3)), block_size=150, shuffle_blocks=4).split(
-        ...     0.2
-        ... )
-        (<Blocks: 800 rows in 6 blocks, of which 4 are mixed>, <Blocks: 200 rows in 2 blocks, of which 2 are mixed>)
+        >>> blocks = gpumlp.utils.Blocks(np.zeros((1000, 3)), block_size=150)
+        >>> train, held_out = blocks.split(0.2)
+        >>> len(train), len(held_out)
+        (800, 200)
         """
         cut = data.cut_at(len(self), number("share", share, 0.0, 1.0, above=True, below=True))
         parts = []
