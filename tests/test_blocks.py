@@ -358,6 +358,9 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(tmp_path):
         (lambda: Blocks(X, Y[:50]), ValueError, "cardinality is ambiguous.*x: 57, y: 50"),
         (lambda: Blocks(X[:0]), ValueError, "x is empty"),
         (lambda: Blocks(np.array(["a", "b"])), TypeError, "x must be an array of numbers; got dtype <U1"),
+        (lambda: Blocks(np.ma.masked_less(X, 0.0)), ValueError, "x has masked values. Fill them"),
+        (lambda: Blocks(X, np.ma.masked_less(Y, 0.0)), ValueError, "y has masked values. Fill them"),
+        (lambda: Blocks(sparse(X), Y), TypeError, r"x is sparse, a csr_array of shape \(57, 3\).*x\.toarray\(\)"),
         (lambda: Blocks(X, Y, block_size=0), ValueError, "block_size must be a whole number >= 1"),
         (lambda: Blocks(X, Y, shuffle_blocks=0), ValueError, "shuffle_blocks must be a whole number >= 1"),
         (lambda: fit(build(), Blocks(X, Y), Y), ValueError, "x is a Blocks, which has its own y: pass it to Blocks"),
@@ -432,6 +435,16 @@ def test_validation_split_holds_out_the_last_rows_and_loads_nothing(kind, tmp_pa
     assert {rows for rows, _ in read} == {34, 23}
     assert found == fit(other, X, Y, validation_split=0.4, batch_size=10, epochs=2, shuffle=False)
     assert bits(one) == bits(other)
+
+
+def sparse(array):
+    return pytest.importorskip("scipy.sparse").csr_array(array)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_large_sparse_matrix_is_refused_as_a_small_one_is():
+    with pytest.raises(TypeError, match="x is sparse, a csr_array"):
+        fit(build(), sparse(X), Y)
 
 
 @pytest.mark.usefixtures("small_windows")

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpumlp.backends.runtime import DType, Rows
 from gpumlp.layers import whole_number
-from gpumlp.naming import number
+from gpumlp.naming import has_holes, number
 from gpumlp.training import data
 
 BLOCK_BYTES = 256 << 10  # of a block, where nobody says how large: long beside its beginning, and 64 make a window
@@ -304,8 +304,10 @@ def _check_rows(name: str, value: Any) -> None:
         raise TypeError(f"{name} is on a GPU already; blocks are read from elsewhere. Pass it to fit as it is.")
     if not _has_rows(value):
         raise TypeError(f"{name} must have shape, dtype and slices, as arrays have; got {data.kind(value)}.")
+    if hasattr(value, "nnz") or has_holes(value):
+        data.to_array(name, value)  # which says what to do
     if value.dtype.kind not in "biuf":
-        data.to_array(name, np.empty((1, 1), value.dtype))  # which says what to do
+        data.to_array(name, np.empty((1, 1), value.dtype))
 
 
 def _has_rows(value: Any) -> bool:
