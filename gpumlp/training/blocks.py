@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from gpumlp.backends.runtime import DType, Rows
+from gpumlp.backends.runtime import Array, DType, Rows
 from gpumlp.layers import whole_number
 from gpumlp.naming import has_holes, number
 from gpumlp.training import data
+from gpumlp.training.maps import check_there
 
 BLOCK_BYTES = 256 << 10  # of a block, where nobody says how large: long beside its beginning, and 64 make a window
 WINDOW_BYTES = 16 << 20  # of the blocks whose rows are mixed; what is no larger is read at once, and is an array then
@@ -251,7 +252,8 @@ class _Slices:
 
     def read(self, block: int) -> Block:
         rows = slice(int(self.bounds[block]), int(self.bounds[block + 1]))
-        return tuple(None if v is None else _whole(v[rows]) for v in self._given)  # type: ignore[return-value]
+        x, y, weights = (None if v is None else _read(v[rows]) for v in self._given)
+        return x, y, weights
 
 
 class _Part:
@@ -279,22 +281,8 @@ def _near(value: Any) -> Any:
     return np.asarray(value[0 : value.shape[0]])
 
 
-def _whole(rows: Any) -> Any:
-    """Return rows as an array; OSError where the file that they are mapped from has become too short for them.
-
-    To touch these would be the process's end (SIGBUS).
-    """
-    if isinstance(rows, np.memmap) and rows.size and isinstance(rows.filename, str | os.PathLike):
-        base = rows
-        while isinstance(base.base, np.memmap):
-            base = base.base
-        needed = rows.__array_interface__["data"][0] - base.__array_interface__["data"][0] + rows.nbytes + base.offset
-        try:
-            there = os.stat(rows.filename).st_size
-        except FileNotFoundError:  # its name is gone; what is mapped stays
-            there = needed
-        if there < needed:
-            raise OSError(f"{rows.filename} has been cut to {there} bytes, of which byte {needed - 1} is asked for.")
+def _read(rows: Any) -> Array:
+    check_there(rows)
     return np.asarray(rows)
 
 

@@ -33,6 +33,7 @@ from gpumlp.losses import (
     SparseCategoricalCrossentropy,
 )  # fmt: skip
 from gpumlp.naming import unmasked
+from gpumlp.training.maps import check_there
 
 DEFAULT_BATCH = 32
 BINARY = (BinaryCrossentropy, BinaryFocalCrossentropy)  # of targets and outputs in 0 to 1
@@ -83,7 +84,8 @@ def to_array(name: str, value: object) -> Array:
     """Return ``value`` as a numeric array with at least one axis; TypeError or ValueError naming ``name``.
 
     Arrays of any library, lists and data frames of numbers are taken; None in a list, and what pandas and polars hold
-    for missing, becomes NaN. An array on a GPU stays there, and no array is copied.
+    for missing, becomes NaN. An array on a GPU stays there, and no array is copied. OSError for a map of a file that
+    has been cut.
     """
     array: Any = value
     if type(value) is np.ndarray and value.dtype.kind in "biuf":  # the usual case, and the quickest
@@ -96,6 +98,7 @@ def to_array(name: str, value: object) -> Array:
         raise TypeError(f"{name} must be an array of numbers; got dtype {array.dtype}. {ENCODE[array.dtype.kind]}")
     if array.ndim == 0:
         raise ValueError(f"{name} must have one row per sample; got the single number {array}.")
+    check_there(array)
     return array
 
 

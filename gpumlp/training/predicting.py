@@ -13,6 +13,7 @@ from gpumlp.engine.program import Program
 from gpumlp.engine.runner import Runner, together
 from gpumlp.training import loop
 from gpumlp.training.data import on_gpu
+from gpumlp.training.maps import check_there
 from gpumlp.training.streams import Source, Stretch
 from gpumlp.training.trained import Hooks
 
@@ -50,6 +51,7 @@ def predict(runner: Runner, x: Array, out: Array, batch: int, choice: Choice, ca
         return runner.program_for(piece, choice)
 
     def steps(rows: slice[int, int, None]) -> None:
+        check_there(x)
         program().predict(x[rows], out[rows], piece)
 
     done = 0

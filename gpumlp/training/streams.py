@@ -30,6 +30,7 @@ from gpumlp.layers import whole_number
 from gpumlp.saving.text import a_dict
 from gpumlp.training import randoms
 from gpumlp.training.data import Batches, library
+from gpumlp.training.maps import check_there
 
 AHEAD_BYTES = 64 << 20  # of batches that are read and not yet used
 ORDER_BYTES = 16 << 20  # of the orders of several epochs that come as one
@@ -157,6 +158,8 @@ class Held(Source):
         if self.over:
             return None
         assert self.sample is not None
+        for array in self.sample.arrays:
+            check_there(array)
         first, stop = self._next, min(self._next + most, self._last)
         self.given += stop - first  # before it is over: a handler that raises in between leaves steps that lack
         self._next = stop
