@@ -220,6 +220,39 @@ def test_large_arrays_of_files_are_cut_into_blocks(kind, dtype, tmp_path, small_
     np.testing.assert_allclose(other.predict(given, verbose=0), one.predict(array, verbose=0), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["lists", "frame", "labels"])
+def test_what_is_beside_it_may_be_a_list_or_a_frame(kind, small_windows):
+    pd = pytest.importorskip("pandas")
+    labels = np.arange(N)[::-1] / 2  # by which pandas would slice
+    y, weights = {
+        "lists": (Y.tolist(), W.tolist()),
+        "frame": (pd.DataFrame(Y), pd.Series(W)),
+        "labels": (pd.DataFrame(Y, labels), pd.Series(W, labels)),
+    }[kind]
+    x, one, other = Elsewhere(X), build(), build()
+    assert fit(one, x, y, sample_weight=weights) == fit(other, X, Y, sample_weight=W)
+    assert bits(one) == bits(other) and max(stop - start for start, stop in x.notes) < 20
+    blocks = Blocks(X, Y, pd.Series(W, labels), block_size=10)
+    assert fit(one, blocks) == fit(other, X, Y, sample_weight=W)
+
+
+def test_a_normalization_adapts_to_one_block_after_the_other():
+    x, whole, by_blocks = Elsewhere(X), layers.Normalization(), layers.Normalization()
+    whole.adapt(X)
+    by_blocks.adapt(Blocks(x, block_size=10))
+    assert max(stop - start for start, stop in x.notes) == 10
+    for found, expected in zip(by_blocks.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_other_lengths_are_an_error_before_anything_is_read(small_windows):
+    x = Elsewhere(X)
+    for y in (Y[:50], Y[:50].tolist()):
+        with pytest.raises(ValueError, match=r"cardinality is ambiguous.*x: 57, y: 50"):
+            fit(build(), x, y)
+    assert not x.notes
+
+
 @pytest.mark.parametrize("kind", [zarr_array, hdf5_array, mapped])
 def test_small_ones_are_arrays(kind, tmp_path):
     expected = fit(one := build(), X, Y, shuffle=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpumlp.backends.runtime import Array, DType, Rows
 from gpumlp.layers import whole_number
-from gpumlp.naming import has_holes, number
+from gpumlp.naming import number
 from gpumlp.training import data
 from gpumlp.training.maps import check_there
 
@@ -83,11 +83,9 @@ class Blocks:
         shuffle_blocks: int | None = None,
     ) -> None:  # fmt: skip
         given = {"x": x, "y": y, "sample_weight": sample_weight}
-        for name, value in given.items():
-            if value is not None or name == "x":
-                _check_rows(name, value)
+        given = {name: _rows(name, v) for name, v in given.items() if v is not None or name == "x"}
         data.same_length(**given)
-        self._put(_Slices(x, y, sample_weight, block_size), shuffle_blocks)
+        self._put(_Slices(given["x"], given.get("y"), given.get("sample_weight"), block_size), shuffle_blocks)
 
     @classmethod
     def from_parquet(
@@ -286,16 +284,17 @@ def _read(rows: Any) -> Array:
     return np.asarray(rows)
 
 
-def _check_rows(name: str, value: Any) -> None:
-    """Raise for what cannot be cut into blocks."""
+def _rows(name: str, value: Any) -> Any:
+    """Return what can be cut into blocks; raise for anything else."""
     if data.on_gpu(value):
         raise TypeError(f"{name} is on a GPU already; blocks are read from elsewhere. Pass it to fit as it is.")
     if not _has_rows(value):
         raise TypeError(f"{name} must have shape, dtype and slices, as arrays have; got {data.kind(value)}.")
-    if hasattr(value, "nnz") or has_holes(value):
-        data.to_array(name, value)  # which says what to do
+    if not _lies_elsewhere(value):
+        return data.to_array(name, value)  # a slice of pandas's goes by labels
     if value.dtype.kind not in "biuf":
-        data.to_array(name, np.empty((1, 1), value.dtype))
+        data.to_array(name, np.empty((1, 1), value.dtype))  # which says what to do
+    return value
 
 
 def _has_rows(value: Any) -> bool:
@@ -309,7 +308,7 @@ def _lies_elsewhere(value: Any) -> bool:
         return False
     if isinstance(value, np.ndarray):
         return isinstance(value, np.memmap)
-    in_memory = "__array_interface__", "__dlpack__", "to_numpy"
+    in_memory = "__array_interface__", "__dlpack__", "to_numpy", "nnz"  # which a sparse matrix has
     return _has_rows(value) and not any(hasattr(value, way) for way in in_memory) and not data.on_gpu(value)
 
 
@@ -341,15 +340,21 @@ def cut(given: Block, dtype: DType, shuffle: bool) -> Given:
 
     All else as it is: also a file that is mapped and has what a Program takes, of which no order is held.
     """
-    there = [v for v in given if v is not None]
-    if not any(map(_lies_elsewhere, there)) or not all(map(_has_rows, there)):
+    x = given[0]
+    if not any(map(_lies_elsewhere, given)) or (data.gives_batches(x) and not _has_rows(x)):
         return Given(*given)
-    shapes: Any = there
-    total = sum(NUMBER * math.prod(v.shape) for v in shapes) + ORDER * shapes[0].shape[0]
-    if total <= WINDOW_BYTES or len({v.shape[0] for v in shapes}) > 1:
-        return Given(*given)
-    if not shuffle and all(_is_taken(v, dtype) for v in shapes):
-        return Given(*given)
+    names = "x", "y", "sample_weight"
+    arrays: Any = {name: v for name, v in zip(names, given, strict=True) if v is not None}
+    arrays = {name: v if _has_rows(v) else data.to_array(name, v) for name, v in arrays.items()}
+    given, there = Given(*map(arrays.get, names)), list(arrays.values())
+    if not all(map(_has_rows, there)):
+        return given
+    data.same_length(**arrays)
+    total = sum(NUMBER * math.prod(v.shape) for v in there) + ORDER * there[0].shape[0]
+    if total <= WINDOW_BYTES:
+        return given
+    if not shuffle and all(_is_taken(v, dtype) for v in there):
+        return given
     return Given(Blocks(*given))
 
 
