@@ -344,6 +344,41 @@ def test_row_groups_are_blocks(features, several, tmp_path):
     np.testing.assert_array_equal(one.predict(data, verbose=0).shape, (N, 2))
 
 
+@pytest.mark.parametrize("kind", ["list_", "large_list"])
+def test_lists_of_one_length_are_numbers_side_by_side(kind, tmp_path):
+    import pyarrow as pa
+
+    of = getattr(pa, kind)(pa.float32())
+    path = write_parquet(tmp_path / "a.parquet", v=pa.array(X.tolist(), of), two=pa.array(Y.tolist(), of))
+    data = Blocks.from_parquet(path, ["v", "a"], "two")
+    for part, given in ((0, np.column_stack([X, X[:, 0]])), (1, Y)):
+        np.testing.assert_array_equal(np.concatenate([block[part] for block in data]), given)
+    for value, says in (([1.0], "'v' has a list of 1 numbers; the first one has 3"), (None, "a list is missing")):
+        rows = [value if row == 20 else list(map(float, X[row])) for row in range(N)]
+        path = write_parquet(tmp_path / "b.parquet", v=pa.array(rows, of))
+        with pytest.raises(RuntimeError, match=rf"Block 2 \(rows 16 to 23\) cannot be read: .*{says}"):
+            list(Blocks.from_parquet(path, ["v"]))
+    none = write_parquet(tmp_path / "0.parquet", X[:0], Y[:0], v=pa.array([], of))
+    path = write_parquet(tmp_path / "1.parquet", v=pa.array(X.tolist(), of))
+    assert len(Blocks.from_parquet([none, path], ["v"])) == N
+    with pytest.raises(ValueError, match="x is empty"):
+        Blocks.from_parquet(none, ["v"])
+    path = write_parquet(tmp_path / "c.parquet", v=pa.array([["text"]] * N))
+    with pytest.raises(TypeError, match=r"'v' \(string\)"):
+        Blocks.from_parquet(path, ["v"])
+
+
+@LINUX
+def test_many_files_are_not_all_open(tmp_path):
+    for number in range(40):
+        write_parquet(tmp_path / f"{number:02}.parquet", X[:8] + number, Y[:8])
+    there = len(os.listdir("/proc/self/fd"))
+    data = Blocks.from_parquet(tmp_path, ["x"])
+    for block in (*range(40), 39, 0, 20):
+        np.testing.assert_array_equal(data.read(block)[0], X[:8] + np.float32(block))
+        assert len(os.listdir("/proc/self/fd")) <= there + 17
+
+
 def test_columns_that_are_no_numbers_are_refused_as_a_frame_s_are(tmp_path):
     text = np.array(["red", "green", "blue"] * 19)
     path = write_parquet(tmp_path / "a.parquet", text=text)
@@ -351,6 +386,8 @@ def test_columns_that_are_no_numbers_are_refused_as_a_frame_s_are(tmp_path):
         Blocks.from_parquet(path, ["a", "text"], "y")
     with pytest.raises(ValueError, match="has no column 'd'; it has 'a', 'b', 'c'"):
         Blocks.from_parquet(path, ["a", "d"], "y")
+    with pytest.raises(ValueError, match="features must name at least one column"):
+        Blocks.from_parquet(path, [], "y")
     with pytest.raises(ValueError, match="There is no Parquet file"):
         Blocks.from_parquet([], ["a"])
 
@@ -394,6 +431,8 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_an_error(tmp_path):
         (lambda: Blocks(np.ma.masked_less(X, 0.0)), ValueError, "x has masked values. Fill them"),
         (lambda: Blocks(X, np.ma.masked_less(Y, 0.0)), ValueError, "y has masked values. Fill them"),
         (lambda: Blocks(sparse(X), Y), TypeError, r"x is sparse, a csr_array of shape \(57, 3\).*x\.toarray\(\)"),
+        (lambda: Blocks(X, block_size=10).read(-1), IndexError, "block must be 0 to 5; got -1"),
+        (lambda: Blocks(X, block_size=10).read(6), IndexError, "block must be 0 to 5; got 6"),
         (lambda: Blocks(X, Y, block_size=0), ValueError, "block_size must be a whole number >= 1"),
         (lambda: Blocks(X, Y, shuffle_blocks=0), ValueError, "shuffle_blocks must be a whole number >= 1"),
         (lambda: fit(build(), Blocks(X, Y), Y), ValueError, "x is a Blocks, which has its own y: pass it to Blocks"),

@@ -203,9 +203,13 @@ class Blocks:
 
         Raises
         ------
+        IndexError
+            Where there is no such block.
         RuntimeError
             Where it cannot be read any more, or has another number of rows.
         """
+        if not 0 <= block < len(self.bounds) - 1:
+            raise IndexError(f"block must be 0 to {len(self.bounds) - 2}; got {block}.")
         rows = int(self.bounds[block + 1] - self.bounds[block])
         try:
             found = self._reader.read(block)
