@@ -269,6 +269,17 @@ def disable_interactive_logging() -> None:
     _interactive = False
 
 
+def settings() -> tuple[str, str, str, bool]:
+    """Return all that can be set, for `go_by` in another process."""
+    return _floatx, _nonfinite, _advice, _interactive
+
+
+def go_by(found: tuple[str, str, str, bool]) -> None:
+    """Set what `settings` has returned elsewhere."""
+    global _floatx, _nonfinite, _advice, _interactive
+    _floatx, _nonfinite, _advice, _interactive = found
+
+
 def epsilon() -> float:
     """Return by how much losses keep probabilities from 0 and 1.
 

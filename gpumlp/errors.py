@@ -59,6 +59,9 @@ class DeviceMemoryError(MemoryError):
             "Use a smaller batch_size or fewer units, free other arrays on the device, or compile with device='cpu'."
         )
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.asked, self.free, self.total), vars(self)
+
 
 class KernelError(RuntimeError):
     """A kernel did on the device what it must not; the message has the operation's name and the device's words."""
@@ -95,6 +98,9 @@ class NotTrained(RuntimeError):
             "goes on with these, which are where they were, by another executor or by none."
         )
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.reasons,), vars(self)
+
 
 class SearchFailed(RuntimeError):
     """No model of a search could be trained, or judged.
@@ -125,6 +131,9 @@ class SearchInterrupted(KeyboardInterrupt):
     def __init__(self, result: object) -> None:
         self.result = result
         super().__init__("The exception's result has what was done: gpumlp.search(..., resume=result) does the rest.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.result,), vars(self)
 
 
 class TrainingWarning(UserWarning):

@@ -16,6 +16,7 @@ import platform
 import re
 import sys
 import threading
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +25,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gpumlp import config
 from gpumlp.backends import team
-from gpumlp.errors import caller_level, warn_once
+from gpumlp.errors import caller_level, in_words, warn_once
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -71,6 +73,7 @@ class _Piece(NamedTuple):
     sender: tuple[str, int, bytes]
     workers: int
     place: Place
+    settings: tuple[str, str, str, bool]
 
 
 class _Answer(NamedTuple):
@@ -148,7 +151,7 @@ class _Giving:
         """Give out a piece, with the data ``along`` or by their name alone."""
         try:
             work = self._pack((self._function, [self._items[k] for k in numbers]))
-            piece = _Piece(os.urandom(8).hex(), work, self._digest, _sender(), self._count, _place())
+            piece = _Piece(os.urandom(8).hex(), work, self._digest, _sender(), self._count, _place(), config.settings())
             with warnings.catch_warnings():  # Dask would have data sent by its own calls
                 warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
                 self._out[self._executor.submit(_work, piece, self._data if along else None)] = numbers
@@ -339,16 +342,38 @@ def _work(piece: _Piece, data: tuple[Any, ...] | None) -> _Answer:
         return _Answer(None, place, by)
     if not here:
         team.share(piece.workers)
-    function, items = _unpacked(piece.work)
+        config.go_by(piece.settings)
     with _noted(here) as warned:
-        try:
-            results = function(items, data)
-        except SystemExit as error:
-            raise RuntimeError(f"SystemExit({error.code!r}) was raised in a worker.") from error
-    if isinstance(piece.work, bytes):
-        by_value = sys.modules.get("cloudpickle") if b"cloudpickle" in piece.work else None
-        results = (by_value or pickle).dumps(results, protocol=pickle.HIGHEST_PROTOCOL)
+        results = _results(piece.work, data)
     return _Answer(results, place, by, tuple(warned))
+
+
+def _results(work: Any, data: tuple[Any, ...]) -> Any:
+    """Return what comes of work, as it travels; what is raised can travel too."""
+    if not isinstance(work, bytes):
+        function, items = work
+        return _without_exit(function, items, data)
+    pack: Any = (b"cloudpickle" in work and sys.modules.get("cloudpickle")) or pickle
+    try:
+        function, items = pickle.loads(work)
+        return pack.dumps(_without_exit(function, items, data), protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        try:  # one that cannot be read would end all of an executor's workers
+            travels = type(pickle.loads(pack.dumps(error))) is type(error)
+        except Exception:
+            travels = False
+        if travels:
+            raise
+        words = "".join(traceback.format_exception(error))
+        raise RuntimeError(f"{in_words(error)} It cannot be pickled; it was raised in a worker: {words}") from None
+
+
+def _without_exit(function: Function, items: list[Any], data: tuple[Any, ...]) -> list[Any]:
+    """Return a function's results; SystemExit would end the worker."""
+    try:
+        return function(items, data)
+    except SystemExit as error:
+        raise RuntimeError(f"SystemExit({error.code!r}) was raised in a worker.") from error
 
 
 def _keep(digest: str, data: tuple[Any, ...]) -> None:

@@ -233,6 +233,51 @@ def test_an_exception_is_of_the_member_that_raised_it(processes, how, words):
     assert [state(m) for m in here.members] == [state(m) for m in there.members]
 
 
+class Unreadable(Exception):
+    def __init__(self, code, words):
+        super().__init__(f"{words} ({code})")
+
+
+class Raises(callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise Unreadable(7, "the disk is full")
+
+
+def test_an_exception_that_cannot_be_unpickled_is_of_its_member_alone(processes):
+    ensemble = gpumlp.Ensemble(build, 3)
+    with pytest.raises(
+        errors.NotTrained, match=r"Member 1: RuntimeError: Unreadable: the disk is full \(7\)"
+    ) as raised:
+        ensemble.fit(X, Y, verbose=0, executor=processes, callbacks=lambda k: [Raises()] * (k == 1))
+    assert raised.value.members == [1] and "in on_epoch_end" in str(raised.value.reasons[1])
+    assert [member.optimizer.iterations for member in ensemble.members] == [2, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "error", [errors.DeviceMemoryError(5, 1, 2), errors.NotTrained({1: ValueError("x")}), errors.SearchInterrupted(3)]
+)
+def test_errors_of_the_package_travel(error):
+    error.add_note("note")
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error) and str(back) == str(error) and repr(vars(back)) == repr(vars(error))
+
+
+def test_workers_have_the_settings_of_who_asks(processes):
+    holed = np.where(np.arange(40)[:, None] == 3, np.nan, X).astype(np.float32)
+    gpumlp.config.set_nonfinite("ignore")
+    gpumlp.config.set_advice("ignore")
+    gpumlp.config.set_floatx("float64")
+    try:
+        found = gpumlp.search(candidate, {"units": [3]}, X, Y, cv=2, executor=processes, **HOW)
+        assert found.scores == gpumlp.search(candidate, {"units": [3]}, X, Y, cv=2, **HOW).scores
+        gpumlp.Ensemble(build, 2).fit(holed, Y, verbose=0, executor=processes)  # and no warning
+    finally:
+        gpumlp.config.set_floatx("float32")
+        gpumlp.config.set_nonfinite("warn")
+        gpumlp.config.set_advice("warn")
+    assert gpumlp.search(candidate, {"units": [3]}, X, Y, cv=2, executor=processes, **HOW).scores != found.scores
+
+
 def test_what_cannot_travel_is_told(processes):
     ensemble = gpumlp.Ensemble(build, 2)
     before = [state(member) for member in ensemble.members]
