@@ -278,7 +278,11 @@ class Ensemble(Named):
 
         def take(outcome: Outcome) -> None:
             for i, back in zip(outcome.numbers, outcome.results, strict=False):
-                each[i].become(back)
+                try:
+                    each[i].become(back)
+                except ValueError as error:  # it has other layers by now
+                    reasons[chosen[i]] = error
+                    continue
                 self._keep(chosen[i], each[i])
                 assert outcome.place is not None
                 way = f"{each[i].program.partition(';')[0]}, with NumPy {outcome.place.numpy}"

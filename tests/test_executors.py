@@ -253,6 +253,67 @@ def test_an_exception_that_cannot_be_unpickled_is_of_its_member_alone(processes)
     assert [member.optimizer.iterations for member in ensemble.members] == [2, 0, 2]
 
 
+class Recompiles(callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            self.model.compile(optimizers.SGD(0.1, momentum=0.9), "mae", metrics=["mse"])
+
+
+class Exchanges(callbacks.Callback):
+    def on_train_end(self, logs=None):
+        self.model.optimizer = optimizers.SGD(0.1)
+
+
+class Adds(callbacks.Callback):
+    def on_train_end(self, logs=None):
+        self.model.add(layers.Dense(2))
+
+
+@pytest.mark.parametrize("callback", [Recompiles, Exchanges])
+def test_a_callback_that_compiles_anew(threads, callback):
+    here, there = gpumlp.Ensemble(build, 3), gpumlp.Ensemble(build, 3)
+    for ensemble, executor in ((here, None), (there, Inline())):
+        ensemble.fit(X, Y, epochs=2, verbose=0, executor=executor, callbacks=[callback()])
+    assert whole(there) == whole(here)
+    for ensemble, executor in ((here, None), (there, threads)):
+        ensemble.fit(X, Y, epochs=2, verbose=0, executor=executor)
+    assert whole(there) == whole(here) and type(there.members[0].optimizer) is optimizers.SGD
+    assert [member.loss for member in there.members] == [member.loss for member in here.members]
+
+
+def test_a_member_that_comes_back_with_other_layers_is_not_taken(processes):
+    ensemble = gpumlp.Ensemble(build, 3)
+    before = ensemble.members[1].get_weights()
+    with pytest.raises(errors.NotTrained, match=r"Member 1: ValueError: .*came back with other layers") as raised:
+        ensemble.fit(X, Y, verbose=0, executor=processes, callbacks=lambda k: [Adds()] * (k == 1))
+    assert raised.value.members == [1] and all(map(np.array_equal, before, ensemble.members[1].get_weights()))
+    assert [member.optimizer.iterations for member in ensemble.members] == [2, 0, 2]
+
+
+def test_functions_that_travel_by_value_stay_the_callers(threads):
+    pytest.importorskip("cloudpickle")
+
+    def bent(z):
+        return z * z * 0.1 + z
+
+    def twos(shape, dtype=None):
+        return np.full(shape, 0.2)
+
+    def make():
+        stack = layers.Dense(3, bent, kernel_initializer=twos), layers.Dense(2)
+        return compiled(*stack, optimizer=optimizers.SGD(0.01))
+
+    here, there = gpumlp.Ensemble(make, 2), gpumlp.Ensemble(make, 2)
+    here.fit(X, Y, verbose=0)
+    there.fit(X, Y, verbose=0, executor=Inline())
+    assert all(member.layers[0].activation.function is bent for member in there.members)
+    assert all(member.layers[0].kernel_initializer is twos for member in there.members)
+    here.fit(X, Y, initial_epoch=1, epochs=2, verbose=0)
+    there.fit(X, Y, initial_epoch=1, epochs=2, verbose=0, executor=threads)
+    assert [state(m)[0] for m in there.members] == [state(m)[0] for m in here.members]
+    assert there.evaluate(X, Y, verbose=0) == here.evaluate(X, Y, verbose=0)
+
+
 @pytest.mark.parametrize(
     "error", [errors.DeviceMemoryError(5, 1, 2), errors.NotTrained({1: ValueError("x")}), errors.SearchInterrupted(3)]
 )
@@ -260,22 +321,6 @@ def test_errors_of_the_package_travel(error):
     error.add_note("note")
     back = pickle.loads(pickle.dumps(error))
     assert type(back) is type(error) and str(back) == str(error) and repr(vars(back)) == repr(vars(error))
-
-
-def test_workers_have_the_settings_of_who_asks(processes):
-    holed = np.where(np.arange(40)[:, None] == 3, np.nan, X).astype(np.float32)
-    gpumlp.config.set_nonfinite("ignore")
-    gpumlp.config.set_advice("ignore")
-    gpumlp.config.set_floatx("float64")
-    try:
-        found = gpumlp.search(candidate, {"units": [3]}, X, Y, cv=2, executor=processes, **HOW)
-        assert found.scores == gpumlp.search(candidate, {"units": [3]}, X, Y, cv=2, **HOW).scores
-        gpumlp.Ensemble(build, 2).fit(holed, Y, verbose=0, executor=processes)  # and no warning
-    finally:
-        gpumlp.config.set_floatx("float32")
-        gpumlp.config.set_nonfinite("warn")
-        gpumlp.config.set_advice("warn")
-    assert gpumlp.search(candidate, {"units": [3]}, X, Y, cv=2, executor=processes, **HOW).scores != found.scores
 
 
 def test_what_cannot_travel_is_told(processes):

@@ -1,7 +1,9 @@
 """Searches: candidates over folds come to the bits of models that are trained alone, whoever trains them."""
 
+import contextlib
 import pickle
 import re
+import threading
 import warnings
 
 import h5py
@@ -10,7 +12,7 @@ import pandas
 import pytest
 from sklearn.model_selection import TimeSeriesSplit
 from test_ensemble import compiled, state
-from test_executors import Ends, X, Y
+from test_executors import Ends, X, Y, build
 
 import gpumlp
 from gpumlp import callbacks, errors, layers, optimizers, regularizers
@@ -76,6 +78,38 @@ def test_arguments_of_fit_are_candidates_too(threads):
 
     found = gpumlp.search(takes, [{"epochs": 2, "batch_size": 5}], X, Y, cv=2, **HOW)
     assert seen == [(2, {"batch_size": 5})] * 2 and len(found.histories[0, 0]["loss"]) == 3
+
+
+def test_threads_do_not_draw_from_each_others_numbers(threads):
+    both = threading.Barrier(2)
+
+    def drawing(rate):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.05)  # two that build at once would go on in step
+        model = candidate(3, rate)
+        model.layers[0].set_weights([np.random.normal(size=w.shape) for w in model.layers[0].get_weights()])
+        return model
+
+    grid, before = {"rate": [0.01, 0.02]}, np.random.get_state()[1].tolist()
+    found = gpumlp.search(drawing, grid, X, Y, cv=2, executor=threads, **HOW)
+    assert np.random.get_state()[1].tolist() == before
+    assert found.scores == gpumlp.search(drawing, grid, X, Y, cv=2, **HOW).scores
+
+
+def test_workers_have_the_settings_of_who_asks(processes):
+    holed = np.where(np.arange(40)[:, None] == 3, np.nan, X).astype(np.float32)
+    gpumlp.config.set_nonfinite("ignore")
+    gpumlp.config.set_advice("ignore")
+    gpumlp.config.set_floatx("float64")
+    try:
+        found = gpumlp.search(candidate, {"units": [3]}, X, Y, cv=2, executor=processes, **HOW)
+        assert found.scores == gpumlp.search(candidate, {"units": [3]}, X, Y, cv=2, **HOW).scores
+        gpumlp.Ensemble(build, 2).fit(holed, Y, verbose=0, executor=processes)  # and no warning
+    finally:
+        gpumlp.config.set_floatx("float32")
+        gpumlp.config.set_nonfinite("warn")
+        gpumlp.config.set_advice("warn")
+    assert gpumlp.search(candidate, {"units": [3]}, X, Y, cv=2, executor=processes, **HOW).scores != found.scores
 
 
 def test_by_processes_and_the_best_trained_on_all(processes):

@@ -46,6 +46,7 @@ class Compiled(Stack):
         self._objective: Objective | None = None  # what the last fit or evaluation is judged by
         self._optimizer: Optimizer | None = None
         self._loss: losses.Loss | None = None
+        self._compilations = 0  # how often it was given an optimizer
         self._compiled_with: How | None = None  # its arguments, but the optimizer
         self._metric_names: arguments.Asked = []
         self._results: dict[str, object] = {}  # of the last epoch, evaluation or batch
@@ -178,6 +179,7 @@ class Compiled(Stack):
 
     def _own(self, optimizer: Optimizer) -> None:
         """Make the optimizer this model's: not in the middle of a step of another one's."""
+        self._compilations += 1
         owner = optimizer.owner
         if owner is None or owner is self or owner._runner.weights is None:
             optimizer.belong_to(self)

@@ -383,35 +383,62 @@ OWN = {
 def become(model: Kept, other: Kept) -> dict[int, object]:
     """Have a model, its layers and its optimizer be what those of a copy, trained elsewhere, have become.
 
-    Returns what stands for what, by the id of the copy's.
+    Returns what stands for what, by the id of the copy's. ValueError, and no change, where the copy has other layers.
     """
+    pairs, now = list(_pairs(model, other)), moment(other)
+    if compiled_anew := model._compilations != other._compilations:
+        model.optimizer = other.optimizer
+        for name in ("_loss", "_metric_names", "_compiled_with", "_objective"):
+            setattr(model, name, getattr(other, name))
+        model._runner.restart()
     network = other._runner.network
     if network is not None and model._runner.network is None:
         with random.drawing_from(random.Stream()):  # of weights that come from the copy
             model._built_for(network.input_shape)
-    stands: dict[int, object] = {}
-    for mine, theirs, kind in _pairs(model, other):
+    stands: dict[int, object] = {id(model._optimizer): model._optimizer}
+    for mine, theirs, kind in pairs:
+        if kind == "optimizer" and compiled_anew:
+            continue
         stands[id(theirs)] = mine
-        vars(mine).update({name: value for name, value in vars(theirs).items() if name not in OWN[kind]})
+        vars(mine).update({
+            name: value for name, value in vars(theirs).items()
+            if name not in OWN[kind] and not _copied(vars(mine).get(name), value)
+        })  # fmt: skip
     Changes.count += 1
     for name in ("calls", "looked_at", "advised"):
         setattr(model._runner, name, getattr(other._runner, name))
     if model._optimizer is not None:
         model._optimizer._made = {}
-    now = moment(other)
     put(model, now.weights, now.training)
     return stands
 
 
+def _copied(mine: object, theirs: object) -> bool:
+    """Whether it is a copy of the same function, initializer or the like: one's own of `__main__` travel by value."""
+    if not callable(mine) or type(mine) is not type(theirs):
+        return False
+    return getattr(mine, "__qualname__", repr(mine)) == getattr(theirs, "__qualname__", repr(theirs))
+
+
 def _pairs(model: Kept, other: Kept) -> Iterator[tuple[object, object, str]]:
-    """Yield each part of a model with that of a copy, and of what kind they are."""
+    """Yield each part of a model with that of a copy, and of what kind they are; ValueError for other layers."""
 
     def of(mine: Stack, theirs: Stack) -> Iterator[tuple[object, object, str]]:
         yield mine, theirs, "model"
+        kinds, found = ([type(layer).__qualname__ for layer in stack._layers] for stack in (mine, theirs))
+        if kinds != found:
+            raise ValueError(
+                f"{mine.name} came back with other layers: it has {', '.join(kinds)}; what was trained has "
+                f"{', '.join(found)}. Callbacks that add or remove layers need a training here, without an executor."
+            )
         for one, there in zip(mine._layers, theirs._layers, strict=True):
             if isinstance(one, Stack) and isinstance(there, Stack):
                 yield from of(one, there)
-            else:
+            elif isinstance(one, Layer) and isinstance(there, Layer):
+                if one.weight_shapes and one.weight_shapes != there.weight_shapes:
+                    raise ValueError(
+                        f"{one.name} came back with weights of {there.weight_shapes}; it has {one.weight_shapes}."
+                    )
                 yield one, there, "layer"
 
     yield from of(model, other)
