@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random as python_random
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from gpumlp.models.fitting import HeldOut, Job, job
 from gpumlp.training import data, loop
 from gpumlp.training.streams import Held, Source, readers
 
+_generators = threading.RLock()  # Python's and NumPy's, which are all threads'
 Given: TypeAlias = tuple[Any, Any, Any, Any]  # x, y, sample weights, and what is validated on
 
 
@@ -96,7 +98,8 @@ def asked(members: Sequence[Member], given: Given, how: How) -> Job:
     for member in members:
         member.model._need_compiled("fit", training=True)
     held_out = how.held_out._replace(data=given[3])
-    found = job(members[0].model, given[:3], how.class_weight, how.pace, how.epochs, held_out)
+    with random.drawing_from(members[0].stream):  # the order of what is read once for all
+        found = job(members[0].model, given[:3], how.class_weight, how.pace, how.epochs, held_out)
     check_alike([member.model for member in members], found.shape)
     if how.bootstrap and found.source.reads:
         raise ValueError("bootstrap draws from arrays; batches that come one by one cannot be drawn again.")
@@ -154,13 +157,14 @@ def _trainees(members: Sequence[Member], found: Job, how: How) -> list[loop.Trai
 @contextmanager
 def randomness_of(stream: random.Stream) -> Iterator[None]:
     """Draw from ``stream``; afterwards the package's, Python's and NumPy's generators are as they were."""
-    python, numpy = python_random.getstate(), np.random.get_state()
-    try:
-        with random.drawing_from(stream):
-            yield
-    finally:
-        python_random.setstate(python)
-        np.random.set_state(numpy)
+    with _generators:
+        python, numpy = python_random.getstate(), np.random.get_state()
+        try:
+            with random.drawing_from(stream):
+                yield
+        finally:
+            python_random.setstate(python)
+            np.random.set_state(numpy)
 
 
 def check_alike(models: Sequence[Sequential], shape: Shape | None) -> None:

@@ -174,6 +174,28 @@ def test_class_weights(family):
     assert [state(m) for m in ensemble.members] == [state(alone(classifier, k, k, how, given=(X, y))) for k in (0, 1)]
 
 
+@pytest.mark.parametrize("kind", ["blocks", "a PyDataset"])
+def test_the_order_of_what_is_read_comes_from_the_first_member(kind):
+    class Numbered(gpumlp.utils.PyDataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return X[6 * index : 6 * index + 6], Y[6 * index : 6 * index + 6]
+
+    def batches():
+        return gpumlp.utils.Blocks(X, Y, block_size=7) if kind == "blocks" else Numbered()
+
+    before = gpumlp.random.current().state()
+    ensemble = gpumlp.Ensemble(build, 2)
+    ensemble.fit(batches(), epochs=3, verbose=0)
+    assert gpumlp.random.current().state() == before  # as if there were no members
+    gpumlp.utils.set_random_seed(0)
+    alone = build()
+    alone.fit(batches(), epochs=3, verbose=0)
+    assert state(ensemble.members[0]) == state(alone)
+
+
 @pytest.mark.parametrize("kind", ["a list of batches", "a generator", "a PyDataset"])
 def test_batches_to_validate_on_are_read_once_for_all(kind):
     batches = [(X[i : i + 6], Y[i : i + 6]) for i in range(0, 40, 6)]
