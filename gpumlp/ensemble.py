@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from gpumlp import random, utils
-from gpumlp.callbacks import BackupAndRestore, CSVLogger, History, ModelCheckpoint, ProgbarLogger, TensorBoard
+from gpumlp.callbacks import History, ProgbarLogger
 from gpumlp.engine.feed import Dataset
 from gpumlp.errors import NotTrained
 from gpumlp.layers import Activation, Input, Shape, whole_number
@@ -24,6 +23,7 @@ from gpumlp.members import (
     asked,
     check_alike,
     copies,
+    files_of,
     prepared,
     randomness_of,
     train_elsewhere,
@@ -45,7 +45,10 @@ from gpumlp.workers import Outcome, counted, differences, engine, executor_of, r
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-FILES = {ModelCheckpoint: "filepath", CSVLogger: "filename", TensorBoard: "log_dir"}  # where callbacks write
+GO_ON = (
+    "Save an ensemble between two fits, ensemble.save(path), and go on with "
+    "gpumlp.Ensemble.load(path).fit(..., initial_epoch=...)."
+)
 
 
 class Ensemble(Named):
@@ -334,23 +337,15 @@ class Ensemble(Named):
         for k, own in zip(chosen, hooks, strict=True):
             for callback in own.callbacks:
                 name = type(callback).__name__
-                if isinstance(callback, BackupAndRestore):
-                    raise ValueError(
-                        "BackupAndRestore is of one model. Save an ensemble between two fits, ensemble.save(path), and "
-                        "go on with gpumlp.Ensemble.load(path).fit(..., initial_epoch=...)."
-                    )
                 if taken.setdefault(id(callback), k) != k:
                     raise ValueError(f"Members share one {name}: the function must make a new one for each member.")
-                for kind, attribute in FILES.items():
-                    if not isinstance(callback, kind):
-                        continue
-                    path = _numbered(getattr(callback, attribute), k)
-                    if taken.setdefault((kind, path), k) != k:
-                        raise ValueError(
-                            f"{name} of members {taken[kind, path]} and {k} would write to {path!r}. Have "
-                            "'{member}', which stands for the number, in the name."
-                        )
-                    setattr(callback, attribute, path)
+            for callback, attribute, path in files_of(own, k, GO_ON):
+                if taken.setdefault((attribute, path), k) != k:
+                    raise ValueError(
+                        f"{type(callback).__name__} of members {taken[attribute, path]} and {k} would write to "
+                        f"{path!r}. Have '{{member}}', which stands for the number, in the name."
+                    )
+                setattr(callback, attribute, path)
         return hooks
 
     @named
@@ -563,11 +558,6 @@ def _check_sendable(given: Given, found: Job) -> None:
         )
     if any(data.on_gpu(value) for value in given):
         raise ValueError("executor sends data to its workers: copy them to the host first (cupy.asnumpy).")
-
-
-def _numbered(path: str, k: int) -> str:
-    """Return a file's name with a member's number in the place of "{member}", or of "{member:02d}" in that format."""
-    return re.sub(r"\{member(?::([^{}]*))?\}", lambda found: format(k, found[1] or ""), path)
 
 
 def _takes_a_number(build: Callable[..., object]) -> bool:

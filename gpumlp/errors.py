@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from gpumlp.naming import listing
 
@@ -103,20 +102,22 @@ class NotTrained(RuntimeError):
 
 
 class SearchFailed(RuntimeError):
-    """No model of a search could be trained, or judged.
+    """No model of a search could be trained, or judged; or the best one could not be trained on all samples.
 
     Parameters
     ----------
     result : SearchResult
-        Whose ``failed`` has the reason of each.
+        What there is. Its ``failed`` has the reason of each failure.
+    words : str
+        Which of these it is, and why.
     """
 
-    def __init__(self, result: Any) -> None:
-        self.result = result
-        super().__init__(
-            f"All models of the search have failed, {len(result.failed)}. The first one: {result.failed[0].reason} "
-            "The exception's result.failed has all."
-        )
+    def __init__(self, result: object, words: str) -> None:
+        self.result, self._words = result, words
+        super().__init__(f"{words} The exception's result has all.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.result, self._words), vars(self)
 
 
 class SearchInterrupted(KeyboardInterrupt):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random as python_random
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from gpumlp import random
-from gpumlp.callbacks import CallbackList, History
+from gpumlp.callbacks import BackupAndRestore, CallbackList, CSVLogger, History, ModelCheckpoint, TensorBoard
 from gpumlp.callbacks.base import Logs
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import describe
@@ -23,6 +24,7 @@ from gpumlp.models.fitting import HeldOut, Job, job
 from gpumlp.training import data, loop
 from gpumlp.training.streams import Held, Source, readers
 
+FILES = {ModelCheckpoint: "filepath", CSVLogger: "filename", TensorBoard: "log_dir"}  # where callbacks write
 _generators = threading.RLock()  # Python's and NumPy's, which are all threads'
 Given: TypeAlias = tuple[Any, Any, Any, Any]  # x, y, sample weights, and what is validated on
 
@@ -110,10 +112,10 @@ def prepared(members: Sequence[Member], found: Job, how: How, shown: Sequence[An
     """Return all as `loop.fit` trains them, each to the bits that it would have alone; ``shown`` see their mean."""
     trainees = _trainees(members, found, how)
     params = {"epochs": found.epochs.stop, "steps": found.source.steps, "verbose": how.verbose}
-    for member in members:
+    for member, trainee in zip(members, trainees, strict=True):
         member.model.stop_training = False
         member.hooks.set_model(member.model)
-        member.hooks.set_params(params)
+        member.hooks.set_params(params | {"steps": trainee.source.steps})  # of its own rows
     for display in shown:
         display.set_params(params)
     return trainees
@@ -216,3 +218,22 @@ def copies(callbacks: object, count: int, known: Sequence[object] = ()) -> list[
             f"The callbacks cannot be copied for each member ({error}). Pass a function that is given the member's "
             "number and returns new ones: callbacks=lambda k: [...]."
         ) from error
+
+
+def files_of(hooks: CallbackList, k: int, instead: str) -> list[tuple[Any, str, str]]:
+    """Return which callbacks write files: each, its attribute, and the name of model ``k``.
+
+    That is with the number in the place of "{member}", or of "{member:02d}" in that format. ValueError for a
+    BackupAndRestore, which has ``instead`` of it.
+    """
+    found = []
+    for callback in hooks.callbacks:
+        if isinstance(callback, BackupAndRestore):
+            raise ValueError(f"BackupAndRestore is of one model. {instead}")
+        for kind, attribute in FILES.items():
+            if isinstance(callback, kind):
+                path = re.sub(
+                    r"\{member(?::([^{}]*))?\}", lambda at: format(k, at[1] or ""), getattr(callback, attribute)
+                )
+                found.append((callback, attribute, path))
+    return found

@@ -326,3 +326,72 @@ def test_large_data_that_lie_elsewhere_are_not_read_as_a_whole(tmp_path, threads
     mapped = np.memmap(tmp_path / "x", X.dtype, "w+", shape=X.shape)
     mapped[:] = X
     assert found.scores == gpumlp.search(candidate, [{}], mapped, Y, cv=2, executor=threads, **HOW).scores
+
+
+def writing(tmp_path, names):
+    return lambda params: [callbacks.CSVLogger(tmp_path / names)]
+
+
+def test_files_are_each_model_s_own(tmp_path, threads):
+    grid = {"units": [4, 6]}
+    for callback in (
+        callbacks.ModelCheckpoint(tmp_path / "{epoch}.gpumlp"), callbacks.CSVLogger(tmp_path / "log.csv"),
+        writing(tmp_path, "log.csv"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"of all models would write to .*Have '\{member\}'"):
+            gpumlp.search(candidate, grid, X, Y, cv=2, callbacks=callback, **HOW)
+    with pytest.raises(ValueError, match=r"BackupAndRestore is of one model\. Go on with search"):
+        backup = callbacks.BackupAndRestore(tmp_path / "{member}")
+        gpumlp.search(candidate, grid, X, Y, cv=2, callbacks=[backup], **HOW)
+    assert not list(tmp_path.iterdir())
+    given = [
+        callbacks.CSVLogger(tmp_path / "{member}.csv"),
+        callbacks.ModelCheckpoint(tmp_path / "{member:02d}.gpumlp"),
+    ]
+    found = gpumlp.search(candidate, grid, X, Y, cv=2, callbacks=given, executor=threads, refit=True, **HOW)
+    for case in found.scores:
+        lines = (tmp_path / f"{2 * case.candidate + case.fold}.csv").read_text().splitlines()[1:]
+        assert [float(line.split(",")[1]) for line in lines] == found.histories[case]["loss"]
+    assert state(gpumlp.models.load_model(tmp_path / "04.gpumlp"))[0] == state(found.model)[0]
+    assert len(list(tmp_path.iterdir())) == 10
+
+
+class Late(callbacks.Callback):
+    """Raises where a model sees all samples."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.params["steps"] == 5:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    "error, told", [(KeyboardInterrupt(), errors.SearchInterrupted), (OSError("full"), errors.SearchFailed)]
+)
+def test_a_search_is_kept_where_the_best_is_not_trained_on_all(error, told):
+    with pytest.raises(told) as raised:
+        gpumlp.search(candidate, {"units": [4]}, X, Y, cv=2, refit=True, callbacks=[Late(error)], **HOW)
+    found = raised.value.result
+    assert len(found.scores) == 2 and found.model is None and found.best_params == {"units": 4}
+    assert pickle.loads(pickle.dumps(raised.value)).result.scores == found.scores
+
+
+def test_what_no_candidate_has_is_refused_before_any_is_trained():
+    def doubled():
+        model = candidate()
+        model.compile("sgd", "mse", metrics=["mae", "mae"], weighted_metrics=["mae"])
+        return model
+
+    class Never(callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match=r"monitor must be one of loss, mae; got 'accuracy'"):
+        gpumlp.search(candidate, {"units": [4]}, X, Y, cv=2, monitor="accuracy", callbacks=Never(), **HOW)
+    with pytest.raises(ValueError, match=r"mode must be one of auto, min, max; got 'least'"):
+        gpumlp.search(candidate, {"units": [4]}, X, Y, cv=2, mode="least", callbacks=Never(), **HOW)
+    for name in ("mae_1", "weighted_mae", "mae"):
+        assert gpumlp.search(doubled, [{}], X, Y, cv=2, monitor=name, **HOW).best_index == 0

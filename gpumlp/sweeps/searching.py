@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,8 @@ import numpy as np
 
 from gpumlp import random, utils
 from gpumlp.errors import SearchFailed, SearchInterrupted, caller_level, in_words
-from gpumlp.members import Given, Hooks, How, Member, asked, copies, outline, prepared, randomness_of
+from gpumlp.members import Given, Hooks, How, Member, asked, copies, files_of, outline, prepared, randomness_of
+from gpumlp.metrics import for_model
 from gpumlp.models import Sequential
 from gpumlp.models.fitting import HeldOut
 from gpumlp.models.sequential import Verbose, verbosity
@@ -23,6 +25,8 @@ from gpumlp.training import data, loop
 from gpumlp.training.blocks import check_held
 from gpumlp.training.progress import Progress
 from gpumlp.workers import Outcome, counted, differences, digest, executor_of, run
+
+RENAMED = re.compile(r"^weighted_|_\d+$")  # how one of two metrics of one name is told from the other
 
 
 class _Plan(NamedTuple):
@@ -35,6 +39,7 @@ class _Plan(NamedTuple):
     seed: int
     callbacks: object
     validates: bool
+    folds: int
 
 
 class _Table(NamedTuple):
@@ -128,7 +133,9 @@ def search(
     verbose : {"auto", 0, 1, 2}
         Nothing (0), or a line that counts models.
     callbacks : Callback, list of these, or callable, optional
-        Each model has copies; or what the function returns, when it is given the candidate's parameters, a dict.
+        Each model has copies; or what the function returns, when it is given the candidate's parameters, a dict. In the
+        names of files that they write, ``{member}`` stands for the model's number, candidate * folds + fold; the one
+        after the last is of what ``refit`` trains.
     validation_split : float
         From 0 to below 1: the last share of a fold's samples that its fit holds out.
     validation_data : tuple ``(x, y)`` or ``(x, y, sample_weight)``, optional
@@ -154,10 +161,11 @@ def search(
     Raises
     ------
     TypeError, ValueError
-        For a grid, folds or data that are none, a parameter that ``build`` does not take, or lacks, and for a
-        ``resume`` of other data or arguments; before anything is trained.
+        For a grid, folds, data or a monitor that are none, callbacks whose files are not each model's own, a parameter
+        that ``build`` does not take, or lacks, and for a ``resume`` of other data or arguments; before anything is
+        trained.
     SearchFailed
-        Where no model could be trained, with the first reason, and what there is as its ``result``.
+        Where no model could be trained, or the best one not on all samples, with what there is as its ``result``.
     SearchInterrupted
         A KeyboardInterrupt, with what was done as its ``result``.
 
@@ -191,7 +199,8 @@ def search(
     params = candidates(grid)
     parts = dealt(build, params)
     hows = [_how(fit | own) for _, own in parts]
-    plan = _Plan(build, params, [own for own, _ in parts], hows, seed, callbacks, validates)
+    plan = _Plan(build, params, [own for own, _ in parts], hows, seed, callbacks, validates, len(table.folds))
+    _check(plan, monitor, mode)
     found = SearchResult(plan.params, table.folds, monitor, mode, seed)
     found._made_of = table.digests() | {name: repr(value) for name, value in fit.items()}
     if resume is not None:
@@ -200,8 +209,33 @@ def search(
     _search(workers, plan, table, found, level)
     _tell(found)
     if refit:
-        found.model = _refit(plan, table, found.best_index)
+        try:
+            found.model = _refit(plan, table, found.best_index)
+        except KeyboardInterrupt as error:
+            raise SearchInterrupted(found) from error
+        except Exception as error:
+            raise SearchFailed(
+                found, f"The best candidate was not trained on all samples. {in_words(error)}"
+            ) from error
     return found
+
+
+def _check(plan: _Plan, monitor: str, mode: str) -> None:
+    """Raise ValueError for what would be told when all is trained."""
+    if mode not in ("auto", "min", "max"):
+        raise ValueError(f"mode must be one of auto, min, max; got {mode!r}.")
+    first, stream = Case(0, 0), random.Stream()
+    with randomness_of(stream):
+        _hooks(plan, first, 0, stream)
+    if monitor == "loss":
+        return
+    try:
+        model = _built(plan, first).model
+        names = ["loss", *(for_model(metric, model._loss, 1, 1, by).name for metric, by in model._metric_names)]
+    except Exception:  # which is told as that of a candidate
+        return
+    if not {monitor, RENAMED.sub("", monitor)} & set(names):
+        raise ValueError(f"monitor must be one of {', '.join(names)}; got {monitor!r}.")
 
 
 def _how(fit: Mapping[str, Any]) -> How:
@@ -268,7 +302,9 @@ def _search(executor: Any, plan: _Plan, table: _Table, found: SearchResult, leve
 def _tell(found: SearchResult) -> None:
     """Warn of failures, and of losses that are no measure; SearchFailed where there is nothing else."""
     if found.failed and not found.scores:
-        raise SearchFailed(found)
+        raise SearchFailed(
+            found, f"All models of the search have failed, {len(found.failed)}. The first one: {found.failed[0].reason}"
+        )
     if found.failed:
         warnings.warn(
             f"{counted(len(found.failed), 'model')} of {len(found.params) * len(found.folds)} failed: "
@@ -285,7 +321,7 @@ def _tell(found: SearchResult) -> None:
 
 def _refit(plan: _Plan, table: _Table, best: int) -> Sequential:
     """Return the best candidate, trained on all samples."""
-    member = _built(plan, Case(best, 0))
+    member = _built(plan, Case(best, 0), len(plan.params) * plan.folds)
     given, how = (table.x, table.y, table.weights, table.validation), plan.hows[best]
     work = asked([member], given, how)
     loop.fit(prepared([member], work, how), work.epochs)
@@ -293,21 +329,35 @@ def _refit(plan: _Plan, table: _Table, best: int) -> Sequential:
 
 
 # ---- in a worker -----------------------------------------------------------------------------------------------------
-def _built(plan: _Plan, case: Case) -> Member:
-    """Return a case's model, before it is trained."""
-    stream, params = random.Stream(), plan.params[case.candidate]
+def _built(plan: _Plan, case: Case, number: int | None = None) -> Member:
+    """Return a case's model, before it is trained; ``number``: another one than it has in the search."""
+    stream = random.Stream()
     with randomness_of(stream):
         utils.set_random_seed(plan.seed)
         model = plan.build(**plan.given[case.candidate])
         if not isinstance(model, Sequential):
             raise TypeError(f"build must return a compiled Sequential; got {model!r}.")
         model._need_compiled("search", training=True)
-        own = plan.callbacks
-        if callable(own) and not hasattr(own, "set_model"):
-            own = own(dict(params))
-        else:
-            own = copies(own, 1)[0]
-    return Member(model, stream, Hooks(stream, own))
+        own = case.candidate * plan.folds + case.fold
+        return Member(model, stream, _hooks(plan, case, own if number is None else number, stream))
+
+
+def _hooks(plan: _Plan, case: Case, number: int, stream: random.Stream) -> Hooks:
+    """Return a model's callbacks; ValueError where they would write what those of others write."""
+    own = plan.callbacks
+    if callable(own) and not hasattr(own, "set_model"):
+        own = own(dict(plan.params[case.candidate]))
+    else:
+        own = copies(own, 1)[0]
+    hooks = Hooks(stream, own)
+    for callback, attribute, path in files_of(hooks, number, "Go on with search(..., resume=result)."):
+        if path == getattr(callback, attribute):
+            raise ValueError(
+                f"{type(callback).__name__} of all models would write to {path!r}. Have '{{member}}', which stands for "
+                "the model's number in the search, in the name."
+            )
+        setattr(callback, attribute, path)
+    return hooks
 
 
 def _scored(plan: _Plan, cases: list[Case], given: tuple[Any, ...]) -> list[Scored]:
