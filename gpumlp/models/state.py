@@ -417,7 +417,8 @@ def _copied(mine: object, theirs: object) -> bool:
     """Whether it is a copy of the same function, initializer or the like: one's own of `__main__` travel by value."""
     if not callable(mine) or type(mine) is not type(theirs):
         return False
-    return getattr(mine, "__qualname__", repr(mine)) == getattr(theirs, "__qualname__", repr(theirs))
+    code, found = (getattr(getattr(each, "__wrapped__", each), "__code__", None) for each in (mine, theirs))
+    return code == found and getattr(mine, "__qualname__", repr(mine)) == getattr(theirs, "__qualname__", repr(theirs))
 
 
 def _pairs(model: Kept, other: Kept) -> Iterator[tuple[object, object, str]]:
@@ -428,7 +429,7 @@ def _pairs(model: Kept, other: Kept) -> Iterator[tuple[object, object, str]]:
         kinds, found = ([type(layer).__qualname__ for layer in stack._layers] for stack in (mine, theirs))
         if kinds != found:
             raise ValueError(
-                f"{mine.name} came back with other layers: it has {', '.join(kinds)}; what was trained has "
+                f"The model came back with other layers: it has {', '.join(kinds)}; what was trained has "
                 f"{', '.join(found)}. Callbacks that add or remove layers need a training here, without an executor."
             )
         for one, there in zip(mine._layers, theirs._layers, strict=True):
