@@ -480,7 +480,7 @@ def test_members_of_an_ensemble_are_refused():
         with pytest.raises(NotImplementedError, match=r"Members of an ensemble.*distributed="):
             gpumlp.Ensemble(build, 2)
 
-    over(2, work)
+    over(1, work)  # of several ranks that are threads one would wait for another that builds, which are one at a time
 
 
 # ---- on GPUs ---------------------------------------------------------------------------------------------------------
