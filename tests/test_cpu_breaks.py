@@ -291,6 +291,7 @@ def test_a_break_is_noticed_where_it_is(failing, switch, name):
 # ---- several threads -------------------------------------------------------------------------------------------------
 
 BATCH = 16
+TRIES = 5  # where others use the processors, threads may happen to come one after the other
 
 
 @pytest.fixture
@@ -334,7 +335,7 @@ def test_threads_wait_for_a_slow_one(train, switch, name, threads):
 def test_a_break_between_threads_is_noticed(train, switch, name):
     alone = train(1)
     switch(name, *filter(None, TEAM_BREAKS[name][-1:]))
-    assert train(2) != alone
+    assert any(train(2) != alone for _ in range(TRIES))
 
 
 @pytest.mark.parametrize("name", NORM_BREAKS)
