@@ -268,22 +268,16 @@ class Runner:
         choices = self._choices  # another thread may change the layers, and with them what there is to choose
         if kernels not in choices:
             choices[kernels] = dispatch.choose(network, self.dtype, self.backend, kernels)
-        choice = choices[kernels]
-        if judged is not None and self.comm is not None:
+        choice, over_ranks = choices[kernels], judged is not None and self.comm is not None
+        if judged is not None and over_ranks:
             choice, judged = dispatch.over_ranks(choice, network, self.backend, judged)
-            return replace(self._able(choice, network, judged), ranks=True)
-        return self._able(choice, network, judged)
-
-    def _able(self, choice: Choice, network: Network, judged: Judged | None) -> Choice:
-        """Return the Choice for a job, once all that it needs is there."""
-        kernels = self.resolved().kernels
         found = kernels, judged, judged and judged.rule
         if (able := dispatch.fit_for(choice, network, self.backend, judged)) is not choice:
-            return able
-        if choice.functions is not None and (self._ready[0] is not network or self._ready[1] != found):
+            choice = able
+        elif choice.functions is not None and (self._ready[0] is not network or self._ready[1] != found):
             choice = dispatch.ready(choice, network, judged, kernels)
             self._ready = network, found if choice.functions is not None else None
-        return choice
+        return replace(choice, ranks=True) if over_ranks else choice
 
     def program_for(self, batch: int, choice: Choice) -> Program:
         """Return a Program for ``batch`` samples; the caller holds the gate."""
