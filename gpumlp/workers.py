@@ -20,7 +20,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -342,10 +342,34 @@ def _work(piece: _Piece, data: tuple[Any, ...] | None) -> _Answer:
         return _Answer(None, place, by)
     if not here:
         team.share(piece.workers)
-        config.go_by(piece.settings)
-    with _noted(here) as warned:
+    with nullcontext() if here else _going_by(piece.settings), _noted(here) as warned:
         results = _results(piece.work, data)
     return _Answer(results, place, by, tuple(warned))
+
+
+_turn = threading.Condition()
+_guests = 0  # pieces that are done by the settings of who asks for them
+_own = config.settings()  # this process's, meanwhile
+
+
+@contextmanager
+def _going_by(found: tuple[str, str, str, bool]) -> Iterator[None]:
+    """Go by somebody's settings, which are those of all threads: pieces that go by others wait for their turn."""
+    global _guests, _own
+    with _turn:
+        _turn.wait_for(lambda: not _guests or config.settings() == found)
+        if not _guests:
+            _own = config.settings()
+            config.go_by(found)
+        _guests += 1
+    try:
+        yield
+    finally:
+        with _turn:
+            _guests -= 1
+            if not _guests:
+                config.go_by(_own)
+                _turn.notify_all()
 
 
 def _results(work: Any, data: tuple[Any, ...]) -> Any:
@@ -357,15 +381,18 @@ def _results(work: Any, data: tuple[Any, ...]) -> Any:
     try:
         function, items = pickle.loads(work)
         return pack.dumps(_without_exit(function, items, data), protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         try:  # one that cannot be read would end all of an executor's workers
             travels = type(pickle.loads(pack.dumps(error))) is type(error)
         except Exception:
             travels = False
         if travels:
             raise
-        words = "".join(traceback.format_exception(error))
-        raise RuntimeError(f"{in_words(error)} It cannot be pickled; it was raised in a worker: {words}") from None
+        told = RuntimeError(in_words(error))
+        told.add_note(f"In the worker it was:\n{''.join(traceback.format_exception(error))}")
+        raise told from None
 
 
 def _without_exit(function: Function, items: list[Any], data: tuple[Any, ...]) -> list[Any]:

@@ -17,7 +17,7 @@ from test_ensemble import compiled, data, state
 from test_ensemble_fit import attributes, watched
 
 import gpumlp
-from gpumlp import callbacks, errors, layers, optimizers, workers
+from gpumlp import callbacks, config, errors, layers, optimizers, workers
 from gpumlp.backends import team
 
 SCRIPT = Path(__file__).parent / "cluster" / "same_bits.py"
@@ -249,8 +249,77 @@ def test_an_exception_that_cannot_be_unpickled_is_of_its_member_alone(processes)
         errors.NotTrained, match=r"Member 1: RuntimeError: Unreadable: the disk is full \(7\)"
     ) as raised:
         ensemble.fit(X, Y, verbose=0, executor=processes, callbacks=lambda k: [Raises()] * (k == 1))
-    assert raised.value.members == [1] and "in on_epoch_end" in str(raised.value.reasons[1])
+    reason = raised.value.reasons[1]
+    assert raised.value.members == [1] and any("in on_epoch_end" in note for note in reason.__notes__)
     assert [member.optimizer.iterations for member in ensemble.members] == [2, 0, 2]
+
+
+class Slower(optimizers.schedules.LearningRateSchedule):
+    """A schedule whose constructor says nothing of its rate."""
+
+    def __init__(self):
+        self.rate = 0.1
+
+    def __call__(self, step):
+        return self.rate
+
+    def get_config(self):
+        return {}
+
+
+class SlowsDown(callbacks.Callback):
+    def on_train_end(self, logs=None):
+        self.model.optimizer.learning_rate = new = Slower()
+        new.rate = 0.003
+
+
+def test_what_a_callback_has_put_in_the_place_of_its_like_comes_back(processes):
+    here, there = (
+        gpumlp.Ensemble(lambda: compiled(layers.Dense(2), optimizer=optimizers.SGD(Slower())), 2) for _ in range(2)
+    )
+    for ensemble, executor in ((here, None), (there, processes)):
+        ensemble.fit(X, Y, verbose=0, executor=executor, callbacks=SlowsDown())
+        ensemble.fit(X, Y, initial_epoch=1, epochs=2, verbose=0)
+    assert whole(there) == whole(here)
+    assert {member.optimizer._learning_rate.rate for member in there.members} == {0.003}
+
+
+def test_functions_are_the_same_only_with_what_they_have_around_them():
+    from gpumlp.models.state import _copied
+
+    def around(slope, more=1.0):
+        return lambda z, more=more: z * slope + more
+
+    class Scaled:
+        def __init__(self, by):
+            self.by = by
+
+        def __call__(self, z):
+            return z * self.by
+
+    assert _copied(around(0.5), around(0.5)) and _copied(Scaled(2.0), Scaled(2.0))
+    for one, other in ((around(0.5), around(0.1)), (around(0.5), around(0.5, 2.0)), (Scaled(2.0), Scaled(3.0))):
+        assert not _copied(one, other)
+
+
+def test_settings_of_who_asks_are_put_back_and_do_not_mix():
+    from threading import Barrier, Thread
+
+    float32, float64 = config.settings(), ("float64", *config.settings()[1:])
+    both, seen = Barrier(2, timeout=30), []
+
+    def go(found):
+        both.wait()
+        for _ in range(50):
+            with workers._going_by(found):
+                seen.append(config.settings() == found)
+
+    threads = [Thread(target=go, args=(found,)) for found in (float32, float64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert seen == [True] * 100 and config.settings() == float32
 
 
 class Recompiles(callbacks.Callback):

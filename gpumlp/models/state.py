@@ -6,6 +6,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FunctionType
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -415,10 +416,44 @@ def become(model: Kept, other: Kept) -> dict[int, object]:
 
 def _copied(mine: object, theirs: object) -> bool:
     """Whether it is a copy of the same function, initializer or the like: one's own of `__main__` travel by value."""
-    if not callable(mine) or type(mine) is not type(theirs):
+    return callable(mine) and _same(mine, theirs)
+
+
+def _same(one: object, other: object, depth: int = 8) -> bool:
+    """Whether two things do the same, as far as that can be seen; of what cannot be compared: no."""
+    if one is other:
+        return True
+    if type(one) is not type(other) or not depth:
         return False
-    code, found = (getattr(getattr(each, "__wrapped__", each), "__code__", None) for each in (mine, theirs))
-    return code == found and getattr(mine, "__qualname__", repr(mine)) == getattr(theirs, "__qualname__", repr(theirs))
+    if isinstance(one, FunctionType) and isinstance(other, FunctionType):
+        return _same(_parts_of(one), _parts_of(other), depth - 1)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(_same(a, b, depth - 1) for a, b in zip(one, other, strict=True))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key], depth - 1) for key in one)
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    if hasattr(one, "__dict__"):
+        return _same(_settings(one), _settings(other), depth - 1)
+    try:
+        return bool(one == other)
+    except Exception:  # of a user's class
+        return False
+
+
+def _parts_of(function: FunctionType) -> tuple[object, ...]:
+    """Return what a function is made of."""
+    inside = [cell.cell_contents for cell in function.__closure__ or ()]
+    return function.__code__, function.__qualname__, function.__defaults__, function.__kwdefaults__, inside
+
+
+def _settings(thing: object) -> dict[str, object]:
+    """Return an object's attributes, without what its class has made of these and keeps there."""
+    kind, found = type(thing), vars(thing).items()
+    own = {name: value for name, value in found if not hasattr(getattr(kind, name, None), "__get__")}
+    if kind.__module__.startswith("gpumlp."):
+        own = {name: value for name, value in own.items() if not name.startswith("_")}
+    return own
 
 
 def _pairs(model: Kept, other: Kept) -> Iterator[tuple[object, object, str]]:
