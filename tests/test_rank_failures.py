@@ -1,11 +1,8 @@
 """One model over ranks, where one of them fails, leaves, or does something else than the others."""
 
 import csv
-import ctypes
 import os
-import sys
 import time
-import types
 
 import mpi
 import numpy as np
@@ -15,9 +12,8 @@ from ranks import over
 import gpumlp
 from gpumlp import layers, optimizers
 from gpumlp.callbacks import BackupAndRestore, CSVLogger, EarlyStopping, ModelCheckpoint
-from gpumlp.distributed import nccl
 from gpumlp.distributed.agreement import agreed, by_one, failing_together
-from gpumlp.errors import DeviceUnavailable
+from gpumlp.models import alike
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
 Y = np.sin(X[:, :1])
@@ -121,6 +117,45 @@ def test_models_that_are_compiled_in_other_ways_are_told_of(made, told):
     over(2, work)
 
 
+def test_what_one_rank_alone_has_is_told_of_whichever_it_is():
+    weights = np.linspace(0, 4, len(X))
+
+    def work(comm):
+        own = model(comm)
+        for alone in (0, 1):
+            given = {"sample_weight": weights if comm.rank == alone else None}
+            for call in (own.fit, own.evaluate, own.train_on_batch, own.test_on_batch):
+                with pytest.raises(ValueError, match="the CRC-32 of some sample weights is"):
+                    call(X, Y, **given)
+            more = [layers.Activation("tanh")] * (comm.rank == alone)
+            other = gpumlp.Sequential([layers.Input((3,)), layers.Dense(1), *more])
+            other.compile("adam", "mse", distributed=comm)
+            with pytest.raises(ValueError, match=r"layer 2 \(Activation\) is"):
+                other.fit(X, Y, verbose=0)
+
+    over(2, work)
+
+
+def test_layers_that_draw_on_one_rank_alone_are_told_of_by_all():
+    def work(comm):
+        own = gpumlp.Sequential([layers.Input((3,)), *[layers.Dropout(0.1)] * comm.rank, layers.Dense(1)])
+        with pytest.raises(ValueError, match=r"the layers that draw are \[0, 1\] on the ranks"):
+            own.compile("adam", "mse", distributed=comm)
+
+    over(2, work)
+
+
+def test_things_are_compared_by_what_they_are():
+    def of(slope):
+        return lambda z: z * slope
+
+    words = alike._words
+    assert words({"b", "a", "c", "zzz"}, {"x": 1, "y": {2}}) == words({"zzz", "c", "a", "b"}, {"y": {2}, "x": 1})
+    assert words(of(2)) == words(of(2)) != words(of(3))
+    assert words(lambda z: z + 1) != words(lambda z: z + 2) and words(lambda z: abs(z)) != words(lambda z: max(z))
+    assert words(object()) == words(object())
+
+
 @pytest.mark.parametrize("call", ["fit", "evaluate", "save"])
 def test_ranks_that_make_other_calls_are_told_which(tmp_path, call):
     def work(comm):
@@ -216,8 +251,9 @@ def test_weights_that_one_rank_alone_has_set_are_told_of():
         own.fit(X, Y, verbose=0)
         if comm.rank:
             own.set_weights([2 * array for array in own.get_weights()])
-        with pytest.raises(ValueError, match="what the weights are"):
-            own.fit(X, Y, verbose=0)
+        for call in (own.fit, own.evaluate, own.train_on_batch):
+            with pytest.raises(ValueError, match="a sum of the weights' bits"):
+                call(X, Y)
 
     over(2, work)
 
@@ -293,126 +329,6 @@ def test_a_file_that_rank_0_cannot_write_is_told_on_all(tmp_path):
 
     over(2, work)
     assert os.listdir(tmp_path) == ["m.gpumlp"]
-
-
-# ---- NCCL, by a stand-in ---------------------------------------------------------------------------------------------
-
-
-class DeviceArray(np.ndarray):
-    """NumPy's memory that says where it is as CuPy's does."""
-
-    @property
-    def data(self):
-        return types.SimpleNamespace(ptr=self.ctypes.data)
-
-
-def device(array):
-    return np.ascontiguousarray(array).view(DeviceArray)
-
-
-class FakeNccl:
-    """NCCL as CuPy has it, over the threads of `ranks.over`, and as nccl4py has it."""
-
-    available, NCCL_FLOAT32, NCCL_FLOAT64 = True, 7, 8
-
-    def __init__(self):
-        self.ranks, self.grouped = {}, {}
-
-    def get_unique_id(self):
-        return "one"
-
-    def groupStart(self):
-        self.grouped[_thread()] = []
-
-    def groupEnd(self):
-        calls = self.grouped.pop(_thread())
-        comm = calls[0][1]
-        for kind, other in (("send", "recv"), ("recv", "send")):
-            assert [c[4] for c in calls if c[0] == kind] == list(range(comm.size)), f"no {other} for each {kind}"
-        texts = [ctypes.string_at(c[2], c[3]) for c in calls if c[0] == "send"]
-        for (_, _, place, count, other), own in zip(
-            [c for c in calls if c[0] == "recv"], comm.gather(texts), strict=True
-        ):
-            assert len(own[comm.rank]) == count, other
-            ctypes.memmove(place, own[comm.rank], count)
-
-    def NcclCommunicator(self, size, name, rank):
-        assert name == "one"
-        fake, comm = self, self.ranks[rank]
-        assert (comm.size, comm.rank) == (size, rank)
-        width = {self.NCCL_FLOAT32: 4, self.NCCL_FLOAT64: 8}
-
-        def noted(what):
-            def note(place, count, kind, other, stream):
-                assert stream == 77
-                fake.grouped[_thread()].append((what, comm, place, count * width[kind], other))
-
-            return note
-
-        def all_gather(own, received, count, kind, stream):
-            assert stream == 77
-            size = count * width[kind]
-            for r, text in enumerate(comm.gather(ctypes.string_at(own, size))):
-                ctypes.memmove(received + r * size, text, size)
-
-        return types.SimpleNamespace(send=noted("send"), recv=noted("recv"), allGather=all_gather)
-
-    def core(self):
-        """Return nccl.core."""
-
-        def init(size, rank, name):
-            assert name == "one"
-            comm = self.ranks[rank]
-            return types.SimpleNamespace(
-                alltoall=lambda sent, received, stream: comm.all_to_all(sent, received),
-                allgather=lambda own, received, stream: comm.all_gather(own, received),
-            )
-
-        return types.SimpleNamespace(get_unique_id=self.get_unique_id, Communicator=types.SimpleNamespace(init=init))
-
-
-def _thread():
-    import threading
-
-    return threading.get_ident()
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    found = FakeNccl()
-    stream = types.SimpleNamespace(ptr=77)
-    cuda = types.SimpleNamespace(nccl=found, get_current_stream=lambda: stream)
-    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(cuda=cuda))
-    monkeypatch.setitem(sys.modules, "cupy.cuda", cuda)
-    return found
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("by", ["nccl4py", "CuPy"])
-def test_nccl_carries_what_the_protocol_says(fake, monkeypatch, by, dtype):
-    monkeypatch.setitem(sys.modules, "nccl", types.SimpleNamespace(core=fake.core()) if by == "nccl4py" else None)
-    sent = np.random.default_rng(1).normal(size=(4, 4, 5)).astype(dtype)
-
-    def work(host):
-        fake.ranks[host.rank] = host
-        comm = nccl.NCCL(host)
-        received, whole = device(np.full((4, 5), np.nan, dtype)), device(np.full((4, 5), np.nan, dtype))
-        comm.all_to_all(device(sent[comm.rank]), received)
-        comm.all_gather(device(sent[comm.rank, 0]), whole)
-        assert comm.gather(comm.rank) == [0, 1, 2, 3] and repr(comm) == f"<NCCL: rank {comm.rank} of 4>"
-        return type(comm._library).__name__, np.array(received), np.array(whole)
-
-    for rank, (library, received, whole) in enumerate(over(4, work)):
-        assert library == {"nccl4py": "Nccl4py", "CuPy": "CupyNccl"}[by]
-        np.testing.assert_array_equal(received, sent[:, rank])
-        np.testing.assert_array_equal(whole, sent[:, 0])
-
-
-def test_without_nccl_it_says_what_to_install(fake, monkeypatch):
-    monkeypatch.setitem(sys.modules, "nccl", None)
-    fake.available = False
-    with pytest.raises(DeviceUnavailable, match="pip install nccl4py nvidia-nccl-cu13"):
-        over(1, nccl.NCCL)
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------
@@ -521,6 +437,37 @@ def test_groups_of_ranks_train_their_own_models(tmp_path):
     script = tmp_path / "groups.py"
     script.write_text(GROUPS, encoding="utf-8")
     found = mpi.run(4, script)
+    assert found.returncode == 0, found.stderr
+
+
+SLOW = """
+import time
+import numpy as np
+from mpi4py import MPI
+import gpumlp
+from gpumlp import layers
+from gpumlp.distributed import mpi
+
+world = MPI.COMM_WORLD
+mpi.LOOK, mpi.NAP = 0.0, 0.00001  # hundreds of looks a second, as of minutes
+x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+model = gpumlp.Sequential([layers.Input((3,)), layers.Dense(1)])
+model.compile("adam", "mse", distributed=world)
+for turn in range(4):
+    if world.rank == turn % 2:
+        time.sleep(1)
+    model.fit(x, x[:, :1], verbose=0)
+for _ in range(600):  # more than MPI has communicators for, if they were not given back
+    group = world.Split(0, world.rank)
+    assert mpi.of(group) is mpi.of(group)
+    group.Free()
+"""
+
+
+def test_a_slow_rank_is_waited_for_and_groups_are_given_back(tmp_path):
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW, encoding="utf-8")
+    found = mpi.run(2, script)
     assert found.returncode == 0, found.stderr
 
 

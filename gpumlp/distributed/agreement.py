@@ -40,12 +40,12 @@ def agreed(
     everybody = _met(comm, what, tell)
     first = everybody[0]
     for rank, other in enumerate(everybody):
-        for name in first:
-            if first[name] != other.get(name):
+        for name in [*first, *other]:
+            if (here := other.get(name)) != (there := first.get(name)):
                 raise ValueError(
-                    f"All ranks must {what} alike: {name} is {other.get(name)} on rank {rank}, and {first[name]} on "
-                    "rank 0. Have all ranks make the same calls, in the same order, with all of the data: each batch "
-                    "is cut into the ranks' parts for you."
+                    f"All ranks must {what} alike: {name} is {here} on rank {rank}, and {there} on rank 0. "
+                    "Have all ranks make the same calls, in the same order, with all of the data: each batch is cut "
+                    "into the ranks' parts for you."
                 )
     return own[0]
 

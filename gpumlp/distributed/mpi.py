@@ -39,10 +39,10 @@ class _Place(NamedTuple):
 
 @functools.cache
 def _attribute() -> int:
-    """Return the key by which a communicator of mpi4py's knows the `MPI` over it, until it is freed."""
+    """Return the key by which a communicator of mpi4py's knows the `MPI` over it, which is freed with it."""
     from mpi4py.MPI import Comm
 
-    return Comm.Create_keyval()
+    return Comm.Create_keyval(delete_fn=lambda comm, key, made: made.free())
 
 
 def of(comm: Intracomm) -> MPI:
@@ -76,12 +76,14 @@ class MPI:
 
     def __init__(self, comm: Intracomm) -> None:
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
-        self._place, self._others, self._said = _Place(0, ""), dict[int, _Place](), False
+        self._place, self._others = _Place(0, ""), dict[int, _Place]()
+        self._told: dict[int, tuple[_Place, Request]] = {}  # what others were told last of where this rank waits
         # a communicator for each kind of exchange: ranks that make different ones wait, and say so
         self._comm, self._gathering, self._talking, self._failing = (self._duplicate(comm) for _ in range(4))
         if self.size > 1:
             self._share_processors()
-            self._end_together()
+            _live.add(self)
+            _end_together()
 
     def __repr__(self) -> str:
         return f"<MPI: rank {self.rank} of {self.size}>"
@@ -160,8 +162,10 @@ class MPI:
 
         comm, status = self._talking, Status()
         for other in range(self.size):
-            if other != self.rank:
-                comm.isend(self._place, dest=other, tag=WAITS)
+            there, sent = self._told.get(other, (None, None))
+            # one message at a time, which is kept until it has gone, and only what is news: a rank may be long away
+            if other != self.rank and there != self._place and (sent is None or sent.Test()):
+                self._told[other] = self._place, comm.isend(self._place, dest=other, tag=WAITS)
         while comm.Iprobe(tag=WAITS, status=status):
             self._others[status.Get_source()] = comm.recv(source=status.Get_source(), tag=WAITS)
         if comm.Iprobe(tag=LEFT, status=status):
@@ -186,20 +190,33 @@ class MPI:
         team.share(near.allgather(own).count(own))  # where mpiexec has bound ranks each has its own
         near.Free()
 
-    def _end_together(self) -> None:
-        """Have an exception that ends this rank end all, and an end of this rank be known to the others."""
-        before: Any = sys.excepthook
+    def free(self) -> None:
+        """Give back the communicators, as is done where the one that they are duplicates of is freed."""
+        _live.discard(self)
+        for each in (self._comm, self._gathering, self._talking, self._failing):
+            each.Free()
 
-        def on_exception(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-            before(kind, error, where)
-            self._end_all(f"gpumlp: rank {self.rank} of {self.size} has failed ({kind.__name__}): all end.")
 
-        def on_end() -> None:
-            from mpi4py.MPI import Is_finalized
+_live: set[MPI] = set()  # of several ranks
 
-            for other in range(0 if Is_finalized() else self.size):
-                if other != self.rank:
-                    self._talking.Isend([bytearray(), 0], dest=other, tag=LEFT).Free()
 
-        sys.excepthook = on_exception
-        atexit.register(on_end)
+@functools.cache
+def _end_together() -> None:
+    """Have an exception that ends this process end all ranks, and its end be known to the others."""
+    before: Any = sys.excepthook
+
+    def on_exception(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+        before(kind, error, where)
+        for each in _live:
+            each._end_all(f"gpumlp: rank {each.rank} of {each.size} has failed ({kind.__name__}): all end.")
+
+    def on_end() -> None:
+        from mpi4py.MPI import Is_finalized
+
+        for each in () if Is_finalized() else _live:
+            for other in range(each.size):
+                if other != each.rank:
+                    each._talking.Isend([bytearray(), 0], dest=other, tag=LEFT).Free()
+
+    sys.excepthook = on_exception
+    atexit.register(on_end)

@@ -6,7 +6,10 @@ import functools
 import re
 import zlib
 from collections.abc import Iterable, Mapping
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from gpumlp import random
 from gpumlp.backends.runtime import Array
@@ -37,6 +40,8 @@ def of_model(model: Compiled, choice: Choice) -> dict[str, object]:
         "the metrics": _words(how.get("metrics"), how.get("weighted_metrics")),
         "the optimizer": "none" if optimizer is None else _of_optimizer(optimizer),
         "the number of the optimizer's steps": 0 if optimizer is None else optimizer.steps,
+        # rank 0's become those of all when they are first shared
+        "a sum of the weights' bits": _sum_of_bits(model) if model._runner.shares else "",
         "the kernels": "NumPy" if choice.functions is None else choice.functions.instructions.name,
     }
 
@@ -58,8 +63,6 @@ def of_fit(model: Compiled, job: Job, choice: Choice, shuffle: bool) -> dict[str
         "the number of steps": job.source.steps,
         "the epochs": (epochs.start, epochs.stop),
         "shuffle": shuffle,
-        # rank 0's become those of all when they are first shared
-        "what the weights are (CRC-32)": checksum(model.get_weights()) if model._runner.shares else "",
         "the epochs that are validated": [] if held_out is None else [e for e in epochs if held_out.due(e)],
         "the state of random numbers (utils.set_random_seed)": random.current().state(),
     }  # fmt: skip
@@ -67,6 +70,12 @@ def of_fit(model: Compiled, job: Job, choice: Choice, shuffle: bool) -> dict[str
         found |= of_data(held_out.source.sample, "validation ")
         found["the validation's batches"] = held_out.source.batch, held_out.source.steps
     return found
+
+
+def _sum_of_bits(model: Compiled) -> int:
+    """Return a number that other weights most likely do not have: ten times as fast as a CRC, as each call asks."""
+    words = (np.ascontiguousarray(array).reshape(-1).view(np.uint32) for array in model.get_weights())
+    return sum((i + 1) * int(each.sum(dtype=np.uint64)) for i, each in enumerate(words))
 
 
 def checksum(arrays: Iterable[Array]) -> int:
@@ -94,4 +103,25 @@ def _config(thing: object) -> object:
 
 
 def _words(*things: object) -> str:
-    return ADDRESS.sub("", ", ".join(map(repr, things)))
+    return ", ".join(map(_plain, things))
+
+
+def _plain(thing: object) -> str:
+    """Return a thing in words that are the same in every process: of a function what it does, too."""
+    if isinstance(thing, FunctionType):
+        inside = [cell.cell_contents for cell in thing.__closure__ or ()]
+        made_of = _words(thing.__defaults__, thing.__kwdefaults__, inside)
+        return f"{thing.__qualname__} ({zlib.crc32(_code(thing.__code__) + made_of.encode()):08x})"
+    if isinstance(thing, Mapping):
+        return f"{{{', '.join(sorted(f'{_plain(key)}: {_plain(value)}' for key, value in thing.items()))}}}"
+    if isinstance(thing, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(_plain, thing)))}}}"
+    if isinstance(thing, (list, tuple)):
+        return f"[{_words(*thing)}]"
+    return ADDRESS.sub("", repr(thing))
+
+
+def _code(code: CodeType) -> bytes:
+    """Return what a function does, as bytes, without where it stands."""
+    constants = [_code(c) if isinstance(c, CodeType) else _plain(c).encode() for c in code.co_consts]
+    return b"".join([code.co_code, repr(code.co_names).encode(), *constants])

@@ -87,7 +87,11 @@ def draw_alike(model: Stack, comm: Communicator) -> None:
     """Have random numbers, and the masks of layers, be those of rank 0 from now on; all ranks do so at once."""
     drawing = [layer for layer in leaves(model._layers) if hasattr(layer, "key")]
     own = random.current().state(), [layer.key for layer in drawing]
-    numbers, keys = cast("tuple[dict[str, object], list[int]]", comm.gather(own)[0])
+    everybody = cast("list[tuple[dict[str, object], list[int]]]", comm.gather(own, "a call to compile"))
+    counts = [len(keys) for _, keys in everybody]
+    if len(set(counts)) > 1:
+        raise ValueError(f"All ranks must compile the same model: the layers that draw are {counts} on the ranks.")
+    numbers, keys = everybody[0]
     random.current().go_on_from(numbers)
     for layer, key in zip(drawing, keys, strict=True):
         layer.key = key
