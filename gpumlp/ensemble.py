@@ -20,6 +20,7 @@ from gpumlp.members import (
     Hooks,
     How,
     Member,
+    apart,
     asked,
     check_alike,
     copies,
@@ -335,10 +336,7 @@ class Ensemble(Named):
         hooks = [Hooks(self._streams[k], own) for k, own in zip(chosen, given, strict=True)]
         taken: dict[object, int] = {}
         for k, own in zip(chosen, hooks, strict=True):
-            for callback in own.callbacks:
-                name = type(callback).__name__
-                if taken.setdefault(id(callback), k) != k:
-                    raise ValueError(f"Members share one {name}: the function must make a new one for each member.")
+            apart(taken, k, own)
             for callback, attribute, path in files_of(own, k, GO_ON):
                 if taken.setdefault((attribute, path), k) != k:
                     raise ValueError(

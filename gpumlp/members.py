@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import random as python_random
 import re
 import threading
@@ -19,6 +20,7 @@ from gpumlp.callbacks.base import Logs
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.network import describe
 from gpumlp.layers import Shape
+from gpumlp.maps import rows_of
 from gpumlp.models import Sequential, state
 from gpumlp.models.fitting import HeldOut, Job, job
 from gpumlp.training import data, loop
@@ -144,7 +146,7 @@ def _trainees(members: Sequence[Member], found: Job, how: How) -> list[loop.Trai
             if how.bootstrap:
                 member.rows = drawn = random.generator().integers(len(held), size=len(held))
             elif (rows := member.rows) is not None:  # several have the same
-                own = parts[id(rows)] = parts.get(id(rows)) or held.each(lambda array, rows=rows: array[rows])  # type: ignore[misc]
+                own = parts[id(rows)] = parts.get(id(rows)) or held.each(functools.partial(rows_of, rows=rows))
             source = found.source  # read once for all
             if not source.reads:
                 source = Held(own, data.Batches(len(own), *how.pace, drawn))
@@ -218,6 +220,14 @@ def copies(callbacks: object, count: int, known: Sequence[object] = ()) -> list[
             f"The callbacks cannot be copied for each member ({error}). Pass a function that is given the member's "
             "number and returns new ones: callbacks=lambda k: [...]."
         ) from error
+
+
+def apart(taken: dict[object, int], k: int, hooks: CallbackList) -> None:
+    """Raise ValueError where model ``k`` has a callback of another's; ``taken``: whose each is, by its id."""
+    for callback in hooks.callbacks:
+        if taken.setdefault(id(callback), k) != k:
+            name = type(callback).__name__
+            raise ValueError(f"Models share one {name}: the function must make a new one for each of them.")
 
 
 def files_of(hooks: CallbackList, k: int, instead: str) -> list[tuple[Any, str, str]]:

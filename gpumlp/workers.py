@@ -255,7 +255,7 @@ def engine(executor: Any) -> str:
 def differences(found: Mapping[str, Sequence[int]], what: str) -> None:
     """Warn where items were not all computed alike; ``found``: their numbers, by how they were."""
     if len(found) > 1:
-        ways = "; ".join(f"{what} {_listed(numbers)} by {how}" for how, numbers in found.items())
+        ways = "; ".join(f"{what} {listed(numbers)} by {how}" for how, numbers in found.items())
         warnings.warn(
             f"Workers compute differently, so that bits depend on who has trained what: {ways}. The same versions on "
             "all machines, and GPUMLP_CPU=avx2 where some have AVX-512, make them the same.",
@@ -263,7 +263,8 @@ def differences(found: Mapping[str, Sequence[int]], what: str) -> None:
         )
 
 
-def _listed(numbers: Sequence[int]) -> str:
+def listed(numbers: Sequence[int]) -> str:
+    """Return numbers in words, in order, of many the first ten."""
     listed = [str(k) for k in sorted(numbers)]
     return ", ".join(listed if len(listed) < 12 else [*listed[:10], f"... ({len(listed)} in all)"])
 

@@ -1,6 +1,8 @@
 """Data that are read block by block: the same bits as arrays in the same order, what is held, and what goes wrong."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -363,9 +365,23 @@ def test_lists_of_one_length_are_numbers_side_by_side(kind, tmp_path):
     assert len(Blocks.from_parquet([none, path], ["v"])) == N
     with pytest.raises(ValueError, match="x is empty"):
         Blocks.from_parquet(none, ["v"])
-    path = write_parquet(tmp_path / "c.parquet", v=pa.array([["text"]] * N))
+    path = write_parquet(tmp_path / "c.parquet", v=pa.array([["text"]] * N), empty=pa.array([[]] * N, of))
     with pytest.raises(TypeError, match=r"'v' \(string\)"):
         Blocks.from_parquet(path, ["v"])
+    with pytest.raises(ValueError, match="'empty' begins with a list that is empty or missing"):
+        Blocks.from_parquet(path, ["empty"])
+    path = write_parquet(tmp_path / "d.parquet", v=pa.array(X.tolist(), of), one=pa.array(X[:, :1].tolist(), of))
+    with pytest.raises(ValueError, match=r"sample_weight must be a column of numbers, .* 'v' has lists of 3"):
+        Blocks.from_parquet(path, ["a"], "y", "v")
+    weights = Blocks.from_parquet(path, ["a"], "y", "one").read(1)[2]
+    np.testing.assert_array_equal(weights, X[8:16, 0])
+
+
+def test_blocks_of_files_travel(tmp_path):
+    data = Blocks.from_parquet(write_parquet(tmp_path / "a.parquet"), ["a", "b"], "y")
+    for block in range(3):  # whether files are open or not
+        for there in (pickle.loads(pickle.dumps(data)), copy.deepcopy(data)):
+            np.testing.assert_array_equal(there.read(block)[0], data.read(block)[0])
 
 
 @LINUX
@@ -388,6 +404,8 @@ def test_columns_that_are_no_numbers_are_refused_as_a_frame_s_are(tmp_path):
         Blocks.from_parquet(path, ["a", "d"], "y")
     with pytest.raises(ValueError, match="features must name at least one column"):
         Blocks.from_parquet(path, [], "y")
+    with pytest.raises(ValueError, match="target must name at least one column"):
+        Blocks.from_parquet(path, ["a"], [])
     with pytest.raises(ValueError, match="There is no Parquet file"):
         Blocks.from_parquet([], ["a"])
 

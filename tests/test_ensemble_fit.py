@@ -280,7 +280,7 @@ def test_what_cannot_be_copied_comes_from_a_function():
     with pytest.raises(TypeError, match=r"cannot be copied .*lock.*callbacks=lambda k"):
         ensemble.fit(X, Y, callbacks=Locked(), verbose=0)
     one = Counts()
-    with pytest.raises(ValueError, match="Members share one Counts: the function must make a new one"):
+    with pytest.raises(ValueError, match="Models share one Counts: the function must make a new one"):
         ensemble.fit(X, Y, callbacks=lambda k: [one], verbose=0)
     with pytest.raises(TypeError, match="Callback objects; got 7"):
         ensemble.fit(X, Y, callbacks=lambda k: [7], verbose=0)

@@ -37,6 +37,7 @@ FLOORS = [
         "missing",
         "keras_names",
         "literals",
+        "maps",
         "signatures",
     },
 ]

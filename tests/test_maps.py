@@ -6,10 +6,12 @@ import sys
 import numpy as np
 import pytest
 from batches import N, X, Y, bits, build, fit
+from sklearn.exceptions import ConvergenceWarning
 
-from gpumlp import callbacks
+from gpumlp import callbacks, errors, layers, search
+from gpumlp.maps import check_there
+from gpumlp.sklearn import MLPRegressor
 from gpumlp.training import blocks as blocks_module
-from gpumlp.training.maps import check_there
 from gpumlp.utils import Blocks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a mapped file that is cut, as Linux has it")
@@ -92,3 +94,33 @@ def test_a_prediction_ends_with_an_error(before, tmp_path, family):
         model.evaluate(x, TARGETS, verbose=0)
     with pytest.raises(OSError, match="has been cut to 10000 bytes"):
         model.train_on_batch(x[-N:], Y)
+    with pytest.raises(OSError, match="has been cut to 10000 bytes"):
+        layers.Normalization().adapt(x)
+
+
+class CutLate(callbacks.Callback):
+    """Cut the file when a model is trained."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        os.truncate(self.path, 1_000)
+
+
+def test_a_search_fails_where_its_data_are_gone(tmp_path):
+    path = tmp_path / "x.npy"
+    with pytest.raises(errors.SearchFailed, match="has been cut to 1000 bytes"):
+        search(build, [{}], mapped(path, LARGE), TARGETS, cv=2, verbose=0, callbacks=[CutLate(path)])
+
+
+def test_scikit_learn_s_estimators_fail_where_data_are_gone(tmp_path):
+    path = tmp_path / "x.npy"
+    x, y = mapped(path, LARGE), TARGETS
+    with pytest.warns(ConvergenceWarning):
+        found = MLPRegressor(max_iter=1, batch_size=100, hidden_layer_sizes=(3,)).fit(x[:200], y[:200])
+    os.truncate(path, 10_000)
+    for call in (found.predict, lambda x: found.fit(x, y)):
+        with pytest.raises(OSError, match="has been cut to 10000 bytes"):
+            call(x)

@@ -11,6 +11,7 @@ from test_golden import agree, every
 from gpumlp import Ensemble, layers, models, optimizers
 from gpumlp.backends.numpy_backend import NumpyBackend
 from gpumlp.engine.operations import Site, operations_of
+from gpumlp.layers import adapting
 
 SAMPLE = 3, 2, 2
 MADE = [
@@ -237,6 +238,35 @@ def test_adapt_takes_mean_and_variance(axis, others, cut):
     np.testing.assert_allclose(back.predict(out, verbose=0), VALUES, rtol=1e-5)
     layer.adapt(VALUES + 1)  # while it stands in an arena
     np.testing.assert_allclose(layer.get_weights()[0], truth.mean(others) + 1, rtol=1e-6)
+
+
+class Elsewhere:
+    """Rows that slices are read of, as HDF5's: it keeps how many rows were asked for at a time."""
+
+    def __init__(self, array):
+        self._array, self.shape, self.size, self.ndim, self.asked = array, array.shape, array.size, array.ndim, []
+
+    def __getitem__(self, rows):
+        self.asked.append(len(self._array[rows]))
+        return self._array[rows]
+
+    def __array__(self, dtype=None, copy=None):
+        raise AssertionError("read as a whole")
+
+
+@pytest.mark.parametrize("shape", [(100,), (100, 3), (100, 4, 2), (0, 3)])
+def test_adapt_reads_what_lies_elsewhere_in_pieces(shape, monkeypatch):
+    monkeypatch.setattr(adapting, "PIECE", 60)
+    x = np.random.default_rng(3).normal(size=shape)
+    there, own, other = Elsewhere(x), layers.Normalization(), layers.Normalization()
+    if not len(x):
+        with pytest.raises(ValueError, match="no samples"):
+            own.adapt(there)
+        return
+    own.adapt(there)
+    other.adapt(x)
+    assert sum(there.asked) == 100 and max(there.asked) == 60 * 100 // x.size
+    assert [w.tobytes() for w in own.get_weights()] == [w.tobytes() for w in other.get_weights()]
 
 
 def test_a_layer_that_has_seen_nothing_leaves_numbers_as_they_are():

@@ -1,6 +1,7 @@
 """Searches: candidates over folds come to the bits of models that are trained alone, whoever trains them."""
 
 import contextlib
+import itertools
 import pickle
 import re
 import threading
@@ -15,7 +16,7 @@ from test_ensemble import compiled, state
 from test_executors import Ends, X, Y, build
 
 import gpumlp
-from gpumlp import callbacks, errors, layers, optimizers, regularizers
+from gpumlp import callbacks, config, errors, initializers, layers, optimizers, regularizers
 from gpumlp.utils import set_random_seed
 
 
@@ -395,3 +396,91 @@ def test_what_no_candidate_has_is_refused_before_any_is_trained():
         gpumlp.search(candidate, {"units": [4]}, X, Y, cv=2, mode="least", callbacks=Never(), **HOW)
     for name in ("mae_1", "weighted_mae", "mae"):
         assert gpumlp.search(doubled, [{}], X, Y, cv=2, monitor=name, **HOW).best_index == 0
+
+
+def test_callbacks_are_each_model_s_own(threads):
+    class Mine(callbacks.EarlyStopping):
+        pass
+
+    one, kept = Mine("loss"), {}
+    shared = lambda params: [one], lambda params: kept.setdefault(str(params), Mine("loss"))
+    for given, executor in itertools.product(shared, (None, threads)):
+        with pytest.raises(ValueError, match="Models share one Mine: the function must make a new one"):
+            gpumlp.search(candidate, GRID, X, Y, cv=2, callbacks=given, executor=executor, **HOW)
+    assert one.model is None
+    found = gpumlp.search(candidate, GRID, X, Y, cv=2, callbacks=lambda params: Mine("loss"), **HOW)
+    assert len(found.scores) == 8
+
+
+def metrics_of(names):
+    return compiled(layers.Dense(2), optimizer="sgd", metrics=list(names))
+
+
+def test_candidates_need_not_have_the_same_metrics():
+    grid = [{"names": ["mae"]}, {"names": []}, {"names": ["mae", "mse"]}]
+    for monitor, order in (("loss", None), ("mse", [2, 0, 1])):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = gpumlp.search(metrics_of, grid, X, Y, cv=2, monitor=monitor, **HOW)
+        words = [str(each.message) for each in told]
+        assert len(words) == (monitor == "mse") and all("without 'mse' come last: 0, 1." in each for each in words)
+        assert order is None or found.ranking == order
+        assert repr(found).count("nan") == 3 and np.isnan(found.to_dict()["mse"][1])
+    with pytest.raises(ValueError, match="monitor must be one of loss, mae, mse; got 'rmse'"):
+        gpumlp.search(metrics_of, grid, X, Y, cv=2, monitor="rmse", **HOW)
+    with pytest.raises(TypeError, match="monitor must be the name of a number, such as 'loss'; got None"):
+        gpumlp.search(metrics_of, grid, X, Y, cv=2, monitor=None, **HOW)
+
+
+def regularized(how, units=3):
+    return compiled(layers.Dense(units, "tanh", **how), layers.Dense(2), optimizer="sgd", metrics=["mse"])
+
+
+SAME = [
+    ({"units": 3, "how": {"use_bias": True, "kernel_regularizer": regularizers.L2(0.1)}},
+     {"how": {"kernel_regularizer": regularizers.L2(0.1), "use_bias": True}, "units": np.int64(3)}),
+    ({"how": {"kernel_initializer": initializers.Constant(np.ones((3, 3)))}},
+     {"how": {"kernel_initializer": initializers.Constant(np.ones((3, 3)))}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("travelled", [False, True])
+def test_what_a_candidate_is_counts_not_how_it_is_written(travelled):
+    other = {"how": {"kernel_regularizer": regularizers.L2(0.2), "use_bias": True}, "units": 3}
+    for before, now in SAME:
+        found = gpumlp.search(
+            regularized, [before], X, Y, cv=2, epochs=np.int64(3), batch_size=32, monitor="mse", verbose=0
+        )
+        found = pickle.loads(pickle.dumps(found)) if travelled else found
+        again = gpumlp.search(regularized, [other, now], X, Y, cv=2, epochs=3, monitor="mse", verbose=0, resume=found)
+        assert [again.scores[1, k] is found.scores[0, k] for k in range(2)] == [True, True]
+        assert all(again.scores[0, k] is not score for k in range(2) for score in found.scores.values())
+    config.set_floatx("float64")
+    try:
+        with pytest.raises(ValueError, match="resume is of a search with floatx='float32'; here it is 'float64'"):
+            gpumlp.search(regularized, [SAME[0][0]], X, Y, cv=2, epochs=3, monitor="mse", verbose=0, resume=found)
+    finally:
+        config.set_floatx("float32")
+
+
+def test_arrays_whose_words_are_the_same_are_other_candidates():
+    large, other = np.zeros(2000), np.zeros(2000)
+    other[1000] = 1.0
+
+    def build(weights):
+        return candidate(rate=0.01 + weights.sum())
+
+    assert repr(large) == repr(other)
+    found = gpumlp.search(build, {"weights": [large]}, X, Y, cv=2, **HOW)
+    again = gpumlp.search(build, {"weights": [other]}, X, Y, cv=2, resume=found, **HOW)
+    assert again.scores != found.scores
+    assert again.scores == gpumlp.search(build, {"weights": [other]}, X, Y, cv=2, **HOW).scores
+
+
+def test_a_warning_that_is_an_error_does_not_lose_what_was_found():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(errors.SearchFailed, match="UserWarning: 2 models of 4 failed") as raised:
+            gpumlp.search(candidate, {"units": [4, -1]}, X, Y, cv=2, refit=True, **HOW)
+    assert len(raised.value.result.scores) == 2
+    assert gpumlp.search(candidate, {"units": [4]}, X, Y, cv=2, resume=raised.value.result, **HOW).scores

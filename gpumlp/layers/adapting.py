@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,9 +16,11 @@ from gpumlp.layers.checks import DType, Shape, ShapeLike, initializer_of, whole_
 from gpumlp.layers.normalization import along, axes_of
 from gpumlp.layers.weights import WeightSpec
 from gpumlp.literals import RegularizerLike
+from gpumlp.maps import check_there
 from gpumlp.naming import flag, unmasked
 
-PIECE = 65_536  # rows of an array that `Normalization.adapt` has in double at a time
+PIECE = 1 << 21  # numbers of an array that `Normalization.adapt` has in double at a time
+ROWS = 65_536  # or so many samples
 
 
 def _axes_or_none(value: object) -> tuple[int, ...]:
@@ -29,6 +31,7 @@ def _axes_or_none(value: object) -> tuple[int, ...]:
 def _numbers(name: str, value: object) -> np.ndarray:
     """Return ``value`` as an array of numbers; TypeError or ValueError naming it."""
     array = np.asarray(unmasked(name, value))
+    check_there(array)
     if array.dtype.kind == "O" and all(isinstance(number, (Real, np.bool_)) for number in array.flat):
         array = array.astype(np.float64)  # as a data frame of int, float and bool columns gives them
     if array.dtype.kind not in "biuf":
@@ -36,12 +39,23 @@ def _numbers(name: str, value: object) -> np.ndarray:
     return array
 
 
+def _lies_elsewhere(data: object) -> bool:
+    """Whether this is an array that slices are read of: of HDF5's or zarr's, of which no more is held than a piece."""
+    held = "__array_interface__", "__dlpack__", "to_numpy"
+    return all(hasattr(data, way) for way in ("shape", "size", "ndim", "__getitem__")) and not any(
+        hasattr(data, way) for way in held
+    )
+
+
 def _batches(data: object, batch_size: int | None, steps: int | None) -> Iterator[np.ndarray]:
     """Return the batches that ``data`` is, or is cut into; TypeError for what is neither an array nor batches."""
     if hasattr(type(data), "__array__"):
-        whole = _numbers("data", data)
-        size = PIECE if batch_size is None and steps is None else whole_number("batch_size", batch_size or 32)
-        data = (whole[first : first + size] for first in range(0, len(whole) if whole.ndim else 0, size))
+        whole: Any = data if _lies_elsewhere(data) else _numbers("data", data)
+        rows = whole.shape[0] if whole.ndim else 0
+        size = whole_number("batch_size", batch_size or 32)
+        if batch_size is None and steps is None:
+            size = max(1, min(ROWS, PIECE * rows // max(1, whole.size)))
+        data = (whole[first : first + size] for first in range(0, rows, size))
     elif not hasattr(data, "__iter__") or isinstance(data, (str, bytes, Mapping)):
         raise TypeError(
             f"Unsupported data type: {type(data).__name__}. adapt() takes an array, a data frame, or an iterable of "

@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from gpumlp.ensemble import Ensemble
 from gpumlp.errors import caller_level
 from gpumlp.layers import Dense, Input
+from gpumlp.maps import check_there
 from gpumlp.models import Sequential
 from gpumlp.optimizers import SGD, Adam
 from gpumlp.regularizers import L2
@@ -129,6 +130,8 @@ class BaseMLP(Named, BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Self:
         check(self, incremental)
         going_on = (incremental or self.warm_start) and hasattr(self, "ensemble_")
+        check_there(X)
+        check_there(y)
         X, y = validate_data(
             self, X, y, accept_sparse=("csr", "csc"), multi_output=True, y_numeric=not is_classifier(self),
             dtype=np.float32, order="C", reset=not going_on,
@@ -293,6 +296,7 @@ class BaseMLP(Named, BaseEstimator):
     def _predictions(self, X: Any) -> np.ndarray:
         """Return each model's numbers, or probabilities, [models, n, outputs], in double unless X is in single."""
         check_is_fitted(self)
+        check_there(X)
         given = X.dtype if hasattr(X, "dtype") else np.asarray(X).dtype  # frames have one of each column
         dtype = np.float32 if given == np.float32 else np.float64
         X = validate_data(self, X, accept_sparse=("csr", "csc"), dtype=np.float32, order="C", reset=False)

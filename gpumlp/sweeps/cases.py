@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy as np
 from gpumlp.errors import UnknownArgument
 from gpumlp.naming import nearest
 from gpumlp.signatures import NEAR, taken_by
+from gpumlp.workers import digest
 
 FIT = "batch_size", "epochs", "shuffle", "class_weight", "steps_per_epoch"  # arguments of fit that candidates may have
 Fold: TypeAlias = tuple[np.ndarray, np.ndarray]  # rows to train on, and to judge by
@@ -107,3 +109,23 @@ def _rows(given: object, n: int, what: str) -> np.ndarray:
     if rows.dtype.kind not in "iu" or rows.ndim != 1 or not len(rows) or rows.min() < 0 or rows.max() >= n:
         raise ValueError(f"cv: {what} must be one or more numbers of rows, from 0 to {n - 1}, or {n} booleans.")
     return rows.astype(np.int64)
+
+
+def comparable(value: object) -> Any:
+    """Return what is equal, by ``==``, for values that mean the same: also for one that a file has kept.
+
+    Numbers are themselves, NumPy's too; arrays, and objects that can be pickled, stand for their contents; a function
+    for its name, where it has one that can be imported. What is left, such as a lambda, is equal to itself alone.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return value
+    if isinstance(value, Mapping):
+        return {name: comparable(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [comparable(each) for each in value]
+    try:  # once more: what is unpickled shares its strings in another way than what was made by hand
+        return digest((pickle.loads(pickle.dumps(value)),))
+    except Exception:
+        return value if callable(value) else repr(value)

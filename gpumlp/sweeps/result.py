@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gpumlp.sweeps.cases import Case, Fold
+from gpumlp.sweeps.cases import Case, Fold, comparable
 from gpumlp.workers import counted
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class SearchResult:
     model: Sequential | None = field(default=None, init=False)
     _directions: dict[str, str | None] = field(default_factory=dict, init=False)
     _penalties: dict[Case, str] = field(default_factory=dict, init=False)
-    _made_of: dict[str, str] = field(default_factory=dict, init=False)  # digests of data, and fit's arguments in words
+    _made_of: dict[str, Any] = field(default_factory=dict, init=False)  # digests of data, and what it was searched with
 
     def _take(self, case: Case, found: Scored) -> None:
         """Take in what has become of a case."""
@@ -131,9 +131,9 @@ class SearchResult:
 
     def _going_on(self, before: SearchResult) -> None:
         """Take over what another search has found for the same candidates and folds."""
-        mine, theirs = ({"seed": repr(of.seed)} | of._made_of for of in (self, before))
+        mine, theirs = ({"seed": comparable(of.seed)} | of._made_of for of in (self, before))
         differing = [
-            f"another {name}" if name in DATA else f"{name}={theirs.get(name)}; here it is {value}"
+            f"another {name}" if name in DATA else f"{name}={theirs.get(name)!r}; here it is {value!r}"
             for name, value in mine.items()
             if theirs.get(name) != value
         ]
@@ -141,16 +141,20 @@ class SearchResult:
             raise ValueError(
                 f"resume is of a search with {', '.join(differing)}. Pass the same, or search without resume."
             )
-        known = [repr(params) for params in before.params]
+        known = [comparable(params) for params in before.params]
         self._directions.update(before._directions)
-        for i, params in enumerate(self.params):
+        for i, params in enumerate(map(comparable, self.params)):
             for j, (train, test) in enumerate(self.folds):
                 for case in before.scores:
                     there = before.folds[case.fold]
-                    same = known[case.candidate] == repr(params)
+                    same = known[case.candidate] == params
                     if same and np.array_equal(there[0], train) and np.array_equal(there[1], test):
                         found = before.scores[case], before.histories[case], before._penalties[case]
                         self.scores[Case(i, j)], self.histories[Case(i, j)], self._penalties[Case(i, j)] = found
+
+    def _names(self) -> list[str]:
+        """Return which numbers there are."""
+        return list(dict.fromkeys(name for scores in self.scores.values() for name in scores))
 
     def _of(self, candidate: int) -> list[Mapping[str, Any]]:
         return [self.scores[case] for case in sorted(self.scores) if case.candidate == candidate]
@@ -161,17 +165,18 @@ class SearchResult:
         Returns
         -------
         list of dict
-            Its parameters; then of each number the mean over the folds, NaN where the candidate has failed on all, and,
-            with ``_std``, its standard deviation, NaN of fewer than two folds; and on how many ``folds`` it was judged.
+            Its parameters; then of each number the mean over the folds, NaN where the candidate has failed on all, or
+            has no such metric, and, with ``_std``, its standard deviation, NaN of fewer than two folds; and on how many
+            ``folds`` it was judged.
         """
-        names = list(dict.fromkeys(name for scores in self.scores.values() for name in scores))
+        names = self._names()
         found = []
         for i, params in enumerate(self.params):
             row, own = dict(params), self._of(i)
             for name in names:
-                values = np.array([scores[name] for scores in own], np.float64)
-                mean = values.mean(0) if own else math.nan
-                spread = values.std(0) if len(own) > 1 else mean * math.nan
+                values = np.array([scores[name] for scores in own if name in scores], np.float64)
+                mean = values.mean(0) if len(values) else math.nan
+                spread = values.std(0) if len(values) > 1 else mean * math.nan
                 row |= {name: _plain(mean), f"{name}_std": _plain(spread)}
             found.append(row | {"folds": len(own)})
         return found
@@ -191,7 +196,10 @@ class SearchResult:
 
     @property
     def ranking(self) -> list[int]:
-        """The numbers of the candidates that were judged on all folds, the best first."""
+        """The numbers of the candidates that were judged on all folds, the best first.
+
+        Last are those whose number is NaN, or who have none.
+        """
         whole = [i for i in range(len(self.params)) if len(self._of(i)) == len(self.folds)]
         if not whole:
             return []
@@ -218,8 +226,7 @@ class SearchResult:
 
     def _sign(self) -> float:
         """Return 1 where less is better, -1 where more is."""
-        names = list(next(iter(self.scores.values())))
-        if self.monitor not in names:
+        if self.monitor not in (names := self._names()):
             raise ValueError(f"monitor must be one of {', '.join(names)}; got {self.monitor!r}.")
         direction = {"min": "down", "max": "up"}.get(self.mode) or self._directions.get(self.monitor)
         if direction is None:

@@ -11,20 +11,21 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from gpumlp import random, utils
+from gpumlp import config, random, utils
 from gpumlp.errors import SearchFailed, SearchInterrupted, caller_level, in_words
-from gpumlp.members import Given, Hooks, How, Member, asked, copies, files_of, outline, prepared, randomness_of
+from gpumlp.maps import rows_of
+from gpumlp.members import Given, Hooks, How, Member, apart, asked, copies, files_of, outline, prepared, randomness_of
 from gpumlp.metrics import for_model
 from gpumlp.models import Sequential
 from gpumlp.models.fitting import HeldOut
 from gpumlp.models.sequential import Verbose, verbosity
 from gpumlp.signatures import named
-from gpumlp.sweeps.cases import Case, Fold, candidates, dealt, folds
+from gpumlp.sweeps.cases import Case, Fold, candidates, comparable, dealt, folds
 from gpumlp.sweeps.result import DATA, Scored, SearchResult, reasons
 from gpumlp.training import data, loop
 from gpumlp.training.blocks import check_held
 from gpumlp.training.progress import Progress
-from gpumlp.workers import Outcome, counted, differences, digest, executor_of, run
+from gpumlp.workers import Outcome, counted, differences, digest, executor_of, listed, run
 
 RENAMED = re.compile(r"^weighted_|_\d+$")  # how one of two metrics of one name is told from the other
 
@@ -53,7 +54,8 @@ class _Table(NamedTuple):
 
     def part(self, rows: np.ndarray) -> tuple[Any, Any, Any]:
         """Return these rows of x, y and the weights."""
-        return self.x[rows], self.y[rows], None if self.weights is None else self.weights[rows]
+        x, y, weights = (None if array is None else rows_of(array, rows) for array in (self.x, self.y, self.weights))
+        return x, y, weights
 
     def digests(self) -> dict[str, str]:
         """Return a name for each of the data, which no other data have."""
@@ -133,7 +135,8 @@ def search(
     verbose : {"auto", 0, 1, 2}
         Nothing (0), or a line that counts models.
     callbacks : Callback, list of these, or callable, optional
-        Each model has copies; or what the function returns, when it is given the candidate's parameters, a dict. In the
+        Each model has copies; or what the function returns, new ones each time, when it is given the candidate's
+        parameters, a dict. What they draw from Python's or NumPy's own generators are the caller's numbers. In the
         names of files that they write, ``{member}`` stands for the model's number, candidate * folds + fold; the one
         after the last is of what ``refit`` trains.
     validation_split : float
@@ -161,11 +164,12 @@ def search(
     Raises
     ------
     TypeError, ValueError
-        For a grid, folds, data or a monitor that are none, callbacks whose files are not each model's own, a parameter
-        that ``build`` does not take, or lacks, and for a ``resume`` of other data or arguments; before anything is
-        trained.
+        For a grid, folds, data or a monitor that are none, callbacks that are not each model's own, or whose files are
+        not, a parameter that ``build`` does not take, or lacks, and for a ``resume`` of other data or arguments; before
+        anything is trained.
     SearchFailed
-        Where no model could be trained, or the best one not on all samples, with what there is as its ``result``.
+        Where no model could be trained, the best one not on all samples, or where a warning is an error: with what
+        there is as its ``result``.
     SearchInterrupted
         A KeyboardInterrupt, with what was done as its ``result``.
 
@@ -202,12 +206,17 @@ def search(
     plan = _Plan(build, params, [own for own, _ in parts], hows, seed, callbacks, validates, len(table.folds))
     _check(plan, monitor, mode)
     found = SearchResult(plan.params, table.folds, monitor, mode, seed)
-    found._made_of = table.digests() | {name: repr(value) for name, value in fit.items()}
+    if batch_size is None and not any(steps for _, steps, _ in (how.pace for how in hows)):
+        fit["batch_size"] = data.DEFAULT_BATCH
+    found._made_of = table.digests() | comparable(fit | {"floatx": config.floatx()})
     if resume is not None:
         found._going_on(resume)
     level = verbosity(verbose)
-    _search(workers, plan, table, found, level)
-    _tell(found)
+    try:
+        _search(workers, plan, table, found, level)
+        _tell(found)
+    except Warning as error:  # which somebody has had made errors: what is trained is not lost with that
+        raise SearchFailed(found, in_words(error)) from error
     if refit:
         try:
             found.model = _refit(plan, table, found.best_index)
@@ -221,21 +230,39 @@ def search(
 
 
 def _check(plan: _Plan, monitor: str, mode: str) -> None:
-    """Raise ValueError for what would be told when all is trained."""
+    """Raise TypeError or ValueError for what would be told when all is trained."""
     if mode not in ("auto", "min", "max"):
         raise ValueError(f"mode must be one of auto, min, max; got {mode!r}.")
-    first, stream = Case(0, 0), random.Stream()
+    if not isinstance(monitor, str):
+        raise TypeError(f"monitor must be the name of a number, such as 'loss'; got {monitor!r}.")
+    _check_callbacks(plan)
+    if monitor != "loss":
+        _check_monitor(plan, monitor)
+
+
+def _check_callbacks(plan: _Plan) -> None:
+    """Raise ValueError where models would not have callbacks of their own, or write to the same files."""
+    stream, taken, hooks = random.Stream(), dict[object, int](), []
+    count = len(plan.params) + 1 if _gives_callbacks(plan.callbacks) else 1  # at last those of the first one again
     with randomness_of(stream):
-        _hooks(plan, first, 0, stream)
-    if monitor == "loss":
-        return
-    try:
-        model = _built(plan, first).model
-        names = ["loss", *(for_model(metric, model._loss, 1, 1, by).name for metric, by in model._metric_names)]
-    except Exception:  # which is told as that of a candidate
-        return
-    if not {monitor, RENAMED.sub("", monitor)} & set(names):
-        raise ValueError(f"monitor must be one of {', '.join(names)}; got {monitor!r}.")
+        for k in range(count):
+            hooks.append(_hooks(plan, Case(k % len(plan.params), 0), k, stream))  # all are alive: an id is of one
+            apart(taken, k, hooks[-1])
+
+
+def _check_monitor(plan: _Plan, monitor: str) -> None:
+    """Raise ValueError where no candidate has the number by which they are to be compared."""
+    names: dict[str, None] = {"loss": None}
+    for candidate in range(len(plan.params)):
+        try:
+            model = _built(plan, Case(candidate, 0)).model
+            found = [for_model(metric, model._loss, 1, 1, by).name for metric, by in model._metric_names]
+        except Exception:  # which is told as that of a candidate
+            return
+        if {monitor, RENAMED.sub("", monitor)} & {*found}:
+            return
+        names |= dict.fromkeys(found)
+    raise ValueError(f"monitor must be one of {', '.join(names)}; got {monitor!r}.")
 
 
 def _how(fit: Mapping[str, Any]) -> How:
@@ -311,6 +338,12 @@ def _tell(found: SearchResult) -> None:
             f"{reasons(found.failed)} The result's failed has all; search(..., resume=result) tries them again.",
             stacklevel=caller_level(),
         )
+    lacking = sorted({case.candidate for case, scores in found.scores.items() if found.monitor not in scores})
+    if lacking and len(lacking) < len({case.candidate for case in found.scores}):
+        warnings.warn(
+            f"Candidates without {found.monitor!r} come last: {listed(lacking)}. Have all compile with that metric.",
+            stacklevel=caller_level(),
+        )
     if found.monitor == "loss" and len(differing := sorted(set(found._penalties.values()))) > 1:
         warnings.warn(
             f"Candidates are compared by the loss with its penalties, which differ: {'; '.join(differing)}. To compare "
@@ -326,6 +359,11 @@ def _refit(plan: _Plan, table: _Table, best: int) -> Sequential:
     work = asked([member], given, how)
     loop.fit(prepared([member], work, how), work.epochs)
     return member.model
+
+
+def _gives_callbacks(given: object) -> bool:
+    """Whether this is a function that returns callbacks."""
+    return callable(given) and not hasattr(given, "set_model")
 
 
 # ---- in a worker -----------------------------------------------------------------------------------------------------
@@ -344,8 +382,8 @@ def _built(plan: _Plan, case: Case, number: int | None = None) -> Member:
 
 def _hooks(plan: _Plan, case: Case, number: int, stream: random.Stream) -> Hooks:
     """Return a model's callbacks; ValueError where they would write what those of others write."""
-    own = plan.callbacks
-    if callable(own) and not hasattr(own, "set_model"):
+    own: Any = plan.callbacks
+    if _gives_callbacks(own):
         own = own(dict(plan.params[case.candidate]))
     else:
         own = copies(own, 1)[0]

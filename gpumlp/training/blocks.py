@@ -12,9 +12,9 @@ import numpy as np
 
 from gpumlp.backends.runtime import Array, DType, Rows
 from gpumlp.layers import whole_number
+from gpumlp.maps import check_there
 from gpumlp.naming import number
 from gpumlp.training import data
-from gpumlp.training.maps import check_there
 
 BLOCK_BYTES = 256 << 10  # of a block, where nobody says how large: long beside its beginning, and 64 make a window
 WINDOW_BYTES = 16 << 20  # of the blocks whose rows are mixed; what is no larger is read at once, and is an array then

@@ -32,8 +32,8 @@ from gpumlp.losses import (
     Loss,
     SparseCategoricalCrossentropy,
 )  # fmt: skip
+from gpumlp.maps import check_there
 from gpumlp.naming import unmasked
-from gpumlp.training.maps import check_there
 
 DEFAULT_BATCH = 32
 BINARY = (BinaryCrossentropy, BinaryFocalCrossentropy)  # of targets and outputs in 0 to 1

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from gpumlp.backends.runtime import Array
 from gpumlp.errors import caller_level
 from gpumlp.training import data
 from gpumlp.training.blocks import NUMBER, ORDER, Block, files
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 LARGE = 64 << 20  # bytes of a row group, of which six may be in memory
 GOOD = 1 << 20  # bytes of one, 16 of which are mixed
@@ -28,19 +31,19 @@ class RowGroups:
         target: str | Sequence[str] | None, weight: str | None,
     ) -> None:  # fmt: skip
         try:
-            from pyarrow.parquet import ParquetFile
+            import pyarrow.parquet  # noqa: F401
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError("Parquet is read by pyarrow: pip install 'gpumlp[data]'.") from error
         self._columns = [
             [names] if isinstance(names, str) else list(names) if names is not None else None
             for names in (features, target, weight)
         ]
-        if not self._columns[0]:
-            raise ValueError("features must name at least one column; got none.")
+        for name, names in zip(("features", "target"), self._columns, strict=False):
+            if names == [] or (names is None and name == "features"):
+                raise ValueError(f"{name} must name at least one column; got none.")
         wanted = [name for names in self._columns for name in names or ()]
         self._groups: list[tuple[Path, int]] = []
-        self._file = ParquetFile
-        self._open: dict[Path, Any] = {}  # the last one used comes last
+        self._open: dict[Path, ParquetFile] = {}  # the last one used comes last
         self._widths: dict[str, int] = {}
         bounds = [0]
         for file in files(path):
@@ -50,6 +53,7 @@ class RowGroups:
                 if rows := opened.metadata.row_group(group).num_rows:
                     self._groups.append((file, group))
                     bounds.append(bounds[-1] + rows)
+        self._check_widths(wanted)
         self.bounds = np.array(bounds, np.int64)
         self.row_bytes = NUMBER * sum(self._widths.get(name, 1) for name in wanted) + ORDER
         largest = int(np.diff(self.bounds).max(initial=0))
@@ -61,8 +65,13 @@ class RowGroups:
                 stacklevel=caller_level(),
             )
 
-    def _opened(self, file: Path) -> Any:
-        found = self._open.pop(file, None) or self._file(file)
+    def __getstate__(self) -> dict[str, object]:
+        return vars(self) | {"_open": {}}  # each process opens files for itself
+
+    def _opened(self, file: Path) -> ParquetFile:
+        from pyarrow.parquet import ParquetFile
+
+        found = self._open.pop(file, None) or ParquetFile(file)
         self._open[file] = found
         if len(self._open) > OPEN:
             self._open.pop(next(iter(self._open)), None)
@@ -87,6 +96,19 @@ class RowGroups:
                 raise ValueError(f"{file}: column {name!r} has {width} numbers a row, others {self._widths[name]}.")
         if wrong:
             raise TypeError(data.no_numbers(file, wrong))
+
+    def _check_widths(self, wanted: Sequence[str]) -> None:
+        """Raise ValueError for lists that are empty, and for more than one weight of a sample."""
+        if empty := [name for name in wanted if self._widths.get(name) == 0]:
+            raise ValueError(
+                f"Column {empty[0]!r} begins with a list that is empty or missing; all must have as many numbers, one "
+                "or more."
+            )
+        for name in self._columns[2] or ():
+            if self._widths.get(name, 1) != 1:
+                raise ValueError(
+                    f"sample_weight must be a column of numbers, one a row; {name!r} has lists of {self._widths[name]}."
+                )
 
     def read(self, block: int) -> Block:
         """See `gpumlp.training.blocks.Reader`."""

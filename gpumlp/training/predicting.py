@@ -11,9 +11,9 @@ from gpumlp.backends.runtime import Array
 from gpumlp.engine.dispatch import Choice
 from gpumlp.engine.program import Program
 from gpumlp.engine.runner import Runner, together
+from gpumlp.maps import check_there
 from gpumlp.training import loop
 from gpumlp.training.data import on_gpu
-from gpumlp.training.maps import check_there
 from gpumlp.training.streams import Source, Stretch
 from gpumlp.training.trained import Hooks
 

@@ -27,10 +27,10 @@ from gpumlp.backends.runtime import Array, Rows
 from gpumlp.engine.feed import Dataset, passes
 from gpumlp.errors import caller_level
 from gpumlp.layers import whole_number
+from gpumlp.maps import check_there
 from gpumlp.saving.text import a_dict
 from gpumlp.training import randoms
 from gpumlp.training.data import Batches, library
-from gpumlp.training.maps import check_there
 
 AHEAD_BYTES = 64 << 20  # of batches that are read and not yet used
 ORDER_BYTES = 16 << 20  # of the orders of several epochs that come as one

@@ -7,17 +7,23 @@ import mmap
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from gpumlp.backends.runtime import Array
+
+def rows_of(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return a copy of these rows; OSError as `check_there`."""
+    check_there(array)
+    found: np.ndarray = array[rows]
+    return found
 
 
-def check_there(array: Array) -> None:
+def check_there(array: object) -> None:
     """Raise OSError where ``array`` is of a mapped file that has become too short for it.
 
     To touch what is no longer there is the process's end (SIGBUS). What counts is the file that is mapped, whatever
     now has its name. Where that is none, or is unknown, nothing is raised.
     """
-    if not isinstance(root := array, np.ndarray):
+    if not isinstance(array, np.ndarray):
         return
+    root = array
     while isinstance(root.base, np.ndarray):
         root = root.base
     if not isinstance(root, np.memmap) or not isinstance(root.base, mmap.mmap) or not array.size:
