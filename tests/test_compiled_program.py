@@ -331,6 +331,19 @@ def test_threads_that_have_become_slow_are_left_and_found_again(monkeypatch):
         assert pace.threads == best
 
 
+def test_a_moment_of_somebody_else_s_work_is_soon_forgotten(monkeypatch):
+    pace, clock = compiled_program.Pace(2, 1e-4, heavy=True), Clock(monkeypatch, n1=1e-4, n2=0.6e-4)
+    clock.spend(pace, 10.0)
+    clock.costs[2] = 3e-4
+    clock.spend(pace, 0.4)
+    assert pace.threads == 1
+    clock.costs[2] = 0.6e-4
+    assert clock.spend(pace, 1.5)[1] < 0.5
+    clock.costs[2] = 3e-4  # and where it lasts, trials become rare
+    clock.spend(pace, 5.0)
+    assert clock.spend(pace, 20.0)[2] < 0.5
+
+
 def test_steps_that_weigh_something_are_shared_at_once(kernels):
     for widths, batch, heavy in (((46, 46), 128, False), ((64, 64), 64, False), ((256, 256, 256, 256), 100, True)):
         kernels("numba", 2)

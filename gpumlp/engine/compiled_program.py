@@ -62,6 +62,7 @@ BRIEF = 0.1  # of that
 PIECE, TRIAL = 0.1, 0.005  # seconds in one call, and in one that tries another number of threads
 THRIFT = 50  # times what a trial may cost must have gone by since the last one
 RETRY = 2.0  # seconds at least from one trial to the next of what was tried before
+SOON = 0.125  # of what must have gone by, at first, where another number has become the best: somebody else's work ends
 GAIN = 0.8  # of the time that half as many threads take, at most: processor time is somebody's, too
 ALONE = 3.0  # seconds of work for which one thread is left alone, unless there are HEAVY operations to do in a step
 HEAVY = 20_000_000
@@ -88,6 +89,7 @@ class Pace:
         self._last: dict[int, float] = {}
         self._guess, self._alone = guess, 0.0 if heavy else ALONE
         self._since, self._trials = 0.0, 0  # seconds of work since the last trial, and how many there were
+        self._patience, self._was = 1.0, 0  # share of the time to wait for the next one; what was best at the last piece
         self._before, self._trial = 0, 0  # threads of the last piece, and of one that is to be run once more
         self.threads = 1
 
@@ -121,9 +123,12 @@ class Pace:
             threads, self._trial = self._trial, 0
             return threads, TRIAL
         best = self._best()
+        if best != self._was and self._was:
+            self._patience = SOON
+        self._was = best
         if threads := self._due(best):
             self._trial, self._since, self._alone = threads, 0.0, 0.0
-            self._trials += 1
+            self._trials, self._patience = self._trials + 1, min(1.0, 2 * self._patience)
             return threads, TRIAL
         return best, PIECE if best in self._seconds else TRIAL
 
@@ -141,7 +146,7 @@ class Pace:
         unknown = [n for n in near if n not in self._seconds]
         found = (unknown or near)[self._trials % len(unknown or near)]
         cost = 2 * max(TRIAL, self._per_step(best) * max(best / found, 1.0))
-        wait = max(self._alone, 0.0 if unknown else RETRY, THRIFT * cost)
+        wait = max(self._alone, max(0.0 if unknown else RETRY, THRIFT * cost) * self._patience)
         return found if self._since >= wait else 0
 
 
