@@ -55,6 +55,7 @@ SAME = {
     "a class": (Weighted(1.0), "mse"),
     "known ones": (lambda t, p: 0.5 * losses.mean_squared_error(t, p) + 0.5 * losses.MeanSquaredError()(t, p), "mse"),
     "Keras's function": (losses.huber, "huber"),
+    "a hyperbolic cosine": (lambda t, p: ops.mean(ops.log(ops.cosh(p - t)), axis=-1), "log_cosh"),
     "a mean over all": (lambda t, p: ops.mean((t - p) ** 2) / 2 + 0.5 * ops.mean(ops.mean((t - p) ** 2, -1)), "mse"),
     "columns with their axis": (
         lambda t, p: ((t[:, :1] - p[:, :1]) ** 2 + (t[:, 1:2] - p[:, 1:2]) ** 2) / 2, "mse"
