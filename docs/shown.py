@@ -34,8 +34,8 @@ INSIDE: dict[str, set[str]] = {
     "OfTargets": {"changed", "target_width"},
     "Described": {"constants", "for_targets", "function", "numbers", "own", "rule", "sparse"},
     "Loss": {"beyond_models", "counts", "of_samples"},
-    "Metric": {"for_targets", "fresh", "of", "why"},
-    "Summed": {"empty", "names", "state", "sums", "take"},
+    "Metric": {"for_targets", "fresh", "has_the_state", "of", "why"},
+    "Summed": {"empty", "names", "state", "state_of", "sums", "take"},
     "Optimizer": {
         "apart", "belong_to", "belongs_to", "coming", "count", "decays", "formula", "go_on", "go_on_from",
         "has_state", "numbers", "owner", "saved", "scalar_names", "scalars", "slots", "slots_for", "start_anew",

@@ -65,6 +65,7 @@ INSTEAD: tuple[tuple[str, str], ...] = (
     ("backend.*set_value", "Assign: optimizer.learning_rate = v, variable.assign(v), model.set_weights(arrays)."),
     ("backend.*get_value", "Ask: float(optimizer.learning_rate), variable.numpy(), model.get_weights()."),
     ("ops.*crossentropy", "gpumlp.losses has it, for formulas and for arrays."),
+    ("ops.gelu", "activations.gelu(x, approximate=True) is it, in formulas, too."),  # the default is another there
     ("ops.* backend.* tree.*", OPS),
     ("random.*", "Use numpy.random; utils.set_random_seed seeds it, too."),
     ("export.*", "model.get_weights() has the arrays, and a Dense layer is activation(x @ kernel + bias)."),
@@ -167,9 +168,10 @@ def _known(module: str) -> dict[str, str]:
 
 
 def _places(path: str) -> list[str]:
-    """Return where Keras has the thing that is known by ``path``, that one first."""
+    """Return where the thing that is known by ``path`` may be: there, or where Keras has it or its twin."""
     others = (f"{m}.{name}".lstrip(".") for m in NAMES for name, known in _known(m).items() if known == path)
-    return [path, *others]
+    module, _, name = path.rpartition(".")
+    return [path, *others, *([f"activations.{name}"] if module == "ops" and name != "gelu" else ())]
 
 
 def _real(path: str) -> Any:

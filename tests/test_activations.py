@@ -249,6 +249,17 @@ def test_an_activation_as_a_layer(layer, activation):
     assert len(set(dense.fit(z, np.ones((5, 4)), epochs=3, verbose=0).history["loss"])) == 3
 
 
+@pytest.mark.parametrize("given", [layers.ReLU, layers.ReLU(), "relu"])
+def test_a_layer_of_an_activation_or_its_class_is_one(given):
+    assert layers.Dense(3, activation=given).activation == activations.relu
+
+
+@pytest.mark.parametrize("given", [layers.PReLU(), layers.Dense(4), layers.Dropout(0.5), layers.BatchNormalization()])
+def test_a_layer_that_is_no_function_is_no_activation(given):
+    with pytest.raises(TypeError, match=f"such as LeakyReLU; got <{type(given).__name__} .*after this layer"):
+        layers.Dense(3, activation=given)
+
+
 def test_a_layer_s_constants_are_looked_at_and_may_be_set():
     layer = layers.ReLU()
     model, z = models.Sequential([layers.Input((2,)), layer]), np.array([[3.0, -1.0]])

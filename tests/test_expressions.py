@@ -336,10 +336,10 @@ def test_columns():
 
 NUMPY = {
     **{name: getattr(np, name) for name in (
-        "exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "sign", "absolute", "negative", "floor", "add",
-        "subtract", "multiply", "divide", "maximum", "minimum", "less", "less_equal", "greater", "greater_equal",
-        "equal", "not_equal", "square", "power", "reciprocal", "abs", "true_divide", "logaddexp", "isnan",
-        "zeros_like", "ones_like")},
+        "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh",
+        "sign", "absolute", "negative", "floor", "ceil", "add", "subtract", "multiply", "divide", "maximum",
+        "minimum", "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "square", "power",
+        "reciprocal", "abs", "true_divide", "logaddexp", "isnan", "zeros_like", "ones_like")},
     **{name: functools.partial(getattr(np, name), axis=-1, keepdims=True) for name in (
         "sum", "mean", "max", "min", "var", "argmax")},
     "erf": np.vectorize(math.erf), "rsqrt": lambda x: x**-0.5, "clip": lambda x: np.clip(x, 0.5, 1.5),

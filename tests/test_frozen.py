@@ -114,3 +114,10 @@ def test_members_of_an_ensemble_must_train_alike_when_a_fit_begins():
     ensemble.members[1].layers[0].trainable = False
     with pytest.raises(ValueError, match="the training of weight array 0"):
         ensemble.fit(X, Y, verbose=0)
+
+
+def test_a_weight_alone_is_not_frozen():
+    layer = built(layers.Dense(1, name="last")).layers[0]
+    with pytest.raises(AttributeError, match=r"last/kernel is trained where its layer is.*set last\.trainable"):
+        layer.kernel.trainable = False
+    assert layer.kernel.trainable

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gpumlp import Ensemble, Variable, layers, losses, metrics, models, ops
+from gpumlp import Ensemble, Variable, callbacks, layers, losses, metrics, models, ops
 from gpumlp.engine import dispatch
 from gpumlp.training.results import Averages, Objective
 
@@ -229,13 +229,61 @@ def test_members_of_an_ensemble_add_up_apart():
         assert history.history == alone.history
 
 
-def test_the_metric_that_was_given_is_nobody_s_state():
+def test_a_metric_that_was_given_is_nobody_s_state_until_it_is_computed():
     mine = Largest()
     mine.update_state(np.zeros((1, 2)), np.full((1, 2), 9.0))
     one, other = (Averages(Objective(losses.described("mse"), [mine])) for _ in range(2))
+    assert one.result()["largest"] == other.result()["largest"] == 0.0 and float(mine.result()) == 9.0
     model = model_of(2, None, "mse", [mine])
-    assert model.evaluate(X, REAL, verbose=0)[1] < 9.0 == float(mine.result())
-    assert one.result()["largest"] == other.result()["largest"] == 0.0
+    assert model.evaluate(X, REAL, verbose=0)[1] == float(mine.result()) < 9.0
+
+
+class Counted(metrics.MeanSquaredError):
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.batches = getattr(self, "batches", 0) + 1
+        super().update_state(y_true, y_pred, sample_weight)
+
+
+GIVEN = {
+    "a formula": metrics.MeanAbsoluteError,
+    "counts by a formula": metrics.Precision,
+    "counts at some thresholds": lambda **name: metrics.Recall([0.2, 0.6], **name),
+    "counts by the host": metrics.AUC,
+    "a user's": Largest,
+    "a user's of ours": Counted,
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", GIVEN)
+def test_a_metric_that_was_given_has_the_result_that_was_computed_last(kind, weighted):
+    seen = []
+
+    class Looks(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append((np.array(given.result()), logs["val_it"]))
+
+        def on_test_batch_end(self, batch, logs=None):
+            seen.append((np.array(given.result()), logs["it"]))
+
+    model = model_of(2, "sigmoid", "mse")
+    for given in (GIVEN[kind](name="it") for _ in range(2)):  # the second one is as the first one, and another
+        model.compile("sgd", "mse", **{"weighted_metrics" if weighted else "metrics": [given]})
+        model.fit(X, BITS, epochs=2, validation_data=(X[:7], BITS[:7]), callbacks=[Looks()], verbose=0)
+        found = model.evaluate(X, BITS, verbose=0)[1]
+        seen.append((np.array(given.result()), found))
+        found = [model.test_on_batch(X[:5], BITS[:5], return_dict=True)["it"] for _ in range(4)]
+        seen.append((np.array(given.result()), found[-1]))
+        model.train_on_batch(X, BITS)
+        seen.append((np.array(given.result()), model.get_metrics_result()["it"]))
+    for result, expected in seen:
+        np.testing.assert_allclose(result, expected, rtol=1e-6)
+    assert given.name == "it" and all(np.any(result) for result, _ in seen[-3:])
+    model.reset_metrics()
+    np.testing.assert_array_equal(given.result(), np.zeros_like(seen[0][0]))
+    outputs = model.predict(X, verbose=0)
+    given.update_state(BITS, outputs)  # it goes on, as of any batch
+    np.testing.assert_allclose(given.result(), model.evaluate(X, BITS, verbose=0)[1], rtol=1e-6)
 
 
 def test_graphs_step_aside_for_what_is_computed_of_outputs():

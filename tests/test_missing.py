@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gpumlp
+from gpumlp import activations, layers, ops
 from gpumlp.keras_names import NAMES
 from gpumlp.missing import INSTEAD, Missing, instead
 
@@ -55,6 +57,7 @@ def test_every_name_of_keras_is_there():
         ("utils.model_to_dot", "plot_model"),
         ("losses.Reduction", "'sum_over_batch_size'"),
         ("ops.segment_sum", "NumPy"),
+        ("ops.gelu", "activations.gelu"),
         ("ops.binary_crossentropy", "gpumlp.losses"),
         ("visualization.plot_image_gallery", "PyTorch"),
     ],
@@ -71,6 +74,16 @@ def test_it_says_what_to_use_instead(path, instead):
     with pytest.raises(AttributeError, match=words):
         _ = thing.anything
     assert instead in thing.__doc__ and path in repr(thing)
+
+
+def test_what_keras_has_as_operations_too_are_the_activations():
+    assert ops.leaky_relu is activations.leaky_relu and ops.hard_silu is activations.hard_swish
+    np.testing.assert_allclose(ops.leaky_relu(np.array([-2.0, 3.0]), negative_slope=0.5), [-1.0, 3.0])
+    model = gpumlp.Sequential([layers.Dense(2, lambda x: x * ops.relu6(x + 3.0) / 6.0, input_shape=(3,))])
+    known = gpumlp.Sequential([layers.Dense(2, "hard_swish", input_shape=(3,))])
+    known.set_weights(model.get_weights())
+    x = np.linspace(-9.0, 9.0, 30).reshape(10, 3)
+    np.testing.assert_allclose(model.predict(x, verbose=0), known.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
 
 def test_a_placeholder_is_no_type_of_anything_and_may_be_an_annotation():

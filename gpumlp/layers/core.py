@@ -8,7 +8,7 @@ import inspect
 import marshal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -155,8 +155,16 @@ def _units(value: object) -> int:
 
 
 def _function_of(value: ActivationLike) -> activations.Activation:
-    """Return an activation; a layer that is one counts as its function, as Keras has it."""
-    return activations.get(value.activation if isinstance(value, Activation) else value)
+    """Return an activation; a layer that is one counts as its function, as Keras has it, and so does its class."""
+    found: Any = value
+    if isinstance(value, type) and issubclass(value, Activation):
+        found = cast(Callable[[], Activation], value)()
+    if isinstance(found, Layer) and not isinstance(found, Activation):
+        raise TypeError(
+            f"activation must be a name, a function, or a layer that is a function alone, such as LeakyReLU; got "
+            f"{found!r}. Add it to the model after this layer."
+        )
+    return activations.get(found.activation if isinstance(found, Activation) else found)
 
 
 class Dense(Layer):

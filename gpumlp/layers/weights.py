@@ -61,9 +61,16 @@ class Weight(Variable):
         return f"{self._layer.name}/{self.name}"
 
     @property
-    def trainable(self) -> bool:  # type: ignore[override]
+    def trainable(self) -> bool:
         """Whether training changes it: its layer's ``trainable`` says so, and what it is."""
         return self._layer.trainable and self._spec.trainable
+
+    @trainable.setter
+    def trainable(self, value: object) -> None:
+        raise AttributeError(
+            f"{self.path} is trained where its layer is, all of its weights or none: set {self._layer.name}.trainable, "
+            f"the layer's; got {value!r} for this one alone."
+        )
 
     @property
     def shape(self) -> Shape:

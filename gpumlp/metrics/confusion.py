@@ -178,11 +178,14 @@ class Confusion(Summed):
         labels = (self.num_labels,) if self.multi_label else ()
         return None if labels == (None,) else [np.zeros((len(self.thresholds), *labels)) for _ in self.which]
 
+    def state_of(self, sums: Sequence[Array]) -> list[Array]:
+        """See `Summed.state_of`."""
+        return list(np.reshape(sums[:-1], (len(self.which), -1)))
+
     def of(self, *sums: Array) -> Result:
         """See `Summed.of`."""
-        if len(sums) != len(self.which):  # numbers of a formula, with the weights' sum
-            sums = tuple(np.reshape(sums[:-1], (len(self.which), -1)))
-        return self.measure(**dict(zip(self.which, sums, strict=True)))
+        counts = sums if len(sums) == len(self.which) else self.state_of(sums)  # the formula has the weights' sum, too
+        return self.measure(**dict(zip(self.which, counts, strict=True)))
 
     def measure(self, **found: Array) -> Result:
         """Return the metric, of the counts by name."""

@@ -242,6 +242,12 @@ class Metric(objectives.OfTargets, Attributes):
         other.reset_state()
         return other
 
+    def has_the_state(self, of: Metric | list[Array]) -> None:
+        """Have the state of a copy, which has taken in what a model computed; or sums, as ``of`` takes them."""
+        assert isinstance(of, Metric)
+        named = ("name", "weighted")  # a copy may have been given another name
+        self.__dict__.update({k: v for k, v in of.__dict__.items() if k not in named})
+
     def for_targets(self, given: int, width: int) -> Self:
         """Return it for targets of ``given`` numbers a sample, of ``width`` outputs."""
         return self
@@ -299,13 +305,28 @@ class Summed(Metric):
     @property
     def state(self) -> list[Variable] | None:
         """What was added up: None before anything came, where its shape depends on that."""
-        if self.__dict__.get("_state") is None and (sums := self.empty()) is not None:
+        if (given := self.__dict__.pop("_sums", None)) is not None:
+            self._hold(self.state_of(given))
+        elif self.__dict__.get("_state") is None and (sums := self.empty()) is not None:
             self._hold(sums)
         return self.__dict__.get("_state")
 
     def _hold(self, sums: list[Array]) -> None:
         names = self.names if len(self.names) == len(sums) else (None,) * len(sums)
         self.__dict__["_state"] = [Variable(np.array(a), name) for a, name in zip(sums, names, strict=True)]
+
+    def has_the_state(self, of: Metric | list[Array]) -> None:
+        """See `Metric.has_the_state`."""
+        if isinstance(of, list):
+            self.__dict__.update(_state=None, _sums=of)  # until somebody asks: batches alone would take longer
+        elif self.overridden or not isinstance(of, Summed):
+            super().has_the_state(of)
+        else:
+            self.__dict__["_state"] = of.state
+
+    def state_of(self, sums: Sequence[Array]) -> list[Array]:
+        """Return sums of the formula, the last one the weights', as what ``sums`` returns."""
+        return list(sums)
 
     def __getattr__(self, name: str) -> Variable | None:
         if not name.startswith("_") and name in self.names and self.state is not None:

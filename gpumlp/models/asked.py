@@ -11,6 +11,7 @@ from gpumlp import losses
 from gpumlp.engine.feed import Dataset
 from gpumlp.engine.runner import together
 from gpumlp.layers import Shape, Weight
+from gpumlp.metrics import Metric
 from gpumlp.models import calls
 from gpumlp.models.kept import Kept
 from gpumlp.signatures import named
@@ -81,6 +82,9 @@ class Asked(Kept):
     def reset_metrics(self) -> None:
         """Have the loss and the metrics be 0, until something is computed."""
         self._results = dict.fromkeys(self._results, 0.0)
+        for metric, _ in self._metric_names:
+            if isinstance(metric, Metric):
+                metric.reset_state()
 
     # ---- outputs in training mode, and gradients -------------------------------------------------------------------
 

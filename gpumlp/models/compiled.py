@@ -120,7 +120,7 @@ class Compiled(Stack):
             state.draw_alike(self, comm)
         self._runner.restart()
         self._own(new_optimizer)
-        self._results = {}
+        self._results, self._objective = {}, None  # which knows metrics' objects, of which equal ones are others
         self._optimizer, self._loss, self._metric_names = new_optimizer, new_loss, names
         self.run_eagerly, self.steps_per_execution, self.jit_compile = eager, steps, jit
         self._compiled_with = {

@@ -10,6 +10,7 @@ from gpumlp.naming import listing
 from gpumlp.ops.arithmetic import abs as abs
 from gpumlp.ops.arithmetic import absolute as absolute
 from gpumlp.ops.arithmetic import add as add
+from gpumlp.ops.arithmetic import ceil as ceil
 from gpumlp.ops.arithmetic import divide as divide
 from gpumlp.ops.arithmetic import floor as floor
 from gpumlp.ops.arithmetic import maximum as maximum
@@ -41,18 +42,24 @@ from gpumlp.ops.choices import step as step
 from gpumlp.ops.choices import stop_gradient as stop_gradient
 from gpumlp.ops.choices import where as where
 from gpumlp.ops.functions import cos as cos
+from gpumlp.ops.functions import cosh as cosh
 from gpumlp.ops.functions import erf as erf
 from gpumlp.ops.functions import exp as exp
+from gpumlp.ops.functions import exp2 as exp2
 from gpumlp.ops.functions import expm1 as expm1
 from gpumlp.ops.functions import log as log
 from gpumlp.ops.functions import log1p as log1p
+from gpumlp.ops.functions import log2 as log2
+from gpumlp.ops.functions import log10 as log10
 from gpumlp.ops.functions import log_sigmoid as log_sigmoid
 from gpumlp.ops.functions import logaddexp as logaddexp
 from gpumlp.ops.functions import relu as relu
 from gpumlp.ops.functions import sigmoid as sigmoid
 from gpumlp.ops.functions import silu as silu
 from gpumlp.ops.functions import sin as sin
+from gpumlp.ops.functions import sinh as sinh
 from gpumlp.ops.functions import softplus as softplus
+from gpumlp.ops.functions import tan as tan
 from gpumlp.ops.functions import tanh as tanh
 from gpumlp.ops.kinds import Found as Found
 from gpumlp.ops.kinds import Given as Given
@@ -81,13 +88,14 @@ from gpumlp.ops.rows import sum as sum
 from gpumlp.ops.rows import var as var
 
 FORMULAS = [
-    "abs", "absolute", "add", "amax", "amin", "argmax", "bounded", "cast", "clip", "convert_to_tensor", "cos",
-    "divide", "equal", "erf", "exp", "expand_dims", "expm1", "finite", "floor", "greater", "greater_equal", "isnan",
-    "less", "less_equal", "log", "log1p", "log_sigmoid", "log_softmax", "logaddexp", "logical_and", "logical_not",
-    "logical_or", "logsumexp", "max", "maximum", "mean", "min", "minimum", "multiply", "negative", "norm",
-    "not_equal", "one_hot", "ones", "ones_like", "power", "reciprocal", "relu", "round", "rsqrt", "sigmoid", "sign",
-    "silu", "sin", "softmax", "softplus", "sqrt", "square", "squeeze", "std", "step", "stop_gradient", "subtract",
-    "sum", "tanh", "true_divide", "var", "where", "zeros", "zeros_like",
+    "abs", "absolute", "add", "amax", "amin", "argmax", "bounded", "cast", "ceil", "clip", "convert_to_tensor",
+    "cos", "cosh", "divide", "equal", "erf", "exp", "exp2", "expand_dims", "expm1", "finite", "floor", "greater",
+    "greater_equal", "isnan", "less", "less_equal", "log", "log10", "log1p", "log2", "log_sigmoid", "log_softmax",
+    "logaddexp", "logical_and", "logical_not", "logical_or", "logsumexp", "max", "maximum", "mean", "min",
+    "minimum", "multiply", "negative", "norm", "not_equal", "one_hot", "ones", "ones_like", "power", "reciprocal",
+    "relu", "round", "rsqrt", "sigmoid", "sign", "silu", "sin", "sinh", "softmax", "softplus", "sqrt", "square",
+    "squeeze", "std", "step", "stop_gradient", "subtract", "sum", "tan", "tanh", "true_divide", "var", "where",
+    "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ = sorted([*FORMULAS, *arrays.FUNCTIONS])
 __dir__ = listing(__name__)

@@ -6,7 +6,7 @@ import numpy as np
 
 from gpumlp.expressions import Node
 from gpumlp.expressions import power as raised
-from gpumlp.ops.kinds import Found, Given, as_number, computed, either, either_of_two, floats
+from gpumlp.ops.kinds import Found, Given, as_number, computed, either, either_of_two, floats, on_arrays
 
 
 @either_of_two
@@ -191,6 +191,29 @@ def floor(x: Given) -> Found:
     array([-2.,  1.], dtype=float32)
     """
     return computed("floor", np.floor, x)
+
+
+@either
+def ceil(x: Given) -> Found:
+    """The smallest whole number that is not below x.
+
+    Parameters
+    ----------
+    x : array_like or symbol
+        The numbers.
+
+    Returns
+    -------
+    ndarray or symbol
+        In x's shape.
+
+    Examples
+    --------
+    >>> from gpumlp import ops
+    >>> ops.ceil([-1.5, 1.5])
+    array([-1.,  2.], dtype=float32)
+    """
+    return negative(floor(negative(x))) if isinstance(x, Node) else on_arrays(np.ceil, x)
 
 
 @either

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gpumlp.expressions import Node, make
-from gpumlp.ops.arithmetic import absolute, add, maximum, multiply, subtract
-from gpumlp.ops.kinds import Found, Given, computed, either, either_of_two, floats
+from gpumlp.ops.arithmetic import absolute, add, divide, maximum, multiply, subtract
+from gpumlp.ops.kinds import Found, Given, computed, either, either_of_two, floats, on_arrays
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
@@ -65,6 +67,29 @@ def expm1(x: Given) -> Found:
 
 
 @either
+def exp2(x: Given) -> Found:
+    """2 to the power of each number.
+
+    Parameters
+    ----------
+    x : array_like or symbol
+        The numbers.
+
+    Returns
+    -------
+    ndarray or symbol
+        In x's shape.
+
+    Examples
+    --------
+    >>> from gpumlp import ops
+    >>> ops.exp2([0.0, 3.0])
+    array([1., 8.], dtype=float32)
+    """
+    return exp(multiply(x, math.log(2.0))) if isinstance(x, Node) else on_arrays(np.exp2, x)
+
+
+@either
 def log(x: Given) -> Found:
     """The natural logarithm.
 
@@ -85,6 +110,52 @@ def log(x: Given) -> Found:
     array([0.       , 2.3025851], dtype=float32)
     """
     return computed("log", np.log, x)
+
+
+@either
+def log2(x: Given) -> Found:
+    """The logarithm to base 2.
+
+    Parameters
+    ----------
+    x : array_like or symbol
+        The numbers.
+
+    Returns
+    -------
+    ndarray or symbol
+        In x's shape.
+
+    Examples
+    --------
+    >>> from gpumlp import ops
+    >>> ops.log2([1.0, 8.0])
+    array([0., 3.], dtype=float32)
+    """
+    return multiply(log(x), 1.0 / math.log(2.0)) if isinstance(x, Node) else on_arrays(np.log2, x)
+
+
+@either
+def log10(x: Given) -> Found:
+    """The logarithm to base 10.
+
+    Parameters
+    ----------
+    x : array_like or symbol
+        The numbers.
+
+    Returns
+    -------
+    ndarray or symbol
+        In x's shape.
+
+    Examples
+    --------
+    >>> from gpumlp import ops
+    >>> ops.log10([1.0, 100.0])
+    array([0., 2.], dtype=float32)
+    """
+    return multiply(log(x), 1.0 / math.log(10.0)) if isinstance(x, Node) else on_arrays(np.log10, x)
 
 
 @either
@@ -154,6 +225,75 @@ def cos(x: Given) -> Found:
     array([1.       , 0.5403023], dtype=float32)
     """
     return computed("cos", np.cos, x)
+
+
+@either
+def tan(x: Given) -> Found:
+    """The tangent; x in radians.
+
+    Parameters
+    ----------
+    x : array_like or symbol
+        The numbers.
+
+    Returns
+    -------
+    ndarray or symbol
+        In x's shape.
+
+    Examples
+    --------
+    >>> from gpumlp import ops
+    >>> ops.tan([0.0, 1.0])
+    array([0.       , 1.5574077], dtype=float32)
+    """
+    return divide(sin(x), cos(x)) if isinstance(x, Node) else on_arrays(np.tan, x)
+
+
+@either
+def sinh(x: Given) -> Found:
+    """(exp(x) - exp(-x)) / 2, to the last digit near 0.
+
+    Parameters
+    ----------
+    x : array_like or symbol
+        The numbers.
+
+    Returns
+    -------
+    ndarray or symbol
+        In x's shape.
+
+    Examples
+    --------
+    >>> from gpumlp import ops
+    >>> ops.sinh([0.0, 1.0])
+    array([0.       , 1.1752012], dtype=float32)
+    """
+    return multiply(0.5, subtract(expm1(x), expm1(-x))) if isinstance(x, Node) else on_arrays(np.sinh, x)
+
+
+@either
+def cosh(x: Given) -> Found:
+    """(exp(x) + exp(-x)) / 2.
+
+    Parameters
+    ----------
+    x : array_like or symbol
+        The numbers.
+
+    Returns
+    -------
+    ndarray or symbol
+        In x's shape.
+
+    Examples
+    --------
+    >>> from gpumlp import ops
+    >>> ops.cosh([0.0, 1.0])
+    array([1.       , 1.5430806], dtype=float32)
+    """
+    return multiply(0.5, add(exp(x), exp(-x))) if isinstance(x, Node) else on_arrays(np.cosh, x)
 
 
 @either

@@ -76,6 +76,11 @@ def computed(op: str, compute: Callable[..., np.ndarray], *x: Given) -> Found:
     """Return an operation on symbols, by its name, or what ``compute`` makes of arrays."""
     if traced(*x):
         return make(op, *x)
+    return on_arrays(compute, *x)
+
+
+def on_arrays(compute: Callable[..., np.ndarray], *x: Given) -> np.ndarray:
+    """Return what ``compute`` makes of arrays, which become those of a floating-point type."""
     with np.errstate(all="ignore"):
         return compute(*(float(a) if is_alone(a) else floats(a) for a in x))
 

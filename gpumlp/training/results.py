@@ -23,11 +23,13 @@ from gpumlp.optimizers import Optimizer
 class Objective:
     """What is minimised and what is reported.
 
+    ``objects``: for each metric the object that ``compile`` was given, or None where it was given a name or a function.
     ``lasts``: whether it is the same as long as that is which it is ``of``; metrics of a user's own may change.
     """
 
     loss: Loss
     metrics: list[Metric]
+    objects: Sequence[Metric | None] = ()
     lasts: bool = False
     of: Any = None
 
@@ -47,6 +49,7 @@ class Averages:
 
     def __init__(self, objective: Objective) -> None:
         self._metrics = [m if m.series else m.fresh() for m in objective.metrics]
+        self._objects = objective.objects or [None] * len(self._metrics)
         self._loss, self._samples = 0.0, 0.0
         self._totals = [0.0] * sum(m.series for m in self._metrics)
         self._counts = [0.0] * len(self._metrics)
@@ -111,16 +114,18 @@ class Averages:
     def result(self) -> dict[str, Any]:
         """Return the results by name, in the order of the alphabet, as Keras has them.
 
-        Of a metric with several numbers it is an array; one that gives a dict has its names in place of its own.
+        Of a metric with several numbers it is an array; one that gives a dict has its names in place of its own. A
+        metric's object that ``compile`` was given has the state, and so the result, that was computed last.
         """
         self._take_in()
         logs: dict[str, Any] = {"loss": self._loss / self._samples if self._samples else 0.0}
         first = 0
-        for metric, count in zip(self._metrics, self._counts, strict=True):
+        for metric, given, count in zip(self._metrics, self._objects, self._counts, strict=True):
             last = first + metric.series
-            found = (
-                metric.of(*map(np.asarray, (*self._totals[first:last], count))) if metric.series else metric.result()
-            )
+            sums = [np.asarray(total) for total in (*self._totals[first:last], count)]
+            found = metric.of(*sums) if metric.series else metric.result()
+            if given is not None:
+                given.has_the_state(sums if metric.series else metric)
             logs |= {k: plain(v) for k, v in (found if isinstance(found, dict) else {metric.name: found}).items()}
             first = last
         return dict(sorted(logs.items())) if self._metrics else logs

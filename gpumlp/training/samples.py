@@ -207,7 +207,8 @@ def objective(
         widths = {"p": width, "t": given}
         of.formula.look_at_columns(f"{type(of).__name__} {of.name!r}", **widths)
     lasts = not warned and all(isinstance(metric, Described) and not metric.own for metric in found)
-    return Objective(loss, found, lasts=lasts)
+    objects = [m if isinstance(m, metrics.Metric) else None for m, _ in asked]
+    return Objective(loss, found, objects, lasts=lasts)
 
 
 def _check_targets(metric: metrics.Metric, given: int, width: int, on_gpu: bool) -> None:
