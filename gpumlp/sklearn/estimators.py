@@ -333,6 +333,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ...     activation="tanh",
     ...     solver="lbfgs",
     ...     max_iter=1000,
+    ...     tol=1e-3,
     ...     random_state=0,
     ...     n_models=3,
     ... )
