@@ -89,7 +89,7 @@ class Pace:
         self._last: dict[int, float] = {}
         self._guess, self._alone = guess, 0.0 if heavy else ALONE
         self._since, self._trials = 0.0, 0  # seconds of work since the last trial, and how many there were
-        self._patience, self._was = 1.0, 0  # share of the time to wait for the next one; what was best at the last piece
+        self._patience, self._was = 1.0, 0  # share of the time to wait for the next one; what was best last
         self._before, self._trial = 0, 0  # threads of the last piece, and of one that is to be run once more
         self.threads = 1
 
