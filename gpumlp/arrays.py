@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from gpumlp import config
-from gpumlp.expressions import Node
+from gpumlp import columns, config
+from gpumlp.expressions import ELEMENT, Node, make
 
 DOC = """`numpy.{1}`, of arrays alone: no formula, of which kernels are made, can have it.
 
@@ -118,6 +118,26 @@ EXAMPLES: dict[str, tuple[str, str]] = {  # of each: what it is given, and what 
 }  # fmt: skip
 
 
+# ---- of a formula's columns ------------------------------------------------------------------------------------------
+def _split(x: Node, indices_or_sections: object, axis: int = 0) -> list[Node]:
+    sections = columns.cuts(columns.width_of(x, ELEMENT), indices_or_sections)
+    if axis not in (-1, 1) or sections is None:
+        raise TypeError(
+            "split of a formula cuts the outputs of each sample, axis=-1, into parts of one size, or at places; got "
+            f"{indices_or_sections!r}, axis={axis!r} for shape {x.shape}."
+        )
+    return [x[:, part] for part in sections]
+
+
+def _concatenate(xs: Sequence[Node], axis: int = 0) -> Node:
+    if axis not in (-1, 1):
+        raise TypeError(f"concatenate of a formula puts outputs side by side, axis=-1; got axis={axis!r}.")
+    return columns.beside(make, xs, ELEMENT)
+
+
+OF_COLUMNS: dict[str, Callable[..., Any]] = {"split": _split, "concatenate": _concatenate, "shape": lambda x: x.shape}
+
+
 def _flat(given: Iterable[object]) -> Iterator[object]:
     for each in given:
         yield each
@@ -131,6 +151,8 @@ def _of_arrays(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
     def function(*args: object, **kwargs: object) -> Any:
         given = list(_flat([*args, *kwargs.values()]))
         if any(isinstance(each, Node) for each in given):
+            if name in OF_COLUMNS:
+                return OF_COLUMNS[name](*args, **kwargs)
             raise TypeError(f"ops.{name} is of arrays alone: a formula, of which kernels are made, cannot have it.")
         found = compute(*args, **kwargs)
         made = getattr(found, "dtype", None) == np.float64 and kwargs.get("dtype") is None

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsFloat, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsFloat, TypeAlias, TypeGuard
+
+from gpumlp import columns
 
 UNIFORM, ROW, ELEMENT = range(3)  # what a number belongs to
 Number: TypeAlias = "Node | SupportsFloat"  # what a formula computes with: its numbers, and Python's and NumPy's
@@ -26,6 +28,7 @@ class Table:
     """Nodes that are compared with each other: those of one formula."""
 
     one_row = False  # whether all there is stands in one row: then a reduction needs no axis
+    outputs: int | None = None  # how many numbers a row has, where that is known
 
     def __init__(self) -> None:
         self.nodes: dict[object, Node] = {}
@@ -194,21 +197,21 @@ class Node:
         self._refuse("be rounded by Python", "Write ops.round(x).")
 
     def __getitem__(self, at: object) -> Node:
-        """Return a column: a[:, 1] of each row, or, with its axis, a[:, 1:2]; of a row, a[:, 0]."""
+        """Return a column, a[:, 1] of each row, or several with their axis, a[:, 1:3]; of a row, a[:, 0]."""
         rows, column = at if isinstance(at, tuple) and len(at) == 2 else (None, None)
         if (isinstance(rows, slice) and rows == slice(None)) or rows is Ellipsis:
             if column is None:
                 return kept(self)
-            if type(column) is int and column >= 0:
-                return flat(make("column", self, column))
-            if isinstance(column, slice) and column.step in (None, 1):
-                start = 0 if column.start is None else column.start
-                if type(start) is int and start >= 0 and column.stop == start + 1:
-                    return make("column", self, start)
-        self._refuse(
-            f"take [{at!r}] of them",
-            "One column at a time: x[:, 1], counted from 0, or x[:, 1:2] with its axis kept.",
-        )
+            found = columns.chosen(lambda: columns.width_of(self, ELEMENT), column)
+            if found is not None and (len(found) == 1 or not self.table.one_row):
+                each = [make("column", self, i) for i in found]
+                return flat(each[0]) if isinstance(column, int) else columns.joined(self.table, each, ELEMENT)
+        self._refuse(f"take [{at!r}] of them", "Columns: x[:, 1], counted from 0, or with their axis kept x[:, 1:3].")
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(None, outputs), or (None,): how many samples a batch has, a formula does not know."""
+        return (None,) if self.flat else (None, columns.width_of(self, ELEMENT))
 
 
 def is_constant(node: Node, value: float | None = None) -> bool:
@@ -244,9 +247,12 @@ def make(op: str, *args: object) -> Node:
     table = next(a.table for a in args if isinstance(a, Node))
     if any(isinstance(a, Node) and a.table is not table for a in args):
         raise TypeError(f"{op} of numbers of two formulas: what was traced for one means nothing in another.")
-    nodes = tuple(a if isinstance(a, Node) else table.constant(_number(op, a)) for a in args)
+    nodes = tuple(a if isinstance(a, Node) else _known(op, a, table) for a in args)
     if any(a.op == "whole" for a in nodes):
         return _of_wholes(op, nodes)
+    if any(a.op == "columns" for a in nodes):
+        _is_flat(op, nodes)
+        return columns.distributed(make, op, nodes, ELEMENT)
     if op in FOLD and all(a.op == "constant" for a in nodes):
         return table.constant(FOLD[op](*(a.value for a in nodes)))
     if op in COMMUTES and nodes[0].serial > nodes[1].serial:
@@ -262,13 +268,31 @@ def make(op: str, *args: object) -> Node:
     return table.node(op, nodes, None, per, is_flat)
 
 
+def _known(op: str, value: object, table: Table) -> Node:
+    """Return a number that is known, or one for each output."""
+    row = None if table.one_row or _is_number(value) else columns.row_of(value)
+    if row is not None:
+        return columns.joined(table, list(map(table.constant, row)), ELEMENT)
+    return table.constant(_number(op, value))
+
+
+def count(node: Node) -> Node | float:
+    """Return how many numbers a row of it has, to divide by."""
+    return float(len(node.args)) if node.op == "columns" else node.table.leaf("width", UNIFORM)
+
+
+def _is_number(value: object) -> TypeGuard[SupportsFloat]:
+    one = isinstance(value, (int, float)) or getattr(value, "shape", None) == ()
+    return one and isinstance(value, SupportsFloat)
+
+
 def _number(op: str, value: object) -> float:
-    if isinstance(value, SupportsFloat) and (isinstance(value, (int, float)) or getattr(value, "shape", None) == ()):
+    if _is_number(value):
         return float(value)
     raise TypeError(
         f"{op} of a formula takes its numbers and Python's; got {type(value).__name__}: {value!r:.80}. An array would "
         "be other data than the batch's: nothing could say which row of it belongs to which sample. One number an "
-        "output is written column by column: 0.1 * x[:, 0] + 0.9 * x[:, 1]."
+        "output, of shape (outputs,), a loss can have."
     )
 
 
@@ -344,6 +368,8 @@ def power(base: Number, exponent: Number) -> Node:
     if isinstance(exponent, Node) and exponent.op == "constant":
         exponent = exponent.value
     if not isinstance(base, Node) or isinstance(exponent, Node):
+        return make("pow", base, exponent)
+    if not _is_number(exponent):
         return make("pow", base, exponent)
     if exponent in (-4, -3, -2, -1):
         return 1.0 / power(base, -exponent)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeGuard
 
 from gpumlp.attributes import once
+from gpumlp.columns import WidthUnknown, joined
 from gpumlp.derivatives import gradient
 from gpumlp.expressions import (
     ELEMENT,
@@ -28,6 +29,7 @@ from gpumlp.expressions import (
     UNIFORM,
     Node,
     Table,
+    count,
     kept,
     leaves,
     make,
@@ -77,6 +79,12 @@ class Formula:
     def reads(self, name: str) -> bool:
         """Whether the leaf of that name is needed."""
         return name in self.leaves
+
+    def reads_rows(self, name: str) -> bool:
+        """Whether a leaf is read as a row as long as the outputs, and not by columns alone."""
+        leaf = self.leaves.get(name)
+        used = (n.op for n in order(self.roots) if leaf in n.args)
+        return leaf is not None and leaf.per == ELEMENT and (leaf in self.roots or any(op != "column" for op in used))
 
     def look_at_columns(self, who: str, **widths: int) -> None:
         """Raise ValueError where the formula reads columns of leaves beyond their ``widths``; ``who`` it is of."""
@@ -174,7 +182,7 @@ def _activation(function: Callable[..., object], slope: Slope | None, shape: Con
     z, given = table.leaf("z", ELEMENT), _arguments(table, shape)
     name = getattr(function, "__name__", "an activation")
     y = _node(f"The activation {name}", _called(f"The activation {name}", function, (z,), given), table, ELEMENT)
-    if y.per != ELEMENT:
+    if y.per != ELEMENT or y.op == "columns":
         raise TypeError(
             f"The activation {name} must return a number for each element of its argument, (batch, outputs)."
         )
@@ -207,9 +215,15 @@ def activation(
 
 # ---- losses and metrics ----------------------------------------------------------------------------------------------
 @functools.lru_cache(maxsize=512)
-def _objective(function: Callable[..., object], shape: Constants, sparse: bool, slopes: bool) -> Formula:
+def _objective(
+    function: Callable[..., object], shape: Constants, sparse: bool, slopes: bool, outputs: int | None = None,
+    targets: int | None = None,
+) -> Formula:  # fmt: skip
     table = Table()
+    table.outputs = outputs
     t, p = table.leaf("t", ROW if sparse else ELEMENT), table.leaf("p", ELEMENT)
+    if targets is not None:
+        t = joined(table, [make("column", t, i) for i in range(targets)], ELEMENT)
     name = getattr(function, "__name__", "it")
     found = _called(f"The function {name}", function, (t, p), _arguments(table, shape))
     several = found if isinstance(found, tuple) and not slopes else (found,)
@@ -218,7 +232,7 @@ def _objective(function: Callable[..., object], shape: Constants, sparse: bool, 
         node = _node(f"The function {name}", value, table, ROW)
         node = kept(node.args[0] if node.op == "whole" else node)
         if node.per == ELEMENT:  # Keras takes the mean of all that a function gives
-            node = make("sum", node) / table.leaf("width", UNIFORM)
+            node = make("sum", node) / count(node)
         values.append(node)
     table, roots = _fresh(values)
     names = ["value"] if slopes else [f"sum_{i}" for i in range(len(roots))]
@@ -228,12 +242,16 @@ def _objective(function: Callable[..., object], shape: Constants, sparse: bool, 
     return Formula(tuple(names), tuple(roots), _numbers(shape, tuple(roots)))
 
 
-def loss(function: Callable[..., object], constants: Mapping[str, object], sparse: bool) -> Formula:
+def loss(
+    function: Callable[..., object], constants: Mapping[str, object], sparse: bool, outputs: int | None = None,
+    targets: int | None = None,
+) -> Formula:  # fmt: skip
     """Return a loss's formula: ``value``, one number a row, of t, p, and ``dp``, its gradient by p times ``factor``.
 
-    ``sparse``: t is one number a row. A function that gives one for each element means their mean.
+    ``sparse``: t is one number a row. A function that gives one for each element means their mean. WidthUnknown where
+    it asks how many ``outputs`` there are, and that is not said. ``targets``: how many columns t has, if not as many.
     """
-    return _objective(function, _shape(constants), sparse, True)
+    return _objective(function, _shape(constants), sparse, True, outputs, targets)
 
 
 def metric(function: Callable[..., object], constants: Mapping[str, object], sparse: bool) -> Formula:
@@ -245,9 +263,13 @@ def traceable(formula: Callable[[bool], Formula]) -> None:
     """Raise what tracing a user's formula raises, for targets like the outputs and for such of one number a row."""
     try:
         formula(False)
+    except WidthUnknown:  # when data come it is known
+        return
     except TypeError:
         try:
             formula(True)
+        except WidthUnknown:
+            return
         except TypeError:
             pass
         else:

@@ -192,7 +192,7 @@ def outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
     loss, optimizer = model._need_compiled("An ensemble")
     device, known = model.device, model._known_input_shape() or shape
     found: dict[str, object] = {
-        "the loss": (loss.name, loss.formula) if loss.own else loss,  # one's own is equal to itself alone
+        "the loss": (loss.name, loss.rule) if loss.own else loss,  # one's own is equal to itself alone
         "the metrics": [name for name, _ in model._metric_names],
         "the weighting of metrics": [weighted for _, weighted in model._metric_names],
         "the optimizer": type(optimizer).__name__, "the optimizer's state": optimizer.slots,

@@ -21,7 +21,7 @@ FLOORS = [
     {"layers", "metrics"},
     {"losses", "optimizers", "initializers", "regularizers", "activations", "constraints"},
     {"objectives"},
-    {"ops", "arrays", "formulas", "expressions", "derivatives", "lowering", "tape"},
+    {"ops", "arrays", "columns", "formulas", "expressions", "derivatives", "lowering", "tape"},
     {
         "naming",
         "variables",

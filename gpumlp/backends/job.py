@@ -216,7 +216,7 @@ def job_list(run: Function, jobs: Sequence[int]) -> Array:
 
 def objective_codes(loss: Loss, metrics: Sequence[Metric], outputs: int, width: int) -> list[Code]:
     """Return the functions of a loss and of metrics, of rows of outputs and of targets of ``width``."""
-    one = outputs == 1  # rows of one number each stand side by side
+    one = outputs == width == 1  # rows of one number each stand side by side
     single = width == 1 < outputs
     of_metrics = (Code("metric", m.formula, narrow=one, single=single and not m.sparse) for m in metrics)
     return [Code("loss", loss.formula, narrow=one), *of_metrics]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, get_args
+from typing import ClassVar, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from gpumlp import config, formulas, literals
 from gpumlp.attributes import once
+from gpumlp.columns import WidthUnknown
 from gpumlp.expressions import Node
 from gpumlp.literals import FloatLike, Reduction
 from gpumlp.objectives import Described, Values, common_shape, same_rank, values
@@ -52,6 +53,8 @@ class Loss(Described):
     known: ClassVar[dict[str, type[Described]]] = {}
     reduction: Reduction
     dtype: FloatLike
+    outputs: int | None = None  # how many there are, where its formula asks for that
+    targets: int | None = None  # and how many numbers a sample's targets are, where they are not as many, or one
 
     @constructor
     def __init__(self, name: str | None = None, reduction: Reduction = MEAN, dtype: FloatLike = None) -> None: ...
@@ -134,8 +137,29 @@ class Loss(Described):
 
     @once
     def formula(self) -> formulas.Formula:
-        """What kernels are made of."""
-        return formulas.loss(self.rule, self.constants, self.sparse or self.rows)
+        """What kernels are made of; WidthUnknown where a user's asks for the number of outputs, before that is said."""
+        return formulas.loss(self.rule, self.constants, self.sparse or self.rows, self.outputs, self.targets)
+
+    def target_width(self, width: int) -> int:
+        """See `OfTargets.target_width`."""
+        return self.targets or super().target_width(width)
+
+    def for_targets(self, given: int, width: int) -> Self:
+        """Return it for targets of ``given`` numbers a sample: as many as a user's formula makes something of."""
+        if not self.own:
+            return self
+        try:
+            if given in (0, 1, width):
+                found = super().for_targets(given, width)
+                assert found.formula
+            else:
+                found = self.changed(outputs=width, targets=given)
+                assert found.formula
+        except WidthUnknown:
+            return found.changed(outputs=width)
+        except TypeError:  # it does not go together: these are not its targets
+            return self
+        return found
 
 
 class _Function(Loss):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpumlp import config
-from gpumlp.expressions import ELEMENT, ROW, UNIFORM, Node, flat, index, kept, make, whole
+from gpumlp.expressions import ELEMENT, ROW, UNIFORM, Node, count, flat, index, kept, make, whole
 from gpumlp.ops.arithmetic import sqrt, square
 from gpumlp.ops.kinds import Axis, Found, Given, either, floats
 
@@ -105,7 +105,7 @@ def mean(x: Given, axis: Axis = None, keepdims: bool = False) -> Found:
         if axis is None and not keepdims and not x.table.one_row:
             return x if x.per == UNIFORM else whole(flat(kept(x) if x.per < ELEMENT else mean(x, -1, keepdims=True)))
         total = sum(x, axis, keepdims)
-        return total if x.per == ROW else total / x.table.leaf("width", UNIFORM)
+        return total if x.per == ROW else total / count(x)
     return np.mean(floats(x), axis=_axes(axis), keepdims=keepdims)
 
 

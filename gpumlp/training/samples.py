@@ -218,7 +218,8 @@ def _check_targets(metric: metrics.Metric, given: int, width: int, on_gpu: bool)
     """
     takes = metric.target_width(width)
     exact = metric.exact and not metric.overridden
-    if given != takes and (exact or (on_gpu and metric.series)):
+    beyond = metric.series and given != 1 and metric.formula.reads_rows("t")
+    if given != takes and (exact or beyond or (on_gpu and metric.series)):
         what = "one class number" if takes == 1 else f"{takes} numbers"
         raise ValueError(
             f"The metric {metric.name!r} takes {what} per sample; y has {given}. Choose another metric"
