@@ -121,7 +121,6 @@ class Trainee:
         self.place = InProgress(self, epochs)
         self.callbacks.on_train_begin()
         self.callbacks.resume(self.place)
-        self.watch.begin(self, self.place.epochs)
 
     def begin_epochs(self, epochs: range) -> None:
         """Begin to count, and to add up; several epochs at once where nobody looks at what is between them."""
