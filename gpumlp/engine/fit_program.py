@@ -267,9 +267,10 @@ class FitProgram:
         if choice.launcher is None:
             run = functools.partial(one_after_the_other, [program.graphs for program in programs])
             return pass_by_pass(run, tasks)
-        logs, done = [StepLogs.zeros(task.last - task.first, task.metrics) for task in tasks], [0] * count
+        found, done = StepLogs.zeros((count, tasks[0].last - tasks[0].first), tasks[0].metrics), [0] * count
+        logs = found.each()
         try:
-            _launch_all(choice.launcher, programs, tasks, logs, done)
+            _launch_all(choice.launcher, programs, tasks, found, done)
         except KernelError as error:  # a model that a launch fails on is as it was: its steps are still to be done
             for k, (program, task) in enumerate(zip(programs, tasks, strict=True)):
                 program._give_up(str(error))
@@ -369,7 +370,7 @@ def _told(launcher: _Launcher, tags: bool, machine: cost.Machine) -> str:
 
 
 def _launch_all(
-    launcher: _Launcher, programs: Sequence[FitProgram], tasks: Sequence[Task], logs: list[StepLogs], done: list[int]
+    launcher: _Launcher, programs: Sequence[FitProgram], tasks: Sequence[Task], logs: StepLogs, done: list[int]
 ) -> None:
     """Run all steps of the tasks, which are as many each; count in ``done`` which of each have run and are logged.
 
@@ -382,8 +383,8 @@ def _launch_all(
                 count = min(launcher.capacity, parts[0].steps - start)
                 now = slice(done[0], done[0] + count)  # they are as far as each other: a failure ends this
                 logged, well, why = launcher.run(programs, tasks, parts, rates[:, now], parts[0].first + start)
+                _read(launcher.plan, tasks[0], parts, parts[0].first + start, logged, logs, now)
                 for k in np.flatnonzero(well).tolist():
-                    _read(launcher.plan, tasks[k], parts[k], parts[k].first + start, logged[k], logs[k], done[k])
                     tasks[k].optimizer.count(count)  # type: ignore[union-attr]
                     programs[k].arena.version += 1
                     done[k] += count
@@ -391,18 +392,23 @@ def _launch_all(
                     raise KernelError(why)
 
 
-def _read(plan: Plan, task: Task, part: Part, first: int, logged: Array, logs: StepLogs, done: int) -> None:
-    """Put what a launch logged of one model, from batch ``first`` of the part on, into its logs."""
-    rows = _rows(len(part.data), task.batch, first, len(logged))
-    where = slice(done, done + len(logged))
-    logs.samples[where] = rows
-    logs.losses[where] = logged[:, 0] / rows
-    logs.totals[where] = logged[:, 1 : 1 + logs.totals.shape[1]]
+def _read(
+    plan: Plan, task: Task, parts: Sequence[Part], first: int, logged: Array, logs: StepLogs,
+    where: slice[int, int, None],
+) -> None:  # fmt: skip
+    """Put what launches logged of models, from batch ``first`` of their parts on, into their logs; ``task``: like all.
+
+    Those of models that are not well are still to be written.
+    """
+    rows = np.array([_rows(len(part.data), task.batch, first, logged.shape[1]) for part in parts])
+    logs.samples[:, where] = rows
+    logs.losses[:, where] = logged[:, :, 0] / rows
+    logs.totals[:, where] = logged[:, :, 1 : 1 + logs.totals.shape[2]]
     for i, metric in enumerate(task.metrics):
         weighted = metric.weighted and task.data.weights is not None
-        logs.counts[where, i] = logged[:, plan.series - 1] if weighted else rows
+        logs.counts[:, where, i] = logged[:, :, plan.series - 1] if weighted else rows
     if plan.columns:
-        logs.losses[where] += logged[:, plan.series :].sum(axis=1, dtype=np.float64)
+        logs.losses[:, where] += logged[:, :, plan.series :].sum(axis=2, dtype=np.float64)
 
 
 @functools.lru_cache(maxsize=8)  # an ensemble's members ask for the same
