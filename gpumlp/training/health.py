@@ -95,7 +95,7 @@ def before_fit(trainees: Sequence[Trainee]) -> None:
     """
     if config.advice() == "warn" and (long := [trainee for trainee in trainees if _is_long(trainee)]):
         runners = [trainee.runner for trainee in long]
-        copies = together(runners, lambda: list(map(_copied, runners)), change=False, brief=True)
+        copies = together(runners, lambda: list(map(_copied, runners)), brief=True)  # where no handler comes
         for trainee, before in zip(long, copies, strict=True):
             trainee.watch.before = before
     trainee = trainees[0]
