@@ -267,8 +267,7 @@ class Ensemble(Named):
         else:
             shown = [ProgbarLogger()] if level else []
             trainees = prepared(each, found, how, shown)
-            for k, member in zip(chosen, each, strict=True):
-                self._keep(k, member)
+            self._keep(zip(chosen, each, strict=True))
             loop.fit(trainees, found.epochs, shown)
         return [member.hooks.history for member in each if member.hooks.history is not None]
 
@@ -287,7 +286,7 @@ class Ensemble(Named):
                 except ValueError as error:  # it has other layers by now
                     reasons[chosen[i]] = error
                     continue
-                self._keep(chosen[i], each[i])
+                self._keep([(chosen[i], each[i])])
                 assert outcome.place is not None
                 way = f"{each[i].program.partition(';')[0]}, with NumPy {outcome.place.numpy}"
                 ways.setdefault(way, []).append(chosen[i])
@@ -304,14 +303,14 @@ class Ensemble(Named):
         if reasons:
             raise NotTrained(reasons) from reasons[min(reasons)]
 
-    def _keep(self, k: int, member: Member) -> None:
-        """Have the callbacks and the rows of a member that was trained."""
-        self._elsewhere = ""
-        if not self.callbacks:
-            self.callbacks = [[] for _ in self.members]
-        self.callbacks[k] = member.hooks.callbacks
-        drawn = self.samples or [np.zeros(0, np.int64) for _ in self.members]
-        drawn[k] = drawn[k][:0] if member.rows is None else member.rows
+    def _keep(self, trained: Iterable[tuple[int, Member]]) -> None:
+        """Have the callbacks and the rows of members that were trained, each with its number."""
+        self._elsewhere, none = "", np.zeros(0, np.int64)
+        self.callbacks = self.callbacks or [[] for _ in self.members]
+        drawn = self.samples or [none] * len(self.members)
+        for k, member in trained:
+            self.callbacks[k] = member.hooks.callbacks
+            drawn[k] = none if member.rows is None else member.rows
         self.samples = drawn if any(map(len, drawn)) else None
 
     def _chosen(self, members: Iterable[int] | None) -> list[int]:

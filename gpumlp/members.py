@@ -39,8 +39,9 @@ class Hooks(CallbackList):
         super().__init__(callbacks, add_history=True)
 
     def _call(self, hook: str, at: tuple[int, ...], logs: Logs) -> None:
-        if not self._others and type(self.history) is History:  # which draws nothing
-            super()._call(hook, at, logs)
+        if not self._others and type(history := self.history) is History:  # which draws nothing
+            if hook in vars(History) or hook in vars(history):
+                super()._call(hook, at, logs)
             return
         with random.drawing_from(self._stream):
             super()._call(hook, at, logs)
@@ -177,7 +178,7 @@ def check_alike(models: Sequence[Sequential], shape: Shape | None) -> None:
     ``shape`` None: as far as they know their own.
     """
     expected = outline(models[0], shape)
-    for k, model in enumerate(models):
+    for k, model in enumerate(models[1:], 1):
         found = outline(model, shape)
         for name in [*expected, *found] if found != expected else ():
             if found.get(name) != expected.get(name):

@@ -177,6 +177,27 @@ def test_members_of_an_ensemble_go_on_from_where_a_launch_failed(as_gpu, monkeyp
         assert_near(failed, right)
 
 
+@pytest.mark.parametrize("at", [2, 3, 5])
+def test_what_was_launched_before_a_launch_that_fails_is_not_trained_again(as_gpu, monkeypatch, at):
+    """Of five members two have room at once: three launches for each two steps, of which one is refused."""
+    case = replace(PLAIN, group=3)
+    force(monkeypatch, case)
+    monkeypatch.setattr(fit_program, "CAPACITY", 2)
+    x, y, _ = case.data(0)
+    trained = []
+    for fails in (at, 0):
+        runtime = as_gpu(failing(fails))
+        together = Ensemble(lambda: case.build("cuda"), 5)
+        histories = together.fit(x, y, batch_size=4, epochs=2, verbose=0)
+        assert ("given up: the device refuses" in together.program) == bool(fails)
+        assert fails or runtime.fits == 3 * 3
+        assert [m.optimizer.iterations for m in together.members] == [6] * 5
+        losses = [np.array(h.history["loss"]) for h in histories]
+        trained.append([{**state(m), "loss": loss} for m, loss in zip(together.members, losses, strict=True)])
+    for failed, right in zip(*trained, strict=True):
+        assert_near(failed, right)
+
+
 def test_a_block_that_waits_in_vain_leaves_everything_as_it_was(as_gpu, monkeypatch):
     """One block's packets never come; after its patience the launch ends, and the model is what it was."""
     monkeypatch.setattr(fit_plan, "PATIENCE", 50)

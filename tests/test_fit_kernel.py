@@ -233,17 +233,17 @@ def test_a_thousand_schedules_give_the_same_bits(as_gpu, monkeypatch, exchange, 
     force(monkeypatch, case)
     model = case.build("cuda")
     train(case, model)  # so that there are tags of earlier launches
-    launcher = model._runner.last._last.launcher
-    assert "1" in launcher.plan.defines["RELOADS"] and launcher.plan.defines["AHEAD"] == ahead
-    arrays = [model._runner.weights.params, *model.optimizer._state.slots.values(), launcher.packets, launcher.arrivals]
+    (launch,) = model._runner.last._last.launcher.launches
+    assert "1" in launch.plan.defines["RELOADS"] and launch.plan.defines["AHEAD"] == ahead
+    arrays = [model._runner.weights.params, *model.optimizer._state.slots.values(), launch.packets, launch.arrivals]
     before = [np.array(a) for a in arrays]
-    counts = launcher.number, launcher.awaited
+    counts = launch.number, launch.awaited
     runs = []
     for seed in range(1000):
         runtime.seed = seed
         for array, values in zip(arrays, before, strict=True):
             array[...] = values
-        launcher.number, launcher.awaited = counts
+        launch.number, launch.awaited = counts
         model.optimizer._steps = 3
         runs.append(train(case, model))
     assert_same_bits(runs)
@@ -363,3 +363,54 @@ def test_an_ensemble_s_plan_is_chosen_for_all_of_its_members(gpu, monkeypatch):
     model = together.members[2]
     model.fit(x, y, batch_size=4, epochs=1, verbose=0)  # and goes on alone
     assert model.optimizer.iterations == 15 and together.members[1].optimizer.iterations == 12
+
+
+def driver_calls(runtime):
+    """Return a list to which every call that goes to the device, or waits for it, is added from now on."""
+    calls = []
+
+    def noting(name):
+        call = getattr(runtime, name)
+
+        def note(*arguments, **how):
+            calls.append(name)
+            return call(*arguments, **how)
+
+        return note
+
+    for name in ("upload", "launch", "download", "empty", "synchronize"):
+        setattr(runtime, name, noting(name))
+    return calls
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_launches_are_queued_and_nothing_is_done_for_each_member(as_gpu, monkeypatch, shuffle):
+    """An epoch of however many members: what they are told, their launches, and one wait for what they have logged."""
+    build, case = member(group=3)  # of which two have room at once
+    force(monkeypatch, case)
+    x, y, _ = case.data(0)
+    for members, launches in ((2, 1), (6, 3), (7, 4)):
+        runtime = as_gpu(HostRuntime())
+        together = Ensemble(build, members)
+        together.fit(x, y, batch_size=4, verbose=0, shuffle=shuffle)  # what is allocated, is
+        calls = driver_calls(runtime)
+        together.fit(x, y, batch_size=4, epochs=2, initial_epoch=1, verbose=0, shuffle=shuffle)
+        data, orders = ["empty", "upload"] * 2, ["upload"] * shuffle  # x and y; and the order of each, all as one
+        logs = ["download"] * 2  # the penalties' apart
+        assert calls == [*data, *orders, "upload", *["launch"] * launches, *logs]
+
+
+def test_one_plan_is_looked_for_however_many_launches_there_are(as_gpu, monkeypatch):
+    build, case = member(group=3)
+    force(monkeypatch, case)
+    runtime, best, asked = as_gpu(HostRuntime()), fit_plan.best_plan, []
+    monkeypatch.setattr(fit_plan, "best_plan", lambda *how: asked.append(how[-1]) or best(*how))
+    launched = launches_of(runtime)
+    x, y, _ = case.data(0)
+    together = Ensemble(build, 7)
+    together.fit(x, y, batch_size=4, verbose=0)
+    assert launched == [("fit", 6)] * 3 + [("fit", 3)] and asked == [7, 1]  # the last, alone, may have another
+    for k, trained in enumerate(together.members):
+        found, history = alone(build, k, lambda model: (x, y, {}))
+        assert_same_bits([state(trained), found])
+        assert trained.history.history == history

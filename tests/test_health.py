@@ -8,10 +8,12 @@ import warnings
 
 import numpy as np
 import pytest
+from host.runtime import HostRuntime
 
 from gpumlp import Ensemble, Sequential, callbacks, config, layers, losses, ops, optimizers
 from gpumlp.errors import (
     DeadUnitsWarning,
+    DeviceMemoryError,
     InputScaleWarning,
     NonFiniteLossWarning,
     NotAdaptedWarning,
@@ -390,6 +392,45 @@ def test_short_fits_are_told_without_what_was_before():
     assert kind is NonFiniteLossWarning and "). Try a smaller learning rate" in text
 
 
+class Fetched(HostRuntime):
+    """Counts the arrays of so many numbers that the host fetches; ``full``, it has no room for one more."""
+
+    count, size, full = 0, 0, False
+
+    def download(self, array):
+        self.count += array.size >= self.size
+        return super().download(array)
+
+    def empty(self, shape, dtype):
+        if self.full and np.prod(shape) >= self.size:
+            raise DeviceMemoryError(1, 0)
+        return super().empty(shape, dtype)
+
+
+def test_weights_from_before_stay_on_the_gpu_where_there_is_room(as_gpu, monkeypatch):
+    monkeypatch.setenv("GPUMLP_DEVICE", "cuda")
+    texts = []
+    for full in (False, True):
+        runtime, model = as_gpu(Fetched()), small(optimizer=optimizers.SGD(0.0))
+        assert told(model, X * 0.1, steps_per_epoch=1, epochs=1) == []
+        runtime.size, runtime.full, runtime.count = model.count_params(), full, 0
+        model.optimizer.learning_rate = 1.0
+        with np.errstate(all="ignore"):
+            ((kind, text),) = told(model, X * 3, Y * 100, steps_per_epoch=1, epochs=120, shuffle=False)
+        assert kind is NonFiniteLossWarning and "With the weights that fit began with, all was finite" in text
+        assert runtime.count == 2  # these, and those that there are now
+        texts.append(text)
+    assert texts[0] == texts[1]
+
+
+def test_a_fit_on_the_gpu_that_goes_well_fetches_no_member_s_weights(as_gpu, monkeypatch):
+    monkeypatch.setenv("GPUMLP_DEVICE", "cuda")
+    runtime, ensemble = as_gpu(Fetched()), Ensemble(lambda: small("tanh"), 3)
+    runtime.size = ensemble.members[0].count_params()
+    assert told(ensemble, epochs=12) == []
+    assert runtime.count == 1  # of the first, which is looked at when all is done
+
+
 def test_data_that_are_no_numbers_are_told_of_once(monkeypatch):
     x = X.copy()
     x[3] = np.nan
@@ -487,7 +528,7 @@ def test_each_is_a_category(kind):
 
 
 def test_short_fits_are_not_looked_at(monkeypatch):
-    monkeypatch.setattr(health, "_weights", None)
+    monkeypatch.setattr(health, "_copied", None)
     model = lost(layers.Dense(4, "relu"))
     for _ in range(9):
         assert told(model, epochs=1) == []  # 90 steps in all

@@ -105,7 +105,7 @@ class History(Callback):
 
 def _kept(value: object) -> Any:
     """Return what a callback may have put into the logs: numbers as Python's, anything else as it is."""
-    if value is None or isinstance(value, str):
+    if type(value) is float or value is None or isinstance(value, str):
         return value
     try:
         return plain(value)

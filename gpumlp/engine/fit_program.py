@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import operator
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Self
 
@@ -36,21 +36,45 @@ LOG_BYTES = 64 << 20  # for rates and logs of a launch: with penalties, each col
 MEMBER_POINTERS, MEMBER_NUMBERS = 10, 5  # of the struct Member in fit.cu, beside the optimizer's state
 
 
-class _Launcher:
-    """A plan with what its launches share: where packets go, and how far the counts are."""
+class _Launch:
+    """Those models of a launcher that train at once, and their plan: where packets go, and how far the counts are."""
 
-    def __init__(self, backend: Recorder, plan: Plan, models: int) -> None:
-        self.plan, self.models, self._backend = plan, models, backend
-        zeros = backend.zeros
+    def __init__(self, backend: Recorder, plan: Plan, first: int, count: int) -> None:
+        self.plan, self.models = plan, slice(first, first + count)
+        self.packets = backend.zeros((count, 2 * plan.half, 4), np.uint32)
+        self.arrivals = backend.zeros((count, 1), np.uint32)
+        self.number, self.awaited = 1, 0
+
+    def count(self, steps: int) -> None:
+        """Take note of so many steps."""
+        plan = self.plan
+        meetings = 0 if plan.group == 1 else 1 + (0 if plan.defines["TAGS"] else steps * plan.exchanges)
+        self.awaited = (self.awaited + meetings * plan.group) % (1 << 32)
+        self.number += steps
+
+
+class _Launcher:
+    """What trains some models: launches of as many as have room at once, queued one behind the other.
+
+    What all of them are told goes to the device before the first one, and what they have logged comes back behind the
+    last: the device waits for the host once, however many there are.
+    """
+
+    def __init__(self, backend: Recorder, plans: Sequence[tuple[Plan, int]]) -> None:
+        self._backend, self.launches, self.models = backend, list[_Launch](), 0
+        for plan, count in plans:
+            self.launches.append(_Launch(backend, plan, self.models, count))
+            self.models += count
+        self.plan = plan = plans[0][0]  # what is asked of it here, all have in common
+        zeros, models = backend.zeros, self.models
         each = 4 * plan.scalars + 8 * plan.series + 4 * plan.columns  # bytes of a step
         self.capacity = min(CAPACITY, max(1, LOG_BYTES // (models * each)))
-        self.packets, self.arrivals = zeros((models, 2 * plan.half, 4), np.uint32), zeros((models, 1), np.uint32)
         self.control = zeros(models * (self._words + self._rates(self.capacity)), np.int64)
         self.results = zeros(models * (self.capacity * plan.series + 1), np.float64)
         self.penalties = zeros(models * self.capacity * plan.columns, np.float32) if plan.columns else None
-        self.number, self.awaited = 1, 0
         self._kept: tuple[list[Array], int] = [], 0  # of which arrays, and how many steps, these are the words
         self._own = np.zeros((0, 0), np.int64)
+        self._orders: tuple[list[Rows | None], Rows | None] = [], None  # those that are on the device
 
     @property
     def _words(self) -> int:
@@ -61,15 +85,47 @@ class _Launcher:
         """Return in how many words the optimizer's numbers of so many steps have room."""
         return -(-steps * self.plan.scalars // 2)
 
+    def parts(
+        self, programs: Sequence[FitProgram], tasks: Sequence[Task]
+    ) -> Generator[list[Part], None, None]:  # fmt: skip
+        """Yield the tasks in parts, one of each: a single model's data may be streamed, those of several are there."""
+        if len(tasks) == 1:
+            task = tasks[0]
+            for part in programs[0]._feed.parts(task.data, task.order, task.batch, task.first, task.last):
+                yield [part]
+            return
+        found = []
+        for task, order in zip(tasks, self._on_device([task.order for task in tasks]), strict=True):
+            assert task.data.resident is not None
+            found.append(Part(task.data.resident, order, task.first, task.last - task.first))
+        yield found
+
+    def _on_device(self, orders: list[Rows | None]) -> list[Rows | None]:
+        """Return orders where the device reads them; they go there at once, and again when one is another."""
+        kept, there = self._orders
+        if len(kept) != len(orders) or not all(map(operator.is_, kept, orders)):
+            given = [order for order in orders if order is not None]
+            size = sum(map(len, given))
+            if there is None or len(there) != size:
+                there = self._backend.empty(size, np.int64) if size else None
+            if there is not None:
+                self._backend.assign(there, np.concatenate(given))
+            self._orders = orders, there
+        found, done = list[Rows | None](), 0
+        for order in orders:
+            found.append(None if order is None or there is None else there[done : done + len(order)])
+            done += 0 if order is None else len(order)
+        return found
+
     def run(
         self, programs: Sequence[FitProgram], tasks: Sequence[Task], parts: Sequence[Part], rates: Doubles, first: int,
-    ) -> tuple[Array, Array]:  # fmt: skip
+    ) -> tuple[Array, Array, str]:  # fmt: skip
         """Run the steps of ``rates[models, steps, scalars]``.
 
-        Return what was logged, [models, steps, series and columns], and whether each model is well: one whose blocks
-        waited for each other in vain is as it was before.
+        Return what was logged, [models, steps, series and columns], whether each model is well, and why some are not:
+        those are as they were before.
         """
-        plan, runtime, models = self.plan, self._backend.runtime, self.models
+        plan, models = self.plan, self.models
         steps, length = rates.shape[1], rates.shape[1] * plan.series + 1
         scalars = self.control[models * self._words :][: models * self._rates(steps)].reshape(models, -1)
         results = self.results[: models * length].reshape(models, length)
@@ -81,17 +137,36 @@ class _Launcher:
         members, rate_words = np.concatenate([data, own, numbers], axis=1), float_words(rates.reshape(models, -1))
         control = np.concatenate([members.reshape(-1), rate_words.reshape(-1)])
         self._backend.assign(self.control[: len(control)], control)
-        runtime.launch(
-            "fit.cu", "fit", plan.defines, (models * plan.group, 1),
-            (self.control, steps, plan.numbers), shared=plan.shared, cooperative=plan.group > 1,
-        )  # fmt: skip
-        self._count(steps)
+        launched, why = self._launch(steps)
         logged = self._backend.to_host(results)
-        well, logged = logged[:, -1] == -0.5 - self.number, logged[:, :-1].reshape(models, steps, plan.series)
+        well = logged[:, -1] == -0.5 - steps - numbers[:, MEMBER_NUMBERS - 2]
+        well[launched:] = False
+        logged = logged[:, :-1].reshape(models, steps, plan.series)
         if penalties is not None:
             columns = self._backend.to_host(penalties).reshape(models, steps, plan.columns)
             logged = np.concatenate([logged, columns], axis=2)
-        return logged, well
+        return logged, well, why
+
+    def _launch(self, steps: int) -> tuple[int, str]:
+        """Launch all; return how many models have been, and why the others have not.
+
+        KernelError where that are none.
+        """
+        for launch in self.launches:
+            plan, models = launch.plan, launch.models
+            members = self.control[models.start * self._words : models.stop * self._words]
+            blocks = (models.stop - models.start) * plan.group
+            try:
+                self._backend.runtime.launch(
+                    "fit.cu", "fit", plan.defines, (blocks, 1), (members, steps, plan.numbers), shared=plan.shared,
+                    cooperative=plan.group > 1,
+                )  # fmt: skip
+            except KernelError as error:
+                if models.start == 0:
+                    raise
+                return models.start, str(error)
+            launch.count(steps)
+        return self.models, "blocks of the whole-fit kernel waited for others in vain"
 
     def _words_of_data(
         self, tasks: Sequence[Task], parts: Sequence[Part], first: int
@@ -103,8 +178,11 @@ class _Launcher:
             if id(data) not in found:  # which most have in common
                 found[id(data)] = words(self._backend.runtime, (data.x, data.y, data.weights))
             pointers.append([*found[id(data)], *self._backend.runtime.pointer(part.order)])
-            numbers.append((first, -(-samples // task.batch), samples, self.number, self.awaited))
-        return np.array(pointers, np.int64), np.array(numbers, np.int64)
+            numbers.append((first, -(-samples // task.batch), samples, 0, 0))
+        counted = np.array(numbers, np.int64)
+        for launch in self.launches:
+            counted[launch.models, MEMBER_NUMBERS - 2 :] = launch.number, launch.awaited
+        return np.array(pointers, np.int64), counted
 
     def _words_of_own(
         self, programs: Sequence[FitProgram], tasks: Sequence[Task], scalars: Array, results: Array,
@@ -119,30 +197,20 @@ class _Launcher:
         if of == steps and len(kept) == len(arrays) and all(map(operator.is_, kept, arrays)):
             return self._own
         found, each = [], len(arrays) // self.models
-        for k in range(self.models):
+        exchanges = [pair for launch in self.launches for pair in zip(launch.packets, launch.arrivals, strict=True)]
+        for k, exchange in enumerate(exchanges):
             params, *slots = arrays[k * each : (k + 1) * each]
             own = scalars[k], results[k], None if penalties is None else penalties[k]
-            there = *own, params, *(slots or none), self.packets[k], self.arrivals[k]
-            found.append(words(self._backend.runtime, there))
+            found.append(words(self._backend.runtime, (*own, params, *(slots or none), *exchange)))
         self._kept, self._own = (arrays, steps), np.array(found, np.int64)
         return self._own
-
-    def _count(self, steps: int) -> None:
-        plan = self.plan
-        meetings = 0 if plan.group == 1 else 1 + (0 if plan.defines["TAGS"] else steps * plan.exchanges)
-        self.awaited = (self.awaited + meetings * plan.group) % (1 << 32)
-        self.number += steps
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """What was decided for the steps of some models: how many a launch trains, or why there is none (``together`` 0).
-
-    There is a launcher where one launch has room for all.
-    """
+    """What was decided for the steps of some models: what launches them, in words; or why nothing does."""
 
     why: str
-    together: int = 0
     launcher: _Launcher | None = None
 
 
@@ -170,7 +238,7 @@ class FitProgram:
         """Return how steps are run, and why so."""
         if self._last is None:
             return self.graphs.describe()
-        if self._last.together == 0:
+        if self._last.launcher is None:
             return f"{self.graphs.describe()}; not the whole-fit kernel: {self._last.why}"
         return self._last.why
 
@@ -188,7 +256,7 @@ class FitProgram:
 
     @classmethod
     def run_together(cls, programs: Sequence[Self], tasks: Sequence[Task]) -> list[StepLogs]:
-        """Run the steps of several models in one launch where that can be; see `Program.run_together`."""
+        """Run the steps of several models in as few launches as there can be; see `Program.run_together`."""
         first, count = programs[0], len(programs)
         tasks = [task if task.scalars is not None else task._replace(scalars=rates_of(task)) for task in tasks]
         if count > 1 and not _alike(programs, tasks):
@@ -196,15 +264,13 @@ class FitProgram:
         choice = first._choose(tasks[0], count)
         for program in programs:
             program._last = choice
-        if choice.together == 0:
+        if choice.launcher is None:
             run = functools.partial(one_after_the_other, [program.graphs for program in programs])
             return pass_by_pass(run, tasks)
-        if choice.launcher is None:
-            parts = [slice(i, i + choice.together) for i in range(0, count, choice.together)]
-            return [logs for part in parts for logs in cls.run_together(programs[part], tasks[part])]
-        logs, done = [StepLogs.zeros(task.last - task.first, task.metrics) for task in tasks], [0] * count
+        found, done = StepLogs.zeros((count, tasks[0].last - tasks[0].first), tasks[0].metrics), [0] * count
+        logs = found.each()
         try:
-            _launch_all(choice.launcher, programs, tasks, logs, done)
+            _launch_all(choice.launcher, programs, tasks, found, done)
         except KernelError as error:  # a model that a launch fails on is as it was: its steps are still to be done
             for k, (program, task) in enumerate(zip(programs, tasks, strict=True)):
                 program._give_up(str(error))
@@ -259,19 +325,19 @@ class FitProgram:
         runtime = self.backend.runtime
         machine = cost.machine(runtime)
         tags = cost.tags_by_default(machine) if self._mode == "auto" else self._mode == "tags"
-        plan = fit_plan.best_plan(problem, runtime, tags, models)
-        if isinstance(plan, str):
-            return _Choice(plan)
-        together = models if plan.group == 1 else min(models, runtime.multiprocessors // plan.group)
-        graph, rounds = cost.graph_seconds(problem, machine), -(-models // together)
-        if self._mode == "auto" and graph * models < plan.predicted * rounds:
-            return _Choice(
-                f"a step is predicted to take {plan.predicted * 1e6:.1f} us, and {graph * 1e6:.1f} us as a graph"
-            )
-        if together < models:
-            return _Choice("", together)  # whose own choices have a plan, and launchers
-        launcher = _Launcher(self.backend, plan, together)
-        return _Choice(_told(launcher, tags, machine), together, launcher)
+        plans, rest = list[tuple[Plan, int]](), models
+        while rest:
+            plan = fit_plan.best_plan(problem, runtime, tags, rest)
+            if isinstance(plan, str):
+                return _Choice(plan)
+            at_once = rest if plan.group == 1 else min(rest, runtime.multiprocessors // plan.group)
+            plans += [(plan, at_once)] * (rest // at_once)
+            rest %= at_once  # which a plan of their own trains faster
+        graph, predicted = cost.graph_seconds(problem, machine), sum(plan.predicted for plan, _ in plans)
+        if self._mode == "auto" and graph * models < predicted:
+            return _Choice(f"a step is predicted to take {predicted * 1e6:.1f} us, and {graph * 1e6:.1f} us as a graph")
+        launcher = _Launcher(self.backend, plans)
+        return _Choice(_told(launcher, tags, machine), launcher)
 
 
 def _rest(task: Task, done: int) -> Task:
@@ -293,54 +359,56 @@ def _alike(programs: Sequence[FitProgram], tasks: Sequence[Task]) -> bool:
 
 
 def _told(launcher: _Launcher, tags: bool, machine: cost.Machine) -> str:
-    plan, models, capacity = launcher.plan, launcher.models, launcher.capacity
+    plan, models = launcher.plan, launcher.launches[0].models.stop
     blocks = f"{plan.group} block{'s' if plan.group > 1 else ''} of {plan.threads} threads"
     exchange = "" if plan.group == 1 else f", exchange by {'tags' if tags else 'a barrier'}"
     return (
-        f"whole-fit kernel: up to {capacity} steps in one launch on {blocks}{exchange}"
-        f"{f'; {models} models at once' if models > 1 else ''}; "
+        f"whole-fit kernel: up to {launcher.capacity} steps in one launch on {blocks}{exchange}"
+        f"{f'; {models} models at once' if launcher.models > 1 else ''}; "
         f"predicted {plan.predicted * 1e6:.1f} us a step ({machine.source} constants)"
     )
 
 
 def _launch_all(
-    launcher: _Launcher, programs: Sequence[FitProgram], tasks: Sequence[Task], logs: list[StepLogs], done: list[int]
+    launcher: _Launcher, programs: Sequence[FitProgram], tasks: Sequence[Task], logs: StepLogs, done: list[int]
 ) -> None:
     """Run all steps of the tasks, which are as many each; count in ``done`` which of each have run and are logged.
 
     KernelError where a launch fails, for some models or for all.
     """
-    with ExitStack() as stack:
-        feeds = [p._feed.parts(t.data, t.order, t.batch, t.first, t.last) for p, t in zip(programs, tasks, strict=True)]
-        for feed in feeds:
-            stack.enter_context(closing(feed))  # at once where a launch fails: graphs will want the places of a stream
-        for parts in zip(*feeds, strict=True):
+    rates = np.stack([rates_of(task) for task in tasks])  # type: ignore[misc]
+    with closing(launcher.parts(programs, tasks)) as all_parts:  # at once: graphs will want the places of a stream
+        for parts in all_parts:
             for start in range(0, parts[0].steps, launcher.capacity):
                 count = min(launcher.capacity, parts[0].steps - start)
                 now = slice(done[0], done[0] + count)  # they are as far as each other: a failure ends this
-                rates = np.stack([rates_of(task)[now] for task in tasks])  # type: ignore[index]
-                logged, well = launcher.run(programs, tasks, parts, rates, parts[0].first + start)
+                logged, well, why = launcher.run(programs, tasks, parts, rates[:, now], parts[0].first + start)
+                _read(launcher.plan, tasks[0], parts, parts[0].first + start, logged, logs, now)
                 for k in np.flatnonzero(well).tolist():
-                    _read(launcher.plan, tasks[k], parts[k], parts[k].first + start, logged[k], logs[k], done[k])
                     tasks[k].optimizer.count(count)  # type: ignore[union-attr]
                     programs[k].arena.version += 1
                     done[k] += count
                 if not well.all():
-                    raise KernelError("blocks of the whole-fit kernel waited for others in vain")
+                    raise KernelError(why)
 
 
-def _read(plan: Plan, task: Task, part: Part, first: int, logged: Array, logs: StepLogs, done: int) -> None:
-    """Put what a launch logged of one model, from batch ``first`` of the part on, into its logs."""
-    rows = _rows(len(part.data), task.batch, first, len(logged))
-    where = slice(done, done + len(logged))
-    logs.samples[where] = rows
-    logs.losses[where] = logged[:, 0] / rows
-    logs.totals[where] = logged[:, 1 : 1 + logs.totals.shape[1]]
+def _read(
+    plan: Plan, task: Task, parts: Sequence[Part], first: int, logged: Array, logs: StepLogs,
+    where: slice[int, int, None],
+) -> None:  # fmt: skip
+    """Put what launches logged of models, from batch ``first`` of their parts on, into their logs; ``task``: like all.
+
+    Those of models that are not well are still to be written.
+    """
+    rows = np.array([_rows(len(part.data), task.batch, first, logged.shape[1]) for part in parts])
+    logs.samples[:, where] = rows
+    logs.losses[:, where] = logged[:, :, 0] / rows
+    logs.totals[:, where] = logged[:, :, 1 : 1 + logs.totals.shape[2]]
     for i, metric in enumerate(task.metrics):
         weighted = metric.weighted and task.data.weights is not None
-        logs.counts[where, i] = logged[:, plan.series - 1] if weighted else rows
+        logs.counts[:, where, i] = logged[:, :, plan.series - 1] if weighted else rows
     if plan.columns:
-        logs.losses[where] += logged[:, plan.series :].sum(axis=1, dtype=np.float64)
+        logs.losses[:, where] += logged[:, :, plan.series :].sum(axis=2, dtype=np.float64)
 
 
 @functools.lru_cache(maxsize=8)  # an ensemble's members ask for the same

@@ -49,10 +49,15 @@ class StepLogs:
     batches: list[Batch] = field(default_factory=list)
 
     @classmethod
-    def zeros(cls, steps: int, metrics: Sequence[Metric]) -> StepLogs:
-        """Return the logs of ``steps`` steps, to be filled."""
-        totals, counts = np.zeros((steps, sum(m.series for m in metrics))), np.zeros((steps, len(metrics)))
-        return cls(np.zeros(steps), np.zeros(steps), totals, counts)
+    def zeros(cls, steps: int | tuple[int, int], metrics: Sequence[Metric]) -> StepLogs:
+        """Return the logs of ``steps`` steps, or of (models, steps), to be filled."""
+        shape = (steps,) if isinstance(steps, int) else steps
+        totals, counts = np.zeros((*shape, sum(m.series for m in metrics))), np.zeros((*shape, len(metrics)))
+        return cls(np.zeros(shape), np.zeros(shape), totals, counts)
+
+    def each(self) -> list[StepLogs]:
+        """Return the logs of each of several models: what they are is what these are."""
+        return [StepLogs(*one) for one in zip(self.samples, self.losses, self.totals, self.counts, strict=True)]
 
     def put(self, first: int, others: StepLogs) -> None:
         """Put the logs of the steps from ``first`` on in their places."""

@@ -1,7 +1,8 @@
-"""Rate and Count: an optimizer's numbers, which Keras has as variables."""
+"""An optimizer's numbers: Rate and Count, which Keras has as variables; and what several have for their next steps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -89,3 +90,28 @@ class Count(_Number, int):
 
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
         return int, (int(self),)
+
+
+def coming(optimizers: Sequence[Optimizer], steps: int) -> list[np.ndarray]:
+    """Return what `Optimizer.coming` gives of each: once for those that are alike, and have done as many steps."""
+    if len(optimizers) == 1:
+        return [optimizers[0].coming(steps)]
+    each, found = list[np.ndarray](), dict[tuple[str, int], np.ndarray]()
+    for optimizer in optimizers:
+        kind = optimizer._once("kind", lambda optimizer=optimizer: _kind(optimizer)), optimizer.steps  # type: ignore[misc]
+        values = found.get(kind)
+        if values is None:
+            values = optimizer.coming(steps)
+            if kind[0]:
+                found[kind] = values
+        each.append(values)
+    return each
+
+
+def _kind(optimizer: Optimizer) -> str:
+    """Return in words all that the numbers of a step depend on; nothing where they are asked of a user's code."""
+    kind, rate = type(optimizer), optimizer._learning_rate
+    if not isinstance(rate, float) or not kind.__module__.startswith("gpumlp."):
+        return ""
+    own = sorted((name, repr(value)) for name, value in vars(optimizer).items() if name[0] != "_" and name != "name")
+    return f"{kind.__name__} {rate!r} {own}"

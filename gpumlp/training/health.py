@@ -15,9 +15,10 @@ the fit.
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,7 @@ from gpumlp.engine.program import LoopProgram, StepLogs
 from gpumlp.engine.runner import Runner, together
 from gpumlp.errors import (
     DeadUnitsWarning,
+    DeviceMemoryError,
     InputScaleWarning,
     NonFiniteLossWarning,
     NotAdaptedWarning,
@@ -74,14 +76,7 @@ class Watch:
     losses: Sequence[float] = ()  # the last ones before it, and its own
     stretch: Stretch | None = None  # its batch alone, and the data that this is of
     last: Stretch | None = None  # before it: what spoils the weights spoils the next loss
-    before: list[Array] | None = None
-
-    def begin(self, trainee: Trainee, epochs: range) -> None:
-        """Keep a copy of the weights, unless the fit is short or the model large."""
-        steps, runner = trainee.source.steps, trainee.runner
-        long = steps is None or steps * len(epochs) >= FIRST
-        if long and config.advice() == "warn" and runner.current().parameters <= KEPT:
-            self.before = _weights(runner)
+    before: Callable[[], list[Array]] | None = None
 
     def took(self, stretch: Stretch, logs: StepLogs, epoch: int, done: int, finite: bool) -> None:
         """Take note of the first loss that is no number, of a stretch that follows ``done`` steps of an epoch."""
@@ -94,7 +89,15 @@ class Watch:
 
 
 def before_fit(trainees: Sequence[Trainee]) -> None:
-    """Look at a model that begins to learn, of several the first: at its Normalizations, and what it is to learn."""
+    """Keep the weights, and look at a model that begins to learn, of several the first.
+
+    That is at its Normalizations, and at what it is to learn.
+    """
+    if config.advice() == "warn" and (long := [trainee for trainee in trainees if _is_long(trainee)]):
+        runners = [trainee.runner for trainee in long]
+        copies = together(runners, lambda: list(map(_copied, runners)), brief=True)  # where no handler comes
+        for trainee, before in zip(long, copies, strict=True):
+            trainee.watch.before = before
     trainee = trainees[0]
     if config.advice() == "warn" and trainee.place.epochs and not trainee.optimizer.steps:
         for kind, look in ((NotAdaptedWarning, _of_idle), (TargetScaleWarning, _of_targets)):
@@ -131,6 +134,29 @@ def _tell(trainees: Sequence[Trainee], kind: type[TrainingWarning], message: str
 
 
 # ---- what is seen ----------------------------------------------------------------------------------------------------
+def _is_long(trainee: Trainee) -> bool:
+    """Whether weights are kept while a model trains: for no short fit, and of no large model."""
+    steps = trainee.source.steps
+    long = steps is None or steps * len(trainee.place.epochs) >= FIRST
+    return long and trainee.runner.current().parameters <= KEPT
+
+
+def _copied(runner: Runner) -> Callable[[], list[Array]]:
+    """Return what gives the weights that there are now; the caller holds the gate.
+
+    They are copied where they are, if there is room: hardly anybody asks for them, and to the host it takes longer.
+    """
+    there = runner.place()
+    try:
+        with there.backend.running():
+            copy = there.backend.empty(there.params.shape, there.dtype)
+            copy[...] = there.params
+    except DeviceMemoryError:
+        weights = there.get()
+        return lambda: weights
+    return functools.partial(there.get, copy)
+
+
 def _weights(runner: Runner) -> list[Array]:
     return together([runner], lambda: runner.place().get(), change=False, brief=True)
 
@@ -365,7 +391,8 @@ def _unfit(runner: Runner, data: Dataset) -> str:
 
 def _where(trainee: Trainee, stretch: Stretch) -> str:
     """Return which layer was the first, in words; nothing where that cannot be known any more."""
-    runner, loss, before = trainee.runner, trainee.objective.loss, trainee.watch.before
+    runner, loss = trainee.runner, trainee.objective.loss
+    before = None if trainee.watch.before is None else trainee.watch.before()
     when = "With the weights that fit began with" if before else "With the weights as they are now"
     now = _weights(runner)
     if not before and not all(np.isfinite(array).all() for array in now):

@@ -17,6 +17,7 @@ from gpumlp.engine.runner import Runner, together
 from gpumlp.gate import apart, settling, unsettled, whole
 from gpumlp.losses import Loss
 from gpumlp.optimizers import Optimizer
+from gpumlp.optimizers.scalars import coming
 from gpumlp.optimizers.schedules import LearningRateSchedule
 from gpumlp.optimizers.stages import AVERAGE
 from gpumlp.training import again, health
@@ -121,7 +122,6 @@ class Trainee:
         self.place = InProgress(self, epochs)
         self.callbacks.on_train_begin()
         self.callbacks.resume(self.place)
-        self.watch.begin(self, self.place.epochs)
 
     def begin_epochs(self, epochs: range) -> None:
         """Begin to count, and to add up; several epochs at once where nobody looks at what is between them."""
@@ -298,7 +298,7 @@ def train(
     brief = meanwhile is None and (count == 1 or known or count <= runner.in_seconds(BRIEF, size, training=True))
     while True:  # rates come from schedules, which may be a user's: they are asked before the gate
         counts = [t.optimizer.steps for t in trainees]
-        scalars = [t.optimizer.coming(steps) for t in trainees]
+        scalars = coming([t.optimizer for t in trainees], steps)
 
         def run(counts: list[int] = counts, scalars: list[Doubles] = scalars) -> bool:
             plan = again.for_stretch(trainees[0], stretches[0]) if len(trainees) == 1 else None
