@@ -83,8 +83,10 @@ class Formula:
     def reads_rows(self, name: str) -> bool:
         """Whether a leaf is read as a row as long as the outputs, and not by columns alone."""
         leaf = self.leaves.get(name)
-        used = (n.op for n in order(self.roots) if leaf in n.args)
-        return leaf is not None and leaf.per == ELEMENT and (leaf in self.roots or any(op != "column" for op in used))
+        if leaf is None or leaf.per < ELEMENT:
+            return False
+        used = (n.op for n in order(self.roots) if any(a is leaf for a in n.args))
+        return any(root is leaf for root in self.roots) or any(op != "column" for op in used)
 
     def look_at_columns(self, who: str, **widths: int) -> None:
         """Raise ValueError where the formula reads columns of leaves beyond their ``widths``; ``who`` it is of."""

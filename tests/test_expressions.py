@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gpumlp import expressions, formulas, ops
+from gpumlp.columns import WidthUnknown
 from gpumlp.derivatives import FLAT_SLOPE, SLOPES, gradient
 from gpumlp.expressions import ELEMENT, ROW, SIMPLER, UNIFORM, Table, make, order, rebuilt, text, without_flats
 from gpumlp.formulas import Formula
@@ -327,9 +328,15 @@ def test_columns():
     for node, flat in ((x[:, 2], True), (x[:, 2:3], False), (x[..., 2:3], False)):
         assert node.per == ROW and node.flat is flat
         np.testing.assert_array_equal(evaluate([node])[0], ARRAYS["x"][:, 2:3])
-    for wrong in (0, slice(0, 2), (slice(None), -1), (slice(None), slice(0, 2)), (0, 1)):
-        with pytest.raises(TypeError, match="One column at a time"):
+    several = x[:, 1:4]
+    assert several.shape == (None, 3) and (several + x[:, :1]).shape == (None, 3) and several[:, -1] is x[:, 3]
+    np.testing.assert_array_equal(evaluate([several[:, 1:2]])[0], ARRAYS["x"][:, 2:3])
+    for wrong in (0, slice(0, 2), (slice(None), 1.0), (slice(None), slice(2, 2)), (0, 1)):
+        with pytest.raises(TypeError, match=r"Columns: x\[:, 1\], counted from 0"):
             x[wrong]
+    for unknown in (-1, slice(1, None), slice(None, -1), slice(None, None, -1)):
+        with pytest.raises(WidthUnknown, match="How many outputs there are is not known here"):
+            x[:, unknown]
     soft = ops.softmax(x)[:, 1:2]
     np.testing.assert_allclose(evaluate([soft])[0], ops.softmax(ARRAYS["x"])[:, 1:2])
 

@@ -272,13 +272,14 @@ def test_functions_of_arrays_give_a_value_a_sample():
             "sqrt of a mean over the whole batch.*train on the mean, and have the root as a metric",
         ),
         (lambda t, p: ops.mean(t) * p, r"mul of a mean over the whole batch.*ops.mean\(x, axis=-1\)"),
-        (lambda t, p: ops.mean(t[:, 1:] - p[:, 1:]), "One column at a time"),
+        (lambda t, p: ops.mean(t[1:] - p[1:]), r"Columns: x\[:, 1\], counted from 0"),
         (lambda t, p: ops.mean(t - p, axis=0), "got axis=0"),
         (lambda t, p: ops.sum(t, -1) - p, r"\(batch,\) meets one of \(batch, outputs\)"),
         (lambda t, p: "no", "must return what it computed"),
         (lambda t, p: (ops.mean(t - p, -1), ops.mean(p, -1)), "must return what it computed"),
         (lambda t, p: p % 2.0, "cannot take a remainder"),
-        (lambda t, p: ops.mean(ops.square(t - p), -1) * np.ones(60), "An array would be other data"),
+        (lambda t, p: ops.mean(ops.square(t - p), -1) * np.ones(60), r"\(batch,\) meets one of \(batch, outputs\)"),
+        (lambda t, p: ops.mean(t - p, -1) * np.ones((60, 2)), "An array would be other data"),
         (lambda t, p: ops.sum(p * ops.max(t, axis=(0, 1)), -1), r"got axis=\(0, 1\)"),
         (type("Empty", (losses.Loss,), {})(), r"needs a method call"),
     ],
@@ -291,8 +292,12 @@ def test_what_cannot_be_a_loss_is_refused_in_words_when_it_is_compiled(loss, wor
 def test_what_arrays_have_and_symbols_have_not_is_named():
     with pytest.raises(AttributeError, match=r"have no 'mean': .* ops\.mean\(x, axis=-1\)"):
         model_of().compile("sgd", lambda t, p: (t - p).mean(axis=-1))
-    with pytest.raises(AttributeError, match="have no 'shape'"):
-        model_of().compile("sgd", lambda t, p: p * p.shape[0])
+    with pytest.raises(AttributeError, match="have no 'ndim'"):
+        model_of().compile("sgd", lambda t, p: p * p.ndim)
+    model = model_of()
+    model.compile("sgd", lambda t, p: (t - p) / p.shape[0])
+    with pytest.raises(TypeError, match="got NoneType"):  # how many samples there are
+        model.fit(X, Y, verbose=0)
 
 
 @pytest.mark.parametrize("kernels", ["numpy", "numba"])

@@ -349,7 +349,7 @@ class CudaBackend(DeviceBackend):
 
     def loss_into(self, values: Array, loss: Loss, t: Array, p: Array, weights: Array | None, dp: Array) -> None:
         """See `DeviceBackend.loss_into`."""
-        arguments = (dp, values, t, p, weights, self._live, len(p))
+        arguments = (dp, values, t, p, weights, self._live, len(p), t.shape[1])
         self._rowwise("loss.cu", "loss", *p.shape, *arguments, made=cuda_formulas.loss(loss))
 
     def metric_into(
@@ -357,7 +357,7 @@ class CudaBackend(DeviceBackend):
     ) -> None:
         """See `DeviceBackend.metric_into`."""
         weights = weights if counts is not None else None
-        arguments = (values, counts, t, p, weights, self._live, len(p), values.shape[1])
+        arguments = (values, counts, t, p, weights, self._live, len(p), values.shape[1], t.shape[1])
         self._rowwise("metric.cu", "metric", *p.shape, *arguments, made=cuda_formulas.metric(metric))
 
     def penalty_into(self, values: Array, regularizer: Regularizer, w: Array, dw: Array | None) -> None:

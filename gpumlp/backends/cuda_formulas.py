@@ -14,7 +14,6 @@ from typing import NamedTuple
 from gpumlp.activations import Activation, linear
 from gpumlp.backends.runtime import FORMULAS, Defines, float_words
 from gpumlp.backends.writer import CPP, element_function, row_function
-from gpumlp.expressions import ROW
 from gpumlp.formulas import Formula
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric
@@ -86,13 +85,7 @@ class _Text:
         places = [*arrays.values(), *(written or {}).values(), *read.values()]
         self.function(head, f"return {_call(name, places, (*GIVEN, *numbers))};")
 
-    def sparse(self, formula: Formula) -> None:
-        """Write whether targets are one number a row."""
-        targets = formula.leaves.get("t")
-        self.line(f"constexpr bool SPARSE = {'true' if targets is not None and targets.per == ROW else 'false'};")
-
     def loss(self, loss: Loss) -> None:
-        self.sparse(loss.formula)
         self.row(
             "loss_of", loss.formula, {"t": "t", "p": "p"},
             f"float row_loss(Array<const float> t, Array<const float> p, Array<float> dp, float factor, {OF_ROW})",
@@ -200,7 +193,6 @@ def loss(loss: Loss) -> Made:
 def metric(metric: Metric) -> Made:
     """For metric.cu."""
     text = _Text()
-    text.sparse(metric.formula)
     text.metrics([metric])
     return text.made()
 

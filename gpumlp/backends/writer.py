@@ -103,7 +103,7 @@ CPP = Language(
     let="float {} = {};", give="{} = {};", add="{0} = {0} + {1};", returns="return {};", several="{{{{{}}}}}",
     loop="for (int j = lane; j < end; j += lanes) {{", close="}",
     element="{}[j]",
-    column="({1} < end ? {0}[{1}] : 0.0f)",
+    column="({2} < end ? {0}[{1}] : 0.0f)",
     names={"index": "(float)j", "width": "(float)outputs", "most": "LARGEST"},
     reductions={
         "sum": Reduction("float {} = 0.0f;", "{0} += {1};", "{0} = group_sum({0}, lanes);"),
@@ -129,7 +129,7 @@ NUMBA = Language(
     let="{} = {}", give="{} = {}", add="{} += {}", returns="return {}", several="({})",
     loop="for j in range(lane, end, lanes):", close="",
     element="{}[r, j]",
-    column="({0}[r, {1}] if {1} < end else ZERO)",
+    column="({0}[r, {1}] if {2} < end else ZERO)",
     names={"index": "float32(j)", "width": "float32(outputs)", "most": "LARGEST"},
     reductions={
         "sum": Reduction("{} = ZERO", "{0} += {1}", "{0} = group_sum({0}, memory)"),
@@ -352,9 +352,10 @@ class _Body:
         language = self.language
         if n.op == "leaf":  # of an array
             array = name_of(n.value)
-            return (language.element.format(array) if n.per == ELEMENT else language.column.format(array, 0)), ATOM
+            return (language.element.format(array) if n.per == ELEMENT else language.column.format(array, 0, 0)), ATOM
         if n.op == "column":
-            return language.column.format(name_of(n.args[0].value), int(n.args[1].value)), ATOM
+            of, place = n.args[0].value, int(n.args[1].value)
+            return language.column.format(name_of(of), place, 0 if of == "t" else place), ATOM  # t may have more
         if n.op in COMPARISONS:
             one, zero = language.literal(1.0), language.literal(0.0)
             return language.choice.format(self._comparison(n), one, zero), ATOM

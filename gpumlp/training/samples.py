@@ -218,9 +218,9 @@ def _check_targets(metric: metrics.Metric, given: int, width: int, on_gpu: bool)
     """
     takes = metric.target_width(width)
     exact = metric.exact and not metric.overridden
-    beyond = metric.series and given != 1 and metric.formula.reads_rows("t")
-    if given != takes and (exact or beyond or (on_gpu and metric.series)):
-        what = "one class number" if takes == 1 else f"{takes} numbers"
+    beyond = metric.series and (on_gpu or given != 1) and metric.formula.reads_rows("t")
+    if given != takes and (exact or beyond):
+        what = f"{takes} numbers" if takes > 1 else "one class number" if metric.sparse else "one number"
         raise ValueError(
             f"The metric {metric.name!r} takes {what} per sample; y has {given}. Choose another metric"
             + (", or device='cpu'." if on_gpu and not exact else "; 'accuracy' means the one that fits.")
