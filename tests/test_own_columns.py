@@ -212,6 +212,26 @@ def test_metrics_are_of_targets_as_wide_as_they_mean(family):
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+def test_validation_is_of_targets_as_wide_as_training(family):
+    """The loss is looked up for those; NumPy would stretch others over the outputs in silence."""
+
+    def first(t, p):
+        return ops.mean(ops.square(t[:, :1] - p), axis=-1)
+
+    for outputs, here, there in ((2, 1, 2), (2, 2, 1), (1, 3, 2), (2, 4, 3)):
+        model = model_of(outputs)
+        model.compile("sgd", first)
+        with pytest.raises(ValueError, match=f"validation y has {there} numbers a sample, where y has {here}"):
+            model.fit(X, FOUR[:, :here], verbose=0, validation_data=(X, FOUR[:, :there]))
+        assert model.optimizer.iterations == 0
+        with pytest.raises(ValueError, match=f"has {there} numbers a sample, where {here} came first"):
+            batches = iter([(X, FOUR[:, :there])])
+            model.fit(X, FOUR[:, :here], verbose=0, validation_data=batches, validation_steps=1)
+        expected = ((FOUR[:, :1] - model.predict(X, verbose=0)) ** 2).mean()
+        for width in (here, there):
+            assert model.evaluate(X, FOUR[:, :width], verbose=0) == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_width_that_nobody_knows_is_told():
     for use in (lambda z: z[:, :-1] + z, lambda z: z * z.shape[-1]):
         with pytest.raises(WidthUnknown, match=r"How many outputs there are is not known here.*x\[:, 1:3\]"):

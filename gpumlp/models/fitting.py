@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gpumlp.engine.feed import Dataset
 from gpumlp.layers import Shape, whole_number
 from gpumlp.losses import Loss
 from gpumlp.naming import number
@@ -59,6 +60,7 @@ def job(
     if validation_data is not None:
         size = pace[0] if held_out.batch_size is None else held_out.batch_size
         there = _validation_source(model, validation_data, loss, shape, (size, held_out.steps, False))
+        _check_width(there.sample, source.sample)
         there.sample = there.sample or source.sample
         validation = Validation(there, due)
     return Job(source, shape, range(first, last), validation)
@@ -99,6 +101,14 @@ def _validation_source(
     if got != shape:
         raise ValueError(f"validation x has samples of shape {got}, x of shape {shape}.")
     return found
+
+
+def _check_width(there: Dataset | None, here: Dataset | None) -> None:
+    """Raise ValueError for targets that are not as wide as those trained on, for which the loss was looked up."""
+    if there is None or here is None or there.y is None or here.y is None:
+        return
+    if (width := there.y.shape[1]) != (expected := here.y.shape[1]):
+        raise ValueError(f"validation y has {width} numbers a sample, where y has {expected}.")
 
 
 def _due(frequency: object) -> Callable[[int], bool]:

@@ -254,6 +254,7 @@ class Stream(Source):
             self._head, self._rest = found, rest
         if not found:
             raise ValueError(f"{self._name} must give at least one batch; it gave none.")
+        self._check(found[0], 1)  # a validation's are of the kind of those that are trained on
         self.sample, self.batch = found[0], max(map(len, found))
 
     def _start(self) -> Iterator[object]:
