@@ -127,7 +127,7 @@ def test_values_and_gradients_are_those_of_arrays(what, monkeypatch):
     assert np.mean(losses.described(function)(t, p)) == pytest.approx(form(t, p).mean(), rel=1e-10)
 
 
-@pytest.mark.parametrize("what", CASES)
+@pytest.mark.parametrize("what", ["a mixture", "along columns", "a choice", "deviations", "packed", "a mean over all"])
 def test_every_device_trains_on_them(what, family, monkeypatch):
     function, form, outputs, t = CASES[what]
     found, asked = {}, os.environ.get("GPUMLP_KERNELS", "")
