@@ -43,8 +43,8 @@ def width_of(node: Node, element: int) -> int:
         return 1
     if node.table.outputs is None:
         raise WidthUnknown(
-            "How many outputs there are is not known here: it is for a loss, but not for activations, metrics that "
-            "kernels compute, regularizers and updates. Say which columns: x[:, 1:3]."
+            "How many outputs there are is not known here, as it is for a loss: an array that has a number for each, "
+            "x[:, 1:] and x[:, -1] cannot be had. Say which columns: x[:, 1:3]."
         )
     return node.table.outputs
 

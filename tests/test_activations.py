@@ -356,7 +356,7 @@ def test_a_function_trains_as_the_same_known_one_does():
         (lambda z: ops.sum(z, axis=-1), r"must return a number for each element"),
         (lambda z: ops.sum(z, axis=-1) + z, r"\(batch,\) meets one of \(batch, outputs\)"),
         (lambda z: None, "must return what it computed"),
-        (lambda z: z + np.ones(3), "An array would be other data"),
+        (lambda z: z + np.ones(3), "How many outputs .* not known here, as it is for a loss: an array"),
         (len, "cannot ask how many there are"),
     ],
 )
