@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpumlp import columns, config
-from gpumlp.expressions import ELEMENT, Node, make
+from gpumlp.expressions import ELEMENT, Node, known, make
 
 DOC = """`numpy.{1}`, of arrays alone: no formula, of which kernels are made, can have it.
 
@@ -130,9 +130,14 @@ def _split(x: Node, indices_or_sections: object, axis: int = 0) -> list[Node]:
 
 
 def _concatenate(xs: Sequence[Node], axis: int = 0) -> Node:
-    if axis not in (-1, 1):
-        raise TypeError(f"concatenate of a formula puts outputs side by side, axis=-1; got axis={axis!r}.")
-    return columns.beside(make, xs, ELEMENT)
+    table = next(x.table for x in xs if isinstance(x, Node))
+    nodes = [x if isinstance(x, Node) else known("concatenate", x, table) for x in xs]
+    if axis not in (-1, 1) or any(node.flat for node in nodes):
+        raise TypeError(
+            f"concatenate of a formula puts outputs side by side, arrays (batch, outputs) along axis=-1; got "
+            f"axis={axis!r} for {', '.join('(batch,)' if node.flat else '(batch, outputs)' for node in nodes)}."
+        )
+    return columns.beside(make, nodes, ELEMENT)
 
 
 OF_COLUMNS: dict[str, Callable[..., Any]] = {"split": _split, "concatenate": _concatenate, "shape": lambda x: x.shape}

@@ -7,12 +7,14 @@ node "columns" stands for them while a formula is traced, and an operation on it
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat, TypeGuard
 
 if TYPE_CHECKING:
     from gpumlp.expressions import Node, Table
 
+MOST = 128  # columns: each is some nodes, and code of its own
 Make = Callable[..., "Node"]  # of expressions, which this module cannot import: it is what makes nodes of these
 
 
@@ -21,7 +23,12 @@ class WidthUnknown(TypeError):
 
 
 def joined(table: Table, parts: Sequence[Node], element: int) -> Node:
-    """Return columns side by side; of one it is that one."""
+    """Return columns side by side; of one it is that one. TypeError for more than MOST."""
+    if len(parts) > MOST:
+        raise TypeError(
+            f"A formula of {len(parts)} columns, each of which is computed by itself: {MOST} are the most. Compute "
+            "with whole rows."
+        )
     return parts[0] if len(parts) == 1 else table.node("columns", tuple(parts), None, element)
 
 
@@ -30,9 +37,15 @@ def row_of(value: object) -> list[float] | None:
     numbers: Any = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(numbers, (list, tuple)) and len(numbers) == 1 and isinstance(numbers[0], (list, tuple)):
         numbers = numbers[0]
-    if isinstance(numbers, (list, tuple)) and numbers and all(isinstance(v, (int, float)) for v in numbers):
+    if isinstance(numbers, (list, tuple)) and numbers and all(map(is_number, numbers)):
         return [float(v) for v in numbers]
     return None
+
+
+def is_number(value: object) -> TypeGuard[SupportsFloat]:
+    """Whether this is one of Python's numbers, or NumPy's."""
+    one = isinstance(value, (int, float)) or getattr(value, "shape", None) == ()
+    return one and isinstance(value, SupportsFloat)
 
 
 def width_of(node: Node, element: int) -> int:
@@ -97,7 +110,9 @@ def _argmax(make: Make, x: Node, element: int) -> Node:
 
 
 def _logsumexp(make: Make, x: Node, element: int) -> Node:
-    top = make("held", _largest(make, x, element))  # whatever it is, the sum has the slope
+    largest = _largest(make, x, element)
+    finite = make("le", make("abs", largest), x.table.leaf("most", 0))
+    top = make("held", make("where", finite, largest, 0.0))  # whatever it is, the sum has the slope
     powers = [make("exp", make("sub", each, top)) for each in x.args]
     return make("add", make("log", functools.reduce(functools.partial(make, "add"), powers)), top)
 
@@ -123,16 +138,35 @@ def chosen(width: Callable[[], int], at: object) -> list[int] | None:
 
     ``width``: asked how many there are, where that is needed.
     """
-    if type(at) is int:
-        return [at if at >= 0 else at + width()]
-    if not isinstance(at, slice):
+    try:
+        if not isinstance(at, slice):
+            place = _place(at)
+            count = _count(width, place >= 0)
+            return [place % (count or place + 1)] if count is None or -count <= place < count else None
+        start, stop, step = (None if v is None else _place(v) for v in (at.start, at.stop, at.step))
+        forward = (step is None or step > 0) and stop is not None and min(start or 0, stop) >= 0
+        count = _count(width, forward)
+        return list(range(*slice(start, stop, step).indices(stop if count is None and stop else count or 0))) or None
+    except (TypeError, ValueError) as error:
+        if isinstance(error, WidthUnknown):
+            raise
         return None
-    bounds = [at.start, at.stop, 1 if at.step is None else at.step]
-    if not all(type(v) is int for v in bounds if v is not None) or bounds[2] == 0:
+
+
+def _place(at: object) -> int:
+    if isinstance(at, bool):
+        raise TypeError
+    return operator.index(at)  # type: ignore[arg-type]
+
+
+def _count(width: Callable[[], int], needless: bool) -> int | None:
+    """Return how many columns there are; None where nobody knows, and it is ``needless``."""
+    try:
+        return width()
+    except WidthUnknown:
+        if not needless:
+            raise
         return None
-    known = bounds[2] > 0 and bounds[1] is not None and min(bounds[0] or 0, bounds[1]) >= 0
-    found = list(range(*at.indices(bounds[1] if known else width())))
-    return found or None
 
 
 def cuts(width: int, sections: object) -> list[slice] | None:

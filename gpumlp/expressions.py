@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsFloat, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsFloat, TypeAlias
 
 from gpumlp import columns
 
@@ -200,12 +200,12 @@ class Node:
         """Return a column, a[:, 1] of each row, or several with their axis, a[:, 1:3]; of a row, a[:, 0]."""
         rows, column = at if isinstance(at, tuple) and len(at) == 2 else (None, None)
         if (isinstance(rows, slice) and rows == slice(None)) or rows is Ellipsis:
-            if column is None:
+            if column is None and (self.flat or self.per < ELEMENT or self.shape[-1] == 1):
                 return kept(self)
             found = columns.chosen(lambda: columns.width_of(self, ELEMENT), column)
             if found is not None and (len(found) == 1 or not self.table.one_row):
                 each = [make("column", self, i) for i in found]
-                return flat(each[0]) if isinstance(column, int) else columns.joined(self.table, each, ELEMENT)
+                return columns.joined(self.table, each, ELEMENT) if isinstance(column, slice) else flat(each[0])
         self._refuse(f"take [{at!r}] of them", "Columns: x[:, 1], counted from 0, or with their axis kept x[:, 1:3].")
 
     @property
@@ -247,7 +247,7 @@ def make(op: str, *args: object) -> Node:
     table = next(a.table for a in args if isinstance(a, Node))
     if any(isinstance(a, Node) and a.table is not table for a in args):
         raise TypeError(f"{op} of numbers of two formulas: what was traced for one means nothing in another.")
-    nodes = tuple(a if isinstance(a, Node) else _known(op, a, table) for a in args)
+    nodes = tuple(a if isinstance(a, Node) else known(op, a, table) for a in args)
     if any(a.op == "whole" for a in nodes):
         return _of_wholes(op, nodes)
     if any(a.op == "columns" for a in nodes):
@@ -268,12 +268,18 @@ def make(op: str, *args: object) -> Node:
     return table.node(op, nodes, None, per, is_flat)
 
 
-def _known(op: str, value: object, table: Table) -> Node:
+def known(op: str, value: object, table: Table) -> Node:
     """Return a number that is known, or one for each output."""
-    row = None if table.one_row or _is_number(value) else columns.row_of(value)
+    row = None if table.one_row or columns.is_number(value) else columns.row_of(value)
     if row is not None:
         return columns.joined(table, list(map(table.constant, row)), ELEMENT)
     return table.constant(_number(op, value))
+
+
+def alike(node: Node, value: float) -> Node:
+    """Return a number in the place of each that there is."""
+    one = node.table.constant(value)
+    return columns.joined(node.table, [one] * len(node.args), ELEMENT) if node.op == "columns" else one
 
 
 def count(node: Node) -> Node | float:
@@ -281,13 +287,8 @@ def count(node: Node) -> Node | float:
     return float(len(node.args)) if node.op == "columns" else node.table.leaf("width", UNIFORM)
 
 
-def _is_number(value: object) -> TypeGuard[SupportsFloat]:
-    one = isinstance(value, (int, float)) or getattr(value, "shape", None) == ()
-    return one and isinstance(value, SupportsFloat)
-
-
 def _number(op: str, value: object) -> float:
-    if _is_number(value):
+    if columns.is_number(value):
         return float(value)
     raise TypeError(
         f"{op} of a formula takes its numbers and Python's; got {type(value).__name__}: {value!r:.80}. An array would "
@@ -332,7 +333,9 @@ def truth(node: Node) -> Node:
 
 
 def _truth_of(node: Node, other: Number) -> Node | float:
-    return truth(other) if isinstance(other, Node) else float(bool(other))
+    if not isinstance(other, Node) and columns.is_number(other):
+        return float(bool(other))
+    return truth(other if isinstance(other, Node) else known("and", other, node.table))
 
 
 def both(node: Node, other: Number) -> Node:
@@ -369,13 +372,13 @@ def power(base: Number, exponent: Number) -> Node:
         exponent = exponent.value
     if not isinstance(base, Node) or isinstance(exponent, Node):
         return make("pow", base, exponent)
-    if not _is_number(exponent):
+    if not columns.is_number(exponent):
         return make("pow", base, exponent)
     if exponent in (-4, -3, -2, -1):
         return 1.0 / power(base, -exponent)
     if exponent in (0, 1, 2, 3, 4):
         square = base * base if exponent > 1 else base
-        return {0: base.table.constant(1.0), 1: base, 2: square, 3: square * base, 4: square * square}[int(exponent)]
+        return {0: alike(base, 1.0), 1: base, 2: square, 3: square * base, 4: square * square}[int(exponent)]
     return make("sqrt", base) if exponent == 0.5 else make("pow", base, exponent)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeGuard
@@ -91,11 +90,14 @@ class Formula:
     def look_at_columns(self, who: str, **widths: int) -> None:
         """Raise ValueError where the formula reads columns of leaves beyond their ``widths``; ``who`` it is of."""
         for n in order(self.roots):
-            if n.op == "column" and n.args[1].value >= widths.get(n.args[0].value, math.inf):
-                what = {"t": "the targets", "p": "the predictions"}.get(n.args[0].value, "its argument")
+            if n.op != "column":
+                continue
+            read = [name for name, leaf in leaves(n.args[:1]).items() if leaf.per == ELEMENT and name in widths]
+            shortest = min(read, key=widths.__getitem__, default="")
+            if shortest and n.args[1].value >= widths[shortest]:
+                what = {"t": "the targets", "p": "the predictions"}.get(shortest, "its argument")
                 raise ValueError(
-                    f"{who} reads column {n.args[1].value:g} of {what}, counted from 0; there are "
-                    f"{widths[n.args[0].value]}."
+                    f"{who} reads column {n.args[1].value:g} of {what}, counted from 0; there are {widths[shortest]}."
                 )
 
     def root(self, name: str) -> Node:

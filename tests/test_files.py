@@ -115,6 +115,43 @@ def test_what_is_a_users_own(name, tmp_path):
         assert same(saving.load_model(tmp_path / name, compile=False), saving.load_model(tmp_path / name))
 
 
+class Scaled(losses.Loss):
+    def __init__(self, factor=1.0, name="scaled"):
+        super().__init__(name=name)
+        self.factor = factor
+
+    def call(self, y_true, y_pred):
+        return self.factor * ops.mean(ops.square(y_true - y_pred), -1)
+
+    def get_config(self):
+        return {"name": self.name, "factor": self.factor}
+
+
+class Calls(metrics.Metric):
+    def __init__(self, each=1, name="calls"):
+        super().__init__(name=name)
+        self.each, self.count = each, self.add_weight(name="count")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.count.assign_add(self.each)
+
+    def result(self):
+        return self.count
+
+    def get_config(self):
+        return {"name": self.name, "each": self.each}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_loss_and_a_metric_of_one_s_own_have_the_arguments_that_they_had(name, tmp_path):
+    model = models.Sequential([layers.Input((4,)), layers.Dense(1)])
+    model.compile("adam", Scaled(7.0), metrics=[Calls(5)])
+    history = fit(model, shuffle=False).history
+    model.save(tmp_path / name)
+    loaded = models.load_model(tmp_path / name, custom_objects={"Scaled": Scaled, "Calls": Calls})
+    assert fit(loaded, shuffle=False).history == fit(model, shuffle=False).history != history
+
+
 def test_keras_names_for_it(tmp_path):
     model = made()
     saving.save_model(model, tmp_path / "m.keras")

@@ -263,3 +263,111 @@ def test_the_largest_of_columns_is_numpy_s(row):
     backend = model_of(3, "float64")._runner.backend
     loss = losses.described(lambda t, p: ops.cast(ops.argmax(p[:, :], axis=-1), "float32"))
     assert backend.loss(loss.for_targets(1, 3), p[:, :1], p, None, np.empty_like(p)) == np.argmax(p, -1).mean()
+
+
+def told(function, t, outputs=3, **how):
+    """Return what a compiled and a float64 model say of a loss, and what it is of arrays."""
+    found = []
+    for dtype in ("float32", "float64"):
+        model = model_of(outputs, dtype)
+        model.compile("sgd", function)
+        found.append(model.evaluate(X, t, verbose=0))
+    return found, model.predict(X, verbose=0)
+
+
+AS_NUMPY = {  # what was once another number, in silence
+    "ones like columns": (lambda t, p: ops.sum(ops.ones_like(p[:, :2]) * p[:, :2], -1), lambda t, p: p[:, :2].sum(-1)),
+    "zeros beside them": (
+        lambda t, p: ops.mean(ops.concatenate([p[:, :2], ops.zeros_like(p[:, :2])], axis=-1), -1),
+        lambda t, p: p[:, :2].sum(-1) / 4,
+    ),
+    "a power of 0": (lambda t, p: p[:, 0] + ops.sum(p[:, :2] ** 0, -1), lambda t, p: p[:, 0] + 2),
+    "a list of truths": (
+        lambda t, p: ops.mean(((p < 100) & [True, False, True]) * p, axis=-1), lambda t, p: (p * [1, 0, 1]).mean(-1)
+    ),
+    "an array of truths": (
+        lambda t, p: ops.mean(ops.logical_or(p > 100, np.array([1.0, 0.0, 1.0])) * p, axis=-1),
+        lambda t, p: (p * [1, 0, 1]).mean(-1),
+    ),
+    "numbers of NumPy's": (
+        lambda t, p: ops.mean([np.float32(1), np.int64(2), 3] * p, axis=-1) + p[:, np.int64(1)],
+        lambda t, p: (p * [1, 2, 3]).mean(-1) + p[:, 1],
+    ),
+    "places": (
+        lambda t, p: ops.mean(ops.one_hot(ops.floor(abs(t[:, 0])), 2) * p[:, :2], -1),
+        lambda t, p: (np.eye(9)[np.floor(abs(t[:, 0])).astype(int)][:, :2] * p[:, :2]).mean(-1),
+    ),
+    "a stop beyond the end": (
+        lambda t, p: ops.sum(p[:, 1:9] * p[:, -2:][:, 0:7], -1), lambda t, p: (p[:, 1:] ** 2).sum(-1)
+    ),
+    "beside constants": (
+        lambda t, p: ops.sum(ops.concatenate([p, [1.0, 2.0]], axis=-1), -1), lambda t, p: p.sum(-1) + 3
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", AS_NUMPY)
+def test_columns_are_numpy_s(what):
+    function, form = AS_NUMPY[what]
+    found, p = told(function, TWO)
+    assert found == pytest.approx([form(TWO, p).mean()] * 2, rel=1e-5)
+
+
+def test_labels_are_smoothed_over_the_classes_that_there_are():
+    labels = np.eye(3)[RNG.integers(0, 3, N)]
+    t = np.column_stack([labels, ONE, ONE])
+
+    def heads(t, p):
+        return losses.categorical_crossentropy(t[:, :3], p[:, :3], from_logits=True, label_smoothing=0.3)
+
+    found, p = told(heads, t, 4)
+    expected = losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.3)(labels, p[:, :3])
+    assert found == pytest.approx([float(expected)] * 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+def test_a_sum_of_powers_takes_infinities(infinite):
+    t = np.full((N, 2), infinite)
+    model = model_of(3, "float64")
+    loss = losses.described(lambda t, p: ops.logsumexp(t[:, :2], -1)).for_targets(2, 3)
+    p = RNG.normal(size=(N, 3))
+    with np.errstate(divide="ignore"):  # as a model computes
+        assert model._runner.backend.loss(loss, t, p, None, np.empty_like(p)) == infinite
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda t, p: p[:, -5], lambda t, p: t[:, -8] + p[:, 0], lambda t, p: p[:, 1:][:, -3],
+        lambda t, p: p[:, 1:2][:, 1],
+        lambda t, p: ops.softmax(p)[:, 7], lambda t, p: ops.log_softmax(p)[:, 1:7] - p[:, :6],
+        lambda t, p: ops.concatenate([p[:, 0], p[:, 1]], axis=-1), lambda t, p: LEVELS * (t[..., None] - p[..., None]),
+        lambda t, p: np.linspace(0, 1, 600) * p,
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_an_error(wrong, family):
+    model = model_of(3)
+    with pytest.raises((TypeError, ValueError), match=r"column|cannot take|side by side|go together"):
+        model.compile("sgd", wrong)
+        model.fit(X, TWO, verbose=0)
+
+
+def test_too_many_columns_are_refused():
+    model = model_of(400)
+    model.compile("sgd", lambda t, p: ops.mean(ops.square(p[:, 1:]), axis=-1))
+    with pytest.raises(TypeError, match=r"A formula of 399 columns.*128 are the most"):
+        model.fit(X, ONE, verbose=0)
+
+
+def test_why_targets_do_not_go_with_a_loss_is_told():
+    model = model_of(3)
+    model.compile("sgd", lambda t, p: ops.mean(t[:, :1] - p + t[:, 9:10], -1))
+    with pytest.raises(ValueError, match=r"takes 3 values per sample.*, or one\. By columns, of 2: .*cannot take"):
+        model.fit(X, TWO, verbose=0)
+    model = models.Sequential([layers.Input((7, 3)), layers.Dense(2)])
+    model.compile("sgd", lambda t, p: ops.square(t[:, :1] - p[:, :1]))
+    x = RNG.normal(size=(8, 7, 3))
+    for shape in ((8, 3, 7), (8, 21)):
+        with pytest.raises(ValueError, match=r"model's output has samples of shape \(7, 2\), and what is not as long"):
+            model.fit(x, np.zeros(shape), verbose=0)
+    model.fit(x, np.zeros((8, 7, 3)), verbose=0)

@@ -50,7 +50,8 @@ TESTS = tuple(
     f"tests/test_{name}.py"
     for name in (
         "constraints", "cuda_formulas", "cuda_kernels", "cuda_models", "ensemble", "epochs_at_once", "fit_failures",
-        "fit_kernel", "gpu", "gradients", "layer_operations", "normalization", "operations", "whole_runs",
+        "fit_kernel", "gpu", "gradients", "layer_operations", "normalization", "operations", "own_columns",
+        "whole_runs",
     )
 )  # fmt: skip
 PARTS = (

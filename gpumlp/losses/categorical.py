@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpumlp import ops
-from gpumlp.expressions import UNIFORM, Node
+from gpumlp.expressions import Node, count
 from gpumlp.literals import FloatLike, Reduction
 from gpumlp.losses.loss import EPSILON, MEAN, Loss
 from gpumlp.losses.probabilistic import SMOOTHING, exponent, smoothed
@@ -13,10 +13,10 @@ from gpumlp.objectives import Values, an_axis, objective, within
 from gpumlp.signatures import constructor
 
 
-def _width(p: Values) -> Node:
+def _width(p: Values) -> Node | float:
     """How many outputs there are, of a formula."""
     assert isinstance(p, Node)
-    return p.table.leaf("width", UNIFORM)
+    return count(p)
 
 
 def _shares(p: Values) -> Values:

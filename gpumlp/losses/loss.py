@@ -144,6 +144,14 @@ class Loss(Described):
         """See `OfTargets.target_width`."""
         return self.targets or super().target_width(width)
 
+    def refusal(self, given: int, width: int) -> str:
+        """Return what a user's formula says of targets of ``given`` numbers a sample, which it does not go with."""
+        try:
+            assert not self.own or given < 2 or self.changed(outputs=width, targets=given).formula
+        except TypeError as error:
+            return f" By columns, of {given}: {error}"
+        return ""
+
     def for_targets(self, given: int, width: int) -> Self:
         """Return it for targets of ``given`` numbers a sample: as many as a user's formula makes something of."""
         if not self.own:

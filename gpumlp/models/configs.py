@@ -89,8 +89,10 @@ def _read(given: object, deserialize: Callable[[Any], Any]) -> Any:
     if isinstance(given, (list, tuple)):
         return [_read(each, deserialize) for each in given]
     if isinstance(given, Mapping) and "class_name" in given:
-        name = given["config"] if given["class_name"] == "function" else given["class_name"]
-        return own(given.get("registered_name")) if own(given.get("registered_name")) and name else deserialize(given)
+        known = own(given.get("registered_name"))
+        if known is None or (isinstance(known, type) and isinstance(given.get("config"), Mapping)):
+            return deserialize(given)
+        return known
     if isinstance(given, Mapping):
         return {name: _read(value, deserialize) for name, value in given.items()}
     return given

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gpumlp import config
-from gpumlp.expressions import Node, truth
+from gpumlp.expressions import Node, alike, truth
 from gpumlp.ops.arithmetic import floor
 from gpumlp.ops.choices import equal, where
 from gpumlp.ops.kinds import Found, Given, Shape, either, floats
@@ -82,7 +82,7 @@ def zeros_like(x: Given, dtype: DTypeLike | None = None) -> Found:
     >>> ops.zeros_like([1.0, 2.0])
     array([0., 0.])
     """
-    return x.table.constant(0.0) if isinstance(x, Node) else np.zeros_like(x, dtype)
+    return alike(x, 0.0) if isinstance(x, Node) else np.zeros_like(x, dtype)
 
 
 @either
@@ -107,7 +107,7 @@ def ones_like(x: Given, dtype: DTypeLike | None = None) -> Found:
     >>> ops.ones_like([1.0, 2.0])
     array([1., 1.])
     """
-    return x.table.constant(1.0) if isinstance(x, Node) else np.ones_like(x, dtype)
+    return alike(x, 1.0) if isinstance(x, Node) else np.ones_like(x, dtype)
 
 
 @either

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gpumlp import config
+from gpumlp.columns import WidthUnknown, joined
 from gpumlp.expressions import ELEMENT, ROW, UNIFORM, Node, count, flat, index, kept, make, whole
 from gpumlp.ops.arithmetic import sqrt, square
 from gpumlp.ops.kinds import Axis, Found, Given, either, floats
@@ -529,6 +530,10 @@ def one_hot(x: Given, num_classes: int | None = None, axis: int = -1) -> Found:
            [0., 0., 1.]], dtype=float32)
     """
     if isinstance(x, Node):
+        if num_classes is not None and num_classes != (outputs := x.table.outputs):
+            if outputs is None:
+                raise WidthUnknown("How many outputs there are is not known here; leave out num_classes to mean that.")
+            return joined(x.table, [make("eq", kept(x), i) for i in range(num_classes)], ELEMENT)
         return make("eq", index(x.table), kept(x))
     return np.eye(num_classes, dtype=config.floatx())[np.asarray(x, np.int64)]  # type: ignore[arg-type]
 

@@ -334,7 +334,7 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: DType, rows
             what += ", or one"
         if rows > 1:
             what += f", in each of its {rows} rows"
-        hint = ""
+        hint = loss.refusal(each, width)
         if loss.sparse and given == width:
             hint = " One-hot targets go with the loss categorical_crossentropy; y.argmax(axis=1) makes class numbers."
         elif isinstance(loss, CATEGORICAL) and given == 1:
@@ -372,9 +372,16 @@ def _span(values: Array) -> str:
 def check_axes(name: str, value: object, outputs: Shape, loss: Loss) -> None:
     """Raise ValueError where targets have as many numbers a sample as the model's output, and in another shape.
 
-    Samples of (n,) are also those of (n, 1), and these of (n,).
+    Samples of (n,) are also those of (n, 1), and these of (n,). Where they have others, which a loss of one's own may
+    take, that is along the last axis.
     """
     shape = tuple(to_array(name, value).shape[1:])
+    others = math.prod(shape) != math.prod(outputs) and outputs[:-1] not in (shape, shape[:-1])
+    if loss.own and others:
+        raise ValueError(
+            f"{name} has samples of shape {shape}; the model's output has samples of shape {outputs}, and what is not "
+            "as long may be the last axis alone."
+        )
     if shape != outputs and not loss.sparse and shape not in (outputs, (*outputs, 1)) and (*shape, 1) != outputs:
         if math.prod(shape) == math.prod(outputs):
             raise ValueError(f"{name} has samples of shape {shape}; the model's output has samples of shape {outputs}.")
