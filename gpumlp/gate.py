@@ -434,8 +434,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_parent=_forget_fork, after_in_child=_forget_fork)
 
 # A fork waits for who has this, before all gates: imports, the C library, LLVM and its binding have locks, which would
-# stay locked in the child. Who is inside a gate does not ask for it; nobody has it while another process compiles.
+# stay locked in the child. Who is inside a gate asks for it by `loading` alone, as everybody does; nobody has it while
+# another process compiles.
 no_fork = threading.RLock()
+
+
+class _AtOnce:
+    """`no_fork` for a signal's handler that came inside a gate: who forks may have it, and wait for that gate."""
+
+    def __enter__(self) -> None:
+        if not no_fork.acquire(blocking=False):
+            raise RuntimeError(BUSY)
+
+    def __exit__(self, *_: object) -> None:
+        no_fork.release()
+
+
+def loading() -> contextlib.AbstractContextManager[object]:
+    """Return what is held while code is loaded: `no_fork`; to enter is a RuntimeError where the wait were for ever."""
+    return _AtOnce() if _here.is_inside() else no_fork
+
 
 # These are C's functions: no handler raises on the way into them.
 if hasattr(os, "register_at_fork"):

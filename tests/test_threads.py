@@ -342,6 +342,42 @@ def test_a_gate_lets_its_waiters_in_and_is_left_after_an_error():
     assert not one.is_mine() and not one.waiting
 
 
+def test_a_handler_inside_a_gate_does_not_wait_for_who_forks():
+    """Who forks has `no_fork`, and waits for the gate: a model that a handler asks first would wait for that one."""
+    one, taken, over = gate.Gate(), threading.Event(), threading.Event()
+
+    def forks():
+        with gate.no_fork:
+            taken.set()
+            over.wait(60)
+
+    def handler():
+        return soak.build().predict(soak.X[:7], verbose=0)
+
+    thread = threading.Thread(target=forks)
+    thread.start()
+    taken.wait(60)
+    found = []
+
+    def inside():
+        with pytest.raises(RuntimeError, match="in the middle of what it does"):
+            gate.hold((one,), handler)
+        found.append(one.is_mine())
+
+    other = threading.Thread(target=inside, daemon=True)
+    other.start()
+    other.join(30)
+    over.set()
+    thread.join()
+    assert found == [False]
+
+    def loads():
+        with gate.loading():
+            return gate.no_fork._is_owned()
+
+    assert gate.hold((one,), loads) and loads() and not gate.no_fork._is_owned()
+
+
 def test_gates_taken_in_any_order_do_not_lock_each_other_out():
     gates = [gate.Gate() for _ in range(3)]
     total = []

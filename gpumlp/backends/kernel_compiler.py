@@ -30,7 +30,7 @@ from gpumlp.backends import llvm
 from gpumlp.backends.disk_cache import opened, sealed, symbols
 from gpumlp.backends.instruction_set import SETS, InstructionSet
 from gpumlp.errors import DeviceUnavailable
-from gpumlp.gate import no_fork
+from gpumlp.gate import loading
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -84,7 +84,7 @@ def compile_apart(folder: Path, instructions: InstructionSet) -> bytes:
             raise OSError("Python is part of another program, which may understand such a call in its own way")
         child = _started(call, settings)
     except OSError:
-        with no_fork:  # Numba's lock is of the same kind
+        with loading():  # Numba's lock is of the same kind
             return compile_package(folder, instructions)
     with child:
         try:
@@ -119,7 +119,7 @@ def _started(call: list[str], settings: dict[str, str]) -> Popen[bytes]:
     """
     import subprocess  # 3 ms, which a process that finds the object in the cache saves
 
-    with no_fork:
+    with loading():
         read, write = os.pipe()
         with open(write, "wb") as theirs, contextlib.ExitStack() as failed:
             ours = failed.enter_context(open(read, "rb"))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from gpumlp.backends.disk_cache import symbols
 from gpumlp.backends.instruction_set import InstructionSet
 from gpumlp.errors import DeviceUnavailable
-from gpumlp.gate import no_fork, whole
+from gpumlp.gate import loading, whole
 
 if TYPE_CHECKING:
     from llvmlite.binding import ExecutionEngine, TargetMachine
@@ -56,7 +56,7 @@ def _imported() -> ModuleType | Exception:
 
 def binding() -> ModuleType:
     """Return LLVM's binding, ready for this machine."""
-    with no_fork:
+    with loading():
         llvm = whole(_imported)  # what a signal's handler raises meanwhile is no trouble of the import's
         if isinstance(llvm, Exception):
             raise DeviceUnavailable(
@@ -70,7 +70,7 @@ def binding() -> ModuleType:
 
 def look_at_system() -> None:
     """Raise DeviceUnavailable where no code may be run that was compiled meanwhile."""
-    with no_fork:
+    with loading():
         try:
             binding().check_jit_execution()
         except OSError as error:
@@ -115,7 +115,7 @@ def head(machine: TargetMachine) -> str:
 
 def assembled(text: str, machine: TargetMachine) -> bytes:
     """Return the object file of functions in LLVM's language that are written out: no optimiser goes over them."""
-    with no_fork:
+    with loading():
         module = binding().parse_assembly(head(machine) + text)
         module.verify()
         content: bytes = machine.emit_object(module)
@@ -134,7 +134,7 @@ def link(content: bytes, instructions: InstructionSet) -> dict[str, Function]:
 
 def addresses(code: bytes, names: Sequence[str], instructions: InstructionSet) -> list[int]:
     """Return where functions of an object file stand, once it is loaded; DeviceUnavailable where it cannot be."""
-    with no_fork:
+    with loading():
         llvm = binding()
         # llvmlite's own memory manager (lmm) keeps the parts of an object together: see target_machine
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine(instructions), use_lmm=True)

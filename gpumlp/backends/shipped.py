@@ -16,7 +16,7 @@ from gpumlp import kernel_sources
 from gpumlp.backends import disk_cache
 from gpumlp.backends.instruction_set import InstructionSet
 from gpumlp.backends.llvm import PREFIX, PROTOTYPE, Function
-from gpumlp.gate import no_fork
+from gpumlp.gate import loading
 
 FOLDER = Path(__file__).resolve().parents[1] / "compiled"
 MADE_OF = "gpumlp_made_of"  # the symbol of a text: the digest, and the kernels' entries
@@ -32,7 +32,7 @@ class Library:
     """A library that is loaded: for as long as the process, as its code may be running."""
 
     def __init__(self, path: Path) -> None:
-        with no_fork:  # the C library has a lock for it
+        with loading():  # the C library has a lock for it
             self._library = ctypes.CDLL(str(path))
         text = ctypes.cast(self._address(MADE_OF), ctypes.c_char_p).value or b""
         self.digest, *self._entries = json.loads(text)

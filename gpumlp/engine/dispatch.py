@@ -16,7 +16,7 @@ from gpumlp.engine.network import Network
 from gpumlp.engine.program import LoopProgram, Program
 from gpumlp.errors import DeviceUnavailable, note_once, warn_once
 from gpumlp.formulas import Formula
-from gpumlp.gate import no_fork
+from gpumlp.gate import loading
 from gpumlp.losses import Loss
 from gpumlp.metrics import Metric, of_host
 from gpumlp.optimizers import Optimizer
@@ -134,7 +134,7 @@ def choose(network: Network, dtype: DType, backend: Backend, kernels: str) -> Ch
         return Choice()
     if why := _why_not(network, dtype, kernels):
         return Choice(why=why)
-    with no_fork:  # a module that is being imported is locked
+    with loading():  # a module that is being imported is locked
         from gpumlp.backends import native, team
         from gpumlp.engine import compiled_program
 
