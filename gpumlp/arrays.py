@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpumlp import columns, config
-from gpumlp.expressions import ELEMENT, Node, known, make
+from gpumlp.expressions import Node, known, make
 
 DOC = """`numpy.{1}`, of arrays alone: no formula, of which kernels are made, can have it.
 
@@ -120,7 +120,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {  # of each: what it is given, and what 
 
 # ---- of a formula's columns ------------------------------------------------------------------------------------------
 def _split(x: Node, indices_or_sections: object, axis: int = 0) -> list[Node]:
-    sections = columns.cuts(columns.width_of(x, ELEMENT), indices_or_sections)
+    sections = columns.cuts(columns.width_of(x), indices_or_sections)
     if axis not in (-1, 1) or sections is None:
         raise TypeError(
             "split of a formula cuts the outputs of each sample, axis=-1, into parts of one size, or at places; got "
@@ -137,7 +137,7 @@ def _concatenate(xs: Sequence[Node], axis: int = 0) -> Node:
             f"concatenate of a formula puts outputs side by side, arrays (batch, outputs) along axis=-1; got "
             f"axis={axis!r} for {', '.join('(batch,)' if node.flat else '(batch, outputs)' for node in nodes)}."
         )
-    return columns.beside(make, nodes, ELEMENT)
+    return columns.beside(make, nodes)
 
 
 OF_COLUMNS: dict[str, Callable[..., Any]] = {"split": _split, "concatenate": _concatenate, "shape": lambda x: x.shape}

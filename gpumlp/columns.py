@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat, TypeGuard
 if TYPE_CHECKING:
     from gpumlp.expressions import Node, Table
 
+UNIFORM, ROW, ELEMENT = range(3)  # what a number belongs to
 MOST = 128  # columns: each is some nodes, and code of its own
 Make = Callable[..., "Node"]  # of expressions, which this module cannot import: it is what makes nodes of these
 
@@ -22,14 +23,14 @@ class WidthUnknown(TypeError):
     """How many outputs there are is not known where a formula is traced; a loss is traced again when data come."""
 
 
-def joined(table: Table, parts: Sequence[Node], element: int) -> Node:
+def joined(table: Table, parts: Sequence[Node]) -> Node:
     """Return columns side by side; of one it is that one. TypeError for more than MOST."""
     if len(parts) > MOST:
         raise TypeError(
             f"A formula of {len(parts)} columns, each of which is computed by itself: {MOST} are the most. Compute "
             "with whole rows."
         )
-    return parts[0] if len(parts) == 1 else table.node("columns", tuple(parts), None, element)
+    return parts[0] if len(parts) == 1 else table.node("columns", tuple(parts), None, ELEMENT)
 
 
 def row_of(value: object) -> list[float] | None:
@@ -48,11 +49,11 @@ def is_number(value: object) -> TypeGuard[SupportsFloat]:
     return one and isinstance(value, SupportsFloat)
 
 
-def width_of(node: Node, element: int) -> int:
+def width_of(node: Node) -> int:
     """Return how many columns a node has; WidthUnknown where that is a matter of the data."""
     if node.op == "columns":
         return len(node.args)
-    if node.per < element:
+    if node.per < ELEMENT:
         return 1
     if node.table.outputs is None:
         raise WidthUnknown(
@@ -62,22 +63,22 @@ def width_of(node: Node, element: int) -> int:
     return node.table.outputs
 
 
-def parts_of(make: Make, node: Node, width: int, element: int) -> list[Node]:
+def parts_of(make: Make, node: Node, width: int) -> list[Node]:
     """Return the columns of what has so many, or has one for all of them; TypeError for another number."""
-    if node.per < element:
+    if node.per < ELEMENT:
         return [node] * width
-    if (own := width_of(node, element)) != width:
+    if (own := width_of(node)) != width:
         raise TypeError(f"Shapes (batch, {own}) and (batch, {width}) of a formula do not go together.")
     return list(node.args) if node.op == "columns" else [make("column", node, i) for i in range(width)]
 
 
-def beside(make: Make, nodes: Sequence[Node], element: int) -> Node:
+def beside(make: Make, nodes: Sequence[Node]) -> Node:
     """Return the columns of all, one after the other."""
-    parts = [each for node in nodes for each in parts_of(make, node, width_of(node, element), element)]
-    return joined(parts[0].table, parts, element)
+    parts = [each for node in nodes for each in parts_of(make, node, width_of(node))]
+    return joined(parts[0].table, parts)
 
 
-def distributed(make: Make, op: str, args: Sequence[Node], element: int) -> Node:
+def distributed(make: Make, op: str, args: Sequence[Node]) -> Node:
     """Return an operation on columns, by operations on each."""
     first = args[0]
     if op == "column":
@@ -86,21 +87,21 @@ def distributed(make: Make, op: str, args: Sequence[Node], element: int) -> Node
             raise TypeError(f"Column {place} of an array of shape (batch, {len(first.args)}), counted from 0.")
         return first.args[place]
     if op in ALONG:
-        return ALONG[op](make, first, element)
-    width = max(width_of(a, element) for a in args if a.op == "columns")
-    columns = [parts_of(make, a, width, element) for a in args]
-    return joined(first.table, [make(op, *each) for each in zip(*columns, strict=True)], element)
+        return ALONG[op](make, first)
+    width = max(width_of(a) for a in args if a.op == "columns")
+    columns = [parts_of(make, a, width) for a in args]
+    return joined(first.table, [make(op, *each) for each in zip(*columns, strict=True)])
 
 
-def _total(make: Make, x: Node, element: int) -> Node:
+def _total(make: Make, x: Node) -> Node:
     return functools.reduce(functools.partial(make, "add"), x.args)
 
 
-def _largest(make: Make, x: Node, element: int) -> Node:
+def _largest(make: Make, x: Node) -> Node:
     return functools.reduce(functools.partial(make, "maximum"), x.args)
 
 
-def _argmax(make: Make, x: Node, element: int) -> Node:
+def _argmax(make: Make, x: Node) -> Node:
     best, place = x.args[0], x.table.constant(0.0)
     for i, each in enumerate(x.args[1:], 1):
         first_nan = make("mul", make("eq", best, best), make("sub", 1.0, make("eq", each, each)))
@@ -109,24 +110,24 @@ def _argmax(make: Make, x: Node, element: int) -> Node:
     return place
 
 
-def _logsumexp(make: Make, x: Node, element: int) -> Node:
-    largest = _largest(make, x, element)
-    finite = make("le", make("abs", largest), x.table.leaf("most", 0))
+def _logsumexp(make: Make, x: Node) -> Node:
+    largest = _largest(make, x)
+    finite = make("le", make("abs", largest), x.table.leaf("most", UNIFORM))
     top = make("held", make("where", finite, largest, 0.0))  # whatever it is, the sum has the slope
     powers = [make("exp", make("sub", each, top)) for each in x.args]
     return make("add", make("log", functools.reduce(functools.partial(make, "add"), powers)), top)
 
 
-def _log_softmax(make: Make, x: Node, element: int) -> Node:
-    total = _logsumexp(make, x, element)
-    return joined(x.table, [make("sub", each, total) for each in x.args], element)
+def _log_softmax(make: Make, x: Node) -> Node:
+    total = _logsumexp(make, x)
+    return joined(x.table, [make("sub", each, total) for each in x.args])
 
 
-def _softmax(make: Make, x: Node, element: int) -> Node:
-    return make("exp", _log_softmax(make, x, element))
+def _softmax(make: Make, x: Node) -> Node:
+    return make("exp", _log_softmax(make, x))
 
 
-ALONG: dict[str, Callable[[Make, Node, int], Node]] = {
+ALONG: dict[str, Callable[[Make, Node], Node]] = {
     "sum": _total, "largest": _largest, "argmax": _argmax, "logsumexp": _logsumexp, "log_softmax": _log_softmax,
     "softmax": _softmax,
 }  # fmt: skip

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsFloat, TypeAlias
 
 from gpumlp import columns
+from gpumlp.columns import ELEMENT, ROW, UNIFORM
 
-UNIFORM, ROW, ELEMENT = range(3)  # what a number belongs to
 Number: TypeAlias = "Node | SupportsFloat"  # what a formula computes with: its numbers, and Python's and NumPy's
 KINDS = ("one number for all", "one number a row", "one number an element")
 
@@ -202,16 +202,16 @@ class Node:
         if (isinstance(rows, slice) and rows == slice(None)) or rows is Ellipsis:
             if column is None and (self.flat or self.per < ELEMENT or self.shape[-1] == 1):
                 return kept(self)
-            found = columns.chosen(lambda: columns.width_of(self, ELEMENT), column)
+            found = columns.chosen(lambda: columns.width_of(self), column)
             if found is not None and (len(found) == 1 or not self.table.one_row):
                 each = [make("column", self, i) for i in found]
-                return columns.joined(self.table, each, ELEMENT) if isinstance(column, slice) else flat(each[0])
+                return columns.joined(self.table, each) if isinstance(column, slice) else flat(each[0])
         self._refuse(f"take [{at!r}] of them", "Columns: x[:, 1], counted from 0, or with their axis kept x[:, 1:3].")
 
     @property
     def shape(self) -> tuple[int | None, ...]:
         """(None, outputs), or (None,): how many samples a batch has, a formula does not know."""
-        return (None,) if self.flat else (None, columns.width_of(self, ELEMENT))
+        return (None,) if self.flat else (None, columns.width_of(self))
 
 
 def is_constant(node: Node, value: float | None = None) -> bool:
@@ -252,7 +252,7 @@ def make(op: str, *args: object) -> Node:
         return _of_wholes(op, nodes)
     if any(a.op == "columns" for a in nodes):
         _is_flat(op, nodes)
-        return columns.distributed(make, op, nodes, ELEMENT)
+        return columns.distributed(make, op, nodes)
     if op in FOLD and all(a.op == "constant" for a in nodes):
         return table.constant(FOLD[op](*(a.value for a in nodes)))
     if op in COMMUTES and nodes[0].serial > nodes[1].serial:
@@ -272,14 +272,14 @@ def known(op: str, value: object, table: Table) -> Node:
     """Return a number that is known, or one for each output."""
     row = None if table.one_row or columns.is_number(value) else columns.row_of(value)
     if row is not None:
-        return columns.joined(table, list(map(table.constant, row)), ELEMENT)
+        return columns.joined(table, list(map(table.constant, row)))
     return table.constant(_number(op, value))
 
 
 def alike(node: Node, value: float) -> Node:
     """Return a number in the place of each that there is."""
     one = node.table.constant(value)
-    return columns.joined(node.table, [one] * len(node.args), ELEMENT) if node.op == "columns" else one
+    return columns.joined(node.table, [one] * len(node.args)) if node.op == "columns" else one
 
 
 def count(node: Node) -> Node | float:

@@ -227,7 +227,7 @@ def _objective(
     table.outputs = outputs
     t, p = table.leaf("t", ROW if sparse else ELEMENT), table.leaf("p", ELEMENT)
     if targets is not None:
-        t = joined(table, [make("column", t, i) for i in range(targets)], ELEMENT)
+        t = joined(table, [make("column", t, i) for i in range(targets)])
     name = getattr(function, "__name__", "it")
     found = _called(f"The function {name}", function, (t, p), _arguments(table, shape))
     several = found if isinstance(found, tuple) and not slopes else (found,)

@@ -533,7 +533,7 @@ def one_hot(x: Given, num_classes: int | None = None, axis: int = -1) -> Found:
         if num_classes is not None and num_classes != (outputs := x.table.outputs):
             if outputs is None:
                 raise WidthUnknown("How many outputs there are is not known here; leave out num_classes to mean that.")
-            return joined(x.table, [make("eq", kept(x), i) for i in range(num_classes)], ELEMENT)
+            return joined(x.table, [make("eq", kept(x), i) for i in range(num_classes)])
         return make("eq", index(x.table), kept(x))
     return np.eye(num_classes, dtype=config.floatx())[np.asarray(x, np.int64)]  # type: ignore[arg-type]
 
