@@ -25,6 +25,7 @@ from gpumlp.members import (
     check_alike,
     copies,
     files_of,
+    gives_callbacks,
     prepared,
     randomness_of,
     train_elsewhere,
@@ -328,7 +329,7 @@ class Ensemble(Named):
 
     def _hooks_of_each(self, chosen: Sequence[int], callbacks: object) -> list[Hooks]:
         """Return each member's callbacks; TypeError or ValueError where they cannot be its own."""
-        if callable(callbacks) and not hasattr(callbacks, "set_model"):
+        if gives_callbacks(callbacks):
             given = [callbacks(k) for k in chosen]
         else:
             given = copies(callbacks, len(chosen), (self, *self.members))

@@ -7,10 +7,10 @@ import functools
 import random as python_random
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -205,6 +205,11 @@ def outline(model: Sequential, shape: Shape | None) -> dict[str, object]:
     model._runner.reread(model._trainable)
     network = model._runner.network or describe(model._runner.stack, known)
     return found | network.outline
+
+
+def gives_callbacks(given: object) -> TypeGuard[Callable[..., object]]:
+    """Whether this is a function that returns callbacks, for each model its own."""
+    return callable(given) and not hasattr(given, "set_model")
 
 
 def copies(callbacks: object, count: int, known: Sequence[object] = ()) -> list[object]:

@@ -14,7 +14,20 @@ import numpy as np
 from gpumlp import config, random, utils
 from gpumlp.errors import SearchFailed, SearchInterrupted, caller_level, in_words
 from gpumlp.maps import rows_of
-from gpumlp.members import Given, Hooks, How, Member, apart, asked, copies, files_of, outline, prepared, randomness_of
+from gpumlp.members import (
+    Given,
+    Hooks,
+    How,
+    Member,
+    apart,
+    asked,
+    copies,
+    files_of,
+    gives_callbacks,
+    outline,
+    prepared,
+    randomness_of,
+)  # fmt: skip
 from gpumlp.metrics import for_model
 from gpumlp.models import Sequential
 from gpumlp.models.fitting import HeldOut
@@ -243,7 +256,7 @@ def _check(plan: _Plan, monitor: str, mode: str) -> None:
 def _check_callbacks(plan: _Plan) -> None:
     """Raise ValueError where models would not have callbacks of their own, or write to the same files."""
     stream, taken, hooks = random.Stream(), dict[object, int](), []
-    count = len(plan.params) + 1 if _gives_callbacks(plan.callbacks) else 1  # at last those of the first one again
+    count = len(plan.params) + 1 if gives_callbacks(plan.callbacks) else 1  # at last those of the first one again
     with randomness_of(stream):
         for k in range(count):
             hooks.append(_hooks(plan, Case(k % len(plan.params), 0), k, stream))  # all are alive: an id is of one
@@ -361,11 +374,6 @@ def _refit(plan: _Plan, table: _Table, best: int) -> Sequential:
     return member.model
 
 
-def _gives_callbacks(given: object) -> bool:
-    """Whether this is a function that returns callbacks."""
-    return callable(given) and not hasattr(given, "set_model")
-
-
 # ---- in a worker -----------------------------------------------------------------------------------------------------
 def _built(plan: _Plan, case: Case, number: int | None = None) -> Member:
     """Return a case's model, before it is trained; ``number``: another one than it has in the search."""
@@ -382,8 +390,8 @@ def _built(plan: _Plan, case: Case, number: int | None = None) -> Member:
 
 def _hooks(plan: _Plan, case: Case, number: int, stream: random.Stream) -> Hooks:
     """Return a model's callbacks; ValueError where they would write what those of others write."""
-    own: Any = plan.callbacks
-    if _gives_callbacks(own):
+    own = plan.callbacks
+    if gives_callbacks(own):
         own = own(dict(plan.params[case.candidate]))
     else:
         own = copies(own, 1)[0]
