@@ -157,6 +157,22 @@ def test_graphs_train_on_them_as_the_whole_fit_kernel_does(what, gpu, monkeypatc
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("what", ["a mixture", "packed"])
+def test_members_with_such_a_loss_train_in_one_launch(what, gpu):
+    function, _, outputs, t = CASES[what]
+
+    def build(k=0):
+        model = model_of(outputs)
+        model.compile("adam", function, device="cuda")
+        return model
+
+    ensemble, alone = gpumlp.Ensemble(build, 2), build()
+    ensemble.fit(X, t, epochs=2, verbose=0, shuffle=False)
+    alone.fit(X, t, epochs=2, verbose=0, shuffle=False)
+    assert "2 models at once" in ensemble.members[0].program
+    assert ensemble.members[1].history.history == alone.history.history
+
+
 @pytest.mark.parametrize("what", ["a mixture", "deviations"])
 def test_ensembles_and_searches_have_them(what):
     function, _, outputs, t = CASES[what]

@@ -299,7 +299,8 @@ class FitProgram:
         of = *data, task.loss, *task.metrics, task.optimizer._made
         if len(of) != len(self._known[0]) or not all(map(operator.is_, of, self._known[0])):
             config = task.optimizer.formula.text, *task.optimizer.numbers.items()
-            self._known = of, (*data, task.loss, *task.metrics, *config, *self._built_in)
+            loss = task.loss.formula.text, *task.loss.numbers.items()  # an object of one's own is equal to itself alone
+            self._known = of, (*data, loss, *task.metrics, *config, *self._built_in)
         return self._known[1]
 
     def _choose(self, task: Task, models: int) -> _Choice:
