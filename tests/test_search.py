@@ -16,7 +16,7 @@ from test_ensemble import compiled, state
 from test_executors import Ends, X, Y, build
 
 import gpumlp
-from gpumlp import callbacks, config, errors, initializers, layers, optimizers, regularizers
+from gpumlp import callbacks, config, errors, initializers, layers, ops, optimizers, regularizers
 from gpumlp.utils import set_random_seed
 
 
@@ -199,7 +199,7 @@ def test_failures_are_listed_and_only_these_are_tried_again():
     with pytest.warns(UserWarning, match=r"3 models of 9 failed: ValueError: -2 units"):
         found = gpumlp.search(fragile, grid, X, Y, cv=3, **HOW)
     assert [(f.candidate, f.fold, f.params) for f in found.failed] == [(1, k, {"units": -2}) for k in range(3)]
-    assert found.rows()[1]["folds"] == 0 and found.best_index != 1 and "failed: 3" in repr(found)
+    assert found.rows()[1]["folds"] == 0 and found.best_index != 1 and "3 models failed" in repr(found)
     assert "judged on all folds" in repr(found)
     built.clear()
     grid[1] = {"units": 2}
@@ -430,6 +430,45 @@ def test_candidates_need_not_have_the_same_metrics():
         gpumlp.search(metrics_of, grid, X, Y, cv=2, monitor="rmse", **HOW)
     with pytest.raises(TypeError, match="monitor must be the name of a number, such as 'loss'; got None"):
         gpumlp.search(metrics_of, grid, X, Y, cv=2, monitor=None, **HOW)
+
+
+def of_numbers(t, p):
+    return np.abs(np.asarray(t) - np.asarray(p)).mean(-1)
+
+
+class Worst(gpumlp.metrics.Metric):
+    def __init__(self, name="worst"):
+        super().__init__(name=name)
+        self.found = self.add_weight(name="found")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.found.assign(max(float(self.found), float(abs(y_true - y_pred).max())))
+
+    def result(self):
+        return self.found
+
+
+def own_metrics(units, metric):
+    return compiled(layers.Dense(units, "tanh"), layers.Dense(2), optimizer="sgd", metrics=[metric])
+
+
+@pytest.mark.parametrize("metric", [lambda t, p: ops.mean(abs(t - p), -1), of_numbers, Worst()])
+def test_what_nobody_knows_the_better_of_is_told_before_anything_is_trained(metric):
+    """Less of it was taken for worse."""
+    name = getattr(metric, "name", None) or metric.__name__
+
+    class Never(callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            raise AssertionError
+
+    how = {"build": own_metrics, "grid": {"units": [1, 6], "metric": [metric]}, "x": X, "y": Y, "cv": 2} | HOW
+    with pytest.raises(ValueError, match=f"not known whether more or less of '{name}' is better: pass mode="):
+        gpumlp.search(**how, monitor=name, callbacks=Never())
+    found = gpumlp.search(**how, monitor=name, mode="min")
+    assert found.best_score == min(row[name] for row in found.rows())
+    found.mode = "auto"
+    with pytest.raises(ValueError, match="not known whether"):
+        _ = found.best_params
 
 
 def regularized(how, units=3):

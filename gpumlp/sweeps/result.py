@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gpumlp.models import Sequential
 
 REASON = 60  # letters of a reason, where a failure is shown
+UNKNOWN = "It is not known whether more or less of {!r} is better: pass mode='max' or 'min'."
 SHOWN = 12  # rows of a table, the best ones
 DATA = "x", "y", "sample_weight", "validation_data"
 
@@ -229,10 +230,8 @@ class SearchResult:
         if self.monitor not in (names := self._names()):
             raise ValueError(f"monitor must be one of {', '.join(names)}; got {self.monitor!r}.")
         direction = {"min": "down", "max": "up"}.get(self.mode) or self._directions.get(self.monitor)
-        if direction is None:
-            raise ValueError(
-                f"It is not known whether more or less of {self.monitor!r} is better: pass mode='max' or 'min'."
-            )
+        if not direction:  # a metric of one's own has none, or no words for it
+            raise ValueError(UNKNOWN.format(self.monitor))
         return 1.0 if direction == "down" else -1.0
 
     def __repr__(self) -> str:
@@ -248,7 +247,10 @@ class SearchResult:
         title = f"{counts}, the best by {self.monitor} first"
         end = [f"... and {more} more"] * (more > 0)
         if self.failed:
-            end += [f"failed: {len(self.failed)}; the best is one of those that were judged on all folds"]
+            of_all = (
+                "the best is one of those that were judged on all folds" if self.ranking else "none was judged on all"
+            )
+            end += [f"{counted(len(self.failed), 'model')} failed; {of_all}"]
         return "\n".join([title, *lines, *end])
 
 

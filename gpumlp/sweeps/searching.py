@@ -34,7 +34,7 @@ from gpumlp.models.fitting import HeldOut
 from gpumlp.models.sequential import Verbose, verbosity
 from gpumlp.signatures import named
 from gpumlp.sweeps.cases import Case, Fold, candidates, comparable, dealt, folds
-from gpumlp.sweeps.result import DATA, Scored, SearchResult, reasons
+from gpumlp.sweeps.result import DATA, UNKNOWN, Scored, SearchResult, reasons
 from gpumlp.training import data, loop
 from gpumlp.training.blocks import check_held
 from gpumlp.training.progress import Progress
@@ -250,7 +250,7 @@ def _check(plan: _Plan, monitor: str, mode: str) -> None:
         raise TypeError(f"monitor must be the name of a number, such as 'loss'; got {monitor!r}.")
     _check_callbacks(plan)
     if monitor != "loss":
-        _check_monitor(plan, monitor)
+        _check_monitor(plan, monitor, mode)
 
 
 def _check_callbacks(plan: _Plan) -> None:
@@ -263,18 +263,21 @@ def _check_callbacks(plan: _Plan) -> None:
             apart(taken, k, hooks[-1])
 
 
-def _check_monitor(plan: _Plan, monitor: str) -> None:
-    """Raise ValueError where no candidate has the number by which they are to be compared."""
+def _check_monitor(plan: _Plan, monitor: str, mode: str) -> None:
+    """Raise ValueError where no candidate has the number by which they are to be compared, or nobody knows how."""
     names: dict[str, None] = {"loss": None}
     for candidate in range(len(plan.params)):
         try:
             model = _built(plan, Case(candidate, 0)).model
-            found = [for_model(metric, model._loss, 1, 1, by).name for metric, by in model._metric_names]
+            metrics = [for_model(metric, model._loss, 1, 1, by) for metric, by in model._metric_names]
         except Exception:  # which is told as that of a candidate
             return
-        if {monitor, RENAMED.sub("", monitor)} & {*found}:
+        meant = [metric for metric in metrics if metric.name in (monitor, RENAMED.sub("", monitor))]
+        if mode == "auto" and any(not metric._direction for metric in meant):
+            raise ValueError(UNKNOWN.format(monitor))
+        if meant:
             return
-        names |= dict.fromkeys(found)
+        names |= dict.fromkeys(metric.name for metric in metrics)
     raise ValueError(f"monitor must be one of {', '.join(names)}; got {monitor!r}.")
 
 

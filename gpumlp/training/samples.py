@@ -205,7 +205,7 @@ def objective(
     traced: list[Loss | metrics.Metric] = [loss, *(metric for metric in found if metric.series)]
     for of in traced:
         widths = {"p": width, "t": given}
-        of.formula.look_at_columns(f"{type(of).__name__} {of.name!r}", **widths)
+        of.formula.look_at_columns(f"The {'loss' if of is loss else 'metric'} {of.name!r}", **widths)
     lasts = not warned and all(isinstance(metric, Described) and not metric.own for metric in found)
     objects = [m if isinstance(m, metrics.Metric) else None for m, _ in asked]
     return Objective(loss, found, objects, lasts=lasts)
