@@ -248,6 +248,17 @@ def test_validation_is_of_targets_as_wide_as_training(family):
             assert model.evaluate(X, FOUR[:, :width], verbose=0) == pytest.approx(expected, rel=1e-4)
 
 
+def test_targets_that_a_loss_leaves_out_are_told_so():
+    def masked(t, p):
+        return ops.mean(ops.where(ops.isnan(t), 0.0, ops.square(t - p)), axis=-1)
+
+    t, model = np.where(np.arange(N)[:, None] == 3, np.nan, TWO), model_of(2)
+    model.compile("sgd", masked)
+    with pytest.warns(UserWarning, match=r"row 3: unless the loss leaves them out, .*set_nonfinite\('ignore'\)"):
+        model.fit(X, t, verbose=0)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
 def test_a_width_that_nobody_knows_is_told():
     for use in (lambda z: z[:, :-1] + z, lambda z: z * z.shape[-1]):
         with pytest.raises(WidthUnknown, match=r"How many outputs there are is not known here.*x\[:, 1:3\]"):

@@ -275,8 +275,11 @@ def looks_at_targets(loss: Loss) -> bool:
     return loss.sparse or isinstance(loss, BINARY)
 
 
-def _converted(name: str, array: Array, dtype: DType) -> Array:
-    """Return ``array`` as a Program takes it, of ``dtype``; where NaN or Inf come out, as `gpumlp.config` says."""
+def _converted(name: str, array: Array, dtype: DType, own: bool = False) -> Array:
+    """Return ``array`` as a Program takes it, of ``dtype``; where NaN or Inf come out, as `gpumlp.config` says.
+
+    ``own``: of targets of a loss of one's own, which may leave them out.
+    """
     xp, out, flags = library(array), array, array.flags
     if array.dtype != dtype or not flags.c_contiguous or not getattr(flags, "aligned", True):  # CuPy's always are
         with np.errstate(all="ignore"):
@@ -294,7 +297,8 @@ def _converted(name: str, array: Array, dtype: DType) -> Array:
         return out
     what = "NaN or Inf" if not xp.isfinite(array[row]).all() else f"a number too large for {dtype}"
     then = "what is computed of it is NaN, and after a training step all weights are"
-    message = f"{name} has {what}, first in row {row}: {then}. Remove such rows."
+    unless, instead = ("unless the loss leaves them out, ", ", or config.set_nonfinite('ignore')") if own else ("", "")
+    message = f"{name} has {what}, first in row {row}: {unless}{then}. Remove such rows{instead}."
     if config.nonfinite() == "error":
         raise ValueError(message)
     warnings.warn(message, stacklevel=caller_level())
@@ -350,7 +354,7 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: DType, rows
                 f"{name} must hold class numbers 0 to {width - 1}; got {array[row].reshape(-1)[0]} in row {row}. "
                 "The model's last layer needs one unit per class."
             )
-    out = _converted(name, array, dtype).reshape(len(array), given)
+    out = _converted(name, array, dtype, loss.own).reshape(len(array), given)
     if isinstance(loss, BINARY):
         row = _first_row(out, lambda t: (t < -ROUNDING) | (t > 1 + ROUNDING))
         if row is not None:
