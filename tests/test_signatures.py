@@ -254,8 +254,9 @@ assert_type(ops.where(symbol > 0.0, symbol, 0.0), Node)
 assert_type(ops.mean(symbol, axis=-1, keepdims=True), Node)
 assert_type(activations.relu([1.0]), np.ndarray)
 assert_type(activations.relu(symbol), Node)
+assert_type(symbol.shape, tuple[int | None, ...])
 ops.exp("a", 2)  # too many
-symbol.shape  # which symbols have not
+symbol.flags  # which symbols have not
 """
 
 
@@ -265,7 +266,7 @@ def test_of_symbols_come_symbols_and_of_arrays_arrays_to_a_type_checker(tmp_path
     command = [sys.executable, "-m", "mypy", "--config-file=", "--follow-imports=silent", "--ignore-missing-imports"]
     done = subprocess.run([*command, str(tmp_path / "typed.py")], capture_output=True, text=True)
     errors = [line for line in done.stdout.splitlines() if ": error:" in line]
-    assert len(errors) == 2 and "No overload" in errors[0] and '"shape"' in errors[1], done.stdout
+    assert len(errors) == 2 and "No overload" in errors[0] and '"flags"' in errors[1], done.stdout
 
 
 def test_ops_compute_what_numpy_does_on_lists_numbers_and_arrays():
