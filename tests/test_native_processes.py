@@ -365,3 +365,35 @@ print({os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children}
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("{0}\n", "")
+
+
+@posix
+def test_nobody_forks_while_the_binding_of_llvm_holds_its_lock(alone):
+    """A child would find it locked for ever: versions are asked for, and modules freed, under it as code is made."""
+    alone("""
+import gc, traceback
+import llvmlite.binding as binding
+from gpumlp import Sequential, layers
+
+calls = []
+
+
+def taken():
+    calls.append(gate.no_fork._is_owned())
+    if not calls[-1]:
+        print("".join(traceback.format_stack(limit=8)), file=sys.stderr)
+
+
+binding.initialize_native_target()
+binding.ffi.register_lock_callback(taken, lambda: None)
+for _ in range(2):  # made, and from the cache
+    hold(native.functions())
+    assert native.problem() is None
+    native.state()
+    model = Sequential([layers.Input((2,)), layers.Dense(3, lambda z: z / (2.0 + abs(z)))])
+    activation = model.layers[0].activation.formula
+    native.formula_addresses([native.Code("forward", activation.forward)], HERE)
+    native._found.clear(), native._formulas.clear(), native._formula_names.clear()
+gc.collect()
+assert len(calls) > 20
+""")

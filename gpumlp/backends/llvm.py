@@ -6,6 +6,7 @@ LLVM ends the process where an object file needs what is not there: so each is l
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import json
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from gpumlp.backends.disk_cache import symbols
 from gpumlp.backends.instruction_set import InstructionSet
@@ -24,6 +25,8 @@ from gpumlp.gate import loading, whole
 if TYPE_CHECKING:
     from llvmlite.binding import ExecutionEngine, TargetMachine
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 Function = Callable[[int, int], int]
 PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64)
 
@@ -47,6 +50,17 @@ def spec_of(package: str) -> ModuleSpec | None:
     return PathFinder.find_spec(package) or find_spec(package)
 
 
+def _locked(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Have nobody fork meanwhile: the binding takes a lock for each call, also to ask a version or free a module."""
+
+    @functools.wraps(function)
+    def call(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        with loading():
+            return function(*args, **kwargs)
+
+    return call
+
+
 def _imported() -> ModuleType | Exception:
     try:
         return importlib.import_module("llvmlite.binding")
@@ -54,35 +68,37 @@ def _imported() -> ModuleType | Exception:
         return error
 
 
+@_locked
 def binding() -> ModuleType:
     """Return LLVM's binding, ready for this machine."""
-    with loading():
-        llvm = whole(_imported)  # what a signal's handler raises meanwhile is no trouble of the import's
-        if isinstance(llvm, Exception):
-            raise DeviceUnavailable(
-                f"The compiled CPU kernels need llvmlite, which cannot be imported ({type(llvm).__name__}: {llvm}). "
-                + INSTALL
-            ) from llvm
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
+    llvm = whole(_imported)  # what a signal's handler raises meanwhile is no trouble of the import's
+    if isinstance(llvm, Exception):
+        raise DeviceUnavailable(
+            f"The compiled CPU kernels need llvmlite, which cannot be imported ({type(llvm).__name__}: {llvm}). "
+            + INSTALL
+        ) from llvm
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
     return llvm
 
 
+@_locked
 def look_at_system() -> None:
     """Raise DeviceUnavailable where no code may be run that was compiled meanwhile."""
-    with loading():
-        try:
-            binding().check_jit_execution()
-        except OSError as error:
-            raise DeviceUnavailable(f"This system runs no code that was compiled at run time: {error}.") from error
+    try:
+        binding().check_jit_execution()
+    except OSError as error:
+        raise DeviceUnavailable(f"This system runs no code that was compiled at run time: {error}.") from error
 
 
+@_locked
 def versions() -> list[str]:
     """Return all by which LLVM, and what it makes, may differ."""
     llvm = binding()
     return [sys.modules["llvmlite"].__version__, str(llvm.llvm_version_info)]
 
 
+@_locked
 def triple(instructions: InstructionSet) -> str:
     """Return for what system code is made, in LLVM's words: this one, or Linux on another kind of machine."""
     if instructions.foreign:
@@ -91,6 +107,7 @@ def triple(instructions: InstructionSet) -> str:
     return found + "-elf" * (os.name == "nt")  # the engine loads no COFF
 
 
+@_locked
 def target_machine(instructions: InstructionSet) -> TargetMachine:
     """Return a compiler for processors that have these instructions.
 
@@ -108,18 +125,25 @@ def target_machine(instructions: InstructionSet) -> TargetMachine:
     )
 
 
+@_locked
 def head(machine: TargetMachine) -> str:
     """Return what begins the text of a module for a `target_machine`."""
     return MODULE.format(triple=machine.triple, layout=machine.target_data)
 
 
+@_locked
 def assembled(text: str, machine: TargetMachine) -> bytes:
     """Return the object file of functions in LLVM's language that are written out: no optimiser goes over them."""
-    with loading():
-        module = binding().parse_assembly(head(machine) + text)
-        module.verify()
-        content: bytes = machine.emit_object(module)
-        return content
+    module = binding().parse_assembly(head(machine) + text)
+    module.verify()
+    content: bytes = machine.emit_object(module)
+    return content
+
+
+@_locked
+def assembled_for(text: str, instructions: InstructionSet) -> bytes:
+    """Return what `assembled` does, by a compiler that is gone afterwards."""
+    return assembled(text, target_machine(instructions))
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
@@ -132,21 +156,21 @@ def link(content: bytes, instructions: InstructionSet) -> dict[str, Function]:
     return {name: PROTOTYPE(address) for name, address in zip(entries, found, strict=True)}
 
 
+@_locked
 def addresses(code: bytes, names: Sequence[str], instructions: InstructionSet) -> list[int]:
     """Return where functions of an object file stand, once it is loaded; DeviceUnavailable where it cannot be."""
-    with loading():
-        llvm = binding()
-        # llvmlite's own memory manager (lmm) keeps the parts of an object together: see target_machine
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine(instructions), use_lmm=True)
-        for name in symbols(code)[1]:
-            if llvm.address_of_symbol(name) is None:
-                raise DeviceUnavailable(f"The compiled CPU kernels need {name}, which is not in this process.")
-        try:
-            engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
-            engine.finalize_object()
-            found: list[int] = [engine.get_function_address(name) for name in names]
-        except RuntimeError as error:
-            raise DeviceUnavailable(f"LLVM cannot load the compiled CPU kernels: {error}") from error
+    llvm = binding()
+    # llvmlite's own memory manager (lmm) keeps the parts of an object together: see target_machine
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine(instructions), use_lmm=True)
+    for name in symbols(code)[1]:
+        if llvm.address_of_symbol(name) is None:
+            raise DeviceUnavailable(f"The compiled CPU kernels need {name}, which is not in this process.")
+    try:
+        engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        found: list[int] = [engine.get_function_address(name) for name in names]
+    except RuntimeError as error:
+        raise DeviceUnavailable(f"LLVM cannot load the compiled CPU kernels: {error}") from error
     if not all(found):
         raise DeviceUnavailable("LLVM does not find the entries of the compiled CPU kernels.")
     _engines.append(engine)

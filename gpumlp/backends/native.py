@@ -217,7 +217,7 @@ def _formula(code: Code, instructions: InstructionSet) -> int:
     if kept is not None:
         with contextlib.suppress(DeviceUnavailable, ValueError):  # what is not as it should be is made anew
             return _loaded_formula(kept, code.name, instructions)
-    content = llvm.assembled(text, llvm.target_machine(instructions))
+    content = llvm.assembled_for(text, instructions)
     address = _loaded_formula(content, code.name, instructions)  # what cannot be loaded is not kept
     cache.put(key, content)
     return address
