@@ -7,7 +7,7 @@ inside, and what it asks of the model is refused with words.
 
 What may wait for what, from the left to the right and never back:
 
-    a caller -> `no_fork` -> the worker -> the layout of arenas -> gates, by their numbers -> a team's threads
+    a caller -> `no_fork` -> the worker -> the layout of arenas -> gates, by their numbers -> a team's threads, `inner`
     a fork   -> `no_fork` -------------->  the layout of arenas -> gates, by their numbers
 
 A signal's handler runs on the main thread between any two instructions of it, and may raise there. So a stretch that
@@ -61,6 +61,9 @@ DEEPEST = 20  # handlers within handlers that wait for the worker
 _numbers = itertools.count()
 _gates: weakref.WeakSet[Gate] = weakref.WeakSet()
 _registry = threading.RLock()  # a handler may make a gate while its thread makes one
+# For moments, inside gates or with none, by what is one for the whole process (`backends.blas`). A handler that finds
+# its thread has it may ask for no gate: who is inside may wait for this.
+inner = threading.RLock()
 
 
 class Gate:
@@ -83,6 +86,7 @@ class Gate:
 
     def within(self, work: Callable[[], Result]) -> Result:
         """Return ``work()``, done inside; RuntimeError where the wait would be for ever, at the interpreter's end."""
+        waits = self in _here.held  # a handler, which comes and goes while its thread still waits
         self._come()
         try:
             with self.lock:
@@ -93,7 +97,8 @@ class Gate:
                 self.lock.release()
             raise
         finally:
-            _here.held.discard(self)
+            if not waits:
+                _here.held.discard(self)
 
     def __enter__(self) -> None:
         """Go in, where no handler can come: between two steps of this one would leave the gate locked."""
@@ -141,9 +146,13 @@ class _Here(threading.local):
         self.held: set[Gate] = set()  # and some that it was inside of, when a handler raised
         self.forks: list[list[threading.RLock | None]] = []  # the locks that each takes, one within the other
 
+    def is_in_the_way(self) -> bool:
+        """Whether it forks, makes a gate, or has `inner`: who is inside a gate may wait for it."""
+        return any(self.forks) or _registry._is_owned() or inner._is_owned()  # type: ignore[attr-defined]
+
     def is_inside(self) -> bool:
-        """Whether it holds any gate: also where it forks."""
-        return any(self.forks) or any(gate.is_mine() for gate in self.held)
+        """Whether it holds anything that others wait for."""
+        return self.is_in_the_way() or any(gate.is_mine() for gate in self.held)
 
 
 _here = _Here()
@@ -185,11 +194,8 @@ def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
     what the model does. And where it forks, or makes a gate: who is inside one of these may wait for it.
     """
     settle()
-    if _registry._is_owned() or any(_here.forks):  # type: ignore[attr-defined]
+    if _here.is_in_the_way() or any(gate.is_mine() for gate in gates):
         raise RuntimeError(BUSY)
-    for gate in gates:
-        if gate.is_mine():
-            raise RuntimeError(BUSY)
     ordered = sorted(gates, key=_number)  # all in one order: nobody waits in a circle
     if len(ordered) > NESTED:  # a large ensemble's: it comes by `whole` or `apart`, where no handler does
         with contextlib.ExitStack() as stack:
@@ -320,7 +326,7 @@ def apart(work: Callable[[], Result], meanwhile: Callable[[Callable[[], bool]], 
     """
     if threading.current_thread() is not threading.main_thread() or sys.is_finalizing():
         return work()  # the interpreter's end has stopped the worker
-    if _registry._is_owned() or _here.is_inside():  # type: ignore[attr-defined]
+    if _here.is_inside():
         raise RuntimeError(BUSY)  # the worker would wait for this thread, and this thread for the worker
     try:
         return _worker.do(work, meanwhile)
@@ -386,7 +392,10 @@ _RLock = type(_registry)
 
 
 def _before_fork() -> None:
-    """Hold every gate. One may be made meanwhile, by a thread inside another: so the registry is closed at the end."""
+    """Hold every gate. One may be made meanwhile, by a thread inside another: so the registry is closed at the end.
+
+    A handler that finds its thread has `inner` waits a moment only: who is inside a gate may wait for that.
+    """
     seen: set[Gate] = set()
     held: list[threading.RLock | None] = [None]
     _here.forks.append(held)
@@ -401,8 +410,8 @@ def _before_fork() -> None:
 
 def _take(held: list[threading.RLock | None], *locks: threading.RLock) -> None:
     """Acquire, and note what is acquired, in one step for each lock."""
-    taking: filter[threading.RLock] = filter(_RLock.acquire, locks)  # as it is asked
-    held.extend(taking)
+    wait = PATIENCE if inner._is_owned() else -1.0  # type: ignore[attr-defined]
+    held.extend(filter(functools.partial(_RLock.acquire, timeout=wait), locks))  # as it is asked
 
 
 def _after_in_parent() -> None:
@@ -412,9 +421,9 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global _registry, _worker
+    global _registry, _worker, inner
     _after_in_parent()
-    _registry = threading.RLock()
+    _registry, inner = threading.RLock(), threading.RLock()
     for gate in _gates:
         gate.lock = threading.RLock()  # one that a thread of the parent held, if waiting for it was broken off
         gate.waiting.clear()

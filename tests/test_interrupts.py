@@ -17,7 +17,7 @@ import pytest
 from gpumlp import callbacks, gate, layers, models, optimizers
 from gpumlp.backends import blas, llvm, numpy_backend
 from gpumlp.engine import runner
-from gpumlp.training import again, loop
+from gpumlp.training import again, health, loop
 from gpumlp.utils import set_random_seed
 
 ROOT = Path(__file__).parents[1]
@@ -397,6 +397,39 @@ def test_a_handler_raises_at_every_moment_of_a_call_and_nothing_stays_locked(cal
         pool.submit(does).result(60)
         pool.submit(fit, build(), 1).result(60)
     fit(build(), 1)
+
+
+def test_a_handler_uses_a_model_at_every_moment_of_a_call_beside_a_thread_that_does():
+    """It waits for the thread, which may wait for what the main thread has: NumPy's BLAS is one for all models."""
+    model, other, ends, said = build(), build(), [], set()
+    expected = other.predict(X[:3], verbose=0)
+    look = health.Look(model._runner, None, 3)  # as after `fit`, on the main thread and in no gate
+
+    def uses(number, frame):
+        thread = threading.Thread(target=lambda: ends.append(other.predict(X[:3], verbose=0)))
+        thread.start()
+        thread.join(0.05)
+        try:
+            assert (other.predict(X[:3], verbose=0) == expected).all()
+        except RuntimeError as error:
+            said.add(str(error))
+
+    def hangs(number, frame):
+        raise AssertionError("the handler and the thread wait for each other")
+
+    before = {signal.SIGALRM: uses, signal.SIGUSR2: hangs}
+    before = {number: signal.signal(number, handler) for number, handler in before.items()}
+    watch = threading.Timer(200, os.kill, (os.getpid(), signal.SIGUSR2))
+    watch.start()
+    try:
+        for call in (lambda: model.predict(X[:3], verbose=0), lambda: look.given(X[:3])):
+            assert sum(1 for _ in at_each_moment(call, [signal.SIGALRM])) > 20
+    finally:
+        watch.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert len(ends) > 100 and all((end == expected).all() for end in ends)
+    assert said <= {gate.BUSY}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:.*fork:DeprecationWarning")

@@ -332,6 +332,20 @@ def test_a_short_soak(family):
     assert {"predict", "evaluate", "copy", "share", "train"} <= set(everybody.counts)
 
 
+def test_a_fit_that_begins_while_another_thread_reads_the_layers_again_does_not_disturb_it():
+    class Fit:
+        def locked(self):
+            if len(model._runner.fits) == 1:
+                model._runner.fits.add(Fit())  # another thread's
+            return False
+
+    model = soak.build()
+    model._runner.fits.add(Fit())
+    model._runner._read = -1  # so the layers are read again
+    model._runner.reread(trainable=True)
+    assert len(model._runner.fits) == 2
+
+
 def test_a_gate_lets_its_waiters_in_and_is_left_after_an_error():
     one = gate.Gate()
     with pytest.raises(ZeroDivisionError):
@@ -340,6 +354,33 @@ def test_a_gate_lets_its_waiters_in_and_is_left_after_an_error():
     with pytest.raises(RuntimeError, match="in the middle"):
         gate.hold((one,), lambda: gate.hold((one,), lambda: 0))
     assert not one.is_mine() and not one.waiting
+
+
+def test_a_handler_that_comes_and_goes_while_its_thread_waits_leaves_the_thread_noted():
+    """The next one would have the worker wait for the gate that its own thread is inside of."""
+    one, seen = gate.Gate(), []
+
+    def handler(number, frame):
+        one.within(lambda: seen.append(gate._here.is_inside()))
+
+    class Lock:
+        """It is interrupted before it is taken, as by the first signal, and behind that, as by the second."""
+
+        def __init__(self, lock):
+            self._is_owned, self.release, self.lock = lock._is_owned, lock.release, lock
+
+        def __enter__(self):
+            one.lock = self.lock
+            handler(signal.SIGALRM, None)
+            self.lock.acquire()
+            seen.append(gate._here.is_inside())
+
+        def __exit__(self, *problem):
+            self.lock.release()
+
+    one.lock = Lock(one.lock)
+    one.within(lambda: seen.append(gate._here.is_inside()))
+    assert seen == [True, True, True] and not gate._here.is_inside() and one not in gate._here.held
 
 
 def test_a_handler_inside_a_gate_does_not_wait_for_who_forks():

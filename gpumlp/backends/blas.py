@@ -24,6 +24,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from gpumlp import gate
 from gpumlp.backends.runtime import Array
 from gpumlp.backends.team import processors
 
@@ -54,7 +55,8 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
 # ---- one thread of BLAS ----------------------------------------------------------------------------------------------
 
 
-_lock = threading.RLock()  # re-entrant for a signal's handler that computes; the order of statements bears it
+# `gate.inner` is held while these change; a signal's handler that computes may come in between: the order of statements
+# bears it.
 _before: int | None = None  # the number to give back
 
 
@@ -80,7 +82,7 @@ _holders: weakref.WeakKeyDictionary[one_thread, int] = weakref.WeakKeyDictionary
 def _hold(token: one_thread) -> None:
     global _before
     count, set_to = openblas()  # type: ignore[misc]
-    with _lock:
+    with gate.inner:
         _holders[token] = threading.get_ident()  # first: a handler that computes in between is not the last to let go
         now = count()
         if _before is None:
@@ -91,7 +93,7 @@ def _hold(token: one_thread) -> None:
 def _let_go(token: one_thread) -> None:
     global _before
     _, set_to = openblas()  # type: ignore[misc]
-    with _lock:
+    with gate.inner:
         _holders.pop(token, None)
         if not _holders:
             before, _before = _before, None
@@ -236,15 +238,12 @@ def _parts(size: int, number: int) -> list[slice[int, int, None]]:
 
 def _after_fork() -> None:
     """Have a child hold only what the one thread holds that it has, and start threads of its own."""
-    global _lock
-    _lock = threading.RLock()
     helpers.forget()
     me = threading.get_ident()
     for token in [token for token, thread in _holders.items() if thread != me]:
         _let_go(token)
 
 
-# Nothing waits before a fork: a step that holds the lock is inside a gate (`gpumlp.gate`), and for gates a fork
-# waits by itself; a wait for this lock first, and then for the gate, would be a circle.
+# Nothing waits before a fork: for gates it waits by itself, and who is inside one may wait for `gate.inner`.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

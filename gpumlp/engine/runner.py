@@ -151,7 +151,7 @@ class Runner:
         of training, what trains is as it was found last.
         """
         count, network = Changes.count, self.network
-        fits = any(fit.locked() for fit in self.fits)  # one that an exception has ended may be there still
+        fits = any(fit.locked() for fit in tuple(self.fits))  # of other threads; one that was broken off may be there
         anew = trainable is not None and not fits and self._flags != (count, trainable)
         if network is None or (self._read == count and not anew):
             return
@@ -181,6 +181,9 @@ class Runner:
 
     def check_device(self, device: Device) -> None:
         """Raise ValueError where models that share layers with this one compute elsewhere."""
+        hold((layout,), lambda: self._check_device(device))
+
+    def _check_device(self, device: Device) -> None:
         for arena in self._arenas():
             for other in list(arena.users):
                 chosen = None if other is self else other.device
@@ -210,7 +213,7 @@ class Runner:
     def _place(self) -> Stretches:
         if self.weights is None or self.weights.arena.moved:
             device = self.resolved()
-            self.check_device(device)
+            self._check_device(device)
             kept = [a.backend for a in self._arenas() if _alike(a.device, device)]
             weights = lay_out(self.owners, self.dtype, kept[0] if kept else device.backend())
             weights.arena.device = device
