@@ -415,7 +415,9 @@ class Ensemble(Named):
         return result(loop.evaluate(judge._runner, source, objective, choice, hooks), objective, return_dict)
 
     @named
-    def predict(self, x: object, batch_size: int | None = None, steps: int | None = None) -> tuple[Any, Any]:
+    def predict(
+        self, x: object, batch_size: int | None = None, verbose: Verbose = 0, steps: int | None = None
+    ) -> tuple[Any, Any]:
         """Return the members' mean and their spread.
 
         Parameters
@@ -424,6 +426,8 @@ class Ensemble(Named):
             Inputs.
         batch_size : int, optional
             How many samples are computed at once; as many as are fast when None.
+        verbose : {0, "auto", 1, 2}
+            What is shown of each member: see `Sequential.predict`.
         steps : int, optional
             How many batches; all when None.
 
@@ -438,12 +442,14 @@ class Ensemble(Named):
         them in equal parts (Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep
         ensembles", 2017), and 0 for a single one. It says how far the members disagree, not how noisy the targets are.
         """
-        each = self.predict_members(x, batch_size, steps)
+        each = self.predict_members(x, batch_size, verbose, steps)
         # in double: where all members agree the spread is exactly 0
         return each.mean(0, dtype=np.float64).astype(each.dtype), each.std(0, dtype=np.float64).astype(each.dtype)
 
     @named
-    def predict_members(self, x: object, batch_size: int | None = None, steps: int | None = None) -> Any:
+    def predict_members(
+        self, x: object, batch_size: int | None = None, verbose: Verbose = 0, steps: int | None = None
+    ) -> Any:
         """Return every member's predictions. What gives batches is read once for all.
 
         Parameters
@@ -452,6 +458,8 @@ class Ensemble(Named):
             Inputs.
         batch_size : int, optional
             How many samples are computed at once; as many as are fast when None.
+        verbose : {0, "auto", 1, 2}
+            What is shown of each member: see `Sequential.predict`.
         steps : int, optional
             How many batches; all when None.
 
@@ -461,13 +469,13 @@ class Ensemble(Named):
             On the GPU if ``x`` is, else NumPy's.
         """
         if not data.gives_batches(x):
-            each = [member.predict(x, batch_size, verbose=0, steps=steps) for member in self.members]
+            each = [member.predict(x, batch_size, verbose, steps) for member in self.members]
             return data.library(each[0]).stack(each)
         first = self.members[0]
         source, shape = samples.unlabelled(first._runner, x, first._known_input_shape(), batch_size, steps)
         own = readers(source, len(self.members))
         pairs = zip(self.members, own, strict=True)
-        each = [member._predicted(there, shape, member._hooks(None, 0, source.steps)) for member, there in pairs]
+        each = [member._predicted(there, shape, member._hooks(None, verbose, source.steps)) for member, there in pairs]
         return data.library(each[0]).stack(each)
 
     # ---- files -----------------------------------------------------------------------------------------------------

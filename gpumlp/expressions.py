@@ -227,10 +227,15 @@ def _fold_power(a: float, b: float) -> float:
         return math.nan if a < 0 else math.inf
 
 
+def _folds(extremum: Callable[[list[float]], float]) -> Callable[[float, float], float]:
+    """Return it with NaN where one is: of Python's the first number counts."""
+    return lambda a, b: extremum([a, b]) if a == a and b == b else math.nan
+
+
 FOLD: Mapping[str, Callable[..., float]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "neg": lambda a: -a,
     "abs": abs, "lt": lambda a, b: float(a < b), "le": lambda a, b: float(a <= b), "eq": lambda a, b: float(a == b),
-    "maximum": max, "minimum": min, "pow": _fold_power,
+    "maximum": _folds(max), "minimum": _folds(min), "pow": _fold_power,
 }  # fmt: skip
 REDUCTIONS = frozenset({"sum", "largest", "argmax"})  # what goes over all of a row before it is known
 OF_ROW = REDUCTIONS | {"logsumexp", "column"}  # what gives one number a row

@@ -258,6 +258,7 @@ WRONG = [
     (np.zeros(2, [("a", "f4"), ("b", "f8")]), TypeError, "structured_to_unstructured"),
     (np.float64(3), ValueError, "one row per sample; got the single number 3.0"),
     ([[1, 2], [3]], ValueError, "rows differ in length"),
+    ((np.ones((4, 2)), np.ones(4)), ValueError, r"got 2 arrays of shapes \(4, 2\), \(4,\)\. Targets and weights"),
     (print, TypeError, "must be an array of numbers"),
     ({"a": [1, 2]}, TypeError, r"got a dict. Pass numpy.column_stack\(list\(x.values\(\)\)\)"),
 ]

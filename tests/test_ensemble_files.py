@@ -68,11 +68,19 @@ def test_outputs_in_rows_host_s_metrics_and_steps():
     assert own["spread"] == pytest.approx(np.std(host.predict(X)[0]), rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_the_display_shows_the_mean_prediction_s(capsys):
     ensemble = gpumlp.Ensemble(plain, 3)
     own, _ = ensemble.evaluate(X, Y, verbose=2)
     (line,) = capsys.readouterr().out.splitlines()
     assert f"loss: {own:.4f}" in line
+    for x in (lambda: X, lambda: ((X[part],) for part in (slice(25), slice(25, 50)))):
+        found = ensemble.predict(x(), verbose=0)
+        assert not capsys.readouterr().out
+        assert np.array_equal(ensemble.predict(x(), None, 2)[0], found[0])
+        assert len(capsys.readouterr().out.splitlines()) == 3  # a member's each
+    with pytest.raises(ValueError, match="verbose"):
+        ensemble.predict(X, verbose=7)
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")

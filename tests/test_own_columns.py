@@ -207,6 +207,21 @@ def test_an_array_is_as_long_as_there_are_outputs(family):
         model.fit(X, FOUR, verbose=0)
 
 
+@pytest.mark.filterwarnings("ignore::gpumlp.errors.TrainingWarning")
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+@pytest.mark.parametrize("number", [np.array([np.nan, 1.0]), np.array([1.0, np.nan]), float("nan")])
+def test_no_number_stays_none_beside_the_larger_of_two(name, number, family):
+    extremum = getattr(ops, name)
+    for loss in (
+        lambda t, p: ops.mean(extremum(p, number) * t, axis=-1),
+        lambda t, p: ops.mean(p + extremum(number, 3.0), axis=-1),
+        lambda t, p: ops.mean(p + extremum(3.0, number) * ops.abs(t), axis=-1),
+    ):
+        model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
+        model.compile("sgd", loss)
+        assert np.isnan(model.evaluate(X, TWO, verbose=0))
+
+
 def test_metrics_are_of_targets_as_wide_as_they_mean(family):
     """What reads a row of as many targets as outputs would read on in the next sample's."""
     model = model_of(4)

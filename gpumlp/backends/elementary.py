@@ -268,7 +268,7 @@ def step(a: Node) -> Node:
 
 def _never_nan(a: Node) -> bool:
     a = a.args[0] if a.op == "neg" else a
-    return a.op == "constant" or (a.op == "leaf" and a.value == "most")
+    return (a.op == "constant" and a.value == a.value) or (a.op == "leaf" and a.value == "most")
 
 
 def maximum(a: Node, b: Node) -> Node:

@@ -202,11 +202,20 @@ def _from_array(name: str, value: Any) -> Array:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         if isinstance(value, (list, tuple)) and isinstance(error, ValueError):
-            raise ValueError(
-                f"{name} must be a rectangular array of numbers; rows differ in length ({error})."
-            ) from None
+            raise ValueError(_uneven(name, value, error)) from None
         raise TypeError(f"{name} cannot be read as an array of numbers: {error}") from error
     return _from_objects(name, array) if array.dtype.kind == "O" else array
+
+
+def _uneven(name: str, value: Sequence[object], error: ValueError) -> str:
+    """Return why a list is no array: often it holds the arguments of `fit`, as a batch does."""
+    if 2 <= len(value) <= 3 and all(getattr(each, "ndim", 0) for each in value):
+        shapes = ", ".join(str(each.shape) for each in value)  # type: ignore[attr-defined]
+        return (
+            f"{name} must be one array; got {len(value)} arrays of shapes {shapes}. Targets and weights are arguments "
+            "of their own: x, y, sample_weight=."
+        )
+    return f"{name} must be a rectangular array of numbers; rows differ in length ({error})."
 
 
 def _from_objects(name: str, array: Array) -> Array:
