@@ -7,7 +7,7 @@ inside, and what it asks of the model is refused with words.
 
 What may wait for what, from the left to the right and never back:
 
-    a caller -> `no_fork` -> the worker -> the layout of arenas -> gates, by their numbers -> a team's threads, `inner`
+    a caller -> `no_fork` -> the worker -> the layout of arenas -> gates, by their numbers -> `inner`, a team's threads
     a fork   -> `no_fork` -------------->  the layout of arenas -> gates, by their numbers
 
 A signal's handler runs on the main thread between any two instructions of it, and may raise there. So a stretch that
@@ -61,8 +61,8 @@ DEEPEST = 20  # handlers within handlers that wait for the worker
 _numbers = itertools.count()
 _gates: weakref.WeakSet[Gate] = weakref.WeakSet()
 _registry = threading.RLock()  # a handler may make a gate while its thread makes one
-# For moments, inside gates or with none, by what is one for the whole process (`backends.blas`). A handler that finds
-# its thread has it may ask for no gate: who is inside may wait for this.
+# For moments, inside gates or with none, by what is one for the whole process: the BLAS, and threads that are started.
+# A handler that finds its thread has it may ask for no gate: who is inside may wait for this.
 inner = threading.RLock()
 
 

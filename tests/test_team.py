@@ -7,8 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from gpumlp import layers, models
+from gpumlp import gate, layers, models
 from gpumlp.backends import team
+from gpumlp.backends.blas import Helpers as Products
 from gpumlp.engine import compiled_program
 
 
@@ -113,6 +114,26 @@ def test_a_signal_s_handler_that_asks_while_threads_are_started_gets_them(monkey
 
     monkeypatch.setattr(threading.Thread, "start", asked)
     assert parts(crew, 3) == found[0] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "starts", [lambda: team.Team(2).available(2), lambda: Products()._number()], ids=["team", "BLAS"]
+)
+def test_a_signal_s_handler_waits_for_nobody_while_threads_are_started(starts, monkeypatch):
+    """Who is inside a gate may wait for the same threads."""
+    one, start, said = gate.Gate(), threading.Thread.start, []
+
+    def asked(thread):
+        monkeypatch.setattr(threading.Thread, "start", start)
+        for ask in (lambda: gate.hold((one,), int), lambda: gate.apart(int)):
+            with pytest.raises(RuntimeError, match="in the middle of what it does"):
+                said.append(ask())
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", asked)
+    monkeypatch.setenv("GPUMLP_THREADS", "2")
+    starts()
+    assert threading.Thread.start is start and not said and gate.hold((one,), int) == 0
 
 
 def train(threads, monkeypatch):

@@ -131,7 +131,6 @@ class Helpers:
     def forget(self) -> None:
         """Take it that no thread has been started: a fork has none of its parent's."""
         self._calls: SimpleQueue[tuple[_Job, threading.RLock]] = SimpleQueue()
-        self._starting = threading.RLock()
         self._started, self._wanted = 0, -1
 
     def compute(self, blocks: list[Product]) -> None:
@@ -162,7 +161,7 @@ class Helpers:
     def _number(self) -> int:
         """Return how many there are, after having started those that are missing."""
         if self._started != self._wanted:
-            with self._starting:
+            with gate.inner:
                 try:
                     self._wanted = processors() - 1
                     while self._started < self._wanted:

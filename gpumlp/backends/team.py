@@ -19,6 +19,8 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+from gpumlp import gate
+
 Function = Callable[[int, int], int]
 MOST = 512  # threads: each has memory of its own in every job's table, and more than processors only wait
 
@@ -54,7 +56,7 @@ class Team:
     def forget(self) -> None:
         """Take it that no thread has been started: a fork has none of its parent's."""
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        self._starting, self._leading = threading.RLock(), threading.Lock()  # a signal's handler may also start some
+        self._leading = threading.Lock()
         self._calls: list[queue.SimpleQueue[tuple[_Job, int]]] = []
         self._back: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._led = False
@@ -96,7 +98,7 @@ class Team:
 
     def _start(self, threads: int) -> None:
         """Start what is missing of so many threads; RuntimeError where the system gives no more."""
-        with self._starting:
+        with gate.inner:  # a signal's handler may also start some, but wait for nobody who waits for this
             if not self._led:
                 threading.Thread(target=self._lead, daemon=True, name="gpumlp-0").start()
                 self._led = True
