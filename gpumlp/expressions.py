@@ -361,12 +361,10 @@ def _of_wholes(op: str, args: tuple[Node, ...]) -> Node:
     means = [a.op == "whole" for a in args]
     linear = op in ("add", "sub", "neg") or (op == "mul" and means.count(True) == 1) or (op == "div" and not means[1])
     if not linear or any(a.per > UNIFORM and not mean for a, mean in zip(args, means, strict=True)):
-        instead = "Reduce each sample's outputs, ops.mean(x, axis=-1); a model takes the mean over the batch."
-        if op == "sqrt":  # with axis=-1 a root of squares would be another loss, of absolute values
-            instead = "A mean is least where its root is: train on the mean, and have the root as a metric."
         raise TypeError(
-            f"{op} of a mean over the whole batch: what a formula gives for a sample cannot depend on the others. "
-            + instead
+            f"{op} of a mean over the whole batch, beside what is of a sample: a formula gives a value for each "
+            "sample, by reductions along its outputs, ops.mean(x, axis=-1), of which a model takes the mean; or a loss "
+            "gives one for the batch, by reductions that all go without an axis."
         )
     return whole(make(op, *(a.args[0] if mean else a for a, mean in zip(args, means, strict=True))))
 

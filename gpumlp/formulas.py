@@ -47,12 +47,13 @@ Slope: TypeAlias = Callable[..., Node | float | None]
 class Formula:
     """What is computed: ``roots`` by ``names``, of leaves by name; ``numbers`` are those that a kernel is given.
 
-    Formulas of the same ``text`` are computed by the same kernel.
+    Formulas of the same ``text`` are computed by the same kernel. With ``of_batch`` a row is all numbers of a batch.
     """
 
     names: tuple[str, ...]
     roots: tuple[Node, ...]
     numbers: tuple[str, ...] = ()
+    of_batch: bool = False
 
     @once
     def text(self) -> str:
@@ -109,7 +110,7 @@ class Formula:
         """Return the formula of these roots alone; the same one each time."""
         roots = tuple(map(self.root, names))
         read = leaves(roots)
-        return Formula(names, roots, tuple(n for n in self.numbers if n in read))
+        return Formula(names, roots, tuple(n for n in self.numbers if n in read), self.of_batch)
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -254,8 +255,38 @@ def loss(
 
     ``sparse``: t is one number a row. A function that gives one for each element means their mean. WidthUnknown where
     it asks how many ``outputs`` there are, and that is not said. ``targets``: how many columns t has, if not as many.
+
+    A function that goes over the whole batch, such as the root of a mean, gives its loss: `Formula.of_batch`.
     """
-    return _objective(function, _shape(constants), sparse, True, outputs, targets)
+    shape = _shape(constants)
+    try:
+        return _objective(function, shape, sparse, True, outputs, targets)
+    except WidthUnknown:
+        raise
+    except TypeError as error:
+        if sparse or targets is not None:
+            raise
+        try:
+            return _of_batch(function, shape)
+        except TypeError:
+            raise error from None
+
+
+@functools.lru_cache(maxsize=512)
+def _of_batch(function: Callable[..., object], shape: Constants) -> Formula:
+    """Return a loss's formula with all numbers of a batch in one row: reductions name no axis, and go over all."""
+    table = Table()
+    table.one_row = True
+    what, given = (
+        f"The function {getattr(function, '__name__', '')}",
+        (table.leaf("t", ELEMENT), table.leaf("p", ELEMENT)),
+    )
+    value = _node(what, _called(what, function, given, _arguments(table, shape)), table, ROW)
+    if value.per == ELEMENT or any(n.op == "column" or n.value == "index" for n in order([value])):
+        raise TypeError(f"{what} goes over columns, and over the whole batch.")
+    table, (value,) = _fresh([value])
+    roots = value, gradient(value, table.leaf("p", ELEMENT), table.leaf("factor", ROW))
+    return Formula(("value", "dp"), roots, _numbers(shape, roots), of_batch=True)
 
 
 def metric(function: Callable[..., object], constants: Mapping[str, object], sparse: bool) -> Formula:

@@ -160,6 +160,13 @@ def article():
     return worst <= 1
 
 
+# Losses of a whole batch, by either's operations.
+OF_BATCH = {
+    "root": lambda o: lambda t, p: o.sqrt(o.mean(o.square(t - p))),
+    "correlation": lambda o: lambda t, p: -o.mean((t - o.mean(t)) * (p - o.mean(p))) / o.std(t) / o.std(p),
+    "sum": lambda o: lambda t, p: o.sum(o.square(t - p)) / o.sum(o.square(t - o.mean(t))),
+}
+
 SHAPES = ((), (1,), (3,), (3, 1), (1, 3), (3, 3), (2, 3), (2, 3, 1), (2, 3, 4), (0, 3))
 LOSSES = (
     ("MeanSquaredError", {}), ("MeanAbsoluteError", {}), ("Huber", {"delta": 0.2}), ("BinaryCrossentropy", {}),
@@ -288,6 +295,15 @@ def main() -> int:
     run("validation split", net, adam, mse, y, validation_split=0.33, metrics=["mae"])
     run("validation data", net, adam, mse, y, validation_data=(x[:9], y[:9], weights[:9]), validation_freq=2)
     run("sample weights", net, adam, mse, y, sample_weight=weights, metrics=["mae"])
+    for name, make in OF_BATCH.items():
+        of = {keras.losses: make(keras.ops), losses: make(gpumlp.ops)}
+        run(f"a batch's {name}", net, adam, of.__getitem__, y, sample_weight=weights, validation_split=0.3)
+    for reduction in ("sum", "mean_with_sample_weight"):
+
+        def reduced(s, how=reduction):
+            return s.Huber(0.3, reduction=how)
+
+        run(f"reduction {reduction}", net, adam, reduced, y, sample_weight=weights, validation_split=0.3)
     run("class weights", ([16], 4, "softmax"), adam, lambda _: "sparse_categorical_crossentropy", classes,
         class_weight={0: 1.0, 1: 2.5, 2: 0.5, 3: 1.0}, metrics=["accuracy"])  # fmt: skip
     run("l2", ([16, 16], 2, None, "tanh", "l2"), adam, mse, y)

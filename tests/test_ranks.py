@@ -435,6 +435,8 @@ def test_another_compile_brings_the_state_along():
         (stack, {"optimizer": "lamb"}, "optimizer Lamb"),
         (stack, {"optimizer": "adafactor"}, "optimizer Adafactor, as Adafactor has means"),
         (stack, {"optimizer": "muon"}, "optimizer Muon, as Muon has products"),
+        (stack, {"loss": losses.Huber(reduction="sum")}, "the loss huber: a batch's is not the mean"),
+        (stack, {"loss": lambda t, p: ops.sqrt(ops.mean(ops.square(t - p)))}, "the loss <lambda>: a batch's is not"),
         (lambda: stack(Dense(4, activity_regularizer=Fourth())), {}, "activity regularizer Fourth"),
     ],
 )

@@ -82,9 +82,11 @@ def fitting(choice: Choice, optimizer: Optimizer, backend: Backend) -> Choice:
 def fit_for(choice: Choice, network: Network, backend: Backend, judged: Judged | None) -> Choice:
     """Return the Choice, or the LoopProgram for what graphs or compiled kernels have not.
 
-    The host computes metrics of outputs, which graphs do not keep; and a sample has one row of outputs, unless it does
-    not matter: each output is judged alone.
+    The host computes metrics of outputs, which graphs do not keep; kernels go back from samples before they know all of
+    a batch; and a sample has one row of outputs, unless it does not matter: each output is judged alone.
     """
+    if judged is not None and judged.loss.of_batch:
+        return Choice(why=f"a batch's {judged.loss.name} is not the mean of its samples'", general=True, lacks=True)
     if judged is None or (backend.recorder is None and (choice.functions is None or network.rows == 1)):
         return choice
     why = of_host(judged.metrics) if backend.recorder is not None else ""
@@ -165,6 +167,11 @@ def over_ranks(choice: Choice, network: Network, backend: Backend, judged: Judge
 
     NotImplementedError for what ranks cannot share.
     """
+    if judged.loss.of_batch:
+        raise NotImplementedError(
+            f"Ranks cannot share the loss {judged.loss.name}: a batch's is not the mean of its samples'. Train without "
+            "distributed=, or on a loss that is."
+        )
     from gpumlp.engine import rank_program  # not loaded for those who train here alone
 
     rank_program.refuse(network, judged.optimizer)

@@ -217,7 +217,7 @@ class LoopProgram:
                 pred = self._forward(x, step)
                 delta = self._delta(pred)
                 rows = self._by_rows(y, pred, w, delta)
-                value = self.backend.loss(task.loss, *rows)
+                value = self._lost(task.loss, *rows)
                 self._measure(logs, k, metrics, *rows[:3])
                 if optimizer is not None:
                     self._backward(x, delta)
@@ -243,6 +243,17 @@ class LoopProgram:
         n = len(pred) * rows
         weights = None if w is None else self.backend.xp.repeat(w, rows)
         return y.reshape(n, -1), pred.reshape(n, -1), weights, delta.reshape(n, -1)
+
+    def _lost(self, loss: Loss, y: Array, pred: Array, w: Array | None, delta: Array) -> float:
+        """Return the loss, and write its gradient by the outputs into ``delta``."""
+        share = loss.share(len(pred), w) if loss.of_batch else 1.0
+        if loss.formula.of_batch:  # one row: its weight, by which the loss is multiplied, is the samples' mean
+            w = None if w is None else self.backend.xp.mean(w, keepdims=True)
+            y, pred, delta = (a.reshape(1, -1) for a in (y, pred, delta))
+        value = self.backend.loss(loss, y, pred, w, delta)
+        if share != 1.0:
+            self.backend.xp.multiply(delta, share, out=delta)
+        return value * share
 
     def _measure(self, logs: StepLogs, k: int, metrics: list[Metric], y: Array, pred: Array, w: Array | None) -> None:
         """Put what step ``k`` adds to the metrics into ``logs``; of those for the host, what they are computed of."""
@@ -367,7 +378,7 @@ class LoopProgram:
         if loss is None:
             self.backend.activation_forward(linear, y, delta)
         else:
-            self.backend.loss(loss, *self._by_rows(y, pred, w, delta))
+            self._lost(loss, *self._by_rows(y, pred, w, delta))
         found = self._backward(x, delta, by_inputs=True)
         assert found is not None
         return found

@@ -29,8 +29,8 @@ class Loss(Described):
     name : str, optional
         What it is called in messages and configs; by default the class's name.
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     dtype : {"float32", "float64"}, optional
         Of the arithmetic on arrays: by default float64 stays, and all else is computed in the default type. In a model
         the model's counts.
@@ -123,10 +123,10 @@ class Loss(Described):
 
     def beyond_models(self) -> str:
         """Return why no model is trained on it, and what to do; nothing where one is."""
-        if self.reduction not in (MEAN, "mean"):
+        if self.reduction in (None, "none"):
             return (
-                f"A model is trained on the mean over the batch; {self.name} has reduction={self.reduction!r}. Leave "
-                f"it at {MEAN!r} in compile; called on arrays, a loss has all of Keras's."
+                f"A model is trained on one number a batch; {self.name} has reduction={self.reduction!r}. Leave it at "
+                f"{MEAN!r} in compile; called on arrays, a loss has all of Keras's."
             )
         if (axis := getattr(self, "axis", -1)) not in (-1, 1):
             return (
@@ -134,6 +134,20 @@ class Loss(Described):
                 "which arrays may have. Give axis=-1."
             )
         return ""
+
+    @property
+    def of_batch(self) -> bool:
+        """Whether a batch's loss is not the mean of what it is for each sample: see `share`."""
+        return self.formula.of_batch or self.reduction not in (MEAN, "mean")
+
+    def share(self, samples: int, weights: np.ndarray | None) -> float:
+        """Return what the mean over samples, times their weights, is multiplied by, for its ``reduction``."""
+        if self.reduction == "sum":
+            return 1.0 if weights is None and self.formula.of_batch else float(samples)
+        if self.reduction != "mean_with_sample_weight" or weights is None:
+            return 1.0
+        total = float(weights.sum())
+        return samples / total if total else 0.0
 
     @once
     def formula(self) -> formulas.Formula:

@@ -73,11 +73,13 @@ def seeded(runner: Runner, network: Network, x: Array, given: object) -> Dataset
 def gradients(runner: Runner, held: Dataset, loss: Loss | None, trains: list[bool], training: bool) -> Gradients:
     """Return the gradients by ``held.x``, [n, F], and by the weights that train: of `LoopProgram.gradients`.
 
-    In training mode all samples are one batch; else as many at a time as a prediction takes. Either way at one moment.
+    In training mode, and of a loss of whole batches, all samples are one; else as many at a time as a prediction takes.
+    Either way at one moment.
     """
     sizes = runner.current().sizes
     dx = _like(runner, held.x, held.x.shape)
-    batch = len(held) if training else runner.predicting(len(held))
+    at_once = training or (loss is not None and loss.of_batch)
+    batch = len(held) if at_once else runner.predicting(len(held))
 
     def work() -> list[Array]:
         runner.current(sizes)

@@ -30,7 +30,7 @@ def _along(x: Node, axis: Axis, what: str) -> Node:
     raise TypeError(
         f"{what} of a formula goes along the last axis, a sample's outputs: {what}(x, axis=-1); got axis={axis!r}"
         + (" of an array that has lost it." if x.flat and last in (-1, 1) else ".")
-        + " What it gives for a sample cannot depend on the batch's others; a model takes the mean over the batch."
+        + " A model takes the mean over the batch. A loss of the whole batch has no axis in any of its reductions."
     )
 
 
