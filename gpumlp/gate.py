@@ -47,11 +47,12 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-PATIENCE = 0.2  # seconds that a caller who was the last one inside lets those who wait go first
+PATIENCE = 0.2  # seconds that a caller who was the last one inside lets those who wait go first, or waits out of turn
 MOMENT = 5e-5
 BUSY = (
-    "The model is used in the middle of what it does for this same thread: by a signal's handler, a finalizer, or a "
-    "constraint, which may use nothing but the weights that it is called with. "
+    "The model is used in the middle of what it does for this same thread, or of what another one does that others "
+    "wait for: by a signal's handler, a finalizer, or a constraint, which may use nothing but the weights that it is "
+    "called with. "
     "Let the handler set a flag, and use the model where the program looks at the flag, such as in a callback; or use "
     "it in another thread."
 )
@@ -64,6 +65,7 @@ _registry = threading.RLock()  # a handler may make a gate while its thread make
 # For moments, inside gates or with none, by what is one for the whole process: the BLAS, and threads that are started.
 # A handler that finds its thread has it may ask for no gate: who is inside may wait for this.
 inner = threading.RLock()
+_RLock = type(_registry)
 
 
 class Gate:
@@ -99,6 +101,22 @@ class Gate:
         finally:
             if not waits:
                 _here.held.discard(self)
+
+    def at_last(self, work: Callable[[], Result]) -> Result:
+        """Return ``work()``, done inside, for who is inside a later gate; RuntimeError where it takes long to come in.
+
+        That is a handler, and who is inside here may wait for that gate: another thread that goes in order, or forks.
+        """
+        taken: list[threading.RLock | None] = [None]
+        release = map(_RLock.release, iter(taken.pop, None))
+        self.waiting.add(threading.get_ident())
+        try:
+            taken.extend(filter(functools.partial(_RLock.acquire, timeout=PATIENCE), (self.lock,)))
+            if len(taken) == 1:
+                raise RuntimeError(BUSY)
+            return self.within(work)
+        finally:
+            list(release)  # one call, behind which a handler may come
 
     def __enter__(self) -> None:
         """Go in, where no handler can come: between two steps of this one would leave the gate locked."""
@@ -150,9 +168,13 @@ class _Here(threading.local):
         """Whether it forks, makes a gate, or has `inner`: who is inside a gate may wait for it."""
         return any(self.forks) or _registry._is_owned() or inner._is_owned()  # type: ignore[attr-defined]
 
+    def gates(self) -> list[Gate]:
+        """Return those that it is inside of."""
+        return [gate for gate in tuple(self.held) if gate.is_mine()]  # a handler comes and goes
+
     def is_inside(self) -> bool:
         """Whether it holds anything that others wait for."""
-        return self.is_in_the_way() or any(gate.is_mine() for gate in self.held)
+        return self.is_in_the_way() or bool(self.gates())
 
 
 _here = _Here()
@@ -202,8 +224,9 @@ def hold(gates: Collection[Gate], work: Callable[[], Result]) -> Result:
             for gate in ordered:
                 stack.enter_context(gate)
             return work()
+    late = bool(ordered) and any(gate.number > ordered[0].number for gate in _here.gates())
     for gate in reversed(ordered):
-        work = functools.partial(gate.within, work)
+        work = functools.partial(gate.at_last if late else gate.within, work)
     return work()
 
 
@@ -386,9 +409,6 @@ def _put_back(handlers: list[tuple[int, Callable[[int, FrameType | None], object
 
 
 # ---- forks -----------------------------------------------------------------------------------------------------------
-
-
-_RLock = type(_registry)
 
 
 def _before_fork() -> None:

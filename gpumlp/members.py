@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import random as python_random
 import re
 import threading
@@ -170,6 +171,16 @@ def randomness_of(stream: random.Stream) -> Iterator[None]:
         finally:
             python_random.setstate(python)
             np.random.set_state(numpy)
+
+
+def _after_fork() -> None:
+    """Take it that nobody draws for a member: a fork has no other thread of its parent's, but the lock as it was."""
+    global _generators
+    _generators = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def check_alike(models: Sequence[Sequential], shape: Shape | None) -> None:

@@ -373,6 +373,18 @@ def _going_by(found: tuple[str, str, str, bool]) -> Iterator[None]:
                 _turn.notify_all()
 
 
+def _after_fork() -> None:
+    """Take it that no piece is done here: a fork has no other thread of its parent's, but what those had set."""
+    global _alone, _turn, _guests
+    if _guests:
+        config.go_by(_own)
+    _alone, _turn, _guests = threading.Lock(), threading.Condition(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _results(work: Any, data: tuple[Any, ...]) -> Any:
     """Return what comes of work, as it travels; what is raised can travel too."""
     if not isinstance(work, bytes):

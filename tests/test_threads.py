@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 import soak
 
-from gpumlp import callbacks, gate, layers, models, optimizers
+import gpumlp
+from gpumlp import callbacks, config, gate, layers, members, models, optimizers, random, workers
 from gpumlp.engine import runner
 from gpumlp.utils import set_random_seed
 
@@ -320,6 +322,36 @@ def test_a_handler_that_comes_while_its_thread_forks_gets_numbers_or_is_refused(
     assert calls and not thread.is_alive()
 
 
+@pytest.mark.parametrize("within", ["members", "warnings", "settings"])
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_waits_for_no_thread_that_it_has_not(within):
+    """Another thread makes members, or does a worker's piece by its caller's settings, while this one forks."""
+    inside, over, own = threading.Event(), threading.Event(), config.settings()
+    theirs = {"members": lambda: members.randomness_of(random.Stream()), "warnings": lambda: workers._alone,
+              "settings": lambda: workers._going_by(("float64", *own[1:]))}[within]  # fmt: skip
+
+    def other():
+        with theirs():
+            inside.set()
+            over.wait(60)
+
+    def works():
+        assert len(gpumlp.Ensemble(soak.build, 2).members) == 2 and config.settings() == own
+        with workers._going_by(("float64", *own[1:])), workers._noted(False) as found:
+            warnings.warn("heard", UserWarning, stacklevel=1)
+        return found == [(UserWarning, "heard")] and config.settings() == own
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    try:
+        inside.wait(60)
+        assert child_of(works)
+    finally:
+        over.set()
+        thread.join(60)
+    assert config.settings() == own
+
+
 # ---- all of it -------------------------------------------------------------------------------------------------------
 
 
@@ -381,6 +413,40 @@ def test_a_handler_that_comes_and_goes_while_its_thread_waits_leaves_the_thread_
     one.lock = Lock(one.lock)
     one.within(lambda: seen.append(gate._here.is_inside()))
     assert seen == [True, True, True] and not gate._here.is_inside() and one not in gate._here.held
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["who waits", "who goes on"])
+def test_a_handler_inside_a_gate_asks_for_an_earlier_one_for_a_moment(waits):
+    """Another thread that is inside that one may wait for this one; a thread that goes on leaves it soon."""
+    first, second, inside, ends = gate.Gate(), gate.Gate(), threading.Event(), []
+
+    def other():
+        with first:
+            inside.set()
+            if waits:
+                with second:
+                    ends.append("both")
+            else:
+                time.sleep(0.05)
+
+    def handler():
+        return gate.hold((first,), lambda: "right")
+
+    def work():
+        thread.start()
+        inside.wait(60)
+        if waits:
+            with pytest.raises(RuntimeError, match="in the middle of what it does"):
+                handler()
+        else:
+            ends.append(handler())
+        assert gate._here.gates() == [second]
+
+    thread = threading.Thread(target=other)
+    gate.hold((second,), work)
+    thread.join(60)
+    assert ends == ["both" if waits else "right"] and not gate._here.is_inside()
+    assert handler() == "right" and not first.waiting - {threading.get_ident()}
 
 
 def test_a_handler_inside_a_gate_does_not_wait_for_who_forks():
