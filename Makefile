@@ -42,6 +42,7 @@ full: lint test parity dist
 	$(MAKE) ptx
 	$(MAKE) ptx VERSION=newest
 	$(BIN)/python tests/soak.py 120
+	$(BIN)/python tests/soak_calls.py 120
 	GPUMLP_FUZZ=2000 $(BIN)/python -m pytest tests/test_file_damage.py -k at_random
 	$(BIN)/python -W error tests/killed.py 200
 

@@ -108,15 +108,20 @@ class Gate:
         That is a handler, and who is inside here may wait for that gate: another thread that goes in order, or forks.
         """
         taken: list[threading.RLock | None] = [None]
+        acquire = filter(functools.partial(_RLock.acquire, timeout=PATIENCE), (self.lock,))
         release = map(_RLock.release, iter(taken.pop, None))
-        self.waiting.add(threading.get_ident())
+        waits = self in _here.held
+        self._come()
         try:
-            taken.extend(filter(functools.partial(_RLock.acquire, timeout=PATIENCE), (self.lock,)))
+            taken.extend(acquire)  # one call, as is letting go: a handler may come behind it
+            self._arrived()
             if len(taken) == 1:
                 raise RuntimeError(BUSY)
-            return self.within(work)
+            return work()
         finally:
-            list(release)  # one call, behind which a handler may come
+            list(release)
+            if not waits:
+                _here.held.discard(self)
 
     def __enter__(self) -> None:
         """Go in, where no handler can come: between two steps of this one would leave the gate locked."""

@@ -361,14 +361,16 @@ def at_each_moment(call, signals):
 
 
 @pytest.mark.parametrize("signals", [(signal.SIGALRM,), (signal.SIGALRM, signal.SIGUSR1)], ids=["one", "two at once"])
-@pytest.mark.parametrize("call", ["predict", "get_weights", "gradients", "train_on_batch"])
+@pytest.mark.parametrize("call", ["predict", "get_weights", "gradients", "train_on_batch", "hold"])
 def test_a_handler_raises_at_every_moment_of_a_call_and_nothing_stays_locked(call, signals):
     model, state, threads = build(), np.geterr(), blas_threads()
+    earlier, later = gate.Gate(), gate.Gate()
     does = {
         "predict": lambda: model.predict(X[:3], verbose=0),
         "get_weights": model.get_weights,
         "gradients": lambda: model.gradients(X[:3], Y[:3]),
         "train_on_batch": lambda: model.train_on_batch(X[:3], Y[:3]),
+        "hold": lambda: gate.hold((later,), lambda: gate.hold((earlier,), int)),  # out of turn
     }[call]
     fit(model, 1)
     for _ in range(4):

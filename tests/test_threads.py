@@ -364,6 +364,14 @@ def test_a_short_soak(family):
     assert {"predict", "evaluate", "copy", "share", "train"} <= set(everybody.counts)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
+def test_a_short_soak_of_all_sorts_of_calls():
+    command = [sys.executable, str(Path(__file__).with_name("soak_calls.py")), "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("wrong: nothing") == 2
+
+
 def test_a_fit_that_begins_while_another_thread_reads_the_layers_again_does_not_disturb_it():
     class Fit:
         def locked(self):
