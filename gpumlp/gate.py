@@ -47,7 +47,8 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-PATIENCE = 0.2  # seconds that a caller who was the last one inside lets those who wait go first, or waits out of turn
+PATIENCE = 0.2  # seconds that a caller who was the last one inside lets those who wait go first
+OUT_OF_TURN = 1.0  # seconds that a caller waits who may be waited for: longer than most steps take
 MOMENT = 5e-5
 BUSY = (
     "The model is used in the middle of what it does for this same thread, or of what another one does that others "
@@ -108,7 +109,7 @@ class Gate:
         That is a handler, and who is inside here may wait for that gate: another thread that goes in order, or forks.
         """
         taken: list[threading.RLock | None] = [None]
-        acquire = filter(functools.partial(_RLock.acquire, timeout=PATIENCE), (self.lock,))
+        acquire = filter(functools.partial(_RLock.acquire, timeout=OUT_OF_TURN), (self.lock,))
         release = map(_RLock.release, iter(taken.pop, None))
         waits = self in _here.held
         self._come()
@@ -419,7 +420,7 @@ def _put_back(handlers: list[tuple[int, Callable[[int, FrameType | None], object
 def _before_fork() -> None:
     """Hold every gate. One may be made meanwhile, by a thread inside another: so the registry is closed at the end.
 
-    A handler that finds its thread has `inner` waits a moment only: who is inside a gate may wait for that.
+    A handler that finds its thread has `inner` waits for a while only: who is inside a gate may wait for that.
     """
     seen: set[Gate] = set()
     held: list[threading.RLock | None] = [None]
@@ -435,7 +436,7 @@ def _before_fork() -> None:
 
 def _take(held: list[threading.RLock | None], *locks: threading.RLock) -> None:
     """Acquire, and note what is acquired, in one step for each lock."""
-    wait = PATIENCE if inner._is_owned() else -1.0  # type: ignore[attr-defined]
+    wait = OUT_OF_TURN if inner._is_owned() else -1.0  # type: ignore[attr-defined]
     held.extend(filter(functools.partial(_RLock.acquire, timeout=wait), locks))  # as it is asked
 
 
