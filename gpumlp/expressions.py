@@ -211,6 +211,8 @@ class Node:
     @property
     def shape(self) -> tuple[int | None, ...]:
         """(None, outputs), or (None,): how many samples a batch has, a formula does not know."""
+        if self.table.one_row:
+            self._refuse("ask how many there are of all", "ops.mean(x) divides by their number.")
         return (None,) if self.flat else (None, columns.width_of(self))
 
 
@@ -282,9 +284,9 @@ def known(op: str, value: object, table: Table) -> Node:
 
 
 def alike(node: Node, value: float) -> Node:
-    """Return a number in the place of each that there is."""
-    one = node.table.constant(value)
-    return columns.joined(node.table, [one] * len(node.args)) if node.op == "columns" else one
+    """Return a number, 0 or 1, in the place of each that there is: a known one would not be as many."""
+    zero = make("lt", node, node)
+    return 1.0 - zero if value else zero
 
 
 def count(node: Node) -> Node | float:
@@ -356,8 +358,17 @@ def whole(node: Node) -> Node:
     return node.table.node("whole", (node,), None, ROW, True)
 
 
+def mean_of(node: Node) -> Node:
+    """Return the mean over the batch of what there is for each sample."""
+    if node.op == "whole" or node.per == UNIFORM:
+        return node
+    return whole(flat(kept(node) if node.per < ELEMENT else make("sum", node) / count(node)))
+
+
 def _of_wholes(op: str, args: tuple[Node, ...]) -> Node:
     """What is linear in means over the batch is the mean of what it is for each sample; TypeError for anything else."""
+    if op in ("add", "sub"):  # what is of each sample, too: a model takes its mean
+        args = tuple(a if a.op == "whole" or a.per == UNIFORM else mean_of(a) for a in args)
     means = [a.op == "whole" for a in args]
     linear = op in ("add", "sub", "neg") or (op == "mul" and means.count(True) == 1) or (op == "div" and not means[1])
     if not linear or any(a.per > UNIFORM and not mean for a, mean in zip(args, means, strict=True)):

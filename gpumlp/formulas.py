@@ -47,13 +47,15 @@ Slope: TypeAlias = Callable[..., Node | float | None]
 class Formula:
     """What is computed: ``roots`` by ``names``, of leaves by name; ``numbers`` are those that a kernel is given.
 
-    Formulas of the same ``text`` are computed by the same kernel. With ``of_batch`` a row is all numbers of a batch.
+    Formulas of the same ``text`` are computed by the same kernel. With ``of_batch`` a row is all numbers of a batch;
+    with ``by_output`` a loss is the mean of what a function gives for each output.
     """
 
     names: tuple[str, ...]
     roots: tuple[Node, ...]
     numbers: tuple[str, ...] = ()
     of_batch: bool = False
+    by_output: bool = False
 
     @once
     def text(self) -> str:
@@ -222,7 +224,7 @@ def activation(
 @functools.lru_cache(maxsize=512)
 def _objective(
     function: Callable[..., object], shape: Constants, sparse: bool, slopes: bool, outputs: int | None = None,
-    targets: int | None = None,
+    targets: int | None = None, mean: bool = True,
 ) -> Formula:  # fmt: skip
     table = Table()
     table.outputs = outputs
@@ -232,9 +234,12 @@ def _objective(
     name = getattr(function, "__name__", "it")
     found = _called(f"The function {name}", function, (t, p), _arguments(table, shape))
     several = found if isinstance(found, tuple) and not slopes else (found,)
-    values = []
+    values, by_output = [], False
     for value in several:
         node = _node(f"The function {name}", value, table, ROW)
+        if node.op == "whole" and not mean:
+            raise TypeError(f"The mean over the batch of {name} is to be a number of its own: give no axis in it.")
+        by_output = node.per == ELEMENT
         node = kept(node.args[0] if node.op == "whole" else node)
         if node.per == ELEMENT:  # Keras takes the mean of all that a function gives
             node = make("sum", node) / count(node)
@@ -244,23 +249,24 @@ def _objective(
     if slopes:
         roots.append(gradient(roots[0], table.leaf("p", ELEMENT), table.leaf("factor", ROW)))
         names.append("dp")
-    return Formula(tuple(names), tuple(roots), _numbers(shape, tuple(roots)))
+    return Formula(tuple(names), tuple(roots), _numbers(shape, tuple(roots)), by_output=by_output)
 
 
 def loss(
     function: Callable[..., object], constants: Mapping[str, object], sparse: bool, outputs: int | None = None,
-    targets: int | None = None,
+    targets: int | None = None, mean: bool = True,
 ) -> Formula:  # fmt: skip
     """Return a loss's formula: ``value``, one number a row, of t, p, and ``dp``, its gradient by p times ``factor``.
 
     ``sparse``: t is one number a row. A function that gives one for each element means their mean. WidthUnknown where
     it asks how many ``outputs`` there are, and that is not said. ``targets``: how many columns t has, if not as many.
 
-    A function that goes over the whole batch, such as the root of a mean, gives its loss: `Formula.of_batch`.
+    A function that goes over the whole batch, such as the root of a mean, gives its loss: `Formula.of_batch`. A mean
+    over the batch is that of samples, unless ``mean`` is false.
     """
     shape = _shape(constants)
     try:
-        return _objective(function, shape, sparse, True, outputs, targets)
+        return _objective(function, shape, sparse, True, outputs, targets, mean)
     except WidthUnknown:
         raise
     except TypeError as error:
@@ -268,8 +274,9 @@ def loss(
             raise
         try:
             return _of_batch(function, shape)
-        except TypeError:
-            raise error from None
+        except (TypeError, NotImplementedError) as other:
+            more = f" As a loss of the whole batch: {other}" if "whole batch" in str(error) else ""
+            raise TypeError(f"{error}{more}") from None
 
 
 @functools.lru_cache(maxsize=512)
@@ -283,7 +290,7 @@ def _of_batch(function: Callable[..., object], shape: Constants) -> Formula:
     )
     value = _node(what, _called(what, function, given, _arguments(table, shape)), table, ROW)
     if value.per == ELEMENT or any(n.op == "column" or n.value == "index" for n in order([value])):
-        raise TypeError(f"{what} goes over columns, and over the whole batch.")
+        raise TypeError(f"{what} has columns, or a number for each output.")
     table, (value,) = _fresh([value])
     roots = value, gradient(value, table.leaf("p", ELEMENT), table.leaf("factor", ROW))
     return Formula(("value", "dp"), roots, _numbers(shape, roots), of_batch=True)

@@ -177,6 +177,111 @@ def test_penalties_and_rows_of_outputs_are_beside_it():
         assert found == pytest.approx(expected(model.predict(x, verbose=0)) + penalty, rel=1e-5)
 
 
+class Reduced(losses.Loss):
+    """A class of one's own with a reduction, of a function."""
+
+    def __init__(self, function, reduction):
+        super().__init__("reduced", reduction=reduction)
+        self.function_of_mine = function
+
+    def call(self, y_true, y_pred):
+        return self.function_of_mine(y_true, y_pred)
+
+
+def squares(t, p):
+    return ops.square(t - p)
+
+
+# A loss, and what it is in NumPy, of t, p and weights [n] (ones where there are none: then they are no weights).
+WORTH = {
+    "a sum of one number, as often as there are outputs": (
+        lambda t, p: ops.sum(ops.ones_like(p) * ops.square(ops.mean(p - t))),
+        lambda t, p, w: p.size * (p - t).mean() ** 2 * w.mean(),
+    ),
+    "a length of such": (
+        lambda t, p: ops.norm(ops.zeros_like(p) + ops.mean(p - t)),
+        lambda t, p, w: np.sqrt(p.size) * abs((p - t).mean()) * w.mean(),
+    ),
+    "by rows, too": (
+        lambda t, p: ops.sum(ops.ones_like(p) * ops.square(ops.mean(p - t, axis=-1, keepdims=True)), axis=-1),
+        lambda t, p, w: (p.shape[1] * (p - t).mean(-1) ** 2 * w).mean(),
+    ),
+    "the sum of what is one mean": (
+        Reduced(lambda t, p: ops.mean(ops.square(t - p)), "sum"),
+        lambda t, p, w: ((t - p) ** 2).mean() * (1.0 if w is ONES else w.sum()),
+    ),
+    "the sum of outputs": (Reduced(squares, "sum"), lambda t, p, w: ((t - p) ** 2 * w[:, None]).sum()),
+    "that divided by the weights": (
+        Reduced(squares, "mean_with_sample_weight"),
+        lambda t, p, w: ((t - p) ** 2).mean() if w is ONES else ((t - p) ** 2 * w[:, None]).sum() / w.sum(),
+    ),
+    "a mean of one number divided by the weights": (
+        Reduced(lambda t, p: ops.mean(ops.square(t - p)), "mean_with_sample_weight"),
+        lambda t, p, w: ((t - p) ** 2).mean(),
+    ),
+    "losses in a formula": (
+        lambda t, p: losses.MeanSquaredError()(t, p) + 0.5 * losses.MeanAbsoluteError(reduction=None)(t, p),
+        lambda t, p, w: ((((t - p) ** 2).mean(-1) + 0.5 * abs(t - p).mean(-1)) * w).mean(),
+    ),
+}
+ONES = np.ones(N)
+
+
+@pytest.mark.parametrize("what", WORTH)
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["", "weighted"])
+def test_formulas_are_worth_what_they_are_of_arrays(what, weights, family):
+    loss, of_arrays = WORTH[what]
+    model = compiled(loss)
+    p = model.predict(X, verbose=0).astype("f8")
+    expected = of_arrays(Y, p, ONES if weights is None else weights)
+    assert model.evaluate(X, Y, N, sample_weight=weights, verbose=0) == pytest.approx(expected, rel=2e-5)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS[:9]], ids=["", "weighted"])
+def test_weights_are_those_of_samples_where_they_have_rows_of_outputs(weights):
+    set_random_seed(2)
+    model = models.Sequential([layers.Input((4, 3)), layers.Dense(2)])
+    x, y = RNG.normal(size=(9, 4, 3)), RNG.normal(size=(9, 4, 2))
+    error, of = (y - model.predict(x, verbose=0)) ** 2, np.ones(9) if weights is None else weights
+    by_row = (error.mean(-1) * of[:, None]).sum()
+    for loss, expected in (
+        (Reduced(root, "sum"), np.sqrt(error.mean()) * (1.0 if weights is None else of.sum())),
+        (losses.MeanSquaredError(reduction="sum"), by_row),
+        (losses.MeanSquaredError(reduction="mean_with_sample_weight"), by_row / (36 if weights is None else of.sum())),
+    ):
+        model.compile("sgd", loss)
+        assert model.evaluate(x, y, sample_weight=weights, verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
+def test_why_it_is_no_loss_of_a_batch_is_told():
+    for loss, words in (
+        (lambda t, p: ops.sqrt(ops.mean(p[:, 0] * t[:, 1])), "has columns, or a number for each output"),
+        (lambda t, p: ops.norm(t - p, ord=2), "norm with ord=2 is a matrix's largest singular value; leave ord out"),
+        (lambda t, p: ops.sqrt(ops.mean(ops.square(t - p) * np.array([1.0, 2.0]))), "An array would be other data"),
+        (lambda t, p: ops.sum(ops.square(t - p)) / ops.shape(p)[0], r"ops\.mean\(x\) divides by their number"),
+        (lambda t, p: ops.sum(ops.square(t - ops.softmax(p))), "softmax of .* goes over all of it: no axis=-1"),
+    ):
+        model = model_of()
+        with pytest.raises(TypeError, match=f"As a loss of the whole batch: .*{words}"):
+            model.compile("sgd", loss)
+            model.fit(X, Y, verbose=0)  # arrays with a number for each output wait for how many there are
+    with pytest.raises(TypeError, match="beside what is of a sample"):
+        model_of().compile("sgd", lambda t, p: ops.sqrt(losses.MeanSquaredError()(t, p)))
+    model = model_of(3)
+    model.compile("sgd", root)
+    with pytest.raises(ValueError, match="takes 3 values per sample, as the model's output has"):
+        model.fit(X, Y[:, :1], verbose=0)
+    with pytest.raises(NotImplementedError, match="the loss mean_squared_error has reduction='sum'"):
+        model_of().compile("sgd", "mse", metrics=[losses.MeanSquaredError(reduction="sum")])
+
+
+def test_the_norm_of_a_matrix_is_numpy_s():
+    matrix = [[1.0, 2.0], [3.0, 4.0]]
+    assert ops.norm(matrix, ord=2) == pytest.approx(np.linalg.norm(matrix, 2))
+    assert ops.norm(matrix) == pytest.approx(np.linalg.norm(matrix))
+    assert ops.norm(matrix, ord=2, keepdims=True).shape == (1, 1)
+
+
 def test_what_goes_over_the_batch_and_over_outputs_is_refused():
     for loss in (
         lambda t, p: ops.sqrt(ops.mean(ops.mean(ops.square(t - p), axis=-1))),

@@ -93,8 +93,8 @@ class CategoricalCrossentropy(Loss, function=categorical_crossentropy):
     axis : int, default -1
         The axis of arrays that has a sample's outputs. A model takes -1.
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "categorical_crossentropy"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -203,8 +203,8 @@ class CategoricalFocalCrossentropy(Loss, function=categorical_focal_crossentropy
     axis : int, default -1
         The axis of arrays that has a sample's outputs. A model takes -1.
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "categorical_focal_crossentropy"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -307,8 +307,8 @@ class SparseCategoricalCrossentropy(Loss, function=sparse_categorical_crossentro
     ignore_class : int, optional
         A class whose samples do not count; not for a model, whose mean is over all samples.
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     axis : int, default -1
         The axis of arrays that has a sample's outputs. A model takes -1.
     name : str or None, default "sparse_categorical_crossentropy"
@@ -413,8 +413,8 @@ class CategoricalGeneralizedCrossEntropy(Loss, function=categorical_generalized_
     q : float, default 0.5
         In (0, 1]: the more, the less wrong labels pull.
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "categorical_generalized_cross_entropy"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional

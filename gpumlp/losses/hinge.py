@@ -61,8 +61,8 @@ class Hinge(Loss, function=hinge):
     Parameters
     ----------
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "hinge"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -136,8 +136,8 @@ class SquaredHinge(Loss, function=squared_hinge):
     Parameters
     ----------
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "squared_hinge"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -214,8 +214,8 @@ class CategoricalHinge(Loss, function=categorical_hinge):
     Parameters
     ----------
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "categorical_hinge"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional

@@ -8,7 +8,7 @@ from typing import ClassVar, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from gpumlp import config, formulas, literals
+from gpumlp import config, formulas, literals, ops
 from gpumlp.attributes import once
 from gpumlp.columns import WidthUnknown
 from gpumlp.expressions import Node
@@ -76,9 +76,9 @@ class Loss(Described):
     ) -> np.ndarray:
         """Return the loss of arrays of any shape, each a list or a number too, as Keras's objects do.
 
-        Of a formula's symbols it is the value of each sample. The last axis has a sample's outputs, so there is a value
-        for each place of the others; these are multiplied by ``sample_weight`` and reduced. Where two arrays differ by
-        one axis, a last axis of size 1 comes or goes.
+        Of a formula's symbols it is the mean over the batch, with reduction None the value of each sample. The last
+        axis has a sample's outputs, so there is a value for each place of the others; these are multiplied by
+        ``sample_weight`` and reduced. Where two arrays differ by one axis, a last axis of size 1 comes or goes.
 
         Parameters
         ----------
@@ -102,10 +102,20 @@ class Loss(Described):
             If the values are no numbers.
         """
         if isinstance(y_true, Node) or isinstance(y_pred, Node):  # part of a formula of a user's own
-            return self.rule(y_true, y_pred, **self.constants)  # type: ignore[return-value]
+            return self._of_symbols(y_true, y_pred)  # type: ignore[return-value]
         with np.errstate(all="ignore"):
             found = self.of_samples(y_true, y_pred)
             return _reduced(found, sample_weight, self.reduction, self.counts(y_true, found))
+
+    def _of_symbols(self, y_true: object, y_pred: object) -> Values:
+        found = self.rule(y_true, y_pred, **self.constants)
+        if self.reduction in (MEAN, "mean"):
+            return ops.mean(found)
+        if self.reduction == "sum":
+            return ops.sum(found)
+        if self.reduction in (None, "none"):
+            return found
+        raise TypeError(f"{self.name} in a formula has no weights; it has reduction={self.reduction!r}.")
 
     def of_samples(self, y_true: object, y_pred: object) -> np.ndarray:
         """Return the values of arrays, as yet without weights; a user's own formula has them in any shape."""
@@ -140,19 +150,30 @@ class Loss(Described):
         """Whether a batch's loss is not the mean of what it is for each sample: see `share`."""
         return self.formula.of_batch or self.reduction not in (MEAN, "mean")
 
-    def share(self, samples: int, weights: np.ndarray | None) -> float:
-        """Return what the mean over samples, times their weights, is multiplied by, for its ``reduction``."""
+    def share(self, samples: int, values: int, weight: float | None) -> float:
+        """Return what the mean over all ``values`` of ``samples`` is multiplied by, by its ``reduction``.
+
+        ``weight`` is the sum of the samples' weights, None where they have none.
+        """
+        if self.formula.of_batch:  # one value, which each sample's weight is a factor of
+            values = 1 if weight is None else samples
         if self.reduction == "sum":
-            return 1.0 if weights is None and self.formula.of_batch else float(samples)
-        if self.reduction != "mean_with_sample_weight" or weights is None:
+            return float(values)
+        if self.reduction != "mean_with_sample_weight" or weight is None:
             return 1.0
-        total = float(weights.sum())
-        return samples / total if total else 0.0
+        return values / weight if weight else 0.0
 
     @once
     def formula(self) -> formulas.Formula:
         """What kernels are made of; WidthUnknown where a user's asks for the number of outputs, before that is said."""
-        return formulas.loss(self.rule, self.constants, self.sparse or self.rows, self.outputs, self.targets)
+        return formulas.loss(
+            self.rule,
+            self.constants,
+            self.sparse or self.rows,
+            self.outputs,
+            self.targets,
+            self.reduction in (MEAN, "mean"),
+        )
 
     def target_width(self, width: int) -> int:
         """See `OfTargets.target_width`."""

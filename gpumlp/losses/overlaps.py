@@ -64,8 +64,8 @@ class Dice(Loss, function=dice):
     Parameters
     ----------
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "dice"
         What it is called in messages and configs; None means the class's name.
     axis : int, sequence of int or None, default None
@@ -160,8 +160,8 @@ class Tversky(Loss, function=tversky):
     beta : float, default 0.5
         The weight of what is too much, 0 or more.
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "tversky"
         What it is called in messages and configs; None means the class's name.
     axis : int, sequence of int or None, default None

@@ -58,8 +58,8 @@ class KLDivergence(Loss, function=kl_divergence, aliases=("kld", "kullback_leibl
     Parameters
     ----------
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "kl_divergence"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -136,8 +136,8 @@ class Poisson(Loss, function=poisson):
     Parameters
     ----------
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "poisson"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -258,8 +258,8 @@ class BinaryCrossentropy(Loss, function=binary_crossentropy, aliases=("bce",)):
     axis : int, default -1
         The axis of arrays that has a sample's outputs. A model takes -1.
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "binary_crossentropy"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -379,8 +379,8 @@ class BinaryFocalCrossentropy(Loss, function=binary_focal_crossentropy):
     axis : int, default -1
         The axis of arrays that has a sample's outputs. A model takes -1.
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "binary_focal_crossentropy"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional

@@ -58,8 +58,8 @@ class MeanSquaredError(Loss, function=mean_squared_error, aliases=("mse",)):
     Parameters
     ----------
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "mean_squared_error"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -135,8 +135,8 @@ class MeanAbsoluteError(Loss, function=mean_absolute_error, aliases=("mae",)):
     Parameters
     ----------
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "mean_absolute_error"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -221,8 +221,8 @@ class Huber(Loss, function=huber):
     delta : float, default 1.0
         The size of an error, in units of the targets, where the parabola ends; above 0.
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "huber"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -300,8 +300,8 @@ class MeanAbsolutePercentageError(Loss, function=mean_absolute_percentage_error,
     Parameters
     ----------
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "mean_absolute_percentage_error"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -381,8 +381,8 @@ class MeanSquaredLogarithmicError(Loss, function=mean_squared_logarithmic_error,
     Parameters
     ----------
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "mean_squared_logarithmic_error"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -461,8 +461,8 @@ class LogCosh(Loss, function=log_cosh, aliases=("logcosh",)):
     Parameters
     ----------
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "log_cosh"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional
@@ -549,8 +549,8 @@ class CosineSimilarity(Loss, function=cosine_similarity):
     axis : int, default -1
         The axis of arrays that has a sample's outputs. A model takes -1.
     reduction : str or None, default "sum_over_batch_size"
-        What becomes of the values of arrays: "sum_over_batch_size" or "mean", "sum", "mean_with_sample_weight" (divided
-        by the weights' sum), "none" or None. A model trains on their mean.
+        What becomes of the values of arrays, or of a batch's: "sum_over_batch_size" or "mean", "sum",
+        "mean_with_sample_weight" (divided by the weights' sum); of arrays also "none" or None, all of them.
     name : str or None, default "cosine_similarity"
         What it is called in messages and configs; None means the class's name.
     dtype : {"float32", "float64"}, optional

@@ -96,6 +96,11 @@ def for_model(
     if words := of_keras(identifier):
         raise TypeError(words)
     if isinstance(identifier, Loss):
+        if identifier.reduction not in ("sum_over_batch_size", "mean"):
+            raise NotImplementedError(
+                f"A metric is the mean over all samples; the loss {identifier.name} has "
+                f"reduction={identifier.reduction!r}. Give it as a metric without a reduction."
+            )
         metric = MeanMetricWrapper(identifier, identifier.name)
     elif is_function(identifier, Metric):
         kind = getattr(identifier, "kind", {}).get(Sums)

@@ -6,7 +6,7 @@ import numpy as np
 
 from gpumlp import config
 from gpumlp.columns import WidthUnknown, joined
-from gpumlp.expressions import ELEMENT, ROW, UNIFORM, Node, count, flat, index, kept, make, whole
+from gpumlp.expressions import ELEMENT, ROW, Node, count, flat, index, kept, make, mean_of
 from gpumlp.ops.arithmetic import sqrt, square
 from gpumlp.ops.kinds import Axis, Found, Given, either, floats
 
@@ -22,9 +22,7 @@ def _along(x: Node, axis: Axis, what: str) -> Node:
     if x.table.one_row:
         if axis is None:
             return kept(x)
-        raise TypeError(
-            f"{what} of a regularizer or an update goes over all of an array, whatever its shape: no axis={axis!r}."
-        )
+        raise TypeError(f"{what} of a regularizer, an update or a whole batch goes over all of it: no axis={axis!r}.")
     if last in (-1, 1) and not isinstance(last, bool) and not x.flat:
         return x
     raise TypeError(
@@ -104,7 +102,7 @@ def mean(x: Given, axis: Axis = None, keepdims: bool = False) -> Found:
     """
     if isinstance(x, Node):
         if axis is None and not keepdims and not x.table.one_row:
-            return x if x.per == UNIFORM else whole(flat(kept(x) if x.per < ELEMENT else mean(x, -1, keepdims=True)))
+            return mean_of(x)
         total = sum(x, axis, keepdims)
         return total if x.per == ROW else total / count(x)
     return np.mean(floats(x), axis=_axes(axis), keepdims=keepdims)
@@ -332,7 +330,7 @@ def logsumexp(x: Given, axis: Axis = None, keepdims: bool = False) -> Found:
 
 @either
 def norm(x: Given, ord: float | None = None, axis: Axis = None, keepdims: bool = False) -> Found:
-    """The Euclidean length along the last axis.
+    """The Euclidean length along the last axis; of a whole matrix with ord=2 its largest singular value.
 
     Parameters
     ----------
@@ -365,6 +363,10 @@ def norm(x: Given, ord: float | None = None, axis: Axis = None, keepdims: bool =
     """
     if ord not in (None, 2):
         raise NotImplementedError(f"norm is the Euclidean one: ord=2; got ord={ord!r}.")
+    if ord == 2 and axis is None and not isinstance(x, Node) and np.ndim(x) == 2:
+        return np.asarray(np.linalg.norm(floats(x), 2, None, keepdims))[()]
+    if ord == 2 and isinstance(x, Node) and x.table.one_row:
+        raise NotImplementedError("norm with ord=2 is a matrix's largest singular value; leave ord out for a length.")
     return sqrt(sum(square(x), axis, keepdims))
 
 

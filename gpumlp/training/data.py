@@ -343,7 +343,7 @@ def targets(name: str, value: object, width: int, loss: Loss, dtype: DType, rows
     if each != loss.for_targets(each, width).target_width(width):
         values = "1 value" if width == 1 else f"{width} values"
         what = "one class number per sample" if loss.sparse else f"{values} per sample, as the model's output has"
-        if loss.own:
+        if loss.own and not loss.formula.of_batch:
             what += ", or one"
         if rows > 1:
             what += f", in each of its {rows} rows"
