@@ -129,10 +129,10 @@ def test_a_loss_computes_in_the_default_type_but_keeps_arrays_of_float64(monkeyp
     assert mse([1.0], [2.0]).dtype == np.float64
 
 
-def test_a_model_is_trained_on_the_mean_alone():
+def test_a_model_is_trained_on_one_number_a_batch():
     assert losses.for_models(losses.Huber(2.0, reduction="mean", name="mine")) == losses.Huber(2.0, reduction="mean")
-    with pytest.raises(NotImplementedError, match="reduction='sum'"):
-        losses.for_models(losses.MeanSquaredError("sum"))
+    with pytest.raises(NotImplementedError, match="one number a batch; mean_squared_error has reduction='none'"):
+        losses.for_models(losses.MeanSquaredError("none"))
     for loss, words in (
         (losses.CosineSimilarity(axis=0), "axis=0, which arrays may have. Give axis=-1"), (losses.dice, "axis=None"),
         ("circle", "circle compares the samples of a batch with each other"),
