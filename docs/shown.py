@@ -33,7 +33,9 @@ INSIDE: dict[str, set[str]] = {
     "_OfNorms": {"wanted"},
     "OfTargets": {"changed", "target_width"},
     "Described": {"constants", "for_targets", "function", "numbers", "own", "rule", "sparse"},
-    "Loss": {"beyond_models", "counts", "of_batch", "of_samples", "outputs", "refusal", "share", "targets"},
+    "Loss": {
+        "averages", "beyond_models", "counts", "of_batch", "of_samples", "outputs", "refusal", "share", "targets",
+    },
     "Metric": {"for_targets", "fresh", "has_the_state", "of", "why"},
     "Summed": {"empty", "names", "state", "state_of", "sums", "take"},
     "Optimizer": {

@@ -28,10 +28,10 @@ from gpumlp.expressions import (
     UNIFORM,
     Node,
     Table,
-    count,
     kept,
     leaves,
     make,
+    mean_of,
     order,
     text,
     with_leaf,
@@ -240,9 +240,8 @@ def _objective(
         if node.op == "whole" and not mean:
             raise TypeError(f"The mean over the batch of {name} is to be a number of its own: give no axis in it.")
         by_output = node.per == ELEMENT
+        node = mean_of(node)  # Keras takes the mean of all that a function gives
         node = kept(node.args[0] if node.op == "whole" else node)
-        if node.per == ELEMENT:  # Keras takes the mean of all that a function gives
-            node = make("sum", node) / count(node)
         values.append(node)
     table, roots = _fresh(values)
     names = ["value"] if slopes else [f"sum_{i}" for i in range(len(roots))]
@@ -284,11 +283,8 @@ def _of_batch(function: Callable[..., object], shape: Constants) -> Formula:
     """Return a loss's formula with all numbers of a batch in one row: reductions name no axis, and go over all."""
     table = Table()
     table.one_row = True
-    what, given = (
-        f"The function {getattr(function, '__name__', '')}",
-        (table.leaf("t", ELEMENT), table.leaf("p", ELEMENT)),
-    )
-    value = _node(what, _called(what, function, given, _arguments(table, shape)), table, ROW)
+    what, both = f"The function {getattr(function, '__name__', '')}", [table.leaf(name, ELEMENT) for name in "tp"]
+    value = _node(what, _called(what, function, tuple(both), _arguments(table, shape)), table, ROW)
     if value.per == ELEMENT or any(n.op == "column" or n.value == "index" for n in order([value])):
         raise TypeError(f"{what} has columns, or a number for each output.")
     table, (value,) = _fresh([value])

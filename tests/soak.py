@@ -153,19 +153,25 @@ class Soak:
         self.check("train", [w.tobytes() for w in model.get_weights()] == self.weights)
 
 
-def main() -> int:
-    """Soak for as many seconds as the first argument says; return 1 where something was wrong."""
+def soaked(seconds: float) -> Soak:
+    """Return what so many seconds of rounds have shown."""
+    found, until = Soak(forks=True, signals=True), time.monotonic() + seconds
+    while time.monotonic() < until:
+        found.round()
+    return found
+
+
+def main(soaked: Callable[[float], Any]) -> int:
+    """Soak for as many seconds as the first argument says, half of it by NumPy; return 1 where something was wrong."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    for kernels in ("numpy", "numba"):
+    for kernels in ("numpy", "auto"):
         os.environ.update(GPUMLP_KERNELS=kernels, GPUMLP_DEVICE="cpu")
-        soak, until = Soak(forks=True, signals=True), time.monotonic() + seconds / 2
-        while time.monotonic() < until:
-            soak.round()
-        print(f"{kernels}: {soak.counts}; wrong: {soak.wrong[:5] or 'nothing'}", flush=True)
-        if soak.wrong:
+        found = soaked(seconds / 2)
+        print(f"{kernels}: {dict(found.counts)}; wrong: {found.wrong[:5] or 'nothing'}", flush=True)
+        if found.wrong:
             return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(soaked))

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from soak import main
 
 import gpumlp
 from gpumlp import callbacks, initializers, layers, metrics, models, ops, optimizers
@@ -234,20 +235,14 @@ class Soak:
             self.wrong.append("threads that wait for ever")
 
 
-def main() -> int:
-    """Soak for as many seconds as the first argument says; return 1 where something was wrong."""
-    warnings.simplefilter("ignore")
-    faulthandler.register(signal.SIGUSR1)  # where they all are
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    for kernels in sys.argv[2:] or ("numpy", "auto"):
-        os.environ.update(GPUMLP_KERNELS=kernels, GPUMLP_DEVICE="cpu")
-        soak = Soak()
-        soak.run(seconds / len(sys.argv[2:] or "12"))
-        print(f"{kernels}: {dict(soak.counts)}; wrong: {soak.wrong[:5] or 'nothing'}", flush=True)
-        if soak.wrong:
-            return 1
-    return 0
+def soaked(seconds: float) -> Soak:
+    """Return what so many seconds have shown."""
+    found = Soak()
+    found.run(seconds)
+    return found
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    warnings.simplefilter("ignore")
+    faulthandler.register(signal.SIGUSR1)  # where they all are
+    sys.exit(main(soaked))

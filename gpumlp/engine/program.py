@@ -247,7 +247,7 @@ class LoopProgram:
     def _lost(self, loss: Loss, y: Array, pred: Array, w: Array | None, delta: Array) -> float:
         """Return the loss, and write its gradient by the outputs into ``delta``."""
         share, rows = 1.0, self.network.rows
-        if loss.of_batch:
+        if not loss.averages:
             values = len(pred) * (pred.shape[1] if loss.formula.by_output else 1)
             share = loss.share(len(pred) // rows, values, None if w is None else float(w.sum()) / rows)
         if loss.formula.of_batch:  # one row: its weight, by which the loss is multiplied, is the samples' mean

@@ -109,7 +109,7 @@ class Loss(Described):
 
     def _of_symbols(self, y_true: object, y_pred: object) -> Values:
         found = self.rule(y_true, y_pred, **self.constants)
-        if self.reduction in (MEAN, "mean"):
+        if self.averages:
             return ops.mean(found)
         if self.reduction == "sum":
             return ops.sum(found)
@@ -146,9 +146,14 @@ class Loss(Described):
         return ""
 
     @property
+    def averages(self) -> bool:
+        """Whether its ``reduction`` is a mean."""
+        return self.reduction in (MEAN, "mean")
+
+    @property
     def of_batch(self) -> bool:
         """Whether a batch's loss is not the mean of what it is for each sample: see `share`."""
-        return self.formula.of_batch or self.reduction not in (MEAN, "mean")
+        return self.formula.of_batch or not self.averages
 
     def share(self, samples: int, values: int, weight: float | None) -> float:
         """Return what the mean over all ``values`` of ``samples`` is multiplied by, by its ``reduction``.
@@ -166,14 +171,8 @@ class Loss(Described):
     @once
     def formula(self) -> formulas.Formula:
         """What kernels are made of; WidthUnknown where a user's asks for the number of outputs, before that is said."""
-        return formulas.loss(
-            self.rule,
-            self.constants,
-            self.sparse or self.rows,
-            self.outputs,
-            self.targets,
-            self.reduction in (MEAN, "mean"),
-        )
+        rows = self.sparse or self.rows
+        return formulas.loss(self.rule, self.constants, rows, self.outputs, self.targets, self.averages)
 
     def target_width(self, width: int) -> int:
         """See `OfTargets.target_width`."""

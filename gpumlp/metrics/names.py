@@ -96,7 +96,7 @@ def for_model(
     if words := of_keras(identifier):
         raise TypeError(words)
     if isinstance(identifier, Loss):
-        if identifier.reduction not in ("sum_over_batch_size", "mean"):
+        if not identifier.averages:
             raise NotImplementedError(
                 f"A metric is the mean over all samples; the loss {identifier.name} has "
                 f"reduction={identifier.reduction!r}. Give it as a metric without a reduction."
