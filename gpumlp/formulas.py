@@ -285,8 +285,10 @@ def _of_batch(function: Callable[..., object], shape: Constants) -> Formula:
     table.one_row = True
     what, both = f"The function {getattr(function, '__name__', '')}", [table.leaf(name, ELEMENT) for name in "tp"]
     value = _node(what, _called(what, function, tuple(both), _arguments(table, shape)), table, ROW)
-    if value.per == ELEMENT or any(n.op == "column" or n.value == "index" for n in order([value])):
-        raise TypeError(f"{what} has columns, or a number for each output.")
+    if value.per == ELEMENT:
+        raise TypeError(f"{what} gives many numbers: end with ops.mean(x), without an axis.")
+    if any(n.op == "column" or n.value == "index" for n in order([value])):
+        raise TypeError(f"{what} takes columns; it can only take all numbers of the targets and outputs together.")
     table, (value,) = _fresh([value])
     roots = value, gradient(value, table.leaf("p", ELEMENT), table.leaf("factor", ROW))
     return Formula(("value", "dp"), roots, _numbers(shape, roots), of_batch=True)

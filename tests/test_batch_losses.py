@@ -255,11 +255,12 @@ def test_weights_are_those_of_samples_where_they_have_rows_of_outputs(weights):
 
 def test_why_it_is_no_loss_of_a_batch_is_told():
     for loss, words in (
-        (lambda t, p: ops.sqrt(ops.mean(p[:, 0] * t[:, 1])), "has columns, or a number for each output"),
+        (lambda t, p: ops.sqrt(ops.mean(p[:, 0] * t[:, 1])), "takes columns; it can only take all numbers"),
+        (lambda t, p: ops.square(t - p) / ops.mean(ops.square(t)), r"gives many numbers: end with ops\.mean\(x\)"),
         (lambda t, p: ops.norm(t - p, ord=2), "norm with ord=2 is a matrix's largest singular value; leave ord out"),
         (lambda t, p: ops.sqrt(ops.mean(ops.square(t - p) * np.array([1.0, 2.0]))), "An array would be other data"),
         (lambda t, p: ops.sum(ops.square(t - p)) / ops.shape(p)[0], r"ops\.mean\(x\) divides by their number"),
-        (lambda t, p: ops.sum(ops.square(t - ops.softmax(p))), "softmax of .* goes over all of it: no axis=-1"),
+        (lambda t, p: ops.sum(ops.square(t - ops.softmax(p))), "softmax goes over all of .* batch: no axis=-1"),
     ):
         model = model_of()
         with pytest.raises(TypeError, match=f"As a loss of the whole batch: .*{words}"):
@@ -273,6 +274,17 @@ def test_why_it_is_no_loss_of_a_batch_is_told():
         model.fit(X, Y[:, :1], verbose=0)
     with pytest.raises(NotImplementedError, match="the loss mean_squared_error has reduction='sum'"):
         model_of().compile("sgd", "mse", metrics=[losses.MeanSquaredError(reduction="sum")])
+
+
+def test_a_metric_of_a_whole_batch_may_be_weighted(family):
+    """It is one number, of which samples' weights change nothing but what a batch counts."""
+    model = model_of()
+    model.compile("sgd", "mse", weighted_metrics=[root])
+    p = model.predict(X, verbose=0)
+    found = model.evaluate(X, Y, 30, sample_weight=WEIGHTS, verbose=0)[1]
+    parts = [slice(0, 30), slice(30, N)]
+    expected = np.average([root(Y[s], p[s]) for s in parts], weights=[WEIGHTS[s].sum() for s in parts])
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_norm_of_a_matrix_is_numpy_s():

@@ -435,8 +435,12 @@ def test_another_compile_brings_the_state_along():
         (stack, {"optimizer": "lamb"}, "optimizer Lamb"),
         (stack, {"optimizer": "adafactor"}, "optimizer Adafactor, as Adafactor has means"),
         (stack, {"optimizer": "muon"}, "optimizer Muon, as Muon has products"),
-        (stack, {"loss": losses.Huber(reduction="sum")}, "the loss huber: a batch's is not the mean"),
-        (stack, {"loss": lambda t, p: ops.sqrt(ops.mean(ops.square(t - p)))}, "the loss <lambda>: a batch's is not"),
+        (stack, {"loss": losses.Huber(reduction="sum")}, "the loss huber: it is of a whole batch"),
+        (
+            stack,
+            {"loss": lambda t, p: ops.sqrt(ops.mean(ops.square(t - p)))},
+            "the loss <lambda>: it is of a whole batch",
+        ),
         (lambda: stack(Dense(4, activity_regularizer=Fourth())), {}, "activity regularizer Fourth"),
     ],
 )

@@ -86,7 +86,7 @@ def fit_for(choice: Choice, network: Network, backend: Backend, judged: Judged |
     a batch; and a sample has one row of outputs, unless it does not matter: each output is judged alone.
     """
     if judged is not None and judged.loss.of_batch:
-        return Choice(why=f"a batch's {judged.loss.name} is not the mean of its samples'", general=True, lacks=True)
+        return Choice(why=f"the loss {judged.loss.name} is of a whole batch", general=True, lacks=True)
     if judged is None or (backend.recorder is None and (choice.functions is None or network.rows == 1)):
         return choice
     why = of_host(judged.metrics) if backend.recorder is not None else ""
@@ -169,8 +169,8 @@ def over_ranks(choice: Choice, network: Network, backend: Backend, judged: Judge
     """
     if judged.loss.of_batch:
         raise NotImplementedError(
-            f"Ranks cannot share the loss {judged.loss.name}: a batch's is not the mean of its samples'. Train without "
-            "distributed=, or on a loss that is."
+            f"Ranks cannot share the loss {judged.loss.name}: it is of a whole batch. Train without distributed=, or "
+            "on the mean of what a loss is for each sample."
         )
     from gpumlp.engine import rank_program  # not loaded for those who train here alone
 

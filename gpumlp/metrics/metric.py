@@ -415,6 +415,9 @@ def samplewise(values: Array, sample_weight: object, mean: bool = True) -> tuple
         w = config.floats("sample_weight", sample_weight, values.dtype)
         if w.ndim > len(places) and w.shape[-1] == 1:
             w = w[..., 0]
+        if not places:  # one value of the whole batch, whatever each sample counts
+            values = np.broadcast_to(values.reshape(-1, *[1] * w.ndim), (len(values), *w.shape))
+            places = w.shape
         if mean and w.ndim < len(places):
             values = np.mean(values, axis=tuple(range(1 + w.ndim, values.ndim)))
         elif w.ndim < len(places):

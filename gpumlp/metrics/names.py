@@ -99,7 +99,7 @@ def for_model(
         if not identifier.averages:
             raise NotImplementedError(
                 f"A metric is the mean over all samples; the loss {identifier.name} has "
-                f"reduction={identifier.reduction!r}. Give it as a metric without a reduction."
+                f"reduction={identifier.reduction!r}. Leave reduction out of it here."
             )
         metric = MeanMetricWrapper(identifier, identifier.name)
     elif is_function(identifier, Metric):

@@ -22,7 +22,7 @@ def _along(x: Node, axis: Axis, what: str) -> Node:
     if x.table.one_row:
         if axis is None:
             return kept(x)
-        raise TypeError(f"{what} of a regularizer, an update or a whole batch goes over all of it: no axis={axis!r}.")
+        raise TypeError(f"{what} goes over all of a regularizer's or update's array, or batch: no axis={axis!r}.")
     if last in (-1, 1) and not isinstance(last, bool) and not x.flat:
         return x
     raise TypeError(
